@@ -1,0 +1,171 @@
+"""A `.keras` file as a backbone: what its JSON says without TensorFlow, and its network opened up flat."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featx.backbones.runtime import import_keras
+from featx.errors import BackboneError
+
+if TYPE_CHECKING:
+    import keras
+
+    from featx.backbones.spec import BackboneSpec
+
+DEFAULT_SIDE = 224  # of a network that takes images of any size
+_MODELS = {"Functional", "Sequential", "Model"}
+_TO_VECTOR = {"Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D"}
+_CLASSIFIER = _TO_VECTOR | {"Dense", "Dropout", "Activation", "BatchNormalization", "Softmax", "ReLU"}
+
+
+# --- without TensorFlow ------------------------------------------------------------------------------------------
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The network's configuration as Keras wrote it.
+
+    Raises
+    ------
+    BackboneError
+        When the file is not a model of Keras 3.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise BackboneError(f"{path.name} is not a .keras file of Keras 3: {error}.") from error
+    if not isinstance(config, dict) or "layers" not in config.get("config", {}):
+        raise BackboneError(f"{path.name} is neither a functional nor a sequential model; save it as one of these.")
+    return config
+
+
+def input_size(path: Path) -> tuple[int, int]:
+    """Height and width that the file fixes; 224 where it leaves them open.
+
+    Raises
+    ------
+    BackboneError
+        When its input is not an RGB image.
+    """
+    shape = next(_input_shapes(read_config(path)), None)
+    if not isinstance(shape, list) or len(shape) != 4 or shape[3] != 3:
+        raise BackboneError(f"{path.name} does not take RGB images: its input is {shape}, not [n, height, width, 3].")
+    return shape[1] or DEFAULT_SIDE, shape[2] or DEFAULT_SIDE
+
+
+def _input_shapes(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        if value.get("class_name") == "InputLayer":
+            yield value["config"].get("batch_shape")
+        for item in value.values():
+            yield from _input_shapes(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _input_shapes(item)
+
+
+def default_layer(path: Path) -> str:
+    """The last layer before the classifier: what a pooling and dense layers follow, else the last layer."""
+    return _last_layer(read_config(path), cut_classifier=True)
+
+
+def _last_layer(config: dict[str, Any], cut_classifier: bool) -> str:
+    layers = [layer for layer in config["config"]["layers"] if layer["class_name"] != "InputLayer"]
+    last = len(layers) - 1
+    for index in range(len(layers) - 1, 0, -1):
+        if not cut_classifier or layers[index]["class_name"] not in _CLASSIFIER:
+            break
+        if layers[index]["class_name"] in _TO_VECTOR:
+            last = index - 1
+            break
+    layer = layers[last]
+    nested = layer["class_name"] in _MODELS
+    return _last_layer(layer, cut_classifier=False) if nested else str(layer["config"]["name"])
+
+
+# --- with it -----------------------------------------------------------------------------------------------------
+
+
+def load(path: Path, size: tuple[int, int] | None = None) -> keras.Model:
+    """The network of a `.keras` file as one flat functional model with its weights.
+
+    Raises
+    ------
+    BackboneError
+        A file that Keras cannot read, or will not read safely, or that does not work at this size.
+    """
+    keras = import_keras()
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise BackboneError(f"Cannot load {path.name}: {' '.join(str(error).split())[:500]}") from error
+    return flatten(model, size or input_size(path), path.name)
+
+
+def open_backbone(spec: BackboneSpec) -> keras.Model:
+    """The network of a `.keras` backbone at the size of the spec, with its own weights or new random ones."""
+    network = load(Path(spec.name), spec.input_size)
+    return import_keras().models.clone_model(network) if spec.weights == "random" else network
+
+
+def flatten(model: keras.Model, size: tuple[int, int], label: str) -> keras.Model:
+    """A copy on a new input with models inside the model opened up: every layer is called in this network alone.
+
+    Raises
+    ------
+    BackboneError
+        When the layers do not work at this size, or there are several inputs.
+    """
+    keras = import_keras()
+    if len(model.inputs) != 1:
+        raise BackboneError(f"{label} has {len(model.inputs)} inputs; featx needs a network with one, the image.")
+    try:
+        network = keras.Model(model.inputs[0], model.outputs)
+        while any(isinstance(layer, keras.Model) for layer in network.layers):
+            _separate_names(network, keras.Model)
+            network = _clone(network, size, _open_model, clone_function=lambda layer: layer)
+        flat = _clone(network, size, _skip_conversion)
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:500]
+        raise BackboneError(f"{label} does not work at {size[0]} x {size[1]} pixels: {reason}") from error
+    _copy_weights(network, flat)
+    return flat
+
+
+def _clone(network: keras.Model, size: tuple[int, int], call: Any, **arguments: Any) -> keras.Model:
+    keras = import_keras()
+    inputs = keras.Input((*size, 3), name="image")
+    return keras.models.clone_model(network, input_tensors=inputs, call_function=call, **arguments)
+
+
+def _open_model(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    # `call` of a model runs its layers one by one, so they become layers of the outer graph
+    return layer.call(*args, **kwargs) if hasattr(layer, "layers") else layer(*args, **kwargs)
+
+
+def _skip_conversion(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    # ... and puts an operation before them that does nothing
+    return args[0] if type(layer).__name__ == "ConvertToTensor" else layer(*args, **kwargs)
+
+
+def _copy_weights(source: keras.Model, target: keras.Model) -> None:
+    by_name = {layer.name: layer for layer in source.layers}
+    for layer in target.layers:
+        if layer.weights:
+            layer.set_weights(by_name[layer.name].get_weights())
+        if hasattr(layer, "finalize_state"):  # Normalization computes with copies of its variables
+            layer.finalize_state()
+
+
+def _separate_names(network: keras.Model, model_class: Any) -> None:
+    """Put the inner model's name before an inner layer's name that the outer model has too."""
+    taken = {layer.name for layer in network.layers}
+    for model in network.layers:
+        for layer in model.layers if isinstance(model, model_class) else ():
+            if layer.name in taken:
+                layer.name = f"{model.name}_{layer.name}"
+            taken.add(layer.name)

@@ -1,0 +1,273 @@
+"""Weights: where they come from, and proof that every variable was given its value.
+
+Keras numbers its automatic layer names through the whole process, so a loader that goes by name may match nothing and
+say nothing. Here every variable is filled with NaN first and none may be left afterwards. Layers of a file are matched
+with the network's by name after renumbering, and where the names differ by order, as Keras does; shapes must agree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from featx.backbones import lite0, modelfile
+from featx.backbones.names import give_stable_names, renumber
+from featx.backbones.runtime import import_keras
+from featx.backbones.spec import BackboneSpec
+from featx.errors import BackboneError
+
+if TYPE_CHECKING:
+    import keras
+
+CLASSES = 1000  # of ImageNet
+
+
+@dataclass(frozen=True)
+class SavedLayer:
+    """One layer of a weights file: its name there and its arrays, in the order of the layer's variables."""
+
+    name: str
+    arrays: list[np.ndarray]
+
+
+def assign(network: keras.Model, spec: BackboneSpec, top: bool) -> None:
+    """Give the network the weights of the spec.
+
+    Raises
+    ------
+    BackboneError
+        Weights that cannot be had, do not fit, or leave a variable unassigned.
+    """
+    if spec.weights == "random" or (spec.weights == "bundled" and spec.entry is None):
+        return
+    fill_with_nan(network)
+    if spec.weights == "bundled":
+        lite0.assign_bundled(network)
+    elif spec.weights == "imagenet":
+        _assign_layers(network, _layers_of(_download(spec, top)), "the ImageNet weights", exact=True)
+    else:
+        assign_file(network, Path(spec.weights), top)
+    require_assigned(network, spec.weights)
+
+
+def fill_with_nan(network: keras.Model) -> None:
+    """Make every floating-point variable of the network NaN."""
+    for _, variable in _variables(network):
+        if "float" in str(variable.dtype):
+            variable.assign(np.full(variable.shape, np.nan, variable.dtype))
+
+
+def require_assigned(network: keras.Model, source: str) -> None:
+    """Refuse a network that still holds a NaN.
+
+    Raises
+    ------
+    BackboneError
+        Names the first such variable.
+    """
+    for name, variable in _variables(network):
+        if "float" in str(variable.dtype) and np.isnan(np.asarray(variable)).any():
+            raise BackboneError(f"{Path(source).name} gives no value to {name} of {network.name} (or NaN).")
+
+
+def digest_weights(network: keras.Model) -> str:
+    """SHA-256 over names, shapes, dtypes and values of all variables, as hexadecimal text."""
+    digest = hashlib.sha256()
+    for name, variable in _variables(network):
+        value = np.ascontiguousarray(variable)
+        digest.update(f"{name} {value.shape} {value.dtype}\n".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _variables(network: keras.Model) -> Iterator[tuple[str, Any]]:
+    for layer in network.layers:
+        for index, variable in enumerate(layer.weights):
+            yield f"{layer.name}/{index}", variable
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+def assign_file(network: keras.Model, path: Path, top: bool) -> None:
+    """Give the network the weights of a file: `.weights.h5`, legacy `.h5` with or without top, or `.keras`.
+
+    What the file holds is told by its content, not by its name.
+
+    Raises
+    ------
+    BackboneError
+        A file of another kind, or one that does not fit, with the first mismatch.
+    """
+    kind = _kind(path)
+    if kind == "keras":
+        _assign_layers(network, _layers_of(modelfile.load(path)), path.name, exact=top)
+    elif kind == "legacy":
+        _assign_layers(network, read_legacy(path), path.name, exact=top)
+    else:
+        _load_weights_h5(network, path)
+
+
+def _kind(path: Path) -> str:
+    if path.suffix == ".keras":
+        return "keras"
+    try:
+        with h5py.File(path) as file:
+            if "layer_names" in file.attrs or "layer_names0" in file.attrs or "model_weights" in file:
+                return "legacy"
+            if "layers" in file or "_layer_checkpoint_dependencies" in file:
+                return "weights.h5"
+    except OSError as error:
+        raise BackboneError(f"{path.name} is not a weights file: {error}. {_ACCEPTED}") from error
+    raise BackboneError(f"{path.name} is HDF5, but holds no Keras weights. {_ACCEPTED}")
+
+
+_ACCEPTED = "Give a .weights.h5, a legacy Keras .h5, or a .keras file."
+
+
+def _load_weights_h5(network: keras.Model, path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        if not path.name.endswith(".weights.h5"):  # Keras goes by the name
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            path = Path(shutil.copy(path, Path(folder) / f"{path.stem}.weights.h5"))
+        try:
+            with warnings.catch_warnings(action="ignore"):  # what Keras skips with a warning is found as NaN
+                network.load_weights(path)
+        except (ValueError, KeyError) as error:
+            raise BackboneError(f"{path.name} does not fit {network.name}: {_first_mismatch(error)}") from error
+
+
+def _first_mismatch(error: Exception) -> str:
+    """Keras reports every layer that failed, with the values of its variables; the first, with shapes, is enough."""
+    text = " ".join(str(error).split())
+    layer = re.search(r"object <\w+ name=([^,>]+)", text)
+    shapes = re.search(r"variable\.shape=(\([^)]*\)).*?value\.shape=(\([^)]*\))", text)
+    if layer and shapes:
+        return f"layer {layer[1]} has shape {shapes[1]}, the file's {shapes[2]}."
+    reason = text.partition("Example error message for ")[2] or text
+    return reason.partition(" List of objects")[0][:300]
+
+
+def read_legacy(path: Path) -> list[SavedLayer]:
+    """The layers of a legacy Keras HDF5 file that have weights, in the file's order."""
+    with h5py.File(path) as file:
+        group = file.get("model_weights", file)
+        layers = (SavedLayer(name, _arrays(group[name])) for name in _text_attribute(group, "layer_names"))
+        return [layer for layer in layers if layer.arrays]
+
+
+def _arrays(group: Any) -> list[np.ndarray]:
+    return [np.asarray(group[name]) for name in _text_attribute(group, "weight_names")]
+
+
+def _text_attribute(group: Any, name: str) -> list[str]:
+    """A list of names, which Keras splits over `name0`, `name1`, ... where it is longer than HDF5 allows."""
+    chunks = [group.attrs[name]] if name in group.attrs else []
+    while not chunks or f"{name}{len(chunks)}" in group.attrs:
+        if f"{name}{len(chunks)}" not in group.attrs:
+            break
+        chunks.append(group.attrs[f"{name}{len(chunks)}"])
+    return [n.decode() if isinstance(n, bytes) else str(n) for chunk in chunks for n in chunk]
+
+
+# --- matching ----------------------------------------------------------------------------------------------------
+
+
+def _layers_of(network: keras.Model) -> list[SavedLayer]:
+    return [
+        SavedLayer(layer.name, [np.asarray(v) for v in _legacy_order(layer)])
+        for layer in network.layers
+        if layer.weights
+    ]
+
+
+def _legacy_order(layer: Any) -> list[Any]:
+    return [*layer.trainable_weights, *layer.non_trainable_weights]
+
+
+def _assign_layers(network: keras.Model, saved: Sequence[SavedLayer], source: str, exact: bool) -> None:
+    """Set each layer of the network; layers of the file behind the network's last are its top, and left aside."""
+    layers = [layer for layer in network.layers if layer.weights]
+    pairs = _match(layers, saved)
+    if len(pairs) < len(layers) or (exact and len(saved) > len(layers)):
+        raise BackboneError(
+            f"{source} does not fit {network.name}: it has {len(saved)} layers with weights, the network {len(layers)}."
+        )
+    for layer, found in pairs:
+        _assign_layer(layer, found, network.name, source)
+
+
+def _match(layers: Sequence[Any], saved: Sequence[SavedLayer]) -> list[tuple[Any, SavedLayer]]:
+    by_name = dict(zip(renumber([layer.name for layer in saved]), saved, strict=True))
+    names = renumber([layer.name for layer in layers])
+    if all(name in by_name for name in names):
+        return [(layer, by_name[name]) for layer, name in zip(layers, names, strict=True)]
+    return list(zip(layers, saved, strict=False))
+
+
+def _assign_layer(layer: Any, saved: SavedLayer, network: str, source: str) -> None:
+    variables = _legacy_order(layer)
+    expected, found = [tuple(v.shape) for v in variables], [a.shape for a in saved.arrays]
+    if expected != found:
+        raise BackboneError(
+            f"{source} does not fit {network}: layer {layer.name} has shapes {expected}, the file's {saved.name} "
+            f"has {found}."
+        )
+    for variable, array in zip(variables, saved.arrays, strict=True):
+        variable.assign(array)
+    if hasattr(layer, "finalize_state"):  # Normalization computes with copies of its variables
+        layer.finalize_state()
+
+
+# --- ImageNet ----------------------------------------------------------------------------------------------------
+
+
+def _download(spec: BackboneSpec, top: bool) -> keras.Model:
+    """The network as Keras builds it with its ImageNet weights, at its own size, which every network allows."""
+    assert spec.entry is not None
+    function = getattr(import_keras().applications, spec.name)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # Keras prints its progress
+            donor = function(weights="imagenet", include_top=top, input_shape=(*[spec.entry.input_size] * 2, 3))
+    except Exception as error:
+        # get_file raises a bare Exception when the network fails; anything more specific is another matter
+        if type(error) is not Exception and not isinstance(error, OSError | ValueError):
+            raise
+        raise BackboneError(_explain_download(spec, error)) from error
+    return give_stable_names(donor)
+
+
+def _explain_download(spec: BackboneSpec, error: Exception) -> str:
+    url = re.search(r"https?://\S+", str(error))
+    what = url[0].rstrip(":") if url else f"the weights file that keras.applications.{spec.name} downloads"
+    return (
+        f"Cannot download the ImageNet weights of {spec.name}: {' '.join(str(error).split())}. "
+        f"Without a network: fetch {what} elsewhere, copy it here, and give it as --weights FILE."
+    )
+
+
+def count_classes(spec: BackboneSpec) -> int:
+    """How many classes the top of the spec's weights has."""
+    path = Path(spec.weights)
+    if spec.weights in {"bundled", "imagenet", "random"} or _kind(path) == "keras":
+        return CLASSES
+    if _kind(path) == "legacy":
+        saved = read_legacy(path)
+        return int(saved[-1].arrays[-1].shape[-1]) if saved else CLASSES
+    with h5py.File(path) as file:
+        tops = [name for name in file.get("layers", {}) if re.fullmatch(r"dense(_\d+)?", name)]
+        last = max(tops, key=lambda name: int(name[6:] or 0), default=None)
+        bias = f"layers/{last}/vars/1"
+        return int(file[bias].shape[0]) if last and bias in file else CLASSES

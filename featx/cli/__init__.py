@@ -1,0 +1,125 @@
+"""The command line: parse, call, render. Commands live in the modules of this package by what they are about.
+
+A command's module is imported when the command is used, so that `featx --help` loads click and nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from featx.errors import FeatxError
+
+# command -> (module, one line for `featx --help`); in the order in which data flows
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("stages", "Bring every stage of a pipeline up to date."),
+    "check": ("data", "Find bad images, duplicates and conflicting labels."),
+    "split": ("data", "Write the split into train, val and test as a CSV."),
+    "backbones": ("networks", "List the backbones."),
+    "layers": ("networks", "List the layers of a backbone."),
+    "extract": ("stages", "Compute features once and cache them."),
+    "fit-head": ("stages", "Fit a head on cached features and save a bundle."),
+    "finetune": ("stages", "Graft the best head onto its backbone and train end to end."),
+    "evaluate": ("models", "Measure a bundle on a part of the data."),
+    "predict": ("models", "Tell the class of images."),
+    "bundle": ("models", "Pack, unpack and verify bundles."),
+    "cache": ("cache", "List, verify, export and prune cached features."),
+    "data": ("data", "Write embedded data sets as image folders."),
+}
+
+
+class _Lazy(click.Group):
+    """A group that imports a command only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"featx.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else "featx --help lists them."
+            raise click.UsageError(f"No command {args[0]!r}. {hint}", ctx) from error
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="featx")
+@click.option("-v", "--verbose", is_flag=True, help="Show stage logs, and tracebacks of errors.")
+def cli(verbose: bool) -> None:
+    """Extract features with a frozen backbone once, then fit classical heads on the cache.
+
+    Commands without DATA and without -p work on pipelines/default.yaml.
+    """
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    if not verbose:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point `featx`. Every error becomes one sentence on stderr and an exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    verbose = "-v" in arguments[:1] or "--verbose" in arguments[:1]
+    try:
+        status = cli.main(arguments, prog_name="featx", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nInterrupted. What was finished is kept: run the same command again to go on.", err=True)
+        status = 130
+    except BrokenPipeError:  # the reader of our output has gone (`featx layers X | head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except FeatxError as error:
+        status = _fail(str(error), error.exit_code, verbose)
+    except MemoryError:
+        status = _fail("Not enough memory. Use a smaller --infer-batch or --pooling avg.", 1, verbose)
+    except Exception as error:
+        line = " ".join(str(error).split())
+        text = (
+            f"Unexpected {type(error).__name__}: {line[:500]}. This is a mistake in featx: 'featx -v ...' shows where."
+        )
+        status = _fail(text, 1, verbose)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(text: str, status: int, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exc()
+    click.echo(f"featx: {text}", err=True)
+    return status
+
+
+def command_line() -> str:
+    """What was typed, for the record of a bundle."""
+    import shlex
+
+    return "featx " + shlex.join(sys.argv[1:])
+
+
+__all__: list[Any] = ["cli", "command_line", "main"]

@@ -1,0 +1,113 @@
+"""featx cache ls, verify, export, prune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.render import Bars, emit, say, table
+from featx.errors import StoreError
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_CACHE = click.option("--cache", default="cache", show_default=True, type=click.Path(path_type=Path), help="The cache.")
+
+
+@click.group()
+def cache() -> None:
+    """List, verify, export and prune cached features."""
+
+
+@cache.command("ls")
+@_CACHE
+@_JSON
+def ls(cache: Path, as_json: bool) -> None:
+    """List what is cached."""
+    from featx.store import describe, list_stores
+
+    found = [describe(store) for store in list_stores(cache)]
+    rows = [
+        (Path(one["store"]).name, name, layer["rows"], layer["parts"], f"{layer['bytes'] / 1e6:,.1f} MB")
+        for one in found
+        for name, layer in one["layers"].items()
+    ]
+    text = table(["store", "features", "rows", "parts", "size"], rows) if rows else f"Nothing is cached in {cache}."
+    emit(as_json, {"cache": str(cache), "stores": found}, text)
+
+
+@cache.command()
+@_CACHE
+@click.option("--repair", is_flag=True, help="Set damaged rows aside and compute them again.")
+@_JSON
+def verify(cache: Path, repair: bool, as_json: bool) -> None:
+    """Read every row and compare its checksum. Exit status 1 when damage is found and not repaired."""
+    from dataclasses import asdict
+
+    from featx.repair import repair_store
+    from featx.store import list_stores
+
+    parts, damaged, unrepaired = 0, [], 0
+    for store in list_stores(cache):
+        found = []
+        for path, damage in store.verify():
+            parts += 1
+            if damage is not None:
+                found.append(damage)
+                say(f"{path}: {damage.reason}" + (f" for {len(damage.rows)} rows" if damage.rows else ""))
+        damaged += [asdict(one) for one in found]
+        if repair and found:
+            with Bars() as bars:
+                computed, lost = repair_store(store, found, cache, bars)
+            say(f"{store.directory}: {computed} rows computed again, {lost} without their image")
+        elif found:
+            unrepaired += len(found)
+    text = f"{parts} parts, {len(damaged)} damaged" + (" and repaired" if repair and damaged else "")
+    emit(as_json, {"parts": parts, "damaged": damaged, "repaired": repair}, text)
+    if unrepaired:
+        raise StoreError(f"{unrepaired} parts are damaged. Mend them: featx cache verify --repair")
+
+
+@cache.command()
+@click.argument("data", required=False)
+@section_options("data", "features", "report")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The HDF5 file to write.")
+@_JSON
+def export(
+    data: str | None,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    out: Path,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Write features, labels, paths, classes and split as one plain HDF5 file for other tools."""
+    from featx.run import export_prepared, prepare
+
+    pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
+    with Bars() as bars:
+        prepared = prepare(pipeline, bars)
+    shape = export_prepared(prepared, out)
+    emit(as_json, {"out": str(out), "shape": list(shape)}, f"{'x'.join(map(str, shape))} features -> {out}")
+
+
+@cache.command()
+@_CACHE
+@click.option("--compression", type=click.Choice(["none", "zstd"]), default="none", show_default=True)
+@_JSON
+def prune(cache: Path, compression: str, as_json: bool) -> None:
+    """Merge small parts, drop doubled rows and what killed runs have left."""
+    from featx.files import remove_stale
+    from featx.store import list_stores
+
+    before = after = 0
+    for store in list_stores(cache):
+        old, new = store.prune(compression)
+        before, after = before + old, after + new
+    freed = remove_stale(cache)
+    emit(
+        as_json,
+        {"parts_before": before, "parts_after": after, "temporary_bytes": freed},
+        f"{before} parts -> {after}; {freed / 1e6:,.1f} MB of temporary files removed",
+    )

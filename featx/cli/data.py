@@ -1,0 +1,131 @@
+"""featx check, split, data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.render import Bars, bad_images, emit, say, table
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def _index(cache: str) -> Any:
+    from featx.files import StatIndex
+
+    return StatIndex(Path(cache) / "index.sqlite")
+
+
+@click.command()
+@click.argument("data", required=False)
+@section_options("data")
+@_JSON
+def check(
+    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
+) -> None:
+    """Decode every file fully; report bad images, duplicates, and the same bytes under two labels."""
+    from featx.dataset import check_images
+    from featx.run import read_data
+
+    pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
+    images = read_data(pipeline)
+    with Bars() as bars:
+        found = check_images(
+            images, _index(pipeline.features.cache), progress=lambda done: bars("check", done, len(images))
+        )
+    content = found.as_json()
+    emit(as_json, content, _check_text(content))
+
+
+def _check_text(found: dict[str, Any]) -> str:
+    head = (
+        f"{found['images']:,} images, {found['readable']:,} readable, {len(found['bad']):,} bad, "
+        f"{len(found['duplicates']):,} sets of duplicates, {len(found['conflicts']):,} with conflicting labels"
+    )
+    parts = [
+        head,
+        table(["class", "images"], found["classes"].items()) if found["classes"] else "",
+        bad_images(found["bad"], shown=50),
+        *["same bytes: " + ", ".join(group) for group in found["duplicates"][:20]],
+        *[
+            "conflict: " + ", ".join(map(str, one["paths"])) + " (left out of fitting)"
+            for one in found["conflicts"][:20]
+        ],
+        *["in two parts: " + ", ".join(map(str, one["paths"])) for one in found["straddling"][:20]],
+        *found["notes"],
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+@click.command()
+@click.argument("data", required=False)
+@section_options("data")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The CSV to write.")
+@_JSON
+def split(
+    data: str | None,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    out: Path,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Write path, label and split of every usable image as a CSV that featx and others read."""
+    import numpy as np
+
+    from featx.dataset import SPLITS, check_images, split_images, write_split
+    from featx.dataset.digests import digest_images
+    from featx.run import read_data
+
+    pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
+    images = read_data(pipeline)
+    index = _index(pipeline.features.cache)
+    with Bars() as bars:
+        found = check_images(images, index, progress=lambda done: bars("check", done, len(images)))
+    digests = digest_images(images.paths, index)
+    bad = {one["path"] for one in found.bad}
+    usable = np.array([path not in bad for path in images.paths], bool)
+    parts = split_images(images, digests.digest, usable, pipeline.data)
+    write_split(out, images, parts)
+    counts = {name: int((parts == code).sum()) for code, name in enumerate(SPLITS)}
+    for note in images.notes:
+        say(note)
+    content = {"out": str(out), **counts, "left_out": int((parts == len(SPLITS)).sum()), "bad": found.bad}
+    lines = [", ".join(f"{name} {number:,}" for name, number in counts.items()) + f" -> {out}", bad_images(found.bad)]
+    emit(as_json, content, "\n".join(line for line in lines if line))
+
+
+@click.group()
+def data() -> None:
+    """Write embedded data sets as image folders."""
+
+
+@data.command()
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@_JSON
+def digits(out: Path, as_json: bool) -> None:
+    """scikit-learn's 1,797 handwritten digits, 8x8 pixels, a folder per class."""
+    from featx.samples import write_digits
+
+    count = write_digits(out)
+    emit(as_json, {"out": str(out), "images": count}, f"{count:,} images in {out}")
+
+
+@data.command("fashion-mnist")
+@click.option(
+    "--source",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the four IDX files (Debian: /usr/share/datasets/fashion-mnist).",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@_JSON
+def fashion_mnist(source: Path, out: Path, as_json: bool) -> None:
+    """Fashion-MNIST's 70,000 images with its own train and test parts, from its IDX files."""
+    from featx.samples import write_fashion_mnist
+
+    count = write_fashion_mnist(source, out)
+    emit(as_json, {"out": str(out), "images": count}, f"{count:,} images in {out}")

@@ -1,0 +1,222 @@
+"""featx evaluate, predict, bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.errors import FeatxError, UsageError
+
+if TYPE_CHECKING:
+    from featx.options import Pipeline
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def _find(where: str | None, pipeline: Pipeline) -> Path:
+    from featx.bundle import find_bundle
+
+    name = pipeline.report.name or Path(pipeline.data.path or "default").stem
+    return find_bundle(where, Path(pipeline.report.runs), name)
+
+
+@click.command()
+@click.argument("bundle", required=False)
+@click.option("--data", "data", help="Measure on these images instead of those of the pipeline.")
+@click.option(
+    "--split",
+    "part",
+    type=click.Choice(["train", "val", "test", "all"]),
+    help="Which part (default: test; all with --data).",
+)
+@section_options("report")
+@_JSON
+def evaluate(
+    bundle: str | None,
+    data: str | None,
+    part: str | None,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Measure a bundle (default: the best one) on labelled images.
+
+    The parts are those that the bundle was made with, by the images' content, wherever the files lie now.
+    """
+    from dataclasses import replace
+
+    from featx.bundle import load_bundle
+    from featx.evaluate import evaluate as measure_images
+    from featx.run import images_of_part
+
+    pipeline = pipeline_of(None, pipeline_file, settings, values)
+    model = load_bundle(_find(bundle, pipeline))
+    say(f"Measuring {model.path}")
+    if data is not None:
+        pipeline = replace(pipeline, data=replace(pipeline.data, path=data))
+    part = part or ("test" if data is None else "all")
+    images, notes = images_of_part(pipeline, model, part)
+    with Bars() as bars:
+        found, bad = measure_images(model, images, bars)
+    for note in notes:
+        say(note)
+    content = {"bundle": str(model.path), "split": part, **found, "bad": bad}
+    emit(as_json, content, _metrics_text(content))
+
+
+def _metrics_text(found: dict[str, Any]) -> str:
+    names = ["images", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy"]
+    rows = [one.values() for one in found["per_class"] or []]
+    parts = [
+        table(["part", *names], [(found["split"], *[found[name] for name in names])]),
+        table(["class", "precision", "recall", "f1", "images"], rows) if rows else "",
+        _confusion_text(found) if 0 < len(rows) <= 20 else "",
+        bad_images(found["bad"]),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _confusion_text(found: dict[str, Any]) -> str:
+    labels = [one["label"] for one in found["per_class"]]
+    return "truth down, prediction across\n" + table(
+        ["", *labels], [(label, *row) for label, row in zip(labels, found["confusion"], strict=True)]
+    )
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True)
+@click.option("--model", metavar="BUNDLE", help="A bundle, a .featx file, or a folder of bundles (default: the best).")
+@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many classes to tell.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write a CSV instead of printing.")
+@section_options("report")
+@_JSON
+def predict(
+    images: tuple[str, ...],
+    model: str | None,
+    top: int,
+    out: Path | None,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Tell the class of images or of all images in folders, with the confidence.
+
+    Fails when no image at all could be read.
+    """
+    from featx.bundle import load_bundle
+    from featx.predict import Prediction, as_json_object, find_files, write_csv
+    from featx.predict import predict as answer
+
+    if (
+        model is not None
+        and pipeline_file is None
+        and not settings
+        and (Path(model).is_file() or (Path(model) / "bundle.json").is_file())
+    ):
+        bundle = load_bundle(Path(model))
+    else:
+        bundle = load_bundle(_find(model, pipeline_of(None, pipeline_file, settings, values)))
+    paths = find_files(images)
+    answers = answer(bundle, paths, top)
+    if not as_json:
+        say(f"Predicting with {bundle.path}")
+    if out is not None:
+        read, unread = write_csv(out, answers)
+        emit(
+            as_json, {"out": str(out), "images": read, "bad": unread}, f"{read:,} predictions, {unread:,} bad -> {out}"
+        )
+    else:
+        found = list(answers)
+        read, unread = sum(isinstance(one, Prediction) for one in found), len(found)
+        emit(as_json, as_json_object(found), _predictions_text(found))
+    if not read:
+        raise FeatxError(f"None of the {len(paths)} images could be read.")
+
+
+def _predictions_text(answers: list[Any]) -> str:
+    from dataclasses import asdict
+
+    from featx.predict import Prediction
+
+    rows = [
+        (one.path, ", ".join(f"{choice.label} {choice.confidence:.1%}" for choice in one.top))
+        for one in answers
+        if isinstance(one, Prediction)
+    ]
+    text = table(["image", "class"], rows) if rows else ""
+    bad = bad_images([asdict(one) for one in answers if not isinstance(one, Prediction)], shown=50)
+    return "\n".join(part for part in (text, bad) if part)
+
+
+@click.group()
+def bundle() -> None:
+    """Pack a bundle into one file, unpack it, verify it."""
+
+
+_MODEL = click.argument("model", required=False)
+
+
+@bundle.command()
+@_MODEL
+@click.option("--out", type=click.Path(path_type=Path), help="The .featx file (default: the bundle's name, here).")
+@section_options("report")
+@_JSON
+def pack(
+    model: str | None,
+    out: Path | None,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Write a bundle (default: the best one) as one .featx file that predicts on any machine with featx."""
+    from featx.bundle import load_bundle
+    from featx.bundle import pack as write
+
+    found = load_bundle(_find(model, pipeline_of(None, pipeline_file, settings, values)))
+    out = out or Path(f"{found.path.parent.name}-{found.path.name}.featx")
+    write(found, out)
+    size = out.stat().st_size
+    emit(as_json, {"bundle": str(found.path), "out": str(out), "bytes": size}, f"{out}: {size / 1e6:.1f} MB")
+
+
+@bundle.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The folder to make (default: the file's name without .featx)."
+)
+@_JSON
+def unpack(file: Path, out: Path | None, as_json: bool) -> None:
+    """Unpack a .featx file into a bundle's folder, and verify it."""
+    from featx.bundle import load_bundle
+    from featx.bundle import unpack as extract
+
+    if not file.is_file():
+        raise UsageError(f"There is no file {file}.")
+    out = out or file.with_suffix("")
+    extract(file, out)
+    load_bundle(out)
+    emit(as_json, {"bundle": str(out)}, str(out))
+
+
+@bundle.command()
+@_MODEL
+@section_options("report")
+@_JSON
+def verify(
+    model: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
+) -> None:
+    """Check every file of a bundle against its checksum, and that its head can be loaded."""
+    from featx.bundle import load_bundle
+
+    path = _find(model, pipeline_of(None, pipeline_file, settings, values))
+    found = load_bundle(path)
+    _ = found.head
+    files = len(found.about["files"])
+    emit(as_json, {"bundle": str(path), "files": files, "ok": True}, f"{path}: {files} files, all as they were written")

@@ -1,0 +1,78 @@
+"""featx backbones, layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from featx.cli.arguments import Command
+from featx.cli.render import emit, table
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@click.command()
+@_JSON
+def backbones(as_json: bool) -> None:
+    """List every backbone with its input size, default layer and preprocessing."""
+    from featx.backbones import BACKBONES
+
+    rows = [
+        {
+            "name": entry.name,
+            "input_size": entry.input_size,
+            "layer": entry.layer,
+            "preprocessing": entry.preprocessing,
+            "weights": "bundled" if entry.bundled else "imagenet",
+        }
+        for entry in BACKBONES.values()
+    ]
+    text = table(
+        ["backbone", "input size", "last layer", "preprocessing", "weights"], [list(row.values()) for row in rows]
+    )
+    emit(as_json, {"backbones": rows}, text)
+
+
+def _layer_options(command: Command) -> Command:
+    command = click.option("--input-size", type=int, help="Side in pixels of the square the network sees.")(command)
+    return click.option("--all", "everything", is_flag=True, help="Also layers that only rearrange or pad.")(command)
+
+
+@click.command()
+@click.argument("backbone")
+@_layer_options
+@_JSON
+def layers(backbone: str, input_size: int | None, everything: bool, as_json: bool) -> None:
+    """List the layers of a backbone: shape, parameters, share of the multiply-adds up to there.
+
+    A clean cut is a layer through which everything passes: the layers above it can be trained alone.
+    """
+    from featx.backbones import list_layers, resolve
+    from featx.options import FeaturesOptions
+
+    spec = resolve(FeaturesOptions(backbone=backbone, input_size=input_size))
+    found = list_layers(spec)
+    content = {"backbone": spec.label, "layers": [_as_json(one) for one in found]}
+    shown = [
+        one for one in found if everything or one.kind not in {"ZeroPadding2D", "Dropout", "Reshape", "InputLayer"}
+    ]
+    rows = [
+        (
+            one.name,
+            "x".join(map(str, one.shape)),
+            one.parameters,
+            f"{one.share:.1%}" if one.share is not None else None,
+            one.features,
+            one.clean_cut,
+            "top" if one.top else "",
+        )
+        for one in shown
+    ]
+    emit(as_json, content, table(["layer", "shape", "parameters", "share", "features", "clean cut", ""], rows))
+
+
+def _as_json(layer: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(layer) | {"shape": list(layer.shape)}

@@ -1,0 +1,104 @@
+"""What people read: tables and sentences on stdout, one JSON object for scripts, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+
+def emit(as_json: bool, content: Any, text: str) -> None:
+    """Print the result: one JSON object, or `text`."""
+    click.echo(json.dumps(content, ensure_ascii=False, allow_nan=False) if as_json else text)
+
+
+def say(text: str) -> None:
+    """A message that is not the result."""
+    click.echo(text, err=True)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Columns of text; numbers to the right."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    right = [all(_is_number(value) for value in column) for column in zip(*cells, strict=True)] or [False] * len(
+        headers
+    )
+    widths = [max(len(line[i]) for line in [list(headers), *cells]) for i in range(len(headers))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        )
+        for line in [list(headers), *cells]
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
+
+
+def _is_number(cell: str) -> bool:
+    return cell == "-" or cell.replace(",", "").replace(".", "").replace("%", "").lstrip("-").isdigit()
+
+
+def bad_images(bad: Sequence[dict[str, str]], shown: int = 10) -> str:
+    """Bad images as lines, the first few of them."""
+    if not bad:
+        return ""
+    lines = [f"  {one['path']}: {one['reason']}" for one in bad[:shown]]
+    more = [f"  and {len(bad) - shown} more; --json lists them all"] if len(bad) > shown else []
+    head = (
+        "1 image could not be read and was left out:"
+        if len(bad) == 1
+        else f"{len(bad)} images could not be read and were left out:"
+    )
+    return "\n".join([head, *lines, *more])
+
+
+class Bars:
+    """A progress bar on stderr for the stage that runs: rate, time left, counts. Silent without a terminal."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet or not sys.stderr.isatty()
+        self._stage = ""
+        self._bar: Any = None
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def __call__(self, stage: str, done: int, total: int, /, **counts: int) -> None:
+        """Show that `done` of `total` are done in `stage`."""
+        if self._quiet or not total:
+            return
+        if stage != self._stage:
+            self._close()
+            from tqdm import tqdm
+
+            self._stage = stage
+            self._bar = tqdm(
+                total=total, desc=stage, unit=" images", file=sys.stderr, leave=done < total, mininterval=0.2
+            )
+        if counts:
+            self._bar.set_postfix(counts, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        self._stage = ""

@@ -1,0 +1,67 @@
+"""Which images, with which labels, in which split: from the files of a user to the rows of a feature store.
+
+`read_images` finds them (`folders`, `table`), `digest_images` gives every file its content digest, `check_images`
+decodes every file, `split_images` divides them and `write_split` writes the division down. What is left aside is said
+in the `notes` of the `ImageSet`; nothing is dropped silently.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from featx.dataset.check import Check, check_images, require_usable
+from featx.dataset.digests import Digests, conflicts, digest_images
+from featx.dataset.folders import expand, read_files, read_folder
+from featx.dataset.imageset import NONE, SPLITS, TEST, TRAIN, VAL, ImageSet
+from featx.dataset.split import split_images
+from featx.dataset.table import is_table, read_table, write_split
+from featx.errors import DataError
+from featx.options import DataOptions
+
+__all__ = [
+    "NONE",
+    "SPLITS",
+    "TEST",
+    "TRAIN",
+    "VAL",
+    "Check",
+    "Digests",
+    "ImageSet",
+    "check_images",
+    "conflicts",
+    "digest_images",
+    "read_images",
+    "require_usable",
+    "split_images",
+    "write_split",
+]
+
+
+def read_images(source: str | Path | Sequence[str | Path], options: DataOptions) -> ImageSet:
+    """Find the images of a folder, a CSV or a list of files and folders, without opening any.
+
+    Parameters
+    ----------
+    source : a folder of class folders; a folder of train, val and test folders that hold those; a CSV; a folder of
+        files, or several files and folders (then without labels)
+    options : columns of the CSV, and the classes where their order is given
+
+    Raises
+    ------
+    DataError
+        When there is nothing to read, or when labels, columns or splits make no sense.
+    """
+    several = [source] if isinstance(source, str | Path) else list(source)
+    if not several:
+        raise DataError("No images given. Name a folder, a CSV or image files.")
+    for item in several:
+        if not os.path.lexists(expand(item)):
+            raise DataError(f"No such file or folder: {item}. Check the name, or the folder you are in.")
+    if len(several) > 1:
+        return read_files(several)
+    path = expand(several[0])
+    if Path(path).is_dir():
+        return read_folder(str(several[0]), path, options)
+    return read_table(str(several[0]), path, options) if is_table(path, options) else read_files(several)

@@ -1,0 +1,175 @@
+"""Is a set fit for use: every file decoded in full, duplicates, the same bytes under two labels, straddled splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from featx.dataset.digests import conflicts, digest_images, ignore_progress, list_equal, whole
+from featx.dataset.imageset import NONE, SPLITS, ImageSet
+from featx.errors import DataError
+from featx.files import StatIndex
+from featx.images import BadImage, decode, decoder_version, usable_cores
+
+_CHUNK = 256  # images decoded before what is known of them is written down
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found in a set.
+
+    Attributes
+    ----------
+    images : how many there are
+    readable : how many of them could be decoded in full
+    bad : {"path", "reason"} of the others
+    duplicates : paths of the same bytes, one list for each such image
+    conflicts : {"paths", "labels"} of the same bytes under different labels; left out of fitting and evaluation
+    straddling : {"paths", "splits"} of the same bytes, or of one group, in different declared splits
+    classes : readable images of every class
+    notes : what was left aside when the set was read
+    """
+
+    images: int
+    readable: int
+    bad: list[dict[str, str]]
+    duplicates: list[list[str]]
+    conflicts: list[dict[str, list[str]]]
+    straddling: list[dict[str, list[str]]]
+    classes: dict[str, int]
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as a JSON object."""
+        return {**asdict(self), "notes": list(self.notes)}
+
+
+def check_images(
+    images: ImageSet, index: StatIndex, workers: int = 0, progress: Callable[[int], None] | None = None
+) -> Check:
+    """Decode every image in full, in threads, and compare contents, labels and declared splits.
+
+    Equal files are decoded once, and those that this decoder is known to fail on not again.
+
+    Parameters
+    ----------
+    images : the set
+    index : what is remembered of files
+    workers : decoding threads; 0: one per core
+    progress : told how many images are done so far
+    """
+    found = digest_images(images.paths, index)
+    digests, bad = found.digest, dict(found.bad)
+    reasons = _decode_all(images, digests, index, workers, progress)
+    for row, digest in enumerate(digests.tolist()):
+        if row not in bad and digest in reasons:
+            bad[row] = reasons[digest]
+    readable = np.ones(len(images), bool)
+    readable[list(bad)] = False
+    good = np.flatnonzero(readable)
+    paths = images.paths
+    return Check(
+        images=len(images),
+        readable=len(good),
+        bad=[{"path": paths[row], "reason": bad[row]} for row in sorted(bad)],
+        duplicates=[[paths[row] for row in rows] for rows in list_equal(digests, good)],
+        conflicts=[
+            {"paths": [paths[row] for row in rows], "labels": ["; ".join(images.label_names(row)) for row in rows]}
+            for rows in conflicts(images, np.where(readable, digests, b""))
+        ],
+        straddling=_straddling(images, digests, good),
+        classes=count_classes(images, readable),
+        notes=images.notes,
+    )
+
+
+def require_usable(images: ImageSet, readable: np.ndarray) -> None:
+    """Refuse a set of which nothing can be fitted or evaluated.
+
+    Parameters
+    ----------
+    images : the set
+    readable : bool (n,), which images could be read
+
+    Raises
+    ------
+    DataError
+        When all images are bad, or when a class is left without a readable image; it is named.
+    """
+    if not readable.any():
+        raise DataError(
+            f"None of the {len(images):,} images of {images.source} can be read. "
+            f"featx check {images.source} says why of each."
+        )
+    empty = [name for name, count in count_classes(images, readable).items() if count == 0]
+    if empty:
+        others = f" (and {len(empty) - 1} more: {', '.join(empty[1:6])})" if len(empty) > 1 else ""
+        raise DataError(
+            f"The class {empty[0]!r}{others} has no readable image in {images.source}. Add images, remove the class, "
+            f"or see what is wrong with its files: featx check {images.source}"
+        )
+
+
+def count_classes(images: ImageSet, readable: np.ndarray) -> dict[str, int]:
+    """Readable images of every class."""
+    if images.labels is None:
+        return {}
+    labels = images.labels[readable]
+    if images.multilabel:
+        counts = labels.sum(axis=0)
+    else:
+        counts = np.bincount(labels[labels >= 0], minlength=len(images.classes))
+    return {name: int(count) for name, count in zip(images.classes, counts, strict=True)}
+
+
+def _decode_all(
+    images: ImageSet, digests: np.ndarray, index: StatIndex, workers: int, progress: Callable[[int], None] | None
+) -> dict[bytes, str]:
+    """Reason by digest (as NumPy gives it) of every image that cannot be decoded."""
+    decoder = decoder_version()
+    known = {digest.rstrip(b"\0"): reason for digest, reason in index.known_bad(decoder).items()}
+    first = {digest: row for row, digest in reversed(list(enumerate(digests.tolist()))) if digest}
+    reasons = {digest: known[digest] for digest in first if digest in known}
+    rows = sorted(row for digest, row in first.items() if digest not in known)
+    report = progress or ignore_progress
+    done = len(images) - len(rows)
+    report(done)
+    with ThreadPoolExecutor(workers or usable_cores(), thread_name_prefix="featx-check") as pool:
+        for start in range(0, len(rows), _CHUNK):
+            some = rows[start : start + _CHUNK]
+            faults = list(pool.map(_try_to_decode, (images.paths[row] for row in some)))
+            new = [(digests[row], fault) for row, fault in zip(some, faults, strict=True) if fault is not None]
+            reasons.update((digest, fault.reason) for digest, fault in new)
+            index.remember_bad(decoder, [(whole(digest), fault.reason) for digest, fault in new if fault.lasting])
+            done += len(some)
+            report(done)
+    return reasons
+
+
+def _try_to_decode(path: str) -> BadImage | None:
+    try:
+        decode(path)
+    except BadImage as fault:
+        return fault
+    return None
+
+
+def _straddling(images: ImageSet, digests: np.ndarray, rows: np.ndarray) -> list[dict[str, list[str]]]:
+    if images.declared is None:
+        return []
+    rows = rows[images.declared[rows] != NONE]
+    together = list_equal(digests, rows)
+    if images.groups is not None:
+        groups = np.unique(np.array(images.groups, dtype=object), return_inverse=True)[1]
+        grouped = np.array([bool(images.groups[row]) for row in rows], bool)
+        together += list_equal(groups, rows[grouped])
+    found = []
+    for some in together:
+        splits = images.declared[some]
+        if splits.min() != splits.max():
+            found.append({"paths": [images.paths[row] for row in some], "splits": [SPLITS[split] for split in splits]})
+    return found

@@ -1,0 +1,141 @@
+"""The content digest of every image file: SHA-256 of its bytes, remembered while the file is unchanged.
+
+Digests are kept in NumPy arrays of dtype S32. NumPy takes the zero bytes off the end of such a value when it is read
+as Python bytes (one digest in 256 has one): use `whole` on it, or view the array as uint8 (n, 32).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from featx.dataset.imageset import ImageSet
+from featx.files import StatIndex
+from featx.images import usable_cores
+from featx.kinds import describe_os_error
+
+_CHUNK = 1000  # files hashed before what is known is written down
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Digests of files.
+
+    Attributes
+    ----------
+    digest : S32 (n,), b"" where a file cannot be read
+    bad : row and reason of those
+    """
+
+    digest: np.ndarray
+    bad: dict[int, str]
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Which files could be read: bool (n,)."""
+        return np.asarray(self.digest != b"")
+
+
+def whole(digest: bytes) -> bytes:
+    """A digest taken out of an S32 array, with the zero bytes that NumPy took off its end: 32 bytes."""
+    return bytes(digest).ljust(32, b"\0")
+
+
+def digest_images(
+    paths: Sequence[str], index: StatIndex, progress: Callable[[int], None] | None = None, workers: int = 0
+) -> Digests:
+    """Digest every file; those that are unchanged since the last time are not read.
+
+    What becomes known is written to `index` after every thousand files, so that an interrupted run loses little.
+
+    Parameters
+    ----------
+    paths : absolute paths
+    index : what is remembered of files
+    progress : told how many files are done so far
+    workers : threads that read; 0: two per core, since they wait for the disk
+    """
+    report = progress or ignore_progress
+    digests = np.zeros(len(paths), "S32")
+    bad: dict[int, str] = {}
+    status = [_look(path, row, bad) for row, path in enumerate(paths)]
+    known = index.known_digests(paths, status)
+    unknown = [row for row, digest in enumerate(known) if digest is None and status[row] is not None]
+    done = len(paths) - len(unknown)
+    for row, digest in enumerate(known):
+        if digest is not None:
+            digests[row] = digest
+    report(done)
+    with ThreadPoolExecutor(workers or 2 * usable_cores(), thread_name_prefix="featx-digest") as pool:
+        for start in range(0, len(unknown), _CHUNK):
+            rows = unknown[start : start + _CHUNK]
+            found = list(pool.map(_digest, (paths[row] for row in rows)))
+            fresh = []
+            for row, result in zip(rows, found, strict=True):
+                now = status[row]
+                if isinstance(result, str):
+                    bad[row] = result
+                elif now is not None:
+                    digests[row] = result
+                    fresh.append((paths[row], now, result))
+            index.remember_digests(fresh)
+            done += len(rows)
+            report(done)
+    return Digests(digests, dict(sorted(bad.items())))
+
+
+def conflicts(images: ImageSet, digests: np.ndarray) -> list[list[int]]:
+    """Rows of the same bytes under different labels, one list for each such image.
+
+    Images without a label conflict with nothing.
+
+    digests : S32 (n,); b"" is no image
+    """
+    if images.labels is None or not len(images):
+        return []
+    codes = np.unique(images.labels, axis=0, return_inverse=True)[1] if images.multilabel else images.labels
+    rows = np.flatnonzero((digests != b"") & (codes >= 0))
+    order = rows[np.lexsort((codes[rows], digests[rows]))]
+    same_image = digests[order[1:]] == digests[order[:-1]]
+    torn = np.unique(digests[order[1:]][same_image & (codes[order[1:]] != codes[order[:-1]])])
+    return list_equal(digests, rows[np.isin(digests[rows], torn)])
+
+
+def list_equal(values: np.ndarray, rows: np.ndarray) -> list[list[int]]:
+    """These rows in lists of equal value, for values that more than one has; in the order of the rows."""
+    order = rows[np.argsort(values[rows], kind="stable")]
+    starts = np.flatnonzero(values[order[1:]] != values[order[:-1]]) + 1
+    return sorted(part.tolist() for part in np.split(order, starts) if len(part) > 1)
+
+
+def ignore_progress(done: int) -> None:
+    """Take a report of progress and tell nobody."""
+
+
+def _look(path: str, row: int, bad: dict[int, str]) -> os.stat_result | None:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        bad[row] = describe_os_error(path, error)
+        return None
+    if stat.S_ISREG(status.st_mode) and status.st_size:
+        return status
+    if stat.S_ISREG(status.st_mode):
+        bad[row] = "empty file"
+    else:  # opening a named pipe would wait for ever
+        bad[row] = "a folder, not a file" if stat.S_ISDIR(status.st_mode) else "a device or pipe, not a file"
+    return None
+
+
+def _digest(path: str) -> bytes | str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        return describe_os_error(path, error)

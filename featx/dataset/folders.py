@@ -1,0 +1,195 @@
+"""Images in folders: a folder per class, train/val/test folders that hold those, or files without labels.
+
+The order is that of Keras: classes in alphanumeric order, and the files of a class by folder and name. Every file in a
+class folder is a candidate, whatever its name ends in: whether it is an image shows when it is decoded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from featx.dataset.imageset import NONE, SPLIT_NAMES, TRAIN, ImageSet, choose_classes
+from featx.errors import DataError
+from featx.options import DataOptions
+
+_LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}  # of file managers, in lower case
+
+
+@dataclass
+class _Aside:
+    """What a walk through folders leaves aside, counted and with a first example."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, kind: str, example: str) -> None:
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.examples.setdefault(kind, example)
+
+    def notes(self) -> tuple[str, ...]:
+        return tuple(
+            f"Left aside, {kind}: {count:,} (such as {self.examples[kind]!r})" for kind, count in self.counts.items()
+        )
+
+
+def read_folder(source: str, root: str, options: DataOptions) -> ImageSet:
+    """Read a folder per class, train/val/test folders that hold those, or a folder of nothing but files (no labels).
+
+    source : as the user gave it; root : the same, absolute; options : `classes` is used
+    """
+    aside = _Aside()
+    folders, files = _list(root, aside)
+    parts = _find_parts(root, folders)
+    if parts:
+        rows, names = _read_parts(root, folders, parts, aside)
+    else:
+        rows, names = [(name, path, NONE) for name in folders for path in _walk(_join(root, name), aside)], folders
+    for name in files if rows or folders else ():
+        aside.add("files outside the class folders", name)
+    name = Path(root).name or "images"
+    if not folders and files:
+        return ImageSet(source, name, tuple(_join(root, name) for name in files), notes=aside.notes())
+    if not rows:
+        raise DataError(
+            f"No images in {source}: {_describe_emptiness(folders)}. Give a folder with a folder per class."
+        )
+    classes = choose_classes(names, options.classes, source)
+    code = {name: position for position, name in enumerate(classes)}
+    return ImageSet(
+        source,
+        name,
+        paths=tuple(path for _, path, _ in rows),
+        labels=np.array([code[label] for label, _, _ in rows], np.int64),
+        classes=classes,
+        declared=np.array([split for _, _, split in rows], np.uint8) if parts else None,
+        notes=aside.notes() + _hint(root, folders, parts),
+    )
+
+
+def _find_parts(root: str, folders: Sequence[str]) -> dict[str, int]:
+    """The folders among these that are splits: train and at least one other, each with folders in it."""
+    named = {name: SPLIT_NAMES[name.lower()] for name in folders if name.lower() in SPLIT_NAMES}
+    if TRAIN not in named.values() or len(set(named.values())) < 2:
+        return {}
+    # A class may be called "train", beside "bus". Only folders that hold class folders are splits.
+    holding = {name: split for name, split in named.items() if _list(_join(root, name), _Aside())[0]}
+    return holding if TRAIN in holding.values() else {}
+
+
+def _read_parts(
+    root: str, folders: Sequence[str], parts: dict[str, int], aside: _Aside
+) -> tuple[list[tuple[str, str, int]], list[str]]:
+    rows, names = [], []
+    for part, split in sorted(parts.items(), key=lambda item: (item[1], item[0])):
+        classes, strays = _list(_join(root, part), aside)
+        names += classes
+        rows += [(name, path, split) for name in classes for path in _walk(_join(root, part, name), aside)]
+        for name in strays:
+            aside.add("files outside the class folders", f"{part}/{name}")
+    for other in folders:
+        if other not in parts:
+            aside.add("folders that are no split with class folders", other)
+    return rows, names
+
+
+def read_files(items: Sequence[str | Path]) -> ImageSet:
+    """Files, and the files in folders at any depth, without labels; each once."""
+    aside = _Aside()
+    paths: dict[str, None] = {}
+    for item in items:
+        path = expand(item)
+        paths.update(dict.fromkeys(_walk(path, aside) if Path(path).is_dir() else [path]))
+    if not paths:
+        raise DataError(f"No files in {', '.join(map(str, items))}.")
+    first = Path(expand(items[0]))
+    name = first.stem if len(items) == 1 else first.parent.name or "images"
+    return ImageSet(" ".join(map(str, items)), name, tuple(paths), notes=aside.notes())
+
+
+def _list(folder: str, aside: _Aside) -> tuple[list[str], list[str]]:
+    """Names of the folders and of the files in a folder, sorted; hidden and unusable names are left aside."""
+    folders, files = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in _LITTER:
+                aside.add("hidden files and those of file managers", entry.name)
+            elif not _is_text(entry.name):
+                aside.add("files whose name is not valid UTF-8", entry.name.encode(errors="backslashreplace").decode())
+            elif _is_folder(entry):
+                folders.append(entry.name)
+            else:
+                files.append(entry.name)
+    return sorted(folders), sorted(files)
+
+
+def _walk(root: str, aside: _Aside) -> Iterator[str]:
+    """Every file below a folder, in the order of Keras: by folder path, then by name. Links to folders are followed."""
+    found: list[tuple[str, list[str]]] = []
+    # A link may lead back up: a folder is entered only where it is not one of its own ancestors.
+    waiting: list[tuple[str, frozenset[str]]] = [(root, frozenset([os.path.realpath(root)]))]
+    while waiting:
+        folder, ancestors = waiting.pop()
+        folders, files = _list(folder, aside)
+        found.append((folder, files))
+        for name in folders:
+            path = _join(folder, name)
+            real = os.path.realpath(path) if Path(path).is_symlink() else None
+            if real is not None and any(_is_within(ancestor, real) for ancestor in ancestors):
+                aside.add("links that lead back to a folder above them", path)
+            else:
+                waiting.append((path, ancestors if real is None else ancestors | {real}))
+    for folder, files in sorted(found):
+        yield from (_join(folder, name) for name in files)
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself: kept as a file, and found bad when it is opened
+        return False
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _describe_emptiness(folders: Sequence[str]) -> str:
+    if not folders:
+        return "it is empty"
+    return f"its {'folder is' if len(folders) == 1 else f'{len(folders)} folders are'} empty"
+
+
+def _hint(root: str, folders: Sequence[str], parts: dict[str, int]) -> tuple[str, ...]:
+    if parts or len(folders) != 1:
+        return ()
+    inner = _list(_join(root, folders[0]), _Aside())[0]
+    if len(inner) < 2:
+        return ()
+    return (
+        (
+            f"All images are in one class, {folders[0]!r}, which holds {len(inner)} folders. "
+            f"If these are the classes, give {_join(root, folders[0])}"
+        ),
+    )
+
+
+def expand(path: str | Path) -> str:
+    """The absolute path, with the home folder of `~`; links are kept as they are."""
+    return os.path.abspath(Path(path).expanduser())
+
+
+def _join(*parts: str) -> str:
+    return os.sep.join(parts) if not parts[0].endswith(os.sep) else os.path.join(*parts)

@@ -1,0 +1,188 @@
+"""OpenVINO: the fastest engine on a CPU, and the one that needs no TensorFlow once the graph is converted.
+
+The converted graph is a directory of three files: `graph.xml` and `graph.bin`, OpenVINO's own, and `graph.json`, which
+says which of its tensors is which output. OpenVINO keeps no order of outputs that could be relied on (beyond ten they
+come back in alphabetical order), so every output is found by name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featx.engines import check_images, infer_in_batches
+from featx.engines.tensorflow import freeze
+from featx.errors import EngineError
+from featx.files import write_json
+
+if TYPE_CHECKING:
+    import keras
+
+FILES = ("graph.xml", "graph.bin", "graph.json")
+SCHEMA = 1
+DEFAULT_BATCH = 8
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+_CAPABILITIES = {"bfloat16": "BF16", "float16": "FP16"}
+
+
+class OpenVINOEngine:
+    """A graph compiled for one batch size and one precision."""
+
+    name = "openvino"
+
+    def __init__(self, graph: Path, precision: str, batch_size: int = 0, threads: int = 0) -> None:
+        import openvino
+
+        self.batch_size = batch_size or DEFAULT_BATCH
+        self.precision = precision
+        description = _read_description(graph)
+        self._size: tuple[int, int] = (description["input_size"][0], description["input_size"][1])
+        core = openvino.Core()
+        model = _read_model(core, graph)
+        model.reshape([self.batch_size, *self._size, 3])
+        hints = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+        if threads:
+            hints["INFERENCE_NUM_THREADS"] = str(threads)
+        compiled = core.compile_model(model, "CPU", hints)
+        _require_effective(compiled, precision)
+        self._outputs = {name: compiled.output(tensor) for name, tensor in description["outputs"].items()}
+        self._request = compiled.create_infer_request()
+
+    def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Features of every image by output name; see `featx.engines.Engine`."""
+        check_images(images, self._size)
+        return infer_in_batches(images, self.batch_size, self._run)
+
+    def _run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        results = self._request.infer([batch], share_inputs=True)
+        return {name: results[output] for name, output in self._outputs.items()}
+
+
+def require_precision(precision: str) -> None:
+    """Refuse a precision that OpenVINO would emulate, or quietly replace, on this processor.
+
+    Raises
+    ------
+    EngineError
+        Says what the processor has.
+    """
+    import openvino
+
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if _CAPABILITIES[precision] not in capabilities:
+        raise EngineError(
+            f"This processor has no {precision} arithmetic (OpenVINO finds {', '.join(sorted(capabilities))}). "
+            "--precision float32 works everywhere."
+        )
+
+
+def _require_effective(compiled: Any, precision: str) -> None:
+    names = {"float": "f32", "float32": "f32", "bfloat16": "bf16", "float16": "f16", "half": "f16"}
+    hint = compiled.get_property("INFERENCE_PRECISION_HINT")
+    found = hint.get_type_name() if hasattr(hint, "get_type_name") else str(hint)
+    if names.get(found, found) != _HINTS[precision]:
+        raise EngineError(
+            f"OpenVINO compiled the graph for {found}, not {precision}. --precision float32 always works."
+        )
+
+
+def compile_graph(
+    make_model: Callable[[], keras.Model], graph: Path, precision: str, batch_size: int = 0
+) -> OpenVINOEngine:
+    """The engine of the graph in the directory, converted first when it is not there whole."""
+    if not is_whole(graph):
+        convert(make_model(), graph)
+    return OpenVINOEngine(graph, precision, batch_size)
+
+
+def load_graph(graph: Path, precision: str, batch_size: int = 0, threads: int = 0) -> OpenVINOEngine:
+    """The engine of a directory written by `convert`."""
+    if not is_whole(graph):
+        missing = ", ".join(name for name in FILES if not (graph / name).is_file())
+        raise EngineError(f"{graph} is not a whole graph: {missing} is missing. Delete it and extract again.")
+    return OpenVINOEngine(graph, precision, batch_size, threads)
+
+
+def is_whole(graph: Path) -> bool:
+    """Whether the directory holds all files of a converted graph."""
+    return all((graph / name).is_file() for name in FILES)
+
+
+# --- converting --------------------------------------------------------------------------------------------------
+
+
+def convert(model: keras.Model, graph: Path) -> None:
+    """Write a cut network as an OpenVINO graph that takes uint8 images; the directory appears whole or not at all.
+
+    Raises
+    ------
+    EngineError
+        A network that OpenVINO cannot convert.
+    """
+    import openvino
+
+    frozen = freeze(model)
+    front = openvino.frontend
+    try:
+        converted = openvino.convert_model(frozen.function.graph)
+    except (front.OpConversionFailure, front.NotImplementedFailure, front.GeneralFailure) as error:
+        raise EngineError(f"OpenVINO cannot convert this network: {error}. --engine tensorflow can run it.") from error
+    tensors = _find_outputs(converted, frozen.outputs)
+    graph.parent.mkdir(parents=True, exist_ok=True)
+    temporary = graph.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{graph.name}")
+    try:
+        temporary.mkdir()
+        openvino.save_model(converted, temporary / "graph.xml", compress_to_fp16=False)
+        description = {"schema": SCHEMA, "input_size": list(model.input_shape[1:3]), "outputs": tensors}
+        write_json(temporary / "graph.json", {**description, "openvino": openvino.get_version()})
+        _publish(temporary, graph)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _find_outputs(converted: Any, outputs: dict[str, str]) -> dict[str, str]:
+    """Name every output tensor after its node in the frozen graph, and say which is which output."""
+    tensors = {}
+    for name, node in outputs.items():
+        found = [o for o in converted.outputs if {node, f"{node}:0"} & set(o.get_names())]
+        if len(found) != 1:
+            known = sorted(n for o in converted.outputs for n in o.get_names())
+            raise EngineError(f"The converted graph has no output {node} for {name}; it has {', '.join(known)}.")
+        found[0].get_tensor().set_names({node})
+        tensors[name] = node
+    return tensors
+
+
+def _publish(temporary: Path, graph: Path) -> None:
+    if graph.exists() and not is_whole(graph):  # left by a killed run
+        shutil.rmtree(graph)
+    try:
+        temporary.replace(graph)
+    except OSError:
+        if not is_whole(graph):  # else another process was first: its graph is as good
+            raise
+
+
+def _read_description(graph: Path) -> dict[str, Any]:
+    try:
+        description: dict[str, Any] = json.loads((graph / "graph.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EngineError(f"Cannot read {graph / 'graph.json'}: {error}. Delete {graph} and extract again.") from error
+    if description.get("schema", SCHEMA) > SCHEMA:
+        raise EngineError(f"{graph} was written by a newer featx (schema {description['schema']}, known {SCHEMA}).")
+    return description
+
+
+def _read_model(core: Any, graph: Path) -> Any:
+    try:
+        return core.read_model(graph / "graph.xml", graph / "graph.bin")
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise EngineError(f"OpenVINO cannot read {graph}: {reason}. Delete it and extract again.") from error

@@ -1,0 +1,39 @@
+"""Every error that featx raises on purpose: one tree, rendered as one sentence by the command line."""
+
+from __future__ import annotations
+
+
+class FeatxError(Exception):
+    """Something a user can mend. The message says what, where, and what to do next."""
+
+    exit_code = 1
+
+
+class UsageError(FeatxError):
+    """A wrong option, value or pipeline file."""
+
+    exit_code = 2
+
+
+class DataError(FeatxError):
+    """Images, labels or splits that cannot be worked with."""
+
+
+class BackboneError(FeatxError):
+    """An unknown network, layer or pooling, or weights that cannot be loaded."""
+
+
+class EngineError(FeatxError):
+    """A frozen graph that cannot be run here."""
+
+
+class StoreError(FeatxError):
+    """Feature files that are damaged, or that cannot be written."""
+
+
+class HeadError(FeatxError):
+    """A head that cannot be fitted on these features and labels."""
+
+
+class BundleError(FeatxError):
+    """A bundle that is damaged, not trusted, or newer than this featx."""

@@ -1,0 +1,115 @@
+"""How right a model is: metrics of probabilities against labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from featx.bundle import Bundle
+from featx.dataset import ImageSet
+from featx.errors import DataError
+from featx.predict import iter_probabilities
+from featx.progress import Progress, no_progress
+
+
+def measure(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """Metrics of one part of the data. What is not defined is None.
+
+    labels : int64 (n,), positions in `classes`; a label past `probabilities`' columns is a class that the model does
+        not know, and always wrong
+    probabilities : float64 (n, k), k <= len(classes)
+
+    Returns
+    -------
+    dict
+        accuracy, balanced_accuracy, macro_f1, log_loss (natural), top5_accuracy (None for five classes or fewer),
+        per_class [{label, precision, recall, f1, images}], confusion (rows: truth, columns: prediction)
+    """
+    if not len(labels):
+        return dict.fromkeys(
+            ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy", "per_class", "confusion")
+        ) | {"images": 0}
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    known = probabilities.shape[1]
+    predicted = probabilities.argmax(axis=1)
+    codes = np.arange(len(classes))
+    precision, recall, f1, images = precision_recall_fscore_support(
+        labels, predicted, labels=codes, average=None, zero_division=0
+    )
+    present = images > 0
+    counted = present | np.isin(codes, predicted)
+    return {
+        "images": len(labels),
+        "accuracy": float((predicted == labels).mean()),
+        "balanced_accuracy": float(recall[present].mean()),
+        "macro_f1": float(f1[counted].mean()),
+        "log_loss": _log_loss(labels, probabilities),
+        "top5_accuracy": _top_accuracy(labels, probabilities, 5) if known > 5 else None,
+        "per_class": [
+            {"label": label, "precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
+            for label, p, r, f, n in zip(classes, precision, recall, f1, images, strict=True)
+        ],
+        "confusion": confusion_matrix(labels, predicted, labels=codes).tolist(),
+    }
+
+
+def _log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
+    """Mean of -log p(truth), clipped at the smallest float64 step as scikit-learn does; None with unknown classes."""
+    if (labels >= probabilities.shape[1]).any():
+        return None
+    truth = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.clip(truth, np.finfo(np.float64).eps, 1.0)).mean())
+
+
+def _top_accuracy(labels: np.ndarray, probabilities: np.ndarray, k: int) -> float:
+    best = np.argpartition(-probabilities, k - 1, axis=1)[:, :k]
+    return float((best == labels[:, None]).any(axis=1).mean())
+
+
+def summary(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The single numbers of `measure`, as a bundle keeps them."""
+    return {name: value for name, value in metrics.items() if name not in {"per_class", "confusion"}}
+
+
+def align(names: Sequence[str], labels: np.ndarray, known: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Labels (positions in `names`) as positions in the model's classes, unknown ones after them.
+
+    Returns the new labels (n,) and the list of all classes.
+    """
+    extra = [names[code] for code in np.unique(labels) if names[code] not in known]
+    everything = [*known, *extra]
+    where = {name: i for i, name in enumerate(everything)}
+    return np.array([where[names[code]] for code in labels], np.int64), everything
+
+
+def evaluate(
+    bundle: Bundle, images: ImageSet, progress: Progress = no_progress
+) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """Predict labelled images and measure; returns the metrics, and the images that could not be read."""
+    if images.labels is None or images.multilabel:
+        raise DataError(f"{images.source} must have one label per image to be measured against.")
+    labelled = images.take(np.flatnonzero(images.labels >= 0))
+    rows, chances, bad = probabilities_of(bundle, labelled.paths, progress)
+    if len(labelled) and not len(rows):
+        raise DataError(f"None of the {len(labelled)} images can be read. featx check says why.")
+    aligned, everything = align(images.classes, np.asarray(labelled.labels)[rows], bundle.classes)
+    return measure(aligned, chances, everything), bad
+
+
+def probabilities_of(
+    bundle: Bundle, paths: Sequence[str], progress: Progress = no_progress
+) -> tuple[np.ndarray, np.ndarray, list[dict[str, str]]]:
+    """Positions in `paths` of the readable images, their probabilities (n, classes), and the unreadable ones."""
+    rows, chances = [np.empty(0, np.int64)], [np.empty((0, len(bundle.classes)))]
+    bad: list[dict[str, str]] = []
+    done = 0
+    for some, probabilities, unread in iter_probabilities(bundle, paths):
+        rows.append(some)
+        chances.append(probabilities)
+        bad += [{"path": paths[row], "reason": reason} for row, reason in unread]
+        done += len(some) + len(unread)
+        progress("predict", done, len(paths), bad=len(bad))
+    return np.concatenate(rows), np.concatenate(chances), bad

@@ -1,0 +1,265 @@
+"""Files that are either whole or absent, content digests, and the memory of both.
+
+Everything that featx writes goes through `atomic_path` or `write_atomic`: a temporary name in the same directory,
+flushed to the disk, then renamed. A reader never sees a half-written file, and a killed run leaves only a `.tmp-` file
+that `remove_stale` deletes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from featx.errors import StoreError
+
+TEMPORARY = ".tmp-"
+# A file that changed less than this long before it was hashed may change again within one tick of its mtime.
+MTIME_TRUST_NS = 2_000_000_000
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}  # file systems without hard links
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is flushed to the disk and renamed to `path`.
+
+    Raises
+    ------
+    StoreError
+        When the disk is full. Nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Yield a temporary directory beside `path`, which must not exist; on success it is flushed and renamed to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    try:
+        temporary.mkdir()
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _flush(file)
+        temporary.rename(path)
+        _flush(path.parent)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all. NaN and infinity are refused: they are not JSON."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def publish(path: Path, content: bytes) -> None:
+    """Write `content` under a name that nobody has yet, made visible by a link: an existing file is never replaced."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            temporary.rename(path)  # the name holds 32 random bits: nobody else has it
+        _flush(path.parent)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def explain_os_error(error: OSError, path: Path) -> Exception:
+    """A full disk and a forbidden folder as one sentence; any other error as it is."""
+    if error.errno in _NO_SPACE:
+        return StoreError(
+            f"No space left on the disk that holds {path.parent}. What was finished is kept: free some space "
+            "and run the same command again."
+        )
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return StoreError(
+            f"Cannot write to {path.parent}: {error.strerror}. Choose another folder or change its rights."
+        )
+    return error
+
+
+def remove_stale(directory: Path, older_than: float = 3600.0) -> int:
+    """Delete temporary files that a killed process left in `directory`; return the bytes freed."""
+    freed = 0
+    for path in list(directory.rglob(f"{TEMPORARY}*")):
+        try:
+            status = path.stat()
+            if time.time() - status.st_mtime <= older_than:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+                freed += status.st_size
+        except FileNotFoundError:
+            continue
+    return freed
+
+
+def digest_bytes(content: bytes) -> bytes:
+    """SHA-256, 32 bytes."""
+    return hashlib.sha256(content).digest()
+
+
+def digest_file(path: Path) -> bytes:
+    """SHA-256 of a file's bytes, 32 bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 of a JSON value in its canonical form (sorted keys, no spaces), as hexadecimal text."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _flush(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # Windows has no way to flush a directory
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.EBADF}:  # a directory on a file system that cannot flush one
+            raise
+    finally:
+        os.close(descriptor)
+
+
+class StatIndex:
+    """What is known of unchanged files and of networks, in one SQLite file (`cache/index.sqlite`).
+
+    A file's digest is remembered by (path, size, mtime, inode) and forgotten when any of them changes. A digest taken
+    within two seconds of the file's mtime is not remembered, since the file may change again unseen. Bad images are
+    remembered by (digest, decoder), facts about networks by (kind, key). Losing the file costs time, never a result:
+    a damaged index is set aside and begun anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return self._connect()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):  # locked or not writable: the file itself is fine
+                return self._connect(":memory:")
+            self.path.replace(self.path.with_suffix(".damaged"))
+            return self._connect()
+
+    def _connect(self, path: str | None = None) -> sqlite3.Connection:
+        connection = sqlite3.connect(path or self.path, timeout=10, check_same_thread=False)
+        connection.executescript(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+            "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, inode INTEGER,"
+            " digest BLOB) WITHOUT ROWID;"
+            "CREATE TABLE IF NOT EXISTS bad (digest BLOB, decoder TEXT, reason TEXT, PRIMARY KEY (digest, decoder))"
+            " WITHOUT ROWID;"
+            "CREATE TABLE IF NOT EXISTS facts (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;"
+        )
+        return connection
+
+    def known_digests(self, paths: Sequence[str], status: Sequence[os.stat_result | None]) -> list[bytes | None]:
+        """The remembered digest of each file, None where it is unknown or the file has changed.
+
+        paths : absolute paths; status : what `os.stat` says of each (None: not a file)
+        """
+        known: dict[str, tuple[int, int, int, bytes]] = {}
+        for start in range(0, len(paths), 500):
+            some = paths[start : start + 500]
+            marks = ",".join("?" * len(some))
+            for path, *row in self._connection.execute(
+                f"SELECT path, size, mtime, inode, digest FROM files WHERE path IN ({marks})",  # noqa: S608
+                some,
+            ):
+                known[path] = (row[0], row[1], row[2], row[3])
+        found: list[bytes | None] = []
+        for path, now in zip(paths, status, strict=True):
+            row4 = known.get(path)
+            same = row4 is not None and now is not None and row4[:3] == (now.st_size, now.st_mtime_ns, _inode(now))
+            found.append(row4[3] if row4 is not None and same else None)
+        return found
+
+    def remember_digests(self, rows: Iterable[tuple[str, os.stat_result, bytes]]) -> None:
+        """Remember (path, status before hashing, digest); a file that changed within two seconds is left out."""
+        now = time.time_ns()
+        trusted = [
+            (path, status.st_size, status.st_mtime_ns, _inode(status), digest)
+            for path, status, digest in rows
+            if now - status.st_mtime_ns > MTIME_TRUST_NS
+        ]
+        self._write("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", trusted)
+
+    def known_bad(self, decoder: str) -> dict[bytes, str]:
+        """Digest and reason of every image that this decoder could not read."""
+        return dict(self._connection.execute("SELECT digest, reason FROM bad WHERE decoder = ?", (decoder,)))
+
+    def remember_bad(self, decoder: str, rows: Iterable[tuple[bytes, str]]) -> None:
+        """Remember (digest, reason) of images that this decoder could not read."""
+        self._write("INSERT OR REPLACE INTO bad VALUES (?, ?, ?)", [(d, decoder, r) for d, r in rows])
+
+    def recall(self, kind: str, key: str) -> Any:
+        """A remembered fact, None when there is none."""
+        row = self._connection.execute("SELECT value FROM facts WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def remember(self, kind: str, key: str, value: Any) -> None:
+        """Remember a fact; `value` is anything that JSON can hold."""
+        self._write("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", [(kind, key, json.dumps(value))])
+
+    def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        if not rows:
+            return
+        try:
+            with self._connection:
+                self._connection.executemany(statement, rows)
+        except sqlite3.OperationalError:  # full disk or locked: forgetting costs time, not the result
+            return
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+def _inode(status: os.stat_result) -> int:
+    # SQLite integers are signed 64 bit; Windows has inodes beyond that.
+    return status.st_ino & 0x7FFF_FFFF_FFFF_FFFF

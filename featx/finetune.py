@@ -1,0 +1,362 @@
+"""Fine-tune: backbone + head as one Keras model, trained end to end from where the head stands.
+
+Before its first step the model gives the predictions of the bundle it comes from. The order of the images and every
+random number are functions of (seed, epoch), and weights, optimizer and history are written down after every epoch, so
+an interrupted run goes on as if nothing had happened; Keras' own BackupAndRestore does not.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import featx
+from featx.backbones import import_keras
+from featx.bundle import LOWER_IS_BETTER, Bundle, new_directory, save_bundle
+from featx.dataset import TEST, TRAIN, VAL
+from featx.engines import choose_engine, compile_graph
+from featx.errors import BundleError, DataError, UsageError
+from featx.evaluate import align, measure, summary
+from featx.files import atomic_path, digest_json, write_json
+from featx.fit import describe_model
+from featx.heads import calibrate, persist
+from featx.images import iter_batches
+from featx.options import FinetuneOptions
+from featx.progress import Progress, Tell, no_progress, say_nothing
+
+if TYPE_CHECKING:
+    import keras
+
+    from featx.run import Prepared
+
+GRAFTABLE = ("logreg", "svm", "ridge", "dense")
+_HEAD = "featx_head"
+
+
+def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int) -> str:
+    """What a fine-tuned bundle depends on."""
+    return digest_json(
+        {"from": bundle.about["digest"], "options": asdict(options), "seed": seed, "featx": featx.__version__}
+    )
+
+
+def graft(bundle: Bundle) -> keras.Model:
+    """Backbone and head of a bundle as one Keras model.
+
+    Takes float32 (n, height, width, 3), RGB in [0, 255]; gives logits (n, classes), the temperature applied: their
+    softmax is the bundle's confidence.
+
+    Raises
+    ------
+    BundleError
+        When the head is not a network: an SVM with a radial kernel, or nearest neighbours.
+    """
+    keras = import_keras()
+    kind = bundle.about["head"]["kind"]
+    if kind not in {"linear", "network"}:
+        raise BundleError(
+            f"{bundle.path} has a head ({bundle.about['head']['clf']}) that is no network and cannot be trained end to "
+            f"end. Heads that can: {', '.join(GRAFTABLE)}. Fit one: featx fit-head --clf logreg, then --from it."
+        )
+    backbone = persist.load_network(bundle.path / "backbone.keras")
+    outputs = backbone.output if isinstance(backbone.output, dict) else {bundle.about["outputs"][0]: backbone.output}
+    flat = [
+        keras.layers.Flatten(name=f"featx_flat_{i}")(outputs[name]) for i, name in enumerate(bundle.about["outputs"])
+    ]
+    features = flat[0] if len(flat) == 1 else keras.layers.Concatenate(name="featx_features")(flat)
+    if kind == "linear":
+        kernel, bias = persist.load_dense(bundle.path / "head.npz")
+        dense = keras.layers.Dense(kernel.shape[1], name=_HEAD, dtype="float32")
+        logits = dense(features)
+        dense.set_weights([kernel, bias])
+    else:
+        head = persist.load_network(bundle.path / "head.keras")
+        head.name = _HEAD
+        logits = keras.layers.Rescaling(1 / bundle.temperature, name="featx_temperature")(head(features))
+    return keras.Model(backbone.inputs, logits)
+
+
+def unfreeze(model: keras.Model, what: str, batch_norm: str = "frozen") -> int:
+    """Set which layers train: the head always, of the backbone `what` says; returns how many weights arrays train.
+
+    what : "all", "none", a layer's name (it and everything above), or a number of layers from the top
+    batch_norm : "frozen" keeps batch normalisation in inference mode wherever it is
+
+    Raises
+    ------
+    UsageError
+        An unknown layer.
+    """
+    keras = import_keras()
+    backbone = [layer for layer in model.layers if not layer.name.startswith("featx_")]
+    first = _first_trained([layer.name for layer in backbone], what)
+    for position, layer in enumerate(backbone):
+        frozen_norm = batch_norm == "frozen" and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = position >= first and not frozen_norm
+    for layer in model.layers:
+        if layer.name.startswith("featx_") and layer.name != _HEAD:
+            layer.trainable = False  # the matrices of grid pooling are no weights
+    return len(model.trainable_variables)
+
+
+def _first_trained(names: list[str], what: str) -> int:
+    if what == "all":
+        return 0
+    if what == "none":
+        return len(names)
+    if what.lstrip("-").isdigit():
+        count = int(what)
+        return 0 if count < 0 else max(0, len(names) - count)
+    if what in names:
+        return names.index(what)
+    import difflib
+
+    near = difflib.get_close_matches(what, names, n=1)
+    raise UsageError(
+        f"No layer {what!r} in this backbone to unfreeze from."
+        + (f" Did you mean {near[0]!r}?" if near else " Give all, none, a number of layers, or a name of featx layers.")
+    )
+
+
+def finetune(
+    bundle: Bundle,
+    prepared: Prepared,
+    command: str = "",
+    progress: Progress = no_progress,
+    tell: Tell = say_nothing,
+) -> Bundle:
+    """Train a bundle's network end to end, keep the best epoch by validation, and save it as one more bundle.
+
+    Raises
+    ------
+    BundleError
+        A head that cannot be grafted.
+    DataError
+        No validation part, without which no epoch could be chosen.
+    """
+    start = time.perf_counter()
+    options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
+    data = _Data(bundle, prepared)
+    model = graft(bundle)
+    unfreeze(model, options.unfreeze, options.batch_norm)
+    wanted = tuned_fingerprint(bundle, options, seed)
+    trainer = _Trainer(model, data, options, seed, prepared.run / f".finetune-{wanted[:12]}")
+    history = trainer.train(progress, tell)
+    found = _save(bundle, prepared, trainer, history, command, wanted, time.perf_counter() - start)
+    shutil.rmtree(trainer.folder, ignore_errors=True)
+    return found
+
+
+class _Data:
+    """Images and labels of each part, the labels as positions in the bundle's classes."""
+
+    def __init__(self, bundle: Bundle, prepared: Prepared) -> None:
+        sample, images = prepared.sample, prepared.sample.images
+        labels, self.classes = align(images.classes, sample.y, bundle.classes)
+        self.paths = [images.paths[row] for row in sample.rows]
+        self.labels, self.split = labels, sample.split
+        self.known = len(bundle.classes)
+        self.size = bundle.input_size
+        self.resize = str(bundle.about["backbone"]["resize"])
+        self.workers = prepared.pipeline.features.workers
+        self.weight = np.ones(len(labels)) if sample.weight is None else sample.weight
+        if bundle.about["head"]["params"].get("class_weight") == "balanced":
+            counts = np.bincount(labels[self.split == TRAIN], minlength=len(self.classes))
+            self.weight = self.weight * (len(labels) / np.maximum(counts, 1) / len(counts))[labels]
+        if not (self.split == VAL).any():
+            raise DataError("Fine-tuning keeps the best epoch by validation, and there is no val part. See --split.")
+
+    def rows(self, code: int) -> np.ndarray:
+        """Positions of one part; a class the head has not seen cannot be trained."""
+        rows = np.flatnonzero(self.split == code)
+        return rows[self.labels[rows] < self.known] if code == TRAIN else rows
+
+    def batches(self, rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(positions of the readable images, float32 images) in the order of `rows`."""
+        for batch in iter_batches(self.paths, rows.tolist(), self.size, self.resize, size, self.workers):
+            if len(batch.rows):
+                yield batch.rows, batch.images.astype(np.float32)
+
+
+class _Trainer:
+    """Trains epoch by epoch. Its whole state is on disk after each."""
+
+    def __init__(self, model: keras.Model, data: _Data, options: FinetuneOptions, seed: int, folder: Path) -> None:
+        self.model, self.data, self.options, self.seed, self.folder = model, data, options, seed, folder
+        keras = import_keras()
+        rate = options.learning_rate
+        self.optimizer: Any = (
+            keras.optimizers.Adam(rate)
+            if options.optimizer == "adam"
+            else keras.optimizers.SGD(rate, momentum=options.momentum)
+        )
+        model.compile(self.optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+        self.optimizer.build(model.trainable_variables)
+        self.best = [np.array(value) for value in model.weights]
+
+    def train(self, progress: Progress, tell: Tell) -> list[dict[str, Any]]:
+        """Train what is left of the epochs; returns the history, with the best epoch's weights in the model."""
+        history = self._resume(tell)
+        for epoch in range(len(history), self.options.epochs):
+            start = time.perf_counter()
+            loss = self._epoch(epoch, progress)
+            logits, labels = self.logits(VAL)
+            val = measure(labels, calibrate.softmax(logits), self.data.classes)
+            entry = {"epoch": epoch + 1, "loss": loss, **{f"val_{k}": val[k] for k in ("accuracy", "log_loss")}}
+            entry["seconds"] = round(time.perf_counter() - start, 3)
+            history.append(entry)
+            if _best_epoch(history) == epoch:
+                self.best = [np.array(value) for value in self.model.weights]
+            self._checkpoint(history)
+            tell(
+                f"epoch {epoch + 1}/{self.options.epochs}: loss {loss:.4f}, val accuracy {val['accuracy']:.4f} "
+                f"({entry['seconds']:.1f} s)"
+            )
+        for variable, value in zip(self.model.weights, self.best, strict=True):
+            variable.assign(value)
+        return history
+
+    def logits(self, code: int) -> tuple[np.ndarray, np.ndarray]:
+        """Logits float32 (n, classes) and labels int64 (n,) of one part, in inference mode."""
+        logits, rows = [np.empty((0, self.data.known), np.float32)], [np.empty(0, np.int64)]
+        for some, images in self.data.batches(self.data.rows(code), self.options.batch_size):
+            logits.append(np.asarray(self.model.predict_on_batch(images)))
+            rows.append(some)
+        return np.concatenate(logits), self.data.labels[np.concatenate(rows)]
+
+    def _epoch(self, epoch: int, progress: Progress) -> float:
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.data.rows(TRAIN))
+        self._reseed(epoch)
+        total = done = 0.0
+        for rows, images in self.data.batches(order, self.options.batch_size):
+            loss = self.model.train_on_batch(images, self.data.labels[rows], sample_weight=self.data.weight[rows])
+            self.model.reset_metrics()  # train_on_batch gives the mean since the last reset
+            total += float(np.asarray(loss)) * len(rows)
+            done += len(rows)
+            progress(f"epoch {epoch + 1}/{self.options.epochs}", int(done), len(order))
+        if not np.isfinite(total):
+            raise UsageError(
+                f"The loss became infinite in epoch {epoch + 1}. Choose a smaller --learning-rate than "
+                f"{self.options.learning_rate}."
+            )
+        return total / max(done, 1)
+
+    def _reseed(self, epoch: int) -> None:
+        """Dropout draws from generators that are layer state: set each from (seed, epoch, position)."""
+        keras = import_keras()
+        position = 0
+        for layer in self.model._flatten_layers():
+            for generator in getattr(layer, "_seed_generators", []):
+                state = np.random.default_rng((self.seed, epoch, position)).integers(2**31, size=2)
+                generator.state.assign(keras.ops.convert_to_tensor(state.astype(np.uint32)))
+                position += 1
+
+    def _checkpoint(self, history: list[dict[str, Any]]) -> None:
+        held = {f"model{i}": np.array(value) for i, value in enumerate(self.model.weights)}
+        held |= {f"best{i}": value for i, value in enumerate(self.best)}
+        held |= {f"optimizer{i}": np.array(value) for i, value in enumerate(self.optimizer.variables)}
+        with atomic_path(self.folder / f"state-{len(history)}.npz") as temporary, open(temporary, "wb") as file:
+            np.savez(file, **held)  # type: ignore[arg-type]  # the stub takes any keyword for allow_pickle
+        write_json(self.folder / "history.json", history)  # what makes the new state count
+        (self.folder / f"state-{len(history) - 1}.npz").unlink(missing_ok=True)
+
+    def _resume(self, tell: Tell) -> list[dict[str, Any]]:
+        import json
+
+        log = self.folder / "history.json"
+        if not log.exists():
+            return []
+        history: list[dict[str, Any]] = json.loads(log.read_text())
+        with np.load(self.folder / f"state-{len(history)}.npz", allow_pickle=False) as held:
+            for name, variables in (("model", self.model.weights), ("optimizer", self.optimizer.variables)):
+                for i, variable in enumerate(variables):
+                    variable.assign(held[f"{name}{i}"])
+            self.best = [held[f"best{i}"] for i in range(len(self.best))]
+        tell(f"Going on after epoch {len(history)}.")
+        return history
+
+
+def _best_epoch(history: list[dict[str, Any]]) -> int:
+    """Position of the epoch with the best val accuracy; of equal ones, the lowest val loss."""
+    losses = [np.inf if one["val_log_loss"] is None else one["val_log_loss"] for one in history]
+    return max(range(len(history)), key=lambda i: (history[i]["val_accuracy"], -losses[i]))
+
+
+def _save(
+    bundle: Bundle,
+    prepared: Prepared,
+    trainer: _Trainer,
+    history: list[dict[str, Any]],
+    command: str,
+    fingerprint: str,
+    seconds: float,
+) -> Bundle:
+    """Split the trained model into backbone and head again, calibrate, measure and write."""
+    data = trainer.data
+    val_logits, val_labels = trainer.logits(VAL)
+    known = val_labels < data.known
+    temperature = calibrate.fit_temperature(val_logits[known], val_labels[known])
+    metrics = {"val": measure(val_labels, calibrate.softmax(val_logits, temperature), data.classes)}
+    test_logits, test_labels = trainer.logits(TEST)
+    metrics["test"] = measure(test_labels, calibrate.softmax(test_logits, temperature), data.classes)
+    metric = bundle.about["score"]["metric"]
+    total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
+    about = describe_model(prepared.extraction, bundle.outputs, prepared.sample, list(bundle.classes), command) | {
+        "backbone": bundle.about["backbone"] | {"finetuned": True},
+        "fingerprint": fingerprint,
+        "head": bundle.about["head"] | {"temperature": total},
+        "metrics": {part: summary(found) for part, found in metrics.items()},
+        "score": {"metric": metric, "value": metrics["val"][metric], "where": "val"},
+        "search": [],
+        "history": history,
+        "finetune": asdict(trainer.options) | {"best_epoch": _best_epoch(history) + 1},
+        "from": {"bundle": bundle.path.name, "digest": bundle.about["digest"], "metrics": bundle.about["metrics"]},
+        "notes": [],
+        "seconds": round(seconds, 3),
+    }
+    about["verdict"] = _verdict(about, metric)
+    return _write(bundle, prepared, trainer, temperature, about)
+
+
+def _verdict(about: dict[str, Any], metric: str) -> str:
+    """One sentence: did fine-tuning beat the head it started from?"""
+    before, after = about["from"]["metrics"], about["metrics"]
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    told = []
+    for part in ("val", "test"):
+        old, new = before[part].get(metric), after[part].get(metric)
+        if old is not None and new is not None:
+            word = "beats" if sign * (new - old) > 0 else "equals" if new == old else "does not beat"
+            told.append(f"{word} the head on {part} ({metric} {new:.4f} against {old:.4f})")
+    return "Fine-tuning " + ", and ".join(told) + "." if told else "There is nothing to compare with the head on."
+
+
+def _write(bundle: Bundle, prepared: Prepared, trainer: _Trainer, temperature: float, about: dict[str, Any]) -> Bundle:
+    keras, model = import_keras(), trainer.model
+    backbone = persist.load_network(bundle.path / "backbone.keras")
+    trained = {layer.name: layer for layer in model.layers}
+    for layer in backbone.layers:
+        layer.set_weights(trained[layer.name].get_weights())
+    folder = trainer.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    backbone.save(folder / "backbone.keras")
+    sources = {"backbone.keras": folder / "backbone.keras", "split.npz": bundle.path / "split.npz"}
+    head = trained[_HEAD]
+    if isinstance(head, keras.layers.Dense):
+        kernel, bias = (np.asarray(value) / np.float32(temperature) for value in head.get_weights())
+        np.savez(folder / "head.npz", kernel=kernel, bias=bias)
+        sources["head.npz"] = folder / "head.npz"
+    else:
+        head.save(folder / "head.keras")
+        sources["head.keras"] = folder / "head.keras"
+    if choose_engine(prepared.pipeline.features.engine) == "openvino":
+        shutil.rmtree(folder / "graph", ignore_errors=True)
+        compile_graph("openvino", lambda: backbone, folder / "graph", "float32")
+        sources["graph"] = folder / "graph"
+    return save_bundle(new_directory(prepared.run, f"{about['head']['clf']}-finetuned"), about, sources)

@@ -1,0 +1,194 @@
+"""L-BFGS on blocks of features, for several problems at once.
+
+The folds of a cross-validation differ only in which rows they leave out. So all of them are minimised in lockstep: one
+pass over the features serves every fold, as one matrix product forward and one back for each block. That is one reading
+of the disk where features are streamed, and well-shaped products where there are few classes.
+
+Standardisation is folded into the weights of each step, never applied to the features: no second copy of them exists.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import numpy as np
+
+from featx.heads import Features
+from featx.heads.scaling import Standardization, float_blocks
+
+Loss = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+Descent = Generator[np.ndarray, tuple[float, np.ndarray], np.ndarray]
+
+_HISTORY = 10  # steps that the inverse Hessian is made of
+_HISTORY_BYTES = 512 << 20  # of all problems: wide features with many classes get a shorter one, never below 3
+_ARMIJO, _CURVATURE = 1e-4, 0.9
+_MOST_TRIALS = 20
+
+
+@dataclass(frozen=True)
+class Problems:
+    """Minimise, for each p, sum_i weights[p, i] * loss(logits_i, target_i) + penalty[p] / 2 * |W_p|^2.
+
+    Attributes
+    ----------
+    loss : replaces logits (columns, rows) by their gradient, returns the weighted sum
+    target : int64 (n,), class of each row
+    columns : number of logits per row
+    weights : float32 (problems, n), each row summing to 1; 0 leaves an image out
+    penalty : float64 (problems,); the intercept is not penalised
+    """
+
+    loss: Loss
+    target: np.ndarray
+    columns: int
+    weights: np.ndarray
+    penalty: np.ndarray
+
+
+def minimize(
+    features: Features,
+    scaling: Standardization,
+    problems: Problems,
+    start: np.ndarray,
+    tolerance: float,
+    max_iter: int,
+) -> np.ndarray:
+    """Solve all problems from `start`, float64 (problems, columns, d + 1): weights, then the intercept.
+
+    A problem is solved when its gradient is `tolerance` times as long as at zero weights. That yardstick does not
+    depend on the start, so a warm start is not taken for a solution.
+    """
+    reach = tolerance * _null_gradients(features, scaling, problems)
+    history = int(np.clip(_HISTORY_BYTES // (8 * start.size), 3, _HISTORY))
+    runs = [_lbfgs(x, limit, max_iter, history) for x, limit in zip(start, reach, strict=True)]
+    points = {p: next(run) for p, run in enumerate(runs)}
+    solutions = np.empty_like(start)
+    while points:
+        active = list(points)
+        values, gradients = _evaluate(features, scaling, problems, active, np.stack([points[p] for p in active]))
+        for p, value, gradient in zip(active, values, gradients, strict=True):
+            try:
+                points[p] = runs[p].send((value, gradient))
+            except StopIteration as done:
+                solutions[p] = done.value
+                del points[p]
+    return solutions
+
+
+def _null_gradients(features: Features, scaling: Standardization, problems: Problems) -> np.ndarray:
+    """Return the length of each problem's gradient at zero weights, (problems,)."""
+    count = len(problems.weights)
+    zero = np.zeros((count, problems.columns, len(scaling.mean) + 1))
+    _, gradients = _evaluate(features, scaling, problems, list(range(count)), zero)
+    lengths: np.ndarray = np.linalg.norm(gradients.reshape(count, -1), axis=1)
+    lengths[lengths == 0] = 1.0  # nothing to gain: any start is a solution
+    return lengths
+
+
+def _evaluate(
+    features: Features, scaling: Standardization, problems: Problems, active: list[int], points: np.ndarray
+) -> tuple[list[float], np.ndarray]:
+    """Return values and gradients of the active problems at `points` (active, columns, d + 1), in one pass."""
+    k = problems.columns
+    weights, intercept = fold(points, scaling)
+    flat = np.ascontiguousarray(weights.reshape(-1, weights.shape[-1]).T)  # (d, active * k)
+    offset = intercept.reshape(-1, 1).astype(np.float32)
+    product = np.zeros(flat.T.shape)
+    sums = np.zeros((len(active), k))
+    values = [0.0] * len(active)
+    at = 0
+    for block in float_blocks(features):
+        rows = slice(at, at + len(block))
+        logits = np.ascontiguousarray((block @ flat).T)  # (active * k, rows): losses reduce over whole rows of memory
+        logits += offset
+        for i, p in enumerate(active):
+            part = logits[i * k : (i + 1) * k]
+            values[i] += problems.loss(part, problems.target[rows], problems.weights[p, rows])
+            sums[i] += part.sum(axis=1)
+        product += logits @ block
+        at += len(block)
+    gradients = np.empty(points.shape)
+    gradients[..., :-1] = (product.reshape(weights.shape) - sums[..., None] * scaling.mean) * scaling.inverse
+    gradients[..., -1] = sums
+    penalty = problems.penalty[active]
+    gradients[..., :-1] += penalty[:, None, None] * points[..., :-1]
+    norms = np.einsum("pkd,pkd->p", points[..., :-1], points[..., :-1])
+    return [v + float(s) for v, s in zip(values, penalty * norms / 2, strict=True)], gradients
+
+
+def fold(points: np.ndarray, scaling: Standardization) -> tuple[np.ndarray, np.ndarray]:
+    """Turn weights on standardised features (..., k, d + 1) into weights float32 (..., k, d), intercept (..., k)."""
+    weights = points[..., :-1] * scaling.inverse
+    return weights.astype(np.float32), points[..., -1] - weights @ scaling.mean
+
+
+def _lbfgs(x: np.ndarray, reach: float, max_iter: int, memory: int) -> Descent:
+    """Minimise a convex function whose value and gradient are sent for each point yielded (Nocedal and Wright, 7.2).
+
+    The step is found by bisection for the weak Wolfe conditions; near the solution, where float32 no longer resolves
+    the decrease of the value, the slope alone decides (Hager and Zhang 2005, the approximate Wolfe condition).
+    """
+    value, gradient = yield x
+    history: deque[_Step] = deque(maxlen=memory)
+    for _ in range(max_iter):
+        if np.linalg.norm(gradient) <= reach:
+            break
+        direction = _direction(gradient, history)
+        slope = float(np.vdot(gradient, direction))
+        size = 1.0 if history else min(1.0, 1 / float(np.linalg.norm(gradient)))
+        low, high = 0.0, np.inf
+        for _ in range(_MOST_TRIALS):
+            trial = x + size * direction
+            trial_value, trial_gradient = yield trial
+            trial_slope = float(np.vdot(trial_gradient, direction))
+            if not _decreases(value, slope, size, trial_value, trial_slope):
+                high = size
+            elif trial_slope < _CURVATURE * slope:
+                low = size
+            else:
+                break
+            size = (low + high) / 2 if np.isfinite(high) else 2 * low
+        else:
+            break  # the value cannot be lowered in this precision
+        history.append(_Step.between(x, trial, gradient, trial_gradient))
+        x, value, gradient = trial, trial_value, trial_gradient
+    return x
+
+
+def _decreases(value: float, slope: float, size: float, trial_value: float, trial_slope: float) -> bool:
+    if trial_value <= value + _ARMIJO * size * slope:
+        return True
+    near = trial_value <= value + 1e-6 * abs(value)
+    return near and trial_slope <= (2 * _ARMIJO - 1) * slope
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step of the past: the way, the change of the gradient (float32), and 1 / their product."""
+
+    way: np.ndarray
+    change: np.ndarray
+    inverse: float
+
+    @classmethod
+    def between(cls, x: np.ndarray, trial: np.ndarray, gradient: np.ndarray, trial_gradient: np.ndarray) -> _Step:
+        way, change = trial - x, trial_gradient - gradient
+        return cls(way.astype(np.float32), change.astype(np.float32), 1 / float(np.vdot(way, change)))
+
+
+def _direction(gradient: np.ndarray, history: deque[_Step]) -> np.ndarray:
+    """Return minus the inverse Hessian, as the history sees it, times the gradient."""
+    q = gradient.astype(np.float32)
+    scratch = np.empty_like(q)
+    shares = []
+    for step in reversed(history):
+        share = step.inverse * float(np.vdot(step.way, q))
+        q -= np.multiply(step.change, share, out=scratch)
+        shares.append(share)
+    if history:
+        q /= history[-1].inverse * float(np.vdot(history[-1].change, history[-1].change))
+    for step, share in zip(history, reversed(shares), strict=True):
+        q += np.multiply(step.way, share - step.inverse * float(np.vdot(step.change, q)), out=scratch)
+    return -q.astype(np.float64)

@@ -1,0 +1,253 @@
+"""Logistic regression and the linear SVM: standardised, in float32, minimised by L-BFGS on blocks of features.
+
+Both minimise the objective of their namesake in scikit-learn (`LogisticRegression`; `LinearSVC` with the squared hinge)
+with its meaning of C, on standardised features and with an intercept that is not penalised. What is kept is the dense
+form: a kernel and a bias on the features as they come, standardisation folded in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, Self
+
+import numpy as np
+
+from featx.errors import HeadError
+from featx.heads import Features, Parameters, as_features, check_targets, check_width, row_weights, two_columns, width
+from featx.heads.descent import Loss, Problems, fold, minimize
+from featx.heads.scaling import Standardization, float_blocks, standardize
+from featx.heads.search import Trial
+from featx.options import HeadOptions
+
+
+def softmax_loss(logits: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
+    """Cross-entropy of logits (k, n); replaces them by the gradient. One row of logits is of the second class."""
+    if len(logits) == 1:
+        return _logistic_loss(logits[0], target, weight)
+    rows = np.arange(len(target))
+    logits -= logits.max(axis=0)
+    true = logits[target, rows]
+    np.exp(logits, out=logits)
+    total = logits.sum(axis=0)
+    logits *= weight / total
+    logits[target, rows] -= weight
+    return float(np.dot(np.log(total) - true, weight))
+
+
+def _logistic_loss(logit: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
+    small = np.exp(-np.abs(logit))  # never overflows
+    loss = np.log1p(small) + np.maximum(logit, 0) - target * logit
+    probability = np.where(logit >= 0, 1, small) / (1 + small)
+    logit[:] = weight * (probability - target)
+    return float(np.dot(loss, weight))
+
+
+def squared_hinge_loss(logits: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
+    """Sum over one-vs-rest problems of max(0, 1 - sign * logit)^2; replaces logits (k, n) by the gradient."""
+    flip = _of_class(logits, target)
+    logits[flip] *= -1
+    logits += 1
+    np.maximum(logits, 0, out=logits)
+    value = float(np.dot(np.einsum("kn,kn->n", logits, logits), weight))
+    logits *= 2 * weight
+    logits[flip] *= -1
+    return value
+
+
+def squared_loss(logits: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
+    """Sum over one-vs-rest problems of (logit - sign)^2 / 2; replaces logits (k, n) by the gradient."""
+    logits += 1
+    logits[_of_class(logits, target)] -= 2
+    value = float(np.dot(np.einsum("kn,kn->n", logits, logits), weight)) / 2
+    logits *= weight
+    return value
+
+
+def _of_class(logits: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index the logits whose own class the row is of."""
+    rows = np.arange(len(target))
+    return (target, rows) if len(logits) > 1 else (target[target == 1] - 1, rows[target == 1])
+
+
+class Dense(Parameters):
+    """What the linear heads have in common once they are fitted: logits are one product."""
+
+    classes_: np.ndarray
+    n_features_in_: int
+    kernel_: np.ndarray
+    bias_: np.ndarray
+
+    def as_dense(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return kernel float32 (d, k) and bias float32 (k,); two classes have the columns (0, z)."""
+        return self.kernel_, self.bias_
+
+    def logits(self, features: Features | np.ndarray) -> np.ndarray:
+        """Return float32 (n, k)."""
+        features = as_features(features)
+        check_width(type(self).__name__, self.n_features_in_, features)
+        out = np.empty((features.shape[0], len(self.classes_)), np.float32)
+        at = 0
+        for block in float_blocks(features):
+            np.matmul(block, self.kernel_, out=out[at : at + len(block)])
+            at += len(block)
+        out += self.bias_
+        return out
+
+    def _keep(self, classes: np.ndarray, point: np.ndarray, scaling: Standardization) -> Self:
+        weights, intercept = fold(point, scaling)  # (columns, d), (columns,)
+        if len(classes) == 2:
+            weights, intercept = two_columns(weights), two_columns(intercept)
+        self.classes_, self.n_features_in_ = classes, weights.shape[1]
+        self.kernel_ = np.ascontiguousarray(weights.T)
+        self.bias_ = intercept.astype(np.float32)
+        return self
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a linear head is fitted to: one problem, or one for each fold that is left out.
+
+    Attributes
+    ----------
+    index : int64 (n,), position of each row's class
+    columns : logits per row: the number of classes, or 1 for two classes
+    weight : float64 (n,)
+    held : int64 (n,), number of the fit that leaves the row out; -1: none does
+    """
+
+    features: Features
+    scaling: Standardization
+    index: np.ndarray
+    columns: int
+    weight: np.ndarray
+    held: np.ndarray
+
+    @property
+    def fits(self) -> int:
+        """Number of problems."""
+        return max(1, int(self.held.max()) + 1)
+
+    def weights(self) -> np.ndarray:
+        """Return float64 (fits, n), 0 for the rows left out."""
+        return np.stack([np.where(self.held == f, 0.0, self.weight) for f in range(self.fits)])
+
+    def zeros(self) -> np.ndarray:
+        """Return the point (fits, columns, d + 1) at which all logits are 0."""
+        return np.zeros((self.fits, self.columns, width(self.features) + 1))
+
+
+class Solver(Protocol):
+    """Solves all problems of a task at one strength."""
+
+    def __call__(self, strength: float, start: np.ndarray) -> np.ndarray:
+        """Return weights on standardised features and intercepts, float64 (fits, columns, d + 1)."""
+
+
+@dataclass
+class Linear(Dense):
+    """A linear head: its solver is found by the class, the rest is common."""
+
+    C: float = 0.01
+    class_weight: str = "none"
+    tolerance: float = 1e-4
+    max_iter: int = 1000
+    classes_: np.ndarray = field(init=False, repr=False)
+    n_features_in_: int = field(init=False, repr=False)
+    kernel_: np.ndarray = field(init=False, repr=False)
+    bias_: np.ndarray = field(init=False, repr=False)
+
+    _loss: ClassVar[Loss]
+
+    @classmethod
+    def from_options(cls, strength: float, options: HeadOptions, seed: int) -> Self:  # noqa: ARG003 - nothing is drawn
+        """Build the head of `--clf`; `strength` is C."""
+        return cls(C=strength, class_weight=options.class_weight)
+
+    def fit(
+        self,
+        features: Features | np.ndarray,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None = None,
+        start: np.ndarray | None = None,
+    ) -> Self:
+        """Fit on features (n, ...) and codes y (n,), from `start` of a search's trial where there is one."""
+        classes, task = self._task(features, y, np.full(len(y), -1), sample_weight)
+        points = task.zeros() if start is None else start[None]
+        (point,) = self._solver(task)(self._positive(self.C), points)
+        return self._keep(classes, point, task.scaling)
+
+    def search(
+        self,
+        features: Features | np.ndarray,
+        y: np.ndarray,
+        held: np.ndarray,
+        strengths: Sequence[float],
+        sample_weight: np.ndarray | None = None,
+    ) -> Iterator[Trial]:
+        """Try strengths, in the order given (strong regularisation first), each from the solution of the one before.
+
+        held : int64 (n,), number of the fit that leaves the row out and is judged on it; -1: none does.
+        """
+        _, task = self._task(features, y, held, sample_weight)
+        solve = self._solver(task)
+        points = task.zeros()
+        for strength in strengths:
+            points = solve(self._positive(strength), points)
+            logits = held_logits(task.features, held, *fold(points, task.scaling))
+            yield Trial(strength, logits, points.mean(axis=0))
+
+    def _task(
+        self, features: Features | np.ndarray, y: np.ndarray, held: np.ndarray, sample_weight: np.ndarray | None
+    ) -> tuple[np.ndarray, Task]:
+        features = as_features(features)
+        classes, index = check_targets(features, y, sample_weight)
+        weight = row_weights(index, sample_weight, self.class_weight)
+        columns = len(classes) if len(classes) > 2 else 1
+        return classes, Task(features, standardize(features), index, columns, weight, held)
+
+    def _positive(self, strength: float) -> float:
+        if not strength > 0:
+            raise HeadError(f"The strength of {type(self).__name__} has to be above 0, got {strength}.")
+        return strength
+
+    def _solver(self, task: Task) -> Solver:
+        weights = task.weights()
+        total = weights.sum(axis=1)
+        shares = (weights / total[:, None]).astype(np.float32)
+
+        def solve(strength: float, start: np.ndarray) -> np.ndarray:
+            problems = Problems(type(self)._loss, task.index, task.columns, shares, 1 / (strength * total))
+            return minimize(task.features, task.scaling, problems, start, self.tolerance, self.max_iter)
+
+        return solve
+
+
+@dataclass
+class LogisticRegression(Linear):
+    """Softmax regression: the objective of scikit-learn's LogisticRegression(C) on standardised features."""
+
+    _loss: ClassVar[Loss] = staticmethod(softmax_loss)
+
+
+@dataclass
+class LinearSVM(Linear):
+    """One-vs-rest SVM with the squared hinge: the objective of scikit-learn's LinearSVC(C), intercept unpenalised."""
+
+    _loss: ClassVar[Loss] = staticmethod(squared_hinge_loss)
+
+
+def held_logits(features: Features, held: np.ndarray, weights: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+    """Return float32 (n, k): each row's logits by the fit that left it out; NaN where none did.
+
+    weights : float32 (fits, columns, d) ; intercept : float64 (fits, columns)
+    """
+    columns = weights.shape[1]
+    out = np.full((len(held), columns), np.nan, np.float32)
+    at = 0
+    for block in float_blocks(features):
+        mine = held[at : at + len(block)]
+        for f in np.unique(mine[mine >= 0]):
+            out[at : at + len(block)][mine == f] = block[mine == f] @ weights[f].T + intercept[f].astype(np.float32)
+        at += len(block)
+    return out if columns > 1 else np.hstack([out * 0, out])  # NaN stays NaN

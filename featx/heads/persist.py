@@ -1,0 +1,100 @@
+"""Heads as files of a bundle, and back as a function from features to logits. Nothing is ever unpickled.
+
+A linear head is two plain arrays with standardisation and temperature folded in, so predicting needs NumPy alone. Other
+scikit-learn heads go through skops, which builds only types it knows to be harmless; dense heads are `.keras` files,
+read in safe mode.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.backbones.runtime import import_keras
+from featx.errors import BundleError
+from featx.heads import Head, as_features
+
+Scorer = Callable[[np.ndarray], np.ndarray]
+"""features float32 (n, d) -> logits float32 (n, k), the temperature applied"""
+
+FILES = {"linear": "head.npz", "estimator": "head.skops", "network": "head.keras"}
+
+
+def save_head(head: Head, temperature: float, directory: Path) -> tuple[Path, str]:
+    """Write a fitted head; return its file and kind."""
+    kind = "linear" if hasattr(head, "as_dense") else "estimator" if hasattr(head, "estimator_") else "network"
+    path = directory / FILES[kind]
+    if kind == "linear":
+        kernel, bias = fold_temperature(head, temperature)
+        np.savez(path, kernel=kernel, bias=bias)
+    elif kind == "estimator":
+        from skops.io import dump
+
+        dump(head.estimator_, path)  # type: ignore[attr-defined]
+    else:
+        head.save(path)  # type: ignore[attr-defined]
+    return path, kind
+
+
+def fold_temperature(head: Any, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel (d, k) and bias (k,), float32, whose softmax is the calibrated confidence."""
+    kernel, bias = head.as_dense()
+    return (kernel / np.float32(temperature)).astype(np.float32), (bias / np.float32(temperature)).astype(np.float32)
+
+
+def load_head(directory: Path, about: dict[str, Any]) -> Scorer:
+    """The scoring function of a saved head.
+
+    about : the `head` section of `bundle.json`
+
+    Raises
+    ------
+    BundleError
+        A head of an unknown kind, with types that are not trusted, or a damaged file.
+    """
+    kind, temperature = about["kind"], float(about["temperature"])
+    if kind not in FILES:
+        raise BundleError(f"The bundle has a head of kind {kind!r}; this featx reads {', '.join(FILES)}.")
+    path = directory / FILES[kind]
+    if kind == "linear":
+        kernel, bias = load_dense(path)
+        return lambda features: np.asarray(features, np.float32) @ kernel + bias
+    if kind == "estimator":
+        from featx.heads.estimators import estimator_logits
+
+        estimator = _load_estimator(path)
+        return lambda features: estimator_logits(estimator, features) / np.float32(temperature)
+    from featx.heads.dense import model_logits
+
+    model = load_network(path)
+    return lambda features: model_logits(model, as_features(features)) / np.float32(temperature)
+
+
+def load_dense(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel (d, k) and bias (k,) of a linear head's file."""
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            return np.asarray(held["kernel"], np.float32), np.asarray(held["bias"], np.float32)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path} is not a linear head: {error}.") from error
+
+
+def _load_estimator(path: Path) -> Any:
+    from skops.io import get_untrusted_types, load
+
+    unknown = get_untrusted_types(file=path)
+    if unknown:
+        raise BundleError(f"{path} holds types that are not trusted ({', '.join(unknown)}). Do not use this bundle.")
+    return load(path)
+
+
+def load_network(path: Path) -> Any:
+    """The Keras network of a dense head, without running code from the file."""
+    try:
+        return import_keras().saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise BundleError(f"{path} cannot be loaded as a Keras model: {' '.join(str(error).split())[:200]}") from error

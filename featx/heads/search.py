@@ -1,0 +1,96 @@
+"""Trying strengths of one kind of head: every row judged by a fit that left it out.
+
+`held` says which fit leaves a row out, so that folds of train (each row left out once) and a val part (left out by the
+only fit) are one case. Linear heads share work among strengths and fits; others are fitted one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from featx.heads import Features, Head, HeadKind, make_head
+from featx.options import HeadOptions
+
+if TYPE_CHECKING:
+    from featx.heads.linear import Linear
+
+_UNSEEN = 10.0  # a class that a fit has not seen is this much below the row's least logit
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One strength, tried.
+
+    Attributes
+    ----------
+    strength : what was tried
+    logits : float32 (n, k), of each row by the fit that left it out; NaN for rows that no fit left out
+    start : what a linear head's `fit` can begin from
+    heads : what was fitted, one per fit, where it is worth keeping
+    """
+
+    strength: float
+    logits: np.ndarray
+    start: np.ndarray | None = None
+    heads: tuple[Head, ...] = ()
+
+
+def try_strengths(
+    kind: HeadKind,
+    strengths: Sequence[float],
+    features: Features,
+    y: np.ndarray,
+    held: np.ndarray,
+    sample_weight: np.ndarray | None,
+    options: HeadOptions,
+    seed: int,
+) -> Iterator[Trial]:
+    """Yield a trial for each strength, as soon as it is done.
+
+    features, y, sample_weight : of n rows
+    held : int64 (n,), number of the fit that leaves the row out; -1: none does
+    """
+    if kind.linear:
+        linear = cast("Linear", make_head(kind, None, options, seed))
+        yield from linear.search(features, y, held, strengths, sample_weight)
+        return
+    classes = np.unique(y)
+    for strength in strengths:
+        logits = np.full((len(y), len(classes)), np.nan, np.float32)
+        heads = []
+        for f in range(held.max() + 1):
+            head = make_head(kind, strength, options, seed)
+            fit_without(head, kind, features, y, np.flatnonzero(held != f), np.flatnonzero(held == f), sample_weight)
+            logits[held == f] = widen(head.logits(features.take(np.flatnonzero(held == f))), head.classes_, classes)
+            heads.append(head)
+        yield Trial(strength, logits, heads=tuple(heads))
+
+
+def fit_without(
+    head: Head,
+    kind: HeadKind,
+    features: Features,
+    y: np.ndarray,
+    rows: np.ndarray,
+    left_out: np.ndarray,
+    sample_weight: np.ndarray | None,
+) -> None:
+    """Fit on `rows`; a head that stops early watches the rows `left_out`."""
+    more: dict[str, Any] = {}
+    if kind.stops_early and len(left_out):
+        more["validation"] = (features.take(left_out), y[left_out])
+    weight = None if sample_weight is None else sample_weight[rows]
+    head.fit(features.take(rows), y[rows], weight, **more)
+
+
+def widen(logits: np.ndarray, seen: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return logits (n, len(classes)) of logits (n, len(seen)): classes not seen are far below the least."""
+    if len(seen) == len(classes):
+        return logits
+    wide = np.repeat(logits.min(axis=1, keepdims=True) - np.float32(_UNSEEN), len(classes), axis=1)
+    wide[:, np.searchsorted(classes, seen)] = logits
+    return wide

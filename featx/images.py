@@ -1,0 +1,400 @@
+"""From a file to pixels: one decoder and one resizer for every stage.
+
+An image is opened by its content, turned upright by its EXIF orientation, brought to 8-bit RGB whatever mode it was
+stored in, and resized with an antialiased bilinear filter. `iter_batches` does that in threads and hands out uint8
+batches in the order asked for. A file that cannot be read is a `BadImage` with a reason in words; it never costs its
+batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import stat
+import struct
+import time
+import warnings
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import PIL
+
+# Importing a format registers it. Done here once: registering at the first image would race between threads.
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    IcoImagePlugin,
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    QoiImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from featx.errors import DataError, UsageError
+from featx.kinds import HEAD, describe_content, describe_damage, describe_os_error
+from featx.probes import PROBES
+
+Source = str | Path | bytes
+
+# Formats that Pillow knows by a signature and decodes itself (JPEG includes multi-picture MPO). EPS starts Ghostscript,
+# WMF the Windows renderer; TGA and PCX have next to no signature and would take other files for images.
+FORMATS: tuple[str, ...] = tuple(
+    str(plugin.format)
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        WebPImagePlugin.WebPImageFile,
+        GifImagePlugin.GifImageFile,
+        TiffImagePlugin.TiffImageFile,
+        BmpImagePlugin.BmpImageFile,
+        PpmImagePlugin.PpmImageFile,
+        Jpeg2KImagePlugin.Jpeg2KImageFile,
+        AvifImagePlugin.AvifImageFile,
+        IcoImagePlugin.IcoImageFile,
+        QoiImagePlugin.QoiImageFile,
+    )
+)
+RESIZES = ("stretch", "crop", "pad")
+MAX_PIXELS = 178_956_970  # twice Pillow's warning level: where Pillow itself refuses
+PAD_COLOUR = (127, 127, 127)  # near zero after every preprocessing
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow's decoders raise on damaged files, found by flipping bytes of files of every format.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+# A damaged image is reported by its reason, a large one is admitted up to MAX_PIXELS: Pillow's warnings add nothing.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class BadImage(DataError):  # noqa: N818 - named for the image
+    """A file of which no image can be made.
+
+    Attributes
+    ----------
+    reason : what is the matter with it, without its path
+    lasting : whether it will be so until the file changes (a file server that is down is not)
+    """
+
+    def __init__(self, reason: str, path: str | None = None, lasting: bool = True) -> None:
+        super().__init__(reason if path is None else f"{path}: {reason}")
+        self.reason = reason
+        self.lasting = lasting
+
+
+def decode(source: Source, size: tuple[int, int] | None = None) -> Image.Image:
+    """Decode an image: RGB, upright, the first frame of an animation, over white where it is transparent.
+
+    Parameters
+    ----------
+    source : a path, or the bytes of a file
+    size : (height, width) that is wanted afterwards; a JPEG is then decoded at the smallest of 1, 1/2, 1/4, 1/8 of its
+        size that is not below it, which is several times faster
+
+    Raises
+    ------
+    BadImage
+        When no image can be made of it.
+    """
+    path = None if isinstance(source, bytes) else str(source)
+    with _open_file(source) as file:
+        try:
+            return _decode_file(file, size)
+        except Image.DecompressionBombError as error:
+            raise BadImage(_describe_bomb(error), path) from error
+        except PIL.UnidentifiedImageError as error:
+            file.seek(0)
+            raise BadImage(describe_content(file.read(HEAD)), path) from error
+        except BadImage as error:
+            raise BadImage(error.reason, path) from error.__cause__
+        except _DAMAGE as error:
+            lasting = not (isinstance(error, MemoryError) or getattr(error, "errno", None))
+            raise BadImage(describe_damage(error), path, lasting) from error
+
+
+def load_image(source: Source, size: tuple[int, int], resize: str) -> np.ndarray:
+    """Decode and resize an image.
+
+    Parameters
+    ----------
+    source : a path, or the bytes of a file
+    size : (height, width)
+    resize : "stretch" changes the proportions; "crop" keeps the middle; "pad" adds grey borders
+
+    Returns
+    -------
+    uint8 (height, width, 3), RGB
+
+    Raises
+    ------
+    BadImage
+        When no image can be made of it.
+    """
+    return np.asarray(fit(decode(source, size), size, resize))
+
+
+def check_image(source: Source) -> str | None:
+    """Decode an image in full; return why it cannot be read, None when it can."""
+    try:
+        decode(source)
+    except BadImage as error:
+        return error.reason
+    return None
+
+
+def fit(image: Image.Image, size: tuple[int, int], resize: str) -> Image.Image:
+    """Bring an RGB image to `size` (height, width), antialiased; `resize` as in `load_image`."""
+    height, width = size
+    across, down = width / image.width, height / image.height
+    if resize == "stretch":
+        return image.resize((width, height), Image.Resampling.BILINEAR)
+    if resize == "crop":
+        scale = max(across, down)
+        left, top = (image.width - width / scale) / 2, (image.height - height / scale) / 2
+        box = (left, top, image.width - left, image.height - top)
+        return image.resize((width, height), Image.Resampling.BILINEAR, box)
+    if resize == "pad":
+        scale = min(across, down)
+        inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        padded = Image.new("RGB", (width, height), PAD_COLOUR)
+        middle = ((width - inner[0]) // 2, (height - inner[1]) // 2)
+        padded.paste(image.resize(inner, Image.Resampling.BILINEAR), middle)
+        return padded
+    raise UsageError(f"No way to resize is called {resize!r}. Choose one of {', '.join(RESIZES)}.")
+
+
+@cache
+def decoder_identity() -> str:
+    """Digest, in hexadecimal, of the pixels that decoder and resizer make of a few tiny embedded files.
+
+    It changes when an upgrade of Pillow or of a codec changes pixels, and only then.
+    """
+    digest = hashlib.sha256()
+    for probe in PROBES.values():
+        for resize in RESIZES:
+            try:
+                digest.update(load_image(probe, (9, 13), resize).tobytes())
+            except BadImage:  # a Pillow built without this codec
+                digest.update(b"unreadable")
+    return digest.hexdigest()
+
+
+@cache
+def decoder_version() -> str:
+    """Under which bad images are remembered: a newer Pillow may be able to read them."""
+    return f"{decoder_identity()[:16]} Pillow {PIL.__version__}"
+
+
+def usable_cores() -> int:
+    """How many threads can run at once in this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some decoded images.
+
+    Attributes
+    ----------
+    rows : int64 (n,), the positions in `paths` of those that could be read, in the order asked for
+    images : uint8 (n, height, width, 3), RGB
+    bad : position and reason of those that could not
+    passing : the positions among them whose fault may pass (a file server that is down): not to be remembered
+    seconds : what decoding took: the time of all threads, divided by their number
+    """
+
+    rows: np.ndarray
+    images: np.ndarray
+    bad: list[tuple[int, str]]
+    passing: frozenset[int] = frozenset()
+    seconds: float = 0.0
+
+
+def iter_batches(
+    paths: Sequence[Source],
+    rows: Iterable[int],
+    size: tuple[int, int],
+    resize: str,
+    batch_size: int,
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """Decode and resize `paths[row]` for every row, in threads, a few batches ahead.
+
+    Every `batch_size` rows make one batch, of fewer images where some are bad. `rows` is advanced by the thread that
+    takes the batches, and only a few batches ahead of it. Closing the iterator stops the threads.
+
+    Parameters
+    ----------
+    paths : paths, or the bytes of files
+    rows : positions in `paths`
+    size : (height, width)
+    resize : as in `load_image`
+    batch_size : rows per batch
+    workers : decoding threads; 0: one per core
+    """
+    if resize not in RESIZES or batch_size < 1:
+        raise UsageError(f"Cannot resize by {resize!r} ({', '.join(RESIZES)}) in batches of {batch_size} (at least 1).")
+    claims = iter(rows)
+    workers = workers or usable_cores()
+    ahead = 2 + -(-2 * workers // batch_size)  # enough that every thread has work while a batch is being used
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="featx-decode")
+    started: deque[_Started] = deque()
+    try:
+        while True:
+            while len(started) < ahead and (claimed := list(islice(claims, batch_size))):
+                started.append(_start(pool, paths, claimed, size, resize))
+            if not started:
+                return
+            yield _finish(started.popleft(), workers)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_Outcome = tuple[BadImage | None, float]
+_Started = tuple[list[int], np.ndarray, list["Future[_Outcome]"]]
+
+
+def _start(
+    pool: ThreadPoolExecutor, paths: Sequence[Source], rows: list[int], size: tuple[int, int], resize: str
+) -> _Started:
+    images = np.empty((len(rows), *size, 3), np.uint8)
+    futures = [pool.submit(_fill, image, paths[row], resize) for image, row in zip(images, rows, strict=True)]
+    return rows, images, futures
+
+
+def _fill(image: np.ndarray, source: Source, resize: str) -> _Outcome:
+    start = time.perf_counter()
+    fault = None
+    try:
+        image[:] = load_image(source, (image.shape[0], image.shape[1]), resize)
+    except BadImage as error:
+        fault = error
+    return fault, time.perf_counter() - start
+
+
+def _finish(started: _Started, workers: int) -> Batch:
+    claimed, images, futures = started
+    outcomes = [future.result() for future in futures]
+    seconds = sum(spent for _, spent in outcomes) / workers
+    faults = [(row, fault) for row, (fault, _) in zip(claimed, outcomes, strict=True) if fault is not None]
+    rows = np.array(claimed, np.int64)
+    if not faults:
+        return Batch(rows, images, [], seconds=seconds)
+    good = np.array([fault is None for fault, _ in outcomes])
+    bad = [(row, fault.reason) for row, fault in faults]
+    passing = frozenset(row for row, fault in faults if not fault.lasting)
+    return Batch(rows[good], images[good], bad, passing, seconds)
+
+
+@contextmanager
+def _open_file(source: Source) -> Iterator[IO[bytes]]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    try:
+        status = os.stat(source)
+        if stat.S_ISDIR(status.st_mode):
+            raise BadImage("a folder, not a file", str(source))
+        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+            raise BadImage("a device or pipe, not a file", str(source))
+        file = open(source, "rb")  # noqa: SIM115 - closed below; its errors are not those of decoding
+    except OSError as error:
+        raise BadImage(describe_os_error(source, error), str(source), lasting=False) from error
+    with file:
+        yield file
+
+
+def _decode_file(file: IO[bytes], size: tuple[int, int] | None) -> Image.Image:
+    with Image.open(file, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise BadImage(_over_limit(image.width * image.height))
+        if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+            sideways = _orientation(image) >= 5
+            image.draft(None, size if sideways else size[::-1])
+        image.load()
+        method = _UPRIGHT.get(_orientation(image))  # after loading: TIFF is turned by its decoder
+        upright = image if method is None else image.transpose(method)
+        return _to_rgb(upright, image.format)
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    try:
+        value: Any = image.getexif().get(_ORIENTATION, 1)
+    except _DAMAGE:  # EXIF that cannot be parsed says nothing about the pixels
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and file_format == "PPM"):  # PPM: 16 bits, held in 32
+        return _halve_depth(image).convert("RGB")
+    if mode in ("I", "F"):
+        kind = "whole numbers" if mode == "I" else "fractions"
+        raise BadImage(f"pixels are 32-bit {kind}, whose black and white are not known: save it with 8 or 16 bits")
+    if mode == "LAB":
+        raise BadImage("its colours are CIELAB: save it as RGB")
+    if image.has_transparency_data:
+        return _over_white(image)
+    # A copy, since the file's own image is closed with the file.
+    return image.convert("RGB") if mode != "RGB" else image.copy()
+
+
+def _halve_depth(image: Image.Image) -> Image.Image:
+    # 65,535 is 255 times 257. Image.convert would clip at 255 instead.
+    wide = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    white = Image.new("RGB", rgba.size, (255, 255, 255))
+    white.paste(rgba, mask=rgba.getchannel("A"))
+    return white
+
+
+def _describe_bomb(error: Exception) -> str:
+    pixels = re.search(r"\((\d+) pixels\)", str(error))
+    return _over_limit(int(pixels[1])) if pixels else f"too large: {error}"
+
+
+def _over_limit(pixels: int) -> str:
+    return f"{pixels / 1e6:.0f} megapixels: over the limit of {MAX_PIXELS / 1e6:.0f}"

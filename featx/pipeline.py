@@ -1,0 +1,128 @@
+"""Pipeline files: YAML with one section per stage, validated, and overridden by the command line.
+
+Paths in a pipeline file are relative to the working directory, as they are on the command line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from featx.errors import UsageError
+from featx.options import SECTIONS, Pipeline, check_options
+
+DEFAULT = "default.yaml"
+
+
+def read_default() -> Pipeline:
+    """`pipelines/default.yaml` of the working directory, or else the one that featx carries."""
+    here = Path("pipelines") / DEFAULT
+    if here.is_file():
+        return read_pipeline(here)
+    with as_file(files("featx.pipelines") / DEFAULT) as carried:
+        return read_pipeline(carried)
+
+
+def read_pipeline(path: Path, settings: Sequence[str] = ()) -> Pipeline:
+    """Read and validate a pipeline file; `settings` are `section.key=value`, applied on top.
+
+    Raises
+    ------
+    UsageError
+        A missing file, bad YAML, an unknown key (with the near one), a value of the wrong kind.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise UsageError(f"There is no pipeline file {path}. pipelines/README.md shows how to write one.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} must hold sections ({', '.join(SECTIONS)}), got {type(content).__name__}.")
+    pipeline = _validate(content, str(path))
+    if pipeline.report.name is None:
+        pipeline = replace(pipeline, report=replace(pipeline.report, name=path.stem))
+    return apply_settings(pipeline, settings)
+
+
+def apply_settings(pipeline: Pipeline, settings: Sequence[str]) -> Pipeline:
+    """The pipeline with `section.key=value` settings on top; values are read as YAML."""
+    import yaml
+
+    if not settings:
+        return pipeline
+    content = {section: _plain(getattr(pipeline, section)) for section in SECTIONS}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        section, _, key = name.strip().partition(".")
+        if not equals or not key:
+            raise UsageError(f"--set takes section.key=value, got {setting!r}. Example: --set features.layer=mixed7")
+        if section not in content:
+            raise UsageError(f"No section {section!r} in a pipeline. {_near(section, list(SECTIONS))}")
+        content[section][key] = yaml.safe_load(value)
+    return _validate(content, "--set")
+
+
+def override(pipeline: Pipeline, section: str, values: Mapping[str, Any]) -> Pipeline:
+    """The pipeline with some keys of a section replaced by values of the right type."""
+    if not values:
+        return pipeline
+    changes: dict[str, Any] = {section: replace(getattr(pipeline, section), **values)}
+    return check_options(replace(pipeline, **changes))
+
+
+def as_yaml(pipeline: Pipeline) -> str:
+    """The whole pipeline as a file that gives it again."""
+    import yaml
+
+    return str(yaml.safe_dump({section: _plain(getattr(pipeline, section)) for section in SECTIONS}, sort_keys=False))
+
+
+def _plain(options: Any) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(options).items()}
+
+
+def _validate(content: Mapping[str, Any], where: str) -> Pipeline:
+    from pydantic import TypeAdapter, ValidationError
+
+    prepared = {section: _as_lists(section, keys) for section, keys in content.items()}
+    try:
+        pipeline: Pipeline = TypeAdapter(Pipeline).validate_python(prepared)
+    except ValidationError as error:
+        raise UsageError(f"{where}: " + " ".join(_explain(one) for one in error.errors())) from error
+    return check_options(pipeline)
+
+
+def _as_lists(section: str, keys: Any) -> Any:
+    """One layer may be written without brackets, and an empty section as nothing."""
+    if keys is None:
+        return {}
+    if not isinstance(keys, dict) or section not in SECTIONS:
+        return keys
+    kinds = {entry.name: str(entry.type) for entry in fields(SECTIONS[section])}
+    return {
+        key: [value] if isinstance(value, str | int | float) and kinds.get(key, "").startswith("tuple[str") else value
+        for key, value in keys.items()
+    }
+
+
+def _explain(error: Any) -> str:
+    *parents, key = [str(part) for part in error["loc"]] or [""]
+    name = ".".join([*parents, key])
+    if error["type"] != "unexpected_keyword_argument" and "extra" not in error["type"]:
+        return f"{name}: {error['msg']}, got {error['input']!r}."
+    if not parents:
+        return f"unknown section {key!r}. {_near(key, list(SECTIONS))}"
+    known = [entry.name for entry in fields(SECTIONS[parents[0]])] if parents[0] in SECTIONS else []
+    return f"unknown key {name!r}. {_near(key, known)}"
+
+
+def _near(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(known)}."

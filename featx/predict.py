@@ -1,0 +1,111 @@
+"""Images -> classes with confidence, through a bundle alone."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.bundle import Bundle
+from featx.dataset.folders import read_files
+from featx.errors import DataError
+from featx.files import atomic_path
+from featx.images import iter_batches
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A class and how sure the model is of it, in [0, 1]."""
+
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most likely classes of one image, the likeliest first."""
+
+    path: str
+    label: str
+    confidence: float
+    top: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class Unread:
+    """An image that could not be read, and why."""
+
+    path: str
+    reason: str
+
+
+def predict(
+    bundle: Bundle, paths: Sequence[str | Path | bytes], top: int = 1, workers: int = 0
+) -> Iterator[Prediction | Unread]:
+    """Yield one answer per image, batch by batch; memory stays flat however many there are.
+
+    paths : files, or the bytes of files; top : how many classes to tell
+    """
+    for rows, probabilities, bad in iter_probabilities(bundle, paths, workers):
+        for row, reason in bad:
+            yield Unread(_name(paths[row], row), reason)
+        for row, chances in zip(rows, probabilities, strict=True):
+            yield _answer(_name(paths[row], int(row)), chances, bundle.classes, top)
+
+
+def iter_probabilities(
+    bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
+    """Yield (positions in `paths`, probabilities float64 (n, classes), [(position, why it cannot be read)])."""
+    resize = str(bundle.about["backbone"]["resize"])
+    for batch in iter_batches(paths, range(len(paths)), bundle.input_size, resize, bundle.engine.batch_size, workers):
+        if len(batch.rows):
+            yield batch.rows, bundle.probabilities(bundle.features(batch.images)), batch.bad
+        else:
+            yield batch.rows, np.empty((0, len(bundle.classes))), batch.bad
+
+
+def find_files(sources: Sequence[str | Path]) -> tuple[str, ...]:
+    """Every file that is named or lies in a named folder, at any depth; labels do not matter."""
+    missing = [str(source) for source in sources if not Path(source).expanduser().exists()]
+    if missing and len(missing) == len(sources):
+        raise DataError(f"No such file or folder: {', '.join(missing[:3])}. Check the name, or the folder you are in.")
+    return read_files(sources).paths
+
+
+def _name(path: str | Path | bytes, row: int) -> str:
+    return f"image {row + 1}" if isinstance(path, bytes) else str(path)
+
+
+def _answer(path: str, chances: np.ndarray, classes: Sequence[str], top: int) -> Prediction:
+    order = np.argsort(-chances, kind="stable")[: max(1, top)]
+    best = tuple(Choice(classes[i], round(float(chances[i]), 6)) for i in order)
+    return Prediction(path, best[0].label, best[0].confidence, best)
+
+
+def as_json_object(answers: Iterable[Prediction | Unread]) -> dict[str, list[Any]]:
+    """What `featx predict --json` prints."""
+    found: dict[str, list[Any]] = {"predictions": [], "bad": []}
+    for answer in answers:
+        found["predictions" if isinstance(answer, Prediction) else "bad"].append(asdict(answer))
+    return found
+
+
+def write_csv(out: Path, answers: Iterable[Prediction | Unread]) -> tuple[int, int]:
+    """Write `path,label,confidence,reason` while the answers come; return how many were read and how many not."""
+    read = unread = 0
+    with atomic_path(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label", "confidence", "reason"])
+        for answer in answers:
+            if isinstance(answer, Prediction):
+                rows.writerow([answer.path, answer.label, f"{answer.confidence:.6f}", ""])
+                read += 1
+            else:
+                rows.writerow([answer.path, "", "", answer.reason])
+                unread += 1
+    return read, unread

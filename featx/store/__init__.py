@@ -1,0 +1,266 @@
+"""FeatureStore: bottleneck features on disk, addressed by content.
+
+    cache/<backbone>-<input size>-<key8>/     one folder per key
+      key.json                                everything the key is made of
+      graph/                                  the cut network as the engine runs it
+      leases/                                 who works on what right now
+      <layer>@<pooling>/*.h5                  parts, immutable once visible
+
+`docs/hdf5.md` describes the files for other tools.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.errors import StoreError
+from featx.files import atomic_path, remove_stale, write_json
+from featx.store.key import SCHEMA, Key, file_name
+from featx.store.leases import Leases
+from featx.store.part import SUFFIX, Rows, read_rows, write_part
+from featx.store.table import PART_BYTES, FeatureTable, StoredFeatures, TableWriter
+
+__all__ = [
+    "PART_BYTES",
+    "SCHEMA",
+    "Damage",
+    "FeatureStore",
+    "FeatureTable",
+    "Key",
+    "Leases",
+    "StoredFeatures",
+    "TableWriter",
+    "export_features",
+    "list_stores",
+]
+
+_LIBRARIES = ("tensorflow", "keras", "openvino", "pillow", "numpy", "h5py")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Rows of a part that do not hold their checksum; `rows` is empty where the whole file is unreadable."""
+
+    part: str
+    rows: list[int]
+    images: list[str]
+    reason: str
+
+
+class FeatureStore:
+    """The features of one key. Cheap to make; nothing is written before `open`."""
+
+    def __init__(self, cache: Path, key: Key) -> None:
+        self.key = key
+        self.directory = cache / key.directory
+        self.graph = self.directory / "graph"
+        self._tables: dict[str, FeatureTable] = {}
+
+    def open(self, made_of: dict[str, Any]) -> None:
+        """Make the folder and its `key.json`; `made_of` tells how to build the backbone again."""
+        path = self.directory / "key.json"
+        if path.exists():
+            found = _read_key(path)
+            if found != self.key:
+                raise StoreError(f"{path} belongs to another key. Move that folder away and run again.")
+            return
+        note = {"key": self.key.as_json(), "digest": self.key.digest, "backbone": made_of, "versions": _versions()}
+        write_json(path, note)
+
+    def table(self, layer: str, pooling: str) -> FeatureTable:
+        """The rows of one layer and pooling, as they are on disk now."""
+        name = f"{layer}@{pooling}"
+        if name not in self._tables:
+            attributes = {"key": self.key.digest, "layer": layer, "pooling": pooling}
+            self._tables[name] = FeatureTable(self.directory / file_name(name), attributes)
+        else:
+            self._tables[name].refresh()
+        return self._tables[name]
+
+    def tables(self) -> dict[str, FeatureTable]:
+        """Every table on disk, by `layer@pooling`."""
+        for folder in sorted(self.directory.glob("*@*")):
+            name = _table_name(folder)
+            if name is not None:
+                self.table(*name.rsplit("@", 1))
+        return dict(sorted(self._tables.items()))
+
+    def leases(self) -> Leases:
+        """The leases of this store, to be used as a context."""
+        return Leases(self.directory / "leases")
+
+    def made_of(self) -> dict[str, Any]:
+        """What `open` was told of the backbone."""
+        return dict(json.loads((self.directory / "key.json").read_text())["backbone"])
+
+    def verify(self) -> Iterator[tuple[Path, Damage | None]]:
+        """Read every row of every part and compare its checksum; yields each part and what is wrong with it."""
+        for table in self.tables().values():
+            for path, reason in table.damaged.items():
+                yield path, Damage(str(path), [], [], reason)
+            for part in table.parts:
+                yield part.path, _damage_of(part.path)
+
+    def repair(self, damage: Damage) -> None:
+        """Keep the good rows of a damaged part in a new one and remove the old one; bad rows are missing from then."""
+        path = Path(damage.part)
+        if damage.rows:
+            rows, good = read_rows(path)
+            layer, pooling = (_table_name(path.parent) or "").rsplit("@", 1)
+            if good.any():
+                write_part(path.parent, rows.take(good), self.table(layer, pooling).attributes)
+            path.unlink()
+        else:
+            path.replace(path.with_suffix(".damaged"))
+        self._tables.clear()
+
+    def prune(self, compression: str = "none") -> tuple[int, int]:
+        """Merge small parts, drop doubled rows and what killed runs left. Publishes before it unlinks.
+
+        Returns the number of parts before and after.
+        """
+        before = after = 0
+        for table in self.tables().values():
+            before += len(table.parts)
+            after += _compact(table, compression)
+        self._tables.clear()
+        remove_stale(self.directory)
+        for path in self.directory.glob("*@*/*.damaged"):
+            path.unlink()
+        with self.leases() as leases:
+            leases.of_others()
+        return before, after
+
+
+def list_stores(cache: Path) -> list[FeatureStore]:
+    """Every feature store under a cache folder, by name."""
+    stores = []
+    for path in sorted(cache.glob("*/key.json")):
+        store = FeatureStore(cache, _read_key(path))
+        store.directory, store.graph = path.parent, path.parent / "graph"
+        stores.append(store)
+    return stores
+
+
+def _read_key(path: Path) -> Key:
+    try:
+        return Key.from_json(json.loads(path.read_text())["key"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged or from a newer featx ({error}). Move that folder away.") from error
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _table_name(folder: Path) -> str | None:
+    """`layer@pooling` as its parts spell it: a folder name has lost the colon of `grid:4`."""
+    import h5py
+
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            with h5py.File(path, "r") as file:
+                return f"{file.attrs['layer']}@{file.attrs['pooling']}"
+        except (OSError, KeyError):
+            continue
+    return None
+
+
+def _damage_of(path: Path) -> Damage | None:
+    try:
+        rows, good = read_rows(path)
+    except StoreError as error:
+        return Damage(str(path), [], [], str(error))
+    bad = np.flatnonzero(~good)
+    if not len(bad):
+        return None
+    images = [bytes(name).decode("utf-8", "surrogateescape") for name in rows.path[bad]]
+    return Damage(str(path), bad.tolist(), images, "checksum does not hold")
+
+
+def _compact(table: FeatureTable, compression: str) -> int:
+    """Merge runs of parts that are far below the usual size, and parts with doubled rows; return the parts left."""
+    groups: list[list[int]] = [[]]
+    size = 0
+    for number, part in enumerate(table.parts):
+        part_bytes = len(part) * int(np.prod(part.row_shape)) * part.dtype.itemsize
+        if size + part_bytes > PART_BYTES and groups[-1]:
+            groups.append([])
+            size = 0
+        groups[-1].append(number)
+        size += part_bytes
+    left = 0
+    for group in groups:
+        left += _merge(table, group, compression) if group else 0
+    return left
+
+
+def _merge(table: FeatureTable, group: list[int], compression: str) -> int:
+    loaded = {number: read_rows(table.parts[number].path) for number in group}
+    kept: list[Rows] = []
+    total = 0
+    for number, (rows, good) in loaded.items():
+        part, row = table.find(rows.digest, rows.view)
+        first = good & (part == number) & (row == np.arange(len(rows)))
+        total += len(rows)
+        kept.append(rows.take(first))
+    if len(group) == 1 and len(kept[0]) == total:
+        return 1
+    dtype = np.result_type(*[rows.features.dtype for rows in kept])
+    merged = Rows(
+        np.concatenate([rows.digest for rows in kept]),
+        np.concatenate([rows.view for rows in kept]),
+        np.concatenate([rows.path for rows in kept]),
+        np.concatenate([rows.features.astype(dtype) for rows in kept]),
+    )
+    if len(merged):
+        write_part(table.directory, merged, table.attributes, compression)
+    for number in group:
+        table.parts[number].path.unlink()
+    return int(len(merged) > 0)
+
+
+def export_features(
+    out: Path, features: StoredFeatures, labels: np.ndarray | None, columns: dict[str, list[str]], about: dict[str, Any]
+) -> None:
+    """Write one plain HDF5 file for other tools: `features`, `labels`, and `columns` of text; whole or not at all."""
+    import h5py
+
+    if shutil.disk_usage(out.parent if out.parent.exists() else Path()).free < int(np.prod(features.shape)) * 4:
+        raise StoreError(f"Not enough free space beside {out} for {features.shape} float32 features.")
+    with atomic_path(out) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(
+            {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in about.items()}
+        )
+        data = file.create_dataset("features", features.shape, features.dtype)
+        start = 0
+        for block in features.blocks():
+            data[start : start + len(block)] = block.reshape(len(block), *features.shape[1:])
+            start += len(block)
+        if labels is not None:
+            file.create_dataset("labels", data=labels)
+        for name, values in columns.items():
+            file.create_dataset(name, data=np.array(values, dtype=object), dtype=h5py.string_dtype())
+
+
+def describe(store: FeatureStore) -> dict[str, Any]:
+    """What `featx cache ls` shows of a store."""
+    tables = {
+        name: {"rows": table.rows, "parts": len(table.parts), "bytes": table.bytes_on_disk}
+        for name, table in store.tables().items()
+    }
+    return {"store": str(store.directory), "key": asdict(store.key), "layers": tables}

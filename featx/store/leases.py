@@ -1,0 +1,120 @@
+"""Advisory leases: how processes that extract into one store share the work.
+
+A process names the digests it works on in a file of its own, and touches that file while it lives. Others leave those
+digests alone until the file is gone or has not been touched for a minute. A lease only saves work: two rows with one
+identity are harmless, so no one ever waits for a lock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from featx.files import TEMPORARY
+
+EXPIRY = 60.0
+HEARTBEAT = 10.0
+_LOCK_PATIENCE = 5.0
+_SUFFIX = ".lease"
+
+
+class Leases:
+    """The leases of one store, this process' own among them. Use as a context: on leaving, the own lease ends."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = directory / f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
+        self._stop = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Leases:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.claim(np.empty(0, "S32"))
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._heart.join()
+        self.path.unlink(missing_ok=True)
+
+    def claim(self, digests: np.ndarray) -> None:
+        """Name the digests ('S32') this process works on, in place of those named before."""
+        owner = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
+        temporary = self.path.with_name(TEMPORARY + self.path.name)
+        temporary.write_bytes(owner + b"\n" + digests.astype("S32").tobytes())
+        os.replace(temporary, self.path)
+
+    def of_others(self) -> np.ndarray:
+        """The digests that other living processes work on, sorted 'S32'. Leases of the dead are removed."""
+        with suppress(OSError):
+            os.utime(self.path)
+        now = self.path.stat().st_mtime if self.path.exists() else time.time()  # the file server's clock
+        claimed = [np.empty(0, "S32")]
+        for path in self.directory.glob(f"*{_SUFFIX}"):
+            if path == self.path:
+                continue
+            try:
+                owner, _, digests = path.read_bytes().partition(b"\n")
+                if now - path.stat().st_mtime > EXPIRY or _is_dead(json.loads(owner)):
+                    path.unlink(missing_ok=True)
+                else:
+                    claimed.append(np.frombuffer(digests[: len(digests) // 32 * 32], "S32"))
+            except (OSError, ValueError):  # gone meanwhile, or written by a killed process
+                continue
+        return np.unique(np.concatenate(claimed))
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep others from claiming at the same moment; after five seconds go on without."""
+        lock = self.directory / "claim.lock"
+        give_up = time.monotonic() + _LOCK_PATIENCE
+        held = False
+        while not held and time.monotonic() < give_up:
+            try:
+                os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                held = True
+            except FileExistsError:
+                self._remove_old(lock)
+                time.sleep(0.02)
+        try:
+            yield
+        finally:
+            if held:
+                lock.unlink(missing_ok=True)
+
+    def _remove_old(self, lock: Path) -> None:
+        with suppress(OSError):
+            if time.time() - lock.stat().st_mtime > _LOCK_PATIENCE:
+                lock.unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT):
+            with suppress(OSError):
+                os.utime(self.path)
+
+
+def _is_dead(owner: dict[str, object]) -> bool:
+    """Whether the owner ran on this machine and runs no more. Windows cannot ask without harm: there leases expire."""
+    if owner.get("host") != socket.gethostname() or sys.platform == "win32":
+        return False
+    try:
+        os.kill(int(str(owner["pid"])), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

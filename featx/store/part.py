@@ -1,0 +1,193 @@
+"""One part: a plain HDF5 file of feature rows, immutable once it is visible.
+
+    features  (n, ...)  float16 or float32, contiguous, so that readers can map it
+    digest    (n, 32)   uint8, SHA-256 of the image file
+    view      (n,)      uint16, 0 for the image itself
+    checksum  (n,)      uint32, CRC-32 of the row's features, digest, view and path
+    path      (n,)      fixed-length utf-8, where the image was first seen
+
+HDF5's own Fletcher32 needs chunks, which would forbid mapping; hence a checksum per row.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import secrets
+import socket
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from featx.errors import StoreError
+from featx.files import publish
+from featx.store.key import SCHEMA
+
+SUFFIX = ".h5"
+ZSTD_FILTER = 32015  # https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one layer and pooling: digest 'S32' (n,), view uint16 (n,), path bytes (n,), features (n, ...)."""
+
+    digest: np.ndarray
+    view: np.ndarray
+    path: np.ndarray
+    features: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.digest)
+
+    def take(self, rows: np.ndarray) -> Rows:
+        """Some of the rows, by position or mask."""
+        return Rows(self.digest[rows], self.view[rows], self.path[rows], self.features[rows])
+
+    def checksums(self) -> np.ndarray:
+        """CRC-32 of every row, uint32 (n,)."""
+        names = _fixed_bytes(self.digest, 32)
+        views = np.ascontiguousarray(self.view, dtype="<u2").view(np.uint8).reshape(-1, 2)
+        flat = np.ascontiguousarray(self.features).reshape(len(self), -1).view(np.uint8)
+        found = np.empty(len(self), np.uint32)
+        for i in range(len(self)):
+            crc = zlib.crc32(names[i], zlib.crc32(flat[i]))
+            found[i] = zlib.crc32(bytes(self.path[i]), zlib.crc32(views[i], crc))
+        return found
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a reader needs of a part: who is in it, and where its numbers lie.
+
+    digest : 'S32' (n,); view : uint16 (n,)
+    row_shape, dtype : of one row of features
+    offset : bytes from the start of the file to contiguous features; None for compressed ones
+    """
+
+    path: Path
+    digest: np.ndarray
+    view: np.ndarray
+    row_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int | None
+
+    def __len__(self) -> int:
+        return len(self.digest)
+
+    def map(self) -> np.ndarray:
+        """All features (n, ...), mapped read-only where they are contiguous, else read."""
+        shape = (len(self), *self.row_shape)
+        if self.offset is not None:
+            return np.memmap(self.path, self.dtype, "r", self.offset, shape)
+        _need_zstd()
+        with h5py.File(self.path, "r") as file:
+            return np.asarray(file["features"][:])
+
+
+def write_part(directory: Path, rows: Rows, attributes: dict[str, str], compression: str = "none") -> Path:
+    """Publish `rows` as a new part in `directory`, whole or not at all.
+
+    The file is built in memory first: a full disk then shows as one error of one write, and never inside HDF5.
+    """
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f".{time.time_ns() // 1000 % 1_000_000:06d}"
+    path = directory / f"{stamp}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
+    directory.mkdir(parents=True, exist_ok=True)
+    publish(path, _file_image(rows, attributes, compression))
+    return path
+
+
+def _file_image(rows: Rows, attributes: dict[str, str], compression: str) -> bytes:
+    checksum = rows.checksums()
+    with h5py.File("part", "w", driver="core", backing_store=False) as file:
+        file.attrs.update({"schema": SCHEMA, **attributes})
+        file.create_dataset("digest", data=_fixed_bytes(rows.digest, 32))
+        file.create_dataset("view", data=rows.view.astype(np.uint16))
+        file.create_dataset("checksum", data=checksum)
+        text = h5py.string_dtype("utf-8", max(1, rows.path.dtype.itemsize))
+        file.create_dataset("path", data=rows.path.astype(text))
+        file.create_dataset("features", data=rows.features, **_layout(rows.features, compression))
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+def _layout(features: np.ndarray, compression: str) -> dict[str, Any]:
+    if compression == "none":
+        return {}
+    # Whole rows, about 256 kB a chunk. No shuffle: it hurts on features that are half zeros.
+    row_bytes = max(1, features[0].nbytes)
+    rows = int(np.clip(262_144 // row_bytes, 1, len(features)))
+    return {"chunks": (rows, *features.shape[1:]), **_need_zstd().Zstd(clevel=1)}
+
+
+def _need_zstd() -> Any:
+    try:
+        return importlib.import_module("hdf5plugin")
+    except ImportError:
+        raise StoreError(
+            "Features with compression zstd need the package hdf5plugin, which is not installed. "
+            "Type: pip install hdf5plugin"
+        ) from None
+
+
+def open_part(path: Path, attributes: dict[str, str]) -> Part:
+    """Read a part's identities and the place of its features.
+
+    Raises
+    ------
+    StoreError
+        When the file is damaged, of a newer schema, or not of this store.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            _check_attributes(file, path, attributes)
+            features = file["features"]
+            digest = np.ascontiguousarray(file["digest"][:], np.uint8).view("S32").ravel()
+            view = file["view"][:]
+            if not len(features) == len(digest) == len(view):
+                raise StoreError(f"{path} holds {len(features)} rows of features for {len(digest)} digests.")
+            offset = None if features.chunks else features.id.get_offset()
+            if offset is not None and offset + features.nbytes > path.stat().st_size:
+                raise StoreError(f"{path} is cut short: its features end behind the end of the file.")
+            return Part(path, digest, view, tuple(features.shape[1:]), features.dtype, offset)
+    except FileNotFoundError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read as a part: {error}") from error
+
+
+def _check_attributes(file: h5py.File, path: Path, attributes: dict[str, str]) -> None:
+    schema = int(file.attrs.get("schema", 0))
+    if schema != SCHEMA:
+        raise StoreError(f"{path} has schema {schema}, this featx reads {SCHEMA}.")
+    for name, expected in attributes.items():
+        if file.attrs.get(name) != expected:
+            raise StoreError(f"{path} says {name} {file.attrs.get(name)!r} where {expected!r} is expected.")
+
+
+def read_rows(path: Path) -> tuple[Rows, np.ndarray]:
+    """A whole part, and the mask (n,) of the rows whose checksum holds."""
+    try:
+        with h5py.File(path, "r") as file:
+            if file["features"].chunks:
+                _need_zstd()
+            digest = np.ascontiguousarray(file["digest"][:], np.uint8).view("S32").ravel()
+            rows = Rows(digest, file["view"][:], file["path"][:].astype(np.bytes_), file["features"][:])
+            stored = file["checksum"][:]
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error
+    return rows, rows.checksums() == stored
+
+
+def path_array(paths: Sequence[str]) -> np.ndarray:
+    """Paths as utf-8 bytes of one length, (n,). Undecodable names survive as they are."""
+    return np.array([os.fsencode(path) for path in paths], dtype=np.bytes_)
+
+
+def _fixed_bytes(digest: np.ndarray, length: int) -> np.ndarray:
+    return np.ascontiguousarray(digest.astype(f"S{length}")).view(np.uint8).reshape(-1, length)

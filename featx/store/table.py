@@ -1,0 +1,319 @@
+"""The features of one layer and pooling: its parts on disk, read as one table and written part by part."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from featx.errors import StoreError
+from featx.store.part import SUFFIX, Part, Rows, open_part, path_array, write_part
+
+PART_BYTES = 64_000_000
+PART_SECONDS = 30.0
+# Below this the largest value of a row is subnormal in float16 and has lost more than 1 part in 1,024.
+_FLOAT16_SMALLEST = 2.0**-14
+_BLOCK_BYTES = 32_000_000
+_logger = logging.getLogger(__name__)
+
+
+def identities(digest: np.ndarray, view: np.ndarray | int = 0) -> np.ndarray:
+    """Digest and view as one comparable value, 'S34' (n,). Equal length makes comparison of 'S' exact."""
+    joined = np.zeros((len(digest), 34), np.uint8)
+    joined[:, :32] = np.ascontiguousarray(digest.astype("S32")).view(np.uint8).reshape(-1, 32)
+    joined[:, 32:] = np.broadcast_to(np.asarray(view, ">u2"), len(digest)).copy().view(np.uint8).reshape(-1, 2)
+    return joined.view("S34").ravel()
+
+
+@dataclass
+class _Lookup:
+    """Sorted identities and the (part, row) of each; where an identity comes twice, the first."""
+
+    names: np.ndarray
+    part: np.ndarray
+    row: np.ndarray
+
+    @classmethod
+    def of(cls, parts: Sequence[tuple[int, Part]]) -> _Lookup:
+        if not parts:
+            return cls(np.empty(0, "S34"), np.empty(0, np.int64), np.empty(0, np.int64))
+        names = np.concatenate([identities(part.digest, part.view) for _, part in parts])
+        unique, first = np.unique(names, return_index=True)
+        number = np.concatenate([np.full(len(part), n, np.int64) for n, part in parts])
+        row = np.concatenate([np.arange(len(part)) for _, part in parts])
+        return cls(unique, number[first], row[first])
+
+    def find(self, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(part, row) of each name, both int64 (n,), -1 where it is absent."""
+        if not len(self.names):
+            return np.full(len(names), -1), np.full(len(names), -1)
+        at = np.minimum(np.searchsorted(self.names, names), len(self.names) - 1)
+        here = self.names[at] == names
+        return np.where(here, self.part[at], -1), np.where(here, self.row[at], -1)
+
+
+class FeatureTable:
+    """All rows of one layer and pooling. The listing of the parts is the truth; there is no other index.
+
+    Attributes
+    ----------
+    parts : the readable parts, oldest first; damaged : path -> reason of those that are not
+    """
+
+    def __init__(self, directory: Path, attributes: dict[str, str]) -> None:
+        self.directory = directory
+        self.attributes = attributes
+        self.parts: list[Part] = []
+        self.damaged: dict[Path, str] = {}
+        self._seen: set[str] = set()
+        self._lookups: list[_Lookup] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take notice of parts that have appeared since the last look."""
+        if not self.directory.is_dir():
+            return
+        names = sorted(path.name for path in self.directory.iterdir() if path.suffix == SUFFIX and path.name[0] != ".")
+        fresh: list[tuple[int, Part]] = []
+        for name in names:
+            if name in self._seen:
+                continue
+            self._seen.add(name)
+            try:
+                part = open_part(self.directory / name, self.attributes)
+            except FileNotFoundError:  # pruned between listing and opening
+                continue
+            except StoreError as error:
+                self.damaged[self.directory / name] = str(error)
+                _logger.warning("Left aside: %s Its rows will be computed again.", error)
+                continue
+            fresh.append((len(self.parts), part))
+            self.parts.append(part)
+        if fresh:
+            self._lookups.append(_Lookup.of(fresh))
+
+    def find(self, digest: np.ndarray, view: np.ndarray | int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """(part, row) of each digest 'S32', both int64 (n,), -1 where it has no row."""
+        names = identities(digest, view)
+        part, row = np.full(len(names), -1), np.full(len(names), -1)
+        for lookup in self._lookups:
+            absent = np.flatnonzero(part < 0)
+            if not len(absent):
+                break
+            part[absent], row[absent] = lookup.find(names[absent])
+        return part, row
+
+    def missing(self, digest: np.ndarray, view: np.ndarray | int = 0) -> np.ndarray:
+        """Mask (n,) of the digests that have no row."""
+        return np.asarray(self.find(digest, view)[0] < 0)
+
+    def read(self, digest: np.ndarray, view: np.ndarray | int = 0) -> StoredFeatures:
+        """The features of these digests, in this order, without reading them yet.
+
+        Raises
+        ------
+        StoreError
+            When one of them has no row.
+        """
+        part, row = self.find(digest, view)
+        if (part < 0).any():
+            raise StoreError(
+                f"{int((part < 0).sum())} of {len(digest)} images have no features in {self.directory}. "
+                "Run featx extract with the same options first."
+            )
+        return StoredFeatures(self.parts, part, row)
+
+    @property
+    def rows(self) -> int:
+        """Rows in readable parts, doubles included."""
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Size of all readable parts."""
+        return sum(part.path.stat().st_size for part in self.parts if part.path.exists())
+
+
+class StoredFeatures:
+    """Features in the store, in the order they were asked for; numbers are read only when they are needed.
+
+    shape : (n, ...); dtype : float16, or float32 where any part holds that
+    """
+
+    def __init__(self, parts: Sequence[Part], part: np.ndarray, row: np.ndarray) -> None:
+        self._parts, self._part, self._row = parts, part, row
+        used = [parts[i] for i in np.unique(part)]
+        shapes = {p.row_shape for p in used}
+        if len(shapes) > 1:
+            raise StoreError(f"Parts of one layer disagree on its shape: {sorted(shapes)}. Type: featx cache verify")
+        self.shape = (len(row), *(shapes.pop() if shapes else (0,)))
+        self.dtype: np.dtype[Any] = np.result_type(*[p.dtype for p in used]) if used else np.dtype(np.float32)
+        self._width = int(np.prod(self.shape[1:]))
+        self._map = lru_cache(maxsize=64)(lambda i: _map(parts[i]))  # fewer open files than any system's limit
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def take(self, rows: np.ndarray) -> StoredFeatures:
+        """Some of the rows, by position or mask."""
+        return StoredFeatures(self._parts, self._part[rows], self._row[rows])
+
+    def blocks(self, rows: int = 0) -> Iterator[np.ndarray]:
+        """Consecutive float32 arrays (at most `rows`, d), maps flattened; 0: about 32 MB each."""
+        step = rows or max(1, _BLOCK_BYTES // (4 * max(1, self._width)))
+        for start in range(0, len(self), step):
+            yield self._gather(slice(start, start + step))
+
+    def asarray(self) -> np.ndarray:
+        """Everything, float32 (n, d) in C order, maps flattened."""
+        out = np.empty((len(self), self._width), np.float32)
+        start = 0
+        for block in self.blocks():
+            out[start : start + len(block)] = block
+            start += len(block)
+        return out
+
+    def _gather(self, some: slice) -> np.ndarray:
+        part, row = self._part[some], self._row[some]
+        out = np.empty((len(row), self._width), np.float32)
+        for number in np.unique(part):
+            here = np.flatnonzero(part == number)
+            out[here] = self._map(int(number))[row[here]].reshape(len(here), -1)
+        return out
+
+
+def _map(part: Part) -> np.ndarray:
+    try:
+        return part.map()
+    except FileNotFoundError:
+        raise StoreError(f"{part.path} was removed while it was read (a prune?). Run the same command again.") from None
+
+
+@dataclass
+class _Buffer:
+    """Rows of one table that wait to become a part."""
+
+    table: FeatureTable
+    dtype: np.dtype[Any]
+    digest: list[np.ndarray] = field(default_factory=list)
+    path: list[str] = field(default_factory=list)
+    features: list[np.ndarray] = field(default_factory=list)
+    bytes: int = 0
+
+    def add(self, digest: np.ndarray, path: Sequence[str], features: np.ndarray) -> None:
+        self.digest.append(digest)
+        self.path.extend(path)
+        self.features.append(features)
+        self.bytes += features.nbytes
+
+    def drain(self) -> Rows:
+        digest = np.concatenate(self.digest)
+        rows = Rows(digest, np.zeros(len(digest), np.uint16), path_array(self.path), np.concatenate(self.features))
+        self.digest, self.path, self.features, self.bytes = [], [], [], 0
+        return rows
+
+
+class TableWriter:
+    """Collects rows of several tables and publishes them as parts from a thread, off the path of the computation.
+
+    A part becomes visible after about 64 MB or 30 s of work, whichever comes first: what a kill can cost. Use as a
+    context; leaving it, even by an error or Ctrl-C, publishes what was collected.
+
+    Attributes
+    ----------
+    seconds : spent on encoding, writing and flushing to disk
+    """
+
+    def __init__(self, tables: dict[str, FeatureTable], storage: str, compression: str) -> None:
+        self._buffers = {name: _Buffer(table, np.dtype(storage)) for name, table in tables.items()}
+        self._compression = compression
+        self._queue: queue.Queue[tuple[FeatureTable, Rows] | None] = queue.Queue(maxsize=1)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._publish_all, daemon=True)
+        self._last = time.monotonic()
+        self.seconds = 0.0
+
+    def __enter__(self) -> TableWriter:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.flush()
+        self._queue.put(None)
+        self._thread.join()
+        if kind is None:
+            self._raise_failure()
+
+    def add(self, name: str, digest: np.ndarray, path: Sequence[str], features: np.ndarray) -> None:
+        """Add rows of the table `name`: digest 'S32' (n,), paths, features float32 (n, ...)."""
+        self._raise_failure()
+        buffer = self._buffers[name]
+        stored, lossless = _to_storage(features, buffer.dtype)
+        if not lossless:
+            _logger.warning("%s does not fit float16 (values beyond its range): stored as float32 from here on.", name)
+            self._send(buffer)
+            buffer.dtype = np.dtype(np.float32)
+            stored = features
+        buffer.add(digest, path, stored)
+        if buffer.bytes >= PART_BYTES:
+            self._send(buffer)
+        if time.monotonic() - self._last > PART_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Publish everything that was added."""
+        for buffer in self._buffers.values():
+            self._send(buffer)
+        self._last = time.monotonic()
+
+    def wait(self) -> None:
+        """Publish everything and return when it is visible."""
+        self.flush()
+        self._queue.join()
+        self._raise_failure()
+
+    def _send(self, buffer: _Buffer) -> None:
+        if buffer.bytes:
+            self._queue.put((buffer.table, buffer.drain()))
+
+    def _publish_all(self) -> None:
+        while (item := self._queue.get()) is not None:
+            table, rows = item
+            start = time.perf_counter()
+            try:
+                if self._failure is None:  # after a failure only drain the queue, so that no one blocks on it
+                    write_part(table.directory, rows, table.attributes, self._compression)
+            except (OSError, StoreError, MemoryError) as error:
+                self._failure = error
+            finally:
+                self.seconds += time.perf_counter() - start
+                self._queue.task_done()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+def _to_storage(features: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, bool]:
+    """Features in the storage type, and whether no row was lost to overflow or underflow."""
+    if dtype != np.float16:
+        return np.ascontiguousarray(features, dtype), True
+    with np.errstate(over="ignore", under="ignore"):
+        stored = np.ascontiguousarray(features, np.float16)
+    flat = np.abs(features.reshape(len(features), -1))
+    largest = flat.max(axis=1, initial=0.0)
+    if not np.isfinite(largest).all():  # NaN and infinity are the network's own and pass as they are
+        largest = np.where(np.isfinite(flat), flat, 0.0).max(axis=1, initial=0.0)
+    lost = (largest > np.finfo(np.float16).max) | ((largest > 0) & (largest < _FLOAT16_SMALLEST))
+    return stored, not lost.any()

@@ -1,0 +1,725 @@
+"""Backbones: the right network, with every weight in its place, cut where it was asked for."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import pickle
+import random
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from featx.backbones import (
+    BACKBONES,
+    BackboneSpec,
+    LayerGraph,
+    Output,
+    build,
+    cut,
+    cut_network,
+    digest_weights,
+    identify,
+    list_layers,
+    lite0,
+    nearest_clean_cuts,
+    pool,
+    preprocess,
+    resolve,
+    resolve_outputs,
+)
+from featx.errors import BackboneError, UsageError
+from featx.files import StatIndex
+from featx.options import FeaturesOptions
+
+INCEPTION = Path(__file__).parent.parent.parent / "shared" / "weights" / "inception_v3_notop.weights.h5"
+
+
+@pytest.fixture(scope="module")
+def photos() -> dict[str, Image.Image]:
+    from sklearn.datasets import load_sample_images
+
+    sample = load_sample_images()
+    names = [Path(name).name for name in sample.filenames]
+    return {name: Image.fromarray(image) for name, image in zip(names, sample.images, strict=True)}
+
+
+@pytest.fixture
+def images(photos: dict[str, Image.Image]):
+    def resized(side: int) -> np.ndarray:
+        return np.stack([np.asarray(p.resize((side, side), Image.Resampling.BILINEAR)) for p in photos.values()])
+
+    return resized
+
+
+@pytest.fixture
+def index(tmp_path: Path):
+    index = StatIndex(tmp_path / "index.sqlite")
+    yield index
+    index.close()
+
+
+def reference(name: str, side: int, **arguments: Any):
+    """A network straight from keras.applications, with weights that make every variable count."""
+    import keras
+
+    arguments = {"weights": None, "include_top": False, "input_shape": (side, side, 3), **arguments}
+    network = getattr(keras.applications, name)(**arguments)
+    if arguments["weights"] is None:
+        shake(network)
+    return network
+
+
+def shake(network: Any) -> None:
+    """Give biases and statistics values that are neither 0 nor 1, so that one left out or swapped shows."""
+    generator = np.random.default_rng(7)
+    for layer in network.layers:
+        for variable in layer.weights:
+            if len(variable.shape) == 1:
+                variable.assign(generator.uniform(0.8, 1.2, variable.shape) + 0.1 * np.asarray(variable))
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
+
+
+def write_legacy(path: Path, network: Any, rename: Any = lambda name: name, inside: str = "") -> Path:
+    """A legacy Keras HDF5 file, written from its description: attributes that list layers and weights in order."""
+    with h5py.File(path, "w") as file:
+        group = file.create_group(inside) if inside else file
+        group.attrs["layer_names"] = [rename(layer.name).encode() for layer in network.layers]
+        group.attrs["backend"], group.attrs["keras_version"] = b"tensorflow", b"2.2.4"
+        for layer in network.layers:
+            name = rename(layer.name)
+            part = group.create_group(name)
+            arrays = {f"{name}/{i}_{v.name}:0": np.asarray(v) for i, v in enumerate(layer.weights)}
+            part.attrs["weight_names"] = [key.encode() for key in arrays]
+            for key, array in arrays.items():
+                part[key] = array
+    return path
+
+
+def spec_of(name: str, weights: str | Path = "random", side: int | None = None, **more: Any) -> BackboneSpec:
+    return resolve(FeaturesOptions(backbone=name, weights=str(weights), input_size=side, **more))
+
+
+def features(spec: BackboneSpec, images: np.ndarray, *names: str, network: Any = None) -> dict[str, np.ndarray]:
+    """What a cut gives, of a new network or of one that is built; eagerly, since tracing takes seconds."""
+    outputs = [Output.parse(name) for name in names]
+    model = cut_network(network, spec, outputs) if network else cut(spec, outputs)
+    return {name: np.asarray(value) for name, value in model(images.astype(np.float32)).items()}
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-4) -> None:
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
+
+
+# --- what is wanted ----------------------------------------------------------------------------------------------
+
+
+def test_the_table_names_every_network_of_keras_applications():
+    import keras
+
+    networks = {name for name in dir(keras.applications) if name[0].isupper()}
+    assert set(BACKBONES) == networks | {"EfficientNetLite0"}
+    assert len(networks) == 40
+    assert all(name == entry.name for name, entry in BACKBONES.items())
+
+
+@pytest.mark.parametrize("family", sorted({e.family for e in BACKBONES.values()} - {"featx"}))
+def test_preprocessing_is_that_of_keras_applications(family: str):
+    import keras
+
+    module = importlib.import_module(f"keras.applications.{family}")
+    images = np.random.default_rng(0).uniform(0, 255, (2, 5, 4, 3)).astype(np.float32)
+    for mode in {entry.preprocessing for entry in BACKBONES.values() if entry.family == family}:
+        found = np.asarray(preprocess(keras.ops.convert_to_tensor(images), mode))
+        np.testing.assert_allclose(found, module.preprocess_input(images.copy()), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["EfficientNetLite0", "MobileNetV3Small", "MobileNetV2", "InceptionV3", "VGG16"])
+def test_rows_of_the_table_are_what_the_network_is(name: str):
+    spec = spec_of(name)
+    network, entry = build(spec), BACKBONES[name]
+    names = [layer.name for layer in network.layers]
+    assert names[-1] == entry.layer
+    assert network.output.shape[-1] == entry.features
+    whole = [layer.name for layer in build(spec, top=True).layers]
+    assert tuple(n for n in whole if n not in names) == entry.top
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ConvNeXtTiny", "DenseNet169", "EfficientNetV2S", "NASNetLarge", "ResNet101V2"])
+def test_rows_of_the_table_are_what_the_larger_networks_are(name: str):
+    test_rows_of_the_table_are_what_the_network_is(name)
+
+
+def test_a_minimum_is_what_keras_accepts():
+    import keras
+
+    for name in ("InceptionV3", "Xception", "MobileNetV2"):
+        minimum = BACKBONES[name].minimum
+        with pytest.raises(ValueError, match=f"at least {minimum}"):
+            getattr(keras.applications, name)(
+                weights=None, include_top=False, input_shape=(minimum - 1, minimum - 1, 3)
+            )
+
+
+def test_resolve_decides_every_auto():
+    assert resolve(FeaturesOptions()) == BackboneSpec("EfficientNetLite0", "bundled", 0, (224, 224), "none")
+    spec = resolve(FeaturesOptions(backbone="ResNet50", input_size=150, weights_seed=5))
+    assert spec == BackboneSpec("ResNet50", "imagenet", 0, (150, 150), "caffe")
+    assert spec_of("VGG16", weights_seed=5).weights_seed == 5
+    assert spec_of("VGG16", preprocessing="tf").preprocessing == "tf"
+    assert spec_of("EfficientNetLite0", "imagenet").weights == "bundled"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backbone": "InceptionV4"}, "Did you mean 'InceptionV3'"),
+        ({"backbone": "resnet50"}, "Did you mean 'ResNet50'"),
+        ({"backbone": "InceptionV3", "input_size": 64}, "at least 75 pixels.*received 64"),
+        ({"backbone": "InceptionV3", "weights": "bundled"}, "only EfficientNetLite0"),
+        ({"backbone": "InceptionV3", "weights": "nowhere.h5"}, "neither a file nor one of"),
+        ({"backbone": "nowhere.keras"}, "No backbone file"),
+    ],
+)
+def test_resolve_refuses_with_a_sentence(options: dict[str, Any], message: str):
+    with pytest.raises(BackboneError, match=message):
+        resolve(FeaturesOptions(**options))
+
+
+def test_an_unknown_preprocessing_is_wrong_usage():
+    with pytest.raises(UsageError, match="auto, tf, caffe"):
+        resolve(FeaturesOptions(preprocessing="vgg"))
+
+
+def test_outputs_are_layers_times_poolings():
+    spec = spec_of("InceptionV3")
+    assert resolve_outputs(FeaturesOptions(), spec) == (Output("mixed10", "avg"),)
+    options = FeaturesOptions(layer=("mixed7", "mixed2", "mixed7"), pooling=("AVG", "grid:04"))
+    names = [output.name for output in resolve_outputs(options, spec)]
+    assert names == ["mixed7@avg", "mixed7@grid:4", "mixed2@avg", "mixed2@grid:4"]
+    assert [Output.parse(name).name for name in names] == names
+
+
+@pytest.mark.parametrize("pooling", ["grid", "grid:0", "grid:x", "grid:N", "mean", ""])
+def test_an_unknown_pooling_is_wrong_usage(pooling: str):
+    with pytest.raises(UsageError, match="Choose one of avg, max, grid:N, flatten, none"):
+        resolve_outputs(FeaturesOptions(pooling=(pooling,)), spec_of("VGG16"))
+
+
+def test_what_needs_no_network_needs_no_tensorflow(tmp_path: Path, index: StatIndex):
+    identify(resolve(FeaturesOptions(input_size=32)), index)
+    code = f"""
+import sys
+from pathlib import Path
+from featx.backbones import identify, resolve, resolve_outputs
+from featx.files import StatIndex
+from featx.options import FeaturesOptions
+options = FeaturesOptions(input_size=32)
+spec = resolve(options)
+resolve_outputs(options, spec)
+identify(spec, StatIndex(Path({str(index.path)!r})))
+print(sorted({{"tensorflow", "keras", "openvino", "sklearn"}} & set(sys.modules)))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert run.stdout.strip() == "[]"
+
+
+# --- features ----------------------------------------------------------------------------------------------------
+
+FAMILIES = [
+    ("InceptionV3", 150, "mixed7"),
+    ("ResNet50", 64, "conv3_block4_out"),
+    ("DenseNet121", 64, "pool3_conv"),
+    ("MobileNetV2", 96, "block_6_expand_relu"),
+    ("VGG16", 64, "block3_pool"),
+    ("Xception", 96, "block4_sepconv2"),
+    ("MobileNetV3Small", 64, "expanded_conv_4_add"),
+]
+
+
+@pytest.mark.parametrize(("name", "side", "layer"), FAMILIES)
+def test_features_equal_an_independent_predict(name: str, side: int, layer: str, images, tmp_path: Path):
+    import keras
+
+    network = reference(name, side)
+    path = tmp_path / f"{name}.weights.h5"
+    network.save_weights(path)
+    module = importlib.import_module(f"keras.applications.{BACKBONES[name].family}")
+    pixels = images(side)
+    part = keras.Model(network.input, network.get_layer(layer).output)
+    expected = part.predict(module.preprocess_input(pixels.astype(np.float32)), verbose=0)
+
+    found = features(spec_of(name, path, side), pixels, f"{layer}@none", f"{layer}@avg", f"{layer}@max")
+    assert_close(found[f"{layer}@none"], expected)
+    assert_close(found[f"{layer}@avg"], expected.mean((1, 2)))
+    assert_close(found[f"{layer}@max"], expected.max((1, 2)))
+
+
+@pytest.mark.skipif(not INCEPTION.exists(), reason="the trained weights are not beside the repository")
+def test_real_weights_at_mixed7(images):
+    import keras
+
+    network = keras.applications.InceptionV3(weights=None, include_top=False, input_shape=(150, 150, 3))
+    network.load_weights(INCEPTION)
+    pixels = images(150).astype(np.float32)
+    part = keras.Model(network.input, [network.get_layer(n).output for n in ("mixed7", "mixed2")])
+    mixed7, mixed2 = part.predict(pixels / 127.5 - 1, verbose=0)
+    assert mixed7.shape == (2, 7, 7, 768)
+
+    found = features(spec_of("InceptionV3", INCEPTION, 150), pixels, "mixed7@none", "mixed2@grid:4", "mixed7@flatten")
+    assert_close(found["mixed7@none"], mixed7)
+    assert_close(found["mixed7@flatten"], mixed7.reshape(2, -1))
+    assert_close(found["mixed2@grid:4"], mixed2.reshape(2, 4, 4, 4, 4, 288).mean((2, 4)).reshape(2, -1))
+
+
+def test_nothing_behind_the_deepest_layer_is_in_the_cut():
+    model = cut(spec_of("MobileNetV2", side=96), [Output("block_2_add", "avg"), Output("block_5_add", "avg")])
+    names = [layer.name for layer in model.layers]
+    assert "block_5_add" in names
+    assert not [name for name in names if re.match(r"block_([6-9]|1\d)_|Conv_1|out_relu", name)]
+
+
+@pytest.mark.parametrize("name", ["VGG16", "EfficientNetLite0", "ConvNeXtTiny"])
+def test_a_cut_is_reloaded_by_plain_keras(name: str, images, tmp_path: Path):
+    import keras
+
+    layer = {"VGG16": "block3_pool", "EfficientNetLite0": "block3b_add"}.get(name, "layer_normalization")
+    spec = spec_of(name, "random" if name != "EfficientNetLite0" else "bundled", 72)
+    model = cut(spec, [Output(layer, p) for p in ("avg", "max", "grid:4", "flatten", "none")])
+    pixels = images(72).astype(np.float32)
+    expected = {key: np.asarray(value) for key, value in model(pixels).items()}
+    model.save(tmp_path / "cut.keras")
+    again = keras.models.load_model(tmp_path / "cut.keras")  # safe mode, no custom objects
+    assert not [layer for layer in again.layers if isinstance(layer, keras.Model) and name != "ConvNeXtTiny"]
+    found = again(pixels)
+    assert sorted(found) == sorted(expected)
+    for key, value in expected.items():
+        np.testing.assert_allclose(np.asarray(found[key]), value, rtol=1e-6, atol=1e-6)
+
+
+def adaptive_average(maps: np.ndarray, side: int) -> np.ndarray:
+    """The definition, place by place: bins from floor(i h / N) to ceil((i + 1) h / N)."""
+    height, width = maps.shape[1:3]
+    cells = np.empty((len(maps), side, side, maps.shape[3]), np.float32)
+    for i in range(side):
+        for j in range(side):
+            top, bottom = int(np.floor(i * height / side)), int(np.ceil((i + 1) * height / side))
+            left, right = int(np.floor(j * width / side)), int(np.ceil((j + 1) * width / side))
+            cells[:, i, j] = maps[:, top:bottom, left:right].mean((1, 2))
+    return cells.reshape(len(maps), -1)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "side"), [(8, 8, 4), (7, 7, 4), (7, 5, 3), (7, 7, 7), (9, 4, 1), (10, 7, 4)]
+)
+def test_grid_is_an_adaptive_average(height: int, width: int, side: int):
+    import keras
+
+    maps = np.random.default_rng(1).normal(size=(3, height, width, 5)).astype(np.float32)
+    inputs = keras.Input(maps.shape[1:])
+    model = keras.Model(inputs, pool(inputs, Output("map", f"grid:{side}")))
+    np.testing.assert_allclose(model.predict(maps, verbose=0), adaptive_average(maps, side), atol=1e-6)
+
+
+def test_a_pooling_that_a_layer_does_not_have_is_refused():
+    spec = spec_of("MobileNetV2", side=96)
+    with pytest.raises(BackboneError, match=r"3 x 3, too small for a grid of 4 x 4.*grid:3"):
+        cut(spec, [Output("out_relu", "grid:4")])
+    with pytest.raises(BackboneError, match="a grid needs a map"):
+        cut(spec, [Output("global_average_pooling2d", "grid:2")])
+
+
+def test_an_unknown_layer_suggests_near_ones():
+    with pytest.raises(
+        BackboneError, match=r"No layer 'block3_pol' in VGG16. Did you mean 'block3_pool'.*featx layers"
+    ):
+        cut(spec_of("VGG16", side=32), [Output("block3_pol", "avg")])
+
+
+def test_two_networks_in_one_process_have_the_same_names_and_features(images):
+    layers = "block4_sepconv2@avg", "conv2d_1@avg", "batch_normalization_3@avg", "add_11@avg"
+    first = features(spec_of("Xception", side=71), images(71), *layers)
+    second = features(spec_of("Xception", side=71), images(71), *layers)
+    assert list(first) == list(layers)
+    assert all(np.array_equal(first[key], second[key]) for key in layers)
+
+
+def test_stable_names_are_those_of_a_fresh_process():
+    import keras
+
+    keras.utils.clear_session()  # numbering starts anew, as in a fresh process
+    fresh = [layer.name for layer in reference("InceptionV3", 75).layers]
+    assert fresh.count("conv2d") == 1
+    assert [layer.name for layer in reference("InceptionV3", 75).layers] != fresh
+    assert [layer.name for layer in build(spec_of("InceptionV3", side=75)).layers] == fresh
+
+
+# --- layers of the top -------------------------------------------------------------------------------------------
+
+
+def test_layers_of_the_top(images, tmp_path: Path):
+    import keras
+
+    network = reference("MobileNetV2", 96, include_top=True, classes=7)
+    network.save_weights(tmp_path / "top.weights.h5")
+    pixels = images(96).astype(np.float32)
+    part = keras.Model(network.input, network.get_layer("predictions").output)
+    expected = part.predict(pixels / 127.5 - 1, verbose=0)
+    spec = spec_of("MobileNetV2", tmp_path / "top.weights.h5", 96)
+    found = features(spec, pixels, "predictions@avg", "block_5_add@avg")
+    assert_close(found["predictions@avg"], expected)
+    assert found["block_5_add@avg"].shape == (2, 32)
+    legacy = spec_of("MobileNetV2", write_legacy(tmp_path / "top.h5", network), 96)
+    assert_close(features(legacy, pixels, "predictions@avg")["predictions@avg"], expected)
+
+
+def test_a_top_that_the_weights_do_not_have_is_refused(tmp_path: Path):
+    path = write_legacy(tmp_path / "notop.h5", reference("MobileNetV2", 96))
+    with pytest.raises(BackboneError, match="does not fit"):
+        cut(spec_of("MobileNetV2", path, 96), [Output("predictions", "avg")])
+
+
+# --- weights -----------------------------------------------------------------------------------------------------
+
+
+def old_name(name: str) -> str:
+    """Automatic names as Keras 2.0 numbered them, and as the tenth network of a process would: conv2d_295."""
+    found = re.fullmatch(r"(conv2d|batch_normalization|activation)(?:_(\d+))?", name)
+    return f"{found[1]}_{int(found[2] or 0) + 295}" if found else name
+
+
+@pytest.fixture(scope="module")
+def inception(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Files of one InceptionV3 that has a top, and what its `mixed7` gives for some pixels."""
+    import keras
+
+    folder = tmp_path_factory.mktemp("inception")
+    network = reference("InceptionV3", 80, include_top=True, classes=5)
+    part = keras.Model(network.input, network.get_layer("mixed10").output)
+    network.save_weights(folder / "top.weights.h5")
+    part.save_weights(folder / "notop.weights.h5")
+    write_legacy(folder / "top.h5", network, old_name)
+    write_legacy(folder / "model.h5", part, old_name, inside="model_weights")
+    pixels = np.random.default_rng(2).integers(0, 256, (2, 80, 80, 3), np.uint8)
+    mixed7 = keras.Model(network.input, network.get_layer("mixed7").output)(pixels / np.float32(127.5) - 1)
+    return {"folder": folder, "pixels": pixels, "mixed7": np.asarray(mixed7), "digest": digest_weights(renamed(part))}
+
+
+def renamed(network: Any) -> Any:
+    from featx.backbones.names import give_stable_names
+
+    return give_stable_names(network)
+
+
+@pytest.mark.parametrize("name", ["top.weights.h5", "notop.weights.h5", "top.h5", "model.h5"])
+def test_every_format_assigns_every_variable(name: str, inception: dict[str, Any]):
+    spec = spec_of("InceptionV3", inception["folder"] / name, 80)
+    network = build(spec)
+    found = features(spec, inception["pixels"], "mixed7@none", network=network)["mixed7@none"]
+    assert_close(found, inception["mixed7"])
+    assert digest_weights(network) == inception["digest"]
+
+
+@pytest.mark.parametrize("name", ["notop.weights.h5", "top.h5"])
+def test_one_changed_variable_changes_features_and_digest(name: str, inception: dict[str, Any], tmp_path: Path):
+    # under another name too: what a file holds is told by its content
+    path = tmp_path / "changed.h5"
+    path.write_bytes((inception["folder"] / name).read_bytes())
+    with h5py.File(path, "r+") as file:
+        arrays: list[h5py.Dataset] = []
+        file.visititems(lambda _, item: arrays.append(item) if isinstance(item, h5py.Dataset) else None)
+        changed = next(a for a in arrays if a.shape == (192,))
+        changed[...] = changed[...] + 1
+    spec = spec_of("InceptionV3", path, 80)
+    network = build(spec)
+    assert digest_weights(network) != inception["digest"]
+    found = features(spec, inception["pixels"], "mixed7@none", network=network)["mixed7@none"]
+    assert np.abs(found - inception["mixed7"]).max() > 1e-3 * np.abs(inception["mixed7"]).max()
+
+
+def test_a_variable_that_is_not_assigned_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import keras
+
+    reference("MobileNet", 32).save_weights(tmp_path / "notop.weights.h5")
+    spec = spec_of("MobileNet", tmp_path / "notop.weights.h5", 32)
+    monkeypatch.setattr(keras.layers.BatchNormalization, "load_own_variables", lambda self, store: None)
+    with pytest.raises(BackboneError, match=r"notop.weights.h5 gives no value to conv1_bn/0"):
+        build(spec)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".weights.h5"])
+def test_weights_of_another_network_name_the_first_mismatch(suffix: str, tmp_path: Path):
+    network = reference("MobileNet", 64)
+    path = tmp_path / f"other{suffix}"
+    if suffix == ".h5":
+        write_legacy(path, network)
+    else:
+        network.save_weights(path)
+    with pytest.raises(BackboneError, match=rf"other{suffix} does not fit .*(shapes|shape|layers|variables)"):
+        build(spec_of("MobileNetV2", path, 64))
+
+
+@pytest.mark.parametrize("content", [b"", b"not HDF5 at all", b"\x89HDF\r\n\x1a\n" + b"\0" * 100])
+def test_a_file_that_is_no_weights_file_is_refused(content: bytes, tmp_path: Path):
+    path = tmp_path / "broken.h5"
+    path.write_bytes(content)
+    with pytest.raises(BackboneError, match=r"broken.h5 is not a weights file.*legacy Keras .h5"):
+        build(spec_of("MobileNetV2", path, 64))
+    with h5py.File(path, "w") as file:
+        file["something"] = 1
+    with pytest.raises(BackboneError, match="holds no Keras weights"):
+        build(spec_of("MobileNetV2", path, 64))
+
+
+def test_random_weights_come_from_their_seed_alone():
+    random.seed(1)
+    state, numpy_state = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+    digests = [digest_weights(build(spec_of("MobileNetV2", side=32, weights_seed=seed))) for seed in (3, 3, 4)]
+    assert digests[0] == digests[1] != digests[2]
+    assert random.getstate() == state
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+
+
+def imagenet_file(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """What Keras downloads, replaced by a local file."""
+    from keras.src.utils import file_utils
+
+    monkeypatch.setattr(file_utils, "get_file", lambda *args, **kwargs: str(path))
+
+
+def test_imagenet_weights_and_the_same_from_a_file_give_the_features_of_keras(
+    images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name, side, layer = "EfficientNetB0", 64, "block4a_project_bn"  # Keras builds it otherwise for "imagenet"
+
+    path = write_legacy(tmp_path / "imagenet.h5", reference(name, side))
+    imagenet_file(monkeypatch, path)
+    network = reference(name, side, weights="imagenet")
+    pixels = images(side).astype(np.float32)
+    import keras
+
+    expected = np.asarray(keras.Model(network.input, network.get_layer(layer).output)(pixels))
+    for weights_ in ("imagenet", str(path)):
+        assert_close(features(spec_of(name, weights_, side), pixels, f"{layer}@none")[f"{layer}@none"], expected)
+
+
+def test_a_failed_download_says_what_to_do_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from keras.src.utils import file_utils
+
+    def fail(*_args: Any) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path), raising=False)
+    monkeypatch.setattr(file_utils, "urlretrieve", fail)
+    with pytest.raises(BackboneError, match=r"Cannot download the ImageNet weights of ResNet50.*--weights FILE"):
+        build(spec_of("ResNet50", "imagenet", 64))
+
+
+# --- identity ----------------------------------------------------------------------------------------------------
+
+
+def test_identity_is_remembered_and_follows_every_field(index: StatIndex, tmp_path: Path):
+    path = tmp_path / "w.weights.h5"
+    reference("MobileNetV2", 32).save_weights(path)
+    spec = spec_of("MobileNetV2", path, 32)
+    first = identify(spec, index)
+    assert identify(spec, index) == first
+    others = [
+        replace(spec, weights="random"),
+        replace(spec, weights="random", weights_seed=1),
+        replace(spec, input_size=(64, 64)),
+        replace(spec, preprocessing="torch"),
+        spec_of("MobileNet", side=32),
+    ]
+    assert len({first, *(identify(other, index) for other in others)}) == 6
+    network = build(spec)
+    shake(network)
+    network.save_weights(path)
+    assert identify(spec, index).weights != first.weights
+
+
+def test_weights_of_the_top_count_only_where_the_top_is_used(index: StatIndex, tmp_path: Path):
+    network = reference("MobileNetV2", 96, include_top=True, classes=3)
+    network.save_weights(tmp_path / "a.weights.h5")
+    network.layers[-1].kernel.assign(network.layers[-1].kernel + 1)
+    network.save_weights(tmp_path / "b.weights.h5")
+    first, second = (spec_of("MobileNetV2", tmp_path / f"{name}.weights.h5", 96) for name in "ab")
+    assert identify(first, index) == identify(second, index)
+    top = [Output("predictions", "avg")]
+    assert identify(first, index, top) != identify(second, index, top)
+
+
+# --- .keras files ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_model(tmp_path: Path) -> Path:
+    """What a person saves after transfer learning: a network inside a network."""
+    import keras
+
+    base = reference("MobileNetV2", 64)
+    model = keras.Sequential(
+        [
+            keras.Input((64, 64, 3)),
+            keras.layers.Rescaling(1 / 127.5, offset=-1),
+            base,
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dropout(0.2),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.save(tmp_path / "own.keras")
+    return tmp_path / "own.keras"
+
+
+def test_a_keras_file_is_a_backbone(own_model: Path, images, index: StatIndex):
+    import keras
+
+    options = FeaturesOptions(backbone=str(own_model))
+    spec = resolve(options)
+    assert (spec.input_size, spec.preprocessing, spec.weights, spec.label) == ((64, 64), "none", "bundled", "own")
+    outputs = resolve_outputs(options, spec)
+    assert [output.name for output in outputs] == ["out_relu@avg"]
+    model = keras.models.load_model(own_model, compile=False)
+    pixels = images(64).astype(np.float32)
+    part = keras.Model(model.inputs, model.layers[-3].output)
+    assert_close(features(spec, pixels, "out_relu@avg")["out_relu@avg"], part.predict(pixels, verbose=0))
+    inner = features(spec, pixels, "block_5_add@none")["block_5_add@none"]
+    base = model.layers[1]
+    expected = keras.Model(base.inputs, base.get_layer("block_5_add").output).predict(pixels / 127.5 - 1, verbose=0)
+    assert_close(inner, expected)
+    probabilities = next(layer.name for layer in reversed(list_layers(spec)))
+    assert_close(
+        features(spec, pixels, f"{probabilities}@avg")[f"{probabilities}@avg"], model.predict(pixels, verbose=0)
+    )
+    assert identify(spec, index).backbone == "own"
+    assert features(replace(spec, input_size=(96, 96)), images(96), "block_5_add@none")["block_5_add@none"].shape == (
+        2,
+        6,
+        6,
+        32,
+    )
+
+
+def test_a_keras_file_gives_its_weights_to_a_backbone_of_the_table(own_model: Path, images):
+    import keras
+
+    base = keras.models.load_model(own_model, compile=False).layers[1]
+    pixels = images(64).astype(np.float32)
+    expected = base.predict(pixels / 127.5 - 1, verbose=0)
+    found = features(spec_of("MobileNetV2", own_model, 64), pixels, "out_relu@none")["out_relu@none"]
+    assert_close(found, expected)
+
+
+def test_a_keras_file_that_is_none_is_refused(tmp_path: Path):
+    (tmp_path / "no.keras").write_bytes(b"PK nothing")
+    with pytest.raises(BackboneError, match=r"no\.keras is not a \.keras file"):
+        resolve(FeaturesOptions(backbone=str(tmp_path / "no.keras")))
+
+
+def test_code_in_a_keras_file_is_not_run(tmp_path: Path):
+    import keras
+
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: x * 2)])
+    model.save(tmp_path / "code.keras")
+    with pytest.raises(BackboneError, match=r"Cannot load code.keras.*(Lambda|lambda)"):
+        build(resolve(FeaturesOptions(backbone=str(tmp_path / "code.keras"))))
+
+
+# --- the list of layers ------------------------------------------------------------------------------------------
+
+
+def test_layers_of_inception_v3():
+    rows = {row.name: row for row in list_layers(spec_of("InceptionV3", side=150))}
+    mixed7 = rows["mixed7"]
+    assert (mixed7.shape, mixed7.kind, mixed7.features["avg"]) == ((7, 7, 768), "Concatenate", 768)
+    assert mixed7.features["flatten"] == 7 * 7 * 768
+    # the shares measured with a profiler at this size: 0.86, 0.91, 0.95
+    assert [round(rows[name].share, 2) for name in ("mixed7", "mixed8", "mixed9", "mixed10")] == [0.86, 0.91, 0.95, 1.0]
+    assert [name for name, row in rows.items() if row.clean_cut and name.startswith("mixed")] == [
+        f"mixed{i}" for i in range(11)
+    ]
+    assert not rows["mixed9_0"].clean_cut
+    assert rows["predictions"].top
+    assert not rows["mixed10"].top
+    assert rows["conv2d"].parameters == 3 * 3 * 3 * 32
+
+
+def test_a_cut_inside_a_branch_is_not_clean_and_names_its_neighbours():
+    network = build(spec_of("MobileNetV2", side=64))
+    assert nearest_clean_cuts(network, "block_4_add") == ["block_4_add"]
+    assert nearest_clean_cuts(network, "block_4_depthwise") == ["block_3_project_BN", "block_4_add"]
+    graph = LayerGraph(network)
+    clean = {name for name, ok in zip(graph.names, graph.clean, strict=True) if ok}
+    assert {"Conv1", "block_1_depthwise", "out_relu"} <= clean
+    assert "block_2_expand" not in clean
+
+
+# --- EfficientNetLite0 -------------------------------------------------------------------------------------------
+
+
+def test_lite0_knows_a_daisy_and_a_monastery(photos: dict[str, Image.Image]):
+    network = build(resolve(FeaturesOptions()), top=True)
+    found = {}
+    for name, photo in photos.items():
+        pixels = np.asarray(photo.resize((224, 224), Image.Resampling.BILINEAR), np.float32)[None]
+        found[name] = network.predict(pixels, verbose=0)[0].argsort()[::-1]
+    assert found["flower.jpg"][0] == 985  # daisy
+    assert set(found["china.jpg"][:4]) & {442, 449, 663, 698}  # bell cote, boathouse, monastery, palace
+    assert found["china.jpg"][0] in {442, 449, 663, 698}
+
+
+@pytest.mark.parametrize("side", [64, 97])
+def test_lite0_has_the_stated_maps(side: int):
+    network = build(resolve(FeaturesOptions(input_size=side)))
+    assert network.output.shape == (None, -(-side // 32), -(-side // 32), 1280)
+    assert network.get_layer("block4b_add").output.shape[-1] == 80
+    # 4,652,008 parameters are published for the network with its top, which has 1280 x 1000 + 1000
+    assert sum(int(np.prod(v.shape)) for v in network.trainable_variables) == 4_652_008 - 1_281_000
+
+
+def test_a_changed_weights_file_is_refused(tmp_path: Path):
+    content = bytearray(lite0.find_weights().read_bytes())
+    content[-1] ^= 1
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(BackboneError, match="SHA-256"):
+        lite0.read_tensors(path)
+
+
+class _Payload:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.system, ("echo run > payload-was-run",))
+
+
+@pytest.mark.parametrize("payload", [_Payload(), np.zeros(2), {"a": _Payload()}])
+def test_a_pickle_that_asks_for_more_than_tensors_is_refused(
+    payload: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    file = io.BytesIO()
+    for part in (lite0.MAGIC, lite0.PROTOCOL, {}, payload, []):
+        pickle.dump(part, file, protocol=2)
+    file.seek(0)
+    with pytest.raises(BackboneError, match="only tensors and ordered dicts are admitted"):
+        lite0.parse_legacy_torch(file)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", pickle.dumps(1) * 5, pickle.dumps([1])])
+def test_a_file_that_is_not_of_torch_is_refused(content: bytes):
+    with pytest.raises(BackboneError):
+        lite0.parse_legacy_torch(io.BytesIO(content))

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from featx.errors import StoreError
+from featx.files import (
+    TEMPORARY,
+    StatIndex,
+    atomic_path,
+    digest_bytes,
+    digest_file,
+    digest_json,
+    explain_os_error,
+    publish,
+    remove_stale,
+    write_atomic,
+    write_json,
+)
+
+OLD = time.time() - 3600
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# Atomic writes
+
+
+def test_a_file_appears_whole_in_a_new_folder(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a" / "b" / "file.txt", "Ümläut")
+    assert (tmp_path / "a" / "b" / "file.txt").read_bytes() == "Ümläut".encode()
+    write_atomic(tmp_path / "a" / "b" / "file.txt", b"\0new")
+    assert (tmp_path / "a" / "b" / "file.txt").read_bytes() == b"\0new"
+    assert names(tmp_path / "a" / "b") == ["file.txt"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_atomic(path, "old")
+    with pytest.raises(RuntimeError, match="in the middle"), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        assert path.read_text() == "old"
+        raise RuntimeError("in the middle")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file.txt"]
+
+
+def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="No space left") as caught, atomic_path(tmp_path / "file.h5"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(tmp_path) in str(caught.value)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_forbidden_folder_is_a_sentence(code: int, tmp_path: Path) -> None:
+    assert "Cannot write to" in str(explain_os_error(OSError(code, os.strerror(code)), tmp_path / "x"))
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    error = OSError(errno.EIO, "Input/output error")
+    assert explain_os_error(error, tmp_path) is error
+
+
+def test_json_is_indented_utf8_and_refuses_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {"größe": [1, 2.5, None]})
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert "größe" in text
+    assert json.loads(text) == {"größe": [1, 2.5, None]}
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "y.json", float("nan"))
+    assert names(tmp_path) == ["x.json"]
+
+
+def test_publish_never_replaces(tmp_path: Path) -> None:
+    publish(tmp_path / "part.h5", b"first")
+    with pytest.raises(FileExistsError):
+        publish(tmp_path / "part.h5", b"second")
+    assert (tmp_path / "part.h5").read_bytes() == b"first"
+    assert names(tmp_path) == ["part.h5"]
+
+
+def test_publish_works_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*paths: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    publish(tmp_path / "part.h5", b"content")
+    assert (tmp_path / "part.h5").read_bytes() == b"content"
+    assert names(tmp_path) == ["part.h5"]
+
+
+def test_only_old_temporary_files_are_removed(tmp_path: Path) -> None:
+    for name in (f"{TEMPORARY}old", f"{TEMPORARY}new", "kept.h5"):
+        (tmp_path / "deep").mkdir(exist_ok=True)
+        (tmp_path / "deep" / name).write_bytes(b"12345")
+    for name in (f"{TEMPORARY}old", "kept.h5"):
+        os.utime(tmp_path / "deep" / name, (OLD - 3600, OLD - 3600))
+    assert remove_stale(tmp_path) == 5
+    assert names(tmp_path / "deep") == [f"{TEMPORARY}new", "kept.h5"]
+
+
+# Digests
+
+
+def test_digests_are_sha256(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
+    assert digest_file(tmp_path / "abc").hex() == digest_bytes(b"abc").hex() == known
+
+
+def test_the_digest_of_json_does_not_depend_on_the_order_of_keys() -> None:
+    assert digest_json({"a": 1, "b": [1, 2]}) == digest_json({"b": [1, 2], "a": 1})
+    assert digest_json({"a": 1}) != digest_json({"a": 1.5})
+    assert digest_json([1, 2]) != digest_json([2, 1])
+
+
+# The index
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "image.jpg"
+    path.write_bytes(b"content")
+    os.utime(path, (OLD, OLD))
+    return path
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> StatIndex:
+    return StatIndex(tmp_path / "cache" / "index.sqlite")
+
+
+def ask(index: StatIndex, path: Path) -> bytes | None:
+    return index.known_digests([str(path)], [path.stat()])[0]
+
+
+def remember(index: StatIndex, path: Path, digest: bytes = b"d" * 32) -> None:
+    index.remember_digests([(str(path), path.stat(), digest)])
+
+
+def test_an_unchanged_file_is_remembered_by_another_process(index: StatIndex, file: Path) -> None:
+    assert ask(index, file) is None
+    remember(index, file)
+    index.close()
+    again = StatIndex(index.path)
+    assert ask(again, file) == b"d" * 32
+    again.close()
+
+
+def test_a_change_of_size_mtime_or_inode_forgets(index: StatIndex, file: Path) -> None:
+    remember(index, file)
+    file.write_bytes(b"content!")
+    os.utime(file, (OLD, OLD))
+    assert ask(index, file) is None
+    file.write_bytes(b"content")
+    os.utime(file, (OLD, OLD))
+    assert ask(index, file) == b"d" * 32
+    os.utime(file, ns=(int(OLD * 1e9), file.stat().st_mtime_ns + 1))
+    assert ask(index, file) is None
+    remember(index, file)
+    other = file.with_name("other.jpg")
+    other.write_bytes(b"CONTENT")
+    os.utime(other, ns=(file.stat().st_mtime_ns, file.stat().st_mtime_ns))
+    os.replace(other, file)
+    assert ask(index, file) is None
+
+
+def test_a_file_written_within_two_seconds_is_not_trusted(index: StatIndex, file: Path) -> None:
+    for age, trusted in ((0.0, False), (1.5, False), (-60.0, False), (3.0, True)):  # -60: a clock that is ahead
+        os.utime(file, (time.time() - age, time.time() - age))
+        remember(index, file)
+        assert (ask(index, file) is not None) is trusted, age
+
+
+def test_a_file_that_is_gone_is_not_known(index: StatIndex, file: Path) -> None:
+    remember(index, file)
+    assert index.known_digests([str(file), "/nowhere"], [None, file.stat()]) == [None, None]
+
+
+def test_many_files_keep_their_order(index: StatIndex, file: Path) -> None:
+    status = file.stat()
+    paths = [f"/images/{number}.jpg" for number in range(1_600)]
+    index.remember_digests((path, status, digest_bytes(path.encode())) for path in paths[::2])
+    known = index.known_digests(paths, [status] * len(paths))
+    assert known == [digest_bytes(path.encode()) if row % 2 == 0 else None for row, path in enumerate(paths)]
+
+
+def test_bad_images_are_remembered_per_decoder(index: StatIndex) -> None:
+    index.remember_bad("old", [(b"a" * 32, "truncated"), (b"b" * 31 + b"\0", "empty")])
+    assert index.known_bad("old") == {b"a" * 32: "truncated", b"b" * 31 + b"\0": "empty"}
+    assert index.known_bad("new") == {}
+
+
+def test_facts(index: StatIndex) -> None:
+    assert index.recall("identity", "x") is None
+    index.remember("identity", "x", {"weights": "abc", "size": [1, 2]})
+    index.remember("identity", "x", {"weights": "def"})
+    assert index.recall("identity", "x") == {"weights": "def"}
+    assert index.recall("other", "x") is None
+
+
+@pytest.mark.parametrize("damage", [b"this is no database" * 100, b"SQLite format 3\x00" + b"\xff" * 5000])
+def test_a_damaged_index_is_set_aside_and_begun_anew(index: StatIndex, file: Path, damage: bytes) -> None:
+    remember(index, file)
+    index.close()
+    for name in names(index.path.parent):
+        (index.path.parent / name).unlink()
+    index.path.write_bytes(damage)
+    fresh = StatIndex(index.path)
+    assert ask(fresh, file) is None
+    remember(fresh, file)
+    assert ask(fresh, file) == b"d" * 32
+    fresh.close()
+    assert "index.damaged" in names(index.path.parent)
+
+
+def test_an_index_that_is_locked_costs_only_memory(
+    index: StatIndex, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, **{**options, "timeout": 0.05}))
+    impatient = StatIndex(index.path)
+    blocker = connect(index.path)
+    blocker.execute("BEGIN EXCLUSIVE")
+    remember(impatient, file)
+    blocker.rollback()
+    assert ask(impatient, file) is None
+    remember(impatient, file)
+    assert ask(impatient, file) == b"d" * 32
+    blocker.close()
+    impatient.close()
+
+
+def test_threads_and_processes_can_write_at_once(index: StatIndex, file: Path) -> None:
+    other = StatIndex(index.path)
+    status = file.stat()
+
+    def write(target: StatIndex, start: int) -> None:
+        for number in range(start, start + 50):
+            target.remember_digests([(f"/{number}", status, b"d" * 32)])
+
+    threads = [threading.Thread(target=write, args=(target, start)) for target, start in ((index, 0), (other, 50))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    known = index.known_digests([f"/{number}" for number in range(100)], [status] * 100)
+    assert known == [b"d" * 32] * 100
+    other.close()
+    index.close()
