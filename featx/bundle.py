@@ -19,6 +19,7 @@ import shutil
 import tempfile
 import weakref
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,6 +37,9 @@ from featx.heads import calibrate, persist
 SCHEMA = 1
 ABOUT = "bundle.json"
 LOWER_IS_BETTER = frozenset({"log_loss"})
+_NEEDED = ("files", "classes", "outputs", "backbone", "head", "split", "score")
+# What zipfile raises for a damaged, encrypted or oddly compressed file
+_NO_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 _logger = logging.getLogger(__name__)
 
 
@@ -168,6 +172,9 @@ def _read_about(directory: Path) -> dict[str, Any]:
     claimed = about.pop("digest", None)
     if claimed != digest_json(about):
         raise BundleError(f"{path} was changed after it was written. Take the bundle from where it came again.")
+    absent = [name for name in _NEEDED if name not in about]
+    if absent:
+        raise BundleError(f"{path} says nothing of {', '.join(absent)}. Take the bundle from where it came again.")
     return dict(about) | {"digest": claimed}
 
 
@@ -194,8 +201,8 @@ def _load_packed(path: Path) -> Bundle:
     """Unpack into a temporary folder that goes with the bundle object."""
     folder = Path(tempfile.mkdtemp(prefix="featx-"))
     try:
-        unpack(path, folder / "bundle")
-        bundle = load_bundle(folder / "bundle")
+        _extract(path, folder)
+        bundle = load_bundle(folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -212,13 +219,24 @@ def pack(bundle: Bundle, out: Path) -> None:
 
 
 def unpack(path: Path, directory: Path) -> None:
-    """Unpack a `.featx` file into a directory that must not exist. Only the files that it declares are written."""
+    """Unpack a `.featx` file into a directory that must not exist, which appears only when every checksum holds.
+
+    Only the files that it declares are written.
+    """
     if directory.exists():
         raise BundleError(f"{directory} exists already. Name a folder that does not.")
+    with atomic_directory(directory) as temporary:
+        _extract(path, temporary)
+        _verify(temporary, _read_about(temporary))
+
+
+def _extract(path: Path, directory: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
             if ABOUT not in names:
+                if _begins_as_packed(path):  # cut off behind a file that is a zip itself, whose end was taken for ours
+                    raise zipfile.BadZipFile("its end is missing")
                 raise BundleError(f"{path} is not a bundle: it has no {ABOUT}.")
             outside = [name for name in names if not _is_plain(name)]
             if outside:
@@ -227,8 +245,14 @@ def unpack(path: Path, directory: Path) -> None:
             for name in names:
                 if name in declared:
                     archive.extract(name, directory)
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, AttributeError) as error:
+    except (*_NO_ZIP, OSError, ValueError, TypeError, AttributeError) as error:
         raise BundleError(f"{path} is not a whole .featx file: {error}. Copy it again.") from error
+
+
+def _begins_as_packed(path: Path) -> bool:
+    """Whether the first file in a zip is `bundle.json`, where `pack` puts it."""
+    with open(path, "rb") as file:
+        return file.read(30 + len(ABOUT))[30:] == ABOUT.encode()
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -256,19 +280,26 @@ def read_split(path: Path) -> dict[bytes, int]:
 
 def new_directory(run: Path, clf: str) -> Path:
     """`<run>/<n>-<clf>` with the next free number."""
-    numbers = [int(path.name.split("-")[0]) for path in run.glob("*-*") if path.name.split("-")[0].isdigit()]
-    return run / f"{max(numbers, default=0) + 1}-{clf}"
+    return run / f"{max(map(_number, run.glob('*-*')), default=0) + 1}-{clf}"
+
+
+def _number(path: Path) -> int:
+    """The n of `<n>-<clf>`; 0 for a folder that is not one of a run's."""
+    number = path.name.split("-")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def list_bundles(run: Path) -> list[dict[str, Any]]:
     """`bundle.json` of every bundle of a run, oldest first, with its `path`; unreadable ones are left out."""
     found = []
     for path in run.glob(f"*-*/{ABOUT}"):
+        if not _number(path.parent):  # such as what a killed run has left under its temporary name
+            continue
         try:
             found.append(_read_about(path.parent) | {"path": path.parent})
         except BundleError:
             continue
-    return sorted(found, key=lambda about: int(about["path"].name.split("-")[0]))
+    return sorted(found, key=lambda about: _number(about["path"]))
 
 
 def best_bundle(run: Path) -> Path:
@@ -307,4 +338,4 @@ def find_bundle(where: str | None, runs: Path, name: str) -> Path:
 def _choices(runs: Path) -> str:
     names: Iterable[str] = [str(path) for path in sorted(runs.glob("*")) if list_bundles(path)]
     listed = ", ".join(names)
-    return f"Name one with --model: {listed}." if listed else "Make one: featx fit-head"
+    return f"There are bundles in: {listed}. Name one of these." if listed else "Make one: featx fit-head"

@@ -37,7 +37,7 @@ def measure(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str
     predicted = probabilities.argmax(axis=1)
     codes = np.arange(len(classes))
     precision, recall, f1, images = precision_recall_fscore_support(
-        labels, predicted, labels=codes, average=None, zero_division=0
+        labels, predicted, labels=codes, average=None, zero_division=np.nan
     )
     present = images > 0
     counted = present | np.isin(codes, predicted)
@@ -49,11 +49,16 @@ def measure(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str
         "log_loss": _log_loss(labels, probabilities),
         "top5_accuracy": _top_accuracy(labels, probabilities, 5) if known > 5 else None,
         "per_class": [
-            {"label": label, "precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
+            {"label": label, "precision": _defined(p), "recall": _defined(r), "f1": _defined(f), "images": int(n)}
             for label, p, r, f, n in zip(classes, precision, recall, f1, images, strict=True)
         ],
         "confusion": confusion_matrix(labels, predicted, labels=codes).tolist(),
     }
+
+
+def _defined(value: float) -> float | None:
+    """None for precision without a prediction, recall without an image, f1 without either."""
+    return None if np.isnan(value) else float(value)
 
 
 def _log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float | None:

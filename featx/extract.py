@@ -7,6 +7,7 @@ missing, compute those. Nothing here imports TensorFlow when no row is missing.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 from collections import deque
@@ -22,7 +23,7 @@ from featx.dataset import Digests, ImageSet, digest_images, require_usable
 from featx.dataset.digests import whole
 from featx.engines import Engine, choose_engine, compile_graph, effective_precision
 from featx.errors import StoreError
-from featx.files import StatIndex, atomic_path, digest_json
+from featx.files import MTIME_TRUST_NS, StatIndex, atomic_path, digest_file, digest_json
 from featx.images import Batch, decoder_identity, decoder_version, iter_batches
 from featx.options import FeaturesOptions
 from featx.progress import Progress, no_progress
@@ -122,6 +123,7 @@ class _Job:
     store: FeatureStore
     index: StatIndex
     decoder: str
+    began: int = field(default_factory=time.time_ns)
 
 
 def plan(images: ImageSet, options: FeaturesOptions, progress: Progress = no_progress) -> Plan:
@@ -278,16 +280,41 @@ def _compute(todo: Plan, job: _Job, bad: dict[int, str], done: Extraction, progr
         queue = _WorkQueue(todo.rows, done.digests, tables, leases)
         while queue.remaining:
             claims, workers = queue.claim(), job.options.workers
-            for batch in iter_batches(done.images.paths, claims, size, resize, engine.batch_size, workers):
+            for decoded in iter_batches(done.images.paths, claims, size, resize, engine.batch_size, workers):
+                leases.give_sign()
+                batch = _leave_changed(decoded, job, done)
                 _note_bad(batch, job, bad, done)
                 _infer(batch, engine, tables, writer, done)
                 reused = todo.unique - total + queue.done_by_others
                 progress("extract", done.computed + queue.done_by_others, total, reused=reused, bad=len(bad))
             if queue.remaining:  # all of it is leased by others: show them ours, then look again
                 writer.wait()
+                queue.release()
                 time.sleep(_WAIT)
         progress("extract", total, total)
     done.stages["write"] = writer.seconds
+
+
+def _leave_changed(batch: Batch, job: _Job, done: Extraction) -> Batch:
+    """Take out images whose file was replaced since it was hashed: their pixels are not those of their digest."""
+    rows = [*batch.rows.tolist(), *(row for row, _ in batch.bad)]
+    changed = {row for row in rows if _has_changed(done.images.paths[row], done.digests[row], job.began)}
+    if not changed:
+        return batch
+    keep = ~np.isin(batch.rows, list(changed))
+    bad = [(row, reason) for row, reason in batch.bad if row not in changed]
+    bad += [(row, "it was replaced while featx ran: run the same command again") for row in sorted(changed)]
+    return replace(batch, rows=batch.rows[keep], images=batch.images[keep], bad=bad, passing=batch.passing | changed)
+
+
+def _has_changed(path: str, digest: bytes, began: int) -> bool:
+    try:
+        status = os.stat(path)
+        if max(status.st_mtime_ns, status.st_ctime_ns) < began - MTIME_TRUST_NS:
+            return False
+        return digest_file(Path(path)) != whole(digest)
+    except OSError:  # gone, which decoding has noticed if it mattered
+        return False
 
 
 def _note_bad(batch: Batch, job: _Job, bad: dict[int, str], done: Extraction) -> None:
@@ -336,6 +363,11 @@ class _WorkQueue:
                 self._open.append(leased)
             yield from chunk.tolist()
 
+    def release(self) -> None:
+        """End the own reservations: all of their rows are visible, or of images that cannot be read."""
+        self._mine.clear()
+        self._leases.claim(np.empty(0, "S32"))
+
     def _reserve(self, chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with self._leases.exclusive():
             for table in self._tables.values():
@@ -350,6 +382,7 @@ class _WorkQueue:
 
 
 def _conclude(done: Extraction, bad: dict[int, str], todo: Plan) -> None:
+    _spread_bad(done.digests, bad)
     done.readable[list(bad)] = False
     done.bad = [{"path": done.images.paths[row], "reason": bad[row]} for row in sorted(bad)]
     require_usable(done.images, done.readable)
@@ -357,6 +390,14 @@ def _conclude(done: Extraction, bad: dict[int, str], todo: Plan) -> None:
     done.duplicates = int(done.readable.sum()) - unique
     done.reused = unique - done.computed
     _logger.info("%s; computed %d, reused %d, bad %d", todo.reason, done.computed, done.reused, len(bad))
+
+
+def _spread_bad(digests: np.ndarray, bad: dict[int, str]) -> None:
+    """A copy of a bad image is bad for the same reason: only one of them was decoded."""
+    reasons = {bytes(digests[row]): reason for row, reason in bad.items() if digests[row] != b""}
+    if reasons:
+        for row in np.flatnonzero(np.isin(digests, np.array(list(reasons), "S32"))):
+            bad.setdefault(int(row), reasons[bytes(digests[row])])
 
 
 def frozen_files(extraction: Extraction, output: Output) -> dict[str, Path]:

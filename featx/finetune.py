@@ -18,7 +18,7 @@ import numpy as np
 
 import featx
 from featx.backbones import import_keras
-from featx.bundle import LOWER_IS_BETTER, Bundle, new_directory, save_bundle
+from featx.bundle import LOWER_IS_BETTER, Bundle, new_directory, save_bundle, write_split
 from featx.dataset import TEST, TRAIN, VAL
 from featx.engines import choose_engine, compile_graph
 from featx.errors import BundleError, DataError, UsageError
@@ -79,7 +79,7 @@ def graft(bundle: Bundle) -> keras.Model:
         head = persist.load_network(bundle.path / "head.keras")
         head.name = _HEAD
         logits = keras.layers.Rescaling(1 / bundle.temperature, name="featx_temperature")(head(features))
-    return keras.Model(backbone.inputs, logits)
+    return keras.Model(backbone.inputs[0], logits)
 
 
 def unfreeze(model: keras.Model, what: str, batch_norm: str = "frozen") -> int:
@@ -146,7 +146,8 @@ def finetune(
     model = graft(bundle)
     unfreeze(model, options.unfreeze, options.batch_norm)
     wanted = tuned_fingerprint(bundle, options, seed)
-    trainer = _Trainer(model, data, options, seed, prepared.run / f".finetune-{wanted[:12]}")
+    state = digest_json([wanted, prepared.sample.digest])  # other images or labels do not resume this training
+    trainer = _Trainer(model, data, options, seed, prepared.run / f".finetune-{state[:12]}")
     history = trainer.train(progress, tell)
     found = _save(bundle, prepared, trainer, history, command, wanted, time.perf_counter() - start)
     shutil.rmtree(trainer.folder, ignore_errors=True)
@@ -168,7 +169,7 @@ class _Data:
         self.weight = np.ones(len(labels)) if sample.weight is None else sample.weight
         if bundle.about["head"]["params"].get("class_weight") == "balanced":
             counts = np.bincount(labels[self.split == TRAIN], minlength=len(self.classes))
-            self.weight = self.weight * (len(labels) / np.maximum(counts, 1) / len(counts))[labels]
+            self.weight = self.weight * (counts.sum() / np.maximum(counts, 1) / np.count_nonzero(counts))[labels]
         if not (self.split == VAL).any():
             raise DataError("Fine-tuning keeps the best epoch by validation, and there is no val part. See --split.")
 
@@ -198,7 +199,7 @@ class _Trainer:
         )
         model.compile(self.optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
         self.optimizer.build(model.trainable_variables)
-        self.best = [np.array(value) for value in model.weights]
+        self.best = [np.array(value.numpy()) for value in model.weights]
 
     def train(self, progress: Progress, tell: Tell) -> list[dict[str, Any]]:
         """Train what is left of the epochs; returns the history, with the best epoch's weights in the model."""
@@ -212,7 +213,7 @@ class _Trainer:
             entry["seconds"] = round(time.perf_counter() - start, 3)
             history.append(entry)
             if _best_epoch(history) == epoch:
-                self.best = [np.array(value) for value in self.model.weights]
+                self.best = [np.array(value.numpy()) for value in self.model.weights]
             self._checkpoint(history)
             tell(
                 f"epoch {epoch + 1}/{self.options.epochs}: loss {loss:.4f}, val accuracy {val['accuracy']:.4f} "
@@ -258,9 +259,9 @@ class _Trainer:
                 position += 1
 
     def _checkpoint(self, history: list[dict[str, Any]]) -> None:
-        held = {f"model{i}": np.array(value) for i, value in enumerate(self.model.weights)}
+        held = {f"model{i}": np.array(value.numpy()) for i, value in enumerate(self.model.weights)}
         held |= {f"best{i}": value for i, value in enumerate(self.best)}
-        held |= {f"optimizer{i}": np.array(value) for i, value in enumerate(self.optimizer.variables)}
+        held |= {f"optimizer{i}": np.array(value.numpy()) for i, value in enumerate(self.optimizer.variables)}
         with atomic_path(self.folder / f"state-{len(history)}.npz") as temporary, open(temporary, "wb") as file:
             np.savez(file, **held)  # type: ignore[arg-type]  # the stub takes any keyword for allow_pickle
         write_json(self.folder / "history.json", history)  # what makes the new state count
@@ -309,6 +310,7 @@ def _save(
     total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
     about = describe_model(prepared.extraction, bundle.outputs, prepared.sample, list(bundle.classes), command) | {
         "backbone": bundle.about["backbone"] | {"finetuned": True},
+        "key": bundle.about["key"],
         "fingerprint": fingerprint,
         "head": bundle.about["head"] | {"temperature": total},
         "metrics": {part: summary(found) for part, found in metrics.items()},
@@ -346,7 +348,8 @@ def _write(bundle: Bundle, prepared: Prepared, trainer: _Trainer, temperature: f
     folder = trainer.folder
     folder.mkdir(parents=True, exist_ok=True)
     backbone.save(folder / "backbone.keras")
-    sources = {"backbone.keras": folder / "backbone.keras", "split.npz": bundle.path / "split.npz"}
+    sources = {"backbone.keras": folder / "backbone.keras", "split.npz": folder / "split.npz"}
+    write_split(folder / "split.npz", prepared.sample.digests, prepared.sample.split)  # of what it was trained on
     head = trained[_HEAD]
     if isinstance(head, keras.layers.Dense):
         kernel, bias = (np.asarray(value) / np.float32(temperature) for value in head.get_weights())

@@ -75,7 +75,9 @@ class FeaturesOptions:
     )
     weights_seed: int = _option(0, "Seed of --weights random.")
     layer: tuple[str, ...] = _option(
-        (), "A layer to take features from; may be repeated (default: the backbone's last).", metavar="LAYER"
+        (),
+        "A layer, or LAYER@POOLING, to take features from; may be repeated (default: the backbone's last).",
+        metavar="LAYER",
     )
     pooling: tuple[str, ...] = _option(
         (), "avg, max, grid:N, flatten or none; may be repeated (default: avg).", metavar="POOLING"

@@ -65,7 +65,10 @@ def apply_settings(pipeline: Pipeline, settings: Sequence[str]) -> Pipeline:
             raise UsageError(f"--set takes section.key=value, got {setting!r}. Example: --set features.layer=mixed7")
         if section not in content:
             raise UsageError(f"No section {section!r} in a pipeline. {_near(section, list(SECTIONS))}")
-        content[section][key] = yaml.safe_load(value)
+        try:
+            content[section][key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {name.strip()}: {value!r} is not valid YAML. Quote it, or close it.") from error
     return _validate(content, "--set")
 
 
@@ -91,7 +94,7 @@ def _plain(options: Any) -> dict[str, Any]:
 def _validate(content: Mapping[str, Any], where: str) -> Pipeline:
     from pydantic import TypeAdapter, ValidationError
 
-    prepared = {section: _as_lists(section, keys) for section, keys in content.items()}
+    prepared = {section: _as_written(section, keys) for section, keys in content.items()}
     try:
         pipeline: Pipeline = TypeAdapter(Pipeline).validate_python(prepared)
     except ValidationError as error:
@@ -99,17 +102,26 @@ def _validate(content: Mapping[str, Any], where: str) -> Pipeline:
     return check_options(pipeline)
 
 
-def _as_lists(section: str, keys: Any) -> Any:
-    """One layer may be written without brackets, and an empty section as nothing."""
+def _as_written(section: str, keys: Any) -> Any:
+    """What people write: one layer without brackets, a text that YAML takes for a number, an empty section."""
     if keys is None:
         return {}
     if not isinstance(keys, dict) or section not in SECTIONS:
         return keys
     kinds = {entry.name: str(entry.type) for entry in fields(SECTIONS[section])}
-    return {
-        key: [value] if isinstance(value, str | int | float) and kinds.get(key, "").startswith("tuple[str") else value
-        for key, value in keys.items()
-    }
+    return {key: _as_kind(kinds.get(key, ""), value) for key, value in keys.items()}
+
+
+def _as_kind(kind: str, value: Any) -> Any:
+    if kind.startswith("tuple[str"):
+        items = value if isinstance(value, list) else [value]
+        return None if value is None else [_as_text(item) for item in items]
+    return _as_text(value) if kind.startswith("str") else value
+
+
+def _as_text(value: Any) -> Any:
+    """`unfreeze: 10` and `classes: [0, 1]` are text; true and false stay what they are, and are refused."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _explain(error: Any) -> str:

@@ -46,15 +46,15 @@ class Unread:
 def predict(
     bundle: Bundle, paths: Sequence[str | Path | bytes], top: int = 1, workers: int = 0
 ) -> Iterator[Prediction | Unread]:
-    """Yield one answer per image, batch by batch; memory stays flat however many there are.
+    """Yield one answer per image in the order of `paths`, batch by batch; memory stays flat however many there are.
 
     paths : files, or the bytes of files; top : how many classes to tell
     """
     for rows, probabilities, bad in iter_probabilities(bundle, paths, workers):
-        for row, reason in bad:
-            yield Unread(_name(paths[row], row), reason)
-        for row, chances in zip(rows, probabilities, strict=True):
-            yield _answer(_name(paths[row], int(row)), chances, bundle.classes, top)
+        answers: dict[int, Prediction | Unread] = {row: Unread(_name(paths[row], row), reason) for row, reason in bad}
+        for row, chances in zip(rows.tolist(), probabilities, strict=True):
+            answers[row] = _answer(_name(paths[row], row), chances, bundle.classes, top)
+        yield from (answers[row] for row in sorted(answers))
 
 
 def iter_probabilities(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
+from featx.backbones import resolve, resolve_outputs
 from featx.dataset.folders import read_files
 from featx.errors import StoreError
-from featx.extract import extract
+from featx.extract import extract, make_key
+from featx.files import StatIndex
 from featx.options import FeaturesOptions
 from featx.progress import Progress
 from featx.store import Damage, FeatureStore
@@ -18,43 +18,64 @@ from featx.store import Damage, FeatureStore
 def repair_store(store: FeatureStore, damages: Sequence[Damage], cache: Path, progress: Progress) -> tuple[int, int]:
     """Set damaged rows aside and compute them again into a new part.
 
-    Returns how many rows were computed, and how many could not be since their image is gone or has changed. Of a part
-    that cannot be read at all the images are unknown: the next extraction computes those.
+    Returns how many rows were computed, and how many could not be since their image is gone, or since the damage hit
+    its path. Of a part that cannot be read at all the images are unknown. The next extraction computes all of those.
+
+    Raises
+    ------
+    StoreError
+        When this machine would compute other values. The damaged rows are gone then, the others are kept.
     """
-    paths = sorted({image for damage in damages for image in damage.images})
-    tables = sorted(name for name in store.tables())
-    before = {name: table.rows for name, table in store.tables().items()}
+    names = {table.directory: name for name, table in store.tables().items()}
+    images: dict[str, set[str]] = {}
     for damage in damages:
+        if damage.rows:
+            images.setdefault(names[Path(damage.part).parent], set()).update(damage.images)
         store.repair(damage)
-    here = [path for path in paths if Path(path).is_file()]
-    if here:
-        done = extract(read_files(here), _options(store, cache, tables), progress)
-        if done.store.key != store.key:
-            raise StoreError(
-                f"{store.directory} was made by other versions or with other weights, so its rows cannot be computed "
-                "again here. The damaged ones were removed; featx extract fills a new store."
-            )
-    bad_rows = sum(len(damage.rows) for damage in damages)
-    after = {name: table.rows for name, table in FeatureStore(cache, store.key).tables().items()}
-    lost = sum(max(0, before[name] - after.get(name, 0)) for name in tables)
-    return bad_rows - min(lost, bad_rows), lost
+    left = _count_rows(store)
+    for name, paths in sorted(images.items()):
+        _compute(store, name, sorted(path for path in paths if Path(path).is_file()), cache, progress)
+    bad = sum(len(damage.rows) for damage in damages)
+    computed = min(bad, _count_rows(store) - left)
+    return computed, bad - computed
 
 
-def _options(store: FeatureStore, cache: Path, tables: list[str]) -> FeaturesOptions:
-    """The options that the store was made with, for the layers and poolings it has."""
+def _count_rows(store: FeatureStore) -> int:
+    return sum(table.rows for table in store.tables().values())
+
+
+def _compute(store: FeatureStore, name: str, paths: list[str], cache: Path, progress: Progress) -> None:
+    """The rows of these images in the one table `layer@pooling`; those that it has stay as they are."""
+    if not paths:
+        return
+    options = _options(store, cache, name)
+    spec = resolve(options)
+    index = StatIndex(cache / "index.sqlite")
+    key = make_key(options, spec, resolve_outputs(options, spec), index)
+    index.close()
+    if key != store.key:
+        raise StoreError(
+            f"{store.directory} was made by other versions or with other weights, so its rows cannot be computed "
+            "again here. The damaged ones were removed; featx extract fills a new store."
+        )
+    extract(read_files(paths), options, progress)
+
+
+def _options(store: FeatureStore, cache: Path, name: str) -> FeaturesOptions:
+    """The options that the store was made with, for one layer and pooling."""
     made = store.made_of()
-    names = [name.rsplit("@", 1) for name in tables]
+    height, width = made["input_size"]
+    precision, _, engine = store.key.precision.partition("/")
     return FeaturesOptions(
         backbone=made["name"],
         weights=made["weights"],
         weights_seed=made["weights_seed"],
-        layer=tuple(dict.fromkeys(layer for layer, _ in names)),
-        pooling=tuple(dict.fromkeys(pooling for _, pooling in names)),
-        input_size=int(np.max(made["input_size"])),
+        layer=(name,),
+        input_size=height if height == width else None,  # only a file has another shape than a square: its own
         resize=made["resize"],
         preprocessing=made["preprocessing"],
-        precision=store.key.precision.split("/")[0],  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
         storage=store.key.storage,  # type: ignore[arg-type]
-        engine=made["engine"],
+        engine=engine or "auto",  # type: ignore[arg-type]
         cache=str(cache),
     )

@@ -45,14 +45,18 @@ def run_directory(pipeline: Pipeline, images: ImageSet | None = None) -> Path:
     return Path(pipeline.report.runs) / name
 
 
-def extract_data(pipeline: Pipeline, progress: Progress = no_progress) -> Extraction:
-    """Read the images and make sure that the store has their features."""
-    return extract(read_data(pipeline), pipeline.features, progress)
+def choose_images(pipeline: Pipeline, images: ImageSet) -> ImageSet:
+    """The images whose features are wanted: all of them, or with `max_train` those that are in a part of the split."""
+    if pipeline.data.max_train is None:
+        return images
+    digests = digest_images(images.paths, StatIndex(Path(pipeline.features.cache) / "index.sqlite"))
+    split = split_of_run(images, digests.digest, digests.usable, pipeline.data, run_directory(pipeline, images))
+    return images.take(np.flatnonzero((split != NONE) | ~digests.usable))
 
 
 def prepare(pipeline: Pipeline, progress: Progress = no_progress) -> Prepared:
     """Extract, and split the images as the last run of this name did; new images join the parts."""
-    extraction = extract_data(pipeline, progress)
+    extraction = extract(choose_images(pipeline, read_data(pipeline)), pipeline.features, progress)
     run = run_directory(pipeline, extraction.images)
     split = split_of_run(extraction.images, extraction.digests, extraction.readable, pipeline.data, run)
     return Prepared(pipeline, extraction, Sample.of(extraction.images, extraction.digests, split), run)

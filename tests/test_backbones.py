@@ -239,7 +239,6 @@ print(sorted({{"tensorflow", "keras", "openvino", "sklearn"}} & set(sys.modules)
 # --- features ----------------------------------------------------------------------------------------------------
 
 FAMILIES = [
-    ("InceptionV3", 150, "mixed7"),
     ("ResNet50", 64, "conv3_block4_out"),
     ("DenseNet121", 64, "pool3_conv"),
     ("MobileNetV2", 96, "block_6_expand_relu"),
@@ -296,9 +295,9 @@ def test_a_cut_is_reloaded_by_plain_keras(name: str, images, tmp_path: Path):
     import keras
 
     layer = {"VGG16": "block3_pool", "EfficientNetLite0": "block3b_add"}.get(name, "layer_normalization")
-    spec = spec_of(name, "random" if name != "EfficientNetLite0" else "bundled", 72)
+    spec = spec_of(name, "random" if name != "EfficientNetLite0" else "bundled", 128 if name == "ConvNeXtTiny" else 72)
     model = cut(spec, [Output(layer, p) for p in ("avg", "max", "grid:4", "flatten", "none")])
-    pixels = images(72).astype(np.float32)
+    pixels = images(spec.input_size[0]).astype(np.float32)
     expected = {key: np.asarray(value) for key, value in model(pixels).items()}
     model.save(tmp_path / "cut.keras")
     again = keras.models.load_model(tmp_path / "cut.keras")  # safe mode, no custom objects
@@ -372,23 +371,23 @@ def test_stable_names_are_those_of_a_fresh_process():
 def test_layers_of_the_top(images, tmp_path: Path):
     import keras
 
-    network = reference("MobileNetV2", 96, include_top=True, classes=7)
+    network = reference("MobileNet", 64, include_top=True, classes=7)
     network.save_weights(tmp_path / "top.weights.h5")
-    pixels = images(96).astype(np.float32)
+    pixels = images(64).astype(np.float32)
     part = keras.Model(network.input, network.get_layer("predictions").output)
     expected = part.predict(pixels / 127.5 - 1, verbose=0)
-    spec = spec_of("MobileNetV2", tmp_path / "top.weights.h5", 96)
-    found = features(spec, pixels, "predictions@avg", "block_5_add@avg")
+    spec = spec_of("MobileNet", tmp_path / "top.weights.h5", 64)
+    found = features(spec, pixels, "predictions@avg", "conv_pw_5_relu@avg")
     assert_close(found["predictions@avg"], expected)
-    assert found["block_5_add@avg"].shape == (2, 32)
-    legacy = spec_of("MobileNetV2", write_legacy(tmp_path / "top.h5", network), 96)
+    assert found["conv_pw_5_relu@avg"].shape == (2, 256)
+    legacy = spec_of("MobileNet", write_legacy(tmp_path / "top.h5", network), 64)
     assert_close(features(legacy, pixels, "predictions@avg")["predictions@avg"], expected)
 
 
 def test_a_top_that_the_weights_do_not_have_is_refused(tmp_path: Path):
-    path = write_legacy(tmp_path / "notop.h5", reference("MobileNetV2", 96))
+    path = write_legacy(tmp_path / "notop.h5", reference("MobileNet", 64))
     with pytest.raises(BackboneError, match="does not fit"):
-        cut(spec_of("MobileNetV2", path, 96), [Output("predictions", "avg")])
+        cut(spec_of("MobileNet", path, 64), [Output("predictions", "avg")])
 
 
 # --- weights -----------------------------------------------------------------------------------------------------
@@ -406,15 +405,17 @@ def inception(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     import keras
 
     folder = tmp_path_factory.mktemp("inception")
-    network = reference("InceptionV3", 80, include_top=True, classes=5)
+    network = reference("InceptionV3", 150, include_top=True, classes=5)
     part = keras.Model(network.input, network.get_layer("mixed10").output)
     network.save_weights(folder / "top.weights.h5")
     part.save_weights(folder / "notop.weights.h5")
     write_legacy(folder / "top.h5", network, old_name)
     write_legacy(folder / "model.h5", part, old_name, inside="model_weights")
-    pixels = np.random.default_rng(2).integers(0, 256, (2, 80, 80, 3), np.uint8)
-    mixed7 = keras.Model(network.input, network.get_layer("mixed7").output)(pixels / np.float32(127.5) - 1)
-    return {"folder": folder, "pixels": pixels, "mixed7": np.asarray(mixed7), "digest": digest_weights(renamed(part))}
+    pixels = np.random.default_rng(2).integers(0, 256, (2, 150, 150, 3), np.uint8)
+    part7 = keras.Model(network.input, network.get_layer("mixed7").output)
+    mixed7 = part7.predict(pixels / np.float32(127.5) - 1, verbose=0)
+    assert mixed7.shape == (2, 7, 7, 768)
+    return {"folder": folder, "pixels": pixels, "mixed7": mixed7, "digest": digest_weights(renamed(part))}
 
 
 def renamed(network: Any) -> Any:
@@ -425,7 +426,7 @@ def renamed(network: Any) -> Any:
 
 @pytest.mark.parametrize("name", ["top.weights.h5", "notop.weights.h5", "top.h5", "model.h5"])
 def test_every_format_assigns_every_variable(name: str, inception: dict[str, Any]):
-    spec = spec_of("InceptionV3", inception["folder"] / name, 80)
+    spec = spec_of("InceptionV3", inception["folder"] / name, 150)
     network = build(spec)
     found = features(spec, inception["pixels"], "mixed7@none", network=network)["mixed7@none"]
     assert_close(found, inception["mixed7"])
@@ -442,7 +443,7 @@ def test_one_changed_variable_changes_features_and_digest(name: str, inception: 
         file.visititems(lambda _, item: arrays.append(item) if isinstance(item, h5py.Dataset) else None)
         changed = next(a for a in arrays if a.shape == (192,))
         changed[...] = changed[...] + 1
-    spec = spec_of("InceptionV3", path, 80)
+    spec = spec_of("InceptionV3", path, 150)
     network = build(spec)
     assert digest_weights(network) != inception["digest"]
     found = features(spec, inception["pixels"], "mixed7@none", network=network)["mixed7@none"]
@@ -486,7 +487,7 @@ def test_a_file_that_is_no_weights_file_is_refused(content: bytes, tmp_path: Pat
 def test_random_weights_come_from_their_seed_alone():
     random.seed(1)
     state, numpy_state = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
-    digests = [digest_weights(build(spec_of("MobileNetV2", side=32, weights_seed=seed))) for seed in (3, 3, 4)]
+    digests = [digest_weights(build(spec_of("MobileNet", side=32, weights_seed=seed))) for seed in (3, 3, 4)]
     assert digests[0] == digests[1] != digests[2]
     assert random.getstate() == state
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
@@ -533,8 +534,8 @@ def test_a_failed_download_says_what_to_do_offline(tmp_path: Path, monkeypatch: 
 
 def test_identity_is_remembered_and_follows_every_field(index: StatIndex, tmp_path: Path):
     path = tmp_path / "w.weights.h5"
-    reference("MobileNetV2", 32).save_weights(path)
-    spec = spec_of("MobileNetV2", path, 32)
+    reference("MobileNet", 32).save_weights(path)
+    spec = spec_of("MobileNet", path, 32)
     first = identify(spec, index)
     assert identify(spec, index) == first
     others = [
@@ -542,7 +543,7 @@ def test_identity_is_remembered_and_follows_every_field(index: StatIndex, tmp_pa
         replace(spec, weights="random", weights_seed=1),
         replace(spec, input_size=(64, 64)),
         replace(spec, preprocessing="torch"),
-        spec_of("MobileNet", side=32),
+        spec_of("MobileNetV3Small", side=32),
     ]
     assert len({first, *(identify(other, index) for other in others)}) == 6
     network = build(spec)
@@ -552,11 +553,12 @@ def test_identity_is_remembered_and_follows_every_field(index: StatIndex, tmp_pa
 
 
 def test_weights_of_the_top_count_only_where_the_top_is_used(index: StatIndex, tmp_path: Path):
-    network = reference("MobileNetV2", 96, include_top=True, classes=3)
+    network = reference("MobileNet", 32, include_top=True, classes=3)
     network.save_weights(tmp_path / "a.weights.h5")
-    network.layers[-1].kernel.assign(network.layers[-1].kernel + 1)
+    kernel = network.get_layer("conv_preds").kernel
+    kernel.assign(kernel + 1)
     network.save_weights(tmp_path / "b.weights.h5")
-    first, second = (spec_of("MobileNetV2", tmp_path / f"{name}.weights.h5", 96) for name in "ab")
+    first, second = (spec_of("MobileNet", tmp_path / f"{name}.weights.h5", 32) for name in "ab")
     assert identify(first, index) == identify(second, index)
     top = [Output("predictions", "avg")]
     assert identify(first, index, top) != identify(second, index, top)
@@ -565,12 +567,12 @@ def test_weights_of_the_top_count_only_where_the_top_is_used(index: StatIndex, t
 # --- .keras files ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def own_model(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def own_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a person saves after transfer learning: a network inside a network."""
     import keras
 
-    base = reference("MobileNetV2", 64)
+    base = reference("MobileNet", 64)
     model = keras.Sequential(
         [
             keras.Input((64, 64, 3)),
@@ -578,11 +580,12 @@ def own_model(tmp_path: Path) -> Path:
             base,
             keras.layers.GlobalAveragePooling2D(),
             keras.layers.Dropout(0.2),
-            keras.layers.Dense(3, activation="softmax"),
+            keras.layers.Dense(3, activation="softmax", name="answer"),
         ]
     )
-    model.save(tmp_path / "own.keras")
-    return tmp_path / "own.keras"
+    path = tmp_path_factory.mktemp("own") / "own.keras"
+    model.save(path)
+    return path
 
 
 def test_a_keras_file_is_a_backbone(own_model: Path, images, index: StatIndex):
@@ -591,27 +594,34 @@ def test_a_keras_file_is_a_backbone(own_model: Path, images, index: StatIndex):
     options = FeaturesOptions(backbone=str(own_model))
     spec = resolve(options)
     assert (spec.input_size, spec.preprocessing, spec.weights, spec.label) == ((64, 64), "none", "bundled", "own")
-    outputs = resolve_outputs(options, spec)
-    assert [output.name for output in outputs] == ["out_relu@avg"]
+    assert resolve_outputs(options, spec) == (Output("conv_pw_13_relu", "avg"),)
     model = keras.models.load_model(own_model, compile=False)
-    pixels = images(64).astype(np.float32)
-    part = keras.Model(model.inputs, model.layers[-3].output)
-    assert_close(features(spec, pixels, "out_relu@avg")["out_relu@avg"], part.predict(pixels, verbose=0))
-    inner = features(spec, pixels, "block_5_add@none")["block_5_add@none"]
     base = model.layers[1]
-    expected = keras.Model(base.inputs, base.get_layer("block_5_add").output).predict(pixels / 127.5 - 1, verbose=0)
-    assert_close(inner, expected)
-    probabilities = next(layer.name for layer in reversed(list_layers(spec)))
-    assert_close(
-        features(spec, pixels, f"{probabilities}@avg")[f"{probabilities}@avg"], model.predict(pixels, verbose=0)
-    )
+    inner = keras.Model(base.inputs, base.get_layer("conv_pw_5_relu").output)
+    pixels = images(64).astype(np.float32)
+
+    network = build(spec)
+    found = features(spec, pixels, "answer@avg", "conv_pw_13_relu@none", "conv_pw_5_relu@none", network=network)
+    assert_close(found["answer@avg"], np.asarray(model(pixels)))
+    assert_close(found["conv_pw_13_relu@none"], np.asarray(base(pixels / 127.5 - 1)))
+    assert_close(found["conv_pw_5_relu@none"], np.asarray(inner(pixels / 127.5 - 1)))
     assert identify(spec, index).backbone == "own"
-    assert features(replace(spec, input_size=(96, 96)), images(96), "block_5_add@none")["block_5_add@none"].shape == (
-        2,
-        6,
-        6,
-        32,
+
+
+def test_layers_of_a_keras_file(own_model: Path):
+    rows = list_layers(resolve(FeaturesOptions(backbone=str(own_model), input_size=96)))
+    assert [row.name for row in rows if row.clean_cut] == [row.name for row in rows]
+    assert rows[-1].name == "answer"
+    assert {row.name: row.shape for row in rows}["conv_pw_5_relu"] == (12, 12, 256)
+
+
+def test_new_random_weights_for_a_keras_file(own_model: Path):
+    spec = resolve(FeaturesOptions(backbone=str(own_model), weights="random"))
+    own, first, second, other = (
+        digest_weights(build(s)) for s in (replace(spec, weights="bundled"), spec, spec, replace(spec, weights_seed=1))
     )
+    assert first == second
+    assert len({own, first, other}) == 3
 
 
 def test_a_keras_file_gives_its_weights_to_a_backbone_of_the_table(own_model: Path, images):
@@ -619,9 +629,8 @@ def test_a_keras_file_gives_its_weights_to_a_backbone_of_the_table(own_model: Pa
 
     base = keras.models.load_model(own_model, compile=False).layers[1]
     pixels = images(64).astype(np.float32)
-    expected = base.predict(pixels / 127.5 - 1, verbose=0)
-    found = features(spec_of("MobileNetV2", own_model, 64), pixels, "out_relu@none")["out_relu@none"]
-    assert_close(found, expected)
+    found = features(spec_of("MobileNet", own_model, 64), pixels, "conv_pw_13_relu@none")["conv_pw_13_relu@none"]
+    assert_close(found, np.asarray(base(pixels / 127.5 - 1)))
 
 
 def test_a_keras_file_that_is_none_is_refused(tmp_path: Path):

@@ -14,7 +14,7 @@ from featx.errors import BackboneError
 def import_keras() -> Any:
     """Keras on TensorFlow, whatever the user's keras.json says, and without TensorFlow's start-up messages."""
     if "keras" not in sys.modules:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ["KERAS_BACKEND"] = "tensorflow"
         with _without_start_up_messages():
             import tensorflow as tf

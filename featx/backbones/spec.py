@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain
 from pathlib import Path
 
 from featx.backbones import modelfile
@@ -174,8 +174,9 @@ def _resolve_preprocessing(options: FeaturesOptions, default: str) -> str:
 def resolve_outputs(options: FeaturesOptions, spec: BackboneSpec) -> tuple[Output, ...]:
     """Every layer asked for with every pooling asked for, in the order asked, each once.
 
-    Without layers the backbone's last, without poolings the average. Whether a layer exists is known when the network
-    is built. The last layer of a .keras file is the one before its classifier.
+    A layer written LAYER@POOLING brings its own pooling. Without layers the backbone's last, without poolings the
+    average. Whether a layer exists is known when the network is built. The last layer of a .keras file is the one
+    before its classifier.
 
     Raises
     ------
@@ -184,7 +185,10 @@ def resolve_outputs(options: FeaturesOptions, spec: BackboneSpec) -> tuple[Outpu
     """
     layers = options.layer or (spec.entry.layer if spec.entry else modelfile.default_layer(Path(spec.name)),)
     poolings = tuple(check_pooling(p) for p in options.pooling) or ("avg",)
-    return tuple(dict.fromkeys(Output(layer, pooling) for layer, pooling in product(layers, poolings)))
+    asked = [
+        [Output.parse(layer)] if "@" in layer else [Output(layer, pooling) for pooling in poolings] for layer in layers
+    ]
+    return tuple(dict.fromkeys(chain.from_iterable(asked)))
 
 
 def suggest(name: str, names: Iterable[str]) -> str:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from featx.backbones import lite0, modelfile
@@ -121,6 +120,8 @@ def assign_file(network: keras.Model, path: Path, top: bool) -> None:
 
 
 def _kind(path: Path) -> str:
+    import h5py
+
     if path.suffix == ".keras":
         return "keras"
     try:
@@ -162,6 +163,8 @@ def _first_mismatch(error: Exception) -> str:
 
 def read_legacy(path: Path) -> list[SavedLayer]:
     """The layers of a legacy Keras HDF5 file that have weights, in the file's order."""
+    import h5py
+
     with h5py.File(path) as file:
         group = file.get("model_weights", file)
         layers = (SavedLayer(name, _arrays(group[name])) for name in _text_attribute(group, "layer_names"))
@@ -260,6 +263,8 @@ def _explain_download(spec: BackboneSpec, error: Exception) -> str:
 
 def count_classes(spec: BackboneSpec) -> int:
     """How many classes the top of the spec's weights has."""
+    import h5py
+
     path = Path(spec.weights)
     if spec.weights in {"bundled", "imagenet", "random"} or _kind(path) == "keras":
         return CLASSES

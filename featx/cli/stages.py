@@ -50,10 +50,10 @@ def extract(
     """Compute the features of every image that lacks them, and cache them."""
     from featx.extract import extract as extract_images
     from featx.extract import plan
-    from featx.run import read_data
+    from featx.run import choose_images, read_data
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    images = read_data(pipeline)
+    images = choose_images(pipeline, read_data(pipeline))
     for note in images.notes:
         say(note)
     with Bars() as bars:

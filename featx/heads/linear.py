@@ -7,7 +7,7 @@ form: a kernel and a bias on the features as they come, standardisation folded i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, Self
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from featx.errors import HeadError
 from featx.heads import Features, Parameters, as_features, check_targets, check_width, row_weights, two_columns, width
-from featx.heads.descent import Loss, Problems, fold, minimize
+from featx.heads.descent import Loss, Problems, fold, minimize, sample_gram
 from featx.heads.scaling import Standardization, float_blocks, standardize
 from featx.heads.search import Trial
 from featx.options import HeadOptions
@@ -104,6 +104,15 @@ class Dense(Parameters):
         return self
 
 
+def softmax_curvature(columns: int) -> float:
+    """Return p (1 - p) at zero logits."""
+    k = max(columns, 2)
+    return (k - 1) / k**2
+
+
+_SEARCH_TOLERANCE = 10  # a search ranks strengths, for which a tenth of the precision does; then comes `fit`
+
+
 @dataclass(frozen=True)
 class Task:
     """What a linear head is fitted to: one problem, or one for each fold that is left out.
@@ -158,6 +167,7 @@ class Linear(Dense):
     bias_: np.ndarray = field(init=False, repr=False)
 
     _loss: ClassVar[Loss]
+    _curvature: ClassVar[Callable[[int], float]]
 
     @classmethod
     def from_options(cls, strength: float, options: HeadOptions, seed: int) -> Self:  # noqa: ARG003 - nothing is drawn
@@ -216,9 +226,14 @@ class Linear(Dense):
         total = weights.sum(axis=1)
         shares = (weights / total[:, None]).astype(np.float32)
 
+        gram = sample_gram(task.features, task.scaling)
+        curvature = type(self)._curvature(task.columns)
+        tolerance = self.tolerance if task.fits == 1 else self.tolerance * _SEARCH_TOLERANCE
+
         def solve(strength: float, start: np.ndarray) -> np.ndarray:
-            problems = Problems(type(self)._loss, task.index, task.columns, shares, 1 / (strength * total))
-            return minimize(task.features, task.scaling, problems, start, self.tolerance, self.max_iter)
+            penalty = 1 / (strength * total)
+            problems = Problems(type(self)._loss, task.index, task.columns, shares, penalty, curvature)
+            return minimize(task.features, task.scaling, problems, start, tolerance, self.max_iter, gram)
 
         return solve
 
@@ -228,6 +243,7 @@ class LogisticRegression(Linear):
     """Softmax regression: the objective of scikit-learn's LogisticRegression(C) on standardised features."""
 
     _loss: ClassVar[Loss] = staticmethod(softmax_loss)
+    _curvature: ClassVar[Callable[[int], float]] = staticmethod(softmax_curvature)
 
 
 @dataclass
@@ -235,6 +251,7 @@ class LinearSVM(Linear):
     """One-vs-rest SVM with the squared hinge: the objective of scikit-learn's LinearSVC(C), intercept unpenalised."""
 
     _loss: ClassVar[Loss] = staticmethod(squared_hinge_loss)
+    _curvature: ClassVar[Callable[[int], float]] = staticmethod(lambda columns: 2.0)
 
 
 def held_logits(features: Features, held: np.ndarray, weights: np.ndarray, intercept: np.ndarray) -> np.ndarray:

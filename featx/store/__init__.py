@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,8 +26,8 @@ from featx.errors import StoreError
 from featx.files import atomic_path, remove_stale, write_json
 from featx.store.key import SCHEMA, Key, file_name
 from featx.store.leases import Leases
-from featx.store.part import SUFFIX, Rows, read_rows, write_part
-from featx.store.table import PART_BYTES, FeatureTable, StoredFeatures, TableWriter
+from featx.store.part import SUFFIX, DamagedPart, Part, Rows, read_name, read_rows, write_part
+from featx.store.table import PART_BYTES, FeatureTable, StoredFeatures, TableWriter, identities
 
 __all__ = [
     "PART_BYTES",
@@ -42,6 +43,7 @@ __all__ = [
     "list_stores",
 ]
 
+_MAINTENANCE = b"maintenance"  # in place of a digest: who removes parts leases them all
 _LIBRARIES = ("tensorflow", "keras", "openvino", "pillow", "numpy", "h5py")
 
 
@@ -103,40 +105,60 @@ class FeatureStore:
 
     def verify(self) -> Iterator[tuple[Path, Damage | None]]:
         """Read every row of every part and compare its checksum; yields each part and what is wrong with it."""
-        for table in self.tables().values():
-            for path, reason in table.damaged.items():
-                yield path, Damage(str(path), [], [], reason)
-            for part in table.parts:
-                yield part.path, _damage_of(part.path)
+        tables = {table.directory: table for table in self.tables().values()}
+        for folder in sorted(self.directory.glob("*@*")):
+            if folder in tables:
+                for path, reason in tables[folder].damaged.items():
+                    yield path, Damage(str(path), [], [], reason)
+                for part in tables[folder].parts:
+                    yield part.path, _damage_of(part.path)
+            else:
+                for path in sorted(folder.glob(f"*{SUFFIX}")):
+                    yield path, Damage(str(path), [], [], f"{path} cannot be read, nor can any other part beside it.")
 
     def repair(self, damage: Damage) -> None:
         """Keep the good rows of a damaged part in a new one and remove the old one; bad rows are missing from then."""
         path = Path(damage.part)
-        if damage.rows:
-            rows, good = read_rows(path)
-            layer, pooling = (_table_name(path.parent) or "").rsplit("@", 1)
-            if good.any():
-                write_part(path.parent, rows.take(good), self.table(layer, pooling).attributes)
-            path.unlink()
-        else:
-            path.replace(path.with_suffix(".damaged"))
+        with self._maintenance():
+            if damage.rows:
+                rows, good = read_rows(path)
+                table = next(table for table in self.tables().values() if table.directory == path.parent)
+                if good.any():
+                    write_part(path.parent, rows.take(good), table.attributes)
+                path.unlink(missing_ok=True)
+            else:
+                path.replace(path.with_suffix(".damaged"))
         self._tables.clear()
+
+    @contextmanager
+    def _maintenance(self) -> Iterator[None]:
+        """Keep two processes from removing parts at once: each might remove what the other counts on."""
+        with self.leases() as leases:
+            leases.claim(np.array([_MAINTENANCE], "S32"))
+            if _MAINTENANCE in leases.of_others():
+                raise StoreError(f"Another prune or repair is at work in {self.directory}. Wait until it has ended.")
+            yield
 
     def prune(self, compression: str = "none") -> tuple[int, int]:
         """Merge small parts, drop doubled rows and what killed runs left. Publishes before it unlinks.
 
         Returns the number of parts before and after.
+
+        Raises
+        ------
+        StoreError
+            When another process prunes or repairs this store.
         """
         before = after = 0
-        for table in self.tables().values():
-            before += len(table.parts)
-            after += _compact(table, compression)
-        self._tables.clear()
-        remove_stale(self.directory)
-        for path in self.directory.glob("*@*/*.damaged"):
-            path.unlink()
-        with self.leases() as leases:
-            leases.of_others()
+        with self._maintenance():
+            self._tables.clear()
+            for table in self.tables().values():
+                before += len(table.parts)
+                after += _compact(table, compression)
+            self._tables.clear()
+            remove_stale(self.directory)
+            for path in self.directory.glob("*@*/*.damaged"):
+                path.unlink(missing_ok=True)
         return before, after
 
 
@@ -168,22 +190,24 @@ def _versions() -> dict[str, str]:
 
 
 def _table_name(folder: Path) -> str | None:
-    """`layer@pooling` as its parts spell it: a folder name has lost the colon of `grid:4`."""
-    import h5py
+    """`layer@pooling` as its parts spell it: a folder name has lost the colon of `grid:4`.
 
+    None where no part can be read. A part that names another folder is damaged and not believed.
+    """
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
-            with h5py.File(path, "r") as file:
-                return f"{file.attrs['layer']}@{file.attrs['pooling']}"
-        except (OSError, KeyError):
+            name = read_name(path)
+        except (FileNotFoundError, DamagedPart):
             continue
+        if file_name(name) == folder.name:
+            return name
     return None
 
 
 def _damage_of(path: Path) -> Damage | None:
     try:
         rows, good = read_rows(path)
-    except StoreError as error:
+    except DamagedPart as error:
         return Damage(str(path), [], [], str(error))
     bad = np.flatnonzero(~good)
     if not len(bad):
@@ -194,44 +218,63 @@ def _damage_of(path: Path) -> Damage | None:
 
 def _compact(table: FeatureTable, compression: str) -> int:
     """Merge runs of parts that are far below the usual size, and parts with doubled rows; return the parts left."""
-    groups: list[list[int]] = [[]]
-    size = 0
-    for number, part in enumerate(table.parts):
-        part_bytes = len(part) * int(np.prod(part.row_shape)) * part.dtype.itemsize
-        if size + part_bytes > PART_BYTES and groups[-1]:
-            groups.append([])
-            size = 0
-        groups[-1].append(number)
-        size += part_bytes
     left = 0
-    for group in groups:
-        left += _merge(table, group, compression) if group else 0
+    seen = np.empty(0, "S34")
+    for group in _groups(table.parts):
+        published, seen = _merge(table, group, seen, compression)
+        left += published
     return left
 
 
-def _merge(table: FeatureTable, group: list[int], compression: str) -> int:
-    loaded = {number: read_rows(table.parts[number].path) for number in group}
+def _groups(parts: list[Part]) -> Iterator[list[Part]]:
+    """Consecutive parts that together are of about the usual size."""
+    group: list[Part] = []
+    size = 0
+    for part in parts:
+        part_bytes = len(part) * int(np.prod(part.row_shape)) * part.dtype.itemsize
+        if group and size + part_bytes > PART_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(part)
+        size += part_bytes
+    if group:
+        yield group
+
+
+def _merge(table: FeatureTable, group: list[Part], seen: np.ndarray, compression: str) -> tuple[int, np.ndarray]:
+    """Make one part of several. Of the rows of one identity the first valid one stays.
+
+    seen : identities that stay in parts before these, sorted 'S34'
+
+    Returns the number of parts left (0 or 1), and `seen` with the identities of this group.
+    """
     kept: list[Rows] = []
     total = 0
-    for number, (rows, good) in loaded.items():
-        part, row = table.find(rows.digest, rows.view)
-        first = good & (part == number) & (row == np.arange(len(rows)))
+    for part in group:
+        rows, good = read_rows(part.path)
         total += len(rows)
-        kept.append(rows.take(first))
-    if len(group) == 1 and len(kept[0]) == total:
-        return 1
-    dtype = np.result_type(*[rows.features.dtype for rows in kept])
-    merged = Rows(
-        np.concatenate([rows.digest for rows in kept]),
-        np.concatenate([rows.view for rows in kept]),
-        np.concatenate([rows.path for rows in kept]),
-        np.concatenate([rows.features.astype(dtype) for rows in kept]),
+        valid = np.flatnonzero(good)
+        names, first = np.unique(identities(rows.digest[valid], rows.view[valid]), return_index=True)
+        kept.append(rows.take(np.sort(valid[first[~np.isin(names, seen)]])))
+        seen = np.union1d(seen, names)
+    left = sum(len(rows) for rows in kept)
+    if len(group) == 1 and left == total:
+        return 1, seen
+    if left:
+        write_part(table.directory, _join(kept), table.attributes, compression)
+    for part in group:
+        part.path.unlink(missing_ok=True)
+    return int(left > 0), seen
+
+
+def _join(several: list[Rows]) -> Rows:
+    dtype = np.result_type(*[rows.features.dtype for rows in several])
+    return Rows(
+        np.concatenate([rows.digest for rows in several]),
+        np.concatenate([rows.view for rows in several]),
+        np.concatenate([rows.path for rows in several]),
+        np.concatenate([rows.features.astype(dtype) for rows in several]),
     )
-    if len(merged):
-        write_part(table.directory, merged, table.attributes, compression)
-    for number in group:
-        table.parts[number].path.unlink()
-    return int(len(merged) > 0)
 
 
 def export_features(

@@ -18,13 +18,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
-from featx.files import TEMPORARY
+from featx.files import TEMPORARY, explain_os_error
 
 EXPIRY = 60.0
 HEARTBEAT = 10.0
+# A process that hangs (a file server that is gone) has threads that do not: after this the heart stops with it.
+PATIENCE = 600.0
 _LOCK_PATIENCE = 5.0
 _SUFFIX = ".lease"
 
@@ -35,11 +38,15 @@ class Leases:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.path = directory / f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
+        self._sign = time.monotonic()
         self._stop = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Leases:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
         self.claim(np.empty(0, "S32"))
         self._heart.start()
         return self
@@ -52,17 +59,34 @@ class Leases:
         self.path.unlink(missing_ok=True)
 
     def claim(self, digests: np.ndarray) -> None:
-        """Name the digests ('S32') this process works on, in place of those named before."""
+        """Name the digests ('S32') this process works on, in place of those named before.
+
+        Raises
+        ------
+        StoreError
+            When the disk is full or the folder may not be written to.
+        """
+        self.give_sign()
         owner = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
         temporary = self.path.with_name(TEMPORARY + self.path.name)
-        temporary.write_bytes(owner + b"\n" + digests.astype("S32").tobytes())
-        os.replace(temporary, self.path)
+        try:
+            temporary.write_bytes(owner + b"\n" + digests.astype("S32").tobytes())
+            os.replace(temporary, self.path)
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def give_sign(self) -> None:
+        """Say that work goes on: without a sign for ten minutes the lease is left to expire."""
+        self._sign = time.monotonic()
 
     def of_others(self) -> np.ndarray:
         """The digests that other living processes work on, sorted 'S32'. Leases of the dead are removed."""
+        now = time.time()
         with suppress(OSError):
             os.utime(self.path)
-        now = self.path.stat().st_mtime if self.path.exists() else time.time()  # the file server's clock
+            now = self.path.stat().st_mtime  # the file server's clock
         claimed = [np.empty(0, "S32")]
         for path in self.directory.glob(f"*{_SUFFIX}"):
             if path == self.path:
@@ -73,8 +97,8 @@ class Leases:
                     path.unlink(missing_ok=True)
                 else:
                     claimed.append(np.frombuffer(digests[: len(digests) // 32 * 32], "S32"))
-            except (OSError, ValueError):  # gone meanwhile, or written by a killed process
-                continue
+            except (OSError, ValueError, TypeError, LookupError, OverflowError):
+                continue  # gone meanwhile, or no lease
         return np.unique(np.concatenate(claimed))
 
     @contextmanager
@@ -90,6 +114,8 @@ class Leases:
             except FileExistsError:
                 self._remove_old(lock)
                 time.sleep(0.02)
+            except OSError:  # a full disk: what is written next says so
+                break
         try:
             yield
         finally:
@@ -103,13 +129,14 @@ class Leases:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT):
-            with suppress(OSError):
-                os.utime(self.path)
+            if time.monotonic() - self._sign < PATIENCE:
+                with suppress(OSError):
+                    os.utime(self.path)
 
 
-def _is_dead(owner: dict[str, object]) -> bool:
+def _is_dead(owner: dict[str, Any]) -> bool:
     """Whether the owner ran on this machine and runs no more. Windows cannot ask without harm: there leases expire."""
-    if owner.get("host") != socket.gethostname() or sys.platform == "win32":
+    if owner["host"] != socket.gethostname() or sys.platform == "win32":
         return False
     try:
         os.kill(int(str(owner["pid"])), 0)

@@ -11,6 +11,7 @@ HDF5's own Fletcher32 needs chunks, which would forbid mapping; hence a checksum
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import secrets
@@ -31,6 +32,17 @@ from featx.store.key import SCHEMA
 
 SUFFIX = ".h5"
 ZSTD_FILTER = 32015  # https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md
+_COLUMNS = ("features", "digest", "view", "path", "checksum")
+_TYPES = {"features": ("<f2", "<f4"), "digest": ("u1",), "view": ("<u2",), "checksum": ("<u4",)}
+_DIGEST_BYTES = 32
+# What h5py and NumPy raise on files with flipped bits, found by flipping each of them.
+_DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
+# Of these the file is innocent.
+_OF_THE_SYSTEM = {errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EINTR, errno.ESTALE}
+
+
+class DamagedPart(StoreError):  # noqa: N818 - named for the part
+    """A part whose rows are to be computed again. Any other StoreError says nothing against the file."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,8 @@ def write_part(directory: Path, rows: Rows, attributes: dict[str, str], compress
 
     The file is built in memory first: a full disk then shows as one error of one write, and never inside HDF5.
     """
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f".{time.time_ns() // 1000 % 1_000_000:06d}"
+    now = time.time_ns()
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // 10**9)) + f".{now // 1000 % 1_000_000:06d}"
     path = directory / f"{stamp}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
     directory.mkdir(parents=True, exist_ok=True)
     publish(path, _file_image(rows, attributes, compression))
@@ -104,7 +117,8 @@ def write_part(directory: Path, rows: Rows, attributes: dict[str, str], compress
 
 def _file_image(rows: Rows, attributes: dict[str, str], compression: str) -> bytes:
     checksum = rows.checksums()
-    with h5py.File("part", "w", driver="core", backing_store=False) as file:
+    aligned = {"alignment_threshold": 1, "alignment_interval": 64}  # NumPy is slow on features mapped at an odd place
+    with h5py.File("part", "w", driver="core", backing_store=False, **aligned) as file:
         file.attrs.update({"schema": SCHEMA, **attributes})
         file.create_dataset("digest", data=_fixed_bytes(rows.digest, 32))
         file.create_dataset("view", data=rows.view.astype(np.uint16))
@@ -140,47 +154,92 @@ def open_part(path: Path, attributes: dict[str, str]) -> Part:
 
     Raises
     ------
-    StoreError
+    DamagedPart
         When the file is damaged, of a newer schema, or not of this store.
+    StoreError
+        When it could not be looked at (no right to read it, too many open files).
     """
     try:
         with h5py.File(path, "r") as file:
             _check_attributes(file, path, attributes)
-            features = file["features"]
-            digest = np.ascontiguousarray(file["digest"][:], np.uint8).view("S32").ravel()
-            view = file["view"][:]
-            if not len(features) == len(digest) == len(view):
-                raise StoreError(f"{path} holds {len(features)} rows of features for {len(digest)} digests.")
+            features, digest, view = _open_columns(file, path, "features", "digest", "view")
             offset = None if features.chunks else features.id.get_offset()
-            if offset is not None and offset + features.nbytes > path.stat().st_size:
-                raise StoreError(f"{path} is cut short: its features end behind the end of the file.")
-            return Part(path, digest, view, tuple(features.shape[1:]), features.dtype, offset)
-    except FileNotFoundError:
+            return Part(path, _as_names(digest), view[:], tuple(features.shape[1:]), features.dtype, offset)
+    except (FileNotFoundError, StoreError):
         raise
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise StoreError(f"{path} cannot be read as a part: {error}") from error
+    except _DAMAGE as error:
+        raise _explain(error, path) from error
 
 
 def _check_attributes(file: h5py.File, path: Path, attributes: dict[str, str]) -> None:
     schema = int(file.attrs.get("schema", 0))
     if schema != SCHEMA:
-        raise StoreError(f"{path} has schema {schema}, this featx reads {SCHEMA}.")
+        raise DamagedPart(f"{path} has schema {schema}, this featx reads {SCHEMA}.")
     for name, expected in attributes.items():
         if file.attrs.get(name) != expected:
-            raise StoreError(f"{path} says {name} {file.attrs.get(name)!r} where {expected!r} is expected.")
+            raise DamagedPart(f"{path} says {name} {file.attrs.get(name)!r} where {expected!r} is expected.")
+
+
+def _open_columns(file: h5py.File, path: Path, *names: str) -> list[Any]:
+    """These datasets. Types, lengths and places that `write_part` never makes are refused: no checksum covers them."""
+    columns = [file[name] for name in names]
+    size = path.stat().st_size
+    for name, column in zip(names, columns, strict=True):
+        known = column.dtype in _TYPES[name] if name in _TYPES else column.dtype.kind == "S"
+        width_known = (
+            column.shape[1:] == (_DIGEST_BYTES,) if name == "digest" else name == "features" or column.ndim == 1
+        )
+        if not known or not width_known or len(column) != len(columns[0]) or 0 in column.shape:
+            raise DamagedPart(f"{path} has a column {name} of {column.dtype} {column.shape}.")
+        if not column.chunks and (column.id.get_offset() or 0) + column.nbytes > size:
+            raise DamagedPart(f"{path} is cut short: its {name} end behind the end of the file.")
+    return columns
+
+
+def read_name(path: Path) -> str:
+    """The table that a part says it belongs to, `layer@pooling`. Raises as `open_part` does."""
+    try:
+        with h5py.File(path, "r") as file:
+            return f"{file.attrs['layer']}@{file.attrs['pooling']}"
+    except FileNotFoundError:
+        raise
+    except _DAMAGE as error:
+        raise _explain(error, path) from error
+
+
+def _as_names(digest: h5py.Dataset) -> np.ndarray:
+    return np.ascontiguousarray(digest[:], np.uint8).view("S32").ravel()
+
+
+def _explain(error: Exception, path: Path) -> StoreError:
+    if getattr(error, "errno", None) in _OF_THE_SYSTEM or isinstance(error, MemoryError):
+        return StoreError(f"Cannot read {path}: {os.strerror(getattr(error, 'errno', None) or errno.ENOMEM)}.")
+    return DamagedPart(f"{path} cannot be read as a part: {error}")
 
 
 def read_rows(path: Path) -> tuple[Rows, np.ndarray]:
-    """A whole part, and the mask (n,) of the rows whose checksum holds."""
+    """A whole part, and the mask (n,) of the rows whose checksum holds.
+
+    Raises
+    ------
+    DamagedPart
+        When the file as a whole is damaged.
+    StoreError
+        When it could not be read for another reason.
+    """
     try:
         with h5py.File(path, "r") as file:
-            if file["features"].chunks:
+            features, digest, view, names, checksum = _open_columns(file, path, *_COLUMNS)
+            if features.chunks:
                 _need_zstd()
-            digest = np.ascontiguousarray(file["digest"][:], np.uint8).view("S32").ravel()
-            rows = Rows(digest, file["view"][:], file["path"][:].astype(np.bytes_), file["features"][:])
-            stored = file["checksum"][:]
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise StoreError(f"{path} cannot be read: {error}") from error
+            rows = Rows(_as_names(digest), view[:], names[:].astype(np.bytes_), features[:])
+            stored = checksum[:]
+    except FileNotFoundError:
+        raise StoreError(f"{path} was removed while it was read (a prune?). Run the same command again.") from None
+    except StoreError:
+        raise
+    except _DAMAGE as error:
+        raise _explain(error, path) from error
     return rows, rows.checksums() == stored
 
 

@@ -6,9 +6,10 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,13 +17,15 @@ from typing import Any
 import numpy as np
 
 from featx.errors import StoreError
-from featx.store.part import SUFFIX, Part, Rows, open_part, path_array, write_part
+from featx.store.part import SUFFIX, DamagedPart, Part, Rows, open_part, path_array, write_part
 
 PART_BYTES = 64_000_000
 PART_SECONDS = 30.0
 # Below this the largest value of a row is subnormal in float16 and has lost more than 1 part in 1,024.
 _FLOAT16_SMALLEST = 2.0**-14
 _BLOCK_BYTES = 32_000_000
+_OPEN_PARTS = 32  # mapped at once per table: each takes a file descriptor, of which macOS allows 256
+_LOADED_PARTS = 4  # compressed parts are held in memory instead
 _logger = logging.getLogger(__name__)
 
 
@@ -76,6 +79,9 @@ class FeatureTable:
         self.damaged: dict[Path, str] = {}
         self._seen: set[str] = set()
         self._lookups: list[_Lookup] = []
+        parts = self.parts  # not self: no cycle may keep files open
+        self._mapped = lru_cache(_OPEN_PARTS)(lambda number: _map(parts[number]))
+        self._loaded = lru_cache(_LOADED_PARTS)(lambda number: _map(parts[number]))
         self.refresh()
 
     def refresh(self) -> None:
@@ -92,7 +98,7 @@ class FeatureTable:
                 part = open_part(self.directory / name, self.attributes)
             except FileNotFoundError:  # pruned between listing and opening
                 continue
-            except StoreError as error:
+            except DamagedPart as error:
                 self.damaged[self.directory / name] = str(error)
                 _logger.warning("Left aside: %s Its rows will be computed again.", error)
                 continue
@@ -130,7 +136,11 @@ class FeatureTable:
                 f"{int((part < 0).sum())} of {len(digest)} images have no features in {self.directory}. "
                 "Run featx extract with the same options first."
             )
-        return StoredFeatures(self.parts, part, row)
+        return StoredFeatures(self.parts, part, row, self._numbers)
+
+    def _numbers(self, number: int) -> np.ndarray:
+        compressed = self.parts[number].offset is None
+        return self._loaded(number) if compressed else self._mapped(number)
 
     @property
     def rows(self) -> int:
@@ -149,8 +159,10 @@ class StoredFeatures:
     shape : (n, ...); dtype : float16, or float32 where any part holds that
     """
 
-    def __init__(self, parts: Sequence[Part], part: np.ndarray, row: np.ndarray) -> None:
-        self._parts, self._part, self._row = parts, part, row
+    def __init__(
+        self, parts: Sequence[Part], part: np.ndarray, row: np.ndarray, numbers: Callable[[int], np.ndarray]
+    ) -> None:
+        self._parts, self._part, self._row, self._numbers = parts, part, row, numbers
         used = [parts[i] for i in np.unique(part)]
         shapes = {p.row_shape for p in used}
         if len(shapes) > 1:
@@ -158,14 +170,13 @@ class StoredFeatures:
         self.shape = (len(row), *(shapes.pop() if shapes else (0,)))
         self.dtype: np.dtype[Any] = np.result_type(*[p.dtype for p in used]) if used else np.dtype(np.float32)
         self._width = int(np.prod(self.shape[1:]))
-        self._map = lru_cache(maxsize=64)(lambda i: _map(parts[i]))  # fewer open files than any system's limit
 
     def __len__(self) -> int:
         return len(self._row)
 
     def take(self, rows: np.ndarray) -> StoredFeatures:
         """Some of the rows, by position or mask."""
-        return StoredFeatures(self._parts, self._part[rows], self._row[rows])
+        return StoredFeatures(self._parts, self._part[rows], self._row[rows], self._numbers)
 
     def blocks(self, rows: int = 0) -> Iterator[np.ndarray]:
         """Consecutive float32 arrays (at most `rows`, d), maps flattened; 0: about 32 MB each."""
@@ -187,7 +198,7 @@ class StoredFeatures:
         out = np.empty((len(row), self._width), np.float32)
         for number in np.unique(part):
             here = np.flatnonzero(part == number)
-            out[here] = self._map(int(number))[row[here]].reshape(len(here), -1)
+            out[here] = self._numbers(int(number))[row[here]].reshape(len(here), -1)
         return out
 
 
@@ -204,21 +215,19 @@ class _Buffer:
 
     table: FeatureTable
     dtype: np.dtype[Any]
-    digest: list[np.ndarray] = field(default_factory=list)
-    path: list[str] = field(default_factory=list)
-    features: list[np.ndarray] = field(default_factory=list)
+    batches: list[tuple[np.ndarray, Sequence[str], np.ndarray]] = field(default_factory=list)
     bytes: int = 0
 
     def add(self, digest: np.ndarray, path: Sequence[str], features: np.ndarray) -> None:
-        self.digest.append(digest)
-        self.path.extend(path)
-        self.features.append(features)
         self.bytes += features.nbytes
+        self.batches.append((digest, path, features))  # one step: Ctrl-C finds whole batches
 
     def drain(self) -> Rows:
-        digest = np.concatenate(self.digest)
-        rows = Rows(digest, np.zeros(len(digest), np.uint16), path_array(self.path), np.concatenate(self.features))
-        self.digest, self.path, self.features, self.bytes = [], [], [], 0
+        digests, paths, features = zip(*self.batches, strict=True)
+        digest = np.concatenate(digests)
+        view = np.zeros(len(digest), np.uint16)
+        rows = Rows(digest, view, path_array(list(chain.from_iterable(paths))), np.concatenate(features))
+        self.batches, self.bytes = [], 0
         return rows
 
 
@@ -284,7 +293,7 @@ class TableWriter:
         self._raise_failure()
 
     def _send(self, buffer: _Buffer) -> None:
-        if buffer.bytes:
+        if buffer.batches:
             self._queue.put((buffer.table, buffer.drain()))
 
     def _publish_all(self) -> None:
@@ -294,7 +303,7 @@ class TableWriter:
             try:
                 if self._failure is None:  # after a failure only drain the queue, so that no one blocks on it
                     write_part(table.directory, rows, table.attributes, self._compression)
-            except (OSError, StoreError, MemoryError) as error:
+            except Exception as error:  # whatever it is, it is raised where the features are computed
                 self._failure = error
             finally:
                 self.seconds += time.perf_counter() - start

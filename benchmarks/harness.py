@@ -1,0 +1,130 @@
+"""What every benchmark shares: cases run in turn in processes of their own, medians, ratios, memory, the machine.
+
+A case is a function that returns {"seconds": ..., ...}. It runs in a fresh process, so that its peak memory is its own
+and no case warms the caches of another; cases are interleaved (A B A B ...): a machine that slows down slows them all.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+# Settings of a machine's shell that slow NumPy's matrix products: every case would suffer, and unevenly.
+for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+    os.environ.pop(_name, None)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+Case = Callable[..., dict[str, Any]]
+_LIBRARIES = ("featx", "tensorflow", "keras", "openvino", "scikit-learn", "numpy", "scipy", "pillow", "h5py")
+
+
+def compare(cases: dict[str, tuple[Case, tuple[Any, ...]]], rounds: int = 3) -> dict[str, dict[str, Any]]:
+    """Run every case once per round, in turn; returns the median of every number by case, and peak memory in MB."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in cases}
+    for turn in range(rounds):
+        for name, (case, arguments) in cases.items():
+            found[name].append(_in_process(case, arguments))
+            print(f"round {turn + 1}/{rounds} {name}: {found[name][-1]}", file=sys.stderr, flush=True)
+    return {name: _medians(results) for name, results in found.items()}
+
+
+def _medians(results: list[dict[str, Any]]) -> dict[str, Any]:
+    first = results[0]
+    return {
+        name: statistics.median(one[name] for one in results) if isinstance(first[name], int | float) else first[name]
+        for name in first
+    }
+
+
+def _in_process(case: Case, arguments: tuple[Any, ...]) -> dict[str, Any]:
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    process = context.Process(target=_run, args=(queue, case, arguments))
+    process.start()
+    result = queue.get()
+    process.join()
+    if "failed" in result:
+        raise SystemExit(f"{case.__name__} failed: {result['failed']}")
+    return result
+
+
+def _run(queue: Any, case: Case, arguments: tuple[Any, ...]) -> None:
+    try:
+        result = case(*arguments)
+    except BaseException as error:
+        queue.put({"failed": f"{type(error).__name__}: {error}"})
+        raise
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result["peak_mb"] = round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
+    queue.put(result)
+
+
+def report(claim: str, results: dict[str, Any], goals: dict[str, tuple[float, float, str]]) -> None:
+    """Print one JSON object: the claim, the medians, the goals.
+
+    goals : name -> (goal, figure reached, "min" or "max")
+    """
+    judged = {
+        name: {"goal": goal, "reached": round(reached, 3), "met": reached >= goal if kind == "min" else reached <= goal}
+        for name, (goal, reached, kind) in goals.items()
+    }
+    print(json.dumps({"claim": claim, "machine": machine(), "results": results, "goals": judged}, indent=1))
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, memory and versions."""
+    versions = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def write_photos(folder: Path, count: int, size: tuple[int, int], classes: int = 2, seed: int = 0) -> None:
+    """Write `count` different JPEG files of about `size` (width, height), cut from scikit-learn's two photographs.
+
+    Real photographs decode at the rate of photographs; noise or flat colour would not.
+    """
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    photos = [Image.fromarray(image) for image in load_sample_images().images]
+    random = np.random.default_rng(seed)
+    for number in range(count):
+        path = folder / f"class{number % classes}" / f"{number:05d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photo = photos[number % 2]
+        share = random.uniform(0.6, 1.0)
+        width, height = int(photo.width * share), int(photo.height * share)
+        left, top = int(random.integers(photo.width - width + 1)), int(random.integers(photo.height - height + 1))
+        part = photo.resize(size, Image.Resampling.BICUBIC, (left, top, left + width, top + height))
+        part.save(path, quality=90)

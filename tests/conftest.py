@@ -1,0 +1,87 @@
+"""Fixtures that several test modules share: small images, a small backbone, the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SIDE = 16  # of the images the tiny backbone takes
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process' environment, without a GPU and without TensorFlow's messages."""
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", **more}
+
+
+def write_images(folder: Path, count: int, seed: int = 0, size: tuple[int, int] = (SIDE, SIDE)) -> list[Path]:
+    """`count` PNG files, no two of the same pixels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    paths = []
+    for number in range(count):
+        path = folder / f"{seed}-{number:05d}.png"
+        pixels = random.integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(pixels).save(path, compress_level=0)
+        paths.append(path)
+    return paths
+
+
+def save_backbone(path: Path, scale: float = 1.0, seed: int = 0) -> Path:
+    """A network of two convolutions as a .keras file; `scale` multiplies the values of its last map."""
+    from featx.backbones.runtime import import_keras
+
+    keras = import_keras()
+    random = np.random.default_rng(seed)
+    inputs = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Conv2D(6, 3, 2, "same", activation="relu", name="low")(inputs)
+    x = keras.layers.Conv2D(8, 3, 2, "same", activation="relu", name="high")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="logits")(x), name="tiny")
+    for name, size in (("low", 1 / 255), ("high", scale)):
+        layer = model.get_layer(name)
+        kernel, bias = layer.get_weights()
+        layer.set_weights([random.normal(0.0, size, kernel.shape), np.full(bias.shape, size / 10)])
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A .keras file with the layers `low` (8x8x6) and `high` (4x4x8)."""
+    return save_backbone(tmp_path_factory.mktemp("backbone") / "tiny.keras")
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a folder of `count` small distinct PNG files per class."""
+
+    def make(count: int = 6, classes: Sequence[str] = ("cat", "dog"), name: str = "images", seed: int = 0) -> Path:
+        for number, label in enumerate(classes):
+            write_images(tmp_path / name / label, count, seed=seed + number)
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def featx(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in `tmp_path`. `.json` of the result is what `--json` printed."""
+
+    def run(*arguments: object, status: int | None = 0, **options: Any) -> Any:
+        command = [sys.executable, "-m", "featx", *map(str, arguments)]
+        settings = {"cwd": tmp_path, "env": environment(), "capture_output": True, "text": True, "timeout": 300}
+        done: Any = subprocess.run(command, check=False, **(settings | options))
+        assert status is None or done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        done.json = json.loads(done.stdout) if "--json" in arguments and done.returncode == 0 else None
+        return done
+
+    return run

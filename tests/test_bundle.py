@@ -1,0 +1,448 @@
+"""Bundles: complete, portable, verified, and refused when anything is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fitted import Lab, make_lab
+
+from featx import bundle as bundles
+from featx.bundle import Bundle, best_bundle, find_bundle, list_bundles, load_bundle, new_directory, pack, unpack
+from featx.dataset import TEST, TRAIN, VAL
+from featx.errors import BundleError
+from featx.files import digest_json, write_json
+from featx.heads import calibrate, persist
+from featx.predict import predict
+from featx.run import fit, run_directory
+
+HEADS = ("logreg", "svm", "ridge", "knn", "rbf", "dense")
+
+
+def reseal(directory: Path, **changes: Any) -> None:
+    """Change `bundle.json` as someone would who knows how it is checked."""
+    about = json.loads((directory / "bundle.json").read_text()) | changes
+    about.pop("digest")
+    kept = {name: about.pop(name) for name in ("schema", "files")}
+    if set(changes) & {"schema", "files"}:
+        content = {**kept, **about}
+        write_json(directory / "bundle.json", content | {"digest": digest_json(content)})
+    else:
+        bundles.seal(directory, about)
+
+
+@pytest.fixture
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return make_lab(tmp_path_factory.getbasetemp() / "lab")
+
+
+@pytest.fixture
+def copied(lab: Lab, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(lab.bundle("logreg").path, tmp_path / "copy"))
+
+
+# --- what is in it -----------------------------------------------------------------------------------------------
+
+
+def test_it_says_what_it_is_and_where_it_comes_from(lab: Lab) -> None:
+    about = lab.bundle("logreg").about
+    assert about["schema"] == bundles.SCHEMA
+    assert about["classes"] == ["blue", "green", "red"]
+    assert about["outputs"] == ["last@avg"]
+    assert about["key"] == lab.prepared.extraction.store.key.as_json()
+    assert about["backbone"]["name"] == "tiny"
+    assert about["backbone"]["resize"] == "stretch"
+    assert about["head"]["clf"] == "logreg"
+    assert about["head"]["temperature"] > 0
+    assert about["head"]["features"] == 16
+    assert about["split"] == {"digest": lab.prepared.sample.digest, "images": {"train": 30, "val": 15, "test": 15}}
+    assert {"python", "featx", "keras", "scikit-learn"} <= about["versions"].keys()
+    for part in ("val", "test"):
+        assert about["metrics"][part]["images"] == 15
+        assert 0 <= about["metrics"][part]["accuracy"] <= 1
+    assert about["score"] == {"metric": "accuracy", "value": about["metrics"]["val"]["accuracy"], "where": "val"}
+
+
+def test_no_path_of_the_machine_is_in_it(lab: Lab) -> None:
+    text = (lab.bundle("logreg").path / "bundle.json").read_text()
+    assert str(lab.root) not in text
+
+
+def test_every_other_file_has_its_checksum(lab: Lab) -> None:
+    bundle = lab.bundle("dense")
+    found = {path.relative_to(bundle.path).as_posix() for path in bundle.path.rglob("*") if path.is_file()}
+    assert found - {"bundle.json"} == set(bundle.about["files"])
+    assert {"backbone.keras", "head.keras", "split.npz"} <= found
+
+
+def test_the_split_is_kept_by_content(lab: Lab) -> None:
+    split = lab.bundle("logreg").split()
+    sample = lab.prepared.sample
+    assert len(split) == 60
+    assert sorted(split.values()) == sorted(sample.split.tolist())
+    assert {list(split.values()).count(code) for code in (TRAIN, VAL, TEST)} == {30, 15}
+
+
+# --- it predicts anywhere ----------------------------------------------------------------------------------------
+
+_ALONE = """
+import builtins, json, socket, sys
+def refuse(*arguments, **more):
+    raise OSError("no network here")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+from pathlib import Path
+from featx.bundle import load_bundle
+from featx.predict import predict
+bundle = load_bundle(Path(sys.argv[1]))
+answers = [(one.label, one.confidence) for one in predict(bundle, sys.argv[2:])]
+heavy = [name for name in ("tensorflow", "keras", "sklearn", "skops", "pydantic") if name in sys.modules]
+print(json.dumps({"answers": answers, "heavy": heavy}))
+"""
+
+
+def predict_alone(bundle: Path, images: list[str], cwd: Path) -> dict[str, Any]:
+    """In a fresh process that has no network, elsewhere."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ALONE, str(bundle), *images],
+        cwd=cwd,
+        env={**os.environ, "HOME": str(cwd), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("head", ["svm", "knn"])
+def test_a_copy_predicts_in_a_fresh_process_without_cache_or_training_images(
+    lab: Lab, tmp_path: Path, head: str
+) -> None:
+    bundle = lab.bundle(head)
+    expected = [(one.label, one.confidence) for one in predict(bundle, lab.pictures[::12])]
+    home = tmp_path / "elsewhere"
+    images = [str(shutil.copy(path, tmp_path / f"{i}.png")) for i, path in enumerate(lab.pictures[::12])]
+    shutil.copytree(bundle.path, home / "model")
+    hidden = lab.root.with_name("hidden")
+    lab.root.rename(hidden)  # neither the cache nor the backbone nor a training image is where it was
+    try:
+        found = predict_alone(home / "model", images, home)
+    finally:
+        hidden.rename(lab.root)
+    assert [label for label, _ in found["answers"]] == [label for label, _ in expected]
+    np.testing.assert_allclose([c for _, c in found["answers"]], [c for _, c in expected], atol=2e-6)
+    if (bundle.path / "graph").is_dir():
+        assert found["heavy"] == ([] if head == "svm" else ["sklearn", "skops"])
+
+
+def test_a_packed_bundle_gives_the_same_predictions(lab: Lab, tmp_path: Path) -> None:
+    for head in ("logreg", "rbf", "dense"):
+        bundle, out = lab.bundle(head), tmp_path / f"{head}.featx"
+        pack(bundle, out)
+        assert zipfile.ZipFile(out).namelist()[0] == "bundle.json"
+        assert {info.compress_type for info in zipfile.ZipFile(out).infolist()} == {zipfile.ZIP_STORED}
+        packed = load_bundle(out)
+        images = lab.pictures[::7]
+        assert list(predict(packed, images, top=3)) == list(predict(bundle, images, top=3))
+
+
+def test_the_folder_of_a_packed_bundle_goes_with_it(lab: Lab, tmp_path: Path) -> None:
+    pack(lab.bundle("logreg"), tmp_path / "model.featx")
+    packed = load_bundle(tmp_path / "model.featx")
+    folder = packed.path
+    assert (folder / "bundle.json").exists()
+    del packed
+    assert not folder.exists()
+
+
+def test_unpacking_gives_the_same_files(lab: Lab, tmp_path: Path) -> None:
+    bundle = lab.bundle("svm")
+    pack(bundle, tmp_path / "model.featx")
+    unpack(tmp_path / "model.featx", tmp_path / "model")
+    for name in ("bundle.json", *bundle.about["files"]):
+        assert (tmp_path / "model" / name).read_bytes() == (bundle.path / name).read_bytes()
+    with pytest.raises(BundleError, match="exists already"):
+        unpack(tmp_path / "model.featx", tmp_path / "model")
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_saved_head_has_the_probabilities_of_the_fitted_one(lab: Lab, tmp_path: Path, head: str) -> None:
+    from featx.fit import _best_output  # the fitted object, which no public function hands out
+
+    prepared, name = lab.prepared, "svm" if head == "rbf" else head
+    options = replace(lab.pipeline.head, clf=name, kernel="rbf" if head == "rbf" else "linear")
+    output, choice, _ = _best_output(prepared.extraction, prepared.sample, options, 0, lambda _: None)
+    features = prepared.extraction.features(output, prepared.sample.rows).asarray()
+    expected = calibrate.softmax(choice.head.logits(features), choice.temperature)
+    file, kind = persist.save_head(choice.head, choice.temperature, tmp_path)
+    about = {"kind": kind, "temperature": choice.temperature}
+    found = calibrate.softmax(persist.load_head(tmp_path, about)(features))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert file.suffix == {"knn": ".skops", "rbf": ".skops", "dense": ".keras"}.get(head, ".npz")
+    # and the bundle, which was fitted with the same options, has the same head
+    np.testing.assert_allclose(lab.bundle(head).probabilities(features), expected, atol=1e-5)
+
+
+def test_features_of_another_width_are_refused(lab: Lab) -> None:
+    with pytest.raises(BundleError, match="X has 9 features, but the head is expecting 16"):
+        lab.bundle("logreg").probabilities(np.zeros((2, 9), np.float32))
+
+
+# --- refusals ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["backbone.keras", "head.npz", "split.npz", "graph/graph.bin", "graph/graph.xml"])
+def test_a_flipped_bit_in_any_file_is_refused(copied: Path, name: str) -> None:
+    path = copied / name
+    if not path.exists():
+        pytest.skip("this engine keeps no graph")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="is damaged or was changed"):
+        load_bundle(copied)
+
+
+def test_a_changed_description_is_refused(copied: Path) -> None:
+    path = copied / "bundle.json"
+    path.write_text(path.read_text().replace('"blue"', '"gold"'))
+    with pytest.raises(BundleError, match="was changed after it was written"):
+        load_bundle(copied)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "x"}', '{"schema": null}'])
+def test_a_description_that_is_none_is_refused(copied: Path, text: str) -> None:
+    (copied / "bundle.json").write_text(text)
+    with pytest.raises(BundleError, match="is damaged"):
+        load_bundle(copied)
+
+
+def test_a_description_that_lacks_something_is_refused(copied: Path) -> None:
+    content = {"schema": 1, "classes": ["a", "b"]}
+    write_json(copied / "bundle.json", content | {"digest": digest_json(content)})
+    with pytest.raises(BundleError, match="says nothing of files, outputs"):
+        load_bundle(copied)
+
+
+def test_a_missing_file_is_refused(copied: Path) -> None:
+    (copied / "head.npz").unlink()
+    with pytest.raises(BundleError, match=r"lacks head\.npz"):
+        load_bundle(copied)
+
+
+def test_a_newer_schema_is_refused_with_what_to_do(copied: Path) -> None:
+    reseal(copied, schema=bundles.SCHEMA + 1)
+    with pytest.raises(BundleError, match=r"schema 2 and this featx reads up to 1\. Update it: pip install"):
+        load_bundle(copied)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b", "C:\\x", "..\\x"])
+def test_a_name_outside_of_the_bundle_is_refused(copied: Path, name: str) -> None:
+    reseal(copied, files={name: "00"})
+    with pytest.raises(BundleError, match="outside"):
+        load_bundle(copied)
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"has no bundle\.json"):
+        load_bundle(tmp_path)
+    (tmp_path / "text.featx").write_text("not a zip")
+    with pytest.raises(BundleError, match=r"not a whole \.featx file"):
+        load_bundle(tmp_path / "text.featx")
+    with zipfile.ZipFile(tmp_path / "other.featx", "w") as archive:
+        archive.writestr("readme.txt", "x")
+    with pytest.raises(BundleError, match=r"has no bundle\.json"):
+        load_bundle(tmp_path / "other.featx")
+
+
+def test_a_truncated_file_is_refused_wherever_it_ends(lab: Lab, tmp_path: Path) -> None:
+    pack(lab.bundle("logreg"), tmp_path / "whole.featx")
+    content = (tmp_path / "whole.featx").read_bytes()
+    for share in (0, 0.01, 0.5, 0.99):
+        path = tmp_path / "part.featx"
+        path.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(BundleError, match=r"not a whole \.featx file"):
+            load_bundle(path)
+        with pytest.raises(BundleError):
+            unpack(path, tmp_path / "unpacked")
+        assert not (tmp_path / "unpacked").exists()
+
+
+def test_a_flipped_bit_in_a_packed_bundle_is_refused(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "model.featx"
+    pack(lab.bundle("logreg"), path)
+    whole = path.read_bytes()
+    for place in np.random.default_rng(0).integers(len(whole), size=20):
+        content = bytearray(whole)
+        content[place] ^= 16
+        path.write_bytes(content)
+        try:
+            found = load_bundle(path)
+        except BundleError:
+            continue
+        # a bit that nothing depends on, such as a time stamp of the zip: the content is as it was
+        assert found.about == lab.bundle("logreg").about
+
+
+def zip_slip(lab: Lab, path: Path, name: str) -> None:
+    pack(lab.bundle("logreg"), path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, "evil")
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "graph/../../evil.txt", "..\\evil.txt"])
+def test_a_packed_bundle_writes_nothing_outside(lab: Lab, tmp_path: Path, name: str) -> None:
+    zip_slip(lab, tmp_path / "evil.featx", name)
+    with pytest.raises(BundleError, match="outside of it"):
+        unpack(tmp_path / "evil.featx", tmp_path / "a" / "b")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "evil.featx"]
+
+
+def test_a_file_that_is_not_declared_is_not_unpacked(lab: Lab, tmp_path: Path) -> None:
+    zip_slip(lab, tmp_path / "more.featx", "more.txt")
+    unpack(tmp_path / "more.featx", tmp_path / "model")
+    assert not (tmp_path / "model" / "more.txt").exists()
+
+
+def test_an_encrypted_zip_is_refused(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "model.featx"
+    pack(lab.bundle("logreg"), path)
+    content = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flag that says so, in both headers
+        start = content.find(mark)
+        content[start + offset] |= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"not a whole \.featx file"):
+        load_bundle(path)
+
+
+class Trojan:
+    """Not one of scikit-learn's types: loading it would run code of whoever made the file."""
+
+    classes_ = np.array([0, 1, 2])
+
+    def decision_function(self, x: np.ndarray) -> np.ndarray:
+        return np.zeros((len(x), 3))
+
+
+def test_types_that_are_not_trusted_are_refused(lab: Lab, tmp_path: Path) -> None:
+    import skops.io
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    for evil in (Trojan(), make_pipeline(FunctionTransformer(os.system), FunctionTransformer())):
+        directory = Path(shutil.copytree(lab.bundle("knn").path, tmp_path / type(evil).__name__))
+        skops.io.dump(evil, directory / "head.skops")
+        reseal(directory, notes=[])
+        loaded = load_bundle(directory)  # every checksum holds: who makes a file can make its checksum
+        with pytest.raises(BundleError, match=r"holds types that are not trusted \(.*\)\. Do not use this bundle"):
+            _ = loaded.head
+
+
+def test_code_in_a_keras_head_is_refused(lab: Lab, tmp_path: Path) -> None:
+    import keras
+
+    directory = Path(shutil.copytree(lab.bundle("dense").path, tmp_path / "model"))
+    model = keras.Sequential([keras.Input((16,)), keras.layers.Lambda(lambda x: x[:, :3])])
+    model.save(directory / "head.keras")
+    reseal(directory, notes=[])
+    with pytest.raises(BundleError, match="cannot be loaded as a Keras model"):
+        _ = load_bundle(directory).head
+
+
+def test_a_pickle_in_a_linear_head_is_refused(lab: Lab, copied: Path) -> None:
+    np.savez(copied / "head.npz", kernel=np.array([Trojan()], dtype=object), bias=np.zeros(3))
+    reseal(copied, notes=[])
+    with pytest.raises(BundleError, match="is not a linear head"):
+        _ = load_bundle(copied).head
+
+
+def test_a_head_of_an_unknown_kind_is_refused(copied: Path) -> None:
+    head = json.loads((copied / "bundle.json").read_text())["head"]
+    reseal(copied, head=head | {"kind": "forest"})
+    with pytest.raises(BundleError, match="head of kind 'forest'"):
+        _ = load_bundle(copied).head
+
+
+# --- which one ---------------------------------------------------------------------------------------------------
+
+
+def make(run: Path, number: int, value: float | None, split: str = "s", metric: str = "accuracy") -> None:
+    about = {
+        "classes": [],
+        "outputs": [],
+        "backbone": {},
+        "head": {},
+        "split": {"digest": split},
+        "score": {"metric": metric, "value": value},
+    }
+    directory = run / f"{number}-svm"
+    directory.mkdir(parents=True)
+    bundles.seal(directory, about)
+
+
+@pytest.mark.parametrize(
+    ("made", "best"),
+    [
+        ([(1, 0.8), (2, 0.9), (3, 0.7)], 2),
+        ([(1, 0.9), (2, 0.9)], 1),  # a tie goes to the older
+        ([(2, 0.8), (10, 0.9), (9, 0.9)], 9),  # numbers, not text
+        ([(1, 0.99, "old"), (2, 0.7), (3, 0.6)], 2),  # another split cannot be compared
+        ([(1, 0.4, "s", "log_loss"), (2, 0.3, "s", "log_loss")], 2),  # less is better
+        ([(1, 0.99), (2, 0.3, "s", "log_loss")], 2),  # another metric cannot be compared
+        ([(1, None), (2, 0.5)], 2),
+        ([(1, None), (2, None)], 2),  # nothing to compare: the newest
+    ],
+)
+def test_the_best_bundle(tmp_path: Path, made: list[tuple[Any, ...]], best: int) -> None:
+    for one in made:
+        make(tmp_path / "runs" / "x", *one)
+    assert best_bundle(tmp_path / "runs" / "x") == tmp_path / "runs" / "x" / f"{best}-svm"
+
+
+def test_what_is_no_bundle_of_the_run_is_left_out(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    make(run, 1, 0.8)
+    shutil.copytree(run / "1-svm", run / ".tmp-12-ab-2-svm")  # a killed run
+    shutil.copytree(run / "1-svm", run / "my-model")
+    make(run, 3, 0.9)
+    (run / "3-svm" / "bundle.json").write_text("{")
+    assert [about["path"].name for about in list_bundles(run)] == ["1-svm"]
+    assert new_directory(run, "knn") == run / "4-knn"
+
+
+def test_without_a_bundle_it_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"no bundle in .*Make one: featx fit-head"):
+        find_bundle(None, tmp_path / "runs", "default")
+    with pytest.raises(BundleError, match="no bundle at elsewhere"):
+        find_bundle("elsewhere", tmp_path / "runs", "default")
+
+
+def test_a_bundle_is_found_by_run_by_name_and_when_it_is_the_only_one(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    make(runs / "one", 1, 0.8)
+    assert find_bundle(None, runs, "default") == runs / "one" / "1-svm"
+    make(runs / "two", 1, 0.8)
+    assert find_bundle(None, runs, "two") == runs / "two" / "1-svm"
+    assert find_bundle(str(runs / "one"), runs, "two") == runs / "one" / "1-svm"
+    assert find_bundle(str(runs / "one" / "1-svm"), runs, "two") == runs / "one" / "1-svm"
+    with pytest.raises(BundleError, match=r"one.*two"):
+        find_bundle(None, runs, "three")
+
+
+def test_bundles_are_numbered_and_go_to_the_folder_of_the_run(lab: Lab, tmp_path: Path) -> None:
+    prepared = replace(lab.prepared, run=tmp_path / "run")
+    first, second = fit(prepared), fit(prepared)
+    assert (first.path.name, second.path.name) == ("1-logreg", "2-logreg")
+    assert first.about["fingerprint"] == second.about["fingerprint"]
+    assert isinstance(first, Bundle)
+    assert run_directory(lab.pipeline).name == "lab"

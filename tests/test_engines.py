@@ -1,0 +1,279 @@
+"""Engines: the same numbers as Keras, for any number of images, by name and never by order."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from featx import engines
+from featx.backbones import Output, cut, resolve
+from featx.engines import choose_engine, compile_graph, effective_precision, load_graph
+from featx.engines import openvino as openvino_engine
+from featx.errors import EngineError, UsageError
+from featx.options import FeaturesOptions
+
+SIDE = 64
+# eleven: with more than ten, an order by text puts output_10 before output_2
+OUTPUTS = [
+    Output(layer, pooling)
+    for layer, pooling in [
+        ("block1a_project_bn", "avg"),
+        ("block2b_add", "avg"),
+        ("block3b_add", "max"),
+        ("block4a_project_bn", "flatten"),
+        ("block4b_add", "grid:3"),
+        ("block4b_add", "avg"),
+        ("block4c_add", "none"),
+        ("block5a_project_bn", "avg"),
+        ("block5a_project_bn", "grid:2"),
+        ("block5b_add", "max"),
+        ("block5c_add", "avg"),
+    ]
+]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return cut(resolve(FeaturesOptions(input_size=SIDE)), OUTPUTS)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    from sklearn.datasets import load_sample_images
+
+    photos = load_sample_images().images
+    corners = [(photos[i % 2], 31 * i, 37 * i) for i in range(11)]
+    return np.stack([photo[y : y + SIDE, x : x + SIDE] for photo, y, x in corners])
+
+
+@pytest.fixture(scope="module")
+def expected(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(model.predict(images.astype(np.float32), verbose=0))
+
+
+@pytest.fixture(scope="module")
+def graph(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    graph = tmp_path_factory.mktemp("store") / "graph"
+    compile_graph("openvino", lambda: model, graph, "float32")
+    return graph
+
+
+@pytest.fixture(scope="module", params=["openvino", "tensorflow"])
+def engine(request: pytest.FixtureRequest, model: Any, graph: Path) -> engines.Engine:
+    return compile_graph(request.param, lambda: model, graph, "float32", batch_size=4)
+
+
+def fail() -> Any:
+    raise AssertionError("the network was built although its graph is there")
+
+
+# --- the numbers -------------------------------------------------------------------------------------------------
+
+
+def test_every_output_is_that_of_predict(engine: engines.Engine, images: np.ndarray, expected: dict[str, np.ndarray]):
+    found = engine.infer(images)
+    assert set(found) == {output.name for output in OUTPUTS} == set(expected)
+    for name, value in expected.items():
+        assert found[name].dtype == np.float32
+        assert found[name].shape == value.shape
+        assert np.abs(found[name] - value).max() <= 1e-4 * np.abs(value).max()
+    assert (engine.precision, engine.batch_size) == ("float32", 4)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 11])
+def test_any_number_of_images(engine: engines.Engine, images: np.ndarray, count: int):
+    whole, some = engine.infer(images), engine.infer(images[:count])
+    for name, value in whole.items():
+        assert some[name].shape == (count, *value.shape[1:])
+        np.testing.assert_array_equal(some[name], value[:count])
+
+
+def test_a_row_does_not_depend_on_its_batch(engine: engines.Engine, images: np.ndarray):
+    forward, backward = engine.infer(images), engine.infer(images[::-1])
+    for name, value in forward.items():
+        np.testing.assert_allclose(backward[name][::-1], value, rtol=1e-5, atol=1e-5 * np.abs(value).max())
+
+
+def test_results_are_not_overwritten_by_the_next_inference(engine: engines.Engine, images: np.ndarray):
+    first = engine.infer(images[:4])
+    copies = {name: value.copy() for name, value in first.items()}
+    engine.infer(images[4:8])
+    assert all(np.array_equal(first[name], copies[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((2, SIDE, SIDE, 3), np.float32), np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, 3), np.uint8)]
+)
+def test_other_images_are_refused(engine: engines.Engine, wrong: np.ndarray):
+    with pytest.raises(EngineError, match=rf"uint8 \(n, 64, 64, 3\); received {wrong.dtype}"):
+        engine.infer(wrong)
+
+
+# --- precision ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["openvino", "tensorflow"])
+def test_bfloat16_is_another_arithmetic(
+    name: str, model: Any, graph: Path, images: np.ndarray, expected: dict[str, np.ndarray]
+):
+    try:
+        effective_precision(name, "bfloat16")
+    except EngineError as error:
+        pytest.skip(str(error))
+    engine = compile_graph(name, lambda: model, graph, "bfloat16")
+    assert engine.precision == "bfloat16"
+    found, value = engine.infer(images)["block5c_add@avg"], expected["block5c_add@avg"]
+    difference = np.linalg.norm(found - value) / np.linalg.norm(value)
+    assert 1e-4 < difference < 0.1
+
+
+def test_a_precision_that_the_processor_lacks_is_refused(monkeypatch: pytest.MonkeyPatch):
+    import openvino
+
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    assert effective_precision("openvino", "float32") == "float32"
+    for precision in ("bfloat16", "float16"):
+        with pytest.raises(EngineError, match=f"no {precision} arithmetic .*FP32, INT8.*--precision float32"):
+            effective_precision("openvino", precision)
+    with pytest.raises(EngineError, match="TensorFlow has no float16 on a CPU"):
+        effective_precision("tensorflow", "float16")
+    with pytest.raises(UsageError, match="float32, bfloat16, float16"):
+        effective_precision("openvino", "int8")
+
+
+# --- the graph on disk -------------------------------------------------------------------------------------------
+
+
+def test_a_whole_graph_is_used_again(graph: Path, images: np.ndarray, expected: dict[str, np.ndarray]):
+    assert sorted(path.name for path in graph.iterdir()) == ["graph.bin", "graph.json", "graph.xml"]
+    found = compile_graph("openvino", fail, graph, "float32").infer(images)
+    for name, value in expected.items():
+        assert np.abs(found[name] - value).max() <= 1e-4 * np.abs(value).max()
+
+
+def test_a_graph_runs_without_tensorflow(
+    graph: Path, images: np.ndarray, expected: dict[str, np.ndarray], tmp_path: Path
+):
+    np.save(tmp_path / "images.npy", images)
+    code = f"""
+import sys
+import numpy as np
+from pathlib import Path
+from featx.engines import load_graph
+engine = load_graph(Path({str(graph)!r}), "float32", batch_size=2, threads=1)
+np.save({str(tmp_path / "found.npy")!r}, engine.infer(np.load({str(tmp_path / "images.npy")!r}))["block4b_add@grid:3"])
+print(sorted({{"tensorflow", "keras", "sklearn"}} & set(sys.modules)))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), expected["block4b_add@grid:3"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def copy(graph: Path, tmp_path: Path) -> Path:
+    for path in graph.iterdir():
+        (tmp_path / "graph").mkdir(exist_ok=True)
+        (tmp_path / "graph" / path.name).write_bytes(path.read_bytes())
+    return tmp_path / "graph"
+
+
+@pytest.mark.parametrize("name", ["graph.xml", "graph.bin", "graph.json"])
+def test_a_graph_with_a_file_missing_is_made_again(name: str, copy: Path, model: Any, images: np.ndarray):
+    (copy / name).unlink()
+    with pytest.raises(EngineError, match=f"{name} is missing"):
+        load_graph(copy, "float32")
+    small = _smallest(model)
+    found = compile_graph("openvino", lambda: small, copy, "float32").infer(images)
+    assert list(found) == ["block1a_project_bn@avg"]
+    assert openvino_engine.is_whole(copy)
+    assert [path.name for path in copy.parent.iterdir()] == ["graph"]
+
+
+def _smallest(model: Any) -> Any:
+    import keras
+
+    return keras.Model(model.inputs, {"block1a_project_bn@avg": model.output["block1a_project_bn@avg"]})
+
+
+@pytest.mark.parametrize("name", ["graph.xml", "graph.bin", "graph.json"])
+def test_a_damaged_graph_is_refused_with_a_sentence(name: str, copy: Path):
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(EngineError, match=r"Cannot read|cannot read"):
+        load_graph(copy, "float32")
+
+
+def test_a_graph_of_a_newer_featx_is_refused(copy: Path):
+    description = json.loads((copy / "graph.json").read_text())
+    (copy / "graph.json").write_text(json.dumps({**description, "schema": 99}))
+    with pytest.raises(EngineError, match="newer featx"):
+        load_graph(copy, "float32")
+
+
+def test_a_failed_conversion_leaves_nothing(tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch):
+    import openvino
+
+    def full_disk(*_args: Any, **_keywords: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(openvino, "save_model", full_disk)
+    small = _smallest(model)
+    with pytest.raises(OSError, match="No space left"):
+        compile_graph("openvino", lambda: small, tmp_path / "graph", "float32")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_conversions_the_first_stays(copy: Path, model: Any, images: np.ndarray):
+    before = {path.name: path.stat().st_mtime_ns for path in copy.iterdir()}
+    openvino_engine.convert(_smallest(model), copy)
+    assert {path.name: path.stat().st_mtime_ns for path in copy.iterdir()} == before
+    assert [path.name for path in copy.parent.iterdir()] == ["graph"]
+
+
+# --- choosing ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("installed", "gpu", "chosen"),
+    [(True, False, "openvino"), (True, True, "tensorflow"), (False, False, "tensorflow")],
+)
+def test_auto(installed: bool, gpu: bool, chosen: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engines, "_installed", lambda engine: installed or engine == "tensorflow")
+    monkeypatch.setattr(engines, "has_gpu", lambda: gpu)
+    assert choose_engine("auto") == chosen
+
+
+def test_choosing_by_name(monkeypatch: pytest.MonkeyPatch):
+    assert choose_engine("tensorflow") == "tensorflow"
+    with pytest.raises(UsageError, match="Choose one of auto, openvino, tensorflow"):
+        choose_engine("onnx")
+    monkeypatch.setattr(engines, "_installed", lambda engine: engine == "tensorflow")
+    with pytest.raises(EngineError, match="pip install openvino"):
+        choose_engine("openvino")
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_a_hidden_gpu_is_none(hidden: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert engines.has_gpu()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert not engines.has_gpu()
+
+
+def test_choosing_imports_neither_library():
+    code = """
+import sys
+from featx.engines import choose_engine
+choose_engine("auto")
+print(sorted({"tensorflow", "keras", "openvino"} & set(sys.modules)))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,387 @@
+"""Fine-tuning starts where the head stands, moves what was asked for, and goes on where it was killed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fitted import Lab, make_lab, write_pictures
+
+from featx import finetune as module
+from featx.bundle import Bundle, load_bundle
+from featx.dataset import TRAIN
+from featx.errors import BundleError, DataError, UsageError
+from featx.evaluate import evaluate
+from featx.finetune import finetune, graft, tuned_fingerprint, unfreeze
+from featx.heads import calibrate
+from featx.options import FeaturesOptions, HeadOptions
+from featx.predict import predict
+from featx.run import Prepared, fit, images_of_part, prepare
+
+
+@pytest.fixture
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return make_lab(tmp_path_factory.getbasetemp() / "lab")
+
+
+@pytest.fixture
+def prepared(lab: Lab, tmp_path: Path) -> Prepared:
+    """The pictures of the lab, with a folder for results of its own."""
+    return replace(lab.prepared, run=tmp_path / "run")
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """Sums in the same order each time, so that equal training gives equal bits."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    yield
+    tf.config.experimental.disable_op_determinism()
+
+
+def options(prepared: Prepared, **changes: Any) -> Prepared:
+    pipeline = prepared.pipeline
+    return replace(prepared, pipeline=replace(pipeline, finetune=replace(pipeline.finetune, **changes)))
+
+
+def pictures(lab: Lab, side: int = 32, count: int = 9) -> np.ndarray:
+    """uint8 (count, side, side, 3)."""
+    from featx.images import load_image
+
+    return np.stack([load_image(path, (side, side), "stretch") for path in lab.pictures[:: 60 // count][:count]])
+
+
+def check_start(bundle: Bundle, images: np.ndarray) -> None:
+    """The grafted network gives the bundle's logits, to 1e-4 of the largest, on the same float32 features."""
+    import keras
+
+    grafted = graft(bundle)
+    found = np.asarray(grafted(images.astype(np.float32), training=False))
+    alone = keras.saving.load_model(bundle.path / "backbone.keras", compile=False)
+    features = np.asarray(alone(images.astype(np.float32))[bundle.about["outputs"][0]]).reshape(len(images), -1)
+    expected = bundle.head(features)
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+    # and what `featx predict` tells, through the engine
+    chances = bundle.probabilities(bundle.features(images))
+    np.testing.assert_allclose(calibrate.softmax(found), chances, atol=2e-3)
+    assert (found.argmax(axis=1) == chances.argmax(axis=1)).mean() > 0.8
+
+
+# --- the graft ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", ["logreg", "svm", "ridge", "dense"])
+def test_before_its_first_step_it_gives_the_predictions_of_the_head(lab: Lab, head: str) -> None:
+    check_start(lab.bundle(head), pictures(lab))
+
+
+@pytest.mark.parametrize("pooling", ["max", "grid:2", "grid:3", "flatten"])
+def test_every_pooling_is_grafted(lab: Lab, tmp_path: Path, pooling: str) -> None:
+    features = replace(lab.pipeline.features, pooling=(pooling,), layer=("body",))
+    bundle = fit(prepare(replace(lab.pipeline, features=features, report=replace(lab.pipeline.report, name="pooling"))))
+    assert bundle.about["outputs"] == [f"body@{pooling}"]
+    check_start(bundle, pictures(lab))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "layer", "side", "pooling", "clf"),
+    [
+        ("EfficientNetLite0", "block3b_add", 64, "flatten", "svm"),
+        ("MobileNetV2", "block_6_expand_relu", 96, "avg", "logreg"),
+        ("VGG16", "block3_pool", 32, "grid:2", "ridge"),  # its channels are BGR
+    ],
+)
+def test_every_family_is_grafted(lab: Lab, backbone: str, layer: str, side: int, pooling: str, clf: str) -> None:
+    weights = "bundled" if backbone == "EfficientNetLite0" else "random"
+    features = FeaturesOptions(
+        backbone=backbone,
+        weights=weights,
+        layer=(layer,),
+        pooling=(pooling,),
+        input_size=side,
+        cache=lab.pipeline.features.cache,
+    )
+    report = replace(lab.pipeline.report, name=backbone)
+    head = HeadOptions(clf=clf, epochs=3, hidden="8")  # type: ignore[arg-type]
+    bundle = fit(prepare(replace(lab.pipeline, features=features, head=head, report=report)))
+    check_start(bundle, pictures(lab, side, 6))
+
+
+@pytest.mark.parametrize("head", ["knn", "rbf"])
+def test_a_head_that_is_no_network_cannot_be_grafted(lab: Lab, head: str) -> None:
+    with pytest.raises(BundleError, match=r"is no network.*Heads that can: logreg, svm, ridge, dense"):
+        graft(lab.bundle(head))
+
+
+# --- what trains -------------------------------------------------------------------------------------------------
+
+BACKBONE = ["scale", "stem", "stem_bn", "stem_relu", "body", "last"]
+
+
+@pytest.mark.parametrize(
+    ("what", "batch_norm", "trained"),
+    [
+        ("all", "frozen", {"stem", "body", "last"}),
+        ("all", "train", {"stem", "stem_bn", "body", "last"}),
+        ("none", "frozen", set()),
+        ("0", "train", set()),
+        ("1", "frozen", {"last"}),
+        ("2", "frozen", {"body", "last"}),
+        ("99", "frozen", {"stem", "body", "last"}),
+        ("body", "frozen", {"body", "last"}),
+        ("stem_bn", "train", {"stem_bn", "body", "last"}),
+        ("last", "frozen", {"last"}),
+    ],
+)
+def test_what_is_unfrozen(lab: Lab, what: str, batch_norm: str, trained: set[str]) -> None:
+    model = graft(lab.bundle("logreg"))
+    count = unfreeze(model, what, batch_norm)
+    owners = {layer.name for layer in model.layers if layer.trainable_weights}
+    assert owners == trained | {"featx_head"}
+    assert count == len(model.trainable_variables) > 0
+
+
+def test_the_matrices_of_grid_pooling_never_train(lab: Lab) -> None:
+    features = replace(lab.pipeline.features, pooling=("grid:3",), layer=("body",))  # 8 is not divisible by 3
+    bundle = fit(prepare(replace(lab.pipeline, features=features, report=replace(lab.pipeline.report, name="pooling"))))
+    model = graft(bundle)
+    unfreeze(model, "all", "train")
+    matrices = [layer for layer in model.layers if "grid" in layer.name and layer.weights]
+    assert matrices
+    assert not any(layer.trainable_weights for layer in matrices)
+
+
+@pytest.mark.parametrize(("what", "hint"), [("bdoy", "Did you mean 'body'"), ("?", "Give all, none, a number")])
+def test_an_unknown_layer_is_refused(lab: Lab, what: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=rf"No layer '{what}'.*{hint}" if what != "?" else hint):
+        unfreeze(graft(lab.bundle("logreg")), what)
+
+
+def moved(before: Bundle, after: Bundle) -> set[str]:
+    """Names of the layers whose weights are not the same."""
+    import keras
+
+    networks = [keras.saving.load_model(bundle.path / "backbone.keras", compile=False) for bundle in (before, after)]
+    pairs = zip(networks[0].layers, networks[1].layers, strict=True)
+    return {
+        old.name
+        for old, new in pairs
+        if any(not np.array_equal(a, b) for a, b in zip(old.get_weights(), new.get_weights(), strict=True))
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"unfreeze": "all"}, {"stem", "body", "last"}),  # the statistics of stem_bn stay
+        ({"unfreeze": "all", "batch_norm": "train"}, {"stem", "stem_bn", "body", "last"}),
+        ({"unfreeze": "last", "optimizer": "sgd"}, {"last"}),
+        ({"unfreeze": "none", "batch_norm": "train"}, set()),
+    ],
+)
+def test_frozen_weights_do_not_move(lab: Lab, prepared: Prepared, changes: dict[str, str], expected: set[str]) -> None:
+    start = lab.bundle("logreg")
+    # the learning rate makes sure that the last epoch is not the one kept by accident of a tie
+    tuned = finetune(start, options(prepared, epochs=1, **changes))
+    assert moved(start, tuned) == expected
+    assert not np.array_equal(np.load(start.path / "head.npz")["kernel"], np.load(tuned.path / "head.npz")["kernel"])
+
+
+# --- the result --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", ["svm", "dense"])
+def test_it_is_one_more_bundle_that_says_whether_it_beat_the_head(lab: Lab, prepared: Prepared, head: str) -> None:
+    start, told = lab.bundle(head), []
+    tuned = finetune(start, prepared, "featx finetune", tell=told.append)
+    about = tuned.about
+    assert tuned.path.name == f"1-{head}-finetuned"
+    assert [line.split(":")[0] for line in told] == ["epoch 1/2", "epoch 2/2"]
+    assert about["from"] == {
+        "bundle": start.path.name,
+        "digest": start.about["digest"],
+        "metrics": start.about["metrics"],
+    }
+    assert about["key"] == start.about["key"]
+    assert about["finetune"]["best_epoch"] in {1, 2}
+    assert len(about["history"]) == 2
+    assert about["score"]["value"] == about["metrics"]["val"]["accuracy"]
+    for part in ("val", "test"):
+        old, new = start.about["metrics"][part]["accuracy"], about["metrics"][part]["accuracy"]
+        word = "beats" if new > old else "equals" if new == old else "does not beat"
+        assert f"{word} the head on {part} (accuracy {new:.4f} against {old:.4f})" in about["verdict"]
+    assert not list(prepared.run.glob(".finetune-*"))  # what it would have resumed from
+    check_start(load_bundle(tuned.path), pictures(lab))  # head and backbone fit together: it can be tuned further
+
+
+def test_its_metrics_are_those_of_the_saved_model(lab: Lab, prepared: Prepared) -> None:
+    tuned = finetune(lab.bundle("logreg"), prepared)
+    for part in ("val", "test"):
+        found, _ = evaluate(tuned, images_of_part(lab.pipeline, tuned, part)[0])
+        claimed = tuned.about["metrics"][part]
+        assert found["accuracy"] == pytest.approx(claimed["accuracy"])
+        assert found["log_loss"] == pytest.approx(claimed["log_loss"], abs=1e-4)
+
+
+def test_training_helps(lab: Lab, prepared: Prepared) -> None:
+    tuned = finetune(lab.bundle("logreg"), options(prepared, epochs=6, learning_rate=3e-3))
+    history = tuned.about["history"]
+    assert history[-1]["loss"] < history[0]["loss"]
+    best = max(range(6), key=lambda i: (history[i]["val_accuracy"], -history[i]["val_log_loss"]))
+    assert tuned.about["finetune"]["best_epoch"] == best + 1
+    assert tuned.about["metrics"]["val"]["accuracy"] == history[best]["val_accuracy"]
+
+
+def test_the_split_in_the_bundle_is_what_it_was_trained_on(lab: Lab, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", 20)
+    write_pictures(tmp_path / "pictures", 4, seed=5)  # came after the head was fitted
+    data = replace(lab.pipeline.data, path=str(tmp_path / "pictures"), seed=3)
+    now = prepare(replace(lab.pipeline, data=data, report=replace(lab.pipeline.report, runs=str(tmp_path / "runs"))))
+    tuned = finetune(lab.bundle("logreg"), options(now, epochs=1))
+    sample = now.sample
+    assert tuned.split() == dict(zip((bytes(d).ljust(32, b"\0") for d in sample.digests), sample.split, strict=True))
+    assert list(tuned.split().values()).count(TRAIN) == int((sample.split == TRAIN).sum())
+
+
+def test_without_val_no_epoch_could_be_chosen(lab: Lab, tmp_path: Path) -> None:
+    pipeline = replace(
+        lab.pipeline,
+        data=replace(lab.pipeline.data, split=(0.8, 0.0, 0.2)),
+        report=replace(lab.pipeline.report, runs=str(tmp_path)),
+    )
+    with pytest.raises(DataError, match="there is no val part"):
+        finetune(lab.bundle("logreg"), prepare(pipeline))
+
+
+def test_a_loss_that_explodes_is_told(lab: Lab, prepared: Prepared) -> None:
+    with pytest.raises(UsageError, match=r"Choose a smaller --learning-rate than 1e\+20"):
+        finetune(lab.bundle("logreg"), options(prepared, learning_rate=1e20, optimizer="sgd"))
+
+
+def test_balanced_weights_are_one_on_average(lab: Lab, prepared: Prepared) -> None:
+    start = lab.bundle("logreg")
+    head = start.about["head"] | {"params": start.about["head"]["params"] | {"class_weight": "balanced"}}
+    data = module._Data(Bundle(start.path, start.about | {"head": head}), prepared)
+    train = data.split == TRAIN
+    assert data.weight[train].mean() == pytest.approx(1)
+    for code in range(3):
+        assert data.weight[train & (data.labels == code)].sum() == pytest.approx(train.sum() / 3)
+
+
+# --- killed and resumed ------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """What happens to a process, for want of a process."""
+
+
+def weights(bundle: Bundle) -> list[np.ndarray]:
+    import keras
+
+    network = keras.saving.load_model(bundle.path / "backbone.keras", compile=False)
+    head = bundle.path / "head.keras"
+    if head.exists():
+        return network.get_weights() + keras.saving.load_model(head, compile=False).get_weights()
+    held = np.load(bundle.path / "head.npz")
+    return [*network.get_weights(), held["kernel"], held["bias"]]
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize(
+    ("head", "moment"),
+    [
+        ("logreg", "epoch 1/3"),  # after the epoch was written down
+        ("dense", "epoch 2/3"),  # dropout draws the same numbers again
+        ("dense", "middle"),  # in the middle of an epoch
+    ],
+)
+def test_killed_and_resumed_it_ends_with_the_same_weights(lab: Lab, tmp_path: Path, head: str, moment: str) -> None:
+    start = lab.bundle(head)
+    changes = {"epochs": 3, "optimizer": "adam", "learning_rate": 3e-3, "batch_size": 7}
+    whole = finetune(start, options(replace(lab.prepared, run=tmp_path / "whole"), **changes))
+    part = options(replace(lab.prepared, run=tmp_path / "part"), **changes)
+
+    def tell(line: str) -> None:
+        if line.startswith(moment):
+            raise Killed
+
+    def progress(stage: str, done: int, total: int, /, **counts: int) -> None:
+        if moment == "middle" and stage == "epoch 2/3" and done > 10:
+            raise Killed
+
+    with pytest.raises(Killed):
+        finetune(start, part, progress=progress, tell=tell)
+    assert not list((tmp_path / "part").glob("*-finetuned"))
+    told: list[str] = []
+    resumed = finetune(start, part, tell=told.append)
+    assert told[0] == f"Going on after epoch {2 if moment == 'epoch 2/3' else 1}."
+    for expected, found in zip(weights(whole), weights(resumed), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    left_out = ("seconds",)
+    for expected, found in zip(whole.about["history"], resumed.about["history"], strict=True):
+        assert {k: v for k, v in found.items() if k not in left_out} == {
+            k: v for k, v in expected.items() if k not in left_out
+        }
+    assert whole.about["metrics"] == resumed.about["metrics"]
+
+
+def test_a_killed_write_of_the_state_costs_one_epoch_and_not_the_training(
+    lab: Lab, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, part = lab.bundle("logreg"), options(prepared, epochs=3)
+    write = module.write_json
+
+    def die(path: Path, value: Any) -> None:
+        if len(value) == 2:
+            raise Killed
+        write(path, value)
+
+    monkeypatch.setattr(module, "write_json", die)
+    with pytest.raises(Killed):
+        finetune(start, part)
+    monkeypatch.setattr(module, "write_json", write)
+    told: list[str] = []
+    finetune(start, part, tell=told.append)
+    assert told[0] == "Going on after epoch 1."
+
+
+def test_other_options_or_images_begin_anew(lab: Lab, prepared: Prepared, tmp_path: Path) -> None:
+    def die_at_two(line: str) -> None:
+        if line.startswith("epoch 1"):
+            raise Killed
+
+    start = lab.bundle("logreg")
+    with pytest.raises(Killed):
+        finetune(start, prepared, tell=die_at_two)
+    sample = replace(prepared.sample, split=prepared.sample.split[::-1].copy())
+    for other in (options(prepared, learning_rate=5e-4), replace(prepared, sample=sample)):
+        told: list[str] = []
+        finetune(start, other, tell=told.append)
+        assert told[0].startswith("epoch 1/2")
+
+
+def test_the_fingerprint_knows_bundle_options_and_seed(lab: Lab) -> None:
+    base = lab.pipeline.finetune
+    variants = [
+        tuned_fingerprint(lab.bundle("logreg"), base, 0),
+        tuned_fingerprint(lab.bundle("svm"), base, 0),
+        tuned_fingerprint(lab.bundle("logreg"), base, 1),
+        tuned_fingerprint(lab.bundle("logreg"), replace(base, unfreeze="2"), 0),
+        tuned_fingerprint(lab.bundle("logreg"), replace(base, epochs=9), 0),
+    ]
+    assert len(set(variants)) == len(variants)
+    assert tuned_fingerprint(lab.bundle("logreg"), replace(base), 0) == variants[0]
+
+
+def test_a_fine_tuned_bundle_predicts_like_any_other(lab: Lab, prepared: Prepared) -> None:
+    tuned = finetune(lab.bundle("dense"), prepared)
+    right = [Path(one.path).parent.name == one.label for one in predict(tuned, lab.pictures)]
+    assert np.mean(right) > 0.4
+    json.dumps(tuned.about, allow_nan=False)

@@ -1,0 +1,148 @@
+"""Predictions: the features of the picture times the head, whatever the file, the order and the batch."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fitted import Lab, make_lab
+from PIL import Image
+from unkind import make_unkind_folder
+
+from featx.errors import DataError
+from featx.predict import Prediction, Unread, as_json_object, find_files, iter_probabilities, predict, write_csv
+
+
+@pytest.fixture
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return make_lab(tmp_path_factory.getbasetemp() / "lab")
+
+
+def pixels(path: str) -> np.ndarray:
+    """float32 (1, 32, 32, 3), resized without a line of featx."""
+    image = Image.open(path).convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.float32)[None]
+
+
+@pytest.mark.parametrize("head", ["logreg", "svm", "ridge"])
+def test_predictions_are_those_of_plain_keras_and_the_arrays_of_the_head(lab: Lab, head: str) -> None:
+    import keras
+
+    bundle = lab.bundle(head)
+    network = keras.saving.load_model(lab.root / "tiny.keras", compile=False)
+    held = np.load(bundle.path / "head.npz")
+    for answer in predict(bundle, lab.pictures[::9], top=3):
+        features = np.asarray(network(pixels(answer.path))).mean(axis=(1, 2))
+        logits = (features @ held["kernel"] + held["bias"]).astype(np.float64)[0]
+        expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        order = np.argsort(-expected)
+        assert [choice.label for choice in answer.top] == [bundle.classes[i] for i in order]
+        np.testing.assert_allclose([choice.confidence for choice in answer.top], expected[order], atol=1e-4)
+
+
+def test_the_network_in_the_bundle_is_the_backbone_up_to_the_layer(lab: Lab) -> None:
+    import keras
+
+    alone = keras.saving.load_model(lab.bundle("logreg").path / "backbone.keras", compile=False)
+    whole = keras.saving.load_model(lab.root / "tiny.keras", compile=False)
+    images = np.concatenate([pixels(path) for path in lab.pictures[:5]])
+    found = np.asarray(alone(images)["last@avg"])
+    np.testing.assert_allclose(found, np.asarray(whole(images)).mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
+
+
+def test_an_answer_does_not_depend_on_its_neighbours(lab: Lab) -> None:
+    bundle, paths = lab.bundle("svm"), lab.pictures[:19]
+    together = list(predict(bundle, paths))
+    backwards = list(predict(bundle, paths[::-1]))[::-1]
+    alone = [next(predict(bundle, [path])) for path in paths]
+    assert together == backwards == alone
+
+
+def test_the_best_classes_come_first_and_their_confidences_are_one(lab: Lab) -> None:
+    bundle = lab.bundle("logreg")
+    for answer in predict(bundle, lab.pictures[::10], top=3):
+        assert isinstance(answer, Prediction)
+        confidences = [choice.confidence for choice in answer.top]
+        assert confidences == sorted(confidences, reverse=True)
+        assert sum(confidences) == pytest.approx(1, abs=5e-6)
+        assert (answer.label, answer.confidence) == (answer.top[0].label, answer.top[0].confidence)
+    assert len(next(predict(bundle, lab.pictures[:1], top=99)).top) == 3  # no more than there are classes
+
+
+@pytest.mark.parametrize("head", ["logreg", "svm", "ridge", "knn", "rbf", "dense"])
+def test_most_pictures_are_recognised(lab: Lab, head: str) -> None:
+    answers = list(predict(lab.bundle(head), lab.pictures))
+    right = np.mean([Path(answer.path).parent.name == answer.label for answer in answers])
+    assert right > (0.4 if head == "dense" else 0.6)  # the dense head has had four epochs
+
+
+def test_bytes_are_images_too(lab: Lab) -> None:
+    bundle, path = lab.bundle("logreg"), lab.pictures[0]
+    from_bytes, bad = predict(bundle, [Path(path).read_bytes(), b"no image"])
+    from_file = next(predict(bundle, [path]))
+    assert isinstance(from_bytes, Prediction)
+    assert (from_bytes.label, from_bytes.confidence) == (from_file.label, from_file.confidence)
+    assert (from_bytes.path, bad) == ("image 1", Unread("image 2", "text, not an image"))
+
+
+def test_bad_images_are_answered_in_their_place(lab: Lab, tmp_path: Path) -> None:
+    expected = make_unkind_folder(tmp_path)
+    good = lab.pictures[0]
+    paths = [good, *[str(tmp_path / name) for name in expected], good]
+    answers = list(predict(lab.bundle("logreg"), paths))
+    assert [answer.path for answer in answers] == paths
+    for answer, reason in zip(answers[1:-1], expected.values(), strict=True):
+        if reason is None:
+            assert isinstance(answer, Prediction), answer
+        else:
+            assert isinstance(answer, Unread), answer
+            assert reason in answer.reason
+    assert answers[0] == answers[-1] == next(predict(lab.bundle("logreg"), [good]))
+
+
+def test_no_images_give_no_answers(lab: Lab) -> None:
+    assert list(predict(lab.bundle("logreg"), [])) == []
+    assert as_json_object([]) == {"predictions": [], "bad": []}
+
+
+def test_probabilities_come_batch_by_batch(lab: Lab) -> None:
+    batches = list(iter_probabilities(lab.bundle("logreg"), lab.pictures))
+    assert len(batches) > 1
+    assert np.concatenate([rows for rows, _, _ in batches]).tolist() == list(range(60))
+    for _, chances, _ in batches:
+        np.testing.assert_allclose(chances.sum(axis=1), 1)
+
+
+def test_files_are_found_at_any_depth(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    one = shutil.copy(lab.pictures[0], tmp_path / "a" / "b" / "1.png")
+    two = shutil.copy(lab.pictures[1], tmp_path / "2.png")
+    assert set(find_files([tmp_path / "a", two])) == {str(one), str(two)}
+    with pytest.raises(DataError, match=r"No such file or folder: .*gone.*Check the name"):
+        find_files([tmp_path / "gone"])
+
+
+def test_a_csv_has_one_line_per_image(lab: Lab, tmp_path: Path) -> None:
+    text = tmp_path / "bad, very.png"
+    text.write_text("text")
+    answers = predict(lab.bundle("logreg"), [lab.pictures[0], text])
+    assert write_csv(tmp_path / "out" / "found.csv", answers) == (1, 1)
+    with open(tmp_path / "out" / "found.csv", newline="", encoding="utf-8") as file:
+        good, bad = csv.DictReader(file)
+    assert good["path"] == lab.pictures[0]
+    assert good["label"] in {"blue", "green", "red"}
+    assert 0 < float(good["confidence"]) <= 1
+    assert bad == {"path": str(text), "label": "", "confidence": "", "reason": "text, not an image"}
+
+
+def test_the_json_object(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("text")
+    found = as_json_object(predict(lab.bundle("logreg"), [lab.pictures[0], tmp_path / "text.png"], top=2))
+    (one,) = json.loads(json.dumps(found))["predictions"]
+    assert set(one) == {"path", "label", "confidence", "top"}
+    assert [set(choice) for choice in one["top"]] == [{"label", "confidence"}] * 2
+    assert found["bad"] == [{"path": str(tmp_path / "text.png"), "reason": "text, not an image"}]
