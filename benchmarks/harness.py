@@ -12,9 +12,10 @@ import os
 import platform
 import resource
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,18 @@ for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 Case = Callable[..., dict[str, Any]]
-_LIBRARIES = ("featx", "tensorflow", "keras", "openvino", "scikit-learn", "numpy", "scipy", "pillow", "h5py")
+_LIBRARIES = (
+    "featx",
+    "tensorflow",
+    "keras",
+    "openvino",
+    "scikit-learn",
+    "numpy",
+    "scipy",
+    "pillow",
+    "h5py",
+    "hdf5plugin",
+)
 
 
 def compare(cases: dict[str, tuple[Case, tuple[Any, ...]]], rounds: int = 3) -> dict[str, dict[str, Any]]:
@@ -33,7 +45,7 @@ def compare(cases: dict[str, tuple[Case, tuple[Any, ...]]], rounds: int = 3) -> 
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in cases}
     for turn in range(rounds):
         for name, (case, arguments) in cases.items():
-            found[name].append(_in_process(case, arguments))
+            found[name].append(in_process(case, arguments))
             print(f"round {turn + 1}/{rounds} {name}: {found[name][-1]}", file=sys.stderr, flush=True)
     return {name: _medians(results) for name, results in found.items()}
 
@@ -46,39 +58,90 @@ def _medians(results: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _in_process(case: Case, arguments: tuple[Any, ...]) -> dict[str, Any]:
+def in_process(case: Case, arguments: tuple[Any, ...] = ()) -> dict[str, Any]:
+    """Run a case in a fresh process. Work that prepares the cases goes here too: what this process holds, they inherit.
+
+    (A child starts with the peak memory of its parent, so a parent that has loaded data would count for every case.)
+    """
     context = multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    process = context.Process(target=_run, args=(queue, case, arguments))
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(sender, case, arguments))
     process.start()
-    result = queue.get()
+    sender.close()
+    try:
+        result: dict[str, Any] = receiver.recv()
+    except EOFError:  # killed, by the system when memory runs out
+        process.join()
+        result = {"failed": f"the process ended with status {process.exitcode}"}
     process.join()
     if "failed" in result:
         raise SystemExit(f"{case.__name__} failed: {result['failed']}")
     return result
 
 
-def _run(queue: Any, case: Case, arguments: tuple[Any, ...]) -> None:
+def _run(sender: Any, case: Case, arguments: tuple[Any, ...]) -> None:
     try:
         result = case(*arguments)
     except BaseException as error:
-        queue.put({"failed": f"{type(error).__name__}: {error}"})
+        sender.send({"failed": f"{type(error).__name__}: {error}"})
         raise
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     result["peak_mb"] = round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
-    queue.put(result)
+    sender.send(result)
 
 
-def report(claim: str, results: dict[str, Any], goals: dict[str, tuple[float, float, str]]) -> None:
-    """Print one JSON object: the claim, the medians, the goals.
+def run_command(command: Sequence[str], folder: str) -> dict[str, Any]:
+    """Run a command to its end in `folder`; returns the seconds of the whole process, its `stdout` and `stderr`."""
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[:6])} ended with status {done.returncode}: {done.stderr[-2000:]}")
+    return {"seconds": seconds, "stdout": done.stdout, "stderr": done.stderr}
+
+
+def featx_command(*arguments: str) -> list[str]:
+    """Return the command line `featx ...` of this installation."""
+    return [sys.executable, "-m", "featx", *arguments]
+
+
+def count_imported(command: Sequence[str], folder: str, libraries: Sequence[str]) -> dict[str, Any]:
+    """Run a Python command and tell which of `libraries` it imported: {"imports <library>": 1 or 0}."""
+    done = run_command([command[0], "-X", "importtime", *command[1:]], folder)
+    lines = (line.rpartition("|")[2].strip() for line in done["stderr"].splitlines() if line.startswith("import time:"))
+    seen = {line.partition(".")[0] for line in lines}
+    return {f"imports {library}": int(library in seen) for library in libraries}
+
+
+def report(
+    claim: str,
+    results: dict[str, Any],
+    goals: dict[str, tuple[float, float, str]],
+    figures: dict[str, float] | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Print one JSON object: the claim, the medians, other figures, the goals.
 
     goals : name -> (goal, figure reached, "min" or "max")
+    figures : ratios and other numbers that no goal is set for
+    notes : what a reader has to know of how it was measured
     """
     judged = {
-        name: {"goal": goal, "reached": round(reached, 3), "met": reached >= goal if kind == "min" else reached <= goal}
+        name: {
+            "goal": goal,
+            "kind": kind,
+            "reached": round(reached, 3),
+            "met": bool(reached >= goal if kind == "min" else reached <= goal),
+        }
         for name, (goal, reached, kind) in goals.items()
     }
-    print(json.dumps({"claim": claim, "machine": machine(), "results": results, "goals": judged}, indent=1))
+    found: dict[str, Any] = {"claim": claim, "machine": machine(), "results": results}
+    if figures:
+        found["figures"] = {name: round(figure, 3) for name, figure in figures.items()}
+    found["goals"] = judged
+    if notes:
+        found["notes"] = list(notes)
+    print(json.dumps(found, indent=1))
 
 
 def machine() -> dict[str, Any]:

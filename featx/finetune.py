@@ -208,6 +208,11 @@ class _Trainer:
             start = time.perf_counter()
             loss = self._epoch(epoch, progress)
             logits, labels = self.logits(VAL)
+            if not (np.isfinite(loss) and np.isfinite(logits).all()):
+                raise UsageError(
+                    f"The loss became infinite in epoch {epoch + 1}. Choose a smaller --learning-rate than "
+                    f"{self.options.learning_rate}."
+                )
             val = measure(labels, calibrate.softmax(logits), self.data.classes)
             entry = {"epoch": epoch + 1, "loss": loss, **{f"val_{k}": val[k] for k in ("accuracy", "log_loss")}}
             entry["seconds"] = round(time.perf_counter() - start, 3)
@@ -241,11 +246,6 @@ class _Trainer:
             total += float(np.asarray(loss)) * len(rows)
             done += len(rows)
             progress(f"epoch {epoch + 1}/{self.options.epochs}", int(done), len(order))
-        if not np.isfinite(total):
-            raise UsageError(
-                f"The loss became infinite in epoch {epoch + 1}. Choose a smaller --learning-rate than "
-                f"{self.options.learning_rate}."
-            )
         return total / max(done, 1)
 
     def _reseed(self, epoch: int) -> None:

@@ -23,8 +23,11 @@ def read_default() -> Pipeline:
     here = Path("pipelines") / DEFAULT
     if here.is_file():
         return read_pipeline(here)
-    with as_file(files("featx.pipelines") / DEFAULT) as carried:
-        return read_pipeline(carried)
+    carried = files("featx") / "pipelines" / DEFAULT
+    if not carried.is_file():  # an editable install leaves the folder where it is, beside the package
+        carried = files("featx") / ".." / "pipelines" / DEFAULT
+    with as_file(carried) as path:
+        return read_pipeline(path)
 
 
 def read_pipeline(path: Path, settings: Sequence[str] = ()) -> Pipeline:

@@ -6,22 +6,40 @@ duplicates of an image, shots of one object) are never on both sides. Test rows 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from featx.dataset import TEST, TRAIN, VAL
 from featx.errors import HeadError
-from featx.heads import HEADS, Features, Head, HeadKind, as_features, head_kind, make_head
+from featx.heads import (
+    HEADS,
+    ArrayFeatures,
+    Features,
+    FeaturesError,
+    Head,
+    HeadKind,
+    as_features,
+    head_kind,
+    make_head,
+    width,
+)
 from featx.heads.calibrate import fit_temperature, softmax
+from featx.heads.scaling import check_finite
 from featx.heads.search import Trial, fit_without, try_strengths
 from featx.options import HeadOptions, Metric
 
+if TYPE_CHECKING:
+    from featx.heads.dense import DenseHead
+    from featx.heads.linear import Linear
+
 _MOST_CV_ROWS = 10_000  # up to here `--search auto` takes folds even where there is a val part: it is small, too
 _GIVE_UP = 3  # so many weaker regularisations worse than the best end a search
+_ASSUMED_MEMORY = 8 << 30  # bytes, where the system does not say
 _LEAST = 1e-15  # the probability that log loss takes for 0
 
 
@@ -126,20 +144,18 @@ def choose_head(
         Features that are not finite; its `rows` are positions in `features`.
     """
     began = time.perf_counter()
-    rows = _Rows(as_features(features), np.asarray(y, dtype=np.int64), sample_weight)
-    train, val = np.flatnonzero(split == TRAIN), np.flatnonzero(split == VAL)
-    _check_classes(rows.y[train], classes)
-    known = val[np.isin(rows.y[val], rows.y[train])]
-    arena = _arena(rows, train, known, options, groups, seed)
-    notes = _notes(rows.y, split, classes)
+    y = np.asarray(y, dtype=np.int64)
+    notes = _notes(y, split, classes)
+    used, order = _load(_Rows(as_features(features), y, sample_weight), split, classes)
+    trained = int(np.count_nonzero(split == TRAIN))
+    arena = _arena(used, trained, None if groups is None else groups[order[:trained]], options, seed)
     candidates: list[dict[str, Any]] = []
-    if arena is None:
+    found = _best(arena, options, len(order) > trained, seed, candidates, progress) if arena else None
+    if found is None:
         notes += ("No row could be left out to compare heads: strength and temperature are the defaults.",)
-        found = None
-    else:
-        found = _best(arena, options, len(known) > 0, seed, candidates, progress)
     kind = found.kind if found else head_kind("logreg" if options.clf == "auto" else options.clf, options.kernel)
-    head = _refit(kind, found, arena, rows, train, known, options, seed)
+    head = _refit(kind, found, arena, used, trained, options, seed)
+    val = np.flatnonzero(split == VAL)
     return Choice(
         clf=kind.clf,
         head=head,
@@ -147,9 +163,34 @@ def choose_head(
         temperature=arena.temperature(found.trial.logits) if arena and found else 1.0,
         candidates=candidates,
         seconds=time.perf_counter() - began,
-        val_logits=head.logits(rows.features.take(val)) if len(val) else None,
+        val_logits=head.logits(as_features(features).take(val)) if len(val) else None,
         notes=notes,
     )
+
+
+def _load(rows: _Rows, split: np.ndarray, classes: tuple[str, ...]) -> tuple[_Rows, np.ndarray]:
+    """Return the train rows, then the val rows of classes that are in train, and their positions in `rows`.
+
+    Features that fit in half of the memory are read once; others are streamed from where they are.
+    """
+    train, val = np.flatnonzero(split == TRAIN), np.flatnonzero(split == VAL)
+    _check_classes(rows.y[train], classes)
+    order = np.concatenate([train, val[np.isin(rows.y[val], rows.y[train])]])
+    used = rows.take(order)
+    if 4 * len(order) * width(used.features) <= _physical_memory() // 2:
+        used = replace(used, features=ArrayFeatures(used.features.asarray()))
+    try:
+        check_finite(used.features)
+    except FeaturesError as error:
+        raise FeaturesError(order[error.rows]) from None
+    return used, order
+
+
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):  # Windows
+        return _ASSUMED_MEMORY
 
 
 def _check_classes(y: np.ndarray, classes: tuple[str, ...]) -> None:
@@ -170,24 +211,18 @@ def _notes(y: np.ndarray, split: np.ndarray, classes: tuple[str, ...]) -> tuple[
     return (f"Without a training image, always wrong: {names}.",)
 
 
-def _arena(
-    rows: _Rows,
-    train: np.ndarray,
-    val: np.ndarray,
-    options: HeadOptions,
-    groups: np.ndarray | None,
-    seed: int,
-) -> _Arena | None:
-    """Return where to compare, None where no row can be left out."""
-    if _search_where(options, len(train), len(val)) == "val":
-        held = np.concatenate([np.full(len(train), -1), np.zeros(len(val), np.int64)])
-        return _Arena(rows.take(np.concatenate([train, val])), held, "val")
-    held = make_folds(rows.y[train], None if groups is None else groups[train], options.folds, seed)
-    return _Arena(rows.take(train), held, "cv") if held.max() > 0 else None
+def _arena(used: _Rows, trained: int, groups: np.ndarray | None, options: HeadOptions, seed: int) -> _Arena | None:
+    """Return where to compare, None where no row can be left out. The first `trained` rows are train, others val."""
+    watched = len(used.y) - trained
+    if _search_where(options, trained, watched) == "val":
+        return _Arena(used, np.repeat([-1, 0], [trained, watched]), "val")
+    train = used.take(np.arange(trained))
+    held = make_folds(train.y, groups, options.folds, seed)
+    return _Arena(train, held, "cv") if held.max() > 0 else None
 
 
 def _search_where(options: HeadOptions, train: int, val: int) -> str:
-    if options.search == "val" and not val:
+    if options.search == "val" and val == 0:
         raise HeadError("--search val needs val images of classes that are in train; there are none. Use --search cv.")
     if options.search != "auto":
         return options.search
@@ -267,7 +302,7 @@ def _best_strength(
     for trial in try_strengths(kind, strengths, rows.features, rows.y, arena.held, rows.weight, options, seed):
         found = _Found(kind, trial, arena.score(options.metric, trial.logits))
         candidates.append(_candidate(found, arena, options, seed))
-        progress(_line(candidates[-1]))
+        progress(_line(candidates[-1], kind.strength_name))
         if best is None or _better(options.metric, found.score, best.score):
             best, worse = found, 0
         elif _better(options.metric, best.score, found.score):
@@ -284,29 +319,32 @@ def _candidate(found: _Found, arena: _Arena, options: HeadOptions, seed: int) ->
     return {"clf": kind.clf, "params": params, "score": found.score, "metric": options.metric, "where": arena.where}
 
 
-def _line(candidate: dict[str, Any]) -> str:
-    shown = ", ".join(f"{name} {value}" for name, value in candidate["params"].items())
-    return f"{candidate['clf']} ({shown}): {candidate['metric']} {candidate['score']:.4f} ({candidate['where']})"
+def _line(candidate: dict[str, Any], strength: str | None) -> str:
+    name = candidate["clf"] + (f", {strength} {candidate['params'][strength]:.3g}" if strength else "")
+    return f"{name}: {candidate['metric']} {candidate['score']:.4f} ({candidate['where']})"
 
 
 def _refit(
     kind: HeadKind,
     found: _Found | None,
     arena: _Arena | None,
-    rows: _Rows,
-    train: np.ndarray,
-    val: np.ndarray,
+    used: _Rows,
+    trained: int,
     options: HeadOptions,
     seed: int,
 ) -> Head:
     """Fit on train. What was compared on val is that fit already."""
-    if found and arena and arena.where == "val" and found.trial.heads:
-        return found.trial.heads[0]
-    head = make_head(kind, found.trial.strength if found else options.strength, options, seed)
-    if found and found.trial.start is not None:
-        part = rows.take(train)
-        return head.fit(part.features, part.y, part.weight, start=found.trial.start)  # type: ignore[call-arg]
-    fit_without(head, kind, rows.features, rows.y, train, val, rows.weight)
+    trial = found.trial if found else None
+    if trial and trial.heads and arena and arena.where == "val":
+        return trial.heads[0]
+    head = make_head(kind, trial.strength if trial else options.strength, options, seed)
+    train = used.take(np.arange(trained))
+    if kind.linear:
+        return cast("Linear", head).fit(train.features, train.y, train.weight, trial.start if trial else None)
+    if kind.stops_early and trial and len(used.y) == trained:
+        head.set_params(epochs=int(np.median([cast("DenseHead", fold).best_epoch_ for fold in trial.heads])))
+    rows = np.arange(len(used.y))
+    fit_without(head, kind, used.features, used.y, rows[:trained], rows[trained:], used.weight)
     return head
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -85,3 +86,30 @@ def featx(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def warm_cache(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache without features that gives `high@avg` or `low@flatten` of the tiny backbone without TensorFlow."""
+    from featx.dataset import read_images
+    from featx.extract import extract
+    from featx.options import DataOptions, FeaturesOptions
+
+    folder = tmp_path_factory.mktemp("warm")
+    write_images(folder / "images", 2, seed=77)
+    images = read_images(str(folder / "images"), DataOptions())
+    for layers in (("high",), ("low@flatten",)):
+        options = FeaturesOptions(backbone=str(tiny_backbone), layer=layers, cache=str(folder / "cache"))
+        extract(images, options)
+    for part in (folder / "cache").glob("*/*@*/*.h5"):
+        part.unlink()
+    for table in (folder / "cache").glob("*/*@*"):
+        table.rmdir()
+    return folder / "cache"
+
+
+@pytest.fixture
+def cache(warm_cache: Path, tmp_path: Path) -> Path:
+    """A copy of `warm_cache` for one test, in `tmp_path / "cache"`."""
+    shutil.copytree(warm_cache, tmp_path / "cache")
+    return tmp_path / "cache"

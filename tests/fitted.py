@@ -78,12 +78,15 @@ class Lab:
         """The pictures with features and a split."""
         return prepare(self.pipeline)
 
+    def head(self, name: str) -> HeadOptions:
+        """How the head of this name is fitted."""
+        head = replace(self.pipeline.head, clf=name, strength={"knn": 5.0}.get(name))
+        return replace(head, clf="svm", kernel="rbf", strength=10.0) if name == "rbf" else head
+
     def bundle(self, name: str) -> Bundle:
         """The bundle of a head: logreg, svm, ridge, knn, dense or rbf."""
         if name not in self.bundles:
-            head = replace(self.pipeline.head, clf="svm" if name == "rbf" else name)
-            head = replace(head, kernel="rbf") if name == "rbf" else head
-            pipeline = replace(self.pipeline, head=head)
+            pipeline = replace(self.pipeline, head=self.head(name))
             self.bundles[name] = fit(replace(self.prepared, pipeline=pipeline, run=self.root / "runs" / name))
         return self.bundles[name]
 

@@ -68,6 +68,11 @@ def index(tmp_path: Path):
     index.close()
 
 
+def slow(*values: Any) -> Any:
+    """A case of a parametrised test that takes more than about ten seconds."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def reference(name: str, side: int, **arguments: Any):
     """A network straight from keras.applications, with weights that make every variable count."""
     import keras
@@ -145,7 +150,7 @@ def test_preprocessing_is_that_of_keras_applications(family: str):
         np.testing.assert_allclose(found, module.preprocess_input(images.copy()), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["EfficientNetLite0", "MobileNetV3Small", "MobileNetV2", "InceptionV3", "VGG16"])
+@pytest.mark.parametrize("name", ["EfficientNetLite0", "MobileNetV3Small", "MobileNet"])
 def test_rows_of_the_table_are_what_the_network_is(name: str):
     spec = spec_of(name)
     network, entry = build(spec), BACKBONES[name]
@@ -157,7 +162,7 @@ def test_rows_of_the_table_are_what_the_network_is(name: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ConvNeXtTiny", "DenseNet169", "EfficientNetV2S", "NASNetLarge", "ResNet101V2"])
+@pytest.mark.parametrize("name", ["ConvNeXtTiny", "InceptionV3", "EfficientNetB0", "NASNetLarge", "VGG16"])
 def test_rows_of_the_table_are_what_the_larger_networks_are(name: str):
     test_rows_of_the_table_are_what_the_network_is(name)
 
@@ -240,7 +245,7 @@ print(sorted({{"tensorflow", "keras", "openvino", "sklearn"}} & set(sys.modules)
 
 FAMILIES = [
     ("ResNet50", 64, "conv3_block4_out"),
-    ("DenseNet121", 64, "pool3_conv"),
+    slow("DenseNet121", 64, "pool3_conv"),
     ("MobileNetV2", 96, "block_6_expand_relu"),
     ("VGG16", 64, "block3_pool"),
     ("Xception", 96, "block4_sepconv2"),
@@ -290,7 +295,7 @@ def test_nothing_behind_the_deepest_layer_is_in_the_cut():
     assert not [name for name in names if re.match(r"block_([6-9]|1\d)_|Conv_1|out_relu", name)]
 
 
-@pytest.mark.parametrize("name", ["VGG16", "EfficientNetLite0", "ConvNeXtTiny"])
+@pytest.mark.parametrize("name", ["VGG16", "EfficientNetLite0", pytest.param("ConvNeXtTiny", marks=pytest.mark.slow)])
 def test_a_cut_is_reloaded_by_plain_keras(name: str, images, tmp_path: Path):
     import keras
 
@@ -361,7 +366,7 @@ def test_stable_names_are_those_of_a_fresh_process():
     keras.utils.clear_session()  # numbering starts anew, as in a fresh process
     fresh = [layer.name for layer in reference("InceptionV3", 75).layers]
     assert fresh.count("conv2d") == 1
-    assert [layer.name for layer in reference("InceptionV3", 75).layers] != fresh
+    assert keras.layers.Conv2D(1, 1).name not in fresh  # the next network of this process would be named otherwise
     assert [layer.name for layer in build(spec_of("InceptionV3", side=75)).layers] == fresh
 
 
@@ -424,7 +429,7 @@ def renamed(network: Any) -> Any:
     return give_stable_names(network)
 
 
-@pytest.mark.parametrize("name", ["top.weights.h5", "notop.weights.h5", "top.h5", "model.h5"])
+@pytest.mark.parametrize("name", ["notop.weights.h5", "top.h5", *map(slow, ["top.weights.h5", "model.h5"])])
 def test_every_format_assigns_every_variable(name: str, inception: dict[str, Any]):
     spec = spec_of("InceptionV3", inception["folder"] / name, 150)
     network = build(spec)
@@ -433,7 +438,7 @@ def test_every_format_assigns_every_variable(name: str, inception: dict[str, Any
     assert digest_weights(network) == inception["digest"]
 
 
-@pytest.mark.parametrize("name", ["notop.weights.h5", "top.h5"])
+@pytest.mark.parametrize("name", ["top.h5", slow("notop.weights.h5")])
 def test_one_changed_variable_changes_features_and_digest(name: str, inception: dict[str, Any], tmp_path: Path):
     # under another name too: what a file holds is told by its content
     path = tmp_path / "changed.h5"
@@ -597,7 +602,7 @@ def test_a_keras_file_is_a_backbone(own_model: Path, images, index: StatIndex):
     assert resolve_outputs(options, spec) == (Output("conv_pw_13_relu", "avg"),)
     model = keras.models.load_model(own_model, compile=False)
     base = model.layers[1]
-    inner = keras.Model(base.inputs, base.get_layer("conv_pw_5_relu").output)
+    inner = keras.Model(base.inputs[0], base.get_layer("conv_pw_5_relu").output)
     pixels = images(64).astype(np.float32)
 
     network = build(spec)

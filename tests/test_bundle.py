@@ -123,6 +123,7 @@ def predict_alone(bundle: Path, images: list[str], cwd: Path) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["svm", "knn"])
 def test_a_copy_predicts_in_a_fresh_process_without_cache_or_training_images(
     lab: Lab, tmp_path: Path, head: str
@@ -178,9 +179,8 @@ def test_unpacking_gives_the_same_files(lab: Lab, tmp_path: Path) -> None:
 def test_a_saved_head_has_the_probabilities_of_the_fitted_one(lab: Lab, tmp_path: Path, head: str) -> None:
     from featx.fit import _best_output  # the fitted object, which no public function hands out
 
-    prepared, name = lab.prepared, "svm" if head == "rbf" else head
-    options = replace(lab.pipeline.head, clf=name, kernel="rbf" if head == "rbf" else "linear")
-    output, choice, _ = _best_output(prepared.extraction, prepared.sample, options, 0, lambda _: None)
+    prepared = lab.prepared
+    output, choice, _ = _best_output(prepared.extraction, prepared.sample, lab.head(head), 0, lambda _: None)
     features = prepared.extraction.features(output, prepared.sample.rows).asarray()
     expected = calibrate.softmax(choice.head.logits(features), choice.temperature)
     file, kind = persist.save_head(choice.head, choice.temperature, tmp_path)

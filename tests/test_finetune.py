@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from featx.evaluate import evaluate
 from featx.finetune import finetune, graft, tuned_fingerprint, unfreeze
 from featx.heads import calibrate
 from featx.options import FeaturesOptions, HeadOptions
-from featx.predict import predict
 from featx.run import Prepared, fit, images_of_part, prepare
 
 
@@ -31,18 +29,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.fixture
 def prepared(lab: Lab, tmp_path: Path) -> Prepared:
-    """The pictures of the lab, with a folder for results of its own."""
-    return replace(lab.prepared, run=tmp_path / "run")
+    """The pictures of the lab, with a folder for results of its own; without OpenVINO there is no graph to convert."""
+    features = replace(lab.pipeline.features, engine="tensorflow")
+    return replace(lab.prepared, run=tmp_path / "run", pipeline=replace(lab.pipeline, features=features))
 
 
 @pytest.fixture
 def deterministic() -> Iterator[None]:
     """Sums in the same order each time, so that equal training gives equal bits."""
     import tensorflow as tf
+    from tensorflow.python.framework import config
 
     tf.config.experimental.enable_op_determinism()
     yield
-    tf.config.experimental.disable_op_determinism()
+    config.disable_op_determinism()
 
 
 def options(prepared: Prepared, **changes: Any) -> Prepared:
@@ -81,10 +81,19 @@ def test_before_its_first_step_it_gives_the_predictions_of_the_head(lab: Lab, he
     check_start(lab.bundle(head), pictures(lab))
 
 
+def body_bundle(lab: Lab, pooling: str) -> Bundle:
+    """A head on the inner layer `body`, 8 x 8 x 16."""
+    if pooling not in lab.bundles:
+        features = replace(lab.pipeline.features, pooling=(pooling,), layer=("body",))
+        report = replace(lab.pipeline.report, name="body")
+        head = HeadOptions(strength=0.01)
+        lab.bundles[pooling] = fit(prepare(replace(lab.pipeline, features=features, report=report, head=head)))
+    return lab.bundles[pooling]
+
+
 @pytest.mark.parametrize("pooling", ["max", "grid:2", "grid:3", "flatten"])
 def test_every_pooling_is_grafted(lab: Lab, tmp_path: Path, pooling: str) -> None:
-    features = replace(lab.pipeline.features, pooling=(pooling,), layer=("body",))
-    bundle = fit(prepare(replace(lab.pipeline, features=features, report=replace(lab.pipeline.report, name="pooling"))))
+    bundle = body_bundle(lab, pooling)
     assert bundle.about["outputs"] == [f"body@{pooling}"]
     check_start(bundle, pictures(lab))
 
@@ -107,9 +116,10 @@ def test_every_family_is_grafted(lab: Lab, backbone: str, layer: str, side: int,
         pooling=(pooling,),
         input_size=side,
         cache=lab.pipeline.features.cache,
+        engine="auto" if weights == "bundled" else "tensorflow",
     )
     report = replace(lab.pipeline.report, name=backbone)
-    head = HeadOptions(clf=clf, epochs=3, hidden="8")  # type: ignore[arg-type]
+    head = HeadOptions(clf=clf, strength=0.01)  # type: ignore[arg-type]
     bundle = fit(prepare(replace(lab.pipeline, features=features, head=head, report=report)))
     check_start(bundle, pictures(lab, side, 6))
 
@@ -149,9 +159,7 @@ def test_what_is_unfrozen(lab: Lab, what: str, batch_norm: str, trained: set[str
 
 
 def test_the_matrices_of_grid_pooling_never_train(lab: Lab) -> None:
-    features = replace(lab.pipeline.features, pooling=("grid:3",), layer=("body",))  # 8 is not divisible by 3
-    bundle = fit(prepare(replace(lab.pipeline, features=features, report=replace(lab.pipeline.report, name="pooling"))))
-    model = graft(bundle)
+    model = graft(body_bundle(lab, "grid:3"))  # 8 is not divisible by 3
     unfreeze(model, "all", "train")
     matrices = [layer for layer in model.layers if "grid" in layer.name and layer.weights]
     assert matrices
@@ -182,13 +190,11 @@ def moved(before: Bundle, after: Bundle) -> set[str]:
     [
         ({"unfreeze": "all"}, {"stem", "body", "last"}),  # the statistics of stem_bn stay
         ({"unfreeze": "all", "batch_norm": "train"}, {"stem", "stem_bn", "body", "last"}),
-        ({"unfreeze": "last", "optimizer": "sgd"}, {"last"}),
-        ({"unfreeze": "none", "batch_norm": "train"}, set()),
+        ({"unfreeze": "last", "batch_norm": "train", "optimizer": "sgd"}, {"last"}),
     ],
 )
 def test_frozen_weights_do_not_move(lab: Lab, prepared: Prepared, changes: dict[str, str], expected: set[str]) -> None:
     start = lab.bundle("logreg")
-    # the learning rate makes sure that the last epoch is not the one kept by accident of a tie
     tuned = finetune(start, options(prepared, epochs=1, **changes))
     assert moved(start, tuned) == expected
     assert not np.array_equal(np.load(start.path / "head.npz")["kernel"], np.load(tuned.path / "head.npz")["kernel"])
@@ -210,33 +216,28 @@ def test_it_is_one_more_bundle_that_says_whether_it_beat_the_head(lab: Lab, prep
         "metrics": start.about["metrics"],
     }
     assert about["key"] == start.about["key"]
-    assert about["finetune"]["best_epoch"] in {1, 2}
-    assert len(about["history"]) == 2
     assert about["score"]["value"] == about["metrics"]["val"]["accuracy"]
     for part in ("val", "test"):
         old, new = start.about["metrics"][part]["accuracy"], about["metrics"][part]["accuracy"]
         word = "beats" if new > old else "equals" if new == old else "does not beat"
         assert f"{word} the head on {part} (accuracy {new:.4f} against {old:.4f})" in about["verdict"]
     assert not list(prepared.run.glob(".finetune-*"))  # what it would have resumed from
-    check_start(load_bundle(tuned.path), pictures(lab))  # head and backbone fit together: it can be tuned further
+    history = about["history"]
+    assert history[1]["loss"] < history[0]["loss"]
+    best = max((0, 1), key=lambda i: (history[i]["val_accuracy"], -history[i]["val_log_loss"]))
+    assert about["finetune"]["best_epoch"] == best + 1
+    assert about["metrics"]["val"]["accuracy"] == history[best]["val_accuracy"]
+    check_saved(lab, load_bundle(tuned.path))
 
 
-def test_its_metrics_are_those_of_the_saved_model(lab: Lab, prepared: Prepared) -> None:
-    tuned = finetune(lab.bundle("logreg"), prepared)
+def check_saved(lab: Lab, tuned: Bundle) -> None:
+    """It predicts as it was measured, and it can be tuned further."""
     for part in ("val", "test"):
         found, _ = evaluate(tuned, images_of_part(lab.pipeline, tuned, part)[0])
         claimed = tuned.about["metrics"][part]
         assert found["accuracy"] == pytest.approx(claimed["accuracy"])
         assert found["log_loss"] == pytest.approx(claimed["log_loss"], abs=1e-4)
-
-
-def test_training_helps(lab: Lab, prepared: Prepared) -> None:
-    tuned = finetune(lab.bundle("logreg"), options(prepared, epochs=6, learning_rate=3e-3))
-    history = tuned.about["history"]
-    assert history[-1]["loss"] < history[0]["loss"]
-    best = max(range(6), key=lambda i: (history[i]["val_accuracy"], -history[i]["val_log_loss"]))
-    assert tuned.about["finetune"]["best_epoch"] == best + 1
-    assert tuned.about["metrics"]["val"]["accuracy"] == history[best]["val_accuracy"]
+    check_start(tuned, pictures(lab))
 
 
 def test_the_split_in_the_bundle_is_what_it_was_trained_on(lab: Lab, tmp_path: Path) -> None:
@@ -260,9 +261,11 @@ def test_without_val_no_epoch_could_be_chosen(lab: Lab, tmp_path: Path) -> None:
         finetune(lab.bundle("logreg"), prepare(pipeline))
 
 
-def test_a_loss_that_explodes_is_told(lab: Lab, prepared: Prepared) -> None:
-    with pytest.raises(UsageError, match=r"Choose a smaller --learning-rate than 1e\+20"):
-        finetune(lab.bundle("logreg"), options(prepared, learning_rate=1e20, optimizer="sgd"))
+@pytest.mark.parametrize("batch_size", [8, 64])  # 64: the only step of the epoch is taken after its loss is known
+def test_a_loss_that_explodes_is_told(lab: Lab, prepared: Prepared, batch_size: int) -> None:
+    wild = options(prepared, learning_rate=3e38, optimizer="sgd", batch_size=batch_size)
+    with pytest.raises(UsageError, match=r"infinite in epoch 1. Choose a smaller --learning-rate than 3e\+38"):
+        finetune(lab.bundle("logreg"), wild)
 
 
 def test_balanced_weights_are_one_on_average(lab: Lab, prepared: Prepared) -> None:
@@ -293,20 +296,22 @@ def weights(bundle: Bundle) -> list[np.ndarray]:
     return [*network.get_weights(), held["kernel"], held["bias"]]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize(
     ("head", "moment"),
     [
         ("logreg", "epoch 1/3"),  # after the epoch was written down
-        ("dense", "epoch 2/3"),  # dropout draws the same numbers again
-        ("dense", "middle"),  # in the middle of an epoch
+        ("dense", "middle"),  # in the middle of an epoch; dropout draws the same numbers again
     ],
 )
-def test_killed_and_resumed_it_ends_with_the_same_weights(lab: Lab, tmp_path: Path, head: str, moment: str) -> None:
+def test_killed_and_resumed_it_ends_with_the_same_weights(
+    lab: Lab, prepared: Prepared, tmp_path: Path, head: str, moment: str
+) -> None:
     start = lab.bundle(head)
     changes = {"epochs": 3, "optimizer": "adam", "learning_rate": 3e-3, "batch_size": 7}
-    whole = finetune(start, options(replace(lab.prepared, run=tmp_path / "whole"), **changes))
-    part = options(replace(lab.prepared, run=tmp_path / "part"), **changes)
+    whole = finetune(start, options(replace(prepared, run=tmp_path / "whole"), **changes))
+    part = options(replace(prepared, run=tmp_path / "part"), **changes)
 
     def tell(line: str) -> None:
         if line.startswith(moment):
@@ -321,7 +326,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(lab: Lab, tmp_path: Pa
     assert not list((tmp_path / "part").glob("*-finetuned"))
     told: list[str] = []
     resumed = finetune(start, part, tell=told.append)
-    assert told[0] == f"Going on after epoch {2 if moment == 'epoch 2/3' else 1}."
+    assert told[0] == "Going on after epoch 1."
     for expected, found in zip(weights(whole), weights(resumed), strict=True):
         np.testing.assert_array_equal(found, expected)
     left_out = ("seconds",)
@@ -335,7 +340,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(lab: Lab, tmp_path: Pa
 def test_a_killed_write_of_the_state_costs_one_epoch_and_not_the_training(
     lab: Lab, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start, part = lab.bundle("logreg"), options(prepared, epochs=3)
+    start, part = lab.bundle("logreg"), options(prepared, epochs=2)
     write = module.write_json
 
     def die(path: Path, value: Any) -> None:
@@ -353,18 +358,19 @@ def test_a_killed_write_of_the_state_costs_one_epoch_and_not_the_training(
 
 
 def test_other_options_or_images_begin_anew(lab: Lab, prepared: Prepared, tmp_path: Path) -> None:
-    def die_at_two(line: str) -> None:
-        if line.startswith("epoch 1"):
-            raise Killed
+    class Started(Exception):
+        pass
+
+    def die(line: str) -> None:
+        raise Started(line)
 
     start = lab.bundle("logreg")
-    with pytest.raises(Killed):
-        finetune(start, prepared, tell=die_at_two)
     sample = replace(prepared.sample, split=prepared.sample.split[::-1].copy())
-    for other in (options(prepared, learning_rate=5e-4), replace(prepared, sample=sample)):
-        told: list[str] = []
-        finetune(start, other, tell=told.append)
-        assert told[0].startswith("epoch 1/2")
+    for other in (prepared, options(prepared, learning_rate=5e-4), replace(prepared, sample=sample)):
+        with pytest.raises(Started, match="epoch 1/2"):
+            finetune(start, other, tell=die)
+    with pytest.raises(Started, match="Going on after epoch 1"):
+        finetune(start, prepared, tell=die)
 
 
 def test_the_fingerprint_knows_bundle_options_and_seed(lab: Lab) -> None:
@@ -378,10 +384,3 @@ def test_the_fingerprint_knows_bundle_options_and_seed(lab: Lab) -> None:
     ]
     assert len(set(variants)) == len(variants)
     assert tuned_fingerprint(lab.bundle("logreg"), replace(base), 0) == variants[0]
-
-
-def test_a_fine_tuned_bundle_predicts_like_any_other(lab: Lab, prepared: Prepared) -> None:
-    tuned = finetune(lab.bundle("dense"), prepared)
-    right = [Path(one.path).parent.name == one.label for one in predict(tuned, lab.pictures)]
-    assert np.mean(right) > 0.4
-    json.dumps(tuned.about, allow_nan=False)

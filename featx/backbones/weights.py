@@ -262,7 +262,7 @@ def _explain_download(spec: BackboneSpec, error: Exception) -> str:
 
 
 def count_classes(spec: BackboneSpec) -> int:
-    """How many classes the top of the spec's weights has."""
+    """How many classes the top of the spec's weights has: the length of the last bias in a file."""
     import h5py
 
     path = Path(spec.weights)
@@ -272,7 +272,10 @@ def count_classes(spec: BackboneSpec) -> int:
         saved = read_legacy(path)
         return int(saved[-1].arrays[-1].shape[-1]) if saved else CLASSES
     with h5py.File(path) as file:
-        tops = [name for name in file.get("layers", {}) if re.fullmatch(r"dense(_\d+)?", name)]
-        last = max(tops, key=lambda name: int(name[6:] or 0), default=None)
-        bias = f"layers/{last}/vars/1"
-        return int(file[bias].shape[0]) if last and bias in file else CLASSES
+        for kind in ("dense", "conv2d"):  # MobileNets classify with a convolution
+            names = [name for name in file["layers"] if re.fullmatch(rf"{kind}(_\d+)?", name)]
+            last = max(names, key=lambda name: int(name.rpartition("_")[2]) if name[-1].isdigit() else 0, default=kind)
+            bias = file.get(f"layers/{last}/vars/1")
+            if bias is not None:
+                return int(bias.shape[0])
+    return CLASSES

@@ -16,24 +16,28 @@ from featx.options import SECTIONS, Pipeline
 if TYPE_CHECKING:
     from click.core import ParameterSource
 
+_KINDS = {str: "texts", float: "numbers", int: "whole numbers"}
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _Commas(click.ParamType[Any]):
-    """Values separated by commas."""
+    """Values separated by commas: `count` of them, 0 for any number."""
 
     name = "list"
 
-    def __init__(self, kind: type) -> None:
-        self._kind = kind
+    def __init__(self, kind: type, count: int = 0) -> None:
+        self._kind, self._count = kind, count
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
         try:
-            return tuple(self._kind(part.strip()) for part in value.split(","))
+            values = tuple(self._kind(part.strip()) for part in value.split(","))
         except ValueError:
-            self.fail(f"{value!r} is not a list of {self._kind.__name__} separated by commas", param, ctx)
+            self.fail(f"{value!r} is not a list of {_KINDS[self._kind]} separated by commas", param, ctx)
+        if self._count and len(values) != self._count:
+            self.fail(f"{value!r} has {len(values)} values, and it takes {self._count} separated by commas", param, ctx)
+        return values
 
 
 def section_options(*sections: str) -> Callable[[Command], Command]:
@@ -74,7 +78,8 @@ def _option(section: str, entry: Any, hint: Any) -> Callable[[Command], Command]
         if entry.name in {"layer", "pooling"}:
             arguments |= {"type": item, "multiple": True}
         else:
-            arguments |= {"type": _Commas(item)}
+            items = get_args(kind)
+            arguments |= {"type": _Commas(item, 0 if Ellipsis in items else len(items))}
     else:
         arguments |= {"type": kind}
     shown = default not in (None, (), "") and kind is not bool

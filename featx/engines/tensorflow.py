@@ -69,8 +69,7 @@ class TensorFlowEngine:
         frozen = freeze(model, self.batch_size)
         self._names = list(frozen.outputs)
         self._function = frozen.function
-        with _arithmetic(precision):  # read once, when the function runs first
-            self._run(np.zeros((self.batch_size, *self._size, 3), np.uint8))
+        self._require_effective()
 
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Features of every image by output name; see `featx.engines.Engine`."""
@@ -78,10 +77,23 @@ class TensorFlowEngine:
         return infer_in_batches(images, self.batch_size, self._run)
 
     def _run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        with _arithmetic(self.precision):  # TensorFlow reads the option at every call
+            return self._call(batch)
+
+    def _call(self, batch: np.ndarray) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
         results = self._function(tf.constant(batch))
         return {name: result.numpy() for name, result in zip(self._names, results, strict=True)}
+
+    def _require_effective(self) -> None:
+        """Refuse a graph whose results show that the optimiser left it in float32."""
+        if self.precision == "float32":
+            return
+        noise = np.random.default_rng(0).integers(0, 256, (self.batch_size, *self._size, 3), np.uint8)
+        full, short = self._call(noise), self._run(noise)
+        if all(np.array_equal(full[name], short[name]) for name in full):
+            raise EngineError(f"TensorFlow runs this graph in float32, not {self.precision}. Use --precision float32.")
 
 
 def compile_graph(

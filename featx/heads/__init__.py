@@ -103,13 +103,6 @@ class Head(Protocol):
         """Change what the constructor was given; takes effect at the next `fit`."""
 
 
-class LinearHead(Head, Protocol):
-    """A head whose logits are one matrix product."""
-
-    def as_dense(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return kernel float32 (d, k) and bias float32 (k,), the standardisation folded in."""
-
-
 class Parameters:
     """scikit-learn's `get_params` and `set_params` for a dataclass, without importing scikit-learn."""
 
@@ -135,6 +128,7 @@ class HeadKind:
     location: str  # module:class, imported when it is needed
     strengths: tuple[float, ...] = ()
     default: float = 0.0  # where nothing can be compared
+    strength_name: str | None = None  # of the constructor's argument
     linear: bool = False
     most_rows: int | None = None  # above this, `auto` leaves it out: its cost grows with the square of the rows
     stops_early: bool = False  # `fit` takes validation=(features, y) and watches it
@@ -145,11 +139,13 @@ def _decades(first: float, last: float, count: int) -> tuple[float, ...]:
 
 
 HEADS: dict[str, HeadKind] = {
-    "logreg": HeadKind("logreg", "featx.heads.linear:LogisticRegression", _decades(-5, 1, 10), 0.01, linear=True),
-    "svm": HeadKind("svm", "featx.heads.linear:LinearSVM", _decades(-6, 0, 10), 0.001, linear=True),
-    "ridge": HeadKind("ridge", "featx.heads.ridge:Ridge", _decades(-6, -1, 11), 0.001, linear=True),
-    "knn": HeadKind("knn", "featx.heads.estimators:Neighbours", (25, 15, 9, 5, 3, 1), 1, most_rows=50_000),
-    "svm-rbf": HeadKind("svm", "featx.heads.estimators:KernelSVM", (0.1, 1.0, 10.0, 100.0), 10.0, most_rows=5_000),
+    "logreg": HeadKind("logreg", "featx.heads.linear:LogisticRegression", _decades(-5, 1, 10), 0.01, "C", linear=True),
+    "svm": HeadKind("svm", "featx.heads.linear:LinearSVM", _decades(-6, 0, 10), 0.001, "C", linear=True),
+    "ridge": HeadKind("ridge", "featx.heads.ridge:Ridge", _decades(-6, -1, 11), 0.001, "C", linear=True),
+    "knn": HeadKind(
+        "knn", "featx.heads.estimators:Neighbours", (25, 15, 9, 5, 3, 1), 1, "neighbours", most_rows=50_000
+    ),
+    "svm-rbf": HeadKind("svm", "featx.heads.estimators:KernelSVM", (0.1, 1.0, 10.0, 100.0), 10.0, "C", most_rows=5_000),
     "dense": HeadKind("dense", "featx.heads.dense:DenseHead", stops_early=True),
 }
 

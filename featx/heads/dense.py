@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from featx.backbones.runtime import import_keras
 from featx.errors import HeadError, UsageError
 from featx.heads import Features, Parameters, as_features, check_targets, check_width, row_weights, width
 from featx.heads.calibrate import softmax
@@ -97,8 +98,7 @@ class DenseHead(Parameters):
         With `validation` (features, y) training stops after `patience` epochs without a lower loss there, and the
         weights of the best epoch are kept; without it, all epochs are trained.
         """
-        import keras
-
+        keras = import_keras()
         features = as_features(features)
         classes, index = check_targets(features, y, sample_weight)
         model = self._network(keras, standardize(features), len(classes))
@@ -209,7 +209,6 @@ def _compiled_steps(model: Any, optimizer: Any) -> Steps:
 
     optimizer.build(model.trainable_variables)
 
-    @tf.function(reduce_retracing=True)
     def steps(x: Any, index: Any, weight: Any, size: Any) -> Any:
         total = tf.constant(0.0)
         for start in tf.range(0, tf.shape(x)[0], size):
@@ -222,8 +221,10 @@ def _compiled_steps(model: Any, optimizer: Any) -> Steps:
             total += tf.reduce_sum(losses)
         return total
 
+    compiled = tf.function(steps, reduce_retracing=True)
+
     def take_steps(x: np.ndarray, index: np.ndarray, weight: np.ndarray, size: int) -> float:
-        return float(steps(*map(tf.constant, (x, index, weight)), tf.constant(size)))
+        return float(compiled(*map(tf.constant, (x, index, weight)), tf.constant(size)))
 
     return take_steps
 

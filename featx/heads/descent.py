@@ -8,7 +8,7 @@ Standardisation is folded into the weights of each step, never applied to the fe
 
 Features of a network are strongly correlated, which makes plain L-BFGS slow. Its first guess of the Hessian is
 therefore the Gram matrix of some rows, times the curvature of the loss at zero, plus the penalty: that halves the
-passes.
+passes. Only directions of more than average variance are trusted to it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _HISTORY = 10  # steps that the inverse Hessian is made of
 _HISTORY_BYTES = 512 << 20  # of all problems: wide features with many classes get a shorter one, never below 3
 _ARMIJO, _CURVATURE = 1e-4, 0.9
 _MOST_TRIALS = 20
-_WIDEST_GRAM = 8192  # features, for which it takes 256 MB
-_GRAM_ROWS = 4  # per feature: more do not make a better guess
-_LEAST_RIDGE = 1e-6  # times the trace: what a Cholesky factorisation in float32 needs
+_WIDEST_GRAM = 5_000  # features; above, factorising the matrix takes longer than it saves
+_GRAM_ROWS, _LEAST_GRAM_ROWS = 2, 2_000  # rows per feature, and in all: more did not make a better guess
+_LEAST_RIDGE = 1.0  # the mean eigenvalue: below it, the loss near a solution is not like the loss at zero
 
 
 @dataclass(frozen=True)
@@ -62,18 +62,15 @@ def minimize(
     scaling: Standardization,
     problems: Problems,
     start: np.ndarray,
-    tolerance: float,
+    reach: np.ndarray,
     max_iter: int,
     gram: np.ndarray | None = None,
 ) -> np.ndarray:
     """Solve all problems from `start`, float64 (problems, columns, d + 1): weights, then the intercept.
 
+    reach : (problems,), the length of the gradient at which a problem is solved
     gram : float32 (d, d), what `sample_gram` returned of these features
-
-    A problem is solved when its gradient is `tolerance` times as long as at zero weights. That yardstick does not
-    depend on the start, so a warm start is not taken for a solution.
     """
-    reach = tolerance * _null_gradients(features, scaling, problems)
     history = int(np.clip(_HISTORY_BYTES // (8 * start.size), 3, _HISTORY))
     precondition = _unchanged if gram is None else _cholesky(gram, problems)
     runs = [_lbfgs(x, limit, max_iter, history, precondition) for x, limit in zip(start, reach, strict=True)]
@@ -92,11 +89,11 @@ def minimize(
 
 
 def sample_gram(features: Features, scaling: Standardization) -> np.ndarray | None:
-    """Return the Gram matrix float32 (d, d) of standardised rows, of mean 1 on its diagonal; None for wide features."""
+    """Return the Gram matrix float32 (d, d) of evenly spaced rows, standardised; None if too wide."""
     n, d = features.shape[0], len(scaling.mean)
     if d > _WIDEST_GRAM:
         return None
-    rows = np.arange(0, n, max(1, n // (_GRAM_ROWS * d)))
+    rows = np.arange(0, n, max(1, n // max(_GRAM_ROWS * d, _LEAST_GRAM_ROWS)))
     gram = np.zeros((d, d), np.float32)
     for block in float_blocks(features.take(rows) if len(rows) < n else features):
         x = (block - scaling.mean.astype(np.float32)) * scaling.inverse.astype(np.float32)
@@ -113,9 +110,9 @@ def _cholesky(gram: np.ndarray, problems: Problems) -> Precondition:
     """Return the function that applies the inverse of the guessed Hessian to a gradient (columns, d + 1)."""
     from scipy.linalg import cho_factor, cho_solve
 
-    ridge = max(float(problems.penalty.mean()) / problems.curvature, _LEAST_RIDGE * float(np.trace(gram)))
+    ridge = max(float(problems.penalty.mean()) / problems.curvature, _LEAST_RIDGE)
     system = gram.copy()
-    system[np.diag_indices(len(gram))] += np.float32(ridge or 1.0)
+    system[np.diag_indices(len(gram))] += np.float32(ridge)
     factor = cho_factor(system, overwrite_a=True, check_finite=False)
 
     def apply(gradient: np.ndarray) -> np.ndarray:
@@ -127,8 +124,11 @@ def _cholesky(gram: np.ndarray, problems: Problems) -> Precondition:
     return apply
 
 
-def _null_gradients(features: Features, scaling: Standardization, problems: Problems) -> np.ndarray:
-    """Return the length of each problem's gradient at zero weights, (problems,)."""
+def null_gradients(features: Features, scaling: Standardization, problems: Problems) -> np.ndarray:
+    """Return the length of each problem's gradient at zero weights, (problems,); the penalty has no part in it.
+
+    It is the yardstick of convergence: it does not depend on the start, so a warm start is not taken for a solution.
+    """
     count = len(problems.weights)
     zero = np.zeros((count, problems.columns, len(scaling.mean) + 1))
     _, gradients = _evaluate(features, scaling, problems, list(range(count)), zero)

@@ -89,7 +89,8 @@ class Neighbours(_Estimator):
         check_targets(features, y, sample_weight)
         if sample_weight is not None and not sample_weight.all():
             features, y = features.take(np.flatnonzero(sample_weight)), y[sample_weight > 0]
-        return self._fit(KNeighborsClassifier(min(self.neighbours, len(y))), features, y)
+        # Brute force: trees do not help above some 15 features, and skops does not load them unasked.
+        return self._fit(KNeighborsClassifier(min(self.neighbours, len(y)), algorithm="brute"), features, y)
 
 
 @dataclass

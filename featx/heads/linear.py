@@ -7,15 +7,15 @@ form: a kernel and a bias on the features as they come, standardisation folded i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
 from featx.errors import HeadError
 from featx.heads import Features, Parameters, as_features, check_targets, check_width, row_weights, two_columns, width
-from featx.heads.descent import Loss, Problems, fold, minimize, sample_gram
+from featx.heads.descent import Loss, Problems, fold, minimize, null_gradients, sample_gram
 from featx.heads.scaling import Standardization, float_blocks, standardize
 from featx.heads.search import Trial
 from featx.options import HeadOptions
@@ -104,15 +104,6 @@ class Dense(Parameters):
         return self
 
 
-def softmax_curvature(columns: int) -> float:
-    """Return p (1 - p) at zero logits."""
-    k = max(columns, 2)
-    return (k - 1) / k**2
-
-
-_SEARCH_TOLERANCE = 10  # a search ranks strengths, for which a tenth of the precision does; then comes `fit`
-
-
 @dataclass(frozen=True)
 class Task:
     """What a linear head is fitted to: one problem, or one for each fold that is left out.
@@ -159,7 +150,7 @@ class Linear(Dense):
 
     C: float = 0.01
     class_weight: str = "none"
-    tolerance: float = 1e-4
+    tolerance: float = 3e-4
     max_iter: int = 1000
     classes_: np.ndarray = field(init=False, repr=False)
     n_features_in_: int = field(init=False, repr=False)
@@ -167,7 +158,6 @@ class Linear(Dense):
     bias_: np.ndarray = field(init=False, repr=False)
 
     _loss: ClassVar[Loss]
-    _curvature: ClassVar[Callable[[int], float]]
 
     @classmethod
     def from_options(cls, strength: float, options: HeadOptions, seed: int) -> Self:  # noqa: ARG003 - nothing is drawn
@@ -216,6 +206,11 @@ class Linear(Dense):
         columns = len(classes) if len(classes) > 2 else 1
         return classes, Task(features, standardize(features), index, columns, weight, held)
 
+    def _curvature(self, classes: int) -> float:
+        """Return the second derivative of the loss by a logit, at zero logits; `classes` does not matter to squares."""
+        del classes
+        return 1.0
+
     def _positive(self, strength: float) -> float:
         if not strength > 0:
             raise HeadError(f"The strength of {type(self).__name__} has to be above 0, got {strength}.")
@@ -225,15 +220,14 @@ class Linear(Dense):
         weights = task.weights()
         total = weights.sum(axis=1)
         shares = (weights / total[:, None]).astype(np.float32)
-
+        curvature = self._curvature(max(task.columns, 2))
+        free = Problems(type(self)._loss, task.index, task.columns, shares, np.zeros(len(total)), curvature)
+        reach = self.tolerance * null_gradients(task.features, task.scaling, free)
         gram = sample_gram(task.features, task.scaling)
-        curvature = type(self)._curvature(task.columns)
-        tolerance = self.tolerance if task.fits == 1 else self.tolerance * _SEARCH_TOLERANCE
 
         def solve(strength: float, start: np.ndarray) -> np.ndarray:
-            penalty = 1 / (strength * total)
-            problems = Problems(type(self)._loss, task.index, task.columns, shares, penalty, curvature)
-            return minimize(task.features, task.scaling, problems, start, tolerance, self.max_iter, gram)
+            problems = replace(free, penalty=1 / (strength * total))
+            return minimize(task.features, task.scaling, problems, start, reach, self.max_iter, gram)
 
         return solve
 
@@ -243,7 +237,9 @@ class LogisticRegression(Linear):
     """Softmax regression: the objective of scikit-learn's LogisticRegression(C) on standardised features."""
 
     _loss: ClassVar[Loss] = staticmethod(softmax_loss)
-    _curvature: ClassVar[Callable[[int], float]] = staticmethod(softmax_curvature)
+
+    def _curvature(self, classes: int) -> float:
+        return (classes - 1) / classes**2  # p (1 - p)
 
 
 @dataclass
@@ -251,7 +247,10 @@ class LinearSVM(Linear):
     """One-vs-rest SVM with the squared hinge: the objective of scikit-learn's LinearSVC(C), intercept unpenalised."""
 
     _loss: ClassVar[Loss] = staticmethod(squared_hinge_loss)
-    _curvature: ClassVar[Callable[[int], float]] = staticmethod(lambda columns: 2.0)
+
+    def _curvature(self, classes: int) -> float:
+        del classes
+        return 2.0  # the hinge is squared, not halved
 
 
 def held_logits(features: Features, held: np.ndarray, weights: np.ndarray, intercept: np.ndarray) -> np.ndarray:

@@ -2,21 +2,24 @@
 
 One pass over the features sums the Gram matrix of each fold. What a fit that leaves a fold out needs is the total less
 that fold's, so a strength costs one factorisation per fold and the features are never read again.
+
+Where there are fewer rows than features, the rows are first turned into the space they span, which changes nothing but
+the size of that matrix.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from featx.heads import width
+from featx.heads import ArrayFeatures, width
 from featx.heads.descent import Loss
 from featx.heads.linear import Linear, Solver, Task, squared_loss
-from featx.heads.scaling import float_blocks
+from featx.heads.scaling import Standardization
 
-_WIDEST = 5_000  # the Gram matrix of more features costs more than descending
+_WIDEST = 3_000  # the Gram matrices of more features, one per fold, cost more than descending
 
 
 @dataclass
@@ -26,7 +29,27 @@ class Ridge(Linear):
     _loss: ClassVar[Loss] = staticmethod(squared_loss)
 
     def _solver(self, task: Task) -> Solver:
-        return gram_solver(task) if width(task.features) <= _WIDEST else super()._solver(task)
+        n, d = task.features.shape[0], width(task.features)
+        if min(n, d) > _WIDEST:
+            return super()._solver(task)
+        return gram_solver(task) if d <= n else span_solver(task)
+
+
+def span_solver(task: Task) -> Solver:
+    """Solve in coordinates z of the space that the n rows span: x = z @ basis, where basis has orthonormal rows."""
+    x = (task.features.asarray() - task.scaling.mean) * task.scaling.inverse  # float64 (n, d)
+    squares, vectors = np.linalg.eigh(x @ x.T)
+    spans = squares > len(x) * np.finfo(np.float64).eps * max(squares[-1], 1.0)
+    root = np.sqrt(squares[spans])
+    basis = (vectors[:, spans] / root).T @ x  # (r, d)
+    flat = Standardization(np.zeros(len(root)), np.ones(len(root)))
+    solve_flat = gram_solver(replace(task, features=ArrayFeatures(vectors[:, spans] * root), scaling=flat))
+
+    def solve(strength: float, start: np.ndarray) -> np.ndarray:
+        points = solve_flat(strength, np.empty((*start.shape[:2], len(root) + 1)))
+        return np.concatenate([points[..., :-1] @ basis, points[..., -1:]], axis=-1)
+
+    return solve
 
 
 def gram_solver(task: Task) -> Solver:
@@ -61,7 +84,7 @@ def _sums(task: Task) -> tuple[np.ndarray, np.ndarray]:
     folds = int(task.held.max()) + 1
     gram, product = np.zeros((folds + 1, d + 1, d + 1)), np.zeros((folds + 1, d + 1, task.columns))
     at = 0
-    for block in float_blocks(task.features):
+    for block in task.features.blocks():
         rows = slice(at, at + len(block))
         x = np.ones((len(block), d + 1))
         x[:, :-1] = (block - task.scaling.mean) * task.scaling.inverse

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import secrets
 import socket
@@ -116,18 +117,22 @@ def write_part(directory: Path, rows: Rows, attributes: dict[str, str], compress
 
 
 def _file_image(rows: Rows, attributes: dict[str, str], compression: str) -> bytes:
+    image = io.BytesIO()
     checksum = rows.checksums()
     aligned = {"alignment_threshold": 1, "alignment_interval": 64}  # NumPy is slow on features mapped at an odd place
-    with h5py.File("part", "w", driver="core", backing_store=False, **aligned) as file:
-        file.attrs.update({"schema": SCHEMA, **attributes})
+    # In the format of HDF5 1.10, and not before it, HDF5's own structures have checksums: without them a flipped bit
+    # can send the library into an endless loop.
+    with h5py.File(image, "w", libver=("v110", "v110"), **aligned) as file:
+        file.attrs["schema"] = SCHEMA
+        for name, value in attributes.items():  # of fixed length: the heap of the others has no checksum
+            file.attrs.create(name, value.encode(), dtype=h5py.string_dtype("utf-8", len(value.encode())))
         file.create_dataset("digest", data=_fixed_bytes(rows.digest, 32))
         file.create_dataset("view", data=rows.view.astype(np.uint16))
         file.create_dataset("checksum", data=checksum)
         text = h5py.string_dtype("utf-8", max(1, rows.path.dtype.itemsize))
         file.create_dataset("path", data=rows.path.astype(text))
         file.create_dataset("features", data=rows.features, **_layout(rows.features, compression))
-        file.flush()
-        return bytes(file.id.get_file_image())
+    return image.getvalue()
 
 
 def _layout(features: np.ndarray, compression: str) -> dict[str, Any]:
@@ -176,8 +181,13 @@ def _check_attributes(file: h5py.File, path: Path, attributes: dict[str, str]) -
     if schema != SCHEMA:
         raise DamagedPart(f"{path} has schema {schema}, this featx reads {SCHEMA}.")
     for name, expected in attributes.items():
-        if file.attrs.get(name) != expected:
-            raise DamagedPart(f"{path} says {name} {file.attrs.get(name)!r} where {expected!r} is expected.")
+        found = _read_text(file, name)
+        if found != expected:
+            raise DamagedPart(f"{path} says {name} {found!r} where {expected!r} is expected.")
+
+
+def _read_text(file: h5py.File, name: str) -> str:
+    return bytes(file.attrs[name]).decode()
 
 
 def _open_columns(file: h5py.File, path: Path, *names: str) -> list[Any]:
@@ -200,7 +210,7 @@ def read_name(path: Path) -> str:
     """The table that a part says it belongs to, `layer@pooling`. Raises as `open_part` does."""
     try:
         with h5py.File(path, "r") as file:
-            return f"{file.attrs['layer']}@{file.attrs['pooling']}"
+            return f"{_read_text(file, 'layer')}@{_read_text(file, 'pooling')}"
     except FileNotFoundError:
         raise
     except _DAMAGE as error:

@@ -24,7 +24,7 @@ PART_SECONDS = 30.0
 # Below this the largest value of a row is subnormal in float16 and has lost more than 1 part in 1,024.
 _FLOAT16_SMALLEST = 2.0**-14
 _BLOCK_BYTES = 32_000_000
-_OPEN_PARTS = 32  # mapped at once per table: each takes a file descriptor, of which macOS allows 256
+_OPEN_PARTS = 8  # mapped at once per table: a map is an open file, and what was read of it counts as memory
 _LOADED_PARTS = 4  # compressed parts are held in memory instead
 _logger = logging.getLogger(__name__)
 

@@ -1,0 +1,174 @@
+"""The picture of docs/architecture.md, checked: who may import what, and in which direction."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import featx
+
+PACKAGE = Path(featx.__file__).parent
+
+# Data flows down this list: a module imports those of its own line and of the lines above.
+FLOW = (
+    ("__init__", "errors", "kinds", "probes", "progress"),
+    ("files", "options"),
+    ("images", "pipeline"),
+    ("dataset", "samples"),
+    ("backbones",),
+    ("engines",),
+    ("store",),
+    ("extract",),
+    ("heads", "repair"),
+    ("train",),
+    ("bundle",),
+    ("predict",),
+    ("evaluate",),
+    ("fit",),
+    ("finetune",),
+    ("run",),
+    ("cli",),
+    ("__main__",),
+)
+RANK = {name: rank for rank, line in enumerate(FLOW) for name in line}
+
+# library -> the modules that may import it, wherever in the module
+ALLOWED = {
+    "h5py": {"store", "backbones"},
+    "click": {"cli"},
+    "sklearn": {"heads", "train", "fit", "evaluate", "samples"},
+    "skops": {"heads"},
+    "tensorflow": {"backbones", "engines", "heads", "finetune"},
+    "keras": {"backbones", "engines", "heads", "finetune"},
+    "openvino": {"engines"},
+    "pydantic": {"pipeline"},
+    "yaml": {"pipeline"},
+    "tqdm": {"cli"},
+    "sqlite3": {"files"},
+}
+# nothing outside of a function may import these: they take from half a second to several
+LAZY = {"tensorflow", "keras", "sklearn", "skops", "openvino", "scipy", "pydantic", "yaml", "tqdm"}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def owner(path: Path) -> str:
+    """`backbones` of backbones/table.py, `fit` of fit.py."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path, *, top: bool) -> Iterator[str]:
+    """Full names of what a module imports when it is itself imported (`top`), or anywhere; never for types alone."""
+    yield from _imports(ast.parse(path.read_text(encoding="utf-8")).body, top)
+
+
+def _imports(body: list[ast.stmt], top: bool) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            yield from _imports(node.orelse, top)
+        elif not (top and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
+            for part in ("body", "orelse", "finalbody"):
+                yield from _imports(getattr(node, part, []), top)
+            for handler in getattr(node, "handlers", []):
+                yield from _imports(handler.body, top)
+
+
+def test_every_module_has_its_place_in_the_flow() -> None:
+    assert {owner(path) for path in modules()} - {"py.typed"} == set(RANK)
+
+
+def test_imports_point_down_the_flow() -> None:
+    wrong = []
+    for path in modules():
+        for name in imports(path, top=True):
+            if name.startswith("featx."):
+                other = name.split(".")[1]
+                other = other if other in RANK else "__init__"  # `from featx import __version__`
+                if RANK[other] > RANK[owner(path)]:
+                    wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert not wrong
+
+
+def test_the_flow_has_no_cycle_between_neighbours() -> None:
+    wrong = []
+    for line in FLOW:
+        for name in line:
+            used = {
+                imported.split(".")[1]
+                for path in modules()
+                if owner(path) == name
+                for imported in imports(path, top=True)
+                if imported.startswith("featx.") and imported.split(".")[1] in line
+            }
+            wrong += [f"{name} imports its neighbour {other}" for other in used - {name}]
+    assert not wrong
+
+
+@pytest.mark.parametrize("library", sorted(ALLOWED))
+def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
+    users = {owner(path) for path in modules() for name in imports(path, top=False) if name.split(".")[0] == library}
+    assert users <= ALLOWED[library]
+    assert users, f"nothing imports {library} any more"
+
+
+def test_heavy_libraries_are_imported_inside_functions() -> None:
+    wrong = [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in modules()
+        for name in imports(path, top=True)
+        if name.split(".")[0] in LAZY
+    ]
+    assert not wrong
+
+
+def test_openvino_and_tensorflow_have_one_engine_each() -> None:
+    for library in ("openvino", "tensorflow"):
+        users = {
+            path.name
+            for path in modules()
+            if owner(path) == "engines"
+            for name in imports(path, top=False)
+            if name.split(".")[0] == library
+        }
+        assert users == {f"{library}.py"}
+
+
+def loaded(code: str) -> set[str]:
+    """Top-level names of the modules that a fresh process has after running `code`."""
+    code += "\nimport sys; print(*{name.split('.')[0] for name in sys.modules}, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split("\n"))
+
+
+def test_the_command_line_starts_light() -> None:
+    heavy = {"tensorflow", "keras", "sklearn", "h5py", "numpy", "openvino", "pydantic", "PIL", "scipy", "yaml"}
+    assert not loaded("import featx.cli") & heavy
+
+
+def test_help_starts_light() -> None:
+    heavy = {"tensorflow", "keras", "sklearn", "h5py", "numpy", "openvino", "pydantic"}
+    code = "import contextlib, io\nfrom featx.cli import cli\n"
+    code += "with contextlib.redirect_stdout(io.StringIO()):\n cli.main(['--help'], standalone_mode=False)\n"
+    code += " cli.main(['fit-head', '--help'], standalone_mode=False)"
+    assert not loaded(code) & heavy
+
+
+def test_no_stage_loads_a_network_before_it_needs_one() -> None:
+    assert not loaded("import featx.run, featx.predict, featx.evaluate, featx.finetune, featx.repair") & {
+        "tensorflow",
+        "keras",
+        "sklearn",
+        "openvino",
+    }

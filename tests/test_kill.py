@@ -1,0 +1,156 @@
+"""Extractions that are killed, interrupted or run into their limits, and what the next run makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import environment, write_images
+
+from featx.store import FeatureStore, FeatureTable, list_stores
+
+PER_CLASS = 200
+PART_ROWS = 64
+# Writes parts of 64 rows, and the number of rows computed so far into a file that survives a kill.
+_WORKER = f"""
+import os, sys, time
+import featx.extract as extraction, featx.store.table as table
+from featx.cli import main
+table.PART_BYTES = {PART_ROWS} * 8 * 2
+log = os.open(sys.argv[1], os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+infer = extraction._infer
+def slowly(*arguments):
+    time.sleep(0.015)
+    infer(*arguments)
+    os.pwrite(log, b"%08d" % arguments[-1].computed, 0)
+extraction._infer = slowly
+main(sys.argv[2:])
+"""
+
+
+@pytest.fixture
+def command(tmp_path: Path, tiny_backbone: Path, cache: Path) -> list[str]:
+    for seed, label in enumerate(("cat", "dog")):
+        write_images(tmp_path / "images" / label, PER_CLASS, seed=seed)
+    options = ["--backbone", str(tiny_backbone), "--layer", "high", "--cache", str(cache)]
+    return [sys.executable, "-c", _WORKER, "computed", "extract", "images", *options, "--json"]
+
+
+def start(command: list[str], folder: Path) -> subprocess.Popen[str]:
+    (folder / "computed").unlink(missing_ok=True)
+    return subprocess.Popen(
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(command: list[str], folder: Path) -> dict[str, Any]:
+    output, errors = (process := start(command, folder)).communicate(timeout=200)
+    assert process.returncode == 0, errors
+    found: dict[str, Any] = json.loads(output)
+    return found
+
+
+def wait_for_rows(process: subprocess.Popen[str], folder: Path, rows: int) -> None:
+    give_up = time.monotonic() + 60
+    while process.poll() is None and computed(folder) < rows:
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
+
+
+def computed(folder: Path) -> int:
+    path = folder / "computed"
+    return int(path.read_bytes() or b"0") if path.exists() else 0
+
+
+def find_store(cache: Path) -> FeatureStore:
+    """The store that has features, or the one that has a `key.json` at all."""
+    stores = list_stores(cache)
+    return max(stores, key=lambda store: sum(table.rows for table in store.tables().values()))
+
+
+def find_table(cache: Path) -> FeatureTable:
+    return find_store(cache).table("high", "avg")
+
+
+def all_rows(table: FeatureTable) -> tuple[np.ndarray, np.ndarray]:
+    digests = np.unique(np.concatenate([part.digest for part in table.parts]))
+    return digests, table.read(digests).asarray()
+
+
+def is_clean(cache: Path) -> bool:
+    return all(damage is None for store in list_stores(cache) for _, damage in store.verify())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_at_random_moments(command: list[str], tmp_path: Path, cache: Path, warm_cache: Path) -> None:
+    random = np.random.default_rng()
+    moments = [0, *random.integers(1, 110, 5).tolist()]  # images computed before the kill
+    for moment in moments:
+        before = find_table(cache).rows
+        process = start(command, tmp_path)
+        wait_for_rows(process, tmp_path, moment)
+        time.sleep(random.uniform(0, 0.03))
+        process.kill()
+        process.communicate()
+        kept = find_table(cache).rows - before
+        assert (
+            computed(tmp_path) - kept <= PART_ROWS + 40
+        )  # the part that was filled, and one in the act of being written
+        assert is_clean(cache)
+    before = find_table(cache).rows
+    begin = time.monotonic()
+    done = run(command, tmp_path)
+    assert time.monotonic() - begin < 30  # nobody waits for the leases of the dead
+    assert (done["images"], done["computed"], done["reused"]) == (2 * PER_CLASS, 2 * PER_CLASS - before, before)
+    assert is_clean(cache)
+    assert not list(cache.glob("*/leases/*.lease"))
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(warm_cache, undisturbed)
+    run([*command[:-2], str(undisturbed), "--json"], tmp_path)
+    mine, other = all_rows(find_table(cache)), all_rows(find_table(undisturbed))
+    np.testing.assert_array_equal(mine[0], other[0])
+    np.testing.assert_array_equal(mine[1], other[1])
+
+
+def test_ctrl_c_keeps_everything_computed(command: list[str], tmp_path: Path, cache: Path) -> None:
+    process = start(command, tmp_path)
+    wait_for_rows(process, tmp_path, 100)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert output == ""
+    assert errors.strip() == "Interrupted. What was finished is kept: run the same command again to go on."
+    kept = find_table(cache).rows
+    assert 100 <= computed(tmp_path) <= kept < 2 * PER_CLASS
+    assert is_clean(cache)
+    assert not list(cache.glob("*/leases/*"))
+    done = run(command, tmp_path)
+    assert (done["computed"], done["reused"]) == (2 * PER_CLASS - kept, kept)
+
+
+def test_a_killed_run_leaves_little_and_prune_removes_it(
+    command: list[str], tmp_path: Path, cache: Path, featx: Any
+) -> None:
+    process = start(command, tmp_path)
+    wait_for_rows(process, tmp_path, 80)
+    process.kill()
+    process.communicate()
+    assert list(cache.glob("*/leases/*.lease"))
+    table = find_table(cache)
+    (table.directory / ".tmp-left.h5").write_bytes(b"half a part")
+    os.utime(table.directory / ".tmp-left.h5", (1, 1))
+    done = featx("cache", "prune", "--cache", cache, "--json").json
+    assert done["parts_after"] == 1
+    left = {path.name for path in find_store(cache).directory.rglob("*") if path.is_file()}
+    assert not [name for name in left if name.endswith(".lease") or name.startswith(".tmp-")]
+    assert find_table(cache).rows == table.rows

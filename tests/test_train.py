@@ -1,0 +1,358 @@
+"""Choosing a head: what is compared with what, what wins, and what is defined where little can be compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from featx.dataset import NONE, TEST, TRAIN, VAL
+from featx.errors import HeadError
+from featx.heads import HEADS, FeaturesError
+from featx.heads.calibrate import softmax
+from featx.heads.estimators import KernelSVM
+from featx.heads.linear import LogisticRegression
+from featx.options import HeadOptions
+from featx.train import Choice, choose_head, make_folds, score
+
+CLASSES = ("ant", "bee", "cow", "dog")
+
+
+def blobs(n: int = 300, d: int = 8, k: int = 3, seed: int = 0, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    y = random.permutation(np.arange(n) % k)
+    x = random.normal(size=(k, d))[y] + noise * random.normal(size=(n, d))
+    return x.astype(np.float32), y
+
+
+def parts(n: int, val: float = 0.2, test: float = 0.2) -> np.ndarray:
+    split = np.full(n, TRAIN, np.uint8)
+    split[: int(n * val)] = VAL
+    split[n - int(n * test) :] = TEST
+    return split
+
+
+def choose(x: Any, y: np.ndarray, split: np.ndarray, more: dict[str, Any] | None = None, **options: Any) -> Choice:
+    return choose_head(x, y, split, CLASSES, HeadOptions(**options), **(more or {}))
+
+
+def accuracy(choice: Choice, x: np.ndarray, y: np.ndarray) -> float:
+    return float((choice.head.classes_[choice.head.logits(x).argmax(axis=1)] == y).mean())
+
+
+# --------------------------------------------------------------------------------------------------- the choice
+
+
+@pytest.mark.parametrize("where", ["cv", "val"])
+@pytest.mark.parametrize("clf", ["logreg", "svm", "ridge", "knn", "dense"])
+def test_every_kind_is_searched_and_fitted(clf: str, where: str) -> None:
+    x, y = blobs()
+    split = parts(300)
+    told: list[str] = []
+    choice = choose(
+        x,
+        y,
+        split,
+        {"progress": told.append},
+        clf=clf,
+        search=where,
+        folds=3,
+        hidden="16",
+        epochs=30,
+        learning_rate=0.01,
+    )
+    assert choice.clf == clf
+    assert accuracy(choice, x[split == TEST], y[split == TEST]) > 0.85
+    assert {c["where"] for c in choice.candidates} == {where}
+    assert {c["metric"] for c in choice.candidates} == {"accuracy"}
+    assert len(told) == len(choice.candidates)
+    assert f"({where})" in told[0]
+    assert choice.val_logits is not None
+    np.testing.assert_allclose(choice.val_logits, choice.head.logits(x[split == VAL]), atol=1e-5)
+    assert choice.temperature > 0
+    assert choice.seconds > 0
+    assert choice.notes == ()
+    best = max(choice.candidates, key=lambda c: c["score"])
+    assert choice.head.get_params() == choice.params == best["params"]
+
+
+def test_the_radial_kernel_and_a_given_strength() -> None:
+    x, y = blobs(120)
+    choice = choose(x, y, parts(120), clf="svm", kernel="rbf", strength=3.0)
+    assert isinstance(choice.head, KernelSVM)
+    assert [c["params"]["C"] for c in choice.candidates] == [3.0]
+
+
+def test_auto_compares_all_kinds_on_the_same_rows() -> None:
+    x, y = blobs()
+    choice = choose(x, y, parts(300), clf="auto", search="val", hidden="16", epochs=3)
+    assert {c["clf"] for c in choice.candidates} == {"logreg", "svm", "ridge", "knn", "dense"}
+    assert any(c["clf"] == "svm" and "tolerance" not in c["params"] for c in choice.candidates), "the radial kernel too"
+    assert max(c["score"] for c in choice.candidates) == next(
+        c["score"] for c in choice.candidates if c["clf"] == choice.clf and c["params"] == choice.params
+    )
+
+
+def test_auto_leaves_out_what_many_rows_make_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featx.train.HEADS", {name: HEADS[name] for name in ("ridge", "svm-rbf")})
+    x, y = blobs(5100, d=2)
+    choice = choose(x, y, np.full(5100, TRAIN), clf="auto", folds=2)
+    assert choice.clf == "ridge"
+
+
+def test_the_strongest_of_equals_wins() -> None:
+    x, y = blobs(90, noise=0.0)
+    choice = choose(x, y, np.full(90, TRAIN), clf="ridge")
+    assert choice.params["C"] == HEADS["ridge"].strengths[0]
+    assert {c["score"] for c in choice.candidates} == {1.0}
+
+
+def test_a_search_gives_up_once_weaker_is_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = HEADS["logreg"]
+    monkeypatch.setattr("featx.train.score", lambda metric, logits, index: next(scores))
+    scores = iter([0.5, 0.7, 0.6, 0.7, 0.6, 0.6, 0.9, 0.9])
+    x, y = blobs(90)
+    choice = choose(x, y, np.full(90, TRAIN))
+    assert len(choice.candidates) == 6
+    assert choice.params["C"] == kind.strengths[1]
+
+
+def test_the_winner_is_fitted_on_all_of_train_and_only_train() -> None:
+    x, y = blobs()
+    split = parts(300)
+    choice = choose(x, y, split, search="cv")
+    alone = LogisticRegression(**choice.params).fit(x[split == TRAIN], y[split == TRAIN])
+    largest = np.abs(alone.logits(x)).max()
+    np.testing.assert_allclose(choice.head.logits(x), alone.logits(x), atol=0.01 * largest)
+
+
+def test_test_rows_and_unused_rows_are_not_read() -> None:
+    x, y = blobs()
+    split = parts(300)
+    split[100:110] = NONE
+    plain = choose(x, y, split, search="cv")
+    spoilt = x.copy()
+    spoilt[(split == TEST) | (split == NONE)] = np.nan
+    again = choose(spoilt, y, split, search="cv")
+    assert again.candidates == plain.candidates
+    assert again.temperature == plain.temperature
+
+
+def test_the_same_seed_gives_the_same_choice() -> None:
+    x, y = blobs(noise=2.0)
+    split = np.full(300, TRAIN)
+    first, again, other = (choose(x, y, split, {"seed": seed}) for seed in (0, 0, 1))
+    assert first.candidates == again.candidates
+    assert first.candidates != other.candidates
+
+
+def test_auto_search_takes_folds_for_few_rows_and_val_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = blobs()
+    assert choose(x, y, parts(300)).candidates[0]["where"] == "cv"
+    monkeypatch.setattr("featx.train._MOST_CV_ROWS", 100)
+    assert choose(x, y, parts(300)).candidates[0]["where"] == "val"
+    assert choose(x, y, parts(300, val=0)).candidates[0]["where"] == "cv"
+
+
+def test_features_larger_than_memory_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = blobs()
+    split = parts(300)
+    inside = choose(x, y, split, clf="svm")
+    monkeypatch.setattr("featx.train._physical_memory", lambda: 0)
+    outside = choose(x, y, split, clf="svm")
+    assert outside.params == inside.params
+    np.testing.assert_allclose(outside.head.logits(x), inside.head.logits(x), rtol=1e-3, atol=1e-3)
+
+
+def test_weights_reach_the_fit_and_the_search() -> None:
+    x, y = blobs(noise=2.0)
+    split = parts(300)
+    weight = np.where(y == 0, 50.0, 1.0)
+    for where in ("cv", "val"):
+        heavy = choose(x, y, split, {"sample_weight": weight}, search=where, strength=0.1)
+        plain = choose(x, y, split, search=where, strength=0.1)
+        assert (heavy.head.logits(x).argmax(axis=1) == 0).mean() > (plain.head.logits(x).argmax(axis=1) == 0).mean()
+        assert heavy.candidates[0]["score"] < plain.candidates[0]["score"]
+
+
+def test_confidence_is_calibrated_off_the_training_rows() -> None:
+    x, y = blobs(2000, noise=1.6, seed=3)
+    split = parts(2000, val=0.1, test=0.5)
+    for clf in ("svm", "ridge", "logreg"):
+        choice = choose(x, y, split, clf=clf)
+        logits = choice.head.logits(x[split == TEST])
+        confidence = softmax(logits, choice.temperature).max(axis=1).mean()
+        assert confidence == pytest.approx(accuracy(choice, x[split == TEST], y[split == TEST]), abs=0.05)
+
+
+# --------------------------------------------------------------------------------------------------- odd cases
+
+
+def test_one_class_is_named() -> None:
+    x, _ = blobs(20)
+    with pytest.raises(HeadError, match="all 20 training images are 'cow'"):
+        choose(x, np.full(20, 2), np.full(20, TRAIN))
+    with pytest.raises(HeadError, match="No image is left to train on"):
+        choose(x, np.full(20, 2), np.full(20, TEST))
+
+
+def test_rows_that_are_not_finite_are_positions_in_what_was_given() -> None:
+    x, y = blobs()
+    split = parts(300)
+    x[[10, 100, 150, 299]] = np.inf  # val, train, train, test
+    with pytest.raises(FeaturesError) as caught:
+        choose(x, y, split)
+    assert sorted(caught.value.rows) == [10, 100, 150]
+
+
+def test_val_has_to_exist_to_be_searched_on() -> None:
+    x, y = blobs(30)
+    with pytest.raises(HeadError, match="--search val needs val images"):
+        choose(x, y, np.full(30, TRAIN), search="val")
+    with pytest.raises(HeadError, match="--folds has to be at least 2, got 1"):
+        choose(x, y, np.full(30, TRAIN), folds=1)
+
+
+@pytest.mark.parametrize("clf", ["logreg", "svm", "ridge", "knn", "auto"])
+def test_one_image_per_class_takes_the_defaults(clf: str) -> None:
+    x = np.eye(3, 8, dtype=np.float32)
+    choice = choose(x, np.arange(3), np.full(3, TRAIN), clf=clf)
+    assert choice.clf == ("logreg" if clf == "auto" else clf)
+    assert choice.candidates == []
+    assert choice.temperature == 1.0
+    assert "No row could be left out" in choice.notes[0]
+    assert accuracy(choice, x, np.arange(3)) == 1.0
+    assert choice.val_logits is None
+
+
+def test_one_image_of_one_class_among_many_is_trained_on() -> None:
+    x, y = blobs(61, k=3)
+    y[y == 2] = 0
+    y[7] = 2
+    choice = choose(x, y, np.full(61, TRAIN))
+    np.testing.assert_array_equal(choice.head.classes_, [0, 1, 2])
+    assert choice.candidates
+
+
+def test_a_class_only_in_val_or_test_is_reported() -> None:
+    x, y = blobs()
+    split = parts(300)
+    y[split == TEST] = np.where(np.arange((split == TEST).sum()) < 5, 3, y[split == TEST])
+    y[:4] = 3
+    for where in ("cv", "val"):
+        choice = choose(x, y, split, search=where)
+        assert choice.notes == ("Without a training image, always wrong: dog.",)
+        np.testing.assert_array_equal(choice.head.classes_, [0, 1, 2])
+        assert choice.val_logits is not None
+        assert choice.val_logits.shape == (60, 3)
+
+
+def test_a_class_missing_from_train_has_no_column() -> None:
+    x, y = blobs(k=3)
+    y = np.where(y == 1, 3, y)
+    choice = choose(x, y, parts(300))
+    np.testing.assert_array_equal(choice.head.classes_, [0, 2, 3])
+    assert accuracy(choice, x, y) > 0.85
+
+
+def test_two_classes() -> None:
+    x, y = blobs(k=2)
+    for clf in ("logreg", "svm", "ridge", "knn"):
+        choice = choose(x, y, parts(300), clf=clf)
+        assert choice.head.logits(x).shape == (300, 2)
+        assert accuracy(choice, x, y) > 0.85
+
+
+def test_the_dense_head_without_val_trains_for_the_epochs_that_were_best_in_the_folds() -> None:
+    x, y = blobs(90)
+    choice = choose(x, y, np.full(90, TRAIN), clf="dense", hidden="8", epochs=6, folds=2, learning_rate=0.01)
+    assert choice.candidates[0]["where"] == "cv"
+    head: Any = choice.head
+    assert len(head.history_["loss"]) == choice.params["epochs"] <= 6
+    assert head.history_["val_loss"] == []
+
+
+# --------------------------------------------------------------------------------------------------- folds
+
+
+def test_folds_spread_every_class_evenly() -> None:
+    y = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [50, 23, 7]))
+    held = make_folds(y, None, 5, 0)
+    counts = np.array([[np.sum((held == f) & (y == c)) for f in range(5)] for c in range(3)])
+    assert (counts.max(axis=1) - counts.min(axis=1) <= 1).all()
+    assert np.ptp(counts.sum(axis=0)) <= 1
+
+
+def test_groups_are_in_one_fold() -> None:
+    random = np.random.default_rng(0)
+    groups = random.integers(0, 40, 200)
+    y = groups % 3
+    held = make_folds(y, groups, 4, 0)
+    assert all(len(np.unique(held[groups == g])) == 1 for g in np.unique(groups))
+    assert set(held) == {0, 1, 2, 3}
+    counts = np.array([[np.sum((held == f) & (y == c)) for f in range(4)] for c in range(3)])
+    assert (counts > 0).all()
+
+
+def test_a_group_of_several_classes_counts_as_its_commonest() -> None:
+    y = np.array([0, 0, 1, 1, 1, 0, 0, 1])
+    groups = np.array([5, 5, 5, 6, 6, 7, 7, 8])
+    held = make_folds(y, groups, 2, 0)
+    assert held[0] != held[5], "groups 5 and 7 are both of class 0"
+    assert held[3] != held[7], "groups 6 and 8 are both of class 1"
+
+
+def test_folds_shrink_to_the_largest_class_and_leave_singles_in_training() -> None:
+    y = np.array([0, 0, 0, 1, 1, 2])
+    held = make_folds(y, None, 10, 0)
+    assert set(held[:5]) == {0, 1, 2}
+    assert len(set(held[:3])) == 3
+    assert held[3] != held[4]
+    assert held[5] == -1
+    assert set(make_folds(np.arange(4), None, 5, 0)) == {-1}
+    assert set(make_folds(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]), 5, 0)) == {-1}
+
+
+def test_folds_depend_on_the_seed_alone() -> None:
+    y = np.arange(100) % 4
+    np.testing.assert_array_equal(make_folds(y, None, 5, 3), make_folds(y, None, 5, 3))
+    assert (make_folds(y, None, 5, 3) != make_folds(y, None, 5, 4)).any()
+
+
+# --------------------------------------------------------------------------------------------------- scores
+
+
+def test_scores_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+    random = np.random.default_rng(0)
+    index = random.integers(0, 3, 200)  # class 3 occurs in predictions alone, class 4 nowhere
+    logits = random.normal(size=(200, 5)) + 1.5 * np.eye(5)[index]
+    logits[:, 4] -= 100
+    predicted = logits.argmax(axis=1)
+    assert score("accuracy", logits, index) == pytest.approx(accuracy_score(index, predicted), abs=1e-12)
+    assert score("macro_f1", logits, index) == pytest.approx(f1_score(index, predicted, average="macro"), abs=1e-12)
+    known = np.isin(predicted, index)
+    expected = balanced_accuracy_score(index[known], predicted[known])
+    assert score("balanced_accuracy", logits[known], index[known]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_log_loss_is_measured_at_its_best_temperature() -> None:
+    from scipy.optimize import minimize_scalar
+    from sklearn.metrics import log_loss
+
+    x, y = blobs(noise=2.0)
+    logits = LogisticRegression().fit(x, y).logits(x) * 7
+
+    def loss(log_t: float) -> float:
+        return float(log_loss(y, softmax(logits, float(np.exp(log_t)))))
+
+    assert score("log_loss", logits, y) == pytest.approx(minimize_scalar(loss).fun, rel=1e-3)
+
+
+def test_lower_log_loss_wins() -> None:
+    x, y = blobs(noise=2.0)
+    choice = choose(x, y, parts(300), metric="log_loss")
+    best = min(choice.candidates, key=lambda c: c["score"])
+    assert choice.params == best["params"]
