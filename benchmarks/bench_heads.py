@@ -56,7 +56,7 @@ def featx_search(folder: str) -> dict[str, Any]:
     import numpy as np
 
     from featx.options import HeadOptions
-    from featx.train import choose_head
+    from featx.choose import choose_head
 
     x, y, test_x, test_y = _read(folder)
     names = tuple(map(str, range(y.max() + 1)))
@@ -79,7 +79,7 @@ def sklearn_search(folder: str) -> dict[str, Any]:
     from sklearn.preprocessing import StandardScaler
 
     from featx.heads import HEADS
-    from featx.train import make_folds
+    from featx.choose import make_folds
 
     warnings.simplefilter("ignore")  # of deprecations; those of convergence are what the default tolerance gives
     x, y, test_x, test_y = _read(folder)

@@ -58,7 +58,7 @@ def fit(folder: str, clf: str, memory: str) -> dict[str, Any]:
 
     from featx.options import HeadOptions
     from featx.store import FeatureTable
-    from featx.train import choose_head
+    from featx.choose import choose_head
 
     with np.load(Path(folder) / "rows.npz") as held:
         digest, y, split = held["digest"].view("S32").ravel(), held["y"], held["split"]

@@ -24,11 +24,11 @@ from featx.engines import choose_engine, compile_graph
 from featx.errors import BundleError, DataError, UsageError
 from featx.evaluate import align, measure, summary
 from featx.files import atomic_path, digest_json, write_json
-from featx.fit import describe_model
 from featx.heads import calibrate, persist
 from featx.images import iter_batches
 from featx.options import FinetuneOptions
 from featx.progress import Progress, Tell, no_progress, say_nothing
+from featx.train import describe_model
 
 if TYPE_CHECKING:
     import keras

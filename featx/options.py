@@ -7,6 +7,7 @@ features.input_size=150` overrides a key of any section.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -110,6 +111,11 @@ class HeadOptions:
     metric: Metric = _option("accuracy", "What the search and the choice of the best bundle go by.")
     search: Literal["auto", "cv", "val"] = _option("auto", "Where strengths are compared: folds of train, or val.")
     folds: int = _option(5, "Folds of --search cv.", least=2)
+    memory: str | None = _option(
+        None,
+        "Most memory that features may take, like 1GB; larger ones are streamed (default: half of it).",
+        metavar="SIZE",
+    )
     class_weight: Literal["none", "balanced"] = _option("none", "Give every class the same weight.")
     hidden: str = _option(
         "256,0.3,128", "Layers of --clf dense: whole numbers are units, fractions are dropout.", metavar="LIST"
@@ -172,6 +178,24 @@ SECTIONS: Mapping[str, type] = {
 }
 
 
+def parse_bytes(text: str) -> int:
+    """Bytes of a size like `800MB`, `1.5GB` or a plain number.
+
+    Raises
+    ------
+    UsageError
+        When it is no size.
+    """
+    found = re.fullmatch(r"\s*([\d.]+)\s*([kKmMgGtT]?)i?[bB]?\s*", text)
+    try:
+        number = float(found[1]) if found else -1.0
+    except ValueError:
+        number = -1.0
+    if not found or number <= 0:
+        raise UsageError(f"A size is a number and a unit, like 800MB or 1.5GB; got {text!r}.")
+    return int(number * 1000 ** ("kmgt".index(found[2].lower()) + 1 if found[2] else 0))
+
+
 def check_options(pipeline: Pipeline) -> Pipeline:
     """Return the pipeline when every number is within its bounds.
 
@@ -186,6 +210,8 @@ def check_options(pipeline: Pipeline) -> Pipeline:
             value, least = getattr(options, entry.name), entry.metadata.get("least")
             if least is not None and value is not None and value < least:
                 raise UsageError(f"{section}.{entry.name} must be at least {least}, got {value}.")
+    if pipeline.head.memory is not None:
+        parse_bytes(pipeline.head.memory)
     if pipeline.head.strength is not None and pipeline.head.strength <= 0:
         raise UsageError(f"head.strength must be more than 0, got {pipeline.head.strength}.")
     for section in ("head", "finetune"):

@@ -14,10 +14,10 @@ from featx.dataset.digests import whole
 from featx.errors import DataError, UsageError
 from featx.extract import Extraction, extract
 from featx.files import StatIndex, digest_json, write_json
-from featx.fit import Sample, fingerprint, fit_head
 from featx.options import DataOptions, Pipeline
 from featx.progress import Progress, Tell, no_progress, say_nothing
 from featx.store import export_features
+from featx.train import Sample, fingerprint, fit_head
 
 _KEPT = "split.npz"
 

@@ -1,372 +1,246 @@
-"""Choose a head on the cached features: search its strength, compare kinds, fit the winner, calibrate it.
-
-Everything is compared on rows that the compared fit has not seen: on val, or on folds of train. Groups (views and
-duplicates of an image, shots of one object) are never on both sides. Test rows are not read.
-"""
+"""The cheap stage: cached features + labels + split -> the best head -> Bundle."""
 
 from __future__ import annotations
 
-import os
+import logging
+import platform
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from featx.dataset import TEST, TRAIN, VAL
-from featx.errors import HeadError
-from featx.heads import (
-    HEADS,
-    ArrayFeatures,
-    Features,
-    FeaturesError,
-    Head,
-    HeadKind,
-    as_features,
-    head_kind,
-    make_head,
-    width,
-)
-from featx.heads.calibrate import fit_temperature, softmax
-from featx.heads.scaling import check_finite
-from featx.heads.search import Trial, fit_without, try_strengths
-from featx.options import HeadOptions, Metric
+import featx
+from featx.backbones import Output
+from featx.bundle import Bundle, new_directory, save_bundle, write_split
+from featx.choose import Choice, choose_head
+from featx.dataset import NONE, SPLITS, TEST, VAL, ImageSet
+from featx.dataset.digests import whole
+from featx.errors import DataError, HeadError
+from featx.evaluate import align, measure, summary
+from featx.extract import Extraction, frozen_files
+from featx.files import digest_json
+from featx.heads import FeaturesError, calibrate, persist
+from featx.options import HeadOptions
+from featx.progress import Tell, say_nothing
 
-if TYPE_CHECKING:
-    from featx.heads.dense import DenseHead
-    from featx.heads.linear import Linear
-
-_MOST_CV_ROWS = 10_000  # up to here `--search auto` takes folds even where there is a val part: it is small, too
-_GIVE_UP = 3  # so many weaker regularisations worse than the best end a search
-_ASSUMED_MEMORY = 8 << 30  # bytes, where the system does not say
-_LEAST = 1e-15  # the probability that log loss takes for 0
+_LIBRARIES = ("featx", "tensorflow", "keras", "openvino", "scikit-learn", "numpy", "pillow")
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A fitted head, and how it was found.
+class Sample:
+    """What is fitted on and measured: one row per different image.
 
-    Attributes
-    ----------
-    clf, params : the kind of head, and what it was made with
-    head : fitted on the train rows
-    temperature : logits are divided by it before the softmax
-    candidates : what was compared: dicts with clf, params, score, metric, where ('cv' or 'val')
-    seconds : it took
-    val_logits : float32 (val rows, len(head.classes_)), in the order of the rows; None without val rows
-    notes : what a user should know
+    rows : positions in `images.paths`; y : int64, positions in `images.classes`; split : uint8
     """
 
-    clf: str
-    head: Head
-    params: dict[str, Any]
-    temperature: float
-    candidates: list[dict[str, Any]]
-    seconds: float
-    val_logits: np.ndarray | None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Features (n, ...), labels (n,) and weights (n,) of the same rows."""
-
-    features: Features
+    images: ImageSet
+    digests: np.ndarray
+    rows: np.ndarray
     y: np.ndarray
+    split: np.ndarray
+    groups: np.ndarray | None
     weight: np.ndarray | None
 
-    def take(self, rows: np.ndarray) -> _Rows:
-        weight = None if self.weight is None else self.weight[rows]
-        return _Rows(self.features.take(rows), self.y[rows], weight)
+    @classmethod
+    def of(cls, images: ImageSet, digests: np.ndarray, split: np.ndarray) -> Sample:
+        """Rows that are in a part, duplicates once."""
+        if images.labels is None:
+            raise DataError(f"{images.source} has no labels: a folder per class or a CSV with labels is needed to fit.")
+        if images.multilabel:
+            raise DataError(
+                f"{images.source} has several labels per image, and the heads of this version tell one class per image."
+            )
+        used = np.flatnonzero(split != NONE)
+        _, first = np.unique(digests[used], return_index=True)
+        rows = used[np.sort(first)]
+        groups = None if images.groups is None else np.unique(images.groups, return_inverse=True)[1][rows]
+        weight = None if images.weights is None else images.weights[rows]
+        return cls(images, digests[rows], rows, images.labels[rows], split[rows], groups, weight)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over (digest, part, class) of every image: bundles with the same one can be compared."""
+        order = np.argsort(self.digests)
+        names = [self.images.classes[code] for code in self.y[order]]
+        return digest_json([[whole(d).hex() for d in self.digests[order]], self.split[order].tolist(), names])
+
+    def counts(self) -> dict[str, int]:
+        """Images per part."""
+        return {name: int((self.split == code).sum()) for code, name in enumerate(SPLITS)}
 
 
-@dataclass(frozen=True)
-class _Arena:
-    """Where heads are compared: rows, and which fit leaves which row out (-1: none does)."""
-
-    rows: _Rows
-    held: np.ndarray
-    where: str
-
-    def score(self, metric: Metric, logits: np.ndarray) -> float:
-        return score(metric, *self._judged(logits))
-
-    def temperature(self, logits: np.ndarray) -> float:
-        return fit_temperature(*self._judged(logits))
-
-    def _judged(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        index = np.unique(self.rows.y, return_inverse=True)[1]
-        return logits[self.held >= 0], index[self.held >= 0]
+def fingerprint(extraction: Extraction, sample: Sample, options: HeadOptions, seed: int) -> str:
+    """What a bundle of a head depends on. Equal fingerprints: fitting again would give the same head."""
+    return digest_json(
+        {
+            "key": extraction.store.key.digest,
+            "outputs": [output.name for output in extraction.outputs],
+            "split": sample.digest,
+            "head": asdict(options),
+            "seed": seed,
+            "featx": featx.__version__,
+        }
+    )
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The best strength of a kind of head."""
-
-    kind: HeadKind
-    trial: Trial
-    score: float
-
-
-def _silent(message: str) -> None:
-    del message
-
-
-def choose_head(
-    features: Features | np.ndarray,
-    y: np.ndarray,
-    split: np.ndarray,
-    classes: tuple[str, ...],
+def fit_head(
+    extraction: Extraction,
+    sample: Sample,
     options: HeadOptions,
-    *,
-    groups: np.ndarray | None = None,
-    sample_weight: np.ndarray | None = None,
-    seed: int = 0,
-    progress: Callable[[str], None] = _silent,
-) -> Choice:
-    """Search, compare, fit and calibrate.
-
-    Parameters
-    ----------
-    features : of n images
-    y : int64 (n,), codes of `classes`
-    split : uint8 (n,), TRAIN, VAL or TEST; rows of other values are not used
-    groups : int64 (n,); rows of one group are never on both sides of a comparison
-    sample_weight : float64 (n,), for fitting; scores count every row once
-    progress : told one line per candidate
+    seed: int,
+    run: Path,
+    command: str = "",
+    tell: Tell = say_nothing,
+) -> Bundle:
+    """Fit on every layer and pooling of the extraction, keep the best by validation, save it below `run`.
 
     Raises
     ------
     HeadError
-        Fewer than two classes in train, `--search val` without val rows.
-    FeaturesError
-        Features that are not finite; its `rows` are positions in `features`.
+        One class, features that are not finite (names the image), too few images.
     """
-    began = time.perf_counter()
-    y = np.asarray(y, dtype=np.int64)
-    notes = _notes(y, split, classes)
-    used, order = _load(_Rows(as_features(features), y, sample_weight), split, classes)
-    trained = int(np.count_nonzero(split == TRAIN))
-    arena = _arena(used, trained, None if groups is None else groups[order[:trained]], options, seed)
-    candidates: list[dict[str, Any]] = []
-    found = _best(arena, options, len(order) > trained, seed, candidates, progress) if arena else None
-    if found is None:
-        notes += ("No row could be left out to compare heads: strength and temperature are the defaults.",)
-    kind = found.kind if found else head_kind("logreg" if options.clf == "auto" else options.clf, options.kernel)
-    head = _refit(kind, found, arena, used, trained, options, seed)
-    val = np.flatnonzero(split == VAL)
-    return Choice(
-        clf=kind.clf,
-        head=head,
-        params=head.get_params(),
-        temperature=arena.temperature(found.trial.logits) if arena and found else 1.0,
-        candidates=candidates,
-        seconds=time.perf_counter() - began,
-        val_logits=head.logits(as_features(features).take(val)) if len(val) else None,
-        notes=notes,
-    )
+    start = time.perf_counter()
+    output, choice, tried = _best_output(extraction, sample, options, seed, tell)
+    features = extraction.features(output, sample.rows)
+    known = [sample.images.classes[code] for code in choice.head.classes_]
+    metrics = {part: _measure(choice, features, sample, code, known) for part, code in (("val", VAL), ("test", TEST))}
+    about = describe_model(extraction, (output,), sample, known, command) | {
+        "fingerprint": fingerprint(extraction, sample, options, seed),
+        "head": {
+            "clf": choice.clf,
+            "params": _jsonable(choice.params),
+            "temperature": choice.temperature,
+            "features": int(np.prod(features.shape[1:])),
+        },
+        "metrics": {part: summary(found) for part, found in metrics.items()},
+        "score": _score(options, metrics["val"], tried[output.name]),
+        "search": tried,
+        "notes": list(choice.notes),
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    return save_model(run, choice.clf, about, choice.head, choice.temperature, frozen_files(extraction, output), sample)
 
 
-def _load(rows: _Rows, split: np.ndarray, classes: tuple[str, ...]) -> tuple[_Rows, np.ndarray]:
-    """Return the train rows, then the val rows of classes that are in train, and their positions in `rows`.
-
-    Features that fit in half of the memory are read once; others are streamed from where they are.
-    """
-    train, val = np.flatnonzero(split == TRAIN), np.flatnonzero(split == VAL)
-    _check_classes(rows.y[train], classes)
-    order = np.concatenate([train, val[np.isin(rows.y[val], rows.y[train])]])
-    used = rows.take(order)
-    if 4 * len(order) * width(used.features) <= _physical_memory() // 2:
-        used = replace(used, features=ArrayFeatures(used.features.asarray()))
-    try:
-        check_finite(used.features)
-    except FeaturesError as error:
-        raise FeaturesError(order[error.rows]) from None
-    return used, order
-
-
-def _physical_memory() -> int:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError):  # Windows
-        return _ASSUMED_MEMORY
-
-
-def _check_classes(y: np.ndarray, classes: tuple[str, ...]) -> None:
-    present = np.unique(y)
-    if len(present) == 0:
-        raise HeadError("No image is left to train on.")
-    if len(present) == 1:
-        raise HeadError(f"A head tells classes apart, but all {len(y)} training images are {classes[present[0]]!r}.")
-
-
-def _notes(y: np.ndarray, split: np.ndarray, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Name the classes that no head can get right, since no training image shows them."""
-    trained = np.unique(y[split == TRAIN])
-    unseen = np.setdiff1d(np.unique(y[(split == VAL) | (split == TEST)]), trained)
-    if not len(unseen):
-        return ()
-    names = ", ".join(classes[code] for code in unseen)
-    return (f"Without a training image, always wrong: {names}.",)
-
-
-def _arena(used: _Rows, trained: int, groups: np.ndarray | None, options: HeadOptions, seed: int) -> _Arena | None:
-    """Return where to compare, None where no row can be left out. The first `trained` rows are train, others val."""
-    watched = len(used.y) - trained
-    if _search_where(options, trained, watched) == "val":
-        return _Arena(used, np.repeat([-1, 0], [trained, watched]), "val")
-    train = used.take(np.arange(trained))
-    held = make_folds(train.y, groups, options.folds, seed)
-    return _Arena(train, held, "cv") if held.max() > 0 else None
-
-
-def _search_where(options: HeadOptions, train: int, val: int) -> str:
-    if options.search == "val" and val == 0:
-        raise HeadError("--search val needs val images of classes that are in train; there are none. Use --search cv.")
-    if options.search != "auto":
-        return options.search
-    few = train <= _MOST_CV_ROWS and options.clf != "dense"  # which watches val anyway
-    return "cv" if few or not val else "val"
-
-
-def make_folds(y: np.ndarray, groups: np.ndarray | None, folds: int, seed: int) -> np.ndarray:
-    """Deal rows into folds: every class spread evenly, every group in one fold.
-
-    Returns
-    -------
-    int64 (n,)
-        The fold that leaves the row out. There are no more folds than the largest class has groups; a class of one
-        group is in no fold (-1), since a fit without it could not know it.
-    """
-    if folds < 2:
-        raise HeadError(f"--folds has to be at least 2, got {folds}.")
-    classes, index = np.unique(y, return_inverse=True)
-    _, group = np.unique(np.arange(len(y)) if groups is None else groups, return_inverse=True)
-    label, size = _units(index, group, len(classes))
-    folds = min(folds, int(np.bincount(label).max()))
-    order = np.lexsort((np.random.default_rng(seed).random(len(label)), -size, label))
-    order = order[np.bincount(label)[label[order]] > 1]
-    held = np.full(len(label), -1)
-    held[order] = np.arange(len(order)) % folds
-    return held[group] if folds > 1 else np.full(len(y), -1)
-
-
-def _units(index: np.ndarray, group: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each group's commonest class and its number of rows."""
-    pairs, counts = np.unique(group * classes + index, return_counts=True)
-    order = np.lexsort((-counts, pairs // classes))
-    _, first = np.unique(pairs[order] // classes, return_index=True)
-    return pairs[order][first] % classes, np.bincount(group)
-
-
-def _best(
-    arena: _Arena,
-    options: HeadOptions,
-    has_val: bool,
-    seed: int,
-    candidates: list[dict[str, Any]],
-    progress: Callable[[str], None],
-) -> _Found:
-    """Compare kinds and strengths; of equals the first: the simpler head, the stronger regularisation."""
-    best: _Found | None = None
-    for kind in _kinds(options, len(arena.held), has_val):
-        found = _best_strength(kind, arena, options, seed, candidates, progress)
-        if best is None or _better(options.metric, found.score, best.score):
-            best = found
+def _best_output(
+    extraction: Extraction, sample: Sample, options: HeadOptions, seed: int, tell: Tell
+) -> tuple[Output, Choice, dict[str, Any]]:
+    best: tuple[float, Output, Choice] | None = None
+    tried: dict[str, Any] = {}
+    for output in extraction.outputs:
+        if output.pooling == "none":
+            _logger.warning("%s is a map, not a row of features: left out. Use the pooling flatten.", output.name)
+            continue
+        features = extraction.features(output, sample.rows)
+        try:
+            choice = choose_head(
+                features,
+                sample.y,
+                sample.split,
+                sample.images.classes,
+                options,
+                groups=sample.groups,
+                sample_weight=sample.weight,
+                seed=seed,
+                progress=partial(_tell_of, tell, output.name),
+            )
+        except FeaturesError as error:
+            names = ", ".join(sample.images.paths[sample.rows[row]] for row in error.rows[:3])
+            raise HeadError(f"{output.name} gives NaN or infinity for {len(error.rows)} images: {names}.") from error
+        tried[output.name] = choice.candidates
+        score = max((_signed(one) for one in choice.candidates), default=-np.inf)
+        if best is None or score > best[0]:
+            best = (score, output, choice)
     if best is None:
-        raise HeadError(f"No head to compare for --clf {options.clf}.")
-    return best
+        raise HeadError("There are only maps (pooling none) to fit on. Add --pooling avg or flatten.")
+    return best[1], best[2], tried
 
 
-def _kinds(options: HeadOptions, rows: int, has_val: bool) -> list[HeadKind]:
-    if options.clf != "auto":
-        return [head_kind(options.clf, options.kernel)]
-    fitting = [kind for kind in HEADS.values() if kind.most_rows is None or rows <= kind.most_rows]
-    return [kind for kind in fitting if has_val or not kind.stops_early]
+def _tell_of(tell: Tell, name: str, line: str) -> None:
+    tell(f"{name}: {line}")
 
 
-def _best_strength(
-    kind: HeadKind,
-    arena: _Arena,
-    options: HeadOptions,
-    seed: int,
-    candidates: list[dict[str, Any]],
-    progress: Callable[[str], None],
-) -> _Found:
-    fixed = options.strength if options.clf != "auto" else None
-    strengths = (kind.strengths or (kind.default,)) if fixed is None else (fixed,)
-    best: _Found | None = None
-    worse = 0
-    rows = arena.rows
-    for trial in try_strengths(kind, strengths, rows.features, rows.y, arena.held, rows.weight, options, seed):
-        found = _Found(kind, trial, arena.score(options.metric, trial.logits))
-        candidates.append(_candidate(found, arena, options, seed))
-        progress(_line(candidates[-1], kind.strength_name))
-        if best is None or _better(options.metric, found.score, best.score):
-            best, worse = found, 0
-        elif _better(options.metric, best.score, found.score):
-            worse += 1
-        if worse == _GIVE_UP:
-            break
-    assert best is not None
-    return best
+def _signed(candidate: dict[str, Any]) -> float:
+    """A score of which more is better."""
+    return -candidate["score"] if candidate["metric"] == "log_loss" else float(candidate["score"])
 
 
-def _candidate(found: _Found, arena: _Arena, options: HeadOptions, seed: int) -> dict[str, Any]:
-    params = make_head(found.kind, found.trial.strength, options, seed).get_params()
-    kind = found.kind
-    return {"clf": kind.clf, "params": params, "score": found.score, "metric": options.metric, "where": arena.where}
+def _measure(choice: Choice, features: Any, sample: Sample, code: int, known: list[str]) -> dict[str, Any]:
+    rows = np.flatnonzero(sample.split == code)
+    if not len(rows):
+        return measure(np.empty(0, np.int64), np.empty((0, len(known))), known)
+    labels, everything = align(sample.images.classes, sample.y[rows], known)
+    logits = choice.head.logits(features.take(rows))
+    return measure(labels, calibrate.softmax(logits, choice.temperature), everything)
 
 
-def _line(candidate: dict[str, Any], strength: str | None) -> str:
-    name = candidate["clf"] + (f", {strength} {candidate['params'][strength]:.3g}" if strength else "")
-    return f"{name}: {candidate['metric']} {candidate['score']:.4f} ({candidate['where']})"
+def _score(options: HeadOptions, val: dict[str, Any], candidates: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the best bundle of a run is chosen by: the metric on val, or on folds of train where there is no val."""
+    if val["images"]:
+        return {"metric": options.metric, "value": val[options.metric], "where": "val"}
+    best = max(candidates, key=_signed, default=None)
+    return {
+        "metric": options.metric,
+        "value": best["score"] if best else None,
+        "where": best["where"] if best else "none",
+    }
 
 
-def _refit(
-    kind: HeadKind,
-    found: _Found | None,
-    arena: _Arena | None,
-    used: _Rows,
-    trained: int,
-    options: HeadOptions,
-    seed: int,
-) -> Head:
-    """Fit on train. What was compared on val is that fit already."""
-    trial = found.trial if found else None
-    if trial and trial.heads and arena and arena.where == "val":
-        return trial.heads[0]
-    head = make_head(kind, trial.strength if trial else options.strength, options, seed)
-    train = used.take(np.arange(trained))
-    if kind.linear:
-        return cast("Linear", head).fit(train.features, train.y, train.weight, trial.start if trial else None)
-    if kind.stops_early and trial and len(used.y) == trained:
-        head.set_params(epochs=int(np.median([cast("DenseHead", fold).best_epoch_ for fold in trial.heads])))
-    rows = np.arange(len(used.y))
-    fit_without(head, kind, used.features, used.y, rows[:trained], rows[trained:], used.weight)
-    return head
+def describe_model(
+    extraction: Extraction, outputs: tuple[Output, ...], sample: Sample, classes: list[str], command: str
+) -> dict[str, Any]:
+    """The part of `bundle.json` that tells where a model comes from."""
+    key = extraction.store.key
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "classes": classes,
+        "outputs": [output.name for output in outputs],
+        "backbone": {
+            **asdict(extraction.spec),
+            "input_size": list(extraction.spec.input_size),
+            "name": extraction.spec.label,
+            "weights": Path(extraction.spec.weights).name,
+            "resize": key.resize,
+            "precision": key.precision,
+        },
+        "key": key.as_json(),
+        "split": {"digest": sample.digest, "images": sample.counts()},
+        "data": {"source": Path(sample.images.source).name, "images": len(sample.images), "bad": len(extraction.bad)},
+        "command": command,
+        "versions": {"python": platform.python_version()} | _versions(),
+    }
 
 
-def score(metric: Metric, logits: np.ndarray, index: np.ndarray) -> float:
-    """Judge logits (n, k) of rows whose columns are `index` (n,).
-
-    accuracy, balanced_accuracy, macro_f1 as scikit-learn has them; log_loss at the temperature that suits it best
-    """
-    if metric == "log_loss":
-        true = softmax(logits, fit_temperature(logits, index))[np.arange(len(index)), index]
-        return float(-np.log(np.maximum(true, _LEAST)).mean())
-    predicted = logits.argmax(axis=1)
-    if metric == "accuracy":
-        return float((predicted == index).mean())
-    k = logits.shape[1]
-    hits = np.bincount(index[predicted == index], minlength=k)
-    truth, claims = np.bincount(index, minlength=k), np.bincount(predicted, minlength=k)
-    if metric == "balanced_accuracy":
-        return float((hits[truth > 0] / truth[truth > 0]).mean())
-    either = truth + claims
-    return float((2 * hits[either > 0] / either[either > 0]).mean())
+def save_model(
+    run: Path, clf: str, about: dict[str, Any], head: Any, temperature: float, sources: dict[str, Path], sample: Sample
+) -> Bundle:
+    """Write head, split and network below `run` as the next bundle."""
+    with tempfile.TemporaryDirectory(prefix="featx-") as folder:
+        head_file, kind = persist.save_head(head, temperature, Path(folder))
+        write_split(Path(folder) / "split.npz", sample.digests, sample.split)
+        files = {head_file.name: head_file, "split.npz": Path(folder) / "split.npz", **sources}
+        about = about | {"head": about["head"] | {"kind": kind, "file": head_file.name}}
+        return save_bundle(new_directory(run, clf), about, files)
 
 
-def _better(metric: Metric, one: float, other: float) -> bool:
-    return one < other if metric == "log_loss" else one > other
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _jsonable(params: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: list(value) if isinstance(value, tuple) else value.item() if isinstance(value, np.generic) else value
+        for name, value in params.items()
+        if isinstance(value, str | int | float | bool | tuple | np.generic) or value is None
+    }

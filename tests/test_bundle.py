@@ -177,7 +177,7 @@ def test_unpacking_gives_the_same_files(lab: Lab, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 def test_a_saved_head_has_the_probabilities_of_the_fitted_one(lab: Lab, tmp_path: Path, head: str) -> None:
-    from featx.fit import _best_output  # the fitted object, which no public function hands out
+    from featx.train import _best_output  # the fitted object, which no public function hands out
 
     prepared = lab.prepared
     output, choice, _ = _best_output(prepared.extraction, prepared.sample, lab.head(head), 0, lambda _: None)
