@@ -17,7 +17,11 @@ import numpy as np
 import pytest
 from conftest import environment, write_images
 
+from featx.dataset.folders import read_files
 from featx.errors import StoreError
+from featx.extract import Extraction, extract
+from featx.files import digest_file
+from featx.options import FeaturesOptions
 from featx.store import Leases, list_stores
 from featx.store import leases as module
 
@@ -254,6 +258,23 @@ def test_two_processes_share_the_work(start: Callable[..., subprocess.Popen[str]
     assert one["computed"] + two["computed"] == rows <= unique + 64
     assert all(damage is None for store in list_stores(cache) for _, damage in store.verify())
     assert not list(cache.glob("*/leases/*"))
+
+
+def test_who_waits_holds_no_lease(tmp_path: Path, tiny_backbone: Path, cache: Path) -> None:
+    """Else two processes that each have a bad image, which never gets a row, would wait for each other."""
+    paths = write_images(tmp_path / "images", 8)
+    options = FeaturesOptions(backbone=str(tiny_backbone), layer=("high",), cache=str(cache))
+    store = extract(read_files(paths[:1]), options).store
+    done: list[Extraction] = []
+    worker = threading.Thread(target=lambda: done.append(extract(read_files(paths), options)))
+    with store.leases() as other:
+        other.claim(np.array([digest_file(paths[3])], "S32"))
+        worker.start()
+        wait_until(lambda: store.tables()["high@avg"].rows == 7, 20)
+        wait_until(lambda: not len(other.of_others()), 5)
+        assert not done
+    worker.join(20)
+    assert (done[0].computed, done[0].reused) == (7, 1)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")

@@ -64,15 +64,14 @@ def minimize(
     start: np.ndarray,
     reach: np.ndarray,
     max_iter: int,
-    gram: np.ndarray | None = None,
+    precondition: Precondition,
 ) -> np.ndarray:
     """Solve all problems from `start`, float64 (problems, columns, d + 1): weights, then the intercept.
 
     reach : (problems,), the length of the gradient at which a problem is solved
-    gram : float32 (d, d), what `sample_gram` returned of these features
+    precondition : the inverse of a guessed Hessian, applied to gradients float32 (columns, d + 1)
     """
     history = int(np.clip(_HISTORY_BYTES // (8 * start.size), 3, _HISTORY))
-    precondition = _unchanged if gram is None else _cholesky(gram, problems)
     runs = [_lbfgs(x, limit, max_iter, history, precondition) for x, limit in zip(start, reach, strict=True)]
     points = {p: next(run) for p, run in enumerate(runs)}
     solutions = np.empty_like(start)
@@ -102,26 +101,52 @@ def sample_gram(features: Features, scaling: Standardization) -> np.ndarray | No
     return gram
 
 
-def _unchanged(gradient: np.ndarray) -> np.ndarray:
+def unchanged(gradient: np.ndarray) -> np.ndarray:
+    """Guess that the Hessian is the identity."""
     return gradient
 
 
-def _cholesky(gram: np.ndarray, problems: Problems) -> Precondition:
-    """Return the function that applies the inverse of the guessed Hessian to a gradient (columns, d + 1)."""
-    from scipy.linalg import cho_factor, cho_solve
+class HessianGuess:
+    """The inverse of a guessed Hessian, Gram matrix + ridge, to be applied to gradients.
 
-    ridge = max(float(problems.penalty.mean()) / problems.curvature, _LEAST_RIDGE)
+    gram : float32 (d, d), or (d,) where the matrix is diagonal
+    """
+
+    def __init__(self, gram: np.ndarray) -> None:
+        self._gram = gram
+        self._ridge = -1.0
+        self._inverse = np.empty(0)
+
+    def at(self, penalty: np.ndarray, curvature: float) -> Precondition:
+        """Return the function that takes a gradient (columns, d + 1) to a step, for these penalties (problems,)."""
+        ridge = max(float(penalty.mean()) / curvature, _LEAST_RIDGE)
+        if ridge != self._ridge:
+            self._ridge, self._inverse = ridge, _invert(self._gram, np.float32(ridge))
+        inverse = self._inverse
+
+        def apply(gradient: np.ndarray) -> np.ndarray:
+            out = np.empty_like(gradient)
+            inner = gradient[:, :-1]
+            out[:, :-1] = inner * inverse if inverse.ndim == 1 else inner @ inverse
+            out[:, -1] = gradient[:, -1]  # the features are centred: the intercept goes its own way
+            return out
+
+        return apply
+
+
+def _invert(gram: np.ndarray, ridge: np.float32) -> np.ndarray:
+    """Return the inverse of gram + ridge. As one matrix: a product with it is many times as fast as two solves."""
+    if gram.ndim == 1:
+        return 1 / (gram + ridge)
+    from scipy.linalg import cho_factor, get_lapack_funcs
+
     system = gram.copy()
-    system[np.diag_indices(len(gram))] += np.float32(ridge)
-    factor = cho_factor(system, overwrite_a=True, check_finite=False)
-
-    def apply(gradient: np.ndarray) -> np.ndarray:
-        out = np.empty_like(gradient)
-        out[:, :-1] = cho_solve(factor, gradient[:, :-1].T, check_finite=False).T
-        out[:, -1] = gradient[:, -1]  # the features are centred: the intercept goes its own way
-        return out
-
-    return apply
+    system[np.diag_indices(len(gram))] += ridge
+    factor, lower = cho_factor(system, overwrite_a=True, check_finite=False)
+    inverse, _ = get_lapack_funcs(("potri",), (factor,))[0](factor, lower=lower, overwrite_c=True)
+    upper = np.triu(inverse) if not lower else np.tril(inverse).T
+    upper += np.triu(upper, 1).T
+    return np.ascontiguousarray(upper)
 
 
 def null_gradients(features: Features, scaling: Standardization, problems: Problems) -> np.ndarray:

@@ -15,9 +15,10 @@ import numpy as np
 
 from featx.errors import HeadError
 from featx.heads import Features, Parameters, as_features, check_targets, check_width, row_weights, two_columns, width
-from featx.heads.descent import Loss, Problems, fold, minimize, null_gradients, sample_gram
+from featx.heads.descent import HessianGuess, Loss, Problems, fold, minimize, null_gradients, sample_gram, unchanged
 from featx.heads.scaling import Standardization, float_blocks, standardize
 from featx.heads.search import Trial
+from featx.heads.span import is_wide, solve_in_span
 from featx.options import HeadOptions
 
 
@@ -217,17 +218,23 @@ class Linear(Dense):
         return strength
 
     def _solver(self, task: Task) -> Solver:
+        if is_wide(task):
+            return solve_in_span(task, lambda inside, squares: self._descend(inside, squares.astype(np.float32)))
+        return self._descend(task, sample_gram(task.features, task.scaling))
+
+    def _descend(self, task: Task, gram: np.ndarray | None) -> Solver:
         weights = task.weights()
         total = weights.sum(axis=1)
         shares = (weights / total[:, None]).astype(np.float32)
         curvature = self._curvature(max(task.columns, 2))
         free = Problems(type(self)._loss, task.index, task.columns, shares, np.zeros(len(total)), curvature)
         reach = self.tolerance * null_gradients(task.features, task.scaling, free)
-        gram = sample_gram(task.features, task.scaling)
+        guess = None if gram is None else HessianGuess(gram)
 
         def solve(strength: float, start: np.ndarray) -> np.ndarray:
             problems = replace(free, penalty=1 / (strength * total))
-            return minimize(task.features, task.scaling, problems, start, reach, self.max_iter, gram)
+            precondition = guess.at(problems.penalty, curvature) if guess else unchanged
+            return minimize(task.features, task.scaling, problems, start, reach, self.max_iter, precondition)
 
         return solve
 

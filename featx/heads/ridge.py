@@ -9,15 +9,15 @@ the size of that matrix.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from featx.heads import ArrayFeatures, width
-from featx.heads.descent import Loss
+from featx.heads import width
+from featx.heads.descent import Loss, sample_gram
 from featx.heads.linear import Linear, Solver, Task, squared_loss
-from featx.heads.scaling import Standardization
+from featx.heads.span import is_wide, solve_in_span
 
 _WIDEST = 3_000  # the Gram matrices of more features, one per fold, cost more than descending
 
@@ -29,27 +29,18 @@ class Ridge(Linear):
     _loss: ClassVar[Loss] = staticmethod(squared_loss)
 
     def _solver(self, task: Task) -> Solver:
-        n, d = task.features.shape[0], width(task.features)
-        if min(n, d) > _WIDEST:
-            return super()._solver(task)
-        return gram_solver(task) if d <= n else span_solver(task)
+        if is_wide(task):
+            return span_solver(task)
+        return (
+            gram_solver(task)
+            if width(task.features) <= _WIDEST
+            else self._descend(task, sample_gram(task.features, task.scaling))
+        )
 
 
 def span_solver(task: Task) -> Solver:
-    """Solve in coordinates z of the space that the n rows span: x = z @ basis, where basis has orthonormal rows."""
-    x = (task.features.asarray() - task.scaling.mean) * task.scaling.inverse  # float64 (n, d)
-    squares, vectors = np.linalg.eigh(x @ x.T)
-    spans = squares > len(x) * np.finfo(np.float64).eps * max(squares[-1], 1.0)
-    root = np.sqrt(squares[spans])
-    basis = (vectors[:, spans] / root).T @ x  # (r, d)
-    flat = Standardization(np.zeros(len(root)), np.ones(len(root)))
-    solve_flat = gram_solver(replace(task, features=ArrayFeatures(vectors[:, spans] * root), scaling=flat))
-
-    def solve(strength: float, start: np.ndarray) -> np.ndarray:
-        points = solve_flat(strength, np.empty((*start.shape[:2], len(root) + 1)))
-        return np.concatenate([points[..., :-1] @ basis, points[..., -1:]], axis=-1)
-
-    return solve
+    """Return the closed form in the space that the rows span."""
+    return solve_in_span(task, lambda inside, _: gram_solver(inside))
 
 
 def gram_solver(task: Task) -> Solver:

@@ -187,7 +187,8 @@ def _check_attributes(file: h5py.File, path: Path, attributes: dict[str, str]) -
 
 
 def _read_text(file: h5py.File, name: str) -> str:
-    return bytes(file.attrs[name]).decode()
+    text = file.attrs[name]
+    return text if isinstance(text, str) else bytes(text).decode()
 
 
 def _open_columns(file: h5py.File, path: Path, *names: str) -> list[Any]:

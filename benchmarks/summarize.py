@@ -1,0 +1,193 @@
+"""Run the benchmarks and write docs/performance.md from what they found.
+
+    python benchmarks/summarize.py                          run everything, then write
+    python benchmarks/summarize.py --only heads cache       run these, then write from all results there are
+    python benchmarks/summarize.py --no-run                 only write
+    python benchmarks/summarize.py --no-run FILE.json ...   only write, from these files
+
+The JSON of every run is kept in benchmarks/results/. A run that needs something that is not on every machine (trained
+weights, thingsvision) is left out unless it is named: --weights and --fashion-mnist, --thingsvision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and arguments; sections come in this order
+    "extract-MobileNetV2": ("bench_extract.py", "MobileNetV2"),
+    "extract-EfficientNetB0": ("bench_extract.py", "EfficientNetB0"),
+    "extract-InceptionV3": ("bench_extract.py", "InceptionV3"),
+    "extract-ResNet50": ("bench_extract.py", "ResNet50"),
+    "thingsvision": ("bench_thingsvision.py",),
+    "inference": ("bench_inference.py",),
+    "large-jpegs": ("bench_large_jpegs.py",),
+    "layers": ("bench_layers.py",),
+    "precision": ("bench_precision.py",),
+    "second-run": ("bench_second_run.py",),
+    "cold-start": ("bench_cold_start.py",),
+    "heads": ("bench_heads.py",),
+    "memory": ("bench_memory.py",),
+    "cache": ("bench_cache.py",),
+    "hdf5": ("bench_hdf5.py",),
+}
+REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the script names it -> why it was missed
+}
+HEAD = """# Performance
+
+Written by `make bench` from the scripts in `benchmarks/`; do not edit. Every script runs featx and the alternative in
+turn, each in a process of its own, and takes medians. Absolute figures drift from day to day and from machine to
+machine; the ratios hold better. Peak memory is the largest resident size of the process, mapped files included.
+"""
+LIBRARIES = {
+    "featx",
+    "tensorflow",
+    "keras",
+    "openvino",
+    "scikit-learn",
+    "numpy",
+    "scipy",
+    "pillow",
+    "h5py",
+    "hdf5plugin",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path, help="Write from these instead of all in --results.")
+    parser.add_argument("--only", nargs="+", choices=RUNS, metavar="NAME", help=f"Run only: {', '.join(RUNS)}.")
+    parser.add_argument("--no-run", action="store_true", help="Run nothing.")
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "performance.md")
+    parser.add_argument("--weights", help="Trained weights of InceptionV3, for the precision.")
+    parser.add_argument("--fashion-mnist", help="Folder of its four files, for the precision.")
+    parser.add_argument("--thingsvision", metavar="PYTHON", help="Interpreter of an environment with thingsvision.")
+    arguments = parser.parse_args()
+    failed = [] if arguments.no_run or arguments.files else run_all(arguments)
+    files = arguments.files or [path for name in RUNS if (path := arguments.results / f"{name}.json").exists()]
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+    arguments.out.write_text(document(found), encoding="utf-8")
+    print(f"{len(found)} results -> {arguments.out}")
+    if failed:
+        raise SystemExit(f"These failed: {', '.join(failed)}.")
+
+
+def run_all(arguments: argparse.Namespace) -> list[str]:
+    """Run one script after the other; returns the names of those that failed, whose older results are kept."""
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for name in arguments.only or RUNS:
+        command = list(RUNS[name])
+        if name == "thingsvision":
+            if not arguments.thingsvision:
+                print(f"{name}: left out, --thingsvision is not given", file=sys.stderr)
+                continue
+            command.append(arguments.thingsvision)
+        if name == "precision" and arguments.weights and arguments.fashion_mnist:
+            command += ["--weights", arguments.weights, "--fashion-mnist", arguments.fashion_mnist]
+        print(f"{name}: {' '.join(RUNS[name])}", file=sys.stderr, flush=True)
+        start = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, str(HERE / command[0]), *command[1:]], stdout=subprocess.PIPE, text=True, check=False
+        )
+        print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+        if done.returncode:
+            failed.append(name)
+            continue
+        found = json.loads(done.stdout[done.stdout.index('{\n "claim"') :])  # libraries may have printed before it
+        text = json.dumps(found, indent=1) + "\n"
+        (arguments.results / f"{name}.json").write_text(text, encoding="utf-8")
+    return failed
+
+
+def document(found: dict[str, Any]) -> str:
+    """The whole page: what was reached of all goals, then a section for each result."""
+    goals = [goal for one in found.values() for goal in one["goals"].values()]
+    met = sum(goal["met"] for goal in goals)
+    missed = [
+        f"- {one['claim']}: {name}, {_figure(goal['reached'])} (goal: {_bound(goal)})"
+        for one in found.values()
+        for name, goal in one["goals"].items()
+        if not goal["met"]
+    ]
+    parts = [HEAD, f"{met} of {len(goals)} goals are met." + (" Missed:" if missed else "")]
+    parts += ["\n".join(missed)] if missed else []
+    return "\n\n".join(part.strip() for part in [*parts, *(section(*item) for item in found.items())]) + "\n"
+
+
+def section(name: str, found: dict[str, Any]) -> str:
+    """One result: machine, medians with peak memory, other figures, goals."""
+    parts = [f"## {found['claim']}", _machine(found["machine"]), _medians(found["results"])]
+    if found.get("figures"):
+        rows = [[key, _figure(figure)] for key, figure in found["figures"].items()]
+        parts.append(_table(["", "figure"], rows))
+    if found["goals"]:
+        rows = [
+            [goal, _bound(one), _figure(one["reached"]), "met" if one["met"] else "**missed**"]
+            for goal, one in found["goals"].items()
+        ]
+        parts.append(_table(["", "goal", "reached", ""], rows))
+    reasons = REASONS.get(name, {})
+    parts += [
+        f"Missed: {goal}. {reasons.get(goal, 'The reason is not known yet.')}"
+        for goal, one in found["goals"].items()
+        if not one["met"]
+    ]
+    parts += [_sentence(note) for note in found.get("notes", ())]
+    return "\n\n".join(parts)
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    versions = [f"{name} {machine[name]}" for name in machine if name in LIBRARIES]
+    return (
+        f"{machine['date']}: {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB; "
+        f"Python {machine['python']}, {', '.join(versions)}."
+    )
+
+
+def _medians(results: dict[str, dict[str, Any]]) -> str:
+    """One row per case; peak memory comes last. Columns that few cases have are left empty for the others."""
+    names = dict.fromkeys(key for found in results.values() for key in found if key != "peak_mb")
+    head = ["medians", *(name.replace("_", " ") for name in names), "peak memory, MB"]
+    rows = [
+        [case, *(_figure(found.get(name)) for name in names), _figure(found.get("peak_mb"))]
+        for case, found in results.items()
+    ]
+    return _table(head, rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _figure(value: Any) -> str:
+    """Four digits where there are that many; whole numbers as they are."""
+    if value is None:
+        return ""
+    if isinstance(value, str | bool):
+        return str(value)
+    if value == int(value) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4f}".rstrip("0") if abs(value) < 1 else f"{value:.4g}"
+
+
+def _bound(goal: dict[str, Any]) -> str:
+    kind = "at least" if goal["kind"] == "min" else "at most"
+    return f"{kind} {goal['goal']:.4g}"
+
+
+def _sentence(text: str) -> str:
+    text = text[0].upper() + text[1:]
+    return text if text.endswith(".") else text + "."
+
+
+if __name__ == "__main__":
+    main()
