@@ -278,6 +278,17 @@ def read_split(path: Path) -> dict[bytes, int]:
         raise BundleError(f"{path} is damaged: {error}. Remove it; the split is then made anew.") from error
 
 
+def add_bundle(run: Path, clf: str, about: dict[str, Any], sources: dict[str, Path]) -> Bundle:
+    """Save a bundle under the next free number of a run; another process may take that number first."""
+    while True:
+        directory = new_directory(run, clf)
+        try:
+            return save_bundle(directory, about, sources)
+        except OSError:
+            if not directory.exists():
+                raise
+
+
 def new_directory(run: Path, clf: str) -> Path:
     """`<run>/<n>-<clf>` with the next free number."""
     return run / f"{max(map(_number, run.glob('*-*')), default=0) + 1}-{clf}"

@@ -109,6 +109,8 @@ def explain_os_error(error: OSError, path: Path) -> Exception:
             f"No space left on the disk that holds {path.parent}. What was finished is kept: free some space "
             "and run the same command again."
         )
+    if error.errno in {errno.EIO, errno.EFBIG}:
+        return StoreError(f"Cannot write {path}: {error.strerror}. Check the disk and its limits, then run again.")
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return StoreError(
             f"Cannot write to {path.parent}: {error.strerror}. Choose another folder or change its rights."

@@ -18,7 +18,7 @@ import numpy as np
 
 import featx
 from featx.backbones import import_keras
-from featx.bundle import LOWER_IS_BETTER, Bundle, new_directory, save_bundle, write_split
+from featx.bundle import LOWER_IS_BETTER, Bundle, add_bundle, write_split
 from featx.dataset import TEST, TRAIN, VAL
 from featx.engines import choose_engine, compile_graph
 from featx.errors import BundleError, DataError, UsageError
@@ -148,8 +148,9 @@ def finetune(
     wanted = tuned_fingerprint(bundle, options, seed)
     state = digest_json([wanted, prepared.sample.digest])  # other images or labels do not resume this training
     trainer = _Trainer(model, data, options, seed, prepared.run / f".finetune-{state[:12]}")
+    before = trainer.measure_parts()  # the bundle's own figures may be of other images: the split may have grown
     history = trainer.train(progress, tell)
-    found = _save(bundle, prepared, trainer, history, command, wanted, time.perf_counter() - start)
+    found = _save(bundle, prepared, trainer, before, history, command, wanted, time.perf_counter() - start)
     shutil.rmtree(trainer.folder, ignore_errors=True)
     return found
 
@@ -236,6 +237,14 @@ class _Trainer:
             rows.append(some)
         return np.concatenate(logits), self.data.labels[np.concatenate(rows)]
 
+    def measure_parts(self, temperature: float = 1.0) -> dict[str, dict[str, Any]]:
+        """The single figures of val and test as the model stands."""
+        found = {}
+        for part, code in (("val", VAL), ("test", TEST)):
+            logits, labels = self.logits(code)
+            found[part] = summary(measure(labels, calibrate.softmax(logits, temperature), self.data.classes))
+        return found
+
     def _epoch(self, epoch: int, progress: Progress) -> float:
         order = np.random.default_rng((self.seed, epoch)).permutation(self.data.rows(TRAIN))
         self._reseed(epoch)
@@ -293,6 +302,7 @@ def _save(
     bundle: Bundle,
     prepared: Prepared,
     trainer: _Trainer,
+    before: dict[str, dict[str, Any]],
     history: list[dict[str, Any]],
     command: str,
     fingerprint: str,
@@ -303,9 +313,7 @@ def _save(
     val_logits, val_labels = trainer.logits(VAL)
     known = val_labels < data.known
     temperature = calibrate.fit_temperature(val_logits[known], val_labels[known])
-    metrics = {"val": measure(val_labels, calibrate.softmax(val_logits, temperature), data.classes)}
-    test_logits, test_labels = trainer.logits(TEST)
-    metrics["test"] = measure(test_labels, calibrate.softmax(test_logits, temperature), data.classes)
+    metrics = trainer.measure_parts(temperature)
     metric = bundle.about["score"]["metric"]
     total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
     about = describe_model(prepared.extraction, bundle.outputs, prepared.sample, list(bundle.classes), command) | {
@@ -313,12 +321,12 @@ def _save(
         "key": bundle.about["key"],
         "fingerprint": fingerprint,
         "head": bundle.about["head"] | {"temperature": total},
-        "metrics": {part: summary(found) for part, found in metrics.items()},
+        "metrics": metrics,
         "score": {"metric": metric, "value": metrics["val"][metric], "where": "val"},
         "search": [],
         "history": history,
         "finetune": asdict(trainer.options) | {"best_epoch": _best_epoch(history) + 1},
-        "from": {"bundle": bundle.path.name, "digest": bundle.about["digest"], "metrics": bundle.about["metrics"]},
+        "from": {"bundle": bundle.path.name, "digest": bundle.about["digest"], "metrics": before},
         "notes": [],
         "seconds": round(seconds, 3),
     }
@@ -362,4 +370,4 @@ def _write(bundle: Bundle, prepared: Prepared, trainer: _Trainer, temperature: f
         shutil.rmtree(folder / "graph", ignore_errors=True)
         compile_graph("openvino", lambda: backbone, folder / "graph", "float32")
         sources["graph"] = folder / "graph"
-    return save_bundle(new_directory(prepared.run, f"{about['head']['clf']}-finetuned"), about, sources)
+    return add_bundle(prepared.run, f"{about['head']['clf']}-finetuned", about, sources)

@@ -95,9 +95,9 @@ def as_json_object(answers: Iterable[Prediction | Unread]) -> dict[str, list[Any
     return found
 
 
-def write_csv(out: Path, answers: Iterable[Prediction | Unread]) -> tuple[int, int]:
-    """Write `path,label,confidence,reason` while the answers come; return how many were read and how many not."""
-    read = unread = 0
+def write_csv(out: Path, answers: Iterable[Prediction | Unread]) -> tuple[int, list[Unread]]:
+    """Write `path,label,confidence,reason` while the answers come; return how many were read, and the others."""
+    read, unread = 0, []
     with atomic_path(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "label", "confidence", "reason"])
@@ -107,5 +107,5 @@ def write_csv(out: Path, answers: Iterable[Prediction | Unread]) -> tuple[int, i
                 read += 1
             else:
                 rows.writerow([answer.path, "", "", answer.reason])
-                unread += 1
+                unread.append(answer)
     return read, unread

@@ -17,7 +17,7 @@ from featx.files import StatIndex, digest_json, write_json
 from featx.options import DataOptions, Pipeline
 from featx.progress import Progress, Tell, no_progress, say_nothing
 from featx.store import export_features
-from featx.train import Sample, fingerprint, fit_head
+from featx.train import Sample, fingerprint, fit_head, require_fittable
 
 _KEPT = "split.npz"
 
@@ -56,7 +56,9 @@ def choose_images(pipeline: Pipeline, images: ImageSet) -> ImageSet:
 
 def prepare(pipeline: Pipeline, progress: Progress = no_progress) -> Prepared:
     """Extract, and split the images as the last run of this name did; new images join the parts."""
-    extraction = extract(choose_images(pipeline, read_data(pipeline)), pipeline.features, progress)
+    images = read_data(pipeline)
+    require_fittable(images)
+    extraction = extract(choose_images(pipeline, images), pipeline.features, progress)
     run = run_directory(pipeline, extraction.images)
     split = split_of_run(extraction.images, extraction.digests, extraction.readable, pipeline.data, run)
     return Prepared(pipeline, extraction, Sample.of(extraction.images, extraction.digests, split), run)

@@ -6,7 +6,7 @@ import logging
 import platform
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,14 +16,14 @@ import numpy as np
 
 import featx
 from featx.backbones import Output
-from featx.bundle import Bundle, new_directory, save_bundle, write_split
+from featx.bundle import Bundle, add_bundle, write_split
 from featx.choose import Choice, choose_head
 from featx.dataset import NONE, SPLITS, TEST, VAL, ImageSet
 from featx.dataset.digests import whole
 from featx.errors import DataError, HeadError
 from featx.evaluate import align, measure, summary
 from featx.extract import Extraction, frozen_files
-from featx.files import digest_json
+from featx.files import digest_bytes, digest_json
 from featx.heads import FeaturesError, calibrate, persist
 from featx.options import HeadOptions
 from featx.progress import Tell, say_nothing
@@ -50,12 +50,8 @@ class Sample:
     @classmethod
     def of(cls, images: ImageSet, digests: np.ndarray, split: np.ndarray) -> Sample:
         """Rows that are in a part, duplicates once."""
-        if images.labels is None:
-            raise DataError(f"{images.source} has no labels: a folder per class or a CSV with labels is needed to fit.")
-        if images.multilabel:
-            raise DataError(
-                f"{images.source} has several labels per image, and the heads of this version tell one class per image."
-            )
+        require_fittable(images)
+        assert images.labels is not None
         used = np.flatnonzero(split != NONE)
         _, first = np.unique(digests[used], return_index=True)
         rows = used[np.sort(first)]
@@ -75,6 +71,29 @@ class Sample:
         return {name: int((self.split == code).sum()) for code, name in enumerate(SPLITS)}
 
 
+def require_fittable(images: ImageSet) -> None:
+    """Refuse images that no head can be fitted on, before anything is computed.
+
+    Raises
+    ------
+    DataError
+        No labels, several labels per image, or a single class.
+    """
+    if images.labels is None:
+        raise DataError(f"{images.source} has no labels: a folder per class or a CSV with labels is needed to fit.")
+    if images.multilabel:
+        raise DataError(
+            f"{images.source} has several labels per image, and the heads of this version tell one class per image."
+        )
+    if len(images.classes) < 2:
+        only = images.classes[0] if images.classes else "none"
+        raise DataError(f"A head tells classes apart, but {images.source} has one class ({only}). Add another folder.")
+
+
+def _digest_array(values: np.ndarray | None) -> str | None:
+    return None if values is None else digest_bytes(np.ascontiguousarray(values).tobytes()).hex()
+
+
 def fingerprint(extraction: Extraction, sample: Sample, options: HeadOptions, seed: int) -> str:
     """What a bundle of a head depends on. Equal fingerprints: fitting again would give the same head."""
     return digest_json(
@@ -82,7 +101,9 @@ def fingerprint(extraction: Extraction, sample: Sample, options: HeadOptions, se
             "key": extraction.store.key.digest,
             "outputs": [output.name for output in extraction.outputs],
             "split": sample.digest,
-            "head": asdict(options),
+            "groups": _digest_array(sample.groups),
+            "weight": _digest_array(sample.weight),
+            "head": asdict(replace(options, memory=None)),
             "seed": seed,
             "featx": featx.__version__,
         }
@@ -225,7 +246,7 @@ def save_model(
         write_split(Path(folder) / "split.npz", sample.digests, sample.split)
         files = {head_file.name: head_file, "split.npz": Path(folder) / "split.npz", **sources}
         about = about | {"head": about["head"] | {"kind": kind, "file": head_file.name}}
-        return save_bundle(new_directory(run, clf), about, files)
+        return add_bundle(run, clf, about, files)
 
 
 def _versions() -> dict[str, str]:

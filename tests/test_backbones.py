@@ -39,6 +39,7 @@ from featx.backbones import (
 )
 from featx.errors import BackboneError, UsageError
 from featx.files import StatIndex
+from featx.images import fit
 from featx.options import FeaturesOptions
 
 INCEPTION = Path(__file__).parent.parent.parent / "shared" / "weights" / "inception_v3_notop.weights.h5"
@@ -689,11 +690,15 @@ def test_lite0_knows_a_daisy_and_a_monastery(photos: dict[str, Image.Image]):
     network = build(resolve(FeaturesOptions()), top=True)
     found = {}
     for name, photo in photos.items():
-        pixels = np.asarray(photo.resize((224, 224), Image.Resampling.BILINEAR), np.float32)[None]
-        found[name] = network.predict(pixels, verbose=0)[0].argsort()[::-1]
-    assert found["flower.jpg"][0] == 985  # daisy
-    assert set(found["china.jpg"][:4]) & {442, 449, 663, 698}  # bell cote, boathouse, monastery, palace
-    assert found["china.jpg"][0] in {442, 449, 663, 698}
+        for how in ("stretch", "crop"):
+            pixels = np.asarray(fit(photo, (224, 224), how), np.float32)[None]
+            found[name, how] = network.predict(pixels, verbose=0)[0].argsort()[::-1].tolist()
+    assert found["flower.jpg", "stretch"][0] == found["flower.jpg", "crop"][0] == 985  # daisy
+    bell_cote, boathouse, monastery, palace = 442, 449, 663, 698
+    assert found["china.jpg", "stretch"][:2] == [bell_cote, boathouse]
+    assert palace in found["china.jpg", "stretch"][:4]
+    assert found["china.jpg", "crop"][:2] == [palace, bell_cote]
+    assert monastery in found["china.jpg", "crop"][:4]
 
 
 @pytest.mark.parametrize("side", [64, 97])

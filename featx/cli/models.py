@@ -109,6 +109,8 @@ def predict(
 
     Fails when no image at all could be read.
     """
+    from dataclasses import asdict
+
     from featx.bundle import load_bundle
     from featx.predict import Prediction, as_json_object, find_files, write_csv
     from featx.predict import predict as answer
@@ -128,12 +130,12 @@ def predict(
         say(f"Predicting with {bundle.path}")
     if out is not None:
         read, unread = write_csv(out, answers)
-        emit(
-            as_json, {"out": str(out), "images": read, "bad": unread}, f"{read:,} predictions, {unread:,} bad -> {out}"
-        )
+        bad = [asdict(one) for one in unread]
+        text = "\n".join(filter(None, [bad_images(bad), f"{read:,} predictions, {len(bad):,} bad -> {out}"]))
+        emit(as_json, {"out": str(out), "images": read, "bad": bad}, text)
     else:
         found = list(answers)
-        read, unread = sum(isinstance(one, Prediction) for one in found), len(found)
+        read = sum(isinstance(one, Prediction) for one in found)
         emit(as_json, as_json_object(found), _predictions_text(found))
     if not read:
         raise FeatxError(f"None of the {len(paths)} images could be read.")

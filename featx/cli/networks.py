@@ -63,7 +63,7 @@ def layers(backbone: str, input_size: int | None, everything: bool, as_json: boo
             "x".join(map(str, one.shape)),
             one.parameters,
             f"{one.share:.1%}" if one.share is not None else None,
-            one.features,
+            one.features.get("avg"),
             one.clean_cut,
             "top" if one.top else "",
         )

@@ -149,6 +149,7 @@ def _tell_bundle(bundle: Bundle, bad: list[dict[str, str]], as_json: bool) -> No
         "params": about["head"]["params"],
         "seconds": about["seconds"],
         **about["metrics"],
+        "bad": bad,
         **({"from": about["from"]["metrics"], "verdict": about["verdict"]} if "verdict" in about else {}),
     }
     names = ["images", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy"]
