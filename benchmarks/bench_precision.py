@@ -61,7 +61,7 @@ def accuracy(root: str, weights: str, max_train: int, precision: str, storage: s
         done, test = prepared.extraction, about["metrics"]["test"]
         return {
             "seconds": done.seconds,
-            "images_per_second": done.computed / done.seconds,
+            "images_per_second of inference": done.computed / done.stages["infer"],
             "test accuracy": test["accuracy"],
             "test images": test["images"],
         }

@@ -3,7 +3,7 @@
     python benchmarks/bench_thingsvision.py PYTHON [--backbones ResNet50 MobileNetV2] [--images 500] [--rounds 3]
 
 PYTHON is the interpreter of an environment of its own that has thingsvision: it asks for older libraries than featx.
-Version 2.7.3 installs under Python 3.10 (`pip install thingsvision`), not under 3.11, and not beside torch 2.13.
+Version 2.7.3 installs under Python 3.10 with the torch 2.0.1 that it asks for, and not beside torch 2.13.
 Networks are built and warm before the clock starts on either side; both have random weights.
 """
 

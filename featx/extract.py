@@ -390,6 +390,10 @@ def _conclude(done: Extraction, bad: dict[int, str], todo: Plan) -> None:
     done.duplicates = int(done.readable.sum()) - unique
     done.reused = unique - done.computed
     _logger.info("%s; computed %d, reused %d, bad %d", todo.reason, done.computed, done.reused, len(bad))
+    if done.computed:
+        spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in done.stages.items())
+        slowest = max(done.stages, key=lambda stage: done.stages[stage])
+        _logger.info("%s: the bottleneck is %s", spent, slowest)
 
 
 def _spread_bad(digests: np.ndarray, bad: dict[int, str]) -> None:

@@ -277,3 +277,68 @@ print(sorted({"tensorflow", "keras", "openvino"} & set(sys.modules)))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+class _SmallGPU:
+    """Stands for a function whose GPU has memory for `fits` images at a time."""
+
+    def __init__(self, function: Any, fits: int) -> None:
+        self.function, self.fits, self.sizes = function, fits, []
+
+    def __call__(self, images: Any) -> Any:
+        import tensorflow as tf
+
+        self.sizes.append(int(images.shape[0]))
+        if images.shape[0] > self.fits:
+            raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+        return self.function(images)
+
+
+def _gpu_path(monkeypatch: pytest.MonkeyPatch, fits: int) -> _SmallGPU:
+    """Force the path that a GPU takes onto this machine's CPU."""
+    from featx.engines import tensorflow as engine
+
+    small = _SmallGPU(None, fits)
+
+    def compile_with_xla(function: Any) -> Any:
+        small.function = original(function)
+        return small
+
+    original = engine._compile_with_xla
+    monkeypatch.setattr(engine, "_prepare_device", lambda: "GPU")
+    monkeypatch.setattr(engine, "_compile_with_xla", compile_with_xla)
+    monkeypatch.setattr(engine, "_PROBE_SECONDS", 0.01)
+    return small
+
+
+def test_the_gpu_path_finds_a_batch_size_that_fits(monkeypatch: pytest.MonkeyPatch, tiny_backbone: Path) -> None:
+    from featx.engines.tensorflow import GPU_BATCHES, compile_graph
+
+    small = _gpu_path(monkeypatch, fits=100)
+    spec = resolve(FeaturesOptions(backbone=str(tiny_backbone)))
+    output = Output("high", "avg")
+    engine = compile_graph(lambda: cut(spec, [output]), Path("unused"), "float32")
+    assert engine.batch_size in GPU_BATCHES
+    assert engine.batch_size <= 100
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
+    expected = cut(spec, [output]).predict(images.astype(np.float32), verbose=0)[output.name]
+    np.testing.assert_allclose(engine.infer(images)[output.name], expected, rtol=1e-4, atol=1e-6)
+    assert max(small.sizes) <= 128  # it went no further than the first that did not fit
+
+
+def test_out_of_memory_halves_the_batch_instead_of_failing(
+    monkeypatch: pytest.MonkeyPatch, tiny_backbone: Path
+) -> None:
+    from featx.engines.tensorflow import compile_graph
+
+    small = _gpu_path(monkeypatch, fits=3)
+    spec = resolve(FeaturesOptions(backbone=str(tiny_backbone)))
+    output = Output("high", "avg")
+    engine = compile_graph(lambda: cut(spec, [output]), Path("unused"), "float32", batch_size=16)
+    images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8)
+    expected = cut(spec, [output]).predict(images.astype(np.float32), verbose=0)[output.name]
+    np.testing.assert_allclose(engine.infer(images)[output.name], expected, rtol=1e-4, atol=1e-6)
+    assert engine.batch_size <= 3
+    small.fits = 0
+    with pytest.raises(EngineError, match="not enough memory for one image"):
+        engine.infer(images[:1])

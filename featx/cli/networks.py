@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from featx.cli.arguments import Command
 from featx.cli.render import emit, table
 
+if TYPE_CHECKING:
+    from featx.backbones import BackboneSpec
+
+_REARRANGING = frozenset({"ZeroPadding2D", "Dropout", "Reshape", "InputLayer"})
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -48,31 +53,43 @@ def layers(backbone: str, input_size: int | None, everything: bool, as_json: boo
 
     A clean cut is a layer through which everything passes: the layers above it can be trained alone.
     """
-    from featx.backbones import list_layers, resolve
+    from featx.backbones import resolve
     from featx.options import FeaturesOptions
 
     spec = resolve(FeaturesOptions(backbone=backbone, input_size=input_size))
-    found = list_layers(spec)
-    content = {"backbone": spec.label, "layers": [_as_json(one) for one in found]}
-    shown = [
-        one for one in found if everything or one.kind not in {"ZeroPadding2D", "Dropout", "Reshape", "InputLayer"}
-    ]
+    found = _listing(spec)
+    content = {"backbone": spec.label, "layers": found}
+    shown = [one for one in found if everything or one["kind"] not in _REARRANGING]
     rows = [
         (
-            one.name,
-            "x".join(map(str, one.shape)),
-            one.parameters,
-            f"{one.share:.1%}" if one.share is not None else None,
-            one.features.get("avg"),
-            one.clean_cut,
-            "top" if one.top else "",
+            one["name"],
+            "x".join(map(str, one["shape"])),
+            one["parameters"],
+            f"{one['share']:.1%}",
+            one["features"].get("avg"),
+            one["clean_cut"],
+            "top" if one["top"] else "",
         )
         for one in shown
     ]
     emit(as_json, content, table(["layer", "shape", "parameters", "share", "features", "clean cut", ""], rows))
 
 
-def _as_json(layer: Any) -> dict[str, Any]:
+def _listing(spec: BackboneSpec) -> list[dict[str, Any]]:
+    """The layers; remembered in the working directory's cache where there is one: building a network takes seconds."""
     from dataclasses import asdict
+    from importlib.metadata import version
 
-    return asdict(layer) | {"shape": list(layer.shape)}
+    from featx.files import StatIndex, digest_json
+
+    cache = Path("cache")
+    index = StatIndex(cache / "index.sqlite") if cache.is_dir() and not Path(spec.name).is_absolute() else None
+    key = digest_json([asdict(spec), version("keras"), version("featx")])
+    known: list[dict[str, Any]] | None = index.recall("layers", key) if index else None
+    if known is None:
+        from featx.backbones.layers import list_layers
+
+        known = [asdict(one) | {"shape": list(one.shape)} for one in list_layers(spec)]
+        if index:
+            index.remember("layers", key, known)
+    return known

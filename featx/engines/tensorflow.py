@@ -7,6 +7,7 @@ come in as uint8, so that four times fewer bytes travel to a GPU.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from featx.errors import EngineError
 if TYPE_CHECKING:
     import keras
 
-DEFAULT_BATCH = {"CPU": 8, "GPU": 64}
+CPU_BATCH = 8
+GPU_BATCHES = (32, 64, 128, 256)  # tried in turn, as long as they are faster and fit
+_PROBE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -57,18 +60,26 @@ def freeze(model: keras.Model, batch_size: int | None = None) -> Frozen:
 
 
 class TensorFlowEngine:
-    """A frozen graph run in batches of one size."""
+    """A frozen graph run in batches of one size.
+
+    On a GPU it is compiled by XLA, the batch size is found by trying, and a batch that does not fit in memory is run
+    in halves, as are all that follow.
+    """
 
     name = "tensorflow"
 
     def __init__(self, model: keras.Model, precision: str, batch_size: int = 0) -> None:
         device = _prepare_device()
-        self.batch_size = batch_size or DEFAULT_BATCH[device]
+        self.batch_size = batch_size or CPU_BATCH
         self.precision = precision
         self._size: tuple[int, int] = model.input_shape[1:3]
-        frozen = freeze(model, self.batch_size)
+        frozen = freeze(model, None if device == "GPU" else self.batch_size)
         self._names = list(frozen.outputs)
         self._function = frozen.function
+        if device == "GPU":
+            # The optimiser that shortens the arithmetic does not reach into what XLA compiles.
+            self._function = _compile_with_xla(frozen.function) if precision == "float32" else frozen.function
+            self.batch_size = batch_size or self._probe()
         self._require_effective()
 
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -78,7 +89,44 @@ class TensorFlowEngine:
 
     def _run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
         with _arithmetic(self.precision):  # TensorFlow reads the option at every call
+            return self._call_in_halves(batch)
+
+    def _call_in_halves(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        """Run a batch; where the GPU's memory does not suffice, half of it at a time, from then on."""
+        import tensorflow as tf
+
+        try:
             return self._call(batch)
+        except tf.errors.ResourceExhaustedError as error:
+            if len(batch) == 1:
+                raise EngineError(
+                    "The GPU has not enough memory for one image. Choose a smaller --input-size, or --engine openvino."
+                ) from error
+        half = (len(batch) + 1) // 2
+        self.batch_size = min(self.batch_size, half)
+        parts = [self._call_in_halves(batch[:half]), self._call_in_halves(batch[half:])]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._names}
+
+    def _probe(self) -> int:
+        """The fastest of `GPU_BATCHES`; the first that does not fit ends the search."""
+        import tensorflow as tf
+
+        best, best_rate = 1, 0.0
+        for size in GPU_BATCHES:
+            images = np.zeros((size, *self._size, 3), np.uint8)
+            try:
+                self._call(images)  # compiles
+                start, done = time.perf_counter(), 0
+                while time.perf_counter() - start < _PROBE_SECONDS:
+                    self._call(images)
+                    done += size
+            except tf.errors.ResourceExhaustedError:
+                break
+            rate = done / (time.perf_counter() - start)
+            if rate <= best_rate:
+                break
+            best, best_rate = size, rate
+        return best
 
     def _call(self, batch: np.ndarray) -> dict[str, np.ndarray]:
         import tensorflow as tf
@@ -94,6 +142,12 @@ class TensorFlowEngine:
         full, short = self._call(noise), self._run(noise)
         if all(np.array_equal(full[name], short[name]) for name in full):
             raise EngineError(f"TensorFlow runs this graph in float32, not {self.precision}. Use --precision float32.")
+
+
+def _compile_with_xla(function: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.function(lambda images: function(images), jit_compile=True)
 
 
 def compile_graph(
