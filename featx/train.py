@@ -8,7 +8,6 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from featx.files import digest_bytes, digest_json
 from featx.heads import FeaturesError, calibrate, persist
 from featx.options import HeadOptions
 from featx.progress import Tell, say_nothing
+from featx.versions import installed_versions
 
 _LIBRARIES = ("featx", "tensorflow", "keras", "openvino", "scikit-learn", "numpy", "pillow")
 _logger = logging.getLogger(__name__)
@@ -233,7 +233,7 @@ def describe_model(
         "split": {"digest": sample.digest, "images": sample.counts()},
         "data": {"source": Path(sample.images.source).name, "images": len(sample.images), "bad": len(extraction.bad)},
         "command": command,
-        "versions": {"python": platform.python_version()} | _versions(),
+        "versions": {"python": platform.python_version()} | installed_versions(*_LIBRARIES),
     }
 
 
@@ -247,16 +247,6 @@ def save_model(
         files = {head_file.name: head_file, "split.npz": Path(folder) / "split.npz", **sources}
         about = about | {"head": about["head"] | {"kind": kind, "file": head_file.name}}
         return add_bundle(run, clf, about, files)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _jsonable(params: dict[str, Any]) -> dict[str, Any]:

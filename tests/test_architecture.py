@@ -17,7 +17,7 @@ PACKAGE = Path(featx.__file__).parent
 # Data flows down this list: a module imports those of its own line and of the lines above.
 FLOW = (
     ("__init__", "errors", "kinds", "probes", "progress"),
-    ("files", "options"),
+    ("files", "options", "versions"),
     ("images", "pipeline"),
     ("dataset", "samples"),
     ("backbones",),

@@ -16,7 +16,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from featx.store.key import SCHEMA, Key, file_name
 from featx.store.leases import Leases
 from featx.store.part import SUFFIX, DamagedPart, Part, Rows, read_name, read_rows, write_part
 from featx.store.table import PART_BYTES, FeatureTable, StoredFeatures, TableWriter, identities
+from featx.versions import installed_versions
 
 __all__ = [
     "PART_BYTES",
@@ -74,7 +74,12 @@ class FeatureStore:
             if found != self.key:
                 raise StoreError(f"{path} belongs to another key. Move that folder away and run again.")
             return
-        note = {"key": self.key.as_json(), "digest": self.key.digest, "backbone": made_of, "versions": _versions()}
+        note = {
+            "key": self.key.as_json(),
+            "digest": self.key.digest,
+            "backbone": made_of,
+            "versions": installed_versions(*_LIBRARIES),
+        }
         write_json(path, note)
 
     def table(self, layer: str, pooling: str) -> FeatureTable:
@@ -177,16 +182,6 @@ def _read_key(path: Path) -> Key:
         return Key.from_json(json.loads(path.read_text())["key"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is damaged or from a newer featx ({error}). Move that folder away.") from error
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _table_name(folder: Path) -> str | None:
