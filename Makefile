@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DIGITS := cache/data/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help setup features test test-fast check format clean clean-cache
+.PHONY: help setup features test test-fast check format bench clean clean-cache
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ check: $(VENV)/.installed-dev  ## Format, lint and types
 format: $(VENV)/.installed-dev  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-test  ## Run the benchmarks and write docs/performance.md
+	$(BIN)/python benchmarks/summarize.py
 
 clean:  ## Remove what building and testing leave; .venv too
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache featx.egg-info
