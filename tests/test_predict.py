@@ -130,7 +130,7 @@ def test_a_csv_has_one_line_per_image(lab: Lab, tmp_path: Path) -> None:
     text = tmp_path / "bad, very.png"
     text.write_text("text")
     answers = predict(lab.bundle("logreg"), [lab.pictures[0], text])
-    assert write_csv(tmp_path / "out" / "found.csv", answers) == (1, 1)
+    assert write_csv(tmp_path / "out" / "found.csv", answers) == (1, [Unread(str(text), "text, not an image")])
     with open(tmp_path / "out" / "found.csv", newline="", encoding="utf-8") as file:
         good, bad = csv.DictReader(file)
     assert good["path"] == lab.pictures[0]
