@@ -40,15 +40,15 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
 REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the script names it -> why it was missed
     "extract-InceptionV3": {
         "bfloat16: whole run / (decoding + inference)": (
-            "the whole run takes about two seconds, and reading and compiling the graph, which the parts leave out, "
-            "is a good part of it; over thousands of images it is not"
+            "not established: the run is short, it opens the engine, which the parts leave out, and other work shared "
+            "the machine; to be measured again with 2,000 images"
         ),
     },
     "cold-start": {
-        "featx layers InceptionV3, seconds": "within the noise of the goal",
+        "featx layers InceptionV3, seconds": "not established; 0.407 s on a shared machine",
         "featx predict, seconds": (
-            "importing OpenVINO and NumPy and compiling the graph take most of it on this processor, which multiplies "
-            "matrices at about 160 GFLOP/s"
+            "not established: a profile on a shared machine pointed at importing OpenVINO and NumPy and at compiling "
+            "the graph"
         ),
     },
 }
@@ -56,7 +56,8 @@ HEAD = """# Performance
 
 Written by `make bench` from the scripts in `benchmarks/`; do not edit. Every script runs featx and the alternative in
 turn, each in a process of its own, and takes medians. Absolute figures drift from day to day and from machine to
-machine; the ratios hold better. Peak memory is the largest resident size of the process, mapped files included.
+machine; the ratios hold better. The figures of 2026-11-22 were taken with two to five rounds and fewer images than the
+goals name, while other work ran on the same two cores for part of the time: preliminary. Peak memory is the largest resident size of the process, mapped files included.
 """
 LIBRARIES = {
     "featx",
