@@ -57,7 +57,8 @@ HEAD = """# Performance
 Written by `make bench` from the scripts in `benchmarks/`; do not edit. Every script runs featx and the alternative in
 turn, each in a process of its own, and takes medians. Absolute figures drift from day to day and from machine to
 machine; the ratios hold better. The figures of 2026-11-22 were taken with two to five rounds and fewer images than the
-goals name, while other work ran on the same two cores for part of the time: preliminary. Peak memory is the largest resident size of the process, mapped files included.
+goals name, while other work ran on the same two cores for part of the time: preliminary.
+Peak memory is the largest resident size of the process, mapped files included.
 """
 LIBRARIES = {
     "featx",
