@@ -66,8 +66,13 @@ def test_a_forbidden_folder_is_a_sentence(code: int, tmp_path: Path) -> None:
     assert "Cannot write to" in str(explain_os_error(OSError(code, os.strerror(code)), tmp_path / "x"))
 
 
+@pytest.mark.parametrize("code", [errno.EIO, errno.EFBIG])
+def test_a_failing_disk_is_a_sentence(code: int, tmp_path: Path) -> None:
+    assert "Check the disk" in str(explain_os_error(OSError(code, os.strerror(code)), tmp_path / "x"))
+
+
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
-    error = OSError(errno.EIO, "Input/output error")
+    error = OSError(errno.EISDIR, "Is a directory")
     assert explain_os_error(error, tmp_path) is error
 
 
