@@ -64,30 +64,38 @@ def digest_images(
     report = progress or ignore_progress
     digests = np.zeros(len(paths), "S32")
     bad: dict[int, str] = {}
-    status = [_look(path, row, bad) for row, path in enumerate(paths)]
-    known = index.known_digests(paths, status)
-    unknown = [row for row, digest in enumerate(known) if digest is None and status[row] is not None]
-    done = len(paths) - len(unknown)
-    for row, digest in enumerate(known):
+    with ThreadPoolExecutor(workers or 2 * usable_cores(), thread_name_prefix="featx-digest") as pool:
+        for start in range(0, len(paths), _CHUNK):  # in chunks, so that memory does not grow with the number of files
+            rows = range(start, min(start + _CHUNK, len(paths)))
+            _digest_rows(rows, paths, index, pool, digests, bad)
+            report(rows.stop)
+    return Digests(digests, dict(sorted(bad.items())))
+
+
+def _digest_rows(
+    rows: range,
+    paths: Sequence[str],
+    index: StatIndex,
+    pool: ThreadPoolExecutor,
+    digests: np.ndarray,
+    bad: dict[int, str],
+) -> None:
+    """Digests of some rows, put into `digests`, with the reasons of those that cannot be read put into `bad`."""
+    status = {row: _look(paths[row], row, bad) for row in rows}
+    known = index.known_digests([paths[row] for row in rows], list(status.values()))
+    for row, digest in zip(rows, known, strict=True):
         if digest is not None:
             digests[row] = digest
-    report(done)
-    with ThreadPoolExecutor(workers or 2 * usable_cores(), thread_name_prefix="featx-digest") as pool:
-        for start in range(0, len(unknown), _CHUNK):
-            rows = unknown[start : start + _CHUNK]
-            found = list(pool.map(_digest, (paths[row] for row in rows)))
-            fresh = []
-            for row, result in zip(rows, found, strict=True):
-                now = status[row]
-                if isinstance(result, str):
-                    bad[row] = result
-                elif now is not None:
-                    digests[row] = result
-                    fresh.append((paths[row], now, result))
-            index.remember_digests(fresh)
-            done += len(rows)
-            report(done)
-    return Digests(digests, dict(sorted(bad.items())))
+    unknown = [row for row, digest in zip(rows, known, strict=True) if digest is None and status[row] is not None]
+    fresh = []
+    for row, result in zip(unknown, pool.map(_digest, (paths[row] for row in unknown)), strict=True):
+        now = status[row]
+        if isinstance(result, str):
+            bad[row] = result
+        elif now is not None:
+            digests[row] = result
+            fresh.append((paths[row], now, result))
+    index.remember_digests(fresh)
 
 
 def conflicts(images: ImageSet, digests: np.ndarray) -> list[list[int]]:
