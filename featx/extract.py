@@ -280,7 +280,7 @@ def _compute(todo: Plan, job: _Job, bad: dict[int, str], done: Extraction, progr
         queue = _WorkQueue(todo.rows, done.digests, tables, leases)
         while queue.remaining:
             claims, workers = queue.claim(), job.options.workers
-            for decoded in iter_batches(done.images.paths, claims, size, resize, engine.batch_size, workers):
+            for decoded in iter_batches(done.images.paths, claims, size, resize, engine.handover, workers):
                 leases.give_sign()
                 batch = _leave_changed(decoded, job, done)
                 _note_bad(batch, job, bad, done)

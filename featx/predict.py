@@ -62,7 +62,7 @@ def iter_probabilities(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
     """Yield (positions in `paths`, probabilities float64 (n, classes), [(position, why it cannot be read)])."""
     resize = str(bundle.about["backbone"]["resize"])
-    for batch in iter_batches(paths, range(len(paths)), bundle.input_size, resize, bundle.engine.batch_size, workers):
+    for batch in iter_batches(paths, range(len(paths)), bundle.input_size, resize, bundle.engine.handover, workers):
         if len(batch.rows):
             yield batch.rows, bundle.probabilities(bundle.features(batch.images)), batch.bad
         else:

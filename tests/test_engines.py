@@ -342,3 +342,44 @@ def test_out_of_memory_halves_the_batch_instead_of_failing(
     small.fits = 0
     with pytest.raises(EngineError, match="not enough memory for one image"):
         engine.infer(images[:1])
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_the_gpu_path_computes_in_mixed_precision_and_gives_float32(
+    precision: str, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Path
+) -> None:
+    from featx.engines import tensorflow as engine
+    from featx.engines.tensorflow import compile_graph
+
+    _gpu_path(monkeypatch, fits=100)
+    monkeypatch.setattr(engine, "_capability", lambda: (8, 0))
+    spec = resolve(FeaturesOptions(backbone=str(tiny_backbone)))
+    outputs = [Output("high", "avg"), Output("low", "flatten")]
+    engine.require_precision(precision)
+    short = compile_graph(lambda: cut(spec, outputs), Path("unused"), precision, batch_size=4)
+    images = np.random.default_rng(0).integers(0, 256, (10, 16, 16, 3), np.uint8)
+    expected = cut(spec, outputs).predict(images.astype(np.float32), verbose=0)
+    assert short.handover == 16
+    for name, rows in short.infer(images).items():
+        assert rows.dtype == np.float32
+        assert not np.array_equal(rows, expected[name])
+        error = np.abs(rows - expected[name]).max() / np.abs(expected[name]).max()
+        assert error < {"float16": 2e-3, "bfloat16": 2e-2}[precision]
+
+
+@pytest.mark.parametrize(
+    ("capability", "works"), [((6, 1), ()), ((7, 5), ("float16",)), ((9, 0), ("float16", "bfloat16"))]
+)
+def test_the_card_decides_which_short_types_there_are(
+    capability: tuple[int, int], works: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from featx.engines import tensorflow as engine
+
+    monkeypatch.setattr(engine, "_prepare_device", lambda: "GPU")
+    monkeypatch.setattr(engine, "_capability", lambda: capability)
+    for precision in ("float16", "bfloat16"):
+        if precision in works:
+            engine.require_precision(precision)
+        else:
+            with pytest.raises(EngineError, match="Choose --precision float32"):
+                engine.require_precision(precision)

@@ -32,12 +32,17 @@ class Engine(Protocol):
 
     name : the engine's name
     precision : the arithmetic it really uses, read back from it
-    batch_size : images per inference; `infer` takes any number
+    batch_size : images per inference
     """
 
     name: str
     precision: str
     batch_size: int
+
+    @property
+    def handover(self) -> int:
+        """Images worth giving to `infer` at once, which takes any number."""
+        ...
 
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Features of every image by output name.

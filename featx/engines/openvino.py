@@ -54,6 +54,7 @@ class OpenVINOEngine:
         _require_effective(compiled, precision)
         self._outputs = {name: compiled.output(tensor) for name, tensor in description["outputs"].items()}
         self._request = compiled.create_infer_request()
+        self.handover = self.batch_size
 
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Features of every image by output name; see `featx.engines.Engine`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 CPU_BATCH = 8
 GPU_BATCHES = (32, 64, 128, 256)  # tried in turn, as long as they are faster and fit
+GPU_AHEAD = 4  # batches handed over at once, so that copying one and computing another overlap
 _PROBE_SECONDS = 0.2
 
 
@@ -51,7 +53,7 @@ def freeze(model: keras.Model, batch_size: int | None = None) -> Frozen:
 
     def run(images: Any) -> Any:
         results = model(tf.cast(images, tf.float32), training=False)
-        return [tf.identity(results[name], name=node) for name, node in nodes.items()]
+        return [tf.identity(tf.cast(results[name], tf.float32), name=node) for name, node in nodes.items()]
 
     images = tf.TensorSpec((batch_size, *model.input_shape[1:]), tf.uint8, name="images")
     concrete = tf.function(run, input_signature=[images]).get_concrete_function()
@@ -62,49 +64,79 @@ def freeze(model: keras.Model, batch_size: int | None = None) -> Frozen:
 class TensorFlowEngine:
     """A frozen graph run in batches of one size.
 
-    On a GPU it is compiled by XLA, the batch size is found by trying, and a batch that does not fit in memory is run
-    in halves, as are all that follow.
+    On a GPU it is compiled by XLA, short arithmetic is Keras' mixed precision, the batch size is found by trying, a
+    batch that does not fit in memory is run in halves, as are all that follow, and one batch travels to the GPU while
+    another is computed.
     """
 
     name = "tensorflow"
 
     def __init__(self, model: keras.Model, precision: str, batch_size: int = 0) -> None:
-        device = _prepare_device()
+        self._on_gpu = _prepare_device() == "GPU"
         self.batch_size = batch_size or CPU_BATCH
         self.precision = precision
         self._size: tuple[int, int] = model.input_shape[1:3]
-        frozen = freeze(model, None if device == "GPU" else self.batch_size)
+        if self._on_gpu and precision != "float32":
+            _mix_precision(model, precision)
+        frozen = freeze(model, None if self._on_gpu else self.batch_size)
         self._names = list(frozen.outputs)
         self._function = frozen.function
-        if device == "GPU":
-            # The optimiser that shortens the arithmetic does not reach into what XLA compiles.
-            self._function = _compile_with_xla(frozen.function) if precision == "float32" else frozen.function
+        if self._on_gpu:
+            self._function = _compile_with_xla(frozen.function)
             self.batch_size = batch_size or self._probe()
-        self._require_effective()
+        elif precision != "float32":
+            self._require_effective()
+
+    @property
+    def handover(self) -> int:
+        """Images worth handing over at once; see `featx.engines.Engine`."""
+        return self.batch_size * (GPU_AHEAD if self._on_gpu else 1)
 
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Features of every image by output name; see `featx.engines.Engine`."""
         check_images(images, self._size)
-        return infer_in_batches(images, self.batch_size, self._run)
-
-    def _run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        if self._on_gpu:
+            return self._infer_ahead(images)
         with _arithmetic(self.precision):  # TensorFlow reads the option at every call
-            return self._call_in_halves(batch)
+            return infer_in_batches(images, self.batch_size, self._call)
 
-    def _call_in_halves(self, batch: np.ndarray) -> dict[str, np.ndarray]:
-        """Run a batch; where the GPU's memory does not suffice, half of it at a time, from then on."""
+    def _infer_ahead(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Start every batch before the one before it is waited for: calls to a GPU return before it is done."""
+        size, waiting = self.batch_size, deque[tuple[np.ndarray, Any]]()
+        found = []
+        for start in range(0, max(len(images), 1), size):
+            batch = images[start : start + size]
+            waiting.append((batch, self._start(batch)))
+            if len(waiting) == 2:
+                found.append(self._finish(*waiting.popleft()))
+        found.append(self._finish(*waiting.popleft()))
+        return {name: np.concatenate([part[name] for part in found]) for name in self._names}
+
+    def _start(self, batch: np.ndarray) -> Any:
+        """Send a batch on its way; None where it does not fit."""
         import tensorflow as tf
 
         try:
-            return self._call(batch)
-        except tf.errors.ResourceExhaustedError as error:
-            if len(batch) == 1:
-                raise EngineError(
-                    "The GPU has not enough memory for one image. Choose a smaller --input-size, or --engine openvino."
-                ) from error
+            return self._function(tf.constant(batch))
+        except tf.errors.ResourceExhaustedError:
+            return None
+
+    def _finish(self, batch: np.ndarray, started: Any) -> dict[str, np.ndarray]:
+        """The features of a started batch; where the GPU's memory does not suffice, half at a time, from then on."""
+        import tensorflow as tf
+
+        if started is not None:
+            try:
+                return self._fetch(started)
+            except tf.errors.ResourceExhaustedError:
+                pass
+        if len(batch) <= 1:
+            raise EngineError(
+                "The GPU has not enough memory for one image. Choose a smaller --input-size, or --engine openvino."
+            )
         half = (len(batch) + 1) // 2
         self.batch_size = min(self.batch_size, half)
-        parts = [self._call_in_halves(batch[:half]), self._call_in_halves(batch[half:])]
+        parts = [self._finish(part, self._start(part)) for part in (batch[:half], batch[half:])]
         return {name: np.concatenate([part[name] for part in parts]) for name in self._names}
 
     def _probe(self) -> int:
@@ -131,15 +163,17 @@ class TensorFlowEngine:
     def _call(self, batch: np.ndarray) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
-        results = self._function(tf.constant(batch))
+        return self._fetch(self._function(tf.constant(batch)))
+
+    def _fetch(self, results: Any) -> dict[str, np.ndarray]:
         return {name: result.numpy() for name, result in zip(self._names, results, strict=True)}
 
     def _require_effective(self) -> None:
-        """Refuse a graph whose results show that the optimiser left it in float32."""
-        if self.precision == "float32":
-            return
+        """Refuse a graph whose results show that the CPU's optimiser left it in float32."""
         noise = np.random.default_rng(0).integers(0, 256, (self.batch_size, *self._size, 3), np.uint8)
-        full, short = self._call(noise), self._run(noise)
+        full = self._call(noise)
+        with _arithmetic(self.precision):
+            short = self._call(noise)
         if all(np.array_equal(full[name], short[name]) for name in full):
             raise EngineError(f"TensorFlow runs this graph in float32, not {self.precision}. Use --precision float32.")
 
@@ -178,26 +212,37 @@ def _prepare_device() -> str:
 
 # --- precision ---------------------------------------------------------------------------------------------------
 
-_OPTIMISERS = {
-    ("CPU", "bfloat16"): "auto_mixed_precision_onednn_bfloat16",
-    ("GPU", "float16"): "auto_mixed_precision",
-}
+_CPU_OPTIMISER = "auto_mixed_precision_onednn_bfloat16"
+_LEAST_CAPABILITY = {"float16": (7, 0), "bfloat16": (8, 0)}  # of NVIDIA's cards with tensor cores for the type
 
 
 def require_precision(precision: str) -> None:
-    """Refuse a precision that TensorFlow does not have on this machine.
+    """Refuse a precision that TensorFlow does not have, or does not make faster, on this machine.
 
     Raises
     ------
     EngineError
         Says what works instead.
     """
-    device = _prepare_device()
-    if (device, precision) not in _OPTIMISERS:
-        have = next(p for d, p in _OPTIMISERS if d == device)
-        raise EngineError(f"TensorFlow has no {precision} on a {device}. Choose --precision float32 or {have}.")
-    if device == "CPU" and not _has_bfloat16():
+    if _prepare_device() == "GPU":
+        have = [name for name, least in _LEAST_CAPABILITY.items() if _capability() >= least]
+        if precision not in have:
+            raise EngineError(
+                f"This GPU has no fast {precision} (compute capability {'.'.join(map(str, _capability()))}). "
+                f"Choose --precision {' or '.join(['float32', *have])}."
+            )
+    elif precision != "bfloat16":
+        raise EngineError(f"TensorFlow has no {precision} on a CPU. Choose --precision float32 or bfloat16.")
+    elif not _has_bfloat16():
         raise EngineError("This processor has no bfloat16 arithmetic. --precision float32 works everywhere.")
+
+
+def _capability() -> tuple[int, int]:
+    """The compute capability of the least able GPU."""
+    import tensorflow as tf
+
+    details = (tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU"))
+    return min((tuple(one.get("compute_capability", (0, 0))) for one in details), default=(0, 0))
 
 
 def _has_bfloat16() -> bool:
@@ -205,19 +250,28 @@ def _has_bfloat16() -> bool:
     return flags.is_file() and bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags.read_text(errors="replace")))
 
 
+def _mix_precision(model: keras.Model, precision: str) -> None:
+    """Keras' mixed precision: the layers compute in `precision`; pooling, which sums many values, in float32."""
+    import keras
+
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            _mix_precision(layer, precision)
+        elif "Pooling" not in type(layer).__name__:
+            layer.dtype_policy = keras.DTypePolicy(f"mixed_{precision}")
+
+
 @contextmanager
 def _arithmetic(precision: str) -> Iterator[None]:
-    """TensorFlow's graph optimiser set to a precision, and set back."""
+    """TensorFlow's graph optimiser for the CPU set to a precision, and set back."""
     import tensorflow as tf
 
     if precision == "float32":
         yield
         return
-    device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-    option = _OPTIMISERS[device, precision]
-    before = tf.config.optimizer.get_experimental_options().get(option, False)
-    tf.config.optimizer.set_experimental_options({option: True})
+    before = tf.config.optimizer.get_experimental_options().get(_CPU_OPTIMISER, False)
+    tf.config.optimizer.set_experimental_options({_CPU_OPTIMISER: True})
     try:
         yield
     finally:
-        tf.config.optimizer.set_experimental_options({option: before})
+        tf.config.optimizer.set_experimental_options({_CPU_OPTIMISER: before})
