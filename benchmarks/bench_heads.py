@@ -233,8 +233,8 @@ def main() -> None:
         apart = 100 * (ours["accuracy"] - theirs["accuracy"])
         goals["search: featx's accuracy less LogisticRegressionCV's, points"] = (-0.2, apart, "min")
         notes.append(
-            "search: the same strengths and folds; featx leaves off after two strengths with neither a better score nor "
-            "a lower loss."
+            "search: the same strengths and folds; featx leaves off after two strengths with neither a better score "
+            "nor a lower loss."
         )
     if "large" in arguments.only:
         _judge_large(results, goals, notes)
