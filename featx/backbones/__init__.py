@@ -6,13 +6,17 @@ it can. `build` makes the whole network, `cut` the part of it that runs; `list_l
 
 from __future__ import annotations
 
-from featx.backbones.identity import Identity, digest_architecture, identify
-from featx.backbones.layers import LayerGraph, LayerInfo, list_layers, nearest_clean_cuts
-from featx.backbones.network import build, cut, cut_network, needs_top, pool, preprocess
-from featx.backbones.runtime import import_keras
-from featx.backbones.spec import BackboneSpec, Output, check_pooling, resolve, resolve_outputs
-from featx.backbones.table import BACKBONES, Entry
-from featx.backbones.weights import digest_weights
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featx.backbones.identity import Identity, digest_architecture, identify
+    from featx.backbones.layers import LayerGraph, LayerInfo, list_layers, nearest_clean_cuts
+    from featx.backbones.network import build, cut, cut_network, needs_top, pool, preprocess
+    from featx.backbones.runtime import import_keras
+    from featx.backbones.spec import BackboneSpec, Output, check_pooling, resolve, resolve_outputs
+    from featx.backbones.table import BACKBONES, Entry
+    from featx.backbones.weights import digest_weights
 
 __all__ = [
     "BACKBONES",
@@ -38,3 +42,35 @@ __all__ = [
     "resolve",
     "resolve_outputs",
 ]
+
+# A name's module is imported with the name: predicting with a bundle needs none of what builds networks.
+_HOMES = {
+    "Identity": "identity",
+    "digest_architecture": "identity",
+    "identify": "identity",
+    "LayerGraph": "layers",
+    "LayerInfo": "layers",
+    "list_layers": "layers",
+    "nearest_clean_cuts": "layers",
+    "build": "network",
+    "cut": "network",
+    "cut_network": "network",
+    "needs_top": "network",
+    "pool": "network",
+    "preprocess": "network",
+    "import_keras": "runtime",
+    "BackboneSpec": "spec",
+    "Output": "spec",
+    "check_pooling": "spec",
+    "resolve": "spec",
+    "resolve_outputs": "spec",
+    "BACKBONES": "table",
+    "Entry": "table",
+    "digest_weights": "weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

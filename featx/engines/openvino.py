@@ -11,9 +11,11 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -32,19 +34,40 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _CAPABILITIES = {"bfloat16": "BF16", "float16": "FP16"}
 
 
+def import_openvino() -> Any:
+    """OpenVINO without its converter, which takes as long to import as the rest, and without its telemetry.
+
+    OpenVINO itself goes without either where it cannot be imported.
+    """
+    with _hidden("openvino.tools.ovc"), _hidden("openvino_telemetry"):
+        import openvino
+    return openvino
+
+
+@contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Let the import of a module fail, if it has not been imported before."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = cast("Any", None)  # what the language has for this
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
 class OpenVINOEngine:
     """A graph compiled for one batch size and one precision."""
 
     name = "openvino"
 
     def __init__(self, graph: Path, precision: str, batch_size: int = 0, threads: int = 0) -> None:
-        import openvino
-
         self.batch_size = batch_size or DEFAULT_BATCH
         self.precision = precision
         description = _read_description(graph)
         self._size: tuple[int, int] = (description["input_size"][0], description["input_size"][1])
-        core = openvino.Core()
+        core = import_openvino().Core()
         model = _read_model(core, graph)
         model.reshape([self.batch_size, *self._size, 3])
         hints = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
@@ -74,9 +97,7 @@ def require_precision(precision: str) -> None:
     EngineError
         Says what the processor has.
     """
-    import openvino
-
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if _CAPABILITIES[precision] not in capabilities:
         raise EngineError(
             f"This processor has no {precision} arithmetic (OpenVINO finds {', '.join(sorted(capabilities))}). "
@@ -127,12 +148,14 @@ def convert(model: keras.Model, graph: Path) -> None:
     EngineError
         A network that OpenVINO cannot convert.
     """
-    import openvino
+    openvino = import_openvino()
+    with _hidden("openvino_telemetry"):  # featx sends nothing anywhere
+        from openvino.tools.ovc import convert_model
 
     frozen = freeze(model)
     front = openvino.frontend
     try:
-        converted = openvino.convert_model(frozen.function.graph)
+        converted = convert_model(frozen.function.graph)
     except (front.OpConversionFailure, front.NotImplementedFailure, front.GeneralFailure) as error:
         raise EngineError(f"OpenVINO cannot convert this network: {error}. --engine tensorflow can run it.") from error
     tensors = _find_outputs(converted, frozen.outputs)
