@@ -74,6 +74,7 @@ def featx_search(folder: str) -> dict[str, Any]:
 
 def sklearn_search(folder: str) -> dict[str, Any]:
     import numpy as np
+    from joblib.externals.loky import get_reusable_executor
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -90,6 +91,7 @@ def sklearn_search(folder: str) -> dict[str, Any]:
     start = time.perf_counter()
     model = make_pipeline(StandardScaler(), head).fit(x, y)
     seconds = time.perf_counter() - start
+    get_reusable_executor().shutdown()  # its workers would keep this process alive until they time out
     accuracy = float((model.predict(test_x) == test_y).mean())
     chosen = float(np.ravel(head.C_)[0])
     return {"seconds": seconds, "accuracy": accuracy, "strengths tried": len(strengths), "C": chosen}
