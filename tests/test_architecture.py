@@ -19,7 +19,7 @@ FLOW = (
     ("__init__", "errors", "kinds", "probes", "progress"),
     ("files", "options", "versions"),
     ("images", "pipeline"),
-    ("dataset", "samples"),
+    ("dataset", "pictures", "samples"),
     ("backbones",),
     ("engines",),
     ("store",),
@@ -50,9 +50,10 @@ ALLOWED = {
     "yaml": {"pipeline"},
     "tqdm": {"cli"},
     "sqlite3": {"files"},
+    "matplotlib": {"pictures", "report"},
 }
 # nothing outside of a function may import these: they take from half a second to several
-LAZY = {"tensorflow", "keras", "sklearn", "skops", "openvino", "scipy", "pydantic", "yaml", "tqdm"}
+LAZY = {"tensorflow", "keras", "sklearn", "skops", "openvino", "scipy", "pydantic", "yaml", "tqdm", "matplotlib"}
 
 
 def modules() -> list[Path]:

@@ -1,0 +1,37 @@
+"""Grids of images: what is drawn is what was given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from featx.pictures import Picture, draw_grid, shorten
+
+
+def test_a_grid_shows_every_image_and_survives_a_broken_one(tmp_path: Path) -> None:
+    colours = [(250, 20, 20), (20, 250, 20), (20, 20, 250)]
+    for number, colour in enumerate(colours):
+        Image.new("RGB", (30, 20), colour).save(tmp_path / f"größe $_{number}.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    paths = [*(tmp_path / f"größe $_{number}.png" for number in range(3)), tmp_path / "broken.png"]
+    pictures = [Picture(str(path), (path.name, "90.0%"), bool(i % 2)) for i, path in enumerate(paths)]
+    out = draw_grid(pictures, tmp_path / "grid.png", columns=3, title="some $ title")
+    with Image.open(out) as grid:
+        drawn = np.asarray(grid.convert("RGB")).reshape(-1, 3).astype(int)
+    for colour in colours:
+        assert (np.abs(drawn - colour).sum(axis=1) < 12).sum() > 1000
+    assert [path.name for path in tmp_path.glob(".tmp-*")] == []
+
+
+def test_one_image_and_none_make_a_grid_too(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 200)).save(tmp_path / "thin.png")
+    for pictures in ([Picture(str(tmp_path / "thin.png"), ())], []):
+        with Image.open(draw_grid(pictures, tmp_path / "grid.png")) as grid:
+            assert grid.width > 100
+
+
+def test_long_names_keep_their_ends() -> None:
+    assert shorten("x" * 24) == "x" * 24
+    assert shorten("beginning-of-a-very-long-name-ends.jpg", 11) == "begin…s.jpg"
