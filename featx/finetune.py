@@ -22,9 +22,9 @@ from featx.bundle import LOWER_IS_BETTER, Bundle, add_bundle, write_split
 from featx.dataset import TEST, TRAIN, VAL
 from featx.engines import choose_engine, compile_graph
 from featx.errors import BundleError, DataError, UsageError
-from featx.evaluate import align, measure, summary
+from featx.evaluate import align, measure, metric_of, summary
 from featx.files import atomic_path, digest_json, write_json
-from featx.heads import calibrate, persist
+from featx.heads import calibrate, front, persist
 from featx.images import iter_batches
 from featx.options import FinetuneOptions
 from featx.progress import Progress, Tell, no_progress, say_nothing
@@ -57,19 +57,15 @@ def graft(bundle: Bundle) -> keras.Model:
     BundleError
         When the head is not a network: an SVM with a radial kernel, or nearest neighbours.
     """
-    keras = import_keras()
-    kind = bundle.about["head"]["kind"]
-    if kind not in {"linear", "network"}:
-        raise BundleError(
-            f"{bundle.path} has a head ({bundle.about['head']['clf']}) that is no network and cannot be trained end to "
-            f"end. Heads that can: {', '.join(GRAFTABLE)}. Fit one: featx fit-head --clf logreg, then --from it."
-        )
+    _require_graftable(bundle)
+    keras, kind = import_keras(), bundle.about["head"]["kind"]
     backbone = persist.load_network(bundle.path / "backbone.keras")
     outputs = backbone.output if isinstance(backbone.output, dict) else {bundle.about["outputs"][0]: backbone.output}
     flat = [
         keras.layers.Flatten(name=f"featx_flat_{i}")(outputs[name]) for i, name in enumerate(bundle.about["outputs"])
     ]
     features = flat[0] if len(flat) == 1 else keras.layers.Concatenate(name="featx_features")(flat)
+    features = _graft_front(keras, bundle, features)
     if kind == "linear":
         kernel, bias = persist.load_dense(bundle.path / "head.npz")
         dense = keras.layers.Dense(kernel.shape[1], name=_HEAD, dtype="float32")
@@ -80,6 +76,29 @@ def graft(bundle: Bundle) -> keras.Model:
         head.name = _HEAD
         logits = keras.layers.Rescaling(1 / bundle.temperature, name="featx_temperature")(head(features))
     return keras.Model(backbone.inputs[0], logits)
+
+
+def _require_graftable(bundle: Bundle) -> None:
+    if bundle.multilabel:
+        raise BundleError(f"{bundle.path} gives several labels per image. Only heads of one class can be fine-tuned.")
+    if bundle.about["head"]["kind"] not in {"linear", "network"}:
+        raise BundleError(
+            f"{bundle.path} has a head ({bundle.about['head']['clf']}) that is no network and cannot be trained end to "
+            f"end. Heads that can: {', '.join(GRAFTABLE)}. Fit one: featx fit-head --clf logreg, then --from it."
+        )
+
+
+def _graft_front(keras: Any, bundle: Bundle, features: Any) -> Any:
+    """The front of a bundle's head as layers, which do not train."""
+    if bundle.front.unit:
+        features = keras.layers.UnitNormalization(axis=-1, name="featx_unit")(features)
+    mean, components = bundle.front.mean, bundle.front.components
+    if mean is None or components is None:
+        return features
+    projection = keras.layers.Dense(len(components), name="featx_components", dtype="float32")
+    features = projection(features)
+    projection.set_weights([components.T, -(components @ mean)])
+    return features
 
 
 def unfreeze(model: keras.Model, what: str, batch_norm: str = "frozen") -> int:
@@ -142,6 +161,7 @@ def finetune(
     """
     start = time.perf_counter()
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
+    _require_graftable(bundle)
     data = _Data(bundle, prepared)
     model = graft(bundle)
     unfreeze(model, options.unfreeze, options.batch_norm)
@@ -320,9 +340,9 @@ def _save(
         "backbone": bundle.about["backbone"] | {"finetuned": True},
         "key": bundle.about["key"],
         "fingerprint": fingerprint,
-        "head": bundle.about["head"] | {"temperature": total},
+        "head": bundle.about["head"] | {"temperature": total, "calibration": "temperature"},
         "metrics": metrics,
-        "score": {"metric": metric, "value": metrics["val"][metric], "where": "val"},
+        "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
         "search": [],
         "history": history,
         "finetune": asdict(trainer.options) | {"best_epoch": _best_epoch(history) + 1},
@@ -340,7 +360,7 @@ def _verdict(about: dict[str, Any], metric: str) -> str:
     sign = -1 if metric in LOWER_IS_BETTER else 1
     told = []
     for part in ("val", "test"):
-        old, new = before[part].get(metric), after[part].get(metric)
+        old, new = metric_of(before[part], metric), metric_of(after[part], metric)
         if old is not None and new is not None:
             word = "beats" if sign * (new - old) > 0 else "equals" if new == old else "does not beat"
             told.append(f"{word} the head on {part} ({metric} {new:.4f} against {old:.4f})")
@@ -356,7 +376,8 @@ def _write(bundle: Bundle, prepared: Prepared, trainer: _Trainer, temperature: f
     folder = trainer.folder
     folder.mkdir(parents=True, exist_ok=True)
     backbone.save(folder / "backbone.keras")
-    sources = {"backbone.keras": folder / "backbone.keras", "split.npz": folder / "split.npz"}
+    sources = {name: bundle.path / name for name in (front.FILE,) if name in bundle.about["files"]}
+    sources |= {"backbone.keras": folder / "backbone.keras", "split.npz": folder / "split.npz"}
     write_split(folder / "split.npz", prepared.sample.digests, prepared.sample.split)  # of what it was trained on
     head = trained[_HEAD]
     if isinstance(head, keras.layers.Dense):

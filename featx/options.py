@@ -17,8 +17,8 @@ from featx.errors import UsageError
 Resize = Literal["stretch", "crop", "pad"]
 Precision = Literal["float32", "bfloat16", "float16"]
 EngineName = Literal["auto", "tensorflow", "openvino"]
-Clf = Literal["logreg", "svm", "ridge", "knn", "dense", "auto"]
-Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"]
+Clf = Literal["logreg", "svm", "ridge", "knn", "dense", "estimator", "auto"]
+Metric = Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc", "average_precision"]
 
 _FORBID_UNKNOWN = {"extra": "forbid"}  # read by pydantic when it validates a section of a pipeline file
 
@@ -104,19 +104,52 @@ class HeadOptions:
     __pydantic_config__ = _FORBID_UNKNOWN
 
     clf: Clf = _option("logreg", "The kind of head; auto tries several and keeps the best by validation.")
+    estimator: str | None = _option(
+        None,
+        "Of --clf estimator: a classifier of scikit-learn, as sklearn.naive_bayes.GaussianNB.",
+        metavar="PATH",
+    )
+    grid: dict[str, Any] | None = _option(
+        None, "Parameters of that classifier, each with the list of values to search (in a pipeline file)."
+    )
     kernel: Literal["linear", "rbf"] = _option("linear", "Of --clf svm.")
     strength: float | None = _option(
         None, "Regularisation C of logreg and svm, 1/alpha of ridge, neighbours of knn (default: searched)."
     )
-    metric: Metric = _option("accuracy", "What the search and the choice of the best bundle go by.")
+    combine: Literal["auto", "none", "greedy"] = _option(
+        "auto", "Of several layers: also try the best ones side by side (auto: with --clf auto)."
+    )
+    normalize: Literal["none", "l2"] = _option("none", "Bring every image's features to unit length first.")
+    pca: float | None = _option(
+        None, "Keep this many principal components, or this share (below 1) of the variance.", metavar="N|SHARE"
+    )
+    metric: Metric = _option(
+        "auto",
+        "What the search and the choice of the best bundle go by (auto: accuracy; of several labels per image, "
+        "average_precision).",
+    )
     search: Literal["auto", "cv", "val"] = _option("auto", "Where strengths are compared: folds of train, or val.")
     folds: int = _option(5, "Folds of --search cv.", least=2)
+    refit: bool = _option(False, "Fit the winner once more, on train and val together.")
+    nested: bool = _option(False, "Estimate by nested cross-validation how good such a choice is; for few images.")
+    calibrate: Literal["temperature", "sigmoid", "isotonic"] = _option(
+        "temperature", "How confidence is made of the head's decisions."
+    )
+    thresholds: Literal["per_class", "global", "none"] = _option(
+        "per_class", "From which probability on a label is given, where images have several (none: 0.5)."
+    )
+    threshold_range: tuple[float, float] = _option(
+        (0.05, 0.95), "The range that is searched for thresholds.", metavar="LOW,HIGH"
+    )
     memory: str | None = _option(
         None,
         "Most memory that features may take, like 1GB; larger ones are streamed (default: half of it).",
         metavar="SIZE",
     )
-    class_weight: Literal["none", "balanced"] = _option("none", "Give every class the same weight.")
+    class_weight: str = _option(
+        "none", "none, balanced (every class weighs the same), or a weight for some classes.", metavar="NAME=W,..."
+    )
+    positive_weight: float = _option(1.0, "Multiplies the weight of having a label, where images have several.")
     hidden: str = _option(
         "256,0.3,128", "Layers of --clf dense: whole numbers are units, fractions are dropout.", metavar="LIST"
     )
@@ -214,6 +247,22 @@ def check_options(pipeline: Pipeline) -> Pipeline:
         parse_bytes(pipeline.head.memory)
     if pipeline.head.strength is not None and pipeline.head.strength <= 0:
         raise UsageError(f"head.strength must be more than 0, got {pipeline.head.strength}.")
+    low, high = pipeline.head.threshold_range
+    if not 0 < low <= high < 1:
+        raise UsageError(
+            f"head.threshold_range must be two numbers between 0 and 1, the lower first, got {low},{high}."
+        )
+    if (pipeline.head.clf == "estimator") != (pipeline.head.estimator is not None):
+        raise UsageError(
+            "head.clf: estimator and head.estimator go together: --clf estimator --estimator "
+            f"sklearn.naive_bayes.GaussianNB; got clf {pipeline.head.clf}, estimator {pipeline.head.estimator}."
+        )
+    if pipeline.head.pca is not None and pipeline.head.pca <= 0:
+        raise UsageError(
+            f"head.pca must be a number of components or a share of the variance, got {pipeline.head.pca}."
+        )
+    if pipeline.head.positive_weight <= 0:
+        raise UsageError(f"head.positive_weight must be more than 0, got {pipeline.head.positive_weight}.")
     for section in ("head", "finetune"):
         rate = getattr(pipeline, section).learning_rate
         if rate <= 0:

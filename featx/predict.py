@@ -16,6 +16,8 @@ from featx.errors import DataError
 from featx.files import atomic_path
 from featx.images import iter_batches
 
+UNSURE = "unsure"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -27,12 +29,17 @@ class Choice:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most likely classes of one image, the likeliest first."""
+    """The most likely classes of one image, the likeliest first.
+
+    label : the likeliest; "unsure" where it is below the least confidence that was asked for
+    labels : of a model that gives several, those at or above their thresholds, the likeliest first; else None
+    """
 
     path: str
     label: str
     confidence: float
     top: tuple[Choice, ...]
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,16 +51,21 @@ class Unread:
 
 
 def predict(
-    bundle: Bundle, paths: Sequence[str | Path | bytes], top: int = 1, workers: int = 0
+    bundle: Bundle,
+    paths: Sequence[str | Path | bytes],
+    top: int = 1,
+    workers: int = 0,
+    min_confidence: float = 0.0,
 ) -> Iterator[Prediction | Unread]:
     """Yield one answer per image in the order of `paths`, batch by batch; memory stays flat however many there are.
 
     paths : files, or the bytes of files; top : how many classes to tell
+    min_confidence : in [0, 1]; where the likeliest class has less, the answer is "unsure"
     """
     for rows, probabilities, bad in iter_probabilities(bundle, paths, workers):
         answers: dict[int, Prediction | Unread] = {row: Unread(_name(paths[row], row), reason) for row, reason in bad}
         for row, chances in zip(rows.tolist(), probabilities, strict=True):
-            answers[row] = _answer(_name(paths[row], row), chances, bundle.classes, top)
+            answers[row] = _answer(_name(paths[row], row), chances, bundle, top, min_confidence)
         yield from (answers[row] for row in sorted(answers))
 
 
@@ -81,29 +93,36 @@ def _name(path: str | Path | bytes, row: int) -> str:
     return f"image {row + 1}" if isinstance(path, bytes) else str(path)
 
 
-def _answer(path: str, chances: np.ndarray, classes: Sequence[str], top: int) -> Prediction:
-    order = np.argsort(-chances, kind="stable")[: max(1, top)]
-    best = tuple(Choice(classes[i], round(float(chances[i]), 6)) for i in order)
-    return Prediction(path, best[0].label, best[0].confidence, best)
+def _answer(path: str, chances: np.ndarray, bundle: Bundle, top: int, min_confidence: float) -> Prediction:
+    order = np.argsort(-chances, kind="stable")
+    best = tuple(Choice(bundle.classes[i], round(float(chances[i]), 6)) for i in order[: max(1, top)])
+    label = best[0].label if chances[order[0]] >= min_confidence else UNSURE
+    given = tuple(bundle.classes[i] for i in order if chances[i] >= bundle.thresholds[i]) if bundle.multilabel else None
+    return Prediction(path, label, best[0].confidence, best, given)
 
 
 def as_json_object(answers: Iterable[Prediction | Unread]) -> dict[str, list[Any]]:
     """What `featx predict --json` prints."""
     found: dict[str, list[Any]] = {"predictions": [], "bad": []}
     for answer in answers:
-        found["predictions" if isinstance(answer, Prediction) else "bad"].append(asdict(answer))
+        entry = {name: value for name, value in asdict(answer).items() if value is not None}
+        found["predictions" if isinstance(answer, Prediction) else "bad"].append(entry)
     return found
 
 
 def write_csv(out: Path, answers: Iterable[Prediction | Unread]) -> tuple[int, list[Unread]]:
-    """Write `path,label,confidence,reason` while the answers come; return how many were read, and the others."""
+    """Write `path,label,confidence,reason` while the answers come; return how many were read, and the others.
+
+    Several labels are separated by `|`.
+    """
     read, unread = 0, []
     with atomic_path(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "label", "confidence", "reason"])
         for answer in answers:
             if isinstance(answer, Prediction):
-                rows.writerow([answer.path, answer.label, f"{answer.confidence:.6f}", ""])
+                label = answer.label if answer.labels is None else "|".join(answer.labels)
+                rows.writerow([answer.path, label, f"{answer.confidence:.6f}", ""])
                 read += 1
             else:
                 rows.writerow([answer.path, "", "", answer.reason])

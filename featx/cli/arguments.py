@@ -16,6 +16,7 @@ from featx.options import SECTIONS, Pipeline
 if TYPE_CHECKING:
     from click.core import ParameterSource
 
+_NO_FLAG = {("data", "path"), ("finetune", "enabled"), ("head", "grid")}
 _KINDS = {str: "texts", float: "numbers", int: "whole numbers"}
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -47,7 +48,7 @@ def section_options(*sections: str) -> Callable[[Command], Command]:
         for section in reversed(sections):
             hints = get_type_hints(SECTIONS[section])
             for entry in reversed(fields(SECTIONS[section])):
-                if (section, entry.name) not in {("data", "path"), ("finetune", "enabled")}:
+                if (section, entry.name) not in _NO_FLAG:
                     command = _option(section, entry, hints[entry.name])(command)
         command = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override any key.")(
             command

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.cli.render import Bars, bad_images, emit, metric_names, say, table
 from featx.errors import FeatxError, UsageError
 
 if TYPE_CHECKING:
     from featx.options import Pipeline
+    from featx.predict import Prediction
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -33,12 +34,14 @@ def _find(where: str | None, pipeline: Pipeline) -> Path:
     type=click.Choice(["train", "val", "test", "all"]),
     help="Which part (default: test; all with --data).",
 )
+@click.option("--against", metavar="BUNDLE", help="Say whether it differs from this bundle by more than noise.")
 @section_options("report")
 @_JSON
 def evaluate(
     bundle: str | None,
     data: str | None,
     part: str | None,
+    against: str | None,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -48,9 +51,10 @@ def evaluate(
 
     The parts are those that the bundle was made with, by the images' content, wherever the files lie now.
     """
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from featx.bundle import load_bundle
+    from featx.evaluate import compare_bundles
     from featx.evaluate import evaluate as measure_images
     from featx.run import images_of_part
 
@@ -63,22 +67,36 @@ def evaluate(
     images, notes = images_of_part(pipeline, model, part)
     with Bars() as bars:
         found, bad = measure_images(model, images, bars)
+        rival = None if against is None else load_bundle(_find(against, pipeline))
+        comparison = None if rival is None else compare_bundles(model, rival, images, bars)
     for note in notes:
         say(note)
     content = {"bundle": str(model.path), "split": part, **found, "bad": bad}
+    if rival is not None and comparison is not None:
+        content["against"] = {"bundle": str(rival.path), **asdict(comparison), "verdict": comparison.verdict}
     emit(as_json, content, _metrics_text(content))
 
 
 def _metrics_text(found: dict[str, Any]) -> str:
-    names = ["images", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy"]
+    names = metric_names(found)
     rows = [one.values() for one in found["per_class"] or []]
     parts = [
         table(["part", *names], [(found["split"], *[found[name] for name in names])]),
-        table(["class", "precision", "recall", "f1", "images"], rows) if rows else "",
-        _confusion_text(found) if 0 < len(rows) <= 20 else "",
+        table(["class", *list(found["per_class"][0])[1:]], rows) if rows else "",
+        _confusion_text(found) if "confusion" in found and 0 < len(rows) <= 20 else "",
+        _comparison_text(found["against"]) if "against" in found else "",
         bad_images(found["bad"]),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _comparison_text(found: dict[str, Any]) -> str:
+    first, second = found["accuracy"]
+    low, high = found["interval"]
+    return (
+        f"against {found['bundle']}: {found['images']} images, accuracy {first:.4f} and {second:.4f}, difference "
+        f"{first - second:+.4f} ({low:+.4f} to {high:+.4f}, 95 %)\n{found['verdict']}"
+    )
 
 
 def _confusion_text(found: dict[str, Any]) -> str:
@@ -92,6 +110,9 @@ def _confusion_text(found: dict[str, Any]) -> str:
 @click.argument("images", nargs=-1, required=True)
 @click.option("--model", metavar="BUNDLE", help="A bundle, a .featx file, or a folder of bundles (default: the best).")
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many classes to tell.")
+@click.option(
+    "--min-confidence", type=click.FloatRange(0, 1), default=0.0, help="Answer 'unsure' where the confidence is less."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write a CSV instead of printing.")
 @section_options("report")
 @_JSON
@@ -99,6 +120,7 @@ def predict(
     images: tuple[str, ...],
     model: str | None,
     top: int,
+    min_confidence: float,
     out: Path | None,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
@@ -125,7 +147,7 @@ def predict(
     else:
         bundle = load_bundle(_find(model, pipeline_of(None, pipeline_file, settings, values)))
     paths = find_files(images)
-    answers = answer(bundle, paths, top)
+    answers = answer(bundle, paths, top, min_confidence=min_confidence)
     if not as_json:
         say(f"Predicting with {bundle.path}")
     if out is not None:
@@ -141,16 +163,19 @@ def predict(
         raise FeatxError(f"None of the {len(paths)} images could be read.")
 
 
+def _prediction_text(one: Prediction) -> str:
+    top = ", ".join(f"{choice.label} {choice.confidence:.1%}" for choice in one.top)
+    if one.labels is not None:
+        return f"{' | '.join(one.labels) or 'no label'} ({top})"
+    return top if one.label == one.top[0].label else f"{one.label} ({top})"
+
+
 def _predictions_text(answers: list[Any]) -> str:
     from dataclasses import asdict
 
     from featx.predict import Prediction
 
-    rows = [
-        (one.path, ", ".join(f"{choice.label} {choice.confidence:.1%}" for choice in one.top))
-        for one in answers
-        if isinstance(one, Prediction)
-    ]
+    rows = [(one.path, _prediction_text(one)) for one in answers if isinstance(one, Prediction)]
     text = table(["image", "class"], rows) if rows else ""
     bad = bad_images([asdict(one) for one in answers if not isinstance(one, Prediction)], shown=50)
     return "\n".join(part for part in (text, bad) if part)
