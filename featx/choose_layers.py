@@ -80,7 +80,7 @@ def choose_layers(
             raise LayerError(title, error.rows) from None
         return LayersChoice(names, choice, {title: choice.candidates})
 
-    if len(tables) == 1:
+    if len(tables) == 1 or options.combine == "all":
         return fit(tuple(tables), options)
     joins = options.combine == "greedy" or (options.combine == "auto" and options.clf == "auto")
     screen = replace(options, clf="logreg", strength=None) if options.clf == "auto" else options

@@ -116,8 +116,10 @@ class HeadOptions:
     strength: float | None = _option(
         None, "Regularisation C of logreg and svm, 1/alpha of ridge, neighbours of knn (default: searched)."
     )
-    combine: Literal["auto", "none", "greedy"] = _option(
-        "auto", "Of several layers: also try the best ones side by side (auto: with --clf auto)."
+    combine: Literal["auto", "none", "greedy", "all"] = _option(
+        "auto",
+        "Of several layers: take the best one, also try the best ones side by side, or put all side by side (auto: "
+        "greedy with --clf auto, else none).",
     )
     normalize: Literal["none", "l2"] = _option("none", "Bring every image's features to unit length first.")
     pca: float | None = _option(
