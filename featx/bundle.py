@@ -5,6 +5,7 @@
     graph/            the same as the engine runs it, to predict fast
     head.npz          a linear head: kernel and bias, standardisation and temperature folded in
     head.skops        another scikit-learn head; head.keras : a dense head
+    training.csv      the epochs of a dense head: loss, accuracy, val_loss, val_accuracy, learning_rate, seconds
     split.npz         which image was in which part: digest (n, 32) uint8, split (n,) uint8
 
 A directory, or the same files in one `.featx` (a stored zip). No cache, network or training image is needed to predict,

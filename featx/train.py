@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,7 @@ from featx.evaluate import align, measure, summary
 from featx.extract import Extraction, frozen_files
 from featx.files import digest_bytes, digest_json
 from featx.heads import FeaturesError, calibrate, persist
+from featx.heads.journal import Journal, write_log
 from featx.options import HeadOptions
 from featx.progress import Tell, say_nothing
 from featx.versions import installed_versions
@@ -103,7 +105,7 @@ def fingerprint(extraction: Extraction, sample: Sample, options: HeadOptions, se
             "split": sample.digest,
             "groups": _digest_array(sample.groups),
             "weight": _digest_array(sample.weight),
-            "head": asdict(replace(options, memory=None)),
+            "head": asdict(replace(options, memory=None, tensorboard=None)),
             "seed": seed,
             "featx": featx.__version__,
         }
@@ -127,12 +129,14 @@ def fit_head(
         One class, features that are not finite (names the image), too few images.
     """
     start = time.perf_counter()
-    output, choice, tried = _best_output(extraction, sample, options, seed, tell)
+    wanted = fingerprint(extraction, sample, options, seed)
+    journal = _journal(wanted, sample, options, run, tell)
+    output, choice, tried = _best_output(extraction, sample, options, seed, tell, journal)
     features = extraction.features(output, sample.rows)
     known = [sample.images.classes[code] for code in choice.head.classes_]
     metrics = {part: _measure(choice, features, sample, code, known) for part, code in (("val", VAL), ("test", TEST))}
     about = describe_model(extraction, (output,), sample, known, command) | {
-        "fingerprint": fingerprint(extraction, sample, options, seed),
+        "fingerprint": wanted,
         "head": {
             "clf": choice.clf,
             "params": _jsonable(choice.params),
@@ -145,11 +149,22 @@ def fit_head(
         "notes": list(choice.notes),
         "seconds": round(time.perf_counter() - start, 3),
     }
-    return save_model(run, choice.clf, about, choice.head, choice.temperature, frozen_files(extraction, output), sample)
+    files = frozen_files(extraction, output)
+    bundle = save_model(run, choice.clf, about, choice.head, choice.temperature, files, sample)
+    if journal.state:
+        shutil.rmtree(journal.state, ignore_errors=True)
+    return bundle
+
+
+def _journal(wanted: str, sample: Sample, options: HeadOptions, run: Path, tell: Tell) -> Journal:
+    """Where heads that are trained epoch by epoch write it down; other rows or their order do not resume a training."""
+    state = digest_json([wanted, _digest_array(sample.digests)])
+    events = None if options.tensorboard is None else Path(options.tensorboard) / run.name
+    return Journal(run / f".training-{state[:12]}", events, tell)
 
 
 def _best_output(
-    extraction: Extraction, sample: Sample, options: HeadOptions, seed: int, tell: Tell
+    extraction: Extraction, sample: Sample, options: HeadOptions, seed: int, tell: Tell, journal: Journal
 ) -> tuple[Output, Choice, dict[str, Any]]:
     best: tuple[float, Output, Choice] | None = None
     tried: dict[str, Any] = {}
@@ -169,6 +184,7 @@ def _best_output(
                 sample_weight=sample.weight,
                 seed=seed,
                 progress=partial(_tell_of, tell, output.name),
+                journal=journal.of(output.name),
             )
         except FeaturesError as error:
             names = ", ".join(sample.images.paths[sample.rows[row]] for row in error.rows[:3])
@@ -245,6 +261,9 @@ def save_model(
         head_file, kind = persist.save_head(head, temperature, Path(folder))
         write_split(Path(folder) / "split.npz", sample.digests, sample.split)
         files = {head_file.name: head_file, "split.npz": Path(folder) / "split.npz", **sources}
+        if hasattr(head, "history_"):
+            files["training.csv"] = Path(folder) / "training.csv"
+            write_log(files["training.csv"], head.history_)
         about = about | {"head": about["head"] | {"kind": kind, "file": head_file.name}}
         return add_bundle(run, clf, about, files)
 

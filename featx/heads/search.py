@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from featx.heads import Features, Head, HeadKind, make_head
+from featx.heads.journal import Journal
 from featx.options import HeadOptions
 
 if TYPE_CHECKING:
@@ -48,11 +49,13 @@ def try_strengths(
     sample_weight: np.ndarray | None,
     options: HeadOptions,
     seed: int,
+    journal: Journal | None = None,
 ) -> Iterator[Trial]:
     """Yield a trial for each strength, as soon as it is done.
 
     features, y, sample_weight : of n rows
     held : int64 (n,), number of the fit that leaves the row out; -1: none does
+    journal : where heads that are trained epoch by epoch write it down
     """
     if kind.linear:
         linear = cast("Linear", make_head(kind, None, options, seed))
@@ -64,7 +67,8 @@ def try_strengths(
         heads = []
         for f in range(held.max() + 1):
             head = make_head(kind, strength, options, seed)
-            fit_without(head, kind, features, y, np.flatnonzero(held != f), np.flatnonzero(held == f), sample_weight)
+            rows, left_out = np.flatnonzero(held != f), np.flatnonzero(held == f)
+            fit_without(head, kind, features, y, rows, left_out, sample_weight, journal)
             logits[held == f] = widen(head.logits(features.take(np.flatnonzero(held == f))), head.classes_, classes)
             heads.append(head)
         yield Trial(strength, logits, heads=tuple(heads))
@@ -78,9 +82,10 @@ def fit_without(
     rows: np.ndarray,
     left_out: np.ndarray,
     sample_weight: np.ndarray | None,
+    journal: Journal | None = None,
 ) -> None:
-    """Fit on `rows`; a head that stops early watches the rows `left_out`."""
-    more: dict[str, Any] = {}
+    """Fit on `rows`; a head that stops early watches the rows `left_out` and is resumed by its journal."""
+    more: dict[str, Any] = {"journal": journal} if kind.stops_early else {}
     if kind.stops_early and len(left_out):
         more["validation"] = (features.take(left_out), y[left_out])
     weight = None if sample_weight is None else sample_weight[rows]
