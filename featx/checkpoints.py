@@ -41,7 +41,7 @@ class Checkpoint:
             return []
         try:
             history: History = json.loads((self.folder / "history.json").read_text())
-            with np.load(self._file(len(history)), allow_pickle=False) as held:
+            with open(self._file(len(history)), "rb") as file, np.load(file, allow_pickle=False) as held:
                 weights, moments, best = (_arrays(held, name) for name in ("model", "optimizer", "best"))
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             _logger.warning("%s cannot be read (%s): training begins anew.", self.folder, error)
