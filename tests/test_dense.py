@@ -500,8 +500,7 @@ def test_the_command_leaves_a_log_in_the_bundle_and_events_for_tensorboard(lab: 
 
 
 def test_a_log_without_validation_has_empty_cells(lab: Lab, tmp_path: Path) -> None:
-    split = np.where(lab.prepared.sample.split == TRAIN, TRAIN, TRAIN).astype(np.uint8)
-    sample = replace(lab.prepared.sample, split=split)
+    sample = replace(lab.prepared.sample, split=np.full_like(lab.prepared.sample.split, TRAIN))
     head = replace(lab.pipeline.head, clf="dense", hidden="4", epochs=2, folds=2)
     bundle = fit(replace(lab.prepared, sample=sample, run=tmp_path, pipeline=replace(lab.pipeline, head=head)))
     rows = read_log(bundle.path / "training.csv")
@@ -602,7 +601,7 @@ def train_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **other: Any) -
     monkeypatch.setattr(checkpoints, "write_json", write)
     told: list[str] = []
     y = other.pop("y", y)
-    DenseHead(**{**params, **other}).fit(x, y, other.pop("weight", None), journal=Journal(tmp_path, tell=told.append))
+    DenseHead(**{**params, **other}).fit(x, y, journal=Journal(tmp_path, tell=told.append))
     return told
 
 

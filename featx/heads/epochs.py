@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,15 +44,15 @@ def train(
     HeadError
         A loss that is not finite.
     """
-    checkpoint, events = Checkpoint(network.model, network.optimizer, journal.state), EventWriter(journal.events)
+    checkpoint = Checkpoint(network.model, network.optimizer, journal.state)
     history = checkpoint.resume()
     if history:
         journal.tell(f"Going on after epoch {len(history)}.")
-    while not stopping.is_over(history):
-        history.append(_train_epoch(network, batches, watched, schedule.rate(history), len(history)))
-        events.write(len(history), history[-1])
-        checkpoint.keep(history, best=stopping.best(history) == len(history) - 1)
-    events.close()
+    with closing(EventWriter(journal.events)) as events:
+        while not stopping.is_over(history):
+            history.append(_train_epoch(network, batches, watched, schedule.rate(history), len(history)))
+            events.write(len(history), history[-1])
+            checkpoint.keep(history, best=stopping.best(history) == len(history) - 1)
     checkpoint.restore_best()
     return history
 
@@ -64,8 +65,11 @@ def _train_epoch(
     reseed(network.model, batches.seed, number)
     loss, accuracy = network.take_steps(batches, number)
     val_loss, val_accuracy = network.measure(*watched) if watched else (None, None)
-    if not np.isfinite([loss, 0.0 if val_loss is None else val_loss]).all():
-        raise HeadError(f"The loss became {loss} in epoch {number + 1}; try a smaller --learning-rate than {rate:g}.")
+    for value in (loss, val_loss):
+        if value is not None and not np.isfinite(value):
+            raise HeadError(
+                f"The loss became {value} in epoch {number + 1}; try a smaller --learning-rate than {rate:g}."
+            )
     return {
         "loss": loss,
         "accuracy": accuracy,
