@@ -28,6 +28,7 @@ from featx.heads import FeaturesError, calibrate, persist
 from featx.heads.journal import Journal, write_log
 from featx.options import HeadOptions
 from featx.progress import Tell, say_nothing
+from featx.store.key import file_name
 from featx.versions import installed_versions
 
 _LIBRARIES = ("featx", "tensorflow", "keras", "openvino", "scikit-learn", "numpy", "pillow")
@@ -184,7 +185,7 @@ def _best_output(
                 sample_weight=sample.weight,
                 seed=seed,
                 progress=partial(_tell_of, tell, output.name),
-                journal=journal.of(output.name),
+                journal=journal.of(file_name(output.name)),
             )
         except FeaturesError as error:
             names = ", ".join(sample.images.paths[sample.rows[row]] for row in error.rows[:3])

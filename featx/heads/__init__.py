@@ -131,7 +131,7 @@ class HeadKind:
     strength_name: str | None = None  # of the constructor's argument
     linear: bool = False
     most_rows: int | None = None  # above this, `auto` leaves it out: its cost grows with the square of the rows
-    stops_early: bool = False  # `fit` takes validation=(features, y) and watches it
+    stops_early: bool = False  # `fit` takes validation=(features, y), which it watches, and a journal
 
 
 def _decades(first: float, last: float, count: int) -> tuple[float, ...]:
