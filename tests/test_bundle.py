@@ -22,6 +22,7 @@ from featx.dataset import TEST, TRAIN, VAL
 from featx.errors import BundleError
 from featx.files import digest_json, write_json
 from featx.heads import calibrate, persist
+from featx.heads.journal import Journal
 from featx.predict import predict
 from featx.run import fit, run_directory
 
@@ -180,7 +181,7 @@ def test_a_saved_head_has_the_probabilities_of_the_fitted_one(lab: Lab, tmp_path
     from featx.train import _best_output  # the fitted object, which no public function hands out
 
     prepared = lab.prepared
-    output, choice, _ = _best_output(prepared.extraction, prepared.sample, lab.head(head), 0, lambda _: None)
+    output, choice, _ = _best_output(prepared.extraction, prepared.sample, lab.head(head), 0, lambda _: None, Journal())
     features = prepared.extraction.features(output, prepared.sample.rows).asarray()
     expected = calibrate.softmax(choice.head.logits(features), choice.temperature)
     file, kind = persist.save_head(choice.head, choice.temperature, tmp_path)
