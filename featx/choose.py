@@ -31,6 +31,7 @@ from featx.heads import (
 )
 from featx.heads.calibrate import Calibration, fit_calibration, fit_temperature, sigmoid, softmax
 from featx.heads.front import Front, fit_front
+from featx.heads.journal import Journal
 from featx.heads.scaling import check_finite
 from featx.heads.search import Trial, fit_without, try_strengths
 from featx.heads.thresholds import search_thresholds
@@ -153,6 +154,7 @@ def choose_head(
     sample_weight: np.ndarray | None = None,
     seed: int = 0,
     progress: Callable[[str], None] = _silent,
+    journal: Journal | None = None,
 ) -> Choice:
     """Search, compare, fit and calibrate.
 
@@ -164,6 +166,7 @@ def choose_head(
     groups : int64 (n,); rows of one group are never on both sides of a comparison
     sample_weight : float64 (n,), for fitting; scores count every row once
     progress : told one line per candidate
+    journal : where heads that are trained epoch by epoch write it down, and are resumed from
 
     Raises
     ------
@@ -182,7 +185,7 @@ def choose_head(
     trained = int(np.count_nonzero(split == TRAIN))
     arena = _arena(used, trained, None if groups is None else groups[order[:trained]], options, seed)
     candidates: list[dict[str, Any]] = []
-    found = _best(arena, options, len(order) > trained, seed, candidates, progress) if arena else None
+    found = _best(arena, options, len(order) > trained, seed, candidates, progress, journal) if arena else None
     if found is None:
         notes += ("No row could be left out to compare heads: strength and temperature are the defaults.",)
     several = y.ndim == 2
@@ -196,11 +199,12 @@ def choose_head(
             chances = calibration.probabilities(logits)
             thresholds = search_thresholds(chances, truth, options.thresholds, *options.threshold_range)
     kind = found.kind if found else head_kind("logreg" if options.clf == "auto" else options.clf, options.kernel)
-    head = _refit(kind, found, arena, used, trained, options, seed)
+    head = _refit(kind, found, arena, used, trained, options, seed, journal)
     val = np.flatnonzero(split == VAL)
     val_logits = head.logits(front.of(stored.take(val))) if len(val) else None
     if options.refit and len(order) > trained:
-        head = _refit(kind, found, None, used, len(order), options, seed)
+        again = None if journal is None else journal.of("refit")
+        head = _refit(kind, found, None, used, len(order), options, seed, again)
     return Choice(
         clf=kind.clf,
         head=head,
@@ -404,11 +408,12 @@ def _best(
     seed: int,
     candidates: list[dict[str, Any]],
     progress: Callable[[str], None],
+    journal: Journal | None,
 ) -> _Found:
     """Compare kinds and strengths; of equals the first: the simpler head, the stronger regularisation."""
     best: _Found | None = None
     for kind in _kinds(options, len(arena.held), has_val, arena.rows.y.ndim == 2):
-        found = _best_strength(kind, arena, options, seed, candidates, progress)
+        found = _best_strength(kind, arena, options, seed, candidates, progress, journal)
         if best is None or _better(options.metric, found.score, best.score):
             best = found
     if best is None:
@@ -436,6 +441,7 @@ def _best_strength(
     seed: int,
     candidates: list[dict[str, Any]],
     progress: Callable[[str], None],
+    journal: Journal | None,
 ) -> _Found:
     fixed = options.strength if options.clf != "auto" else None
     strengths = _strengths(kind, options) if fixed is None else (fixed,)
@@ -443,7 +449,7 @@ def _best_strength(
     # Under strong regularisation accuracy may stand still (all of the largest class) while the loss goes on falling.
     lowest, stale = np.inf, 0
     rows = arena.rows
-    for trial in try_strengths(kind, strengths, rows.features, rows.y, arena.held, rows.weight, options, seed):
+    for trial in try_strengths(kind, strengths, rows.features, rows.y, arena.held, rows.weight, options, seed, journal):
         found = _Found(kind, trial, arena.score(options.metric, trial.logits))
         candidates.append(_candidate(found, arena, options, seed))
         progress(_line(candidates[-1], kind.strength_name))
@@ -491,6 +497,7 @@ def _refit(
     trained: int,
     options: HeadOptions,
     seed: int,
+    journal: Journal | None,
 ) -> Head:
     """Fit on train. What was compared on val is that fit already."""
     trial = found.trial if found else None
@@ -503,7 +510,7 @@ def _refit(
     if kind.stops_early and trial and len(used.y) == trained:
         head.set_params(epochs=int(np.median([cast("DenseHead", fold).best_epoch_ for fold in trial.heads])))
     rows = np.arange(len(used.y))
-    fit_without(head, kind, used.features, used.y, rows[:trained], rows[trained:], used.weight)
+    fit_without(head, kind, used.features, used.y, rows[:trained], rows[trained:], used.weight, journal)
     return head
 
 

@@ -15,7 +15,9 @@ import numpy as np
 from featx.choose import Choice, choose_head
 from featx.heads import Features, FeaturesError
 from featx.heads.front import join
+from featx.heads.journal import Journal
 from featx.options import HeadOptions
+from featx.store.key import file_name
 
 _MOST_JOINED = 3  # layers side by side
 
@@ -56,6 +58,7 @@ def choose_layers(
     sample_weight: np.ndarray | None = None,
     seed: int = 0,
     tell: Callable[[str], None] = lambda _: None,
+    journal: Journal | None = None,
 ) -> LayersChoice:
     """Choose layers and a head by validation; the parameters are those of `choose_head`.
 
@@ -75,6 +78,7 @@ def choose_layers(
                 sample_weight=sample_weight,
                 seed=seed,
                 progress=lambda line: tell(f"{title}: {line}"),
+                journal=None if journal is None else journal.of(file_name(title)),
             )
         except FeaturesError as error:
             raise LayerError(title, error.rows) from None

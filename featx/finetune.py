@@ -19,11 +19,12 @@ import numpy as np
 import featx
 from featx.backbones import import_keras
 from featx.bundle import LOWER_IS_BETTER, Bundle, add_bundle, write_split
+from featx.checkpoints import Checkpoint, reseed
 from featx.dataset import TEST, TRAIN, VAL
 from featx.engines import choose_engine, compile_graph
 from featx.errors import BundleError, DataError, UsageError
 from featx.evaluate import align, measure, metric_of, summary
-from featx.files import atomic_path, digest_json, write_json
+from featx.files import digest_json
 from featx.heads import calibrate, front, persist
 from featx.images import iter_batches
 from featx.options import FinetuneOptions
@@ -171,7 +172,7 @@ def finetune(
     before = trainer.measure_parts()  # the bundle's own figures may be of other images: the split may have grown
     history = trainer.train(progress, tell)
     found = _save(bundle, prepared, trainer, before, history, command, wanted, time.perf_counter() - start)
-    shutil.rmtree(trainer.folder, ignore_errors=True)
+    trainer.checkpoint.remove()
     return found
 
 
@@ -220,11 +221,13 @@ class _Trainer:
         )
         model.compile(self.optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
         self.optimizer.build(model.trainable_variables)
-        self.best = [np.array(value.numpy()) for value in model.weights]
+        self.checkpoint = Checkpoint(model, self.optimizer, folder)
 
     def train(self, progress: Progress, tell: Tell) -> list[dict[str, Any]]:
         """Train what is left of the epochs; returns the history, with the best epoch's weights in the model."""
-        history = self._resume(tell)
+        history = self.checkpoint.resume()
+        if history:
+            tell(f"Going on after epoch {len(history)}.")
         for epoch in range(len(history), self.options.epochs):
             start = time.perf_counter()
             loss = self._epoch(epoch, progress)
@@ -238,15 +241,12 @@ class _Trainer:
             entry = {"epoch": epoch + 1, "loss": loss, **{f"val_{k}": val[k] for k in ("accuracy", "log_loss")}}
             entry["seconds"] = round(time.perf_counter() - start, 3)
             history.append(entry)
-            if _best_epoch(history) == epoch:
-                self.best = [np.array(value.numpy()) for value in self.model.weights]
-            self._checkpoint(history)
+            self.checkpoint.keep(history, best=_best_epoch(history) == epoch)
             tell(
                 f"epoch {epoch + 1}/{self.options.epochs}: loss {loss:.4f}, val accuracy {val['accuracy']:.4f} "
                 f"({entry['seconds']:.1f} s)"
             )
-        for variable, value in zip(self.model.weights, self.best, strict=True):
-            variable.assign(value)
+        self.checkpoint.restore_best()
         return history
 
     def logits(self, code: int) -> tuple[np.ndarray, np.ndarray]:
@@ -267,7 +267,7 @@ class _Trainer:
 
     def _epoch(self, epoch: int, progress: Progress) -> float:
         order = np.random.default_rng((self.seed, epoch)).permutation(self.data.rows(TRAIN))
-        self._reseed(epoch)
+        reseed(self.model, self.seed, epoch)
         total = done = 0.0
         for rows, images in self.data.batches(order, self.options.batch_size):
             loss = self.model.train_on_batch(images, self.data.labels[rows], sample_weight=self.data.weight[rows])
@@ -276,40 +276,6 @@ class _Trainer:
             done += len(rows)
             progress(f"epoch {epoch + 1}/{self.options.epochs}", int(done), len(order))
         return total / max(done, 1)
-
-    def _reseed(self, epoch: int) -> None:
-        """Dropout draws from generators that are layer state: set each from (seed, epoch, position)."""
-        keras = import_keras()
-        position = 0
-        for layer in self.model._flatten_layers():
-            for generator in getattr(layer, "_seed_generators", []):
-                state = np.random.default_rng((self.seed, epoch, position)).integers(2**31, size=2)
-                generator.state.assign(keras.ops.convert_to_tensor(state.astype(np.uint32)))
-                position += 1
-
-    def _checkpoint(self, history: list[dict[str, Any]]) -> None:
-        held = {f"model{i}": np.array(value.numpy()) for i, value in enumerate(self.model.weights)}
-        held |= {f"best{i}": value for i, value in enumerate(self.best)}
-        held |= {f"optimizer{i}": np.array(value.numpy()) for i, value in enumerate(self.optimizer.variables)}
-        with atomic_path(self.folder / f"state-{len(history)}.npz") as temporary, open(temporary, "wb") as file:
-            np.savez(file, **held)  # type: ignore[arg-type]  # the stub takes any keyword for allow_pickle
-        write_json(self.folder / "history.json", history)  # what makes the new state count
-        (self.folder / f"state-{len(history) - 1}.npz").unlink(missing_ok=True)
-
-    def _resume(self, tell: Tell) -> list[dict[str, Any]]:
-        import json
-
-        log = self.folder / "history.json"
-        if not log.exists():
-            return []
-        history: list[dict[str, Any]] = json.loads(log.read_text())
-        with np.load(self.folder / f"state-{len(history)}.npz", allow_pickle=False) as held:
-            for name, variables in (("model", self.model.weights), ("optimizer", self.optimizer.variables)):
-                for i, variable in enumerate(variables):
-                    variable.assign(held[f"{name}{i}"])
-            self.best = [held[f"best{i}"] for i in range(len(self.best))]
-        tell(f"Going on after epoch {len(history)}.")
-        return history
 
 
 def _best_epoch(history: list[dict[str, Any]]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +26,7 @@ from featx.extract import Extraction, frozen_files
 from featx.files import digest_bytes, digest_json
 from featx.heads import Features, calibrate, front, persist, width
 from featx.heads.front import join
+from featx.heads.journal import Journal, write_log
 from featx.nested import nested_estimate
 from featx.options import HeadOptions
 from featx.progress import Tell, say_nothing
@@ -106,7 +108,7 @@ def fingerprint(extraction: Extraction, sample: Sample, options: HeadOptions, se
             "split": sample.digest,
             "groups": _digest_array(sample.groups),
             "weight": _digest_array(sample.weight),
-            "head": asdict(replace(options, memory=None)),
+            "head": asdict(replace(options, memory=None, tensorboard=None)),
             "seed": seed,
             "featx": featx.__version__,
         }
@@ -130,14 +132,16 @@ def fit_head(
         One class, features that are not finite (names the image), too few images.
     """
     start = time.perf_counter()
+    wanted = fingerprint(extraction, sample, options, seed)
+    journal = _journal(wanted, sample, options, run, tell)
     tables = _tables(extraction, sample)
-    chosen = _choose(tables, sample, options, seed, tell)
+    chosen = _choose(tables, sample, options, seed, tell, journal)
     choice, outputs = chosen.choice, tuple(Output.parse(name) for name in chosen.outputs)
     features = join([tables[name] for name in chosen.outputs])
     known = [sample.images.classes[code] for code in choice.head.classes_]
     metrics = {part: _measure(choice, features, sample, code, known) for part, code in (("val", VAL), ("test", TEST))}
     about = describe_model(extraction, outputs, sample, known, command) | {
-        "fingerprint": fingerprint(extraction, sample, options, seed),
+        "fingerprint": wanted,
         "head": {
             "clf": choice.clf,
             "params": _jsonable(choice.params),
@@ -155,7 +159,17 @@ def fit_head(
         "notes": list(choice.notes),
         "seconds": round(time.perf_counter() - start, 3),
     }
-    return save_model(run, about, choice, frozen_files(extraction, outputs), sample)
+    bundle = save_model(run, about, choice, frozen_files(extraction, outputs), sample)
+    if journal.state:
+        shutil.rmtree(journal.state, ignore_errors=True)
+    return bundle
+
+
+def _journal(wanted: str, sample: Sample, options: HeadOptions, run: Path, tell: Tell) -> Journal:
+    """Where heads that are trained epoch by epoch write it down; other rows or their order do not resume a training."""
+    state = digest_json([wanted, _digest_array(sample.digests)])
+    events = None if options.tensorboard is None else Path(options.tensorboard) / run.name
+    return Journal(run / f".training-{state[:12]}", events, tell)
 
 
 def _tables(extraction: Extraction, sample: Sample) -> dict[str, Features]:
@@ -171,7 +185,9 @@ def _tables(extraction: Extraction, sample: Sample) -> dict[str, Features]:
     return tables
 
 
-def _choose(tables: dict[str, Features], sample: Sample, options: HeadOptions, seed: int, tell: Tell) -> LayersChoice:
+def _choose(
+    tables: dict[str, Features], sample: Sample, options: HeadOptions, seed: int, tell: Tell, journal: Journal
+) -> LayersChoice:
     try:
         return choose_layers(
             tables,
@@ -183,6 +199,7 @@ def _choose(tables: dict[str, Features], sample: Sample, options: HeadOptions, s
             sample_weight=sample.weight,
             seed=seed,
             tell=tell,
+            journal=journal,
         )
     except LayerError as error:
         names = ", ".join(sample.images.paths[sample.rows[row]] for row in error.rows[:3])
@@ -269,6 +286,9 @@ def save_model(run: Path, about: dict[str, Any], choice: Choice, sources: dict[s
         if choice.calibration.curves:
             choice.calibration.save(folder / calibrate.FILE)
             files[calibrate.FILE] = folder / calibrate.FILE
+        if hasattr(choice.head, "history_"):
+            write_log(folder / "training.csv", choice.head.history_)
+            files["training.csv"] = folder / "training.csv"
         about = about | {"head": about["head"] | {"kind": kind, "file": head_file.name}}
         return add_bundle(run, choice.clf, about, files)
 

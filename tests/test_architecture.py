@@ -22,7 +22,7 @@ FLOW = (
     ("dataset", "pictures", "samples"),
     ("backbones",),
     ("engines",),
-    ("store",),
+    ("checkpoints", "store"),
     ("extract",),
     ("heads", "repair"),
     ("choose",),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fitted import Lab, make_lab, write_pictures
 
+from featx import checkpoints
 from featx import finetune as module
 from featx.bundle import Bundle, load_bundle
 from featx.dataset import TRAIN
@@ -341,17 +342,17 @@ def test_a_killed_write_of_the_state_costs_one_epoch_and_not_the_training(
     lab: Lab, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, part = lab.bundle("logreg"), options(prepared, epochs=2)
-    write = module.write_json
+    write = checkpoints.write_json
 
     def die(path: Path, value: Any) -> None:
         if len(value) == 2:
             raise Killed
         write(path, value)
 
-    monkeypatch.setattr(module, "write_json", die)
+    monkeypatch.setattr(checkpoints, "write_json", die)
     with pytest.raises(Killed):
         finetune(start, part)
-    monkeypatch.setattr(module, "write_json", write)
+    monkeypatch.setattr(checkpoints, "write_json", write)
     told: list[str] = []
     finetune(start, part, tell=told.append)
     assert told[0] == "Going on after epoch 1."

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from featx.heads import Features, Head, HeadKind, make_head
+from featx.heads.journal import Journal
 from featx.options import HeadOptions
 
 if TYPE_CHECKING:
@@ -49,11 +50,13 @@ def try_strengths(
     sample_weight: np.ndarray | None,
     options: HeadOptions,
     seed: int,
+    journal: Journal | None = None,
 ) -> Iterator[Trial]:
     """Yield a trial for each strength, as soon as it is done.
 
     features, y, sample_weight : of n rows; y int64 (n,), or bool (n, k) for several labels per row
     held : int64 (n,), number of the fit that leaves the row out; -1: none does
+    journal : where heads that are trained epoch by epoch write it down
     """
     if kind.linear:
         linear = cast("Linear", make_head(kind, None, options, seed))
@@ -63,7 +66,7 @@ def try_strengths(
 
     def fit_fold(strength: float, f: int) -> tuple[Head, np.ndarray]:
         head, left_out = make_head(kind, strength, options, seed), np.flatnonzero(held == f)
-        fit_without(head, kind, features, y, np.flatnonzero(held != f), left_out, sample_weight)
+        fit_without(head, kind, features, y, np.flatnonzero(held != f), left_out, sample_weight, journal)
         return head, widen(head.logits(features.take(left_out)), head.classes_, classes)
 
     for strength in strengths:
@@ -93,9 +96,10 @@ def fit_without(
     rows: np.ndarray,
     left_out: np.ndarray,
     sample_weight: np.ndarray | None,
+    journal: Journal | None = None,
 ) -> None:
-    """Fit on `rows`; a head that stops early watches the rows `left_out`."""
-    more: dict[str, Any] = {}
+    """Fit on `rows`; a head that stops early watches the rows `left_out` and is resumed by its journal."""
+    more: dict[str, Any] = {"journal": journal} if kind.stops_early else {}
     if kind.stops_early and len(left_out):
         more["validation"] = (features.take(left_out), y[left_out])
     weight = None if sample_weight is None else sample_weight[rows]
