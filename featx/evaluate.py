@@ -12,6 +12,12 @@ from featx.dataset import ImageSet
 from featx.errors import DataError
 from featx.predict import iter_probabilities
 from featx.progress import Progress, no_progress
+from featx.uncertainty import bootstrap_intervals, log_losses, reliability
+
+_KEYS = (
+    *("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy"),
+    *("expected_calibration_error", "intervals", "per_class", "confusion"),
+)
 
 
 def measure(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
@@ -25,12 +31,11 @@ def measure(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str
     -------
     dict
         accuracy, balanced_accuracy, macro_f1, log_loss (natural), top5_accuracy (None for five classes or fewer),
+        expected_calibration_error, intervals {metric: [low, high]} (95 %, by bootstrap; None where it has no value),
         per_class [{label, precision, recall, f1, images}], confusion (rows: truth, columns: prediction)
     """
     if not len(labels):
-        return dict.fromkeys(
-            ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy", "per_class", "confusion")
-        ) | {"images": 0}
+        return dict.fromkeys(_KEYS) | {"images": 0}
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     known = probabilities.shape[1]
@@ -48,6 +53,8 @@ def measure(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str
         "macro_f1": float(f1[counted].mean()),
         "log_loss": _log_loss(labels, probabilities),
         "top5_accuracy": _top_accuracy(labels, probabilities, 5) if known > 5 else None,
+        "expected_calibration_error": reliability(labels, probabilities).expected_calibration_error,
+        "intervals": bootstrap_intervals(labels, probabilities),
         "per_class": [
             {"label": label, "precision": _defined(p), "recall": _defined(r), "f1": _defined(f), "images": int(n)}
             for label, p, r, f, n in zip(classes, precision, recall, f1, images, strict=True)
@@ -62,11 +69,9 @@ def _defined(value: float) -> float | None:
 
 
 def _log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
-    """Mean of -log p(truth), clipped at the smallest float64 step as scikit-learn does; None with unknown classes."""
-    if (labels >= probabilities.shape[1]).any():
-        return None
-    truth = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.clip(truth, np.finfo(np.float64).eps, 1.0)).mean())
+    """Mean of -log p(truth); None with unknown classes."""
+    losses = log_losses(labels, probabilities)
+    return None if losses is None else float(losses.mean())
 
 
 def _top_accuracy(labels: np.ndarray, probabilities: np.ndarray, k: int) -> float:

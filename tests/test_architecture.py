@@ -27,7 +27,7 @@ FLOW = (
     ("heads", "repair"),
     ("choose",),
     ("bundle",),
-    ("predict",),
+    ("predict", "uncertainty"),
     ("evaluate",),
     ("train",),
     ("finetune",),

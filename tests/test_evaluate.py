@@ -107,6 +107,8 @@ def test_a_summary_leaves_the_tables_out() -> None:
         "macro_f1",
         "log_loss",
         "top5_accuracy",
+        "expected_calibration_error",
+        "intervals",
     }
 
 
