@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,26 @@ _KEYS = (
     *("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy"),
     *("expected_calibration_error", "intervals", "per_class", "confusion"),
 )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One measured part.
+
+    part : "val", "test", or the name of data
+    paths : of the n images
+    labels : int64 (n,), positions in `classes`; bool (n, k) for a multi-label set
+    probabilities : float64 (n, k)
+    classes : k names, then names of classes that the model does not know (labels may point there)
+    thresholds : float64 (k,) of a multi-label model
+    """
+
+    part: str
+    paths: tuple[str, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    classes: tuple[str, ...]
+    thresholds: np.ndarray | None = None
 
 
 def measure(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
@@ -99,6 +120,14 @@ def evaluate(
     bundle: Bundle, images: ImageSet, progress: Progress = no_progress
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Predict labelled images and measure; returns the metrics, and the images that could not be read."""
+    judged, bad = judge(bundle, images, images.name, progress)
+    return measure(judged.labels, judged.probabilities, judged.classes), bad
+
+
+def judge(
+    bundle: Bundle, images: ImageSet, part: str, progress: Progress = no_progress
+) -> tuple[Judged, list[dict[str, str]]]:
+    """Predict labelled images; returns what is to be measured, and the images that could not be read."""
     if images.labels is None or images.multilabel:
         raise DataError(f"{images.source} must have one label per image to be measured against.")
     labelled = images.take(np.flatnonzero(images.labels >= 0))
@@ -106,7 +135,7 @@ def evaluate(
     if len(labelled) and not len(rows):
         raise DataError(f"None of the {len(labelled)} images can be read. featx check says why.")
     aligned, everything = align(images.classes, np.asarray(labelled.labels)[rows], bundle.classes)
-    return measure(aligned, chances, everything), bad
+    return Judged(part, tuple(labelled.paths[row] for row in rows), aligned, chances, tuple(everything)), bad
 
 
 def probabilities_of(

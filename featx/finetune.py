@@ -22,12 +22,13 @@ from featx.bundle import LOWER_IS_BETTER, Bundle, add_bundle, write_split
 from featx.dataset import TEST, TRAIN, VAL
 from featx.engines import choose_engine, compile_graph
 from featx.errors import BundleError, DataError, UsageError
-from featx.evaluate import align, measure, summary
+from featx.evaluate import Judged, align, measure, summary
 from featx.files import atomic_path, digest_json, write_json
 from featx.heads import calibrate, persist
 from featx.images import iter_batches
 from featx.options import FinetuneOptions
 from featx.progress import Progress, Tell, no_progress, say_nothing
+from featx.report.occasions import report_fit
 from featx.train import describe_model
 
 if TYPE_CHECKING:
@@ -148,7 +149,9 @@ def finetune(
     wanted = tuned_fingerprint(bundle, options, seed)
     state = digest_json([wanted, prepared.sample.digest])  # other images or labels do not resume this training
     trainer = _Trainer(model, data, options, seed, prepared.run / f".finetune-{state[:12]}")
-    before = trainer.measure_parts()  # the bundle's own figures may be of other images: the split may have grown
+    before = _figures(
+        trainer.judge_parts()
+    )  # the bundle's own figures may be of other images: the split may have grown
     history = trainer.train(progress, tell)
     found = _save(bundle, prepared, trainer, before, history, command, wanted, time.perf_counter() - start)
     shutil.rmtree(trainer.folder, ignore_errors=True)
@@ -208,7 +211,7 @@ class _Trainer:
         for epoch in range(len(history), self.options.epochs):
             start = time.perf_counter()
             loss = self._epoch(epoch, progress)
-            logits, labels = self.logits(VAL)
+            logits, labels, _ = self.logits(VAL)
             if not (np.isfinite(loss) and np.isfinite(logits).all()):
                 raise UsageError(
                     f"The loss became infinite in epoch {epoch + 1}. Choose a smaller --learning-rate than "
@@ -229,20 +232,22 @@ class _Trainer:
             variable.assign(value)
         return history
 
-    def logits(self, code: int) -> tuple[np.ndarray, np.ndarray]:
-        """Logits float32 (n, classes) and labels int64 (n,) of one part, in inference mode."""
+    def logits(self, code: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+        """Logits float32 (n, classes), labels int64 (n,) and paths of one part, in inference mode."""
         logits, rows = [np.empty((0, self.data.known), np.float32)], [np.empty(0, np.int64)]
         for some, images in self.data.batches(self.data.rows(code), self.options.batch_size):
             logits.append(np.asarray(self.model.predict_on_batch(images)))
             rows.append(some)
-        return np.concatenate(logits), self.data.labels[np.concatenate(rows)]
+        read = np.concatenate(rows)
+        return np.concatenate(logits), self.data.labels[read], tuple(self.data.paths[row] for row in read)
 
-    def measure_parts(self, temperature: float = 1.0) -> dict[str, dict[str, Any]]:
-        """The single figures of val and test as the model stands."""
-        found = {}
+    def judge_parts(self, temperature: float = 1.0) -> list[Judged]:
+        """Val and test as the model stands."""
+        found = []
         for part, code in (("val", VAL), ("test", TEST)):
-            logits, labels = self.logits(code)
-            found[part] = summary(measure(labels, calibrate.softmax(logits, temperature), self.data.classes))
+            logits, labels, paths = self.logits(code)
+            probabilities = calibrate.softmax(logits, temperature)
+            found.append(Judged(part, paths, labels, probabilities, tuple(self.data.classes)))
         return found
 
     def _epoch(self, epoch: int, progress: Progress) -> float:
@@ -292,6 +297,11 @@ class _Trainer:
         return history
 
 
+def _figures(judged: list[Judged]) -> dict[str, dict[str, Any]]:
+    """The single figures of each part."""
+    return {one.part: summary(measure(one.labels, one.probabilities, one.classes)) for one in judged}
+
+
 def _best_epoch(history: list[dict[str, Any]]) -> int:
     """Position of the epoch with the best val accuracy; of equal ones, the lowest val loss."""
     losses = [np.inf if one["val_log_loss"] is None else one["val_log_loss"] for one in history]
@@ -310,10 +320,11 @@ def _save(
 ) -> Bundle:
     """Split the trained model into backbone and head again, calibrate, measure and write."""
     data = trainer.data
-    val_logits, val_labels = trainer.logits(VAL)
+    val_logits, val_labels, _ = trainer.logits(VAL)
     known = val_labels < data.known
     temperature = calibrate.fit_temperature(val_logits[known], val_labels[known])
-    metrics = trainer.measure_parts(temperature)
+    judged = trainer.judge_parts(temperature)
+    metrics = _figures(judged)
     metric = bundle.about["score"]["metric"]
     total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
     about = describe_model(prepared.extraction, bundle.outputs, prepared.sample, list(bundle.classes), command) | {
@@ -331,7 +342,9 @@ def _save(
         "seconds": round(seconds, 3),
     }
     about["verdict"] = _verdict(about, metric)
-    return _write(bundle, prepared, trainer, temperature, about)
+    tuned, sample = _write(bundle, prepared, trainer, temperature, about), prepared.sample
+    report_fit(tuned, prepared.extraction, sample.y, sample.split, judged, prepared.pipeline)
+    return tuned
 
 
 def _verdict(about: dict[str, Any], metric: str) -> str:

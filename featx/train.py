@@ -17,15 +17,16 @@ import featx
 from featx.backbones import Output
 from featx.bundle import Bundle, add_bundle, write_split
 from featx.choose import Choice, choose_head
-from featx.dataset import NONE, SPLITS, TEST, VAL, ImageSet
+from featx.dataset import NONE, SPLITS, ImageSet
 from featx.dataset.digests import whole
 from featx.errors import DataError, HeadError
-from featx.evaluate import align, measure, summary
+from featx.evaluate import Judged, align, measure, summary
 from featx.extract import Extraction, frozen_files
 from featx.files import digest_bytes, digest_json
 from featx.heads import FeaturesError, calibrate, persist
-from featx.options import HeadOptions
+from featx.options import HeadOptions, Pipeline
 from featx.progress import Tell, say_nothing
+from featx.report.occasions import report_fit
 from featx.versions import installed_versions
 
 _LIBRARIES = ("featx", "tensorflow", "keras", "openvino", "scikit-learn", "numpy", "pillow")
@@ -118,8 +119,11 @@ def fit_head(
     run: Path,
     command: str = "",
     tell: Tell = say_nothing,
+    pipeline: Pipeline | None = None,
 ) -> Bundle:
     """Fit on every layer and pooling of the extraction, keep the best by validation, save it below `run`.
+
+    pipeline : for the report, which is written where there is one and it asks for it
 
     Raises
     ------
@@ -130,7 +134,8 @@ def fit_head(
     output, choice, tried = _best_output(extraction, sample, options, seed, tell)
     features = extraction.features(output, sample.rows)
     known = [sample.images.classes[code] for code in choice.head.classes_]
-    metrics = {part: _measure(choice, features, sample, code, known) for part, code in (("val", VAL), ("test", TEST))}
+    judged = [_judge(choice, features, sample, part, known) for part in ("val", "test")]
+    metrics = {one.part: measure(one.labels, one.probabilities, one.classes) for one in judged}
     about = describe_model(extraction, (output,), sample, known, command) | {
         "fingerprint": fingerprint(extraction, sample, options, seed),
         "head": {
@@ -142,10 +147,15 @@ def fit_head(
         "metrics": {part: summary(found) for part, found in metrics.items()},
         "score": _score(options, metrics["val"], tried[output.name]),
         "search": tried,
+        "history": _history(choice.head),
         "notes": list(choice.notes),
         "seconds": round(time.perf_counter() - start, 3),
     }
-    return save_model(run, choice.clf, about, choice.head, choice.temperature, frozen_files(extraction, output), sample)
+    files = frozen_files(extraction, output)
+    bundle = save_model(run, choice.clf, about, choice.head, choice.temperature, files, sample)
+    if pipeline is not None:
+        report_fit(bundle, extraction, sample.y, sample.split, judged, pipeline)
+    return bundle
 
 
 def _best_output(
@@ -191,13 +201,23 @@ def _signed(candidate: dict[str, Any]) -> float:
     return -candidate["score"] if candidate["metric"] == "log_loss" else float(candidate["score"])
 
 
-def _measure(choice: Choice, features: Any, sample: Sample, code: int, known: list[str]) -> dict[str, Any]:
-    rows = np.flatnonzero(sample.split == code)
+def _judge(choice: Choice, features: Any, sample: Sample, part: str, known: list[str]) -> Judged:
+    rows = np.flatnonzero(sample.split == SPLITS.index(part))
     if not len(rows):
-        return measure(np.empty(0, np.int64), np.empty((0, len(known))), known)
+        return Judged(part, (), np.empty(0, np.int64), np.empty((0, len(known))), tuple(known))
     labels, everything = align(sample.images.classes, sample.y[rows], known)
     logits = choice.head.logits(features.take(rows))
-    return measure(labels, calibrate.softmax(logits, choice.temperature), everything)
+    paths = tuple(sample.images.paths[row] for row in sample.rows[rows])
+    return Judged(part, paths, labels, calibrate.softmax(logits, choice.temperature), tuple(everything))
+
+
+def _history(head: Any) -> list[dict[str, Any]]:
+    """The losses of a head that is trained by epochs, a dict per epoch as fine-tuning keeps them; of others none."""
+    history = getattr(head, "history_", {})
+    names = {"loss": "loss", "val_loss": "val_log_loss"}
+    series = {names[name]: values for name, values in history.items() if name in names and values}
+    epochs = len(history.get("loss", ()))
+    return [{"epoch": i + 1, **{name: float(values[i]) for name, values in series.items()}} for i in range(epochs)]
 
 
 def _score(options: HeadOptions, val: dict[str, Any], candidates: list[dict[str, Any]]) -> dict[str, Any]:

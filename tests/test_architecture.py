@@ -29,6 +29,7 @@ FLOW = (
     ("bundle",),
     ("predict", "uncertainty"),
     ("evaluate",),
+    ("report",),
     ("train",),
     ("finetune",),
     ("run",),
@@ -41,7 +42,7 @@ RANK = {name: rank for rank, line in enumerate(FLOW) for name in line}
 ALLOWED = {
     "h5py": {"store", "backbones"},
     "click": {"cli"},
-    "sklearn": {"heads", "evaluate", "samples"},
+    "sklearn": {"heads", "evaluate", "report", "samples"},
     "skops": {"heads"},
     "tensorflow": {"backbones", "engines", "heads", "finetune"},
     "keras": {"backbones", "engines", "heads", "finetune"},
@@ -51,9 +52,22 @@ ALLOWED = {
     "tqdm": {"cli"},
     "sqlite3": {"files"},
     "matplotlib": {"pictures", "report"},
+    "jinja2": {"report"},
 }
 # nothing outside of a function may import these: they take from half a second to several
-LAZY = {"tensorflow", "keras", "sklearn", "skops", "openvino", "scipy", "pydantic", "yaml", "tqdm", "matplotlib"}
+LAZY = {
+    "tensorflow",
+    "keras",
+    "sklearn",
+    "skops",
+    "openvino",
+    "scipy",
+    "pydantic",
+    "yaml",
+    "tqdm",
+    "matplotlib",
+    "jinja2",
+}
 
 
 def modules() -> list[Path]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from featx.cli import command_line
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.errors import FeatxError, UsageError
@@ -33,12 +34,19 @@ def _find(where: str | None, pipeline: Pipeline) -> Path:
     type=click.Choice(["train", "val", "test", "all"]),
     help="Which part (default: test; all with --data).",
 )
+@click.option(
+    "--report",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the report here (default: into the bundle's folder, when it is one of a run and there is no --data).",
+)
 @section_options("report")
 @_JSON
 def evaluate(
     bundle: str | None,
     data: str | None,
     part: str | None,
+    directory: Path | None,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -48,24 +56,33 @@ def evaluate(
 
     The parts are those that the bundle was made with, by the images' content, wherever the files lie now.
     """
+    import time
     from dataclasses import replace
 
     from featx.bundle import load_bundle
-    from featx.evaluate import evaluate as measure_images
+    from featx.evaluate import judge, measure
+    from featx.report.occasions import FOLDER, belongs_to_run, report_evaluation
     from featx.run import images_of_part
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
-    model = load_bundle(_find(bundle, pipeline))
+    path = _find(bundle, pipeline)
+    model = load_bundle(path)
     say(f"Measuring {model.path}")
     if data is not None:
         pipeline = replace(pipeline, data=replace(pipeline.data, path=data))
     part = part or ("test" if data is None else "all")
     images, notes = images_of_part(pipeline, model, part)
+    start = time.perf_counter()
     with Bars() as bars:
-        found, bad = measure_images(model, images, bars)
+        judged, bad = judge(model, images, part if data is None else images.name, bars)
     for note in notes:
         say(note)
-    content = {"bundle": str(model.path), "split": part, **found, "bad": bad}
+    found = measure(judged.labels, judged.probabilities, judged.classes)
+    if directory is None and pipeline.report.html and data is None and belongs_to_run(path):
+        directory = path / FOLDER
+    seconds = time.perf_counter() - start
+    page = directory and report_evaluation(directory, model, judged, bad, pipeline, command_line(), seconds)
+    content = {"bundle": str(model.path), "split": part, **found, "bad": bad, "report": page and str(page)}
     emit(as_json, content, _metrics_text(content))
 
 
@@ -77,6 +94,7 @@ def _metrics_text(found: dict[str, Any]) -> str:
         table(["class", "precision", "recall", "f1", "images"], rows) if rows else "",
         _confusion_text(found) if 0 < len(rows) <= 20 else "",
         bad_images(found["bad"]),
+        f"report: {found['report']}" if found["report"] else "",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -93,7 +111,7 @@ def _confusion_text(found: dict[str, Any]) -> str:
 @click.option("--model", metavar="BUNDLE", help="A bundle, a .featx file, or a folder of bundles (default: the best).")
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many classes to tell.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write a CSV instead of printing.")
-@section_options("report")
+@section_options("report", without=["report.html"])
 @_JSON
 def predict(
     images: tuple[str, ...],
@@ -167,7 +185,7 @@ _MODEL = click.argument("model", required=False)
 @bundle.command()
 @_MODEL
 @click.option("--out", type=click.Path(path_type=Path), help="The .featx file (default: the bundle's name, here).")
-@section_options("report")
+@section_options("report", without=["report.html"])
 @_JSON
 def pack(
     model: str | None,
@@ -209,7 +227,7 @@ def unpack(file: Path, out: Path | None, as_json: bool) -> None:
 
 @bundle.command()
 @_MODEL
-@section_options("report")
+@section_options("report", without=["report.html"])
 @_JSON
 def verify(
     model: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
