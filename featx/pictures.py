@@ -55,7 +55,7 @@ def draw_grid(pictures: Sequence[Picture], out: Path, columns: int = 6, title: s
     if title:
         axis.text(size[0] / 2, top / 2, title, fontsize=10, ha="center", va="center", parse_math=False)
     with atomic_path(out) as temporary:
-        figure.savefig(temporary, dpi=_DPI, format="png")
+        figure.savefig(temporary, dpi=_DPI, format="png", pil_kwargs={"compress_level": 3})
     return out
 
 

@@ -37,7 +37,7 @@ class Plot:
 def draw_album(directory: Path, content: Content, judged: Judged | None, scores: Sequence[Scores]) -> dict[str, Plot]:
     """Draw what there is to draw, by name. `judged` is the part that is shown in detail, the last of `scores`."""
     album = _Album(directory)
-    with plots.style():
+    with plots.style(_names(content, scores)):
         if any(sizes for sizes in content.counts.values()):
             album.draw("sizes", plots.draw_sizes(content.counts), _sizes_alt(content.counts), wide=True)
         if scores:
@@ -93,6 +93,12 @@ class _Album:
 
     def _path(self, name: str) -> Path:
         return self.directory / f"{name}.png"
+
+
+def _names(content: Content, scores: Sequence[Scores]) -> set[str]:
+    """All classes that the figures may name."""
+    counted = {name for sizes in content.counts.values() for name in sizes}
+    return counted | {str(row["label"]) for one in scores for row in one.classes}
 
 
 def _sizes_alt(counts: Mapping[str, Mapping[str, int]]) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from featx.report.album import STRENGTHS, Plot, head_name
 from featx.report.content import Content
 from featx.report.scores import Scores, metric_label
+from featx.uncertainty import RESAMPLES
 
 _MOST_ROWS = 200  # of bad images
 _MOST_CONFUSIONS = 20
@@ -51,6 +52,7 @@ def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, 
         candidates=_candidates(content.about.get("search") or {}),
         model=_model(content.about),
         notes=[*content.about.get("notes", ()), *filter(None, [content.about.get("verdict")])],
+        resamples=RESAMPLES,
         bad=content.bad[:_MOST_ROWS],
         plots={name: _embedded(plot) for name, plot in plots.items()},
         styles=Markup(styles),  # noqa: S704 - the package's own files
