@@ -13,8 +13,33 @@ from featx.dataset import ImageSet
 from featx.errors import DataError
 from featx.predict import iter_probabilities
 from featx.progress import Progress, no_progress
+from featx.uncertainty import Comparison, bootstrap_intervals, compare, log_losses, reliability
 
-_RESAMPLES = 10_000
+_KEYS = (
+    *("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy"),
+    *("roc_auc_macro", "average_precision_macro"),
+    *("expected_calibration_error", "intervals", "per_class", "confusion"),
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One measured part.
+
+    part : "val", "test", or the name of data
+    paths : of the n images
+    labels : int64 (n,), positions in `classes`; bool (n, k) for a multi-label set
+    probabilities : float64 (n, k)
+    classes : k names, then names of classes that the model does not know (labels may point there)
+    thresholds : float64 (k,) of a multi-label model
+    """
+
+    part: str
+    paths: tuple[str, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    classes: tuple[str, ...]
+    thresholds: np.ndarray | None = None
 
 
 def measure(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
@@ -29,22 +54,11 @@ def measure(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str
     dict
         accuracy, balanced_accuracy, macro_f1, log_loss (natural), top5_accuracy (None for five classes or fewer),
         roc_auc_macro and average_precision_macro (each class against the rest, the mean over those that are there),
+        expected_calibration_error, intervals {metric: [low, high]} (95 %, by bootstrap; None where it has no value),
         per_class [{label, precision, recall, f1, images}], confusion (rows: truth, columns: prediction)
     """
     if not len(labels):
-        return dict.fromkeys(
-            (
-                "accuracy",
-                "balanced_accuracy",
-                "macro_f1",
-                "log_loss",
-                "top5_accuracy",
-                "roc_auc_macro",
-                "average_precision_macro",
-                "per_class",
-                "confusion",
-            )
-        ) | {"images": 0}
+        return dict.fromkeys(_KEYS) | {"images": 0}
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     known = probabilities.shape[1]
@@ -63,6 +77,8 @@ def measure(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str
         "log_loss": _log_loss(labels, probabilities),
         "top5_accuracy": _top_accuracy(labels, probabilities, 5) if known > 5 else None,
         **_rank_metrics(labels[:, None] == np.arange(known), probabilities),
+        "expected_calibration_error": reliability(labels, probabilities).expected_calibration_error,
+        "intervals": bootstrap_intervals(labels, probabilities),
         "per_class": [
             {"label": label, "precision": _defined(p), "recall": _defined(r), "f1": _defined(f), "images": int(n)}
             for label, p, r, f, n in zip(classes, precision, recall, f1, images, strict=True)
@@ -169,11 +185,9 @@ def _defined(value: float) -> float | None:
 
 
 def _log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
-    """Mean of -log p(truth), clipped at the smallest float64 step as scikit-learn does; None with unknown classes."""
-    if (labels >= probabilities.shape[1]).any():
-        return None
-    truth = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.clip(truth, np.finfo(np.float64).eps, 1.0)).mean())
+    """Mean of -log p(truth); None with unknown classes."""
+    losses = log_losses(labels, probabilities)
+    return None if losses is None else float(losses.mean())
 
 
 def _top_accuracy(labels: np.ndarray, probabilities: np.ndarray, k: int) -> float:
@@ -201,6 +215,14 @@ def evaluate(
     bundle: Bundle, images: ImageSet, progress: Progress = no_progress
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Predict labelled images and measure; returns the metrics, and the images that could not be read."""
+    judged, bad = judge(bundle, images, images.name, progress)
+    return measure_judged(judged), bad
+
+
+def judge(
+    bundle: Bundle, images: ImageSet, part: str, progress: Progress = no_progress
+) -> tuple[Judged, list[dict[str, str]]]:
+    """Predict labelled images; returns what is to be measured, and the images that could not be read."""
     if images.labels is None or images.multilabel != bundle.multilabel:
         kind = "several labels" if bundle.multilabel else "one label"
         raise DataError(f"{images.source} must have {kind} per image to measure {bundle.path} against.")
@@ -208,12 +230,21 @@ def evaluate(
     rows, chances, bad = probabilities_of(bundle, labelled.paths, progress)
     if len(labelled) and not len(rows):
         raise DataError(f"None of the {len(labelled)} images can be read. featx check says why.")
+    paths = tuple(labelled.paths[row] for row in rows)
     labels: np.ndarray = np.asarray(labelled.labels)[rows]
     if bundle.multilabel:
         truth = align_labels(images.classes, labels, bundle.classes)
-        return measure_labels(truth, chances, bundle.classes, chances >= bundle.thresholds), bad
+        return Judged(part, paths, truth, chances, bundle.classes, bundle.thresholds), bad
     aligned, everything = align(images.classes, labels, bundle.classes)
-    return measure(aligned, chances, everything), bad
+    return Judged(part, paths, aligned, chances, tuple(everything)), bad
+
+
+def measure_judged(judged: Judged) -> dict[str, Any]:
+    """Metrics of a measured part, of whichever kind it is."""
+    if judged.thresholds is None:
+        return measure(judged.labels, judged.probabilities, judged.classes)
+    given = judged.probabilities >= judged.thresholds
+    return measure_labels(judged.labels, judged.probabilities, judged.classes, given)
 
 
 def align_labels(names: Sequence[str], labels: np.ndarray, known: Sequence[str]) -> np.ndarray:
@@ -260,45 +291,6 @@ def compare_bundles(first: Bundle, second: Bundle, images: ImageSet, progress: P
         right.append(hits)
     both = (right[0] >= 0) & (right[1] >= 0)
     return compare(right[0][both] == 1, right[1][both] == 1)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two models on the same images.
-
-    images : measured; accuracy : of the first and the second; only : images that only the first, only the second got
-    right; p_value : of McNemar's exact test that both are equally often right; interval : 95 %, of the first's accuracy
-    less the second's, by the paired bootstrap
-    """
-
-    images: int
-    accuracy: tuple[float, float]
-    only: tuple[int, int]
-    p_value: float
-    interval: tuple[float, float]
-
-    @property
-    def verdict(self) -> str:
-        """One sentence."""
-        first, second = self.accuracy
-        if self.p_value >= 0.05:
-            return f"The difference is within noise (p = {self.p_value:.2g})."
-        better = "first" if first > second else "second"
-        return f"The {better} is better by more than noise (p = {self.p_value:.2g})."
-
-
-def compare(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Comparison:
-    """Compare two models by what they got right of the same images: bool (n,) each (McNemar 1947, the exact form)."""
-    from scipy.stats import binomtest
-
-    only = int((first & ~second).sum()), int((second & ~first).sum())
-    p_value = float(binomtest(only[0], sum(only)).pvalue) if sum(only) else 1.0
-    # Of the differences -1, 0 and 1 a resample needs the counts alone.
-    shares = np.array([only[1], len(first) - sum(only), only[0]]) / max(len(first), 1)
-    counts = np.random.default_rng(seed).multinomial(len(first), shares, _RESAMPLES) if len(first) else np.zeros((1, 3))
-    low, high = np.quantile((counts[:, 2] - counts[:, 0]) / max(len(first), 1), [0.025, 0.975])
-    accuracy = (float(first.mean()), float(second.mean())) if len(first) else (np.nan, np.nan)
-    return Comparison(len(first), accuracy, only, p_value, (float(low), float(high)))
 
 
 def probabilities_of(

@@ -23,12 +23,13 @@ from featx.checkpoints import Checkpoint, reseed
 from featx.dataset import TEST, TRAIN, VAL
 from featx.engines import choose_engine, compile_graph
 from featx.errors import BundleError, DataError, UsageError
-from featx.evaluate import align, measure, metric_of, summary
+from featx.evaluate import Judged, align, measure, metric_of, summary
 from featx.files import digest_json
 from featx.heads import calibrate, front, persist
 from featx.images import iter_batches
 from featx.options import FinetuneOptions
 from featx.progress import Progress, Tell, no_progress, say_nothing
+from featx.report.occasions import report_fit
 from featx.train import describe_model
 
 if TYPE_CHECKING:
@@ -169,7 +170,9 @@ def finetune(
     wanted = tuned_fingerprint(bundle, options, seed)
     state = digest_json([wanted, prepared.sample.digest])  # other images or labels do not resume this training
     trainer = _Trainer(model, data, options, seed, prepared.run / f".finetune-{state[:12]}")
-    before = trainer.measure_parts()  # the bundle's own figures may be of other images: the split may have grown
+    before = _figures(
+        trainer.judge_parts()
+    )  # the bundle's own figures may be of other images: the split may have grown
     history = trainer.train(progress, tell)
     found = _save(bundle, prepared, trainer, before, history, command, wanted, time.perf_counter() - start)
     trainer.checkpoint.remove()
@@ -231,7 +234,7 @@ class _Trainer:
         for epoch in range(len(history), self.options.epochs):
             start = time.perf_counter()
             loss = self._epoch(epoch, progress)
-            logits, labels = self.logits(VAL)
+            logits, labels, _ = self.logits(VAL)
             if not (np.isfinite(loss) and np.isfinite(logits).all()):
                 raise UsageError(
                     f"The loss became infinite in epoch {epoch + 1}. Choose a smaller --learning-rate than "
@@ -249,20 +252,22 @@ class _Trainer:
         self.checkpoint.restore_best()
         return history
 
-    def logits(self, code: int) -> tuple[np.ndarray, np.ndarray]:
-        """Logits float32 (n, classes) and labels int64 (n,) of one part, in inference mode."""
+    def logits(self, code: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+        """Logits float32 (n, classes), labels int64 (n,) and paths of one part, in inference mode."""
         logits, rows = [np.empty((0, self.data.known), np.float32)], [np.empty(0, np.int64)]
         for some, images in self.data.batches(self.data.rows(code), self.options.batch_size):
             logits.append(np.asarray(self.model.predict_on_batch(images)))
             rows.append(some)
-        return np.concatenate(logits), self.data.labels[np.concatenate(rows)]
+        read = np.concatenate(rows)
+        return np.concatenate(logits), self.data.labels[read], tuple(self.data.paths[row] for row in read)
 
-    def measure_parts(self, temperature: float = 1.0) -> dict[str, dict[str, Any]]:
-        """The single figures of val and test as the model stands."""
-        found = {}
+    def judge_parts(self, temperature: float = 1.0) -> list[Judged]:
+        """Val and test as the model stands."""
+        found = []
         for part, code in (("val", VAL), ("test", TEST)):
-            logits, labels = self.logits(code)
-            found[part] = summary(measure(labels, calibrate.softmax(logits, temperature), self.data.classes))
+            logits, labels, paths = self.logits(code)
+            probabilities = calibrate.softmax(logits, temperature)
+            found.append(Judged(part, paths, labels, probabilities, tuple(self.data.classes)))
         return found
 
     def _epoch(self, epoch: int, progress: Progress) -> float:
@@ -276,6 +281,11 @@ class _Trainer:
             done += len(rows)
             progress(f"epoch {epoch + 1}/{self.options.epochs}", int(done), len(order))
         return total / max(done, 1)
+
+
+def _figures(judged: list[Judged]) -> dict[str, dict[str, Any]]:
+    """The single figures of each part."""
+    return {one.part: summary(measure(one.labels, one.probabilities, one.classes)) for one in judged}
 
 
 def _best_epoch(history: list[dict[str, Any]]) -> int:
@@ -296,10 +306,11 @@ def _save(
 ) -> Bundle:
     """Split the trained model into backbone and head again, calibrate, measure and write."""
     data = trainer.data
-    val_logits, val_labels = trainer.logits(VAL)
+    val_logits, val_labels, _ = trainer.logits(VAL)
     known = val_labels < data.known
     temperature = calibrate.fit_temperature(val_logits[known], val_labels[known])
-    metrics = trainer.measure_parts(temperature)
+    judged = trainer.judge_parts(temperature)
+    metrics = _figures(judged)
     metric = bundle.about["score"]["metric"]
     total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
     about = describe_model(prepared.extraction, bundle.outputs, prepared.sample, list(bundle.classes), command) | {
@@ -317,7 +328,9 @@ def _save(
         "seconds": round(seconds, 3),
     }
     about["verdict"] = _verdict(about, metric)
-    return _write(bundle, prepared, trainer, temperature, about)
+    tuned, sample = _write(bundle, prepared, trainer, temperature, about), prepared.sample
+    report_fit(tuned, prepared.extraction, sample.y, sample.split, judged, prepared.pipeline)
+    return tuned
 
 
 def _verdict(about: dict[str, Any], metric: str) -> str:

@@ -214,12 +214,13 @@ class FinetuneOptions:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Where results go."""
+    """Where results go, and whether a page shows them."""
 
     __pydantic_config__ = _FORBID_UNKNOWN
 
     name: str | None = _option(None, "Results go to RUNS/NAME (default: the pipeline's or the data's name).")
     runs: str = _option("runs", "Folder of results.", metavar="DIR")
+    html: bool = _option(True, "Write report/index.html with the results.")
 
 
 @dataclass(frozen=True)

@@ -18,18 +18,19 @@ from featx.backbones import Output
 from featx.bundle import Bundle, add_bundle, write_split
 from featx.choose import Choice, signed_score
 from featx.choose_layers import LayerError, LayersChoice, choose_layers
-from featx.dataset import NONE, SPLITS, TEST, VAL, ImageSet
+from featx.dataset import NONE, SPLITS, ImageSet
 from featx.dataset.digests import whole
 from featx.errors import DataError, HeadError
-from featx.evaluate import align, measure, measure_labels, metric_of, summary
+from featx.evaluate import Judged, align, measure_judged, metric_of, summary
 from featx.extract import Extraction, frozen_files
 from featx.files import digest_bytes, digest_json
 from featx.heads import Features, calibrate, front, persist, width
 from featx.heads.front import join
 from featx.heads.journal import Journal, write_log
 from featx.nested import nested_estimate
-from featx.options import HeadOptions
+from featx.options import HeadOptions, Pipeline
 from featx.progress import Tell, say_nothing
+from featx.report.occasions import report_fit
 from featx.versions import installed_versions
 
 _LIBRARIES = ("featx", "tensorflow", "keras", "openvino", "scikit-learn", "numpy", "pillow")
@@ -123,8 +124,11 @@ def fit_head(
     run: Path,
     command: str = "",
     tell: Tell = say_nothing,
+    pipeline: Pipeline | None = None,
 ) -> Bundle:
     """Fit on the layers and poolings of the extraction, keep the best by validation, save it below `run`.
+
+    pipeline : for the report, which is written where there is one and it asks for it
 
     Raises
     ------
@@ -139,7 +143,8 @@ def fit_head(
     choice, outputs = chosen.choice, tuple(Output.parse(name) for name in chosen.outputs)
     features = join([tables[name] for name in chosen.outputs])
     known = [sample.images.classes[code] for code in choice.head.classes_]
-    metrics = {part: _measure(choice, features, sample, code, known) for part, code in (("val", VAL), ("test", TEST))}
+    judged = [_judge(choice, features, sample, part, known) for part in ("val", "test")]
+    metrics = {one.part: measure_judged(one) for one in judged}
     about = describe_model(extraction, outputs, sample, known, command) | {
         "fingerprint": wanted,
         "head": {
@@ -156,12 +161,15 @@ def fit_head(
         "score": _score(choice, metrics["val"]),
         "search": chosen.tried,
         "nested": _nested(tables, sample, options, seed, tell) if options.nested else None,
+        "history": _history(choice.head),
         "notes": list(choice.notes),
         "seconds": round(time.perf_counter() - start, 3),
     }
     bundle = save_model(run, about, choice, frozen_files(extraction, outputs), sample)
     if journal.state:
         shutil.rmtree(journal.state, ignore_errors=True)
+    if pipeline is not None:
+        report_fit(bundle, extraction, sample.y, sample.split, judged, pipeline)
     return bundle
 
 
@@ -220,19 +228,26 @@ def _nested(tables: dict[str, Features], sample: Sample, options: HeadOptions, s
     )
 
 
-def _measure(choice: Choice, features: Features, sample: Sample, code: int, known: list[str]) -> dict[str, Any]:
-    """Metrics of one part; of val those of the fit on train alone, also where val was fitted on afterwards."""
-    rows = np.flatnonzero(sample.split == code)
-    several = choice.thresholds is not None
-    if not len(rows):
-        empty = np.empty((0, len(known)))
-        return measure_labels(empty > 0, empty, known, empty > 0) if several else measure(rows, empty, known)
-    logits = choice.val_logits if code == VAL else None
-    chances = choice.calibration.probabilities(choice.logits(features.take(rows)) if logits is None else logits)
+def _judge(choice: Choice, features: Features, sample: Sample, part: str, known: list[str]) -> Judged:
+    """One part with its probabilities; those of val by the fit on train alone, also where val was fitted on later."""
+    rows = np.flatnonzero(sample.split == SPLITS.index(part))
+    logits = choice.val_logits if part == "val" and len(rows) else choice.logits(features.take(rows))
+    assert logits is not None
+    chances = choice.calibration.probabilities(logits)
+    paths = tuple(sample.images.paths[row] for row in sample.rows[rows])
     if choice.thresholds is not None:
-        return measure_labels(sample.y[rows], chances, known, chances >= choice.thresholds)
+        return Judged(part, paths, sample.y[rows], chances, tuple(known), choice.thresholds)
     labels, everything = align(sample.images.classes, sample.y[rows], known)
-    return measure(labels, chances, everything)
+    return Judged(part, paths, labels, chances, tuple(everything))
+
+
+def _history(head: Any) -> list[dict[str, Any]]:
+    """The epochs of a head that is trained by them, as fine-tuning keeps them; of others none."""
+    history = getattr(head, "history_", {})
+    names = {"loss": "loss", "accuracy": "accuracy", "val_loss": "val_log_loss", "val_accuracy": "val_accuracy"}
+    series = {names[name]: values for name, values in history.items() if name in names and values}
+    epochs = len(history.get("loss", ()))
+    return [{"epoch": i + 1, **{name: float(values[i]) for name, values in series.items()}} for i in range(epochs)]
 
 
 def _score(choice: Choice, val: dict[str, Any]) -> dict[str, Any]:

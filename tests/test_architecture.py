@@ -28,9 +28,9 @@ FLOW = (
     ("choose",),
     ("choose_layers",),
     ("bundle",),
-    ("predict",),
+    ("predict", "uncertainty"),
     ("evaluate",),
-    ("nested",),
+    ("nested", "report"),
     ("train",),
     ("finetune",),
     ("run",),
@@ -43,7 +43,7 @@ RANK = {name: rank for rank, line in enumerate(FLOW) for name in line}
 ALLOWED = {
     "h5py": {"store", "backbones"},
     "click": {"cli"},
-    "sklearn": {"heads", "choose", "evaluate", "samples"},
+    "sklearn": {"heads", "choose", "evaluate", "report", "samples"},
     "skops": {"heads"},
     "tensorflow": {"backbones", "engines", "heads", "finetune"},
     "keras": {"backbones", "engines", "heads", "finetune"},
@@ -53,9 +53,22 @@ ALLOWED = {
     "tqdm": {"cli"},
     "sqlite3": {"files"},
     "matplotlib": {"pictures", "report"},
+    "jinja2": {"report"},
 }
 # nothing outside of a function may import these: they take from half a second to several
-LAZY = {"tensorflow", "keras", "sklearn", "skops", "openvino", "scipy", "pydantic", "yaml", "tqdm", "matplotlib"}
+LAZY = {
+    "tensorflow",
+    "keras",
+    "sklearn",
+    "skops",
+    "openvino",
+    "scipy",
+    "pydantic",
+    "yaml",
+    "tqdm",
+    "matplotlib",
+    "jinja2",
+}
 
 
 def modules() -> list[Path]:

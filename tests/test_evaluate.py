@@ -16,7 +16,7 @@ from sklearn import metrics
 
 from featx.dataset import TEST, VAL, read_images
 from featx.errors import DataError
-from featx.evaluate import align, compare, evaluate, measure, probabilities_of, summary
+from featx.evaluate import align, evaluate, measure, probabilities_of, summary
 from featx.options import DataOptions
 from featx.run import images_of_part
 
@@ -116,6 +116,8 @@ def test_a_summary_leaves_the_tables_out() -> None:
         "top5_accuracy",
         "roc_auc_macro",
         "average_precision_macro",
+        "expected_calibration_error",
+        "intervals",
     }
 
 

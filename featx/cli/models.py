@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from featx.cli import command_line
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.render import Bars, bad_images, emit, metric_names, say, table
 from featx.errors import FeatxError, UsageError
@@ -35,6 +36,12 @@ def _find(where: str | None, pipeline: Pipeline) -> Path:
     help="Which part (default: test; all with --data).",
 )
 @click.option("--against", metavar="BUNDLE", help="Say whether it differs from this bundle by more than noise.")
+@click.option(
+    "--report",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the report here (default: into the bundle's folder, when it is one of a run and there is no --data).",
+)
 @section_options("report")
 @_JSON
 def evaluate(
@@ -42,6 +49,7 @@ def evaluate(
     data: str | None,
     part: str | None,
     against: str | None,
+    directory: Path | None,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -51,27 +59,35 @@ def evaluate(
 
     The parts are those that the bundle was made with, by the images' content, wherever the files lie now.
     """
+    import time
     from dataclasses import asdict, replace
 
     from featx.bundle import load_bundle
-    from featx.evaluate import compare_bundles
-    from featx.evaluate import evaluate as measure_images
+    from featx.evaluate import compare_bundles, judge, measure_judged
+    from featx.report.occasions import FOLDER, belongs_to_run, report_evaluation
     from featx.run import images_of_part
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
-    model = load_bundle(_find(bundle, pipeline))
+    path = _find(bundle, pipeline)
+    model = load_bundle(path)
     say(f"Measuring {model.path}")
     if data is not None:
         pipeline = replace(pipeline, data=replace(pipeline.data, path=data))
     part = part or ("test" if data is None else "all")
     images, notes = images_of_part(pipeline, model, part)
+    start = time.perf_counter()
     with Bars() as bars:
-        found, bad = measure_images(model, images, bars)
+        judged, bad = judge(model, images, part if data is None else images.name, bars)
         rival = None if against is None else load_bundle(_find(against, pipeline))
         comparison = None if rival is None else compare_bundles(model, rival, images, bars)
     for note in notes:
         say(note)
-    content = {"bundle": str(model.path), "split": part, **found, "bad": bad}
+    found = measure_judged(judged)
+    if directory is None and pipeline.report.html and data is None and belongs_to_run(path):
+        directory = path / FOLDER
+    seconds = time.perf_counter() - start
+    page = directory and report_evaluation(directory, model, judged, bad, pipeline, command_line(), seconds)
+    content = {"bundle": str(model.path), "split": part, **found, "bad": bad, "report": page and str(page)}
     if rival is not None and comparison is not None:
         content["against"] = {"bundle": str(rival.path), **asdict(comparison), "verdict": comparison.verdict}
     emit(as_json, content, _metrics_text(content))
@@ -86,6 +102,7 @@ def _metrics_text(found: dict[str, Any]) -> str:
         _confusion_text(found) if "confusion" in found and 0 < len(rows) <= 20 else "",
         _comparison_text(found["against"]) if "against" in found else "",
         bad_images(found["bad"]),
+        f"report: {found['report']}" if found["report"] else "",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -114,7 +131,7 @@ def _confusion_text(found: dict[str, Any]) -> str:
     "--min-confidence", type=click.FloatRange(0, 1), default=0.0, help="Answer 'unsure' where the confidence is less."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write a CSV instead of printing.")
-@section_options("report")
+@section_options("report", without=["report.html"])
 @_JSON
 def predict(
     images: tuple[str, ...],
@@ -192,7 +209,7 @@ _MODEL = click.argument("model", required=False)
 @bundle.command()
 @_MODEL
 @click.option("--out", type=click.Path(path_type=Path), help="The .featx file (default: the bundle's name, here).")
-@section_options("report")
+@section_options("report", without=["report.html"])
 @_JSON
 def pack(
     model: str | None,
@@ -234,7 +251,7 @@ def unpack(file: Path, out: Path | None, as_json: bool) -> None:
 
 @bundle.command()
 @_MODEL
-@section_options("report")
+@section_options("report", without=["report.html"])
 @_JSON
 def verify(
     model: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any

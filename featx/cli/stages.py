@@ -31,7 +31,8 @@ def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...],
     with Bars() as bars:
         done = run_pipeline(pipeline, command_line(), bars, say)
     lines = [f"{one['stage']:<9} {'done' if one['done'] else 'skipped':<8} {one['why']}" for one in done["stages"]]
-    emit(as_json, done, "\n".join([*lines, f"best bundle: {done['bundle']}"]))
+    lines.append(f"best bundle: {done['bundle']}")
+    emit(as_json, done, "\n".join([*lines, *([f"report: {done['report']}"] if done["report"] else [])]))
 
 
 @click.command()
@@ -141,9 +142,12 @@ def finetune(
 
 
 def _tell_bundle(bundle: Bundle, bad: list[dict[str, str]], as_json: bool) -> None:
-    about = bundle.about
+    from featx.report.occasions import report_of
+
+    about, report = bundle.about, report_of(bundle.path)
     content = {
         "bundle": str(bundle.path),
+        "report": report and str(report),
         "clf": about["head"]["clf"],
         "output": ", ".join(about["outputs"]),
         "params": about["head"]["params"],
@@ -161,6 +165,7 @@ def _tell_bundle(bundle: Bundle, bad: list[dict[str, str]], as_json: bool) -> No
         *[f"note: {note}" for note in about["notes"]],
         bad_images(bad),
         f"{about['head']['clf']} on {content['output']} in {about['seconds']:.1f} s -> {bundle.path}",
+        f"report: {report}" if report else "",
     ]
     emit(as_json, content, "\n".join(part for part in parts if part))
 
