@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 import featx
+from featx import novelty
 from featx.backbones import Output
 from featx.bundle import Bundle, add_bundle, write_split
 from featx.choose import Choice, choose_head
-from featx.dataset import NONE, SPLITS, TEST, VAL, ImageSet
+from featx.dataset import NONE, SPLITS, TEST, TRAIN, VAL, ImageSet
 from featx.dataset.digests import whole
 from featx.errors import DataError, HeadError
 from featx.evaluate import align, measure, summary
@@ -145,7 +146,10 @@ def fit_head(
         "notes": list(choice.notes),
         "seconds": round(time.perf_counter() - start, 3),
     }
-    return save_model(run, choice.clf, about, choice.head, choice.temperature, frozen_files(extraction, output), sample)
+    train, val = (np.flatnonzero(sample.split == code) for code in (TRAIN, VAL))
+    reference = novelty.fit_reference(features.take(train), sample.y[train], features.take(val), seed)
+    files = frozen_files(extraction, output)
+    return save_model(run, choice.clf, about, choice.head, choice.temperature, files, sample, reference)
 
 
 def _best_output(
@@ -238,13 +242,21 @@ def describe_model(
 
 
 def save_model(
-    run: Path, clf: str, about: dict[str, Any], head: Any, temperature: float, sources: dict[str, Path], sample: Sample
+    run: Path,
+    clf: str,
+    about: dict[str, Any],
+    head: Any,
+    temperature: float,
+    sources: dict[str, Path],
+    sample: Sample,
+    reference: novelty.Reference,
 ) -> Bundle:
-    """Write head, split and network below `run` as the next bundle."""
+    """Write head, split, reference and network below `run` as the next bundle."""
     with tempfile.TemporaryDirectory(prefix="featx-") as folder:
         head_file, kind = persist.save_head(head, temperature, Path(folder))
         write_split(Path(folder) / "split.npz", sample.digests, sample.split)
         files = {head_file.name: head_file, "split.npz": Path(folder) / "split.npz", **sources}
+        files[novelty.FILE] = reference.save(Path(folder))
         about = about | {"head": about["head"] | {"kind": kind, "file": head_file.name}}
         return add_bundle(run, clf, about, files)
 
