@@ -9,6 +9,7 @@
     calibration.npz   curves from logits to probabilities, where there is more than the temperature
     training.csv      the epochs of a dense head: loss, accuracy, val_loss, val_accuracy, learning_rate, seconds
     split.npz         which image was in which part: digest (n, 32) uint8, split (n,) uint8
+    reference.npz     features of up to 2,000 training images, to tell what is unlike all of them (`featx.novelty`)
 
 A directory, or the same files in one `.featx` (a stored zip). No cache, network or training image is needed to predict,
 and with a linear head and OpenVINO neither scikit-learn nor TensorFlow is imported. Nothing is ever unpickled.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import featx
+from featx import novelty
 from featx.backbones import import_keras
 from featx.bundle import LOWER_IS_BETTER, Bundle, add_bundle, write_split
 from featx.checkpoints import Checkpoint, reseed
@@ -25,7 +26,7 @@ from featx.engines import choose_engine, compile_graph
 from featx.errors import BundleError, DataError, UsageError
 from featx.evaluate import Judged, align, measure, metric_of, summary
 from featx.files import digest_json
-from featx.heads import calibrate, front, persist
+from featx.heads import ArrayFeatures, calibrate, front, persist
 from featx.images import iter_batches
 from featx.options import FinetuneOptions
 from featx.progress import Progress, Tell, no_progress, say_nothing
@@ -358,6 +359,7 @@ def _write(bundle: Bundle, prepared: Prepared, trainer: _Trainer, temperature: f
     sources = {name: bundle.path / name for name in (front.FILE,) if name in bundle.about["files"]}
     sources |= {"backbone.keras": folder / "backbone.keras", "split.npz": folder / "split.npz"}
     write_split(folder / "split.npz", prepared.sample.digests, prepared.sample.split)  # of what it was trained on
+    sources[novelty.FILE] = _reference(bundle, backbone, trainer).save(folder)
     head = trained[_HEAD]
     if isinstance(head, keras.layers.Dense):
         kernel, bias = (np.asarray(value) / np.float32(temperature) for value in head.get_weights())
@@ -371,3 +373,22 @@ def _write(bundle: Bundle, prepared: Prepared, trainer: _Trainer, temperature: f
         compile_graph("openvino", lambda: backbone, folder / "graph", "float32")
         sources["graph"] = folder / "graph"
     return add_bundle(prepared.run, f"{about['head']['clf']}-finetuned", about, sources)
+
+
+def _reference(bundle: Bundle, backbone: keras.Model, trainer: _Trainer) -> novelty.Reference:
+    """What unknown images are told by, in the features that the backbone gives after training."""
+    data, d = trainer.data, int(bundle.about["head"]["features"])
+
+    def features(rows: np.ndarray) -> tuple[np.ndarray, ArrayFeatures]:
+        read, found = [np.empty(0, np.int64)], [np.empty((0, d), np.float32)]
+        for some, images in data.batches(rows, trainer.options.batch_size):
+            made = backbone.predict_on_batch(images)
+            maps = [made[name] if isinstance(made, dict) else made for name in bundle.about["outputs"]]
+            found.append(np.concatenate([np.asarray(one).reshape(len(some), -1) for one in maps], axis=1))
+            read.append(some)
+        return np.concatenate(read), ArrayFeatures(np.concatenate(found))
+
+    train, val = data.rows(TRAIN), data.rows(VAL)
+    val = np.random.default_rng(trainer.seed).permutation(val)[: novelty.MOST_ROWS]
+    read, kept = features(train[novelty.choose_rows(data.labels[train], d, trainer.seed)])
+    return novelty.fit_reference(kept, data.labels[read], features(val)[1], trainer.seed)

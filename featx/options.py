@@ -52,6 +52,9 @@ class DataOptions:
     label_separator: str | None = _option(
         None, "Several labels in one cell, separated by this: a multi-label set.", metavar="TEXT"
     )
+    relabel: str | None = _option(
+        None, "A CSV of path,label that replaces labels, such as a corrected label_errors.csv.", metavar="FILE"
+    )
     classes: tuple[str, ...] | None = _option(
         None, "The classes in this order, separated by commas (default: alphanumeric).", metavar="A,B,..."
     )

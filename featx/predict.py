@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from featx.dataset.folders import read_files
 from featx.errors import DataError
 from featx.files import atomic_path
 from featx.images import iter_batches
+from featx.novelty import Reference, load_reference
 
-UNSURE = "unsure"
+UNKNOWN, UNSURE = "unknown", "unsure"
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,11 @@ class Choice:
 class Prediction:
     """The most likely classes of one image, the likeliest first.
 
-    label : the likeliest; "unsure" where it is below the least confidence that was asked for
+    label : the likeliest; "unsure" where it has less than the least confidence asked for, "unknown" where that is true
+    confidence : of the likeliest class, in any case
     labels : of a model that gives several, those at or above their thresholds, the likeliest first; else None
+    unknown, distance : whether the image is unlike all training images, and how far from the nearest, in units within
+        which 99 % of the images of known classes lie; None where it was not asked for
     """
 
     path: str
@@ -40,6 +44,8 @@ class Prediction:
     confidence: float
     top: tuple[Choice, ...]
     labels: tuple[str, ...] | None = None
+    unknown: bool | None = None
+    distance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,29 +62,65 @@ def predict(
     top: int = 1,
     workers: int = 0,
     min_confidence: float = 0.0,
+    max_distance: float | None = None,
 ) -> Iterator[Prediction | Unread]:
     """Yield one answer per image in the order of `paths`, batch by batch; memory stays flat however many there are.
 
     paths : files, or the bytes of files; top : how many classes to tell
     min_confidence : in [0, 1]; where the likeliest class has less, the answer is "unsure"
+    max_distance : images farther from all training images are answered "unknown"; 1: as far as 1 % of the known are
+
+    Raises
+    ------
+    BundleError
+        `max_distance` with a bundle that does not keep what it takes.
     """
-    for rows, probabilities, bad in iter_probabilities(bundle, paths, workers):
+    reference = None if max_distance is None else load_reference(bundle.path)
+    return _predict(bundle, paths, top, workers, min_confidence, reference, max_distance or 0.0)
+
+
+def _predict(
+    bundle: Bundle,
+    paths: Sequence[str | Path | bytes],
+    top: int,
+    workers: int,
+    min_confidence: float,
+    reference: Reference | None,
+    max_distance: float,
+) -> Iterator[Prediction | Unread]:
+    for rows, features, bad in iter_features(bundle, paths, workers):
         answers: dict[int, Prediction | Unread] = {row: Unread(_name(paths[row], row), reason) for row, reason in bad}
+        probabilities = bundle.probabilities(features) if len(rows) else features
         for row, chances in zip(rows.tolist(), probabilities, strict=True):
             answers[row] = _answer(_name(paths[row], row), chances, bundle, top, min_confidence)
+        if reference is not None and len(rows):
+            for row, distance in zip(rows.tolist(), reference.distances(features), strict=True):
+                answers[row] = _judge(answers[row], float(distance), max_distance)
         yield from (answers[row] for row in sorted(answers))
+
+
+def _judge(answer: Prediction | Unread, distance: float, most: float) -> Prediction | Unread:
+    assert isinstance(answer, Prediction)
+    unknown = distance > most
+    return replace(answer, label=UNKNOWN if unknown else answer.label, unknown=unknown, distance=round(distance, 6))
 
 
 def iter_probabilities(
     bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
     """Yield (positions in `paths`, probabilities float64 (n, classes), [(position, why it cannot be read)])."""
+    for rows, features, bad in iter_features(bundle, paths, workers):
+        yield rows, bundle.probabilities(features) if len(rows) else np.empty((0, len(bundle.classes))), bad
+
+
+def iter_features(
+    bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
+    """Yield (positions in `paths`, features float32 (n, d), [(position, why it cannot be read)])."""
     resize = str(bundle.about["backbone"]["resize"])
     for batch in iter_batches(paths, range(len(paths)), bundle.input_size, resize, bundle.engine.handover, workers):
-        if len(batch.rows):
-            yield batch.rows, bundle.probabilities(bundle.features(batch.images)), batch.bad
-        else:
-            yield batch.rows, np.empty((0, len(bundle.classes))), batch.bad
+        features = bundle.features(batch.images) if len(batch.rows) else np.empty((0, 0), np.float32)
+        yield batch.rows, features, batch.bad
 
 
 def find_files(sources: Sequence[str | Path]) -> tuple[str, ...]:
@@ -102,29 +144,34 @@ def _answer(path: str, chances: np.ndarray, bundle: Bundle, top: int, min_confid
 
 
 def as_json_object(answers: Iterable[Prediction | Unread]) -> dict[str, list[Any]]:
-    """What `featx predict --json` prints."""
+    """What `featx predict --json` prints; `unknown` and `distance` are there where distances were asked for."""
     found: dict[str, list[Any]] = {"predictions": [], "bad": []}
     for answer in answers:
-        entry = {name: value for name, value in asdict(answer).items() if value is not None}
-        found["predictions" if isinstance(answer, Prediction) else "bad"].append(entry)
+        if isinstance(answer, Prediction):
+            found["predictions"].append({name: value for name, value in asdict(answer).items() if value is not None})
+        else:
+            found["bad"].append(asdict(answer))
     return found
 
 
-def write_csv(out: Path, answers: Iterable[Prediction | Unread]) -> tuple[int, list[Unread]]:
+def write_csv(out: Path, answers: Iterable[Prediction | Unread], measured: bool = False) -> tuple[int, list[Unread]]:
     """Write `path,label,confidence,reason` while the answers come; return how many were read, and the others.
 
     Several labels are separated by `|`.
+
+    measured : whether there are distances, which are one more column, `distance`
     """
     read, unread = 0, []
     with atomic_path(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(["path", "label", "confidence", "reason"])
+        rows.writerow(["path", "label", "confidence", *(["distance"] if measured else []), "reason"])
         for answer in answers:
             if isinstance(answer, Prediction):
-                label = answer.label if answer.labels is None else "|".join(answer.labels)
-                rows.writerow([answer.path, label, f"{answer.confidence:.6f}", ""])
+                label = answer.label if answer.labels is None or answer.unknown else "|".join(answer.labels)
+                distance = [f"{answer.distance:.6f}"] if answer.distance is not None else []
+                rows.writerow([answer.path, label, f"{answer.confidence:.6f}", *distance, ""])
                 read += 1
             else:
-                rows.writerow([answer.path, "", "", answer.reason])
+                rows.writerow([answer.path, "", "", *([""] if measured else []), answer.reason])
                 unread.append(answer)
     return read, unread

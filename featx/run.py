@@ -121,6 +121,8 @@ def run_pipeline(
 
     prepared = prepare(pipeline, progress)
     done = prepared.extraction
+    for note in done.images.notes:
+        tell(note)
     stages = [_stage("extract", done.computed > 0, f"{done.computed} images computed, {done.reused} reused")]
     path = fitted_before(prepared)
     stages.append(

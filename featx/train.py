@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 import featx
+from featx import novelty
 from featx.backbones import Output
 from featx.bundle import Bundle, add_bundle, write_split
 from featx.choose import Choice, signed_score
 from featx.choose_layers import LayerError, LayersChoice, choose_layers
-from featx.dataset import NONE, SPLITS, ImageSet
+from featx.dataset import NONE, SPLITS, TRAIN, VAL, ImageSet
 from featx.dataset.digests import whole
 from featx.errors import DataError, HeadError
 from featx.evaluate import Judged, align, measure_judged, metric_of, summary
@@ -165,12 +166,21 @@ def fit_head(
         "notes": list(choice.notes),
         "seconds": round(time.perf_counter() - start, 3),
     }
-    bundle = save_model(run, about, choice, frozen_files(extraction, outputs), sample)
+    bundle = save_model(
+        run, about, choice, frozen_files(extraction, outputs), sample, _reference(features, sample, seed)
+    )
     if journal.state:
         shutil.rmtree(journal.state, ignore_errors=True)
     if pipeline is not None:
         report_fit(bundle, extraction, sample.y, sample.split, judged, pipeline)
     return bundle
+
+
+def _reference(features: Features, sample: Sample, seed: int) -> novelty.Reference:
+    """What unknown images are told by; of several labels, images with the same ones count as a class."""
+    train, val = (np.flatnonzero(sample.split == code) for code in (TRAIN, VAL))
+    codes = sample.y if sample.y.ndim == 1 else np.unique(sample.y, axis=0, return_inverse=True)[1]
+    return novelty.fit_reference(features.take(train), codes[train], features.take(val), seed)
 
 
 def _journal(wanted: str, sample: Sample, options: HeadOptions, run: Path, tell: Tell) -> Journal:
@@ -288,13 +298,21 @@ def describe_model(
     }
 
 
-def save_model(run: Path, about: dict[str, Any], choice: Choice, sources: dict[str, Path], sample: Sample) -> Bundle:
-    """Write head, split and network below `run` as the next bundle."""
+def save_model(
+    run: Path,
+    about: dict[str, Any],
+    choice: Choice,
+    sources: dict[str, Path],
+    sample: Sample,
+    reference: novelty.Reference,
+) -> Bundle:
+    """Write head, split, reference and network below `run` as the next bundle."""
     with tempfile.TemporaryDirectory(prefix="featx-") as name:
         folder = Path(name)
         head_file, kind, left = persist.save_head(choice.head, choice.temperature, choice.front, folder)
         write_split(folder / "split.npz", sample.digests, sample.split)
         files = {head_file.name: head_file, "split.npz": folder / "split.npz", **sources}
+        files[novelty.FILE] = reference.save(folder)
         if left.changes:
             left.save(folder / front.FILE)
             files[front.FILE] = folder / front.FILE

@@ -25,8 +25,8 @@ FLOW = (
     ("checkpoints", "store"),
     ("extract",),
     ("heads", "repair"),
-    ("choose",),
-    ("choose_layers",),
+    ("choose", "similarity"),
+    ("choose_layers", "novelty", "quality"),
     ("bundle",),
     ("predict", "uncertainty"),
     ("evaluate",),
@@ -34,6 +34,7 @@ FLOW = (
     ("train",),
     ("finetune",),
     ("run",),
+    ("review", "similar"),
     ("cli",),
     ("__main__",),
 )

@@ -19,6 +19,7 @@ from featx.errors import DataError
 from featx.evaluate import align, evaluate, measure, probabilities_of, summary
 from featx.options import DataOptions
 from featx.run import images_of_part
+from featx.uncertainty import compare
 
 
 @pytest.fixture

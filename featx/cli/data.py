@@ -21,16 +21,37 @@ def _index(cache: str) -> Any:
 
 @click.command()
 @click.argument("data", required=False)
-@section_options("data")
+@click.option(
+    "--features", "by_features", is_flag=True, help="Look for label errors, near-duplicates and outliers instead."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Of --features: folder (default: RUNS/NAME/check).")
+@click.option("--near", type=click.FloatRange(-1, 1), help="Of --features: least cosine of near-duplicates [0.95].")
+@section_options("data", "features", "report")
 @_JSON
 def check(
-    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
+    data: str | None,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    by_features: bool,
+    out: Path | None,
+    near: float | None,
+    as_json: bool,
+    **values: Any,
 ) -> None:
-    """Decode every file fully; report bad images, duplicates, and the same bytes under two labels."""
+    """Decode every file fully; report bad images, duplicates, and the same bytes under two labels.
+
+    With --features, extract the features that are missing and compare them: likely label errors, near-duplicates and
+    outliers, each as a CSV and a grid of pictures. A corrected label_errors.csv is applied with --relabel.
+    """
+    from featx.cli.quality import require_features_flag, review_data
     from featx.dataset import check_images
     from featx.run import read_data
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
+    if by_features:
+        review_data(pipeline, out, near, as_json)
+        return
+    require_features_flag(out, near)
     images = read_data(pipeline)
     with Bars() as bars:
         found = check_images(

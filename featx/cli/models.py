@@ -72,7 +72,7 @@ def evaluate(
     model = load_bundle(path)
     say(f"Measuring {model.path}")
     if data is not None:
-        pipeline = replace(pipeline, data=replace(pipeline.data, path=data))
+        pipeline = replace(pipeline, data=replace(pipeline.data, path=data, relabel=None))
     part = part or ("test" if data is None else "all")
     images, notes = images_of_part(pipeline, model, part)
     start = time.perf_counter()
@@ -131,6 +131,11 @@ def _confusion_text(found: dict[str, Any]) -> str:
     "--min-confidence", type=click.FloatRange(0, 1), default=0.0, help="Answer 'unsure' where the confidence is less."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write a CSV instead of printing.")
+@click.option(
+    "--max-distance",
+    type=click.FloatRange(min=0),
+    help="Answer 'unknown' farther than this from all training images; 99 % of images of known classes are within 1.",
+)
 @section_options("report", without=["report.html"])
 @_JSON
 def predict(
@@ -139,6 +144,7 @@ def predict(
     top: int,
     min_confidence: float,
     out: Path | None,
+    max_distance: float | None,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -164,11 +170,11 @@ def predict(
     else:
         bundle = load_bundle(_find(model, pipeline_of(None, pipeline_file, settings, values)))
     paths = find_files(images)
-    answers = answer(bundle, paths, top, min_confidence=min_confidence)
+    answers = answer(bundle, paths, top, min_confidence=min_confidence, max_distance=max_distance)
     if not as_json:
         say(f"Predicting with {bundle.path}")
     if out is not None:
-        read, unread = write_csv(out, answers)
+        read, unread = write_csv(out, answers, max_distance is not None)
         bad = [asdict(one) for one in unread]
         text = "\n".join(filter(None, [bad_images(bad), f"{read:,} predictions, {len(bad):,} bad -> {out}"]))
         emit(as_json, {"out": str(out), "images": read, "bad": bad}, text)
@@ -182,6 +188,8 @@ def predict(
 
 def _prediction_text(one: Prediction) -> str:
     top = ", ".join(f"{choice.label} {choice.confidence:.1%}" for choice in one.top)
+    if one.unknown:
+        return f"unknown (taken for {top})"
     if one.labels is not None:
         return f"{' | '.join(one.labels) or 'no label'} ({top})"
     return top if one.label == one.top[0].label else f"{one.label} ({top})"
@@ -192,8 +200,12 @@ def _predictions_text(answers: list[Any]) -> str:
 
     from featx.predict import Prediction
 
-    rows = [(one.path, _prediction_text(one)) for one in answers if isinstance(one, Prediction)]
-    text = table(["image", "class"], rows) if rows else ""
+    found = [one for one in answers if isinstance(one, Prediction)]
+    rows: list[tuple[Any, ...]] = [(one.path, _prediction_text(one)) for one in found]
+    measured = any(one.distance is not None for one in found)
+    if measured:
+        rows = [(*row, f"{one.distance:.2f}") for row, one in zip(rows, found, strict=True)]
+    text = table(["image", "class", *(["distance"] if measured else [])], rows) if rows else ""
     bad = bad_images([asdict(one) for one in answers if not isinstance(one, Prediction)], shown=50)
     return "\n".join(part for part in (text, bad) if part)
 

@@ -106,6 +106,8 @@ def fit_head(
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     with Bars() as bars:
         prepared = prepare(pipeline, bars)
+        for note in prepared.extraction.images.notes:
+            say(note)
         bundle = fit(prepared, command_line(), say)
     _tell_bundle(bundle, prepared.extraction.bad, as_json)
 

@@ -15,6 +15,7 @@ from featx.dataset.check import Check, check_images, require_usable
 from featx.dataset.digests import Digests, conflicts, digest_images
 from featx.dataset.folders import expand, read_files, read_folder
 from featx.dataset.imageset import NONE, SPLITS, TEST, TRAIN, VAL, ImageSet
+from featx.dataset.relabel import relabel
 from featx.dataset.split import split_images
 from featx.dataset.table import is_table, read_table, write_split
 from featx.errors import DataError
@@ -31,6 +32,7 @@ __all__ = [
     "ImageSet",
     "check_images",
     "conflicts",
+    "data_folder",
     "digest_images",
     "read_images",
     "require_usable",
@@ -46,13 +48,24 @@ def read_images(source: str | Path | Sequence[str | Path], options: DataOptions)
     ----------
     source : a folder of class folders; a folder of train, val and test folders that hold those; a CSV; a folder of
         files, or several files and folders (then without labels)
-    options : columns of the CSV, and the classes where their order is given
+    options : columns of the CSV, the classes where their order is given, and a CSV of labels that replace others
 
     Raises
     ------
     DataError
         When there is nothing to read, or when labels, columns or splits make no sense.
     """
+    images = _read(source, options)
+    return images if options.relabel is None else relabel(images, options.relabel, data_folder(source, options))
+
+
+def data_folder(source: str | Path | Sequence[str | Path], options: DataOptions) -> str:
+    """The folder that paths in CSVs about these images are relative to: the data's own, absolute."""
+    path = expand(source if isinstance(source, str | Path) else next(iter(source)))
+    return path if Path(path).is_dir() else expand(options.image_dir or Path(path).parent)
+
+
+def _read(source: str | Path | Sequence[str | Path], options: DataOptions) -> ImageSet:
     several = [source] if isinstance(source, str | Path) else list(source)
     if not several:
         raise DataError("No images given. Name a folder, a CSV or image files.")

@@ -69,6 +69,21 @@ def read_table(source: str, path: str, options: DataOptions) -> ImageSet:
     )
 
 
+def read_labels(path: str) -> list[tuple[int, str, str]]:
+    """The line, path and label of every row of a CSV with these columns, read as `read_table` reads one.
+
+    Raises
+    ------
+    DataError
+        When a column is missing, or the file is no CSV.
+    """
+    table = _Table.read(path, DataOptions())
+    if table.label is None:
+        raise DataError(f"No column 'label' in {path}. It needs the columns path and label.")
+    cells = [(row.line, row.cells[table.path].strip(), row.cells[table.label].strip()) for row in table.rows]
+    return [(line, _local(name), label) for line, name, label in cells if name]
+
+
 def write_split(path: Path, images: ImageSet, split: np.ndarray) -> None:
     """Write a CSV with the columns `path`, `label` and `split`, one row for every image that is in a split.
 
@@ -85,7 +100,7 @@ def write_split(path: Path, images: ImageSet, split: np.ndarray) -> None:
     writer.writerow(["path", "label", "split"])
     for row in np.flatnonzero(split != NONE).tolist():
         label = separator.join(images.label_names(row))
-        writer.writerow([_relative(images.paths[row], home), label, SPLITS[split[row]]])
+        writer.writerow([relative_path(images.paths[row], home), label, SPLITS[split[row]]])
     write_atomic(path, text.getvalue())
 
 
@@ -219,6 +234,7 @@ def _local(path: str) -> str:
     return path if os.sep == "\\" or "/" in path else path.replace("\\", "/")
 
 
-def _relative(path: str, home: str) -> str:
+def relative_path(path: str, home: str) -> str:
+    """A path as a CSV has it: relative to the folder `home` where it lies below it, else absolute; with slashes."""
     inside = path.startswith(home.rstrip(os.sep) + os.sep)
     return Path(os.path.relpath(path, home) if inside else path).as_posix()

@@ -1,0 +1,119 @@
+"""featx check --features, featx similar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.errors import FeatxError, UsageError
+
+if TYPE_CHECKING:
+    from featx.options import Pipeline
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_KINDS = {"label_errors": "likely label errors", "near_duplicates": "near-duplicates", "outliers": "outliers"}
+
+
+def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_json: bool) -> None:
+    """What `featx check --features` does."""
+    from featx.quality import NEAR
+    from featx.review import review
+    from featx.run import prepare
+
+    with Bars() as bars:
+        prepared = prepare(pipeline, bars)
+        for note in prepared.extraction.images.notes:
+            say(note)
+        out = out or prepared.run / "check"
+        say(f"Comparing {len(prepared.sample.rows):,} images")
+        found = review(prepared, out, NEAR if near is None else near)
+    done = prepared.extraction
+    content = {
+        "out": str(out),
+        "images": len(prepared.sample.rows),
+        "computed": done.computed,
+        "reused": done.reused,
+        **found,
+        "bad": done.bad,
+    }
+    emit(as_json, content, _review_text(content))
+
+
+def _review_text(found: dict[str, Any]) -> str:
+    rows = [(text, found[kind]["found"], found[kind]["csv"], found[kind]["grid"]) for kind, text in _KINDS.items()]
+    pairs = found["near_duplicates"]
+    parts = [
+        bad_images(found["bad"]),
+        f"{found['images']:,} different images, compared by {found['output']}",
+        table(["what", "found", "list", "pictures"], rows),
+        f"{pairs['across']:,} pairs of near-duplicates are in different parts of the split." if pairs["across"] else "",
+        "" if pairs["complete"] else "There are more near-duplicates than are listed. Raise --near.",
+    ]
+    if found["label_errors"]["found"]:
+        parts.append(
+            f"Correct the column 'label' of {found['label_errors']['csv']} by hand, then: "
+            f"featx fit-head ... --relabel {found['label_errors']['csv']}"
+        )
+    return "\n".join(part for part in parts if part)
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True)
+@click.option("--data", "data", help="Search these images instead of those of the pipeline.")
+@click.option("--model", metavar="BUNDLE", help="Compare by what this bundle or the best of this folder predicts from.")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many images to tell.")
+@click.option("--out", type=click.Path(path_type=Path), help="Draw them, as a PNG file.")
+@section_options("data", "features", "report")
+@_JSON
+def similar(
+    images: tuple[str, ...],
+    data: str | None,
+    model: str | None,
+    top: int,
+    out: Path | None,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Show the images of a set that are most like these, by their cached features.
+
+    What lacks features is extracted first; with --model, what lacks them is left out.
+    """
+    from featx.bundle import find_bundle, load_bundle
+    from featx.predict import find_files
+    from featx.run import choose_images, read_data
+    from featx.similar import draw_found, search, search_with_bundle
+
+    pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
+    queries = find_files(images)
+    searched = choose_images(pipeline, read_data(pipeline))
+    for note in searched.notes:
+        say(note)
+    if model is not None:
+        bundle = load_bundle(find_bundle(model, Path(pipeline.report.runs), ""))
+        done = search_with_bundle(queries, searched, bundle, Path(pipeline.features.cache), top)
+    else:
+        with Bars() as bars:
+            done = search(queries, searched, pipeline.features, top, bars)
+    for note in done.notes:
+        say(note)
+    content = done.as_json() | {"out": None}
+    if out is not None and done.found:
+        content["out"] = str(draw_found(done.found, out))
+    rows = [(one.path, near.path, near.label, near.similarity) for one in done.found for near in one.similar]
+    text = [table(["image", "similar", "class", "similarity"], rows) if rows else "", bad_images(list(done.bad))]
+    emit(as_json, content, "\n".join(part for part in [*text, content["out"]] if part))
+    if not done.found:
+        raise FeatxError(f"None of the {len(queries)} images could be read.")
+
+
+def require_features_flag(out: Path | None, near: float | None) -> None:
+    """Refuse options that only mean something with --features."""
+    for name, value in (("--out", out), ("--near", near)):
+        if value is not None:
+            raise UsageError(f"{name} goes with --features: featx check DATA --features {name} ...")
