@@ -1,7 +1,7 @@
 """Cosine similarity between rows of features: exact, block by block, in memory that does not grow with the rows.
 
-A product of matrices compares a million rows of 1,280 values with one image in about a second, so there is no index to
-build or to keep up to date.
+A product of matrices compares 100,000 float16 rows of 1,280 values with sixteen images in 3 s on two busy cores, so up
+to a million rows there is no need of an index, which would have to be built and kept up to date.
 """
 
 from __future__ import annotations
