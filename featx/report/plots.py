@@ -131,6 +131,7 @@ def draw_metrics(scores: Sequence[Scores]) -> Figure:
             axis.text(1.02, row + shift, f"{value:.4f}", transform=place, color=colour, va="center", fontsize=8)
     axis.set_yticks(np.arange(len(names)), [metric_label(name) for name in names])
     axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.locator_params("x", nbins=5)
     axis.margins(x=0.06)
     left, right = min(axis.get_xlim()[0], 0.98), axis.get_xlim()[1]
     axis.set_xlim(left, min(right, 1 + 0.06 * (1 - left)))  # nothing is above 1
@@ -329,7 +330,7 @@ def _write_names(axis: Any, names: Sequence[str], rotation: int = 0) -> None:
 
 
 def _count_in_wholes(axis: Any) -> None:
-    axis.get_major_locator().set_params(integer=True)
+    axis.get_major_locator().set_params(integer=True, nbins=6)
 
 
 def _legend(figure: Figure, place: str, columns: int) -> None:
