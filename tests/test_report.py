@@ -334,6 +334,7 @@ def figures(classes: int) -> dict[str, Any]:
         "precision-recall": plots.draw_precision_recall(found.precision_recall),
         "reliability": plots.draw_reliability(found.reliability),
         "learning": plots.draw_learning(history, 2),
+        "one epoch": plots.draw_learning({name: values[:1] for name, values in history.items()}, 1),
         "strengths": plots.draw_strengths(lines, "C", "accuracy"),
     }
 
@@ -458,6 +459,15 @@ def test_the_epoch_that_was_kept() -> None:
     epochs = [{"epoch": 1, "loss": 2.0, "val_log_loss": None, "val_accuracy": 0.5, "seconds": 1.0}]
     assert history_of({"history": epochs}) == {"loss": [2.0], "val_accuracy": [0.5]}
     assert history_of({}) is None
+
+
+def test_epochs_are_whole_numbers() -> None:
+    for epochs in (1, 2, 37):
+        with plots.style():
+            axis = plots.draw_learning({"loss": [1.0] * epochs}, None).axes[0]
+        shown = [tick for tick in axis.get_xticks() if 0.5 <= tick <= epochs + 0.5]
+        assert shown
+        assert shown == [round(tick) for tick in shown]
 
 
 def test_images_are_counted_by_part_and_class() -> None:

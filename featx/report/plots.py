@@ -276,7 +276,10 @@ def draw_learning(history: Mapping[str, Sequence[float]], kept: int | None) -> F
             axis.axvline(kept, color=_GREY, linestyle=":", label=f"kept: epoch {kept}")
         axis.set_ylabel(name)
         axis.set_xlabel("epoch")
+        axis.set_xlim(0.5, max(len(history[key]) for key in keys) + 0.5)
         _count_in_wholes(axis.xaxis)
+        if name == "accuracy":
+            axis.set_ylim(top=min(axis.get_ylim()[1], 1.005))
         axis.legend()
     return figure
 
@@ -330,7 +333,7 @@ def _write_names(axis: Any, names: Sequence[str], rotation: int = 0) -> None:
 
 
 def _count_in_wholes(axis: Any) -> None:
-    axis.get_major_locator().set_params(integer=True, nbins=6)
+    axis.get_major_locator().set_params(integer=True, nbins=6, min_n_ticks=1)
 
 
 def _legend(figure: Figure, place: str, columns: int) -> None:
