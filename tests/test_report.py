@@ -274,9 +274,10 @@ def test_a_multilabel_report_has_thresholds_and_no_confusion(tmp_path: Path) -> 
 
 def test_without_measured_images_the_page_tells_the_rest(tmp_path: Path) -> None:
     empty = Judged("val", (), np.empty(0, np.int64), np.empty((0, 2)), ("a", "b"))
-    about = {"metrics": {"val": {"images": 0, "accuracy": None}, "test": {"images": 9, "accuracy": 0.5}}}
+    told = {"images": 9, "accuracy": 0.5, "log_loss": None, "intervals": {"accuracy": [0.25, 0.75], "log_loss": None}}
+    about = {"metrics": {"val": {"images": 0, "accuracy": None, "intervals": None}, "test": told}}
     page = open_page(write_report(tmp_path, content_of(empty, about=about, command="featx fit-head")))
-    assert page.row("test (when it was made)") == ["test (when it was made)", "9", "0.5000"]
+    assert page.row("test (when it was made)") == ["test (when it was made)", "9", "0.50000.2500 – 0.7500"]
     assert "featx fit-head" in page.text
     assert {path.name for path in tmp_path.iterdir()} == {"index.html", "sizes.png"}
 
@@ -326,12 +327,14 @@ def figures(classes: int) -> dict[str, Any]:
     lines = {f"svm on {name}": [(1e-5, 0.1), (1e-3, 0.5 + i / 100)] for i, name in enumerate(judged.classes)}
     return {
         "sizes": plots.draw_sizes({part: dict.fromkeys(judged.classes, 123) for part in ("train", "val", "test")}),
+        "many images": plots.draw_sizes({"train": dict.fromkeys(judged.classes, 1_234_567)}),
         "metrics": plots.draw_metrics([replace(found, part="val"), found]),
         "confusion": plots.draw_confusion(found.confusion, judged.classes),
         "roc": plots.draw_roc(found.roc),
         "precision-recall": plots.draw_precision_recall(found.precision_recall),
         "reliability": plots.draw_reliability(found.reliability),
         "learning": plots.draw_learning(history, 2),
+        "one epoch": plots.draw_learning({name: values[:1] for name, values in history.items()}, 1),
         "strengths": plots.draw_strengths(lines, "C", "accuracy"),
     }
 
@@ -344,6 +347,28 @@ def drawn_labels(axis: Any) -> list[Any]:
     return [label for label in labels if label.get_visible() and label.get_text()]
 
 
+def overlaps(figure: Any) -> list[str]:
+    """Neighbouring tick labels on one side of an axis that have no gap between them."""
+    found = []
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            labels = drawn_labels(axis)
+            for side in (0, 1):
+                beside = [one for one in labels if one.get_position()[axis is axes.xaxis] == side]
+                boxes = [one.get_window_extent().padded(2) for one in beside]
+                found += [beside[i].get_text() for i, (one, other) in enumerate(pairwise(boxes)) if one.overlaps(other)]
+    return found
+
+
+def texts_of(figure: Any) -> list[Any]:
+    """Everything that is written in a figure and is not empty."""
+    found = [text for legend in figure.legends for text in legend.get_texts()]
+    for axes in figure.axes:
+        found += [*axes.texts, axes.xaxis.label, axes.yaxis.label]
+        found += [*drawn_labels(axes.xaxis), *drawn_labels(axes.yaxis)]
+    return [text for text in found if text.get_text()]
+
+
 @pytest.mark.parametrize("classes", [2, 4, 80])
 def test_no_text_is_cut_off_and_labels_do_not_overlap(classes: int) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -351,24 +376,24 @@ def test_no_text_is_cut_off_and_labels_do_not_overlap(classes: int) -> None:
     with plots.style():
         for name, figure in figures(classes).items():
             FigureCanvasAgg(figure).draw()
-            texts = [text for legend in figure.legends for text in legend.get_texts()]
-            for axes in figure.axes:
-                texts += [*axes.texts]
-                texts += [axes.xaxis.label, axes.yaxis.label]
-                for axis in (axes.xaxis, axes.yaxis):
-                    labels = drawn_labels(axis)
-                    texts += labels
-                    sides = [
-                        [one for one in labels if one.get_position()[axis is axes.xaxis] == side] for side in (0, 1)
-                    ]
-                    for boxes in ([one.get_window_extent() for one in side] for side in sides):
-                        overlapping = [i for i, (one, other) in enumerate(pairwise(boxes)) if one.overlaps(other)]
-                        assert not overlapping, f"{name}: labels overlap"
-            assert len(texts) > 4
-            for text in (one for one in texts if one.get_text()):
+            assert not overlaps(figure), name
+            assert len(texts_of(figure)) > 4
+            for text in texts_of(figure):
                 box, page = text.get_window_extent(), figure.bbox
                 inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1
                 assert inside, f"{name}: {text.get_text()!r} is cut off"
+
+
+def test_metrics_that_are_close_have_labels_that_are_not() -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    found = score_part(draw(4, 40))
+    with plots.style():
+        for low in (0.9, 0.96, 0.9802, 0.985, 0.9905, 0.999):
+            close = replace(found, metrics={"accuracy": 0.9995}, intervals={"accuracy": (low, 1.0)})
+            figure = plots.draw_metrics([close])
+            FigureCanvasAgg(figure).draw()
+            assert not overlaps(figure), low
 
 
 def test_the_confusion_matrix_says_what_it_was_given() -> None:
@@ -434,6 +459,15 @@ def test_the_epoch_that_was_kept() -> None:
     epochs = [{"epoch": 1, "loss": 2.0, "val_log_loss": None, "val_accuracy": 0.5, "seconds": 1.0}]
     assert history_of({"history": epochs}) == {"loss": [2.0], "val_accuracy": [0.5]}
     assert history_of({}) is None
+
+
+def test_epochs_are_whole_numbers() -> None:
+    for epochs in (1, 2, 37):
+        with plots.style():
+            axis = plots.draw_learning({"loss": [1.0] * epochs}, None).axes[0]
+        shown = [tick for tick in axis.get_xticks() if 0.5 <= tick <= epochs + 0.5]
+        assert shown
+        assert shown == [round(tick) for tick in shown]
 
 
 def test_images_are_counted_by_part_and_class() -> None:

@@ -131,6 +131,7 @@ def draw_metrics(scores: Sequence[Scores]) -> Figure:
             axis.text(1.02, row + shift, f"{value:.4f}", transform=place, color=colour, va="center", fontsize=8)
     axis.set_yticks(np.arange(len(names)), [metric_label(name) for name in names])
     axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.locator_params("x", nbins=5)
     axis.margins(x=0.06)
     left, right = min(axis.get_xlim()[0], 0.98), axis.get_xlim()[1]
     axis.set_xlim(left, min(right, 1 + 0.06 * (1 - left)))  # nothing is above 1
@@ -275,7 +276,10 @@ def draw_learning(history: Mapping[str, Sequence[float]], kept: int | None) -> F
             axis.axvline(kept, color=_GREY, linestyle=":", label=f"kept: epoch {kept}")
         axis.set_ylabel(name)
         axis.set_xlabel("epoch")
+        axis.set_xlim(0.5, max(len(history[key]) for key in keys) + 0.5)
         _count_in_wholes(axis.xaxis)
+        if name == "accuracy":
+            axis.set_ylim(top=min(axis.get_ylim()[1], 1.005))
         axis.legend()
     return figure
 
@@ -329,7 +333,7 @@ def _write_names(axis: Any, names: Sequence[str], rotation: int = 0) -> None:
 
 
 def _count_in_wholes(axis: Any) -> None:
-    axis.get_major_locator().set_params(integer=True)
+    axis.get_major_locator().set_params(integer=True, nbins=6, min_n_ticks=1)
 
 
 def _legend(figure: Figure, place: str, columns: int) -> None:
