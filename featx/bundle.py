@@ -5,6 +5,9 @@
     graph/            the same as the engine runs it, to predict fast
     head.npz          a linear head: kernel and bias, standardisation and temperature folded in
     head.skops        another scikit-learn head; head.keras : a dense head
+    front.npz         what the features pass through before the head, where they do: unit length, principal components
+    calibration.npz   curves from logits to probabilities, where there is more than the temperature
+    training.csv      the epochs of a dense head: loss, accuracy, val_loss, val_accuracy, learning_rate, seconds
     split.npz         which image was in which part: digest (n, 32) uint8, split (n,) uint8
     reference.npz     features of up to 2,000 training images, to tell what is unlike all of them (`featx.novelty`)
 
@@ -33,7 +36,8 @@ from featx.backbones import Output
 from featx.engines import Engine, choose_engine, compile_graph, effective_precision, load_graph
 from featx.errors import BundleError, EngineError
 from featx.files import atomic_directory, atomic_path, digest_file, digest_json, remove_stale, write_json
-from featx.heads import calibrate, persist
+from featx.heads import calibrate, front, persist
+from featx.heads.front import Front, load_front
 
 SCHEMA = 1
 ABOUT = "bundle.json"
@@ -71,6 +75,16 @@ class Bundle:
         return int(height), int(width)
 
     @property
+    def multilabel(self) -> bool:
+        """Whether it gives an image several labels."""
+        return bool(self.about.get("multilabel", False))
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """float64 (n classes,): from which probability on it gives each label, where it gives several."""
+        return np.array(self.about["thresholds"], np.float64)
+
+    @property
     def temperature(self) -> float:
         """What logits are divided by before the softmax."""
         return float(self.about["head"]["temperature"])
@@ -99,12 +113,24 @@ class Bundle:
         """Features float32 (n, d) -> logits (n, classes), the temperature applied."""
         return persist.load_head(self.path, self.about["head"])
 
+    @cached_property
+    def front(self) -> Front:
+        """What features pass through before the head."""
+        return load_front(self.path / front.FILE) if front.FILE in self.about["files"] else Front()
+
+    @cached_property
+    def calibration(self) -> calibrate.Calibration:
+        """From the head's logits, the temperature applied, to probabilities."""
+        if calibrate.FILE in self.about["files"]:
+            return calibrate.load_curves(self.path / calibrate.FILE)
+        return calibrate.Calibration(self.multilabel)
+
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, float64 (n, classes), of features (n, d)."""
         expected = int(self.about["head"]["features"])
         if features.shape[1] != expected:
             raise BundleError(f"X has {features.shape[1]} features, but the head is expecting {expected}.")
-        return calibrate.softmax(self.head(features))
+        return self.calibration.probabilities(self.head(self.front.apply(features)))
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Features float32 (n, d) of images uint8 (n, height, width, 3)."""

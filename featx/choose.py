@@ -1,7 +1,8 @@
-"""Choose a head on the cached features: search its strength, compare kinds, fit the winner, calibrate it.
+"""Choose a head on one set of features: search its strength, compare kinds, fit the winner, calibrate it.
 
 Everything is compared on rows that the compared fit has not seen: on val, or on folds of train. Groups (views and
-duplicates of an image, shots of one object) are never on both sides. Test rows are not read.
+duplicates of an image, shots of one object) are never on both sides. Test rows are not read. What stands in front of
+the head (principal components) is learned from the training rows without their labels, once for all folds.
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ from featx.heads import (
     make_head,
     width,
 )
-from featx.heads.calibrate import fit_temperature, softmax
+from featx.heads.calibrate import Calibration, fit_calibration, fit_temperature, sigmoid, softmax
+from featx.heads.front import Front, fit_front
+from featx.heads.journal import Journal
 from featx.heads.scaling import check_finite
 from featx.heads.search import Trial, fit_without, try_strengths
+from featx.heads.thresholds import search_thresholds
 from featx.options import HeadOptions, Metric, parse_bytes
 
 if TYPE_CHECKING:
@@ -50,27 +54,51 @@ class Choice:
     Attributes
     ----------
     clf, params : the kind of head, and what it was made with
-    head : fitted on the train rows
-    temperature : logits are divided by it before the softmax
+    head : fitted on the train rows, or on train and val with the option `refit`
+    calibration : from its logits to probabilities
     candidates : what was compared: dicts with clf, params, score, metric, where ('cv' or 'val')
     seconds : it took
-    val_logits : float32 (val rows, len(head.classes_)), in the order of the rows; None without val rows
+    val_logits : float32 (val rows, len(head.classes_)), in the order of the rows, by the fit on train alone; None
+        without val rows
+    front : what the features pass through before the head
+    thresholds : float64 (k,), of several labels per image; None where an image has one
     notes : what a user should know
     """
 
     clf: str
     head: Head
     params: dict[str, Any]
-    temperature: float
+    calibration: Calibration
     candidates: list[dict[str, Any]]
     seconds: float
     val_logits: np.ndarray | None
+    front: Front = Front()
+    thresholds: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by."""
+        return self.calibration.temperature
+
+    @property
+    def score(self) -> float:
+        """The best candidate's score, of which more is better; minus infinity where nothing could be compared."""
+        return max(map(signed_score, self.candidates), default=-np.inf)
+
+    def logits(self, features: Features) -> np.ndarray:
+        """Logits float32 (n, k) of features as the store has them."""
+        return self.head.logits(self.front.of(features))
+
+
+def signed_score(candidate: dict[str, Any]) -> float:
+    """A candidate's score, of which more is better."""
+    return -candidate["score"] if candidate["metric"] == "log_loss" else float(candidate["score"])
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Features (n, ...), labels (n,) and weights (n,) of the same rows."""
+    """Features (n, ...), labels (n,) or (n, k), and weights (n,) of the same rows."""
 
     features: Features
     y: np.ndarray
@@ -90,13 +118,15 @@ class _Arena:
     where: str
 
     def score(self, metric: Metric, logits: np.ndarray) -> float:
-        return score(metric, *self._judged(logits))
+        return score(metric, *self.judged(logits))
 
-    def temperature(self, logits: np.ndarray) -> float:
-        return fit_temperature(*self._judged(logits))
+    def calibrate(self, kind: Any, logits: np.ndarray) -> Calibration:
+        return fit_calibration(kind, *self.judged(logits))
 
-    def _judged(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        index = np.unique(self.rows.y, return_inverse=True)[1]
+    def judged(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The logits of the rows that were left out, and what is true of them."""
+        y = self.rows.y
+        index = y if y.ndim == 2 else np.unique(y, return_inverse=True)[1]
         return logits[self.held >= 0], index[self.held >= 0]
 
 
@@ -124,48 +154,116 @@ def choose_head(
     sample_weight: np.ndarray | None = None,
     seed: int = 0,
     progress: Callable[[str], None] = _silent,
+    journal: Journal | None = None,
 ) -> Choice:
     """Search, compare, fit and calibrate.
 
     Parameters
     ----------
     features : of n images
-    y : int64 (n,), codes of `classes`
+    y : int64 (n,), codes of `classes`; or bool (n, len(classes)), the labels of each row
     split : uint8 (n,), TRAIN, VAL or TEST; rows of other values are not used
     groups : int64 (n,); rows of one group are never on both sides of a comparison
     sample_weight : float64 (n,), for fitting; scores count every row once
     progress : told one line per candidate
+    journal : where heads that are trained epoch by epoch write it down, and are resumed from
 
     Raises
     ------
     HeadError
-        Fewer than two classes in train, `--search val` without val rows.
+        Fewer than two classes in train, `--search val` without val rows, a weight for a class that does not exist.
     FeaturesError
         Features that are not finite; its `rows` are positions in `features`.
     """
     began = time.perf_counter()
-    y = np.asarray(y, dtype=np.int64)
+    options = replace(options, metric=resolve_metric(options.metric, y.ndim == 2))
+    options, sample_weight = _weigh_classes(options, y, classes, sample_weight)
     notes = _notes(y, split, classes)
-    used, order = _load(_Rows(as_features(features), y, sample_weight), split, classes, _memory(options))
+    stored, memory = as_features(features), _memory(options)
+    front = fit_front(stored.take(np.flatnonzero(split == TRAIN)), options.normalize == "l2", options.pca, memory, seed)
+    used, order = _load(_Rows(front.of(stored), y, sample_weight), split, classes, memory)
     trained = int(np.count_nonzero(split == TRAIN))
     arena = _arena(used, trained, None if groups is None else groups[order[:trained]], options, seed)
     candidates: list[dict[str, Any]] = []
-    found = _best(arena, options, len(order) > trained, seed, candidates, progress) if arena else None
+    found = _best(arena, options, len(order) > trained, seed, candidates, progress, journal) if arena else None
     if found is None:
         notes += ("No row could be left out to compare heads: strength and temperature are the defaults.",)
+    several = y.ndim == 2
+    calibration, thresholds = Calibration(several), np.full(len(classes), 0.5) if several else None
+    if arena and found:
+        calibration = arena.calibrate(options.calibrate, found.trial.logits)
+        if options.calibrate != calibration.kind:
+            notes += (f"A class has too few images left out for --calibrate {options.calibrate}: temperature it is.",)
+        if several:
+            logits, truth = arena.judged(found.trial.logits)
+            chances = calibration.probabilities(logits)
+            thresholds = search_thresholds(chances, truth, options.thresholds, *options.threshold_range)
     kind = found.kind if found else head_kind("logreg" if options.clf == "auto" else options.clf, options.kernel)
-    head = _refit(kind, found, arena, used, trained, options, seed)
+    head = _refit(kind, found, arena, used, trained, options, seed, journal)
     val = np.flatnonzero(split == VAL)
+    val_logits = head.logits(front.of(stored.take(val))) if len(val) else None
+    if options.refit and len(order) > trained:
+        again = None if journal is None else journal.of("refit")
+        head = _refit(kind, found, None, used, len(order), options, seed, again)
     return Choice(
         clf=kind.clf,
         head=head,
         params=head.get_params(),
-        temperature=arena.temperature(found.trial.logits) if arena and found else 1.0,
+        calibration=calibration,
         candidates=candidates,
         seconds=time.perf_counter() - began,
-        val_logits=head.logits(as_features(features).take(val)) if len(val) else None,
+        val_logits=val_logits,
+        front=front,
+        thresholds=thresholds,
         notes=notes,
     )
+
+
+def resolve_metric(metric: Metric, several: bool) -> Metric:
+    """What `auto` stands for, and whether a metric is defined."""
+    if metric == "balanced_accuracy" and several:
+        raise HeadError(
+            "--metric balanced_accuracy is of one class per image. For several labels choose average_precision, "
+            "roc_auc, macro_f1, log_loss or accuracy (all labels of an image right)."
+        )
+    return ("average_precision" if several else "accuracy") if metric == "auto" else metric
+
+
+def _weigh_classes(
+    options: HeadOptions, y: np.ndarray, classes: tuple[str, ...], sample_weight: np.ndarray | None
+) -> tuple[HeadOptions, np.ndarray | None]:
+    """Turn `NAME=WEIGHT,...` into weights of the rows."""
+    if options.class_weight in {"none", "balanced"}:
+        return options, sample_weight
+    weights = dict.fromkeys(classes, 1.0) | parse_class_weight(options.class_weight, classes)
+    if y.ndim == 2:
+        raise HeadError("--class-weight takes names where an image has one class. For several labels: balanced.")
+    of_class = np.array([weights[name] for name in classes])
+    rows = np.ones(len(y)) if sample_weight is None else sample_weight
+    return replace(options, class_weight="none"), rows * of_class[y]
+
+
+def parse_class_weight(text: str, classes: tuple[str, ...]) -> dict[str, float]:
+    """Weights by class of `NAME=WEIGHT,NAME=WEIGHT`.
+
+    Raises
+    ------
+    HeadError
+        A name that is no class, or a weight that is no number of at least 0.
+    """
+    found = {}
+    for item in text.split(","):
+        name, _, number = item.strip().rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            found[name] = -1.0
+        if name not in classes or not 0 <= found[name] < np.inf:
+            raise HeadError(
+                f"--class-weight is none, balanced, or NAME=WEIGHT,... for classes ({', '.join(classes[:10])}"
+                f"{', ...' if len(classes) > 10 else ''}); got {item.strip()!r}."
+            )
+    return found
 
 
 def _load(rows: _Rows, split: np.ndarray, classes: tuple[str, ...], memory: int) -> tuple[_Rows, np.ndarray]:
@@ -175,7 +273,8 @@ def _load(rows: _Rows, split: np.ndarray, classes: tuple[str, ...], memory: int)
     """
     train, val = np.flatnonzero(split == TRAIN), np.flatnonzero(split == VAL)
     _check_classes(rows.y[train], classes)
-    order = np.concatenate([train, val[np.isin(rows.y[val], rows.y[train])]])
+    known = np.ones(len(val), bool) if rows.y.ndim == 2 else np.isin(rows.y[val], rows.y[train])
+    order = np.concatenate([train, val[known]])
     used = rows.take(order)
     if 4 * len(order) * width(used.features) <= memory:
         used = replace(used, features=ArrayFeatures(used.features.asarray()))
@@ -199,15 +298,23 @@ def _physical_memory() -> int:
 
 
 def _check_classes(y: np.ndarray, classes: tuple[str, ...]) -> None:
-    present = np.unique(y)
-    if len(present) == 0:
+    if not len(y):
         raise HeadError("No image is left to train on.")
+    if y.ndim == 2:
+        if not (y.any(axis=0) & ~y.all(axis=0)).any():
+            raise HeadError(f"All {len(y)} training images have the same labels: there is nothing to tell apart.")
+        return
+    present = np.unique(y)
     if len(present) == 1:
         raise HeadError(f"A head tells classes apart, but all {len(y)} training images are {classes[present[0]]!r}.")
 
 
 def _notes(y: np.ndarray, split: np.ndarray, classes: tuple[str, ...]) -> tuple[str, ...]:
     """Name the classes that no head can get right, since no training image shows them."""
+    if y.ndim == 2:
+        absent = ~y[split == TRAIN].any(axis=0)
+        names = ", ".join(name for name, none in zip(classes, absent, strict=True) if none)
+        return (f"Without a training image, never given: {names}.",) if names else ()
     trained = np.unique(y[split == TRAIN])
     unseen = np.setdiff1d(np.unique(y[(split == VAL) | (split == TEST)]), trained)
     if not len(unseen):
@@ -246,6 +353,8 @@ def make_folds(y: np.ndarray, groups: np.ndarray | None, folds: int, seed: int) 
     """
     if folds < 2:
         raise HeadError(f"--folds has to be at least 2, got {folds}.")
+    if y.ndim == 2:
+        return _label_folds(y, groups, folds, seed)
     classes, index = np.unique(y, return_inverse=True)
     _, group = np.unique(np.arange(len(y)) if groups is None else groups, return_inverse=True)
     label, size = _units(index, group, len(classes))
@@ -255,6 +364,33 @@ def make_folds(y: np.ndarray, groups: np.ndarray | None, folds: int, seed: int) 
     held = np.full(len(label), -1)
     held[order] = np.arange(len(order)) % folds
     return held[group] if folds > 1 else np.full(len(y), -1)
+
+
+def _label_folds(y: np.ndarray, groups: np.ndarray | None, folds: int, seed: int) -> np.ndarray:
+    """Deal rows of several labels into folds by iterative stratification (Sechidis et al. 2011), groups whole.
+
+    The rarest label is dealt first; each of its groups goes where that label is wanted most, then where there is room.
+    """
+    _, group = np.unique(np.arange(len(y)) if groups is None else groups, return_inverse=True)
+    size = np.bincount(group)
+    folds = min(folds, len(size))
+    if folds < 2:
+        return np.full(len(y), -1)
+    counts = np.zeros((len(size), y.shape[1] + 1), np.int64)
+    np.add.at(counts, group, np.column_stack([y, ~y.any(axis=1)]))
+    wanted = np.repeat(counts.sum(axis=0)[None] / folds, folds, axis=0)
+    room = np.full(folds, len(y) / folds)
+    fold = np.full(len(size), -1)
+    drawn = np.lexsort((np.random.default_rng(seed).random(len(size)), -size))
+    while (fold < 0).any():
+        left = counts[fold < 0].sum(axis=0)
+        label = int(np.where(left > 0, left, np.iinfo(np.int64).max).argmin())
+        for unit in drawn[(fold[drawn] < 0) & (counts[drawn, label] > 0)]:
+            best = int(np.lexsort((-room, -wanted[:, label]))[0])
+            fold[unit] = best
+            wanted[best] -= counts[unit]
+            room[best] -= size[unit]
+    return fold[group]
 
 
 def _units(index: np.ndarray, group: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -272,11 +408,12 @@ def _best(
     seed: int,
     candidates: list[dict[str, Any]],
     progress: Callable[[str], None],
+    journal: Journal | None,
 ) -> _Found:
     """Compare kinds and strengths; of equals the first: the simpler head, the stronger regularisation."""
     best: _Found | None = None
-    for kind in _kinds(options, len(arena.held), has_val):
-        found = _best_strength(kind, arena, options, seed, candidates, progress)
+    for kind in _kinds(options, len(arena.held), has_val, arena.rows.y.ndim == 2):
+        found = _best_strength(kind, arena, options, seed, candidates, progress, journal)
         if best is None or _better(options.metric, found.score, best.score):
             best = found
     if best is None:
@@ -284,11 +421,17 @@ def _best(
     return best
 
 
-def _kinds(options: HeadOptions, rows: int, has_val: bool) -> list[HeadKind]:
+def _kinds(options: HeadOptions, rows: int, has_val: bool, several: bool) -> list[HeadKind]:
     if options.clf != "auto":
         return [head_kind(options.clf, options.kernel)]
-    fitting = [kind for kind in HEADS.values() if kind.most_rows is None or rows <= kind.most_rows]
-    return [kind for kind in fitting if has_val or not kind.stops_early]
+    return [
+        kind
+        for kind in HEADS.values()
+        if kind.in_auto
+        and (kind.most_rows is None or rows <= kind.most_rows)
+        and (has_val or not kind.stops_early)
+        and not (several and kind.one_label)
+    ]
 
 
 def _best_strength(
@@ -298,14 +441,15 @@ def _best_strength(
     seed: int,
     candidates: list[dict[str, Any]],
     progress: Callable[[str], None],
+    journal: Journal | None,
 ) -> _Found:
     fixed = options.strength if options.clf != "auto" else None
-    strengths = (kind.strengths or (kind.default,)) if fixed is None else (fixed,)
+    strengths = _strengths(kind, options) if fixed is None else (fixed,)
     best: _Found | None = None
     # Under strong regularisation accuracy may stand still (all of the largest class) while the loss goes on falling.
     lowest, stale = np.inf, 0
     rows = arena.rows
-    for trial in try_strengths(kind, strengths, rows.features, rows.y, arena.held, rows.weight, options, seed):
+    for trial in try_strengths(kind, strengths, rows.features, rows.y, arena.held, rows.weight, options, seed, journal):
         found = _Found(kind, trial, arena.score(options.metric, trial.logits))
         candidates.append(_candidate(found, arena, options, seed))
         progress(_line(candidates[-1], kind.strength_name))
@@ -315,10 +459,18 @@ def _best_strength(
             best = found
         stale = 0 if better or loss < lowest else stale + 1
         lowest = min(lowest, loss)
-        if stale == _GIVE_UP:
+        if stale == _GIVE_UP and kind.strength_name:  # else they are in no order
             break
     assert best is not None
     return best
+
+
+def _strengths(kind: HeadKind, options: HeadOptions) -> tuple[float, ...]:
+    if kind.clf != "estimator":
+        return kind.strengths or (kind.default,)
+    from featx.heads.estimators import grid_points
+
+    return tuple(map(float, range(len(grid_points(options)))))
 
 
 def _candidate(found: _Found, arena: _Arena, options: HeadOptions, seed: int) -> dict[str, Any]:
@@ -328,8 +480,13 @@ def _candidate(found: _Found, arena: _Arena, options: HeadOptions, seed: int) ->
 
 
 def _line(candidate: dict[str, Any], strength: str | None) -> str:
-    name = candidate["clf"] + (f", {strength} {candidate['params'][strength]:.3g}" if strength else "")
-    return f"{name}: {candidate['metric']} {candidate['score']:.4f} ({candidate['where']})"
+    params = candidate["params"]
+    if candidate["clf"] == "estimator":
+        what = ", ".join(f"{name} {value}" for name, value in params["params"].items())
+        name = params["path"].rpartition(".")[2] + (f", {what}" if what else "")
+    else:
+        name = candidate["clf"] + (f", {strength} {params[strength]:.3g}" if strength else "")
+    return f"{name:<26} {candidate['metric']} {candidate['score']:.4f} ({candidate['where']})"
 
 
 def _refit(
@@ -340,6 +497,7 @@ def _refit(
     trained: int,
     options: HeadOptions,
     seed: int,
+    journal: Journal | None,
 ) -> Head:
     """Fit on train. What was compared on val is that fit already."""
     trial = found.trial if found else None
@@ -352,15 +510,20 @@ def _refit(
     if kind.stops_early and trial and len(used.y) == trained:
         head.set_params(epochs=int(np.median([cast("DenseHead", fold).best_epoch_ for fold in trial.heads])))
     rows = np.arange(len(used.y))
-    fit_without(head, kind, used.features, used.y, rows[:trained], rows[trained:], used.weight)
+    fit_without(head, kind, used.features, used.y, rows[:trained], rows[trained:], used.weight, journal)
     return head
 
 
 def score(metric: Metric, logits: np.ndarray, index: np.ndarray) -> float:
-    """Judge logits (n, k) of rows whose columns are `index` (n,).
+    """Judge logits (n, k) of rows whose columns are `index` (n,), or whose labels are bool (n, k).
 
-    accuracy, balanced_accuracy, macro_f1 as scikit-learn has them; log_loss at the temperature that suits it best
+    accuracy (of labels: all of a row's right), balanced_accuracy, macro_f1 as scikit-learn has them; roc_auc and
+    average_precision are means over the classes, each against the rest; log_loss at the temperature that suits it best
     """
+    if metric in {"roc_auc", "average_precision"}:
+        return _rank_score(metric, logits, index)
+    if index.ndim == 2:
+        return _score_labels(metric, logits, index)
     if metric == "log_loss":
         true = softmax(logits, fit_temperature(logits, index))[np.arange(len(index)), index]
         return float(-np.log(np.maximum(true, _LEAST)).mean())
@@ -374,6 +537,30 @@ def score(metric: Metric, logits: np.ndarray, index: np.ndarray) -> float:
         return float((hits[truth > 0] / truth[truth > 0]).mean())
     either = truth + claims
     return float((2 * hits[either > 0] / either[either > 0]).mean())
+
+
+def _score_labels(metric: Metric, logits: np.ndarray, y: np.ndarray) -> float:
+    if metric == "log_loss":
+        chances = sigmoid(logits, fit_temperature(logits, y))
+        true = np.where(y, chances, 1 - chances)
+        return float(-np.log(np.maximum(true, _LEAST)).mean())
+    given = logits > 0
+    if metric == "accuracy":
+        return float((given == y).all(axis=1).mean())
+    hits, either = (given & y).sum(axis=0), given.sum(axis=0) + y.sum(axis=0)
+    return float((2 * hits[either > 0] / either[either > 0]).mean())
+
+
+def _rank_score(metric: Metric, logits: np.ndarray, index: np.ndarray) -> float:
+    """The mean over classes that some rows have and others have not; 0 where there is no such class."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    k = logits.shape[1]
+    truth = index if index.ndim == 2 else index[:, None] == np.arange(k)
+    ranks = logits if index.ndim == 2 else softmax(logits)
+    measure = roc_auc_score if metric == "roc_auc" else average_precision_score
+    known = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0))
+    return float(np.mean([measure(truth[:, code], ranks[:, code]) for code in known])) if len(known) else 0.0
 
 
 def _better(metric: Metric, one: float, other: float) -> bool:

@@ -404,14 +404,14 @@ def _spread_bad(digests: np.ndarray, bad: dict[int, str]) -> None:
             bad.setdefault(int(row), reasons[bytes(digests[row])])
 
 
-def frozen_files(extraction: Extraction, output: Output) -> dict[str, Path]:
-    """The network cut at one output, as files of a bundle: `backbone.keras`, and `graph` where the engine has one."""
+def frozen_files(extraction: Extraction, outputs: tuple[Output, ...]) -> dict[str, Path]:
+    """The network cut at these outputs as files of a bundle: `backbone.keras`, and `graph` where the engine has one."""
     graph = extraction.store.graph
-    name = _graph_name((output,))
+    name = _graph_name(outputs)
     if not (graph / f"{name}.keras").exists():
-        _save_network(extraction.spec, (output,), graph)
+        _save_network(extraction.spec, outputs, graph)
     files = {"backbone.keras": graph / f"{name}.keras"}
     if extraction.engine == "openvino":
-        open_engine((output,), extraction.spec, extraction.options, graph)  # converts where it has not been
+        open_engine(outputs, extraction.spec, extraction.options, graph)  # converts where it has not been
         files["graph"] = graph / name
     return files

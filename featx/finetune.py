@@ -20,15 +20,17 @@ import featx
 from featx import novelty
 from featx.backbones import import_keras
 from featx.bundle import LOWER_IS_BETTER, Bundle, add_bundle, write_split
+from featx.checkpoints import Checkpoint, reseed
 from featx.dataset import TEST, TRAIN, VAL
 from featx.engines import choose_engine, compile_graph
 from featx.errors import BundleError, DataError, UsageError
-from featx.evaluate import align, measure, summary
-from featx.files import atomic_path, digest_json, write_json
-from featx.heads import ArrayFeatures, calibrate, persist
+from featx.evaluate import Judged, align, measure, metric_of, summary
+from featx.files import digest_json
+from featx.heads import ArrayFeatures, calibrate, front, persist
 from featx.images import iter_batches
 from featx.options import FinetuneOptions
 from featx.progress import Progress, Tell, no_progress, say_nothing
+from featx.report.occasions import report_fit
 from featx.train import describe_model
 
 if TYPE_CHECKING:
@@ -58,19 +60,15 @@ def graft(bundle: Bundle) -> keras.Model:
     BundleError
         When the head is not a network: an SVM with a radial kernel, or nearest neighbours.
     """
-    keras = import_keras()
-    kind = bundle.about["head"]["kind"]
-    if kind not in {"linear", "network"}:
-        raise BundleError(
-            f"{bundle.path} has a head ({bundle.about['head']['clf']}) that is no network and cannot be trained end to "
-            f"end. Heads that can: {', '.join(GRAFTABLE)}. Fit one: featx fit-head --clf logreg, then --from it."
-        )
+    _require_graftable(bundle)
+    keras, kind = import_keras(), bundle.about["head"]["kind"]
     backbone = persist.load_network(bundle.path / "backbone.keras")
     outputs = backbone.output if isinstance(backbone.output, dict) else {bundle.about["outputs"][0]: backbone.output}
     flat = [
         keras.layers.Flatten(name=f"featx_flat_{i}")(outputs[name]) for i, name in enumerate(bundle.about["outputs"])
     ]
     features = flat[0] if len(flat) == 1 else keras.layers.Concatenate(name="featx_features")(flat)
+    features = _graft_front(keras, bundle, features)
     if kind == "linear":
         kernel, bias = persist.load_dense(bundle.path / "head.npz")
         dense = keras.layers.Dense(kernel.shape[1], name=_HEAD, dtype="float32")
@@ -81,6 +79,29 @@ def graft(bundle: Bundle) -> keras.Model:
         head.name = _HEAD
         logits = keras.layers.Rescaling(1 / bundle.temperature, name="featx_temperature")(head(features))
     return keras.Model(backbone.inputs[0], logits)
+
+
+def _require_graftable(bundle: Bundle) -> None:
+    if bundle.multilabel:
+        raise BundleError(f"{bundle.path} gives several labels per image. Only heads of one class can be fine-tuned.")
+    if bundle.about["head"]["kind"] not in {"linear", "network"}:
+        raise BundleError(
+            f"{bundle.path} has a head ({bundle.about['head']['clf']}) that is no network and cannot be trained end to "
+            f"end. Heads that can: {', '.join(GRAFTABLE)}. Fit one: featx fit-head --clf logreg, then --from it."
+        )
+
+
+def _graft_front(keras: Any, bundle: Bundle, features: Any) -> Any:
+    """The front of a bundle's head as layers, which do not train."""
+    if bundle.front.unit:
+        features = keras.layers.UnitNormalization(axis=-1, name="featx_unit")(features)
+    mean, components = bundle.front.mean, bundle.front.components
+    if mean is None or components is None:
+        return features
+    projection = keras.layers.Dense(len(components), name="featx_components", dtype="float32")
+    features = projection(features)
+    projection.set_weights([components.T, -(components @ mean)])
+    return features
 
 
 def unfreeze(model: keras.Model, what: str, batch_norm: str = "frozen") -> int:
@@ -143,16 +164,19 @@ def finetune(
     """
     start = time.perf_counter()
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
+    _require_graftable(bundle)
     data = _Data(bundle, prepared)
     model = graft(bundle)
     unfreeze(model, options.unfreeze, options.batch_norm)
     wanted = tuned_fingerprint(bundle, options, seed)
     state = digest_json([wanted, prepared.sample.digest])  # other images or labels do not resume this training
     trainer = _Trainer(model, data, options, seed, prepared.run / f".finetune-{state[:12]}")
-    before = trainer.measure_parts()  # the bundle's own figures may be of other images: the split may have grown
+    before = _figures(
+        trainer.judge_parts()
+    )  # the bundle's own figures may be of other images: the split may have grown
     history = trainer.train(progress, tell)
     found = _save(bundle, prepared, trainer, before, history, command, wanted, time.perf_counter() - start)
-    shutil.rmtree(trainer.folder, ignore_errors=True)
+    trainer.checkpoint.remove()
     return found
 
 
@@ -201,15 +225,17 @@ class _Trainer:
         )
         model.compile(self.optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
         self.optimizer.build(model.trainable_variables)
-        self.best = [np.array(value.numpy()) for value in model.weights]
+        self.checkpoint = Checkpoint(model, self.optimizer, folder)
 
     def train(self, progress: Progress, tell: Tell) -> list[dict[str, Any]]:
         """Train what is left of the epochs; returns the history, with the best epoch's weights in the model."""
-        history = self._resume(tell)
+        history = self.checkpoint.resume()
+        if history:
+            tell(f"Going on after epoch {len(history)}.")
         for epoch in range(len(history), self.options.epochs):
             start = time.perf_counter()
             loss = self._epoch(epoch, progress)
-            logits, labels = self.logits(VAL)
+            logits, labels, _ = self.logits(VAL)
             if not (np.isfinite(loss) and np.isfinite(logits).all()):
                 raise UsageError(
                     f"The loss became infinite in epoch {epoch + 1}. Choose a smaller --learning-rate than "
@@ -219,36 +245,35 @@ class _Trainer:
             entry = {"epoch": epoch + 1, "loss": loss, **{f"val_{k}": val[k] for k in ("accuracy", "log_loss")}}
             entry["seconds"] = round(time.perf_counter() - start, 3)
             history.append(entry)
-            if _best_epoch(history) == epoch:
-                self.best = [np.array(value.numpy()) for value in self.model.weights]
-            self._checkpoint(history)
+            self.checkpoint.keep(history, best=_best_epoch(history) == epoch)
             tell(
                 f"epoch {epoch + 1}/{self.options.epochs}: loss {loss:.4f}, val accuracy {val['accuracy']:.4f} "
                 f"({entry['seconds']:.1f} s)"
             )
-        for variable, value in zip(self.model.weights, self.best, strict=True):
-            variable.assign(value)
+        self.checkpoint.restore_best()
         return history
 
-    def logits(self, code: int) -> tuple[np.ndarray, np.ndarray]:
-        """Logits float32 (n, classes) and labels int64 (n,) of one part, in inference mode."""
+    def logits(self, code: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+        """Logits float32 (n, classes), labels int64 (n,) and paths of one part, in inference mode."""
         logits, rows = [np.empty((0, self.data.known), np.float32)], [np.empty(0, np.int64)]
         for some, images in self.data.batches(self.data.rows(code), self.options.batch_size):
             logits.append(np.asarray(self.model.predict_on_batch(images)))
             rows.append(some)
-        return np.concatenate(logits), self.data.labels[np.concatenate(rows)]
+        read = np.concatenate(rows)
+        return np.concatenate(logits), self.data.labels[read], tuple(self.data.paths[row] for row in read)
 
-    def measure_parts(self, temperature: float = 1.0) -> dict[str, dict[str, Any]]:
-        """The single figures of val and test as the model stands."""
-        found = {}
+    def judge_parts(self, temperature: float = 1.0) -> list[Judged]:
+        """Val and test as the model stands."""
+        found = []
         for part, code in (("val", VAL), ("test", TEST)):
-            logits, labels = self.logits(code)
-            found[part] = summary(measure(labels, calibrate.softmax(logits, temperature), self.data.classes))
+            logits, labels, paths = self.logits(code)
+            probabilities = calibrate.softmax(logits, temperature)
+            found.append(Judged(part, paths, labels, probabilities, tuple(self.data.classes)))
         return found
 
     def _epoch(self, epoch: int, progress: Progress) -> float:
         order = np.random.default_rng((self.seed, epoch)).permutation(self.data.rows(TRAIN))
-        self._reseed(epoch)
+        reseed(self.model, self.seed, epoch)
         total = done = 0.0
         for rows, images in self.data.batches(order, self.options.batch_size):
             loss = self.model.train_on_batch(images, self.data.labels[rows], sample_weight=self.data.weight[rows])
@@ -258,39 +283,10 @@ class _Trainer:
             progress(f"epoch {epoch + 1}/{self.options.epochs}", int(done), len(order))
         return total / max(done, 1)
 
-    def _reseed(self, epoch: int) -> None:
-        """Dropout draws from generators that are layer state: set each from (seed, epoch, position)."""
-        keras = import_keras()
-        position = 0
-        for layer in self.model._flatten_layers():
-            for generator in getattr(layer, "_seed_generators", []):
-                state = np.random.default_rng((self.seed, epoch, position)).integers(2**31, size=2)
-                generator.state.assign(keras.ops.convert_to_tensor(state.astype(np.uint32)))
-                position += 1
 
-    def _checkpoint(self, history: list[dict[str, Any]]) -> None:
-        held = {f"model{i}": np.array(value.numpy()) for i, value in enumerate(self.model.weights)}
-        held |= {f"best{i}": value for i, value in enumerate(self.best)}
-        held |= {f"optimizer{i}": np.array(value.numpy()) for i, value in enumerate(self.optimizer.variables)}
-        with atomic_path(self.folder / f"state-{len(history)}.npz") as temporary, open(temporary, "wb") as file:
-            np.savez(file, **held)  # type: ignore[arg-type]  # the stub takes any keyword for allow_pickle
-        write_json(self.folder / "history.json", history)  # what makes the new state count
-        (self.folder / f"state-{len(history) - 1}.npz").unlink(missing_ok=True)
-
-    def _resume(self, tell: Tell) -> list[dict[str, Any]]:
-        import json
-
-        log = self.folder / "history.json"
-        if not log.exists():
-            return []
-        history: list[dict[str, Any]] = json.loads(log.read_text())
-        with np.load(self.folder / f"state-{len(history)}.npz", allow_pickle=False) as held:
-            for name, variables in (("model", self.model.weights), ("optimizer", self.optimizer.variables)):
-                for i, variable in enumerate(variables):
-                    variable.assign(held[f"{name}{i}"])
-            self.best = [held[f"best{i}"] for i in range(len(self.best))]
-        tell(f"Going on after epoch {len(history)}.")
-        return history
+def _figures(judged: list[Judged]) -> dict[str, dict[str, Any]]:
+    """The single figures of each part."""
+    return {one.part: summary(measure(one.labels, one.probabilities, one.classes)) for one in judged}
 
 
 def _best_epoch(history: list[dict[str, Any]]) -> int:
@@ -311,19 +307,20 @@ def _save(
 ) -> Bundle:
     """Split the trained model into backbone and head again, calibrate, measure and write."""
     data = trainer.data
-    val_logits, val_labels = trainer.logits(VAL)
+    val_logits, val_labels, _ = trainer.logits(VAL)
     known = val_labels < data.known
     temperature = calibrate.fit_temperature(val_logits[known], val_labels[known])
-    metrics = trainer.measure_parts(temperature)
+    judged = trainer.judge_parts(temperature)
+    metrics = _figures(judged)
     metric = bundle.about["score"]["metric"]
     total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
     about = describe_model(prepared.extraction, bundle.outputs, prepared.sample, list(bundle.classes), command) | {
         "backbone": bundle.about["backbone"] | {"finetuned": True},
         "key": bundle.about["key"],
         "fingerprint": fingerprint,
-        "head": bundle.about["head"] | {"temperature": total},
+        "head": bundle.about["head"] | {"temperature": total, "calibration": "temperature"},
         "metrics": metrics,
-        "score": {"metric": metric, "value": metrics["val"][metric], "where": "val"},
+        "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
         "search": [],
         "history": history,
         "finetune": asdict(trainer.options) | {"best_epoch": _best_epoch(history) + 1},
@@ -332,7 +329,9 @@ def _save(
         "seconds": round(seconds, 3),
     }
     about["verdict"] = _verdict(about, metric)
-    return _write(bundle, prepared, trainer, temperature, about)
+    tuned, sample = _write(bundle, prepared, trainer, temperature, about), prepared.sample
+    report_fit(tuned, prepared.extraction, sample.y, sample.split, judged, prepared.pipeline)
+    return tuned
 
 
 def _verdict(about: dict[str, Any], metric: str) -> str:
@@ -341,7 +340,7 @@ def _verdict(about: dict[str, Any], metric: str) -> str:
     sign = -1 if metric in LOWER_IS_BETTER else 1
     told = []
     for part in ("val", "test"):
-        old, new = before[part].get(metric), after[part].get(metric)
+        old, new = metric_of(before[part], metric), metric_of(after[part], metric)
         if old is not None and new is not None:
             word = "beats" if sign * (new - old) > 0 else "equals" if new == old else "does not beat"
             told.append(f"{word} the head on {part} ({metric} {new:.4f} against {old:.4f})")
@@ -357,7 +356,8 @@ def _write(bundle: Bundle, prepared: Prepared, trainer: _Trainer, temperature: f
     folder = trainer.folder
     folder.mkdir(parents=True, exist_ok=True)
     backbone.save(folder / "backbone.keras")
-    sources = {"backbone.keras": folder / "backbone.keras", "split.npz": folder / "split.npz"}
+    sources = {name: bundle.path / name for name in (front.FILE,) if name in bundle.about["files"]}
+    sources |= {"backbone.keras": folder / "backbone.keras", "split.npz": folder / "split.npz"}
     write_split(folder / "split.npz", prepared.sample.digests, prepared.sample.split)  # of what it was trained on
     sources[novelty.FILE] = _reference(bundle, backbone, trainer).save(folder)
     head = trained[_HEAD]

@@ -7,9 +7,11 @@ features.input_size=150` overrides a key of any section.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import Any, Literal
 
 from featx.errors import UsageError
@@ -17,8 +19,11 @@ from featx.errors import UsageError
 Resize = Literal["stretch", "crop", "pad"]
 Precision = Literal["float32", "bfloat16", "float16"]
 EngineName = Literal["auto", "tensorflow", "openvino"]
-Clf = Literal["logreg", "svm", "ridge", "knn", "dense", "auto"]
-Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"]
+Clf = Literal["logreg", "svm", "ridge", "knn", "dense", "estimator", "auto"]
+Metric = Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc", "average_precision"]
+Optimizer = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam"]
+ScheduleKind = Literal["constant", "piecewise", "cosine", "exponential", "plateau"]
+Monitor = Literal["val_loss", "val_accuracy"]
 
 _FORBID_UNKNOWN = {"extra": "forbid"}  # read by pydantic when it validates a section of a pipeline file
 
@@ -107,28 +112,89 @@ class HeadOptions:
     __pydantic_config__ = _FORBID_UNKNOWN
 
     clf: Clf = _option("logreg", "The kind of head; auto tries several and keeps the best by validation.")
+    estimator: str | None = _option(
+        None,
+        "Of --clf estimator: a classifier of scikit-learn, as sklearn.naive_bayes.GaussianNB.",
+        metavar="PATH",
+    )
+    grid: dict[str, Any] | None = _option(
+        None, "Parameters of that classifier, each with the list of values to search (in a pipeline file)."
+    )
     kernel: Literal["linear", "rbf"] = _option("linear", "Of --clf svm.")
     strength: float | None = _option(
         None, "Regularisation C of logreg and svm, 1/alpha of ridge, neighbours of knn (default: searched)."
     )
-    metric: Metric = _option("accuracy", "What the search and the choice of the best bundle go by.")
+    combine: Literal["auto", "none", "greedy", "all"] = _option(
+        "auto",
+        "Of several layers: take the best one, also try the best ones side by side, or put all side by side (auto: "
+        "greedy with --clf auto, else none).",
+    )
+    normalize: Literal["none", "l2"] = _option("none", "Bring every image's features to unit length first.")
+    pca: float | None = _option(
+        None, "Keep this many principal components, or this share (below 1) of the variance.", metavar="N|SHARE"
+    )
+    metric: Metric = _option(
+        "auto",
+        "What the search and the choice of the best bundle go by (auto: accuracy; of several labels per image, "
+        "average_precision).",
+    )
     search: Literal["auto", "cv", "val"] = _option("auto", "Where strengths are compared: folds of train, or val.")
     folds: int = _option(5, "Folds of --search cv.", least=2)
+    refit: bool = _option(False, "Fit the winner once more, on train and val together.")
+    nested: bool = _option(False, "Estimate by nested cross-validation how good such a choice is; for few images.")
+    calibrate: Literal["temperature", "sigmoid", "isotonic"] = _option(
+        "temperature", "How confidence is made of the head's decisions."
+    )
+    thresholds: Literal["per_class", "global", "none"] = _option(
+        "per_class", "From which probability on a label is given, where images have several (none: 0.5)."
+    )
+    threshold_range: tuple[float, float] = _option(
+        (0.05, 0.95), "The range that is searched for thresholds.", metavar="LOW,HIGH"
+    )
     memory: str | None = _option(
         None,
         "Most memory that features may take, like 1GB; larger ones are streamed (default: half of it).",
         metavar="SIZE",
     )
-    class_weight: Literal["none", "balanced"] = _option("none", "Give every class the same weight.")
+    class_weight: str = _option(
+        "none", "none, balanced (every class weighs the same), or a weight for some classes.", metavar="NAME=W,..."
+    )
+    positive_weight: float = _option(1.0, "Multiplies the weight of having a label, where images have several.")
     hidden: str = _option(
         "256,0.3,128", "Layers of --clf dense: whole numbers are units, fractions are dropout.", metavar="LIST"
     )
     activation: str = _option("relu", "Of the hidden layers of --clf dense.")
-    optimizer: str = _option("adam", "adam, sgd, rmsprop, adagrad, adadelta, adamax or nadam.", metavar="NAME")
-    learning_rate: float = _option(1e-3, "Of --clf dense.")
+    l2: float = _option(0.0, "Penalty on the squared weights of every layer of --clf dense.", least=0)
+    optimizer: Optimizer = _option("adam", "Of --clf dense.")
+    momentum: float = _option(0.9, "Of --optimizer sgd.", least=0)
+    learning_rate: float = _option(1e-3, "Of --clf dense, where --schedule begins.")
+    schedule: ScheduleKind = _option("constant", "How the learning rate of --clf dense changes from epoch to epoch.")
+    boundaries: tuple[int, ...] = _option(
+        (), "Of --schedule piecewise: the epochs after which the next rate holds, like 20,35.", metavar="N,N,..."
+    )
+    rates: tuple[float, ...] = _option(
+        (), "Of --schedule piecewise: the learning rates, one more than boundaries.", metavar="R,R,..."
+    )
+    decay: float = _option(0.95, "Of --schedule exponential: what each epoch multiplies the rate by.")
+    factor: float = _option(0.5, "Of --schedule plateau: what a plateau multiplies the rate by.")
+    plateau_patience: int = _option(
+        5, "Of --schedule plateau: epochs without a better --monitor before the rate falls.", least=1
+    )
+    least_rate: float = _option(0.0, "The rate where cosine ends, and the floor of plateau and exponential.", least=0)
+    warmup: int = _option(0, "Epochs in which the rate rises linearly to where the schedule begins.", least=0)
     epochs: int = _option(100, "At most; --clf dense stops early.", least=1)
     batch_size: int = _option(64, "Of --clf dense.", least=1)
-    patience: int = _option(10, "Epochs without a better val loss before --clf dense stops.", least=1)
+    monitor: Monitor = _option("val_loss", "What tells the best epoch of --clf dense, whose weights are kept.")
+    patience: int = _option(10, "Epochs without a better --monitor before --clf dense stops.", least=1)
+    min_delta: float = _option(0.0, "Only an improvement by more than this renews the patience.", least=0)
+    baseline: float | None = _option(None, "The patience is renewed only where --monitor is better than this.")
+    stop_accuracy: float | None = _option(
+        None, "Stop once the training accuracy reaches this (with --stop-val-accuracy: once both are reached)."
+    )
+    stop_val_accuracy: float | None = _option(None, "Stop once the val accuracy reaches this.")
+    tensorboard: str | None = _option(
+        None, "Folder for TensorBoard: the curves of --clf dense are written to it while it trains.", metavar="DIR"
+    )
 
 
 @dataclass(frozen=True)
@@ -151,12 +217,13 @@ class FinetuneOptions:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Where results go."""
+    """Where results go, and whether a page shows them."""
 
     __pydantic_config__ = _FORBID_UNKNOWN
 
     name: str | None = _option(None, "Results go to RUNS/NAME (default: the pipeline's or the data's name).")
     runs: str = _option("runs", "Folder of results.", metavar="DIR")
+    html: bool = _option(True, "Write report/index.html with the results.")
 
 
 @dataclass(frozen=True)
@@ -199,8 +266,33 @@ def parse_bytes(text: str) -> int:
     return int(number * 1000 ** ("kmgt".index(found[2].lower()) + 1 if found[2] else 0))
 
 
+def parse_hidden(hidden: str) -> tuple[int | float, ...]:
+    """Read a list of layers: `256,0.3,128` is 256 units, dropout of 0.3, 128 units. Empty: no hidden layer.
+
+    Raises
+    ------
+    UsageError
+        An item that is neither a whole number above 0 nor a fraction between 0 and 1.
+    """
+    return tuple(_layer(item.strip()) for item in hidden.split(",") if item.strip())
+
+
+def _layer(item: str) -> int | float:
+    if item.isdecimal() and int(item) > 0:
+        return int(item)
+    try:
+        share = float(item)
+    except ValueError:
+        share = -1.0
+    if not 0 < share < 1:
+        raise UsageError(
+            f"--hidden has units (whole numbers) and dropout (fractions below 1) like 256,0.3,128; got {item!r}."
+        )
+    return share
+
+
 def check_options(pipeline: Pipeline) -> Pipeline:
-    """Return the pipeline when every number is within its bounds.
+    """Return the pipeline when every number is within its bounds and no two options contradict each other.
 
     Raises
     ------
@@ -208,17 +300,94 @@ def check_options(pipeline: Pipeline) -> Pipeline:
         That names the key, the bound and what came.
     """
     for section in SECTIONS:
-        options = getattr(pipeline, section)
-        for entry in fields(options):
-            value, least = getattr(options, entry.name), entry.metadata.get("least")
-            if least is not None and value is not None and value < least:
-                raise UsageError(f"{section}.{entry.name} must be at least {least}, got {value}.")
+        _check_bounds(section, getattr(pipeline, section))
     if pipeline.head.memory is not None:
         parse_bytes(pipeline.head.memory)
     if pipeline.head.strength is not None and pipeline.head.strength <= 0:
         raise UsageError(f"head.strength must be more than 0, got {pipeline.head.strength}.")
-    for section in ("head", "finetune"):
-        rate = getattr(pipeline, section).learning_rate
-        if rate <= 0:
-            raise UsageError(f"{section}.learning_rate must be more than 0, got {rate}.")
+    low, high = pipeline.head.threshold_range
+    if not 0 < low <= high < 1:
+        raise UsageError(
+            f"head.threshold_range must be two numbers between 0 and 1, the lower first, got {low},{high}."
+        )
+    if (pipeline.head.clf == "estimator") != (pipeline.head.estimator is not None):
+        raise UsageError(
+            "head.clf: estimator and head.estimator go together: --clf estimator --estimator "
+            f"sklearn.naive_bayes.GaussianNB; got clf {pipeline.head.clf}, estimator {pipeline.head.estimator}."
+        )
+    if pipeline.head.pca is not None and pipeline.head.pca <= 0:
+        raise UsageError(
+            f"head.pca must be a number of components or a share of the variance, got {pipeline.head.pca}."
+        )
+    if pipeline.finetune.learning_rate <= 0:
+        raise UsageError(f"finetune.learning_rate must be more than 0, got {pipeline.finetune.learning_rate}.")
+    check_training(pipeline.head)
+    _check_span(pipeline.head)
     return pipeline
+
+
+def _check_bounds(section: str, options: Any) -> None:
+    for entry in fields(options):
+        value, least = getattr(options, entry.name), entry.metadata.get("least")
+        if least is not None and value is not None and not value >= least:
+            raise UsageError(f"{section}.{entry.name} must be at least {least}, got {value}.")
+
+
+def check_training(head: HeadOptions) -> None:
+    """Raise UsageError where options of the dense head are out of bounds or contradict each other."""
+    _check_bounds("head", head)
+    parse_hidden(head.hidden)
+    for name in ("learning_rate", "positive_weight"):
+        if not 0 < getattr(head, name) < math.inf:
+            raise UsageError(f"head.{name} must be more than 0, got {getattr(head, name)}.")
+    for name in ("decay", "factor"):
+        if not 0 < getattr(head, name) < 1:
+            raise UsageError(f"head.{name} must be between 0 and 1, got {getattr(head, name)}.")
+    for name in ("stop_accuracy", "stop_val_accuracy"):
+        share = getattr(head, name)
+        if share is not None and not 0 < share <= 1:
+            raise UsageError(f"head.{name} is a share of the images above 0 and up to 1, like 0.99; got {share}.")
+    if not head.momentum < 1:
+        raise UsageError(f"head.momentum must be less than 1, got {head.momentum}.")
+    if not head.least_rate < head.learning_rate:
+        raise UsageError(
+            f"head.least_rate must be less than head.learning_rate ({head.learning_rate}), got {head.least_rate}."
+        )
+    if head.schedule == "plateau" and head.plateau_patience >= head.patience:
+        raise UsageError(
+            f"head.plateau_patience must be less than head.patience ({head.patience}), or training stops before the "
+            f"rate falls; got {head.plateau_patience}."
+        )
+    if head.schedule == "piecewise":
+        _check_pieces(head.boundaries, head.rates)
+    elif head.boundaries or head.rates:
+        raise UsageError(
+            f"head.boundaries and head.rates belong to the schedule piecewise, and head.schedule is {head.schedule}. "
+            "Add --schedule piecewise."
+        )
+
+
+def _check_pieces(boundaries: tuple[int, ...], rates: tuple[float, ...]) -> None:
+    if not boundaries or len(rates) != len(boundaries) + 1:
+        raise UsageError(
+            "The schedule piecewise needs head.boundaries and one rate more in head.rates, like --boundaries 20,35 "
+            f"--rates 1e-4,5e-4,1e-3; got {len(boundaries)} boundaries and {len(rates)} rates."
+        )
+    if any(after <= before for before, after in pairwise((0, *boundaries))):
+        raise UsageError(f"head.boundaries must be epochs that rise from 1 on, like 20,35; got {_listed(boundaries)}.")
+    if not all(0 < rate < math.inf for rate in rates):
+        raise UsageError(f"head.rates must be more than 0, got {_listed(rates)}.")
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return ",".join(map(str, values))
+
+
+def _check_span(head: HeadOptions) -> None:
+    """What must happen before the last epoch; a head that is fitted again may be given fewer epochs."""
+    if head.warmup and head.warmup >= head.epochs:
+        raise UsageError(f"head.warmup must be less than head.epochs ({head.epochs}), got {head.warmup}.")
+    if head.boundaries and head.boundaries[-1] >= head.epochs:
+        raise UsageError(
+            f"head.boundaries must be less than head.epochs ({head.epochs}), got {_listed(head.boundaries)}."
+        )

@@ -106,7 +106,7 @@ def _validate(content: Mapping[str, Any], where: str) -> Pipeline:
 
 
 def _as_written(section: str, keys: Any) -> Any:
-    """What people write: one layer without brackets, a text that YAML takes for a number, an empty section."""
+    """What people write: one layer without brackets, a text that YAML takes for a number, layers as a list."""
     if keys is None:
         return {}
     if not isinstance(keys, dict) or section not in SECTIONS:
@@ -119,12 +119,22 @@ def _as_kind(kind: str, value: Any) -> Any:
     if kind.startswith("tuple[str"):
         items = value if isinstance(value, list) else [value]
         return None if value is None else [_as_text(item) for item in items]
-    return _as_text(value) if kind.startswith("str") else value
+    if kind.startswith("tuple") and _is_number(value):
+        return [value]
+    if not kind.startswith("str"):
+        return value
+    if isinstance(value, list) and all(map(_is_number, value)):
+        return ",".join(map(str, value))
+    return _as_text(value)
 
 
 def _as_text(value: Any) -> Any:
     """`unfreeze: 10` and `classes: [0, 1]` are text; true and false stay what they are, and are refused."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    return str(value) if _is_number(value) else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _explain(error: Any) -> str:

@@ -17,7 +17,7 @@ from featx.files import atomic_path
 from featx.images import iter_batches
 from featx.novelty import Reference, load_reference
 
-UNKNOWN = "unknown"
+UNKNOWN, UNSURE = "unknown", "unsure"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class Choice:
 class Prediction:
     """The most likely classes of one image, the likeliest first.
 
-    label : the likeliest class, or "unknown" where that is true; confidence : of the likeliest class, in any case
+    label : the likeliest; "unsure" where it has less than the least confidence asked for, "unknown" where that is true
+    confidence : of the likeliest class, in any case
+    labels : of a model that gives several, those at or above their thresholds, the likeliest first; else None
     unknown, distance : whether the image is unlike all training images, and how far from the nearest, in units within
         which 99 % of the images of known classes lie; None where it was not asked for
     """
@@ -41,6 +43,7 @@ class Prediction:
     label: str
     confidence: float
     top: tuple[Choice, ...]
+    labels: tuple[str, ...] | None = None
     unknown: bool | None = None
     distance: float | None = None
 
@@ -58,11 +61,13 @@ def predict(
     paths: Sequence[str | Path | bytes],
     top: int = 1,
     workers: int = 0,
+    min_confidence: float = 0.0,
     max_distance: float | None = None,
 ) -> Iterator[Prediction | Unread]:
     """Yield one answer per image in the order of `paths`, batch by batch; memory stays flat however many there are.
 
     paths : files, or the bytes of files; top : how many classes to tell
+    min_confidence : in [0, 1]; where the likeliest class has less, the answer is "unsure"
     max_distance : images farther from all training images are answered "unknown"; 1: as far as 1 % of the known are
 
     Raises
@@ -71,7 +76,7 @@ def predict(
         `max_distance` with a bundle that does not keep what it takes.
     """
     reference = None if max_distance is None else load_reference(bundle.path)
-    return _predict(bundle, paths, top, workers, reference, max_distance or 0.0)
+    return _predict(bundle, paths, top, workers, min_confidence, reference, max_distance or 0.0)
 
 
 def _predict(
@@ -79,6 +84,7 @@ def _predict(
     paths: Sequence[str | Path | bytes],
     top: int,
     workers: int,
+    min_confidence: float,
     reference: Reference | None,
     max_distance: float,
 ) -> Iterator[Prediction | Unread]:
@@ -86,7 +92,7 @@ def _predict(
         answers: dict[int, Prediction | Unread] = {row: Unread(_name(paths[row], row), reason) for row, reason in bad}
         probabilities = bundle.probabilities(features) if len(rows) else features
         for row, chances in zip(rows.tolist(), probabilities, strict=True):
-            answers[row] = _answer(_name(paths[row], row), chances, bundle.classes, top)
+            answers[row] = _answer(_name(paths[row], row), chances, bundle, top, min_confidence)
         if reference is not None and len(rows):
             for row, distance in zip(rows.tolist(), reference.distances(features), strict=True):
                 answers[row] = _judge(answers[row], float(distance), max_distance)
@@ -129,10 +135,12 @@ def _name(path: str | Path | bytes, row: int) -> str:
     return f"image {row + 1}" if isinstance(path, bytes) else str(path)
 
 
-def _answer(path: str, chances: np.ndarray, classes: Sequence[str], top: int) -> Prediction:
-    order = np.argsort(-chances, kind="stable")[: max(1, top)]
-    best = tuple(Choice(classes[i], round(float(chances[i]), 6)) for i in order)
-    return Prediction(path, best[0].label, best[0].confidence, best)
+def _answer(path: str, chances: np.ndarray, bundle: Bundle, top: int, min_confidence: float) -> Prediction:
+    order = np.argsort(-chances, kind="stable")
+    best = tuple(Choice(bundle.classes[i], round(float(chances[i]), 6)) for i in order[: max(1, top)])
+    label = best[0].label if chances[order[0]] >= min_confidence else UNSURE
+    given = tuple(bundle.classes[i] for i in order if chances[i] >= bundle.thresholds[i]) if bundle.multilabel else None
+    return Prediction(path, label, best[0].confidence, best, given)
 
 
 def as_json_object(answers: Iterable[Prediction | Unread]) -> dict[str, list[Any]]:
@@ -149,6 +157,8 @@ def as_json_object(answers: Iterable[Prediction | Unread]) -> dict[str, list[Any
 def write_csv(out: Path, answers: Iterable[Prediction | Unread], measured: bool = False) -> tuple[int, list[Unread]]:
     """Write `path,label,confidence,reason` while the answers come; return how many were read, and the others.
 
+    Several labels are separated by `|`.
+
     measured : whether there are distances, which are one more column, `distance`
     """
     read, unread = 0, []
@@ -157,8 +167,9 @@ def write_csv(out: Path, answers: Iterable[Prediction | Unread], measured: bool 
         rows.writerow(["path", "label", "confidence", *(["distance"] if measured else []), "reason"])
         for answer in answers:
             if isinstance(answer, Prediction):
+                label = answer.label if answer.labels is None or answer.unknown else "|".join(answer.labels)
                 distance = [f"{answer.distance:.6f}"] if answer.distance is not None else []
-                rows.writerow([answer.path, answer.label, f"{answer.confidence:.6f}", *distance, ""])
+                rows.writerow([answer.path, label, f"{answer.confidence:.6f}", *distance, ""])
                 read += 1
             else:
                 rows.writerow([answer.path, "", "", *([""] if measured else []), answer.reason])

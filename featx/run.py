@@ -16,6 +16,7 @@ from featx.extract import Extraction, extract
 from featx.files import StatIndex, digest_json, write_json
 from featx.options import DataOptions, Pipeline
 from featx.progress import Progress, Tell, no_progress, say_nothing
+from featx.report.occasions import report_of
 from featx.store import export_features
 from featx.train import Sample, fingerprint, fit_head, require_fittable
 
@@ -90,7 +91,7 @@ def fit(prepared: Prepared, command: str = "", tell: Tell = say_nothing) -> Bund
     """Fit the head of the pipeline and save it as a bundle."""
     pipeline = prepared.pipeline
     return fit_head(
-        prepared.extraction, prepared.sample, pipeline.head, pipeline.data.seed, prepared.run, command, tell
+        prepared.extraction, prepared.sample, pipeline.head, pipeline.data.seed, prepared.run, command, tell, pipeline
     )
 
 
@@ -114,7 +115,7 @@ def run_pipeline(
     Returns
     -------
     dict
-        stages [{stage, done, why}] and bundle: the best one's path
+        stages [{stage, done, why}], bundle: the best one's path, report: its page (None without one)
     """
     from featx.finetune import finetune, tuned_fingerprint
 
@@ -138,7 +139,9 @@ def run_pipeline(
         stages.append(_stage("finetune", path is None, why))
         if path is None:
             finetune(bundle, prepared, command, progress, tell)
-    return {"stages": stages, "bundle": str(best_bundle(prepared.run))}
+    best = best_bundle(prepared.run)
+    report = report_of(best)
+    return {"stages": stages, "bundle": str(best), "report": report and str(report)}
 
 
 def _stage(name: str, done: bool, why: str) -> dict[str, Any]:

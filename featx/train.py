@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import platform
+import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,21 @@ import featx
 from featx import novelty
 from featx.backbones import Output
 from featx.bundle import Bundle, add_bundle, write_split
-from featx.choose import Choice, choose_head
-from featx.dataset import NONE, SPLITS, TEST, TRAIN, VAL, ImageSet
+from featx.choose import Choice, signed_score
+from featx.choose_layers import LayerError, LayersChoice, choose_layers
+from featx.dataset import NONE, SPLITS, TRAIN, VAL, ImageSet
 from featx.dataset.digests import whole
 from featx.errors import DataError, HeadError
-from featx.evaluate import align, measure, summary
+from featx.evaluate import Judged, align, measure_judged, metric_of, summary
 from featx.extract import Extraction, frozen_files
 from featx.files import digest_bytes, digest_json
-from featx.heads import FeaturesError, calibrate, persist
-from featx.options import HeadOptions
+from featx.heads import Features, calibrate, front, persist, width
+from featx.heads.front import join
+from featx.heads.journal import Journal, write_log
+from featx.nested import nested_estimate
+from featx.options import HeadOptions, Pipeline
 from featx.progress import Tell, say_nothing
+from featx.report.occasions import report_fit
 from featx.versions import installed_versions
 
 _LIBRARIES = ("featx", "tensorflow", "keras", "openvino", "scikit-learn", "numpy", "pillow")
@@ -37,7 +42,8 @@ _logger = logging.getLogger(__name__)
 class Sample:
     """What is fitted on and measured: one row per different image.
 
-    rows : positions in `images.paths`; y : int64, positions in `images.classes`; split : uint8
+    rows : positions in `images.paths`; y : int64 (n,), positions in `images.classes`, or bool (n, classes) where an
+    image can have several labels; split : uint8
     """
 
     images: ImageSet
@@ -64,7 +70,11 @@ class Sample:
     def digest(self) -> str:
         """SHA-256 over (digest, part, class) of every image: bundles with the same one can be compared."""
         order = np.argsort(self.digests)
-        names = [self.images.classes[code] for code in self.y[order]]
+        names = (
+            [self.images.classes[code] for code in self.y[order]]
+            if self.y.ndim == 1
+            else [np.flatnonzero(marks).tolist() for marks in self.y[order]]
+        )
         return digest_json([[whole(d).hex() for d in self.digests[order]], self.split[order].tolist(), names])
 
     def counts(self) -> dict[str, int]:
@@ -78,14 +88,10 @@ def require_fittable(images: ImageSet) -> None:
     Raises
     ------
     DataError
-        No labels, several labels per image, or a single class.
+        No labels, or a single class.
     """
     if images.labels is None:
         raise DataError(f"{images.source} has no labels: a folder per class or a CSV with labels is needed to fit.")
-    if images.multilabel:
-        raise DataError(
-            f"{images.source} has several labels per image, and the heads of this version tell one class per image."
-        )
     if len(images.classes) < 2:
         only = images.classes[0] if images.classes else "none"
         raise DataError(f"A head tells classes apart, but {images.source} has one class ({only}). Add another folder.")
@@ -104,7 +110,7 @@ def fingerprint(extraction: Extraction, sample: Sample, options: HeadOptions, se
             "split": sample.digest,
             "groups": _digest_array(sample.groups),
             "weight": _digest_array(sample.weight),
-            "head": asdict(replace(options, memory=None)),
+            "head": asdict(replace(options, memory=None, tensorboard=None)),
             "seed": seed,
             "featx": featx.__version__,
         }
@@ -119,8 +125,11 @@ def fit_head(
     run: Path,
     command: str = "",
     tell: Tell = say_nothing,
+    pipeline: Pipeline | None = None,
 ) -> Bundle:
-    """Fit on every layer and pooling of the extraction, keep the best by validation, save it below `run`.
+    """Fit on the layers and poolings of the extraction, keep the best by validation, save it below `run`.
+
+    pipeline : for the report, which is written where there is one and it asks for it
 
     Raises
     ------
@@ -128,89 +137,137 @@ def fit_head(
         One class, features that are not finite (names the image), too few images.
     """
     start = time.perf_counter()
-    output, choice, tried = _best_output(extraction, sample, options, seed, tell)
-    features = extraction.features(output, sample.rows)
+    wanted = fingerprint(extraction, sample, options, seed)
+    journal = _journal(wanted, sample, options, run, tell)
+    tables = _tables(extraction, sample)
+    chosen = _choose(tables, sample, options, seed, tell, journal)
+    choice, outputs = chosen.choice, tuple(Output.parse(name) for name in chosen.outputs)
+    features = join([tables[name] for name in chosen.outputs])
     known = [sample.images.classes[code] for code in choice.head.classes_]
-    metrics = {part: _measure(choice, features, sample, code, known) for part, code in (("val", VAL), ("test", TEST))}
-    about = describe_model(extraction, (output,), sample, known, command) | {
-        "fingerprint": fingerprint(extraction, sample, options, seed),
+    judged = [_judge(choice, features, sample, part, known) for part in ("val", "test")]
+    metrics = {one.part: measure_judged(one) for one in judged}
+    about = describe_model(extraction, outputs, sample, known, command) | {
+        "fingerprint": wanted,
         "head": {
             "clf": choice.clf,
             "params": _jsonable(choice.params),
             "temperature": choice.temperature,
-            "features": int(np.prod(features.shape[1:])),
+            "features": width(features),
+            "calibration": choice.calibration.kind,
+            "refitted": options.refit,
         },
+        "multilabel": sample.y.ndim == 2,
+        "thresholds": None if choice.thresholds is None else choice.thresholds.tolist(),
         "metrics": {part: summary(found) for part, found in metrics.items()},
-        "score": _score(options, metrics["val"], tried[output.name]),
-        "search": tried,
+        "score": _score(choice, metrics["val"]),
+        "search": chosen.tried,
+        "nested": _nested(tables, sample, options, seed, tell) if options.nested else None,
+        "history": _history(choice.head),
         "notes": list(choice.notes),
         "seconds": round(time.perf_counter() - start, 3),
     }
+    bundle = save_model(
+        run, about, choice, frozen_files(extraction, outputs), sample, _reference(features, sample, seed)
+    )
+    if journal.state:
+        shutil.rmtree(journal.state, ignore_errors=True)
+    if pipeline is not None:
+        report_fit(bundle, extraction, sample.y, sample.split, judged, pipeline)
+    return bundle
+
+
+def _reference(features: Features, sample: Sample, seed: int) -> novelty.Reference:
+    """What unknown images are told by; of several labels, images with the same ones count as a class."""
     train, val = (np.flatnonzero(sample.split == code) for code in (TRAIN, VAL))
-    reference = novelty.fit_reference(features.take(train), sample.y[train], features.take(val), seed)
-    files = frozen_files(extraction, output)
-    return save_model(run, choice.clf, about, choice.head, choice.temperature, files, sample, reference)
+    codes = sample.y if sample.y.ndim == 1 else np.unique(sample.y, axis=0, return_inverse=True)[1]
+    return novelty.fit_reference(features.take(train), codes[train], features.take(val), seed)
 
 
-def _best_output(
-    extraction: Extraction, sample: Sample, options: HeadOptions, seed: int, tell: Tell
-) -> tuple[Output, Choice, dict[str, Any]]:
-    best: tuple[float, Output, Choice] | None = None
-    tried: dict[str, Any] = {}
+def _journal(wanted: str, sample: Sample, options: HeadOptions, run: Path, tell: Tell) -> Journal:
+    """Where heads that are trained epoch by epoch write it down; other rows or their order do not resume a training."""
+    state = digest_json([wanted, _digest_array(sample.digests)])
+    events = None if options.tensorboard is None else Path(options.tensorboard) / run.name
+    return Journal(run / f".training-{state[:12]}", events, tell)
+
+
+def _tables(extraction: Extraction, sample: Sample) -> dict[str, Features]:
+    """The features of the sample by output name; maps cannot be fitted on."""
+    tables: dict[str, Features] = {}
     for output in extraction.outputs:
         if output.pooling == "none":
             _logger.warning("%s is a map, not a row of features: left out. Use the pooling flatten.", output.name)
-            continue
-        features = extraction.features(output, sample.rows)
-        try:
-            choice = choose_head(
-                features,
-                sample.y,
-                sample.split,
-                sample.images.classes,
-                options,
-                groups=sample.groups,
-                sample_weight=sample.weight,
-                seed=seed,
-                progress=partial(_tell_of, tell, output.name),
-            )
-        except FeaturesError as error:
-            names = ", ".join(sample.images.paths[sample.rows[row]] for row in error.rows[:3])
-            raise HeadError(f"{output.name} gives NaN or infinity for {len(error.rows)} images: {names}.") from error
-        tried[output.name] = choice.candidates
-        score = max((_signed(one) for one in choice.candidates), default=-np.inf)
-        if best is None or score > best[0]:
-            best = (score, output, choice)
-    if best is None:
+        else:
+            tables[output.name] = extraction.features(output, sample.rows)
+    if not tables:
         raise HeadError("There are only maps (pooling none) to fit on. Add --pooling avg or flatten.")
-    return best[1], best[2], tried
+    return tables
 
 
-def _tell_of(tell: Tell, name: str, line: str) -> None:
-    tell(f"{name}: {line}")
+def _choose(
+    tables: dict[str, Features], sample: Sample, options: HeadOptions, seed: int, tell: Tell, journal: Journal
+) -> LayersChoice:
+    try:
+        return choose_layers(
+            tables,
+            sample.y,
+            sample.split,
+            sample.images.classes,
+            options,
+            groups=sample.groups,
+            sample_weight=sample.weight,
+            seed=seed,
+            tell=tell,
+            journal=journal,
+        )
+    except LayerError as error:
+        names = ", ".join(sample.images.paths[sample.rows[row]] for row in error.rows[:3])
+        raise HeadError(f"{error.output} gives NaN or infinity for {len(error.rows)} images: {names}.") from error
 
 
-def _signed(candidate: dict[str, Any]) -> float:
-    """A score of which more is better."""
-    return -candidate["score"] if candidate["metric"] == "log_loss" else float(candidate["score"])
+def _nested(tables: dict[str, Features], sample: Sample, options: HeadOptions, seed: int, tell: Tell) -> dict[str, Any]:
+    return nested_estimate(
+        tables,
+        sample.y,
+        sample.split,
+        sample.images.classes,
+        options,
+        groups=sample.groups,
+        sample_weight=sample.weight,
+        seed=seed,
+        tell=tell,
+    )
 
 
-def _measure(choice: Choice, features: Any, sample: Sample, code: int, known: list[str]) -> dict[str, Any]:
-    rows = np.flatnonzero(sample.split == code)
-    if not len(rows):
-        return measure(np.empty(0, np.int64), np.empty((0, len(known))), known)
+def _judge(choice: Choice, features: Features, sample: Sample, part: str, known: list[str]) -> Judged:
+    """One part with its probabilities; those of val by the fit on train alone, also where val was fitted on later."""
+    rows = np.flatnonzero(sample.split == SPLITS.index(part))
+    logits = choice.val_logits if part == "val" and len(rows) else choice.logits(features.take(rows))
+    assert logits is not None
+    chances = choice.calibration.probabilities(logits)
+    paths = tuple(sample.images.paths[row] for row in sample.rows[rows])
+    if choice.thresholds is not None:
+        return Judged(part, paths, sample.y[rows], chances, tuple(known), choice.thresholds)
     labels, everything = align(sample.images.classes, sample.y[rows], known)
-    logits = choice.head.logits(features.take(rows))
-    return measure(labels, calibrate.softmax(logits, choice.temperature), everything)
+    return Judged(part, paths, labels, chances, tuple(everything))
 
 
-def _score(options: HeadOptions, val: dict[str, Any], candidates: list[dict[str, Any]]) -> dict[str, Any]:
+def _history(head: Any) -> list[dict[str, Any]]:
+    """The epochs of a head that is trained by them, as fine-tuning keeps them; of others none."""
+    history = getattr(head, "history_", {})
+    names = {"loss": "loss", "accuracy": "accuracy", "val_loss": "val_log_loss", "val_accuracy": "val_accuracy"}
+    series = {names[name]: values for name, values in history.items() if name in names and values}
+    epochs = len(history.get("loss", ()))
+    return [{"epoch": i + 1, **{name: float(values[i]) for name, values in series.items()}} for i in range(epochs)]
+
+
+def _score(choice: Choice, val: dict[str, Any]) -> dict[str, Any]:
     """What the best bundle of a run is chosen by: the metric on val, or on folds of train where there is no val."""
+    best = max(choice.candidates, key=signed_score, default=None)
+    metric = best["metric"] if best else "accuracy"
     if val["images"]:
-        return {"metric": options.metric, "value": val[options.metric], "where": "val"}
-    best = max(candidates, key=_signed, default=None)
+        return {"metric": metric, "value": metric_of(val, metric), "where": "val"}
     return {
-        "metric": options.metric,
+        "metric": metric,
         "value": best["score"] if best else None,
         "where": best["where"] if best else "none",
     }
@@ -243,27 +300,35 @@ def describe_model(
 
 def save_model(
     run: Path,
-    clf: str,
     about: dict[str, Any],
-    head: Any,
-    temperature: float,
+    choice: Choice,
     sources: dict[str, Path],
     sample: Sample,
     reference: novelty.Reference,
 ) -> Bundle:
     """Write head, split, reference and network below `run` as the next bundle."""
-    with tempfile.TemporaryDirectory(prefix="featx-") as folder:
-        head_file, kind = persist.save_head(head, temperature, Path(folder))
-        write_split(Path(folder) / "split.npz", sample.digests, sample.split)
-        files = {head_file.name: head_file, "split.npz": Path(folder) / "split.npz", **sources}
-        files[novelty.FILE] = reference.save(Path(folder))
+    with tempfile.TemporaryDirectory(prefix="featx-") as name:
+        folder = Path(name)
+        head_file, kind, left = persist.save_head(choice.head, choice.temperature, choice.front, folder)
+        write_split(folder / "split.npz", sample.digests, sample.split)
+        files = {head_file.name: head_file, "split.npz": folder / "split.npz", **sources}
+        files[novelty.FILE] = reference.save(folder)
+        if left.changes:
+            left.save(folder / front.FILE)
+            files[front.FILE] = folder / front.FILE
+        if choice.calibration.curves:
+            choice.calibration.save(folder / calibrate.FILE)
+            files[calibrate.FILE] = folder / calibrate.FILE
+        if hasattr(choice.head, "history_"):
+            write_log(folder / "training.csv", choice.head.history_)
+            files["training.csv"] = folder / "training.csv"
         about = about | {"head": about["head"] | {"kind": kind, "file": head_file.name}}
-        return add_bundle(run, clf, about, files)
+        return add_bundle(run, choice.clf, about, files)
 
 
 def _jsonable(params: dict[str, Any]) -> dict[str, Any]:
     return {
         name: list(value) if isinstance(value, tuple) else value.item() if isinstance(value, np.generic) else value
         for name, value in params.items()
-        if isinstance(value, str | int | float | bool | tuple | np.generic) or value is None
+        if isinstance(value, str | int | float | bool | tuple | dict | np.generic) or value is None
     }

@@ -70,7 +70,7 @@ class Lab:
             features=FeaturesOptions(backbone=str(self.root / "tiny.keras"), cache=str(self.root / "cache")),
             head=HeadOptions(epochs=4, hidden="16,0.3"),
             finetune=FinetuneOptions(epochs=2, batch_size=8, learning_rate=1e-3),
-            report=ReportOptions(runs=str(self.root / "runs"), name="lab"),
+            report=ReportOptions(runs=str(self.root / "runs"), name="lab", html=False),
         )
 
     @cached_property

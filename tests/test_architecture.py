@@ -22,14 +22,15 @@ FLOW = (
     ("dataset", "pictures", "samples"),
     ("backbones",),
     ("engines",),
-    ("store",),
+    ("checkpoints", "store"),
     ("extract",),
     ("heads", "repair"),
     ("choose", "similarity"),
-    ("novelty", "quality"),
+    ("choose_layers", "novelty", "quality"),
     ("bundle",),
-    ("predict",),
+    ("predict", "uncertainty"),
     ("evaluate",),
+    ("nested", "report"),
     ("train",),
     ("finetune",),
     ("run",),
@@ -43,7 +44,7 @@ RANK = {name: rank for rank, line in enumerate(FLOW) for name in line}
 ALLOWED = {
     "h5py": {"store", "backbones"},
     "click": {"cli"},
-    "sklearn": {"heads", "evaluate", "samples"},
+    "sklearn": {"heads", "choose", "evaluate", "report", "samples"},
     "skops": {"heads"},
     "tensorflow": {"backbones", "engines", "heads", "finetune"},
     "keras": {"backbones", "engines", "heads", "finetune"},
@@ -53,9 +54,22 @@ ALLOWED = {
     "tqdm": {"cli"},
     "sqlite3": {"files"},
     "matplotlib": {"pictures", "report"},
+    "jinja2": {"report"},
 }
 # nothing outside of a function may import these: they take from half a second to several
-LAZY = {"tensorflow", "keras", "sklearn", "skops", "openvino", "scipy", "pydantic", "yaml", "tqdm", "matplotlib"}
+LAZY = {
+    "tensorflow",
+    "keras",
+    "sklearn",
+    "skops",
+    "openvino",
+    "scipy",
+    "pydantic",
+    "yaml",
+    "tqdm",
+    "matplotlib",
+    "jinja2",
+}
 
 
 def modules() -> list[Path]:

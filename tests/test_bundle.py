@@ -18,10 +18,12 @@ from fitted import Lab, make_lab
 
 from featx import bundle as bundles
 from featx.bundle import Bundle, best_bundle, find_bundle, list_bundles, load_bundle, new_directory, pack, unpack
+from featx.choose import choose_head
 from featx.dataset import TEST, TRAIN, VAL
 from featx.errors import BundleError
 from featx.files import digest_json, write_json
 from featx.heads import calibrate, persist
+from featx.heads.front import Front
 from featx.predict import predict
 from featx.run import fit, run_directory
 
@@ -177,13 +179,13 @@ def test_unpacking_gives_the_same_files(lab: Lab, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 def test_a_saved_head_has_the_probabilities_of_the_fitted_one(lab: Lab, tmp_path: Path, head: str) -> None:
-    from featx.train import _best_output  # the fitted object, which no public function hands out
-
     prepared = lab.prepared
-    output, choice, _ = _best_output(prepared.extraction, prepared.sample, lab.head(head), 0, lambda _: None)
-    features = prepared.extraction.features(output, prepared.sample.rows).asarray()
+    sample, (output,) = prepared.sample, prepared.extraction.outputs
+    stored = prepared.extraction.features(output, sample.rows)
+    choice = choose_head(stored, sample.y, sample.split, sample.images.classes, lab.head(head))
+    features = stored.asarray()
     expected = calibrate.softmax(choice.head.logits(features), choice.temperature)
-    file, kind = persist.save_head(choice.head, choice.temperature, tmp_path)
+    file, kind, _ = persist.save_head(choice.head, choice.temperature, Front(), tmp_path)
     about = {"kind": kind, "temperature": choice.temperature}
     found = calibrate.softmax(persist.load_head(tmp_path, about)(features))
     np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -359,3 +359,16 @@ def test_lower_log_loss_wins() -> None:
     choice = choose(x, y, parts(300), metric="log_loss")
     best = min(choice.candidates, key=lambda c: c["score"])
     assert choice.params == best["params"]
+
+
+def test_a_thousand_classes() -> None:
+    random = np.random.default_rng(0)
+    y = np.repeat(np.arange(1000), 4)
+    x = (3 * random.normal(size=(1000, 30))[y] + random.normal(size=(4000, 30))).astype(np.float32)
+    split = np.tile([TRAIN, TRAIN, TRAIN, TEST], 1000).astype(np.uint8)
+    names = tuple(f"species {code}" for code in range(1000))
+    choice = choose_head(x, y, split, names, HeadOptions(clf="ridge", folds=3))
+    test = split == TEST
+    assert choice.head.logits(x).shape == (4000, 1000)
+    assert (choice.head.logits(x[test]).argmax(axis=1) == y[test]).mean() > 0.9
+    np.testing.assert_allclose(choice.calibration.probabilities(choice.head.logits(x[test])).sum(axis=1), 1)

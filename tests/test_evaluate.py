@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fitted import Lab, make_lab
+from fitted import Lab, call, make_lab
+from scipy import stats
 from sklearn import metrics
 
 from featx.dataset import TEST, VAL, read_images
@@ -18,6 +19,7 @@ from featx.errors import DataError
 from featx.evaluate import align, evaluate, measure, probabilities_of, summary
 from featx.options import DataOptions
 from featx.run import images_of_part
+from featx.uncertainty import compare
 
 
 @pytest.fixture
@@ -43,6 +45,12 @@ def test_metrics_are_those_of_scikit_learn(n: int, k: int) -> None:
     assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(labels, predicted), abs=1e-9)
     assert found["macro_f1"] == pytest.approx(metrics.f1_score(labels, predicted, average="macro"), abs=1e-9)
     assert found["log_loss"] == pytest.approx(metrics.log_loss(labels, chances, labels=codes), abs=1e-9)
+    if set(labels) == set(range(k)):
+        score = chances[:, 1] if k == 2 else chances
+        expected = metrics.roc_auc_score(labels, score, multi_class="ovr")
+        assert found["roc_auc_macro"] == pytest.approx(expected, abs=1e-9)
+        expected = metrics.average_precision_score(np.eye(k)[labels], chances)
+        assert found["average_precision_macro"] == pytest.approx(expected, abs=1e-9)
     if k > 5:
         expected = metrics.top_k_accuracy_score(labels, chances, k=5, labels=codes)
         assert found["top5_accuracy"] == pytest.approx(expected, abs=1e-9)
@@ -107,7 +115,45 @@ def test_a_summary_leaves_the_tables_out() -> None:
         "macro_f1",
         "log_loss",
         "top5_accuracy",
+        "roc_auc_macro",
+        "average_precision_macro",
+        "expected_calibration_error",
+        "intervals",
     }
+
+
+def test_a_comparison_of_two_models_is_mcnemars() -> None:
+    first = np.array([True] * 80 + [True] * 10 + [False] * 2 + [False] * 8)
+    second = np.array([True] * 80 + [False] * 10 + [True] * 2 + [False] * 8)
+    found = compare(first, second)
+    assert (found.images, found.accuracy, found.only) == (100, (0.9, 0.82), (10, 2))
+    assert found.p_value == pytest.approx(2 * (1 + 12 + 66) / 2**12)  # two-sided, of 12 throws of a coin
+    assert found.verdict.startswith("The first is better by more than noise")
+    paired = first.astype(float) - second
+    resampled = stats.bootstrap((paired,), np.mean, method="percentile", n_resamples=9999, rng=0).confidence_interval
+    assert found.interval == pytest.approx((resampled.low, resampled.high), abs=0.011)
+    assert "within noise" in compare(first[:85], second[:85]).verdict
+    assert compare(first, first).p_value == 1.0
+    assert compare(first[:0], first[:0]).images == 0
+
+
+def test_two_bundles_are_compared_on_the_same_images(lab: Lab) -> None:
+    told = json.loads(
+        call(
+            "evaluate",
+            str(lab.bundle("logreg").path),
+            "--against",
+            str(lab.bundle("knn").path),
+            "--data",
+            str(lab.root / "pictures"),
+            "--json",
+            cwd=lab.root,
+        ).out
+    )
+    found = told["against"]
+    assert found["images"] == 60
+    assert found["accuracy"][0] == pytest.approx(told["accuracy"])
+    assert found["only"][0] - found["only"][1] == round(60 * (found["accuracy"][0] - found["accuracy"][1]))
 
 
 @pytest.mark.parametrize("head", ["logreg", "rbf", "dense"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fitted import Lab, make_lab, write_pictures
 
+from featx import checkpoints
 from featx import finetune as module
 from featx.bundle import Bundle, load_bundle
 from featx.dataset import TRAIN
@@ -341,17 +342,17 @@ def test_a_killed_write_of_the_state_costs_one_epoch_and_not_the_training(
     lab: Lab, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, part = lab.bundle("logreg"), options(prepared, epochs=2)
-    write = module.write_json
+    write = checkpoints.write_json
 
     def die(path: Path, value: Any) -> None:
         if len(value) == 2:
             raise Killed
         write(path, value)
 
-    monkeypatch.setattr(module, "write_json", die)
+    monkeypatch.setattr(checkpoints, "write_json", die)
     with pytest.raises(Killed):
         finetune(start, part)
-    monkeypatch.setattr(module, "write_json", write)
+    monkeypatch.setattr(checkpoints, "write_json", write)
     told: list[str] = []
     finetune(start, part, tell=told.append)
     assert told[0] == "Going on after epoch 1."
@@ -384,3 +385,23 @@ def test_the_fingerprint_knows_bundle_options_and_seed(lab: Lab) -> None:
     ]
     assert len(set(variants)) == len(variants)
     assert tuned_fingerprint(lab.bundle("logreg"), replace(base), 0) == variants[0]
+
+
+@pytest.mark.parametrize("clf", ["logreg", "dense"])
+def test_layers_side_by_side_behind_a_front_are_grafted_and_trained(lab: Lab, clf: str, tmp_path: Path) -> None:
+    features = replace(lab.pipeline.features, layer=("stem_relu", "last"), pooling=("max",))
+    head = replace(lab.head(clf), combine="all", normalize="l2", pca=6.0, folds=3, calibrate="isotonic")
+    pipeline = replace(lab.pipeline, features=features, head=head, report=replace(lab.pipeline.report, name=clf + "2"))
+    prepared = prepare(pipeline)
+    bundle = fit(prepared)
+    assert bundle.about["outputs"] == ["stem_relu@max", "last@max"]
+    images = pictures(lab)
+    logits = bundle.head(bundle.front.apply(bundle.features(images)))
+    grafted = graft(bundle).predict(images.astype(np.float32), verbose=0)
+    np.testing.assert_allclose(grafted, logits, atol=1e-3 * np.abs(logits).max())
+    tuned = finetune(bundle, prepared)
+    assert ("front.npz" in tuned.about["files"]) == ("front.npz" in bundle.about["files"])
+    again = load_bundle(tuned.path)
+    chances = again.probabilities(again.features(images))
+    np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-9)
+    assert again.about["head"]["calibration"] == "temperature"

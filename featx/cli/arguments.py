@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -40,14 +40,15 @@ class _Commas(click.ParamType[Any]):
         return values
 
 
-def section_options(*sections: str) -> Callable[[Command], Command]:
-    """Give a command every option of these sections, and `-p` and `--set`."""
+def section_options(*sections: str, without: Collection[str] = ()) -> Callable[[Command], Command]:
+    """Give a command every option of these sections but some (`section.key`), and `-p` and `--set`."""
+    hidden = {"data.path", "finetune.enabled", "head.grid", *without}
 
     def decorate(command: Command) -> Command:
         for section in reversed(sections):
             hints = get_type_hints(SECTIONS[section])
             for entry in reversed(fields(SECTIONS[section])):
-                if (section, entry.name) not in {("data", "path"), ("finetune", "enabled")}:
+                if f"{section}.{entry.name}" not in hidden:
                     command = _option(section, entry, hints[entry.name])(command)
         command = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override any key.")(
             command

@@ -71,7 +71,7 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
 
 @cache.command()
 @click.argument("data", required=False)
-@section_options("data", "features", "report")
+@section_options("data", "features", "report", without=["report.html"])
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The HDF5 file to write.")
 @_JSON
 def export(

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from featx.cli import command_line
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.cli.render import Bars, bad_images, emit, metric_names, say, table
 from featx.errors import FeatxError, UsageError
 
 if TYPE_CHECKING:
     from featx.options import Pipeline
+    from featx.predict import Prediction
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -33,12 +35,21 @@ def _find(where: str | None, pipeline: Pipeline) -> Path:
     type=click.Choice(["train", "val", "test", "all"]),
     help="Which part (default: test; all with --data).",
 )
+@click.option("--against", metavar="BUNDLE", help="Say whether it differs from this bundle by more than noise.")
+@click.option(
+    "--report",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the report here (default: into the bundle's folder, when it is one of a run and there is no --data).",
+)
 @section_options("report")
 @_JSON
 def evaluate(
     bundle: str | None,
     data: str | None,
     part: str | None,
+    against: str | None,
+    directory: Path | None,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -48,37 +59,61 @@ def evaluate(
 
     The parts are those that the bundle was made with, by the images' content, wherever the files lie now.
     """
-    from dataclasses import replace
+    import time
+    from dataclasses import asdict, replace
 
     from featx.bundle import load_bundle
-    from featx.evaluate import evaluate as measure_images
+    from featx.evaluate import compare_bundles, judge, measure_judged
+    from featx.report.occasions import FOLDER, belongs_to_run, report_evaluation
     from featx.run import images_of_part
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
-    model = load_bundle(_find(bundle, pipeline))
+    path = _find(bundle, pipeline)
+    model = load_bundle(path)
     say(f"Measuring {model.path}")
     if data is not None:
         pipeline = replace(pipeline, data=replace(pipeline.data, path=data, relabel=None))
     part = part or ("test" if data is None else "all")
     images, notes = images_of_part(pipeline, model, part)
+    start = time.perf_counter()
     with Bars() as bars:
-        found, bad = measure_images(model, images, bars)
+        judged, bad = judge(model, images, part if data is None else images.name, bars)
+        rival = None if against is None else load_bundle(_find(against, pipeline))
+        comparison = None if rival is None else compare_bundles(model, rival, images, bars)
     for note in notes:
         say(note)
-    content = {"bundle": str(model.path), "split": part, **found, "bad": bad}
+    found = measure_judged(judged)
+    if directory is None and pipeline.report.html and data is None and belongs_to_run(path):
+        directory = path / FOLDER
+    seconds = time.perf_counter() - start
+    page = directory and report_evaluation(directory, model, judged, bad, pipeline, command_line(), seconds)
+    content = {"bundle": str(model.path), "split": part, **found, "bad": bad, "report": page and str(page)}
+    if rival is not None and comparison is not None:
+        content["against"] = {"bundle": str(rival.path), **asdict(comparison), "verdict": comparison.verdict}
     emit(as_json, content, _metrics_text(content))
 
 
 def _metrics_text(found: dict[str, Any]) -> str:
-    names = ["images", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy"]
+    names = metric_names(found)
     rows = [one.values() for one in found["per_class"] or []]
     parts = [
         table(["part", *names], [(found["split"], *[found[name] for name in names])]),
-        table(["class", "precision", "recall", "f1", "images"], rows) if rows else "",
-        _confusion_text(found) if 0 < len(rows) <= 20 else "",
+        table(["class", *list(found["per_class"][0])[1:]], rows) if rows else "",
+        _confusion_text(found) if "confusion" in found and 0 < len(rows) <= 20 else "",
+        _comparison_text(found["against"]) if "against" in found else "",
         bad_images(found["bad"]),
+        f"report: {found['report']}" if found["report"] else "",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _comparison_text(found: dict[str, Any]) -> str:
+    first, second = found["accuracy"]
+    low, high = found["interval"]
+    return (
+        f"against {found['bundle']}: {found['images']} images, accuracy {first:.4f} and {second:.4f}, difference "
+        f"{first - second:+.4f} ({low:+.4f} to {high:+.4f}, 95 %)\n{found['verdict']}"
+    )
 
 
 def _confusion_text(found: dict[str, Any]) -> str:
@@ -92,18 +127,22 @@ def _confusion_text(found: dict[str, Any]) -> str:
 @click.argument("images", nargs=-1, required=True)
 @click.option("--model", metavar="BUNDLE", help="A bundle, a .featx file, or a folder of bundles (default: the best).")
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many classes to tell.")
+@click.option(
+    "--min-confidence", type=click.FloatRange(0, 1), default=0.0, help="Answer 'unsure' where the confidence is less."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write a CSV instead of printing.")
 @click.option(
     "--max-distance",
     type=click.FloatRange(min=0),
     help="Answer 'unknown' farther than this from all training images; 99 % of images of known classes are within 1.",
 )
-@section_options("report")
+@section_options("report", without=["report.html"])
 @_JSON
 def predict(
     images: tuple[str, ...],
     model: str | None,
     top: int,
+    min_confidence: float,
     out: Path | None,
     max_distance: float | None,
     pipeline_file: Path | None,
@@ -131,7 +170,7 @@ def predict(
     else:
         bundle = load_bundle(_find(model, pipeline_of(None, pipeline_file, settings, values)))
     paths = find_files(images)
-    answers = answer(bundle, paths, top, max_distance=max_distance)
+    answers = answer(bundle, paths, top, min_confidence=min_confidence, max_distance=max_distance)
     if not as_json:
         say(f"Predicting with {bundle.path}")
     if out is not None:
@@ -147,24 +186,28 @@ def predict(
         raise FeatxError(f"None of the {len(paths)} images could be read.")
 
 
+def _prediction_text(one: Prediction) -> str:
+    top = ", ".join(f"{choice.label} {choice.confidence:.1%}" for choice in one.top)
+    if one.unknown:
+        return f"unknown (taken for {top})"
+    if one.labels is not None:
+        return f"{' | '.join(one.labels) or 'no label'} ({top})"
+    return top if one.label == one.top[0].label else f"{one.label} ({top})"
+
+
 def _predictions_text(answers: list[Any]) -> str:
     from dataclasses import asdict
 
     from featx.predict import Prediction
 
     found = [one for one in answers if isinstance(one, Prediction)]
-    rows: list[tuple[Any, ...]] = [(one.path, _class_text(one)) for one in found]
+    rows: list[tuple[Any, ...]] = [(one.path, _prediction_text(one)) for one in found]
     measured = any(one.distance is not None for one in found)
     if measured:
         rows = [(*row, f"{one.distance:.2f}") for row, one in zip(rows, found, strict=True)]
     text = table(["image", "class", *(["distance"] if measured else [])], rows) if rows else ""
     bad = bad_images([asdict(one) for one in answers if not isinstance(one, Prediction)], shown=50)
     return "\n".join(part for part in (text, bad) if part)
-
-
-def _class_text(one: Any) -> str:
-    classes = ", ".join(f"{choice.label} {choice.confidence:.1%}" for choice in one.top)
-    return f"unknown (taken for {classes})" if one.unknown else classes
 
 
 @click.group()
@@ -178,7 +221,7 @@ _MODEL = click.argument("model", required=False)
 @bundle.command()
 @_MODEL
 @click.option("--out", type=click.Path(path_type=Path), help="The .featx file (default: the bundle's name, here).")
-@section_options("report")
+@section_options("report", without=["report.html"])
 @_JSON
 def pack(
     model: str | None,
@@ -220,7 +263,7 @@ def unpack(file: Path, out: Path | None, as_json: bool) -> None:
 
 @bundle.command()
 @_MODEL
-@section_options("report")
+@section_options("report", without=["report.html"])
 @_JSON
 def verify(
     model: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any

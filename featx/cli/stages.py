@@ -9,7 +9,7 @@ import click
 
 from featx.cli import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
-from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.cli.render import Bars, bad_images, emit, metric_names, say, table
 
 if TYPE_CHECKING:
     from featx.bundle import Bundle
@@ -31,7 +31,8 @@ def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...],
     with Bars() as bars:
         done = run_pipeline(pipeline, command_line(), bars, say)
     lines = [f"{one['stage']:<9} {'done' if one['done'] else 'skipped':<8} {one['why']}" for one in done["stages"]]
-    emit(as_json, done, "\n".join([*lines, f"best bundle: {done['bundle']}"]))
+    lines.append(f"best bundle: {done['bundle']}")
+    emit(as_json, done, "\n".join([*lines, *([f"report: {done['report']}"] if done["report"] else [])]))
 
 
 @click.command()
@@ -143,23 +144,35 @@ def finetune(
 
 
 def _tell_bundle(bundle: Bundle, bad: list[dict[str, str]], as_json: bool) -> None:
-    about = bundle.about
+    from featx.report.occasions import report_of
+
+    about, report = bundle.about, report_of(bundle.path)
     content = {
         "bundle": str(bundle.path),
+        "report": report and str(report),
         "clf": about["head"]["clf"],
         "output": ", ".join(about["outputs"]),
         "params": about["head"]["params"],
+        **({"nested": about["nested"]} if about.get("nested") else {}),
         "seconds": about["seconds"],
         **about["metrics"],
         "bad": bad,
         **({"from": about["from"]["metrics"], "verdict": about["verdict"]} if "verdict" in about else {}),
     }
-    names = ["images", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy"]
+    names = metric_names(about["metrics"]["val"])
     rows = [(part, *[about["metrics"][part].get(name) for name in names]) for part in ("val", "test")]
     parts = [
         table(["part", *names], rows),
+        _nested_text(about["nested"]) if about.get("nested") else "",
         *[f"note: {note}" for note in about["notes"]],
         bad_images(bad),
         f"{about['head']['clf']} on {content['output']} in {about['seconds']:.1f} s -> {bundle.path}",
+        f"report: {report}" if report else "",
     ]
     emit(as_json, content, "\n".join(part for part in parts if part))
+
+
+def _nested_text(nested: dict[str, Any]) -> str:
+    names = metric_names(nested)
+    rows = [("nested", *[nested.get(name) for name in names])]
+    return f"{nested['folds']} folds, each with a search of its own:\n" + table(["estimate", *names], rows)

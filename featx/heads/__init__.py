@@ -131,7 +131,9 @@ class HeadKind:
     strength_name: str | None = None  # of the constructor's argument
     linear: bool = False
     most_rows: int | None = None  # above this, `auto` leaves it out: its cost grows with the square of the rows
-    stops_early: bool = False  # `fit` takes validation=(features, y) and watches it
+    stops_early: bool = False  # `fit` takes validation=(features, y), which it watches, and a journal
+    one_label: bool = False  # tells one class per image, not several labels
+    in_auto: bool = True  # whether `auto` tries it
 
 
 def _decades(first: float, last: float, count: int) -> tuple[float, ...]:
@@ -145,8 +147,17 @@ HEADS: dict[str, HeadKind] = {
     "knn": HeadKind(
         "knn", "featx.heads.estimators:Neighbours", (25, 15, 9, 5, 3, 1), 1, "neighbours", most_rows=50_000
     ),
-    "svm-rbf": HeadKind("svm", "featx.heads.estimators:KernelSVM", (0.1, 1.0, 10.0, 100.0), 10.0, "C", most_rows=5_000),
+    "svm-rbf": HeadKind(
+        "svm",
+        "featx.heads.estimators:KernelSVM",
+        (0.1, 1.0, 10.0, 100.0),
+        10.0,
+        "C",
+        most_rows=5_000,
+        one_label=True,
+    ),
     "dense": HeadKind("dense", "featx.heads.dense:DenseHead", stops_early=True),
+    "estimator": HeadKind("estimator", "featx.heads.estimators:Estimator", in_auto=False),
 }
 
 
@@ -202,12 +213,14 @@ class FeaturesError(HeadError):
 def check_targets(features: Features, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Check what `fit` was given.
 
+    y : int64 (n,), codes; or bool (n, k), which of k labels a row has
+
     Returns
     -------
     classes : int64 (k,)
         The codes in `y`, ascending; at least two.
-    index : int64 (n,)
-        Position of each row's code in `classes`.
+    index : int64 (n,), or bool (n, k)
+        Position of each row's code in `classes`; of labels, `y` itself.
 
     Raises
     ------
@@ -215,10 +228,14 @@ def check_targets(features: Features, y: np.ndarray, sample_weight: np.ndarray |
         Lengths that differ, negative weights, fewer than two classes.
     """
     n = features.shape[0]
-    if y.shape != (n,):
+    if len(y) != n or y.ndim not in {1, 2}:
         raise HeadError(f"y has shape {y.shape}, but there are {n} rows of features.")
     if sample_weight is not None and (sample_weight.shape != (n,) or not np.all(sample_weight >= 0)):
         raise HeadError(f"sample_weight has to be {n} numbers of at least 0.")
+    if y.ndim == 2:
+        if y.dtype != bool or y.shape[1] < 2:
+            raise HeadError(f"Several labels per image are bool (n, labels) of two labels or more, got {y.shape}.")
+        return np.arange(y.shape[1]), y
     classes, index = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise HeadError(f"A head needs two classes or more to tell apart, got {len(classes)}.")
@@ -226,12 +243,32 @@ def check_targets(features: Features, y: np.ndarray, sample_weight: np.ndarray |
 
 
 def row_weights(index: np.ndarray, sample_weight: np.ndarray | None, class_weight: str) -> np.ndarray:
-    """Return float64 (n,): the rows' weights times n / (classes * rows of the class) where that is `balanced`."""
+    """Return float64 (n,): the rows' weights times n / (classes * rows of the class) where that is `balanced`.
+
+    Of rows with several labels the labels are balanced, not the rows: see `signed_targets`.
+    """
     weight = np.ones(len(index)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-    if class_weight == "balanced":
+    if class_weight == "balanced" and index.ndim == 1:
         counts = np.bincount(index)
         weight = weight * (len(index) / (len(counts) * counts))[index]
     return weight
+
+
+def signed_targets(y: np.ndarray, class_weight: str, positive_weight: float) -> np.ndarray:
+    """Several labels per row as float32 (n, k): the sign says whether a row has the label, the size what that weighs.
+
+    Parameters
+    ----------
+    y : bool (n, k)
+    class_weight : `balanced` gives the rows with a label and those without it half of the weight each, label by label,
+        as scikit-learn's OneVsRestClassifier of a balanced classifier does
+    positive_weight : multiplies the weight of having a label
+    """
+    weight = np.ones((2, y.shape[1]))
+    if class_weight == "balanced":
+        counts = np.stack([(~y).sum(axis=0), y.sum(axis=0)])
+        weight = len(y) / (2 * np.maximum(counts, 1))
+    return np.asarray(np.where(y, positive_weight * weight[1], -weight[0]), np.float32)
 
 
 def two_columns(one: np.ndarray) -> np.ndarray:

@@ -6,64 +6,64 @@ depends on (seed, epoch) alone and read from the features as they are needed; no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 
 from featx.backbones.runtime import import_keras
-from featx.errors import HeadError, UsageError
-from featx.heads import Features, Parameters, as_features, check_targets, check_width, row_weights, width
-from featx.heads.calibrate import softmax
+from featx.errors import UsageError
+from featx.files import digest_bytes, digest_json
+from featx.heads import Features, Parameters, as_features, check_width, width
+from featx.heads.epochs import Batches, Network, train
+from featx.heads.journal import COLUMNS, Journal
 from featx.heads.scaling import Standardization, float_blocks, standardize
-from featx.options import HeadOptions
+from featx.heads.schedules import Schedule, Stopping, Watch
+from featx.heads.targets import Targets, training_targets, watched_targets
+from featx.options import HeadOptions, Monitor, Optimizer, ScheduleKind, check_training, parse_hidden
+from featx.versions import installed_versions
 
-OPTIMIZERS = ("adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam")
-_CHUNK_BYTES = 64 << 20  # rows are drawn from the store in chunks of about this size
-_LEAST = 1e-15  # the probability that the loss on validation rows takes for 0
-
-Steps = Callable[[np.ndarray, np.ndarray, np.ndarray, int], float]
-
-
-def parse_hidden(hidden: str) -> tuple[int | float, ...]:
-    """Read a list of layers: `256,0.3,128` is 256 units, dropout of 0.3, 128 units. Empty: no hidden layer.
-
-    Raises
-    ------
-    UsageError
-        An item that is neither a whole number above 0 nor a fraction between 0 and 1.
-    """
-    return tuple(_layer(item.strip()) for item in hidden.split(",") if item.strip())
-
-
-def _layer(item: str) -> int | float:
-    if item.isdecimal() and int(item) > 0:
-        return int(item)
-    try:
-        share = float(item)
-    except ValueError:
-        share = -1.0
-    if not 0 < share < 1:
-        raise UsageError(
-            f"--hidden has units (whole numbers) and dropout (fractions below 1) like 256,0.3,128; got {item!r}."
-        )
-    return share
+OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
 
 @dataclass
 class DenseHead(Parameters):
-    """Hidden layers and one layer of logits, trained by gradient steps."""
+    """Hidden layers and one layer of logits, trained by gradient steps.
+
+    The parameters are the options of the same names (`featx.options.HeadOptions`), checked when it is fitted.
+
+    Attributes
+    ----------
+    history_ : loss, accuracy, val_loss, val_accuracy, learning_rate and seconds, each a list with a number per epoch;
+        those of validation are empty where there were no validation rows
+    best_epoch_ : the epoch, from 1 on, whose weights are kept
+    """
 
     hidden: str = "256,0.3,128"
     activation: str = "relu"
-    optimizer: str = "adam"
+    l2: float = 0.0
+    optimizer: Optimizer = "adam"
+    momentum: float = 0.9
     learning_rate: float = 1e-3
+    schedule: ScheduleKind = "constant"
+    boundaries: tuple[int, ...] = ()
+    rates: tuple[float, ...] = ()
+    decay: float = 0.95
+    factor: float = 0.5
+    plateau_patience: int = 5
+    least_rate: float = 0.0
+    warmup: int = 0
     epochs: int = 100
     batch_size: int = 64
+    monitor: Monitor = "val_loss"
     patience: int = 10
+    min_delta: float = 0.0
+    baseline: float | None = None
+    stop_accuracy: float | None = None
+    stop_val_accuracy: float | None = None
     class_weight: str = "none"
+    positive_weight: float = 1.0
     seed: int = 0
     classes_: np.ndarray = field(init=False, repr=False)
     n_features_in_: int = field(init=False, repr=False)
@@ -74,17 +74,7 @@ class DenseHead(Parameters):
     @classmethod
     def from_options(cls, strength: float, options: HeadOptions, seed: int) -> Self:  # noqa: ARG003 - it has no strength
         """Build the head of `--clf dense`."""
-        return cls(
-            hidden=options.hidden,
-            activation=options.activation,
-            optimizer=options.optimizer,
-            learning_rate=options.learning_rate,
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            patience=options.patience,
-            class_weight=options.class_weight,
-            seed=seed,
-        )
+        return cls(**{name: getattr(options, name) for name in _SHARED}, seed=seed)
 
     def fit(
         self,
@@ -92,42 +82,48 @@ class DenseHead(Parameters):
         y: np.ndarray,
         sample_weight: np.ndarray | None = None,
         validation: tuple[Features | np.ndarray, np.ndarray] | None = None,
+        journal: Journal | None = None,
     ) -> Self:
-        """Train on features (n, ...) and codes y (n,).
+        """Train on features (n, ...) and codes y (n,), or bool y (n, k) where an image may have several labels.
 
-        With `validation` (features, y) training stops after `patience` epochs without a lower loss there, and the
-        weights of the best epoch are kept; without it, all epochs are trained.
+        With `validation` (features, y) training stops early and the weights of the best epoch are kept; without it, all
+        epochs are trained unless the training accuracy ends them. With labels, `classes_` numbers the columns of y, and
+        accuracy is the share of labels that are right.
+
+        Parameters
+        ----------
+        sample_weight : float64 (n,); its scale does not matter
+        journal : where to write the training down. A fit of the same parameters on the same rows goes on from where
+            it was interrupted, and ends with the same weights; what is kept is for the caller to remove
+
+        Raises
+        ------
+        UsageError
+            Parameters out of bounds, or that contradict each other.
+        HeadError
+            Targets that do not fit the features, a loss that is not finite.
+        FeaturesError
+            Features that are not finite.
         """
         keras = import_keras()
+        check_training(HeadOptions(**{name: getattr(self, name) for name in _SHARED}))
         features = as_features(features)
-        classes, index = check_targets(features, y, sample_weight)
-        model = self._network(keras, standardize(features), len(classes))
-        take_steps = _compiled_steps(model, _optimizer(keras, self.optimizer, self.learning_rate))
-        weight = row_weights(index, sample_weight, self.class_weight)
-        batches = Batches(features, index, (weight / weight.mean()).astype(np.float32), self.batch_size, self.seed)
-        watch = None if validation is None else self._watch(validation, classes, index)
-        self.classes_, self.n_features_in_, self.model_ = classes, width(features), model
-        self._train(batches, take_steps, watch)
+        targets = training_targets(features, y, sample_weight, self.class_weight, self.positive_weight)
+        scaling = standardize(features)
+        watched = None if validation is None else self._watched(validation, targets)
+        model = self._network(keras, scaling, len(targets.classes))
+        history = train(
+            Network(model, make_optimizer(keras, self.optimizer, self.learning_rate, self.momentum), targets),
+            Batches(features, targets, self.batch_size, self.seed),
+            watched,
+            self._schedule(),
+            self._stopping(),
+            (journal or Journal()).of(self._digest(targets, scaling, watched)[:12]),
+        )
+        self.classes_, self.n_features_in_, self.model_ = targets.classes, width(features), model
+        self.best_epoch_ = self._stopping().best(history) + 1
+        self.history_ = {name: [one[name] for one in history if one[name] is not None] for name in COLUMNS}
         return self
-
-    def _train(self, batches: Batches, take_steps: Steps, watch: Callable[[Any], float] | None) -> None:
-        """Train until the epochs are over or patience is; keep the best weights, the losses, and their epoch."""
-        model, best, kept = self.model_, np.inf, None
-        self.best_epoch_, self.history_ = self.epochs, {"loss": [], "val_loss": []}
-        for epoch in range(self.epochs):
-            loss = sum(take_steps(*chunk, self.batch_size) for chunk in batches.chunks(epoch)) / len(batches.index)
-            if not np.isfinite(loss):
-                raise HeadError(f"The loss became {loss} in epoch {epoch + 1}; try a smaller --learning-rate.")
-            self.history_["loss"].append(loss)
-            if watch is None:
-                continue
-            self.history_["val_loss"].append(watch(model))
-            if self.history_["val_loss"][-1] < best:
-                best, kept, self.best_epoch_ = self.history_["val_loss"][-1], model.get_weights(), epoch + 1
-            elif epoch + 1 - self.best_epoch_ >= self.patience:
-                break
-        if kept is not None:
-            model.set_weights(kept)
 
     def logits(self, features: Features | np.ndarray) -> np.ndarray:
         """Return float32 (n, k)."""
@@ -139,35 +135,62 @@ class DenseHead(Parameters):
         """Write the network as a `.keras` file; `model_logits` predicts with what Keras loads of it."""
         self.model_.save(path)
 
+    def _watched(
+        self, validation: tuple[Features | np.ndarray, np.ndarray], targets: Targets
+    ) -> tuple[Features, Targets] | None:
+        rows, watched = watched_targets(validation[1], targets, self.class_weight)
+        return (as_features(validation[0]).take(rows), watched) if len(rows) else None
+
     def _network(self, keras: Any, scaling: Standardization, classes: int) -> Any:
         seeds = iter(np.random.default_rng(self.seed).integers(2**31, size=1000).tolist())
+        penalty = keras.regularizers.L2(self.l2) if self.l2 else None
+
+        def dense(units: int, **more: Any) -> Any:
+            start = keras.initializers.GlorotUniform(next(seeds))
+            return keras.layers.Dense(units, kernel_initializer=start, kernel_regularizer=penalty, **more)
+
         layers = [keras.Input((len(scaling.mean),), name="features"), _standardization(keras, scaling)]
         for item in parse_hidden(self.hidden):
             if isinstance(item, int):
-                start = keras.initializers.GlorotUniform(next(seeds))
-                layers.append(keras.layers.Dense(item, _activation(keras, self.activation), kernel_initializer=start))
+                layers.append(dense(item, activation=_activation(keras, self.activation)))
             else:
                 layers.append(keras.layers.Dropout(item, seed=next(seeds)))
-        start = keras.initializers.GlorotUniform(next(seeds))
-        layers.append(keras.layers.Dense(classes, kernel_initializer=start, name="logits"))
-        return keras.Sequential(layers, name="head")
+        return keras.Sequential([*layers, dense(classes, name="logits")], name="head")
 
-    def _watch(
-        self, validation: tuple[Features | np.ndarray, np.ndarray], classes: np.ndarray, index: np.ndarray
-    ) -> Callable[[Any], float]:
-        """Return the loss on validation rows, weighted by class as training is."""
-        features, y = as_features(validation[0]), validation[1]
-        rows = np.flatnonzero(np.isin(y, classes))
-        features, codes = features.take(rows), np.searchsorted(classes, y[rows])
-        weight = np.ones(len(rows))
-        if self.class_weight == "balanced":
-            weight = 1 / np.bincount(index)[codes]
+    def _schedule(self) -> Schedule:
+        return Schedule(
+            self.schedule,
+            self.learning_rate,
+            self.epochs,
+            Watch(self.monitor, self.min_delta),
+            tuple(self.boundaries),
+            tuple(self.rates),
+            self.decay,
+            self.factor,
+            self.plateau_patience,
+            self.least_rate,
+            self.warmup,
+        )
 
-        def loss(model: Any) -> float:
-            true = softmax(model_logits(model, features))[np.arange(len(codes)), codes]
-            return float(np.average(-np.log(np.maximum(true, _LEAST)), weights=weight))
+    def _stopping(self) -> Stopping:
+        watch = Watch(self.monitor, self.min_delta)
+        return Stopping(watch, self.epochs, self.patience, self.baseline, self.stop_accuracy, self.stop_val_accuracy)
 
-        return loss
+    def _digest(self, targets: Targets, scaling: Standardization, watched: tuple[Features, Targets] | None) -> str:
+        """SHA-256 of what the weights depend on; the features stand in it by their statistics."""
+        arrays = [scaling.mean, scaling.inverse, targets.values, targets.weight]
+        arrays += [watched[1].values, watched[1].weight] if watched else []
+        return digest_json(
+            {
+                "params": self.get_params(),
+                "arrays": [digest_bytes(np.ascontiguousarray(array).tobytes()).hex() for array in arrays],
+                "versions": installed_versions("keras", "tensorflow"),
+            }
+        )
+
+
+_SHARED = tuple(entry.name for entry in fields(HeadOptions) if entry.name in {f.name for f in fields(DenseHead)})
+"""The parameters that are options"""
 
 
 def model_logits(model: Any, features: Features) -> np.ndarray:
@@ -176,57 +199,12 @@ def model_logits(model: Any, features: Features) -> np.ndarray:
     return np.concatenate(blocks) if blocks else np.empty((0, model.output_shape[-1]), np.float32)
 
 
-@dataclass(frozen=True)
-class Batches:
-    """Rows in an order drawn anew from (seed, epoch) for each epoch."""
-
-    features: Features
-    index: np.ndarray
-    weight: np.ndarray
-    batch_size: int
-    seed: int
-
-    def chunks(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield features float32 (rows, d), classes and weights (rows,), some batches at a time.
-
-        Each chunk is read from the features in the order they are stored, which is the order that disks like.
-        """
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.index))
-        size = max(1, _CHUNK_BYTES // (4 * width(self.features) * self.batch_size)) * self.batch_size
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
-            stored = np.sort(rows)
-            read = self.features.take(stored).asarray()
-            yield read[np.searchsorted(stored, rows)], self.index[rows], self.weight[rows]
-
-
-def _compiled_steps(model: Any, optimizer: Any) -> Steps:
-    """Return a function that takes a gradient step for every batch of a chunk, and returns the sum of the losses.
-
-    The loop over batches is inside the compiled function: a step of a small head takes less time than a call of one.
-    """
-    import tensorflow as tf
-
-    optimizer.build(model.trainable_variables)
-
-    def steps(x: Any, index: Any, weight: Any, size: Any) -> Any:
-        total = tf.constant(0.0)
-        for start in tf.range(0, tf.shape(x)[0], size):
-            batch = slice(start, start + size)
-            with tf.GradientTape() as tape:
-                logits = model(x[batch], training=True)
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(index[batch], logits) * weight[batch]
-                loss = tf.reduce_mean(losses)
-            optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
-            total += tf.reduce_sum(losses)
-        return total
-
-    compiled = tf.function(steps, reduce_retracing=True)
-
-    def take_steps(x: np.ndarray, index: np.ndarray, weight: np.ndarray, size: int) -> float:
-        return float(compiled(*map(tf.constant, (x, index, weight)), tf.constant(size)))
-
-    return take_steps
+def make_optimizer(keras: Any, name: str, learning_rate: float, momentum: float) -> Any:
+    """Return Keras' optimizer of that name; of them only sgd is given the momentum."""
+    if name not in OPTIMIZERS:
+        raise UsageError(f"No optimizer {name!r}; there are {', '.join(OPTIMIZERS)}.")
+    config = {"learning_rate": learning_rate} | ({"momentum": momentum} if name == "sgd" else {})
+    return keras.optimizers.get({"class_name": name, "config": config})
 
 
 def _standardization(keras: Any, scaling: Standardization) -> Any:
@@ -241,9 +219,3 @@ def _activation(keras: Any, name: str) -> Any:
     except ValueError:
         known = ", ".join(sorted(n for n in dir(keras.activations) if n.islower() and not n.startswith("_")))
         raise UsageError(f"No activation {name!r}; Keras has {known}.") from None
-
-
-def _optimizer(keras: Any, name: str, learning_rate: float) -> Any:
-    if name not in OPTIMIZERS:
-        raise UsageError(f"No optimizer {name!r}; there are {', '.join(OPTIMIZERS)}.")
-    return keras.optimizers.get({"class_name": name, "config": {"learning_rate": learning_rate}})

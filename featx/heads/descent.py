@@ -42,7 +42,7 @@ class Problems:
     Attributes
     ----------
     loss : replaces logits (columns, rows) by their gradient, returns the weighted sum
-    target : int64 (n,), class of each row
+    target : of each row, as `loss` takes it: int64 (n,), or float32 (n, columns)
     columns : number of logits per row
     weights : float32 (problems, n), each row summing to 1; 0 leaves an image out
     penalty : float64 (problems,); the intercept is not penalised

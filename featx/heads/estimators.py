@@ -1,4 +1,5 @@
-"""Heads that scikit-learn fits: nearest neighbours and the SVM with a radial kernel, on standardised features.
+"""Heads that scikit-learn fits, on standardised features: nearest neighbours, the SVM with a radial kernel, and any of
+its classifiers by name.
 
 `estimator_` is a plain scikit-learn pipeline, which skops saves; `estimator_logits` is all that is needed to predict
 with it.
@@ -6,7 +7,9 @@ with it.
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
@@ -24,19 +27,32 @@ from featx.heads import (
 from featx.heads.scaling import check_finite
 from featx.options import HeadOptions
 
+_LEAST = 1e-6  # the probability that is taken for 0 where it is not made of votes
+
 
 def estimator_logits(estimator: Any, features: np.ndarray) -> np.ndarray:
     """Return logits float32 (n, k) of a fitted scikit-learn classifier for features (n, d).
 
     They are its decision function, (0, z) for two classes; without one, the logarithm of its probabilities, with half a
-    vote where a class has none.
+    vote where a class has none. Of several labels per row, each has the logarithm of its odds.
     """
+    if getattr(estimator[-1], "outputs_2d_", False):
+        return _label_odds(estimator, features)
     if hasattr(estimator, "decision_function"):
         decision = np.asarray(estimator.decision_function(features), dtype=np.float32)
         return decision if decision.ndim == 2 else np.ascontiguousarray(two_columns(decision[None]).T)
-    least = 0.5 / getattr(estimator[-1], "n_neighbors", len(estimator.classes_))
+    least = 0.5 / getattr(estimator[-1], "n_neighbors", 0.5 / _LEAST)
     shares = np.asarray(estimator.predict_proba(features), dtype=np.float32)
     return np.log(np.maximum(shares, np.float32(least)))
+
+
+def _label_odds(neighbours: Any, features: np.ndarray) -> np.ndarray:
+    """Votes for each label against those without it, half a vote at least on either side."""
+    least = 0.5 / neighbours[-1].n_neighbors
+    chances = neighbours.predict_proba(features)  # one array for each label, of a single column where all are alike
+    votes = [chance @ known.astype(np.float64) for chance, known in zip(chances, neighbours[-1].classes_, strict=True)]
+    shares = np.clip(np.stack(votes, axis=1), least, 1 - least)
+    return np.asarray(np.log(shares / (1 - shares)), np.float32)
 
 
 class _Estimator(Parameters):
@@ -60,7 +76,7 @@ class _Estimator(Parameters):
         check_finite(features)
         x = features.asarray()
         self.estimator_ = make_pipeline(StandardScaler(), classifier).fit(x, y, **more)
-        self.classes_ = np.asarray(self.estimator_.classes_, dtype=np.int64)
+        self.classes_ = np.arange(y.shape[1]) if y.ndim == 2 else np.asarray(self.estimator_.classes_, np.int64)
         self.n_features_in_ = x.shape[1]
         return self
 
@@ -116,5 +132,106 @@ class KernelSVM(_Estimator):
             raise HeadError(f"The strength of KernelSVM has to be above 0, got {self.C}.")
         features = as_features(features)
         _, index = check_targets(features, y, sample_weight)
+        if y.ndim == 2:
+            raise HeadError(
+                "The radial kernel tells one class per image. For several labels choose --clf logreg, svm, ridge, knn "
+                "or dense."
+            )
         weight = row_weights(index, sample_weight, self.class_weight)
         return self._fit(SVC(C=self.C, decision_function_shape="ovr"), features, y, svc__sample_weight=weight)
+
+
+@dataclass
+class Estimator(_Estimator):
+    """A classifier of scikit-learn by its dotted path; of several labels per row, one for each."""
+
+    path: str
+    params: dict[str, Any]
+    seed: int = 0
+    classes_: np.ndarray = field(init=False, repr=False)
+    n_features_in_: int = field(init=False, repr=False)
+    estimator_: Any = field(init=False, repr=False)
+
+    @classmethod
+    def from_options(cls, strength: float, options: HeadOptions, seed: int) -> Self:
+        """Build the head of `--clf estimator`; `strength` is the position in `grid_points`."""
+        return cls(options.estimator or "", grid_points(options)[int(strength)], seed)
+
+    def fit(self, features: Features | np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> Self:
+        """Fit on features (n, ...) and codes y (n,) or labels y bool (n, k)."""
+        from sklearn.multiclass import OneVsRestClassifier
+        from sklearn.utils.validation import has_fit_parameter
+
+        features = as_features(features)
+        check_targets(features, y, sample_weight)
+        classifier = make_classifier(self.path, self.params, self.seed)
+        _require_loadable(self.path)
+        if sample_weight is not None and (y.ndim == 2 or not has_fit_parameter(classifier, "sample_weight")):
+            raise HeadError(f"{self.path} takes no weights of rows here. Choose --clf logreg, or leave them out.")
+        step = type(classifier).__name__.lower()
+        more = {} if sample_weight is None else {f"{step}__sample_weight": sample_weight}
+        return self._fit(OneVsRestClassifier(classifier) if y.ndim == 2 else classifier, features, y, **more)
+
+
+def grid_points(options: HeadOptions) -> list[dict[str, Any]]:
+    """Every combination of the values in `grid`; one empty combination without a grid.
+
+    Raises
+    ------
+    HeadError
+        A grid whose values are not lists.
+    """
+    from sklearn.model_selection import ParameterGrid
+
+    grid = options.grid or {}
+    if not all(isinstance(values, list) and values for values in grid.values()):
+        raise HeadError(f"head.grid gives each parameter a list of values, like {{max_depth: [3, 6]}}; got {grid}.")
+    return [dict(point) for point in ParameterGrid(grid)]
+
+
+def make_classifier(path: str, params: dict[str, Any], seed: int) -> Any:
+    """An unfitted classifier of scikit-learn; where it draws, it draws from `seed`.
+
+    Raises
+    ------
+    HeadError
+        A path that names no classifier of scikit-learn, or parameters that it does not have.
+    """
+    from sklearn.base import is_classifier
+
+    module, _, name = path.rpartition(".")
+    try:
+        if not module.startswith("sklearn"):
+            raise ImportError(f"{path} is not part of scikit-learn")
+        kind = getattr(importlib.import_module(module), name)
+        if not is_classifier(kind()):
+            raise TypeError(f"{name} is no classifier")
+        known = kind().get_params()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise HeadError(
+            "--estimator is a classifier of scikit-learn with its module, like "
+            f"sklearn.discriminant_analysis.LinearDiscriminantAnalysis; got {path!r}: {error}."
+        ) from error
+    unknown = sorted(set(params) - set(known))
+    if unknown:
+        raise HeadError(f"{path} has no parameter {unknown[0]!r}; it has {', '.join(sorted(known))}.")
+    drawn = {"random_state": seed} if "random_state" in known else {}
+    return kind(**(drawn | params))
+
+
+@cache
+def _untrusted(path: str) -> tuple[str, ...]:
+    """Types in a fitted classifier that skops would not build on loading, learned from a fit to a few rows."""
+    from skops.io import dumps, get_untrusted_types
+
+    x = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
+    return tuple(get_untrusted_types(data=dumps(make_classifier(path, {}, 0).fit(x, np.arange(40) % 2))))
+
+
+def _require_loadable(path: str) -> None:
+    if unknown := _untrusted(path):
+        raise HeadError(
+            f"A bundle with {path} could not be loaded safely: it holds {', '.join(unknown[:3])}. Classifiers that can "
+            "be: LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis, GaussianNB, NearestCentroid, "
+            "SGDClassifier, NuSVC."
+        )

@@ -14,7 +14,17 @@ from typing import ClassVar, Protocol, Self
 import numpy as np
 
 from featx.errors import HeadError
-from featx.heads import Features, Parameters, as_features, check_targets, check_width, row_weights, two_columns, width
+from featx.heads import (
+    Features,
+    Parameters,
+    as_features,
+    check_targets,
+    check_width,
+    row_weights,
+    signed_targets,
+    two_columns,
+    width,
+)
 from featx.heads.descent import HessianGuess, Loss, Problems, fold, minimize, null_gradients, sample_gram, unchanged
 from featx.heads.scaling import Standardization, float_blocks, standardize
 from featx.heads.search import Trial
@@ -23,7 +33,12 @@ from featx.options import HeadOptions
 
 
 def softmax_loss(logits: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
-    """Cross-entropy of logits (k, n); replaces them by the gradient. One row of logits is of the second class."""
+    """Cross-entropy of logits (k, n); replaces them by the gradient. One row of logits is of the second class.
+
+    Signed targets (n, k) make k logistic regressions of it.
+    """
+    if target.ndim == 2:
+        return _binary_losses(logits, target, weight)
     if len(logits) == 1:
         return _logistic_loss(logits[0], target, weight)
     rows = np.arange(len(target))
@@ -44,8 +59,27 @@ def _logistic_loss(logit: np.ndarray, target: np.ndarray, weight: np.ndarray) ->
     return float(np.dot(loss, weight))
 
 
+def _binary_losses(logits: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
+    sign, size = np.sign(target.T), np.abs(target.T) * weight
+    logits *= -sign  # how wrong each is
+    small = np.exp(-np.abs(logits))
+    loss = np.log1p(small) + np.maximum(logits, 0)
+    value = float(np.vdot(loss, size))
+    np.divide(np.where(logits >= 0, 1, small), 1 + small, out=logits)
+    logits *= -sign * size
+    return value
+
+
 def squared_hinge_loss(logits: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
     """Sum over one-vs-rest problems of max(0, 1 - sign * logit)^2; replaces logits (k, n) by the gradient."""
+    if target.ndim == 2:
+        sign, size = np.sign(target.T), np.abs(target.T) * weight
+        logits *= -sign
+        logits += 1
+        np.maximum(logits, 0, out=logits)
+        value = float(np.vdot(np.square(logits), size))
+        logits *= -2 * sign * size
+        return value
     flip = _of_class(logits, target)
     logits[flip] *= -1
     logits += 1
@@ -58,6 +92,12 @@ def squared_hinge_loss(logits: np.ndarray, target: np.ndarray, weight: np.ndarra
 
 def squared_loss(logits: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
     """Sum over one-vs-rest problems of (logit - sign)^2 / 2; replaces logits (k, n) by the gradient."""
+    if target.ndim == 2:
+        logits -= np.sign(target.T)
+        size = np.abs(target.T) * weight
+        value = float(np.vdot(np.square(logits), size)) / 2
+        logits *= size
+        return value
     logits += 1
     logits[_of_class(logits, target)] -= 2
     value = float(np.dot(np.einsum("kn,kn->n", logits, logits), weight)) / 2
@@ -97,7 +137,7 @@ class Dense(Parameters):
 
     def _keep(self, classes: np.ndarray, point: np.ndarray, scaling: Standardization) -> Self:
         weights, intercept = fold(point, scaling)  # (columns, d), (columns,)
-        if len(classes) == 2:
+        if len(weights) == 1:
             weights, intercept = two_columns(weights), two_columns(intercept)
         self.classes_, self.n_features_in_ = classes, weights.shape[1]
         self.kernel_ = np.ascontiguousarray(weights.T)
@@ -111,8 +151,8 @@ class Task:
 
     Attributes
     ----------
-    index : int64 (n,), position of each row's class
-    columns : logits per row: the number of classes, or 1 for two classes
+    index : int64 (n,), position of each row's class; or, of several labels, `signed_targets` float32 (n, k)
+    columns : logits per row: the number of classes or labels, 1 for two classes
     weight : float64 (n,)
     held : int64 (n,), number of the fit that leaves the row out; -1: none does
     """
@@ -151,6 +191,7 @@ class Linear(Dense):
 
     C: float = 0.01
     class_weight: str = "none"
+    positive_weight: float = 1.0
     tolerance: float = 3e-4
     max_iter: int = 1000
     classes_: np.ndarray = field(init=False, repr=False)
@@ -163,7 +204,7 @@ class Linear(Dense):
     @classmethod
     def from_options(cls, strength: float, options: HeadOptions, seed: int) -> Self:  # noqa: ARG003 - nothing is drawn
         """Build the head of `--clf`; `strength` is C."""
-        return cls(C=strength, class_weight=options.class_weight)
+        return cls(C=strength, class_weight=options.class_weight, positive_weight=options.positive_weight)
 
     def fit(
         self,
@@ -172,7 +213,10 @@ class Linear(Dense):
         sample_weight: np.ndarray | None = None,
         start: np.ndarray | None = None,
     ) -> Self:
-        """Fit on features (n, ...) and codes y (n,), from `start` of a search's trial where there is one."""
+        """Fit on features (n, ...) and codes y (n,), from `start` of a search's trial where there is one.
+
+        With labels y bool (n, k), one head per label is fitted, all in one pass.
+        """
         classes, task = self._task(features, y, np.full(len(y), -1), sample_weight)
         points = task.zeros() if start is None else start[None]
         (point,) = self._solver(task)(self._positive(self.C), points)
@@ -204,7 +248,10 @@ class Linear(Dense):
         features = as_features(features)
         classes, index = check_targets(features, y, sample_weight)
         weight = row_weights(index, sample_weight, self.class_weight)
-        columns = len(classes) if len(classes) > 2 else 1
+        if index.ndim == 2:
+            index, columns = signed_targets(index, self.class_weight, self.positive_weight), len(classes)
+        else:
+            columns = len(classes) if len(classes) > 2 else 1
         return classes, Task(features, standardize(features), index, columns, weight, held)
 
     def _curvature(self, classes: int) -> float:
@@ -226,7 +273,7 @@ class Linear(Dense):
         weights = task.weights()
         total = weights.sum(axis=1)
         shares = (weights / total[:, None]).astype(np.float32)
-        curvature = self._curvature(max(task.columns, 2))
+        curvature = self._curvature(2 if task.index.ndim == 2 else max(task.columns, 2))
         free = Problems(type(self)._loss, task.index, task.columns, shares, np.zeros(len(total)), curvature)
         reach = self.tolerance * null_gradients(task.features, task.scaling, free)
         guess = None if gram is None else HessianGuess(gram)

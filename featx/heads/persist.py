@@ -17,6 +17,7 @@ import numpy as np
 from featx.backbones.runtime import import_keras
 from featx.errors import BundleError
 from featx.heads import Head, as_features
+from featx.heads.front import Front
 
 Scorer = Callable[[np.ndarray], np.ndarray]
 """features float32 (n, d) -> logits float32 (n, k), the temperature applied"""
@@ -24,12 +25,16 @@ Scorer = Callable[[np.ndarray], np.ndarray]
 FILES = {"linear": "head.npz", "estimator": "head.skops", "network": "head.keras"}
 
 
-def save_head(head: Head, temperature: float, directory: Path) -> tuple[Path, str]:
-    """Write a fitted head; return its file and kind."""
+def save_head(head: Head, temperature: float, front: Front, directory: Path) -> tuple[Path, str, Front]:
+    """Write a fitted head; return its file, its kind, and what of the front is not folded into it."""
     kind = "linear" if hasattr(head, "as_dense") else "estimator" if hasattr(head, "estimator_") else "network"
     path = directory / FILES[kind]
     if kind == "linear":
         kernel, bias = fold_temperature(head, temperature)
+        if front.mean is not None and front.components is not None:
+            bias = bias - (front.components @ front.mean) @ kernel
+            kernel = front.components.T @ kernel
+            front = Front(front.unit)
         np.savez(path, kernel=kernel, bias=bias)
     elif kind == "estimator":
         from skops.io import dump
@@ -37,7 +42,7 @@ def save_head(head: Head, temperature: float, directory: Path) -> tuple[Path, st
         dump(head.estimator_, path)  # type: ignore[attr-defined]
     else:
         head.save(path)  # type: ignore[attr-defined]
-    return path, kind
+    return path, kind, front
 
 
 def fold_temperature(head: Any, temperature: float) -> tuple[np.ndarray, np.ndarray]:

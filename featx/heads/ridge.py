@@ -29,6 +29,8 @@ class Ridge(Linear):
     _loss: ClassVar[Loss] = staticmethod(squared_loss)
 
     def _solver(self, task: Task) -> Solver:
+        if task.index.ndim == 2 and (np.abs(task.index) != 1).any():  # every label weighs the rows in its own way
+            return super()._solver(task)
         if is_wide(task):
             return span_solver(task)
         return (
@@ -92,7 +94,9 @@ def _sums(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _signs(index: np.ndarray, columns: int) -> np.ndarray:
-    """Return +1 for the row's own class and -1 for the others, (n, columns)."""
+    """Return +1 for the row's own class or labels and -1 for the others, (n, columns)."""
+    if index.ndim == 2:
+        return np.asarray(np.sign(index), np.float64)
     if columns == 1:
         return 2.0 * index[:, None] - 1
     return np.where(index[:, None] == np.arange(columns), 1.0, -1.0)

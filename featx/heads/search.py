@@ -6,13 +6,15 @@ only fit) are one case. Linear heads share work among strengths and fits; others
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from featx.heads import Features, Head, HeadKind, make_head
+from featx.heads.journal import Journal
 from featx.options import HeadOptions
 
 if TYPE_CHECKING:
@@ -48,26 +50,42 @@ def try_strengths(
     sample_weight: np.ndarray | None,
     options: HeadOptions,
     seed: int,
+    journal: Journal | None = None,
 ) -> Iterator[Trial]:
     """Yield a trial for each strength, as soon as it is done.
 
-    features, y, sample_weight : of n rows
+    features, y, sample_weight : of n rows; y int64 (n,), or bool (n, k) for several labels per row
     held : int64 (n,), number of the fit that leaves the row out; -1: none does
+    journal : where heads that are trained epoch by epoch write it down
     """
     if kind.linear:
         linear = cast("Linear", make_head(kind, None, options, seed))
         yield from linear.search(features, y, held, strengths, sample_weight)
         return
-    classes = np.unique(y)
+    classes = np.unique(y) if y.ndim == 1 else np.arange(y.shape[1])
+
+    def fit_fold(strength: float, f: int) -> tuple[Head, np.ndarray]:
+        head, left_out = make_head(kind, strength, options, seed), np.flatnonzero(held == f)
+        fit_without(head, kind, features, y, np.flatnonzero(held != f), left_out, sample_weight, journal)
+        return head, widen(head.logits(features.take(left_out)), head.classes_, classes)
+
     for strength in strengths:
         logits = np.full((len(y), len(classes)), np.nan, np.float32)
         heads = []
-        for f in range(held.max() + 1):
-            head = make_head(kind, strength, options, seed)
-            fit_without(head, kind, features, y, np.flatnonzero(held != f), np.flatnonzero(held == f), sample_weight)
-            logits[held == f] = widen(head.logits(features.take(np.flatnonzero(held == f))), head.classes_, classes)
+        folds = range(held.max() + 1)
+        for f, (head, found) in zip(folds, _map_folds(kind, partial(fit_fold, strength), folds), strict=True):
+            logits[held == f] = found
             heads.append(head)
         yield Trial(strength, logits, heads=tuple(heads))
+
+
+def _map_folds(kind: HeadKind, fit_fold: Callable[[int], Any], folds: range) -> Iterable[Any]:
+    """Fit folds at the same time, in threads, which share the features; scikit-learn computes outside of the lock."""
+    if kind.stops_early or len(folds) == 1:  # TensorFlow uses all cores by itself
+        return map(fit_fold, folds)
+    from joblib import Parallel, delayed
+
+    return cast("Iterable[Any]", Parallel(n_jobs=-1, prefer="threads")(delayed(fit_fold)(f) for f in folds))
 
 
 def fit_without(
@@ -78,9 +96,10 @@ def fit_without(
     rows: np.ndarray,
     left_out: np.ndarray,
     sample_weight: np.ndarray | None,
+    journal: Journal | None = None,
 ) -> None:
-    """Fit on `rows`; a head that stops early watches the rows `left_out`."""
-    more: dict[str, Any] = {}
+    """Fit on `rows`; a head that stops early watches the rows `left_out` and is resumed by its journal."""
+    more: dict[str, Any] = {"journal": journal} if kind.stops_early else {}
     if kind.stops_early and len(left_out):
         more["validation"] = (features.take(left_out), y[left_out])
     weight = None if sample_weight is None else sample_weight[rows]

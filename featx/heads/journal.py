@@ -1,0 +1,82 @@
+"""Where a training is written down: the state it resumes from, TensorBoard's curves, the log as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from featx.files import atomic_path
+from featx.progress import Tell, say_nothing
+
+COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Where a training is written down while it goes on.
+
+    Attributes
+    ----------
+    state : folder to resume from; None: it begins anew
+    events : folder for TensorBoard; None: nothing is written for it
+    tell : told when a training is resumed
+    """
+
+    state: Path | None = None
+    events: Path | None = None
+    tell: Tell = say_nothing
+
+    def of(self, fit: str) -> Journal:
+        """Return the journal of one of several fits."""
+        state, events = (None if folder is None else folder / fit for folder in (self.state, self.events))
+        return replace(self, state=state, events=events)
+
+
+class EventWriter:
+    """Writes epochs as TensorBoard events, under the names that Keras' TensorBoard callback gives them.
+
+    folder : gets `train` and `validation`; None: nothing is written
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._writers: dict[str, Any] = {}
+
+    def write(self, number: int, epoch: Mapping[str, Any]) -> None:
+        """Write one epoch, the first of which is 1."""
+        if self._folder is None:
+            return
+        for name in COLUMNS[:-1]:
+            if epoch[name] is not None:
+                part = "validation" if name.startswith("val_") else "train"
+                self._write_scalar(part, f"epoch_{name.removeprefix('val_')}", epoch[name], number)
+        for writer in self._writers.values():
+            writer.flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def _write_scalar(self, part: str, tag: str, value: float, step: int) -> None:
+        import tensorflow as tf
+
+        if part not in self._writers:
+            self._writers[part] = tf.summary.create_file_writer(str(self._folder / part))  # type: ignore[operator]
+        # `tf.summary.scalar` is this, and needs the package tensorboard
+        kind = tf.compat.v1.SummaryMetadata(plugin_data={"plugin_name": "scalars"}, data_class=1)
+        with self._writers[part].as_default():
+            tf.summary.write(tag, tf.constant(value, tf.float32), step, kind)
+
+
+def write_log(path: Path, history: Mapping[str, Sequence[float]]) -> None:
+    """Write a training log: `epoch` from 1 on and `COLUMNS`, empty where there were no validation rows."""
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", *COLUMNS])
+        rows = zip_longest(*(history[name] for name in COLUMNS), fillvalue="")
+        writer.writerows([number, *row] for number, row in enumerate(rows, 1))

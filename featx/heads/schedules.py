@@ -1,0 +1,141 @@
+"""What is decided between two epochs: the learning rate, which epoch is the best, whether to stop.
+
+All are functions of the epochs so far, so that a training that was interrupted decides as it would have. The rules are
+those of Keras (PiecewiseConstantDecay, CosineDecay, ExponentialDecay, ReduceLROnPlateau, EarlyStopping), with an epoch
+for a step; the warm-up is Goyal et al. (2017), by epochs.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from featx.options import Monitor, ScheduleKind
+
+Epoch = dict[str, Any]
+"""loss, accuracy, val_loss, val_accuracy (both None without validation rows), and what else is told of an epoch"""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is watched from epoch to epoch, and what counts as better.
+
+    Without validation rows, loss or accuracy in training is watched instead.
+    """
+
+    monitor: Monitor
+    min_delta: float = 0.0
+
+    def values(self, history: Sequence[Epoch]) -> list[float]:
+        """Return what is watched of every epoch, such that less is better."""
+        sign = 1.0 if self.monitor == "val_loss" else -1.0
+        seen = [epoch[self.monitor] for epoch in history]
+        if None in seen:
+            seen = [epoch[self.monitor.removeprefix("val_")] for epoch in history]
+        return [sign * value for value in seen]
+
+    def improves(self, value: float, other: float) -> bool:
+        """Whether a watched value is better than another by more than `min_delta`."""
+        return value + self.min_delta < other
+
+    def bound(self, baseline: float) -> float:
+        """Return a baseline as `values` has it."""
+        return baseline if self.monitor == "val_loss" else -baseline
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate of every epoch. The fields are the options of the same names; `span` is the number of epochs.
+
+    The rate holds for an epoch. Cosine and exponential begin after the warm-up; boundaries count from the first epoch.
+    """
+
+    kind: ScheduleKind
+    learning_rate: float
+    span: int
+    watch: Watch
+    boundaries: tuple[int, ...] = ()
+    rates: tuple[float, ...] = ()
+    decay: float = 1.0
+    factor: float = 1.0
+    plateau_patience: int = 1
+    least_rate: float = 0.0
+    warmup: int = 0
+
+    def rate(self, history: Sequence[Epoch]) -> float:
+        """Return the learning rate of the epoch that follows those of `history`."""
+        epoch = len(history)
+        return self._scheduled(epoch, history) * min(1.0, (epoch + 1) / (self.warmup + 1))
+
+    def _scheduled(self, epoch: int, history: Sequence[Epoch]) -> float:
+        decayed = max(0, epoch - self.warmup)
+        if self.kind == "piecewise":
+            return self.rates[bisect_left(self.boundaries, epoch + 1)]
+        if self.kind == "cosine":
+            share = decayed / max(1, self.span - self.warmup)
+            return self.least_rate + (self.learning_rate - self.least_rate) * (1 + math.cos(math.pi * share)) / 2
+        if self.kind == "exponential":
+            return max(self.learning_rate * self.decay**decayed, self.least_rate)
+        if self.kind == "plateau":
+            return self._after_plateaus(self.watch.values(history))
+        return self.learning_rate
+
+    def _after_plateaus(self, values: Sequence[float]) -> float:
+        rate, best, wait = self.learning_rate, math.inf, 0
+        for value in values:
+            wait += 1
+            if self.watch.improves(value, best):
+                best, wait = value, 0
+            elif wait >= self.plateau_patience:
+                rate, wait = max(rate * self.factor, self.least_rate), 0
+        return rate
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When training is over, and which of its epochs is kept. The fields are the options of the same names."""
+
+    watch: Watch
+    epochs: int
+    patience: int
+    baseline: float | None = None
+    stop_accuracy: float | None = None
+    stop_val_accuracy: float | None = None
+
+    def is_over(self, history: Sequence[Epoch]) -> bool:
+        """Whether no epoch should follow those of `history`."""
+        return len(history) >= self.epochs or self._reached(history) or self._stalled(history)
+
+    def best(self, history: Sequence[Epoch]) -> int:
+        """Return the position of the best epoch: of equal ones the lower val loss, then the first.
+
+        Without validation rows nothing tells epochs apart but that later ones have learned more.
+        """
+        if history[-1]["val_loss"] is None:
+            return len(history) - 1
+        values = self.watch.values(history)
+        return min(range(len(history)), key=lambda epoch: (values[epoch], history[epoch]["val_loss"]))
+
+    def _reached(self, history: Sequence[Epoch]) -> bool:
+        goals = {"accuracy": self.stop_accuracy, "val_accuracy": self.stop_val_accuracy}
+        wanted = {name: goal for name, goal in goals.items() if goal is not None}
+        if not history or not wanted:
+            return False
+        return all(history[-1][name] is not None and history[-1][name] >= goal for name, goal in wanted.items())
+
+    def _stalled(self, history: Sequence[Epoch]) -> bool:
+        if not history or history[-1]["val_loss"] is None:
+            return False
+        bound = math.inf if self.baseline is None else self.watch.bound(self.baseline)
+        best, wait, stalled = math.inf, 0, False
+        for value in self.watch.values(history):
+            wait += 1
+            stalled = False
+            if self.watch.improves(value, best):
+                best, wait = value, 0 if self.watch.improves(value, bound) else wait
+            else:
+                stalled = wait >= self.patience
+        return stalled

@@ -1,0 +1,34 @@
+"""What a report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from featx.evaluate import Judged
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything that a report tells.
+
+    title : of the page; about : of the model, as `bundle.json` has it; what it lacks is left out
+    judged : the parts that were measured; those without images are left out
+    counts : part -> class -> images
+    bad : images that could not be read, {path, reason}; duplicates : images that are copies of others
+    timings : stage -> seconds
+    history : loss, val_loss, accuracy, val_accuracy by epoch, as far as they are known; None for what has no epochs
+    pipeline : as YAML; command : that wrote the report
+    """
+
+    title: str
+    about: dict[str, Any]
+    judged: tuple[Judged, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    bad: Sequence[Mapping[str, str]] = ()
+    duplicates: int = 0
+    timings: Mapping[str, float] = field(default_factory=dict)
+    history: Mapping[str, Sequence[float]] | None = None
+    pipeline: str = ""
+    command: str = ""

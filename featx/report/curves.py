@@ -1,0 +1,84 @@
+"""ROC and precision-recall curves, class against the rest, and their averages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_GRID = np.linspace(0, 1, 201)  # where the curves of classes are averaged
+
+Line = tuple[np.ndarray, np.ndarray, float]  # x, y ascending in x, and the area
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line and the area under it. x, y : float64 (m,), x ascending in [0, 1]."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    area: float
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves of one kind.
+
+    micro : over all pairs of image and class; macro : the mean over classes at each x, its area the mean of theirs
+    classes : of every class that has images and is not the only one
+    """
+
+    micro: Curve
+    macro: Curve
+    classes: tuple[Curve, ...]
+
+    def worst(self, count: int) -> tuple[Curve, ...]:
+        """The classes with the smallest areas, the worst first."""
+        return tuple(sorted(self.classes, key=lambda curve: curve.area)[:count])
+
+    def areas(self) -> dict[str, float]:
+        """Area by class."""
+        return {curve.name: curve.area for curve in self.classes}
+
+
+def roc_curves(truth: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Curves | None:
+    """True positive rate over false positive rate; the area as scikit-learn's `roc_auc_score` has it.
+
+    truth : bool (n, k), whether an image is of a class; probabilities : float64 (n, k); names : of the k classes
+
+    None where no class has both images and others.
+    """
+    return _curves(_roc, truth, probabilities, names)
+
+
+def precision_recall_curves(truth: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Curves | None:
+    """Precision over recall; the area is the average precision, as scikit-learn has it. See `roc_curves`."""
+    return _curves(_precision_recall, truth, probabilities, names)
+
+
+def _curves(
+    line: Callable[[np.ndarray, np.ndarray], Line], truth: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
+) -> Curves | None:
+    told = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0)).tolist()
+    if not told:
+        return None
+    classes = tuple(Curve(names[code], *line(truth[:, code], probabilities[:, code])) for code in told)
+    mean = np.mean([np.interp(_GRID, curve.x, curve.y) for curve in classes], axis=0)
+    macro = Curve("macro average", _GRID, mean, float(np.mean([curve.area for curve in classes])))
+    return Curves(Curve("micro average", *line(truth.ravel(), probabilities.ravel())), macro, classes)
+
+
+def _roc(truth: np.ndarray, scores: np.ndarray) -> Line:
+    from sklearn.metrics import auc, roc_curve
+
+    x, y, _ = roc_curve(truth, scores)
+    return x, y, float(auc(x, y))
+
+
+def _precision_recall(truth: np.ndarray, scores: np.ndarray) -> Line:
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    precision, recall, _ = precision_recall_curve(truth, scores, drop_intermediate=True)
+    return recall[::-1], precision[::-1], float(average_precision_score(truth, scores))

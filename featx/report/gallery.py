@@ -1,0 +1,64 @@
+"""Which images a report shows: what a model is wrong about and sure of, and what it is right about and not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from featx.evaluate import Judged
+from featx.pictures import Picture
+from featx.report.scores import decide, indicators
+
+MOST = 18
+
+
+def confident_mistakes(judged: Judged) -> list[Picture]:
+    """The mistakes of the highest confidence, the most confident first."""
+    return _pictures(judged, lambda right, confidence: np.flatnonzero(~right)[np.argsort(-confidence[~right])])
+
+
+def doubtful_hits(judged: Judged) -> list[Picture]:
+    """The hits of the lowest confidence, the least confident first."""
+    return _pictures(judged, lambda right, confidence: np.flatnonzero(right)[np.argsort(confidence[right])])
+
+
+def _pictures(judged: Judged, order: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[Picture]:
+    predicted = judged.probabilities.argmax(axis=1)
+    confidence = judged.probabilities.max(axis=1)
+    right = predicted == judged.labels
+    return [
+        Picture(
+            judged.paths[row],
+            (
+                f"is {judged.classes[judged.labels[row]]}",
+                f"said {judged.classes[predicted[row]]}",
+                f"{confidence[row]:.1%}",
+            ),
+            bool(right[row]),
+        )
+        for row in order(right, confidence)[:MOST].tolist()
+    ]
+
+
+def worst_images(judged: Judged) -> list[Picture]:
+    """The images of a multi-label set with the largest mean log loss over classes, the largest first."""
+    truth, said = indicators(judged), decide(judged)
+    chances = np.where(truth, judged.probabilities, 1 - judged.probabilities)
+    loss = -np.log(np.clip(chances, np.finfo(np.float64).eps, 1)).mean(axis=1)
+    return [
+        Picture(
+            judged.paths[row],
+            (
+                f"is {_names(judged.classes, truth[row])}",
+                f"said {_names(judged.classes, said[row])}",
+                f"log loss {loss[row]:.3f}",
+            ),
+            bool((truth[row] == said[row]).all()),
+        )
+        for row in np.argsort(-loss)[:MOST].tolist()
+    ]
+
+
+def _names(classes: Sequence[str], marked: np.ndarray) -> str:
+    return ", ".join(classes[code] for code in np.flatnonzero(marked).tolist()) or "nothing"

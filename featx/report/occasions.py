@@ -1,0 +1,128 @@
+"""When a report is written, and of what: after a fit, and after an evaluation.
+
+A report is of use, not of need: where it cannot be written, a warning says why and the work goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.bundle import Bundle, list_bundles
+from featx.dataset import SPLITS
+from featx.evaluate import Judged
+from featx.extract import Extraction
+from featx.options import Pipeline
+from featx.pipeline import as_yaml
+from featx.report import INDEX, write_report
+from featx.report.content import Content
+
+FOLDER = "report"  # in a bundle's directory; not one of the bundle's files, which are sealed before
+_SERIES = {"loss": "loss", "val_log_loss": "val_loss", "accuracy": "accuracy", "val_accuracy": "val_accuracy"}
+_logger = logging.getLogger(__name__)
+
+
+def report_fit(
+    bundle: Bundle,
+    extraction: Extraction,
+    y: np.ndarray,
+    split: np.ndarray,
+    judged: Sequence[Judged],
+    pipeline: Pipeline,
+) -> Path | None:
+    """Write the report of a new bundle into its directory, unless the pipeline says not to; None if there is none.
+
+    y : int64 (n,), positions in the classes of the extraction's images, or bool (n, classes); split : uint8 (n,)
+    """
+    if not pipeline.report.html:
+        return None
+    content = Content(
+        title=f"{bundle.path.parent.name} / {bundle.path.name}",
+        about=bundle.about,
+        judged=tuple(judged),
+        counts=count_classes(extraction.images.classes, y, split),
+        bad=extraction.bad,
+        duplicates=extraction.duplicates,
+        timings={
+            "extract": extraction.seconds,
+            **{f"extract: {stage}": seconds for stage, seconds in extraction.stages.items()},
+            "fit": float(bundle.about.get("seconds", 0.0)),
+        },
+        history=history_of(bundle.about),
+        pipeline=as_yaml(pipeline),
+        command=str(bundle.about.get("command", "")),
+    )
+    return _write(bundle.path / FOLDER, content)
+
+
+def report_evaluation(
+    directory: Path,
+    bundle: Bundle,
+    judged: Judged,
+    bad: Sequence[Mapping[str, str]],
+    pipeline: Pipeline,
+    command: str,
+    seconds: float,
+) -> Path | None:
+    """Write the report of a bundle measured on one part; None if it cannot be written."""
+    multilabel = judged.labels.ndim == 2
+    sizes = judged.labels.sum(axis=0) if multilabel else np.bincount(judged.labels, minlength=len(judged.classes))
+    content = Content(
+        title=f"{bundle.path.resolve().parent.name} / {bundle.path.name} on {judged.part}",
+        about=bundle.about,
+        judged=(judged,),
+        counts={judged.part: dict(zip(judged.classes, sizes.tolist(), strict=False))},
+        bad=bad,
+        timings={"predict": seconds},
+        history=history_of(bundle.about),
+        pipeline=as_yaml(pipeline),
+        command=command,
+    )
+    return _write(directory, content)
+
+
+def _write(directory: Path, content: Content) -> Path | None:
+    try:
+        return write_report(directory, content)
+    except Exception as error:  # whatever a drawing library or a disk has to say, the model is made and measured
+        _logger.warning(
+            "The report could not be written to %s: %s", directory, error, exc_info=_logger.isEnabledFor(logging.INFO)
+        )
+        return None
+
+
+def report_of(bundle: Path) -> Path | None:
+    """The report in a bundle's directory, None where there is none."""
+    index = bundle / FOLDER / INDEX
+    return index if index.is_file() else None
+
+
+def belongs_to_run(bundle: Path) -> bool:
+    """Whether a path is the directory of a bundle of a run, where reports are kept; not a `.featx` file."""
+    path = bundle.resolve()
+    return path.is_dir() and any(about["path"] == path for about in list_bundles(path.parent))
+
+
+def count_classes(classes: Sequence[str], y: np.ndarray, split: np.ndarray) -> dict[str, dict[str, int]]:
+    """Part -> class -> images, of the parts that have any."""
+    counts = {}
+    for code, part in enumerate(SPLITS):
+        labels = y[split == code]
+        if len(labels):
+            sizes = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(classes))
+            counts[part] = dict(zip(classes, sizes.tolist(), strict=True))
+    return counts
+
+
+def history_of(about: Mapping[str, Any]) -> dict[str, list[float]] | None:
+    """Loss and accuracy by epoch of what a bundle says of its training; None where it was not trained by epochs.
+
+    about["history"] : a dict per epoch, as fine-tuning and dense heads keep it
+    """
+    epochs = about.get("history") or []
+    found = {name: [one.get(key) for one in epochs] for key, name in _SERIES.items()}
+    return {name: values for name, values in found.items() if values and None not in values} or None

@@ -1,0 +1,180 @@
+"""The page: numbers and pictures as one HTML file that needs nothing else, neither files nor a network.
+
+Class names, paths and options come from users and are escaped by the template. The page's own rules forbid it to load
+anything, and to run any script but the one that sorts tables.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from featx.report.album import STRENGTHS, Plot, head_name
+from featx.report.content import Content
+from featx.report.scores import Scores, metric_label
+from featx.uncertainty import RESAMPLES
+
+_MOST_ROWS = 200  # of bad images
+_MOST_CONFUSIONS = 20
+_MOST_CANDIDATES = 40
+_CSS_DPI = 96
+
+
+def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, Plot]) -> str:
+    """The whole page as HTML."""
+    import jinja2
+    from markupsafe import Markup
+
+    script, styles = _carried("page.js"), _carried("page.css")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_carried),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "label": metric_label}
+    shown = scores[-1] if scores else None
+    page: str = environment.get_template("page.html").render(
+        content=content,
+        scores=scores,
+        shown=shown,
+        recorded=_recorded(content, scores),
+        metric_names=_metric_names(content, scores),
+        confusions=_confusions(shown) if shown else [],
+        columns=_class_columns(shown) if shown else [],
+        strengths=[name for name in plots if name.startswith(STRENGTHS)],
+        candidates=_candidates(content.about.get("search") or {}),
+        model=_model(content.about),
+        notes=[*content.about.get("notes", ()), *filter(None, [content.about.get("verdict")])],
+        resamples=RESAMPLES,
+        bad=content.bad[:_MOST_ROWS],
+        plots={name: _embedded(plot) for name, plot in plots.items()},
+        styles=Markup(styles),  # noqa: S704 - the package's own files
+        script=Markup(script),  # noqa: S704
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    return page
+
+
+def _carried(name: str) -> str:
+    return (files("featx.report") / name).read_text(encoding="utf-8")
+
+
+def _embedded(plot: Plot) -> dict[str, Any]:
+    """What the template needs of a picture: its bytes as a data: URI, and its size in CSS pixels."""
+    from PIL import Image
+
+    with Image.open(plot.path) as image:
+        scale = _CSS_DPI / float(image.info.get("dpi", (_CSS_DPI,))[0])
+        width, height = (round(side * scale) for side in image.size)
+    source = "data:image/png;base64," + base64.b64encode(plot.path.read_bytes()).decode()
+    return {"source": source, "width": width, "height": height, "alt": plot.alt, "wide": plot.wide}
+
+
+def _number(value: Any) -> str:
+    """A number as people read it; a dash where nothing is defined."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    return f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
+
+
+def _metric_names(content: Content, scores: Sequence[Scores]) -> list[str]:
+    """The metrics that any part has, in the order they are told."""
+    names = dict.fromkeys(name for one in scores for name, value in one.metrics.items() if value is not None)
+    if not names:
+        names = dict.fromkeys(name for found in _summaries(content).values() for name in _single(found))
+    return list(names)
+
+
+def _summaries(content: Content) -> dict[str, Mapping[str, Any]]:
+    found = content.about.get("metrics") or {}
+    return {part: one for part, one in found.items() if isinstance(one, Mapping) and one.get("images")}
+
+
+def _single(found: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in found.items() if isinstance(value, float)}
+
+
+def _recorded(content: Content, scores: Sequence[Scores]) -> list[tuple[str, Mapping[str, Any]]]:
+    """What the model says of parts that were not measured now: (part, metrics)."""
+    measured = {one.part for one in scores}
+    return [(part, found) for part, found in _summaries(content).items() if part not in measured]
+
+
+def _class_columns(scores: Scores) -> list[str]:
+    known = scores.classes[0].keys() if scores.classes else ()
+    wanted = ("images", "precision", "recall", "f1", "roc_auc", "average_precision", "threshold")
+    return [name for name in wanted if name in known]
+
+
+def _confusions(scores: Scores) -> list[dict[str, Any]]:
+    """The most frequent mistakes: actual, predicted, images, and their share of the actual class."""
+    if scores.confusion is None:
+        return []
+    wrong = scores.confusion * ~np.eye(len(scores.confusion), dtype=bool)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSIONS]
+    names = [row["label"] for row in scores.classes]
+    cells = [divmod(int(cell), len(names)) for cell in order]
+    return [
+        {
+            "actual": names[row],
+            "predicted": names[column],
+            "images": int(wrong[row, column]),
+            "share": float(wrong[row, column] / scores.confusion[row].sum()),
+        }
+        for row, column in cells
+        if wrong[row, column]
+    ]
+
+
+def _candidates(search: Any) -> list[dict[str, Any]]:
+    """What was compared, the best first."""
+    if not isinstance(search, Mapping):
+        return []
+    found = [{"output": output, "name": head_name(one), **one} for output, some in search.items() for one in some]
+    found.sort(key=lambda one: one["score"] if one["metric"] == "log_loss" else -one["score"])
+    return [one | {"params": _words(one["params"])} for one in found[:_MOST_CANDIDATES]]
+
+
+def _words(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_plain(value)}" for name, value in values.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, list | tuple):
+        return " x ".join(map(_plain, value))
+    return str(value)
+
+
+def _model(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where the model comes from, as (name, value); what `about` lacks is left out."""
+    backbone, head = about.get("backbone") or {}, about.get("head") or {}
+    origin = about.get("from") or {}
+    data = about.get("data") or {}
+    rows = [
+        ("data", _words(data)),
+        ("backbone", ", ".join(_plain(backbone[key]) for key in ("name", "weights", "input_size") if key in backbone)),
+        ("layers", ", ".join(about.get("outputs") or ())),
+        ("head", " ".join(filter(None, [str(head.get("clf", "")), _words(head.get("params") or {})]))),
+        ("temperature", _plain(head["temperature"]) if "temperature" in head else ""),
+        ("fine-tuned from", str(origin.get("bundle", ""))),
+        ("fine-tuning", _words(about.get("finetune") or {})),
+        ("split", str((about.get("split") or {}).get("digest", ""))[:16]),
+        ("made", str(about.get("created", ""))),
+        ("seconds", _plain(about["seconds"]) if "seconds" in about else ""),
+        ("command", str(about.get("command", ""))),
+        ("versions", _words(about.get("versions") or {})),
+    ]
+    return [(name, value) for name, value in rows if value]

@@ -1,0 +1,210 @@
+"""How far metrics are to be trusted, and confidences: bootstrap intervals, calibration, two models compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Measured = Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"]
+MEASURED: tuple[Measured, ...] = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
+RESAMPLES = 1000
+LEVEL = 0.95
+BINS = 15  # as Guo et al. 2017 have it
+PAIRED_RESAMPLES = 10_000  # of a difference, which costs three counts each
+_CHUNK = 1 << 22  # values of resamples held at a time
+
+
+def bootstrap_interval(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    metric: Measured,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """Percentile bootstrap interval of a metric over images (Efron & Tibshirani 1993, chapter 13).
+
+    labels : int64 (n,), positions in the columns of `probabilities`; past them: a class that the model does not know
+    probabilities : float64 (n, k)
+
+    The images are drawn anew, the model is not fitted anew: the interval tells how much another test set of this size
+    may differ, not another training. None where the metric is not defined (no image; log loss with unknown classes).
+    """
+    if not len(labels):
+        return None
+    generator = np.random.default_rng(seed)
+    if metric == "log_loss":
+        losses = log_losses(labels, probabilities)
+        if losses is None:
+            return None
+        values = np.concatenate([some.mean(axis=1) for some in _draw(losses, resamples, generator)])
+    else:
+        counts = _Cells.of(labels, probabilities.argmax(axis=1)).draw(resamples, generator)
+        values = np.concatenate([some.score(metric) for some in counts])
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_intervals(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, list[float] | None]:
+    """[low, high] of every metric that has an interval, at 95 %."""
+    found = {metric: bootstrap_interval(labels, probabilities, metric) for metric in MEASURED}
+    return {metric: None if interval is None else list(interval) for metric, interval in found.items()}
+
+
+def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray | None:
+    """-log p(truth) of each image, float64 (n,), clipped as scikit-learn does; None with classes not in the columns."""
+    if (labels >= probabilities.shape[1]).any():
+        return None
+    truth = probabilities[np.arange(len(labels)), labels]
+    return np.asarray(-np.log(np.clip(truth, np.finfo(np.float64).eps, 1.0)))
+
+
+def _draw(values: np.ndarray, resamples: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield resamples of values (n,), shape (some, n)."""
+    some = max(1, _CHUNK // len(values))
+    for start in range(0, resamples, some):
+        yield values[generator.integers(len(values), size=(min(some, resamples - start), len(values)))]
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells of a confusion matrix that are not empty: their class, prediction and count, in resamples (r, cells).
+
+    Images of one cell are alike to every metric of predicted classes, so resampling images is drawing the counts of
+    cells from a multinomial distribution.
+    """
+
+    truth: np.ndarray
+    predicted: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, labels: np.ndarray, predicted: np.ndarray) -> _Cells:
+        pairs, counts = np.unique(np.stack([labels, predicted]), axis=1, return_counts=True)
+        return cls(pairs[0], pairs[1], counts[None])
+
+    def draw(self, resamples: int, generator: np.random.Generator) -> Iterator[_Cells]:
+        total = int(self.counts.sum())
+        some = max(1, _CHUNK // len(self.truth))
+        for start in range(0, resamples, some):
+            size = min(some, resamples - start)
+            yield _Cells(self.truth, self.predicted, generator.multinomial(total, self.counts[0] / total, size=size))
+
+    def score(self, metric: Measured) -> np.ndarray:
+        """The metric of each resample, float64 (r,); classes that are not in a resample do not count in its mean."""
+        hits = self.counts * (self.truth == self.predicted)
+        if metric == "accuracy":
+            return np.asarray(hits.sum(axis=1) / self.counts.sum(axis=1))
+        k = int(max(self.truth.max(), self.predicted.max())) + 1
+        truth, hit = _sum_by(self.truth, self.counts, k), _sum_by(self.truth, hits, k)
+        if metric == "balanced_accuracy":
+            return _mean_of_defined(hit, truth)
+        return _mean_of_defined(2 * hit, truth + _sum_by(self.predicted, self.counts, k))
+
+
+def _sum_by(codes: np.ndarray, counts: np.ndarray, k: int) -> np.ndarray:
+    """Sums (r, k) of the columns of counts (r, cells) with the same code."""
+    order = np.argsort(codes, kind="stable")
+    present, first = np.unique(codes[order], return_index=True)
+    sums = np.zeros((len(counts), k), counts.dtype)
+    sums[:, present] = np.add.reduceat(counts[:, order], first, axis=1)
+    return sums
+
+
+def _mean_of_defined(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Mean over each row of part / whole where whole is not 0."""
+    share = np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)
+    return np.asarray(share.sum(axis=1) / (whole > 0).sum(axis=1))
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What confidences are worth, by bins of equal width of the confidence.
+
+    edges : float64 (bins + 1,); a bin holds confidences above its lower edge, up to its upper one
+    images : int64 (bins,); confidence, accuracy : float64 (bins,), means over a bin's images, NaN where there are none
+    """
+
+    edges: np.ndarray
+    images: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def expected_calibration_error(self) -> float | None:
+        """Mean gap between confidence and accuracy, by the images of each bin (Guo et al. 2017, equation 3)."""
+        held = self.images > 0
+        if not held.any():
+            return None
+        gaps = np.abs(self.accuracy[held] - self.confidence[held])
+        return float((gaps * self.images[held]).sum() / self.images.sum())
+
+
+def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> Reliability:
+    """Compare confidence with accuracy.
+
+    labels : int64 (n,), positions in the columns of `probabilities` (past them: always wrong), judged by the most
+        likely class and its confidence; or bool (n, k) of a multi-label set, where every pair of image and class counts
+        by its own probability
+    probabilities : float64 (n, k)
+    """
+    if labels.ndim == 2:
+        return _by_confidence(probabilities.ravel(), labels.ravel(), bins)
+    predicted = probabilities.argmax(axis=1) if len(labels) else labels
+    confidence: Any = probabilities[np.arange(len(labels)), predicted]
+    return _by_confidence(confidence, predicted == labels, bins)
+
+
+def _by_confidence(confidence: np.ndarray, right: np.ndarray, bins: int) -> Reliability:
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    images = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        means = [np.bincount(place, weights, bins) / images for weights in (confidence, right.astype(np.float64))]
+    return Reliability(edges, images, *means)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same images.
+
+    images : measured; accuracy : of the first and the second; only : images that only the first, only the second got
+    right; p_value : of McNemar's exact test that both are equally often right; interval : 95 %, of the first's accuracy
+    less the second's, by the paired bootstrap
+    """
+
+    images: int
+    accuracy: tuple[float, float]
+    only: tuple[int, int]
+    p_value: float
+    interval: tuple[float, float]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        first, second = self.accuracy
+        if self.p_value >= 0.05:
+            return f"The difference is within noise (p = {self.p_value:.2g})."
+        better = "first" if first > second else "second"
+        return f"The {better} is better by more than noise (p = {self.p_value:.2g})."
+
+
+def compare(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Comparison:
+    """Compare two models by what they got right of the same images: bool (n,) each (McNemar 1947, the exact form)."""
+    from scipy.stats import binomtest
+
+    only = int((first & ~second).sum()), int((second & ~first).sum())
+    p_value = float(binomtest(only[0], sum(only)).pvalue) if sum(only) else 1.0
+    # Of the differences -1, 0 and 1 a resample needs the counts alone.
+    shares = np.array([only[1], len(first) - sum(only), only[0]]) / max(len(first), 1)
+    counts = (
+        np.random.default_rng(seed).multinomial(len(first), shares, PAIRED_RESAMPLES)
+        if len(first)
+        else np.zeros((1, 3))
+    )
+    low, high = np.quantile((counts[:, 2] - counts[:, 0]) / max(len(first), 1), [0.025, 0.975])
+    accuracy = (float(first.mean()), float(second.mean())) if len(first) else (np.nan, np.nan)
+    return Comparison(len(first), accuracy, only, p_value, (float(low), float(high)))

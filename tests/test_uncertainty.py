@@ -1,0 +1,151 @@
+"""Intervals against scipy's bootstrap, calibration against a count by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap
+from sklearn import metrics
+
+from featx.evaluate import measure
+from featx.uncertainty import MEASURED, bootstrap_interval, bootstrap_intervals, reliability
+
+N, K = 400, 6
+
+
+def by_hand(metric: str, labels: np.ndarray, chances: np.ndarray) -> float:
+    """A metric, from its definition: scikit-learn's own takes too long for thousands of resamples."""
+    predicted = chances.argmax(axis=1)
+    if metric == "accuracy":
+        return float(np.mean(predicted == labels))
+    if metric == "log_loss":
+        return float(-np.mean(np.log(chances[np.arange(len(labels)), labels])))
+    if metric == "balanced_accuracy":
+        return float(np.mean([np.mean(predicted[labels == code] == code) for code in set(labels.tolist())]))
+    codes = set(labels.tolist()) | set(predicted.tolist())
+    hits = {code: np.sum((predicted == code) & (labels == code)) for code in codes}
+    return float(np.mean([2 * hits[code] / (np.sum(predicted == code) + np.sum(labels == code)) for code in codes]))
+
+
+SCIKIT_LEARN: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "accuracy": lambda y, p: metrics.accuracy_score(y, p.argmax(1)),
+    "balanced_accuracy": lambda y, p: metrics.balanced_accuracy_score(y, p.argmax(1)),
+    "macro_f1": lambda y, p: metrics.f1_score(y, p.argmax(1), average="macro"),
+    "log_loss": lambda y, p: metrics.log_loss(y, p, labels=np.arange(p.shape[1])),
+}
+
+
+def draw(n: int = N, k: int = K, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Classes of unequal sizes, and a model that is right about two thirds."""
+    generator = np.random.default_rng(seed)
+    share = np.arange(1, k + 1) / np.arange(1, k + 1).sum()
+    labels = generator.choice(k, size=n, p=share)
+    chances = np.exp(generator.normal(size=(n, k)) + 1.8 * np.eye(k)[labels])
+    return labels, chances / chances.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("metric", MEASURED)
+def test_the_interval_is_that_of_scipys_percentile_bootstrap(metric: Any) -> None:
+    labels, chances = draw()
+
+    def statistic(rows: np.ndarray) -> float:
+        return by_hand(metric, labels[rows], chances[rows])
+
+    whole = SCIKIT_LEARN[metric](labels, chances)
+    assert by_hand(metric, labels, chances) == pytest.approx(whole)
+    expected = bootstrap(
+        (np.arange(N),), statistic, vectorized=False, n_resamples=1500, method="percentile", random_state=1
+    ).confidence_interval
+    low, high = bootstrap_interval(labels, chances, metric, resamples=20_000) or (0, 0)
+    width = expected.high - expected.low
+    # 1500 resamples know the 2.5th percentile to about 3 % of the interval's width (one standard error)
+    assert low == pytest.approx(expected.low, abs=0.1 * width)
+    assert high == pytest.approx(expected.high, abs=0.1 * width)
+    assert low < whole < high
+
+
+def test_the_interval_of_an_accuracy_is_that_of_a_binomial() -> None:
+    from scipy.stats import binom
+
+    labels = np.repeat([0, 1], [70, 30])
+    chances = np.tile([0.9, 0.1], (100, 1))
+    low, high = bootstrap_interval(labels, chances, "accuracy", resamples=50_000) or (0, 0)
+    assert (low, high) == pytest.approx((binom.ppf(0.025, 100, 0.7) / 100, binom.ppf(0.975, 100, 0.7) / 100), abs=0.01)
+
+
+def test_a_seed_gives_the_same_interval_again_and_another_level_a_narrower_one() -> None:
+    labels, chances = draw()
+    for metric in MEASURED:
+        wide = bootstrap_interval(labels, chances, metric) or (0, 0)
+        assert bootstrap_interval(labels, chances, metric) == wide
+        assert bootstrap_interval(labels, chances, metric, seed=1) != wide
+        narrow = bootstrap_interval(labels, chances, metric, level=0.5) or (0, 0)
+        assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+def test_resamples_are_drawn_in_chunks_without_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, chances = draw()
+    whole = bootstrap_intervals(labels, chances)
+    monkeypatch.setattr("featx.uncertainty._CHUNK", 10 * N)
+    assert bootstrap_intervals(labels, chances) == whole
+
+
+def test_an_interval_that_is_not_defined_is_none() -> None:
+    assert bootstrap_intervals(np.empty(0, np.int64), np.empty((0, 3))) == dict.fromkeys(MEASURED)
+    labels, chances = draw()
+    unknown = np.where(np.arange(N) < 5, K, labels)  # a class past the columns
+    found = bootstrap_intervals(unknown, chances)
+    assert found["log_loss"] is None
+    assert found["accuracy"] is not None
+    assert measure(unknown, chances, [str(i) for i in range(K + 1)])["intervals"] == found
+
+
+def test_one_image_and_a_perfect_model_have_no_width() -> None:
+    assert bootstrap_interval(np.array([1]), np.array([[0.2, 0.8]]), "macro_f1") == (1.0, 1.0)
+    labels = np.arange(50) % 5
+    assert bootstrap_interval(labels, np.eye(5)[labels], "balanced_accuracy") == (1.0, 1.0)
+
+
+# Six images by hand, four bins. Confidences .6 .7 | .8 .9 1. and .5 (at an edge: of the bin below it).
+LABELS = np.array([0, 1, 0, 0, 1, 0])
+CHANCES = np.array([[0.6, 0.4], [0.7, 0.3], [0.8, 0.2], [0.9, 0.1], [0.0, 1.0], [0.5, 0.5]])
+
+
+def test_reliability_is_what_one_counts() -> None:
+    found = reliability(LABELS, CHANCES, bins=4)
+    assert found.edges.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert found.images.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(found.confidence, [np.nan, 0.5, 0.65, 0.9])
+    np.testing.assert_allclose(found.accuracy, [np.nan, 1.0, 0.5, 1.0])
+    expected = (1 * 0.5 + 2 * 0.15 + 3 * 0.1) / 6
+    assert found.expected_calibration_error == pytest.approx(expected)
+
+
+def test_measure_tells_the_calibration_error_of_fifteen_bins() -> None:
+    labels, chances = draw(1000)
+    confidence, right = chances.max(axis=1), chances.argmax(axis=1) == labels
+    expected = 0.0
+    for number in range(15):
+        held = (confidence > number / 15) & (confidence <= (number + 1) / 15)
+        if held.any():
+            expected += held.sum() / 1000 * abs(confidence[held].mean() - right[held].mean())
+    found = measure(labels, chances, [str(i) for i in range(K)])
+    assert found["expected_calibration_error"] == pytest.approx(expected)
+
+
+def test_multilabel_reliability_counts_every_pair() -> None:
+    labels = np.array([[True, False], [True, True], [False, False]])
+    chances = np.array([[0.9, 0.2], [0.6, 0.8], [0.4, 0.1]])
+    found = reliability(labels, chances, bins=2)
+    assert found.images.tolist() == [3, 3]
+    np.testing.assert_allclose(found.confidence, [0.7 / 3, 2.3 / 3])
+    np.testing.assert_allclose(found.accuracy, [0.0, 1.0])
+
+
+def test_reliability_of_no_images_and_of_unknown_classes() -> None:
+    assert reliability(np.empty(0, np.int64), np.empty((0, 2))).expected_calibration_error is None
+    found = reliability(np.array([2, 2]), np.array([[0.9, 0.1], [0.1, 0.9]]))
+    assert found.expected_calibration_error == pytest.approx(0.9)
