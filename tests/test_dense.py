@@ -101,6 +101,13 @@ def test_a_head_checks_its_parameters_when_it_is_fitted() -> None:
         head.fit(*blobs())
 
 
+def test_a_head_that_is_fitted_again_may_have_fewer_epochs_than_its_schedule() -> None:
+    """As after folds, where the best epochs came early."""
+    x, y = blobs()
+    head = DenseHead(hidden="", epochs=2, warmup=3, **PIECEWISE, boundaries=(2, 20), rates=(0.4, 0.1, 0.2)).fit(x, y)
+    np.testing.assert_allclose(head.history_["learning_rate"], [0.1, 0.2])
+
+
 def test_a_pipeline_file_holds_lists(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(
         "head: {clf: dense, hidden: [256, 0.3, 128], schedule: piecewise, boundaries: [20, 35], "

@@ -492,7 +492,9 @@ def test_a_fit_reports_and_its_bundle_stays_whole(work: Callable[..., Outcome], 
     there = work("evaluate", "m.featx", "-p", "lab.yaml", "--report", "there", "--json").json
     assert there["report"] == "there/index.html"
     assert "intervals" in there
-    assert open_page(tmp_path / "there" / "index.html").row("test")[1] == "15"
+    page = open_page(tmp_path / "there" / "index.html")
+    assert page.row("test")[1] == "15"
+    assert "m.featx on test" in page.text
 
 
 def make_pictures(work: Callable[..., Outcome], tmp_path: Path) -> Path:

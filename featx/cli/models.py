@@ -86,7 +86,7 @@ def evaluate(
     if directory is None and pipeline.report.html and data is None and belongs_to_run(path):
         directory = path / FOLDER
     seconds = time.perf_counter() - start
-    page = directory and report_evaluation(directory, model, judged, bad, pipeline, command_line(), seconds)
+    page = directory and report_evaluation(directory, model, path, judged, bad, pipeline, command_line(), seconds)
     content = {"bundle": str(model.path), "split": part, **found, "bad": bad, "report": page and str(page)}
     if rival is not None and comparison is not None:
         content["against"] = {"bundle": str(rival.path), **asdict(comparison), "verdict": comparison.verdict}

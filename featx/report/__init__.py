@@ -37,7 +37,7 @@ def write_report(directory: Path, content: Content) -> Path:
         A full disk, or a folder that cannot be written to.
     """
     judged = [part for part in content.judged if len(part.labels)]
-    scores = [score_part(part) for part in judged]
+    scores = [score_part(part, curves=part is judged[-1]) for part in judged]
     directory.mkdir(parents=True, exist_ok=True)
     plots = draw_album(directory, content, judged[-1] if judged else None, scores)
     for name in set(NAMES) - plots.keys():

@@ -78,7 +78,7 @@ def _roc(truth: np.ndarray, scores: np.ndarray) -> Line:
 
 
 def _precision_recall(truth: np.ndarray, scores: np.ndarray) -> Line:
-    from sklearn.metrics import average_precision_score, precision_recall_curve
+    from sklearn.metrics import precision_recall_curve
 
     precision, recall, _ = precision_recall_curve(truth, scores, drop_intermediate=True)
-    return recall[::-1], precision[::-1], float(average_precision_score(truth, scores))
+    return recall[::-1], precision[::-1], float(-np.sum(np.diff(recall) * precision[:-1]))

@@ -62,17 +62,21 @@ def report_fit(
 def report_evaluation(
     directory: Path,
     bundle: Bundle,
+    source: Path,
     judged: Judged,
     bad: Sequence[Mapping[str, str]],
     pipeline: Pipeline,
     command: str,
     seconds: float,
 ) -> Path | None:
-    """Write the report of a bundle measured on one part; None if it cannot be written."""
+    """Write the report of a bundle measured on one part; None if it cannot be written.
+
+    source : the bundle as it was named, a directory or a `.featx` file, which `bundle.path` is only unpacked from
+    """
     multilabel = judged.labels.ndim == 2
     sizes = judged.labels.sum(axis=0) if multilabel else np.bincount(judged.labels, minlength=len(judged.classes))
     content = Content(
-        title=f"{bundle.path.resolve().parent.name} / {bundle.path.name} on {judged.part}",
+        title=f"{source.resolve().parent.name} / {source.name} on {judged.part}",
         about=bundle.about,
         judged=(judged,),
         counts={judged.part: dict(zip(judged.classes, sizes.tolist(), strict=False))},

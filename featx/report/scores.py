@@ -54,12 +54,17 @@ class Scores:
     sampled: int
 
 
-def score_part(judged: Judged) -> Scores:
-    """Compute all numbers of one part, which must have an image."""
+def score_part(judged: Judged, *, curves: bool = True) -> Scores:
+    """Compute the numbers of one part, which must have an image; `curves`, and their areas, only where they are shown.
+
+    Areas are among the metrics of a multi-label model, which has them anyway.
+    """
     rows = _sample(*judged.probabilities.shape)
-    truth, chances = indicators(judged)[rows], judged.probabilities[rows]
-    roc = roc_curves(truth, chances, judged.classes)
-    precision_recall = precision_recall_curves(truth, chances, judged.classes)
+    roc = precision_recall = None
+    if curves or is_multilabel(judged):
+        truth, chances = indicators(judged)[rows], judged.probabilities[rows]
+        roc = roc_curves(truth, chances, judged.classes)
+        precision_recall = precision_recall_curves(truth, chances, judged.classes)
     found = _measure_multilabel(judged, roc, precision_recall) if is_multilabel(judged) else _measure(judged)
     roc_auc = roc.areas() if roc else {}
     average_precision = precision_recall.areas() if precision_recall else {}
