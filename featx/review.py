@@ -14,7 +14,7 @@ import numpy as np
 from featx.backbones import Output
 from featx.dataset import SPLITS, data_folder
 from featx.dataset.table import relative_path
-from featx.errors import HeadError
+from featx.errors import DataError, HeadError
 from featx.files import write_atomic
 from featx.heads import FeaturesError
 from featx.pictures import Picture, draw_grid
@@ -37,10 +37,17 @@ def review(prepared: Prepared, out: Path, near: float = NEAR) -> dict[str, Any]:
 
     Raises
     ------
+    DataError
+        Several labels per image.
     HeadError
         Features that are not finite; the images are named.
     """
     sample = prepared.sample
+    if sample.images.multilabel:
+        raise DataError(
+            f"{sample.images.source} has several labels per image, and featx check --features judges one. "
+            "Without --features it finds bad images and duplicates."
+        )
     output = _choose_output(prepared.extraction.outputs)
     features = prepared.extraction.features(output, sample.rows)
     try:

@@ -126,6 +126,7 @@ def test_confident_learning_is_that_of_the_paper(seed: int) -> None:
         if confident:
             joint[label, max(confident, key=lambda c: p[i, c])] += 1
     errors = round(sum((y == c).sum() * (1 - joint[c, c] / joint[c].sum()) for c in range(k)))
+    errors = max(errors, sum(p[i, y[i]] < 0.05 for i in range(len(y))))
     expected = [i for i in sorted(range(len(y)), key=lambda i: p[i, y[i]])[:errors] if p[i].argmax() != y[i]]
     found = find_label_errors(y, p)
     assert found.rows.tolist() == expected
@@ -146,6 +147,15 @@ def test_confident_learning_is_that_of_cleanlab() -> None:
     both = min(len(mine), len(theirs))  # they count those that are confidently wrong and do not scale up to all
     assert mine[:both].tolist() == theirs[:both].tolist()
     assert len(theirs) <= len(mine) <= 1.6 * len(theirs)
+
+
+def test_a_single_error_among_sure_labels_is_listed() -> None:
+    y = np.repeat([0, 1], 50)
+    p = np.where(np.eye(2)[y] > 0, 0.99, 0.01)
+    p[7] = (0.3, 0.7)  # less sure than the class that it is taken for is on average
+    assert find_label_errors(y, p).rows.tolist() == []
+    p[7] = (0.04, 0.96)
+    assert find_label_errors(y, p).rows.tolist() == [7]
 
 
 def test_codes_need_not_be_consecutive() -> None:

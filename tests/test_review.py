@@ -147,6 +147,14 @@ def test_without_the_flag_check_is_what_it_was(work: Callable[..., Outcome], tmp
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+def test_several_labels_per_image_are_refused(work: Callable[..., Outcome], tmp_path: Path) -> None:
+    rows = [f"pictures/{name}/0-1{i}.png,{name}$small" for name in ("red", "blue") for i in range(4)]
+    (tmp_path / "several.csv").write_text("path,label\n" + "\n".join(rows))
+    refused = work("check", "several.csv", "-p", "lab.yaml", "--features", "--label-separator", "$")
+    assert refused.status == 1
+    assert "several labels per image" in refused.sentence
+
+
 # --- relabel -----------------------------------------------------------------------------------------------------
 
 
