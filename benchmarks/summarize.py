@@ -32,7 +32,8 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
     "precision": ("bench_precision.py",),
     "second-run": ("bench_second_run.py",),
     "cold-start": ("bench_cold_start.py",),
-    "heads": ("bench_heads.py",),
+    "heads": ("bench_heads.py", "--only", "search", "large"),
+    "heads-svm": ("bench_heads.py", "--only", "svm", "--rounds", "1"),  # LinearSVC takes minutes
     "memory": ("bench_memory.py",),
     "cache": ("bench_cache.py",),
     "hdf5": ("bench_hdf5.py",),
