@@ -118,7 +118,7 @@ class HeadOptions:
         metavar="PATH",
     )
     grid: dict[str, Any] | None = _option(
-        None, "Parameters of that classifier, each with the list of values to search (in a pipeline file)."
+        None, "Parameters of that classifier, each with the values to search.", metavar="{NAME: [VALUE,...]}"
     )
     kernel: Literal["linear", "rbf"] = _option("linear", "Of --clf svm.")
     strength: float | None = _option(

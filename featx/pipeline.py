@@ -56,8 +56,6 @@ def read_pipeline(path: Path, settings: Sequence[str] = ()) -> Pipeline:
 
 def apply_settings(pipeline: Pipeline, settings: Sequence[str]) -> Pipeline:
     """The pipeline with `section.key=value` settings on top; values are read as YAML."""
-    import yaml
-
     if not settings:
         return pipeline
     content = {section: _plain(getattr(pipeline, section)) for section in SECTIONS}
@@ -68,11 +66,24 @@ def apply_settings(pipeline: Pipeline, settings: Sequence[str]) -> Pipeline:
             raise UsageError(f"--set takes section.key=value, got {setting!r}. Example: --set features.layer=mixed7")
         if section not in content:
             raise UsageError(f"No section {section!r} in a pipeline. {_near(section, list(SECTIONS))}")
-        try:
-            content[section][key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(f"--set {name.strip()}: {value!r} is not valid YAML. Quote it, or close it.") from error
+        content[section][key] = parse_value(value, f"--set {name.strip()}")
     return _validate(content, "--set")
+
+
+def parse_value(text: str, where: str) -> Any:
+    """A value written as in a pipeline file.
+
+    Raises
+    ------
+    UsageError
+        When it is no YAML; `where` says what it was given for.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{where}: {text!r} is not valid YAML. Quote it, or close it.") from error
 
 
 def override(pipeline: Pipeline, section: str, values: Mapping[str, Any]) -> Pipeline:

@@ -241,8 +241,12 @@ def _nested(tables: dict[str, Features], sample: Sample, options: HeadOptions, s
 def _judge(choice: Choice, features: Features, sample: Sample, part: str, known: list[str]) -> Judged:
     """One part with its probabilities; those of val by the fit on train alone, also where val was fitted on later."""
     rows = np.flatnonzero(sample.split == SPLITS.index(part))
-    logits = choice.val_logits if part == "val" and len(rows) else choice.logits(features.take(rows))
-    assert logits is not None
+    if not len(rows):
+        logits = np.empty((0, len(known)), np.float32)
+    elif part == "val" and choice.val_logits is not None:
+        logits = choice.val_logits
+    else:
+        logits = choice.logits(features.take(rows))
     chances = choice.calibration.probabilities(logits)
     paths = tuple(sample.images.paths[row] for row in sample.rows[rows])
     if choice.thresholds is not None:

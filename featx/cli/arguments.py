@@ -40,9 +40,23 @@ class _Commas(click.ParamType[Any]):
         return values
 
 
+class _Mapping(click.ParamType[Any]):
+    """A mapping written as in a pipeline file: `{shrinkage: [0.1, 0.9]}`."""
+
+    name = "mapping"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from featx.pipeline import parse_value
+
+        found = parse_value(value, "--grid") if isinstance(value, str) else value
+        if not isinstance(found, dict):
+            self.fail(f"{value!r} is not a mapping like {{shrinkage: [0.1, 0.9]}}", param, ctx)
+        return found
+
+
 def section_options(*sections: str, without: Collection[str] = ()) -> Callable[[Command], Command]:
     """Give a command every option of these sections but some (`section.key`), and `-p` and `--set`."""
-    hidden = {"data.path", "finetune.enabled", "head.grid", *without}
+    hidden = {"data.path", "finetune.enabled", *without}
 
     def decorate(command: Command) -> Command:
         for section in reversed(sections):
@@ -81,6 +95,8 @@ def _option(section: str, entry: Any, hint: Any) -> Callable[[Command], Command]
         else:
             items = get_args(kind)
             arguments |= {"type": _Commas(item, 0 if Ellipsis in items else len(items))}
+    elif get_origin(kind) is dict:
+        arguments |= {"type": _Mapping()}
     else:
         arguments |= {"type": kind}
     shown = default not in (None, (), "") and kind is not bool
