@@ -80,8 +80,8 @@ def sklearn_search(folder: str) -> dict[str, Any]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from featx.choose import make_folds
     from featx.heads import HEADS
+    from featx.heads.folds import make_folds
 
     warnings.simplefilter("ignore")  # of deprecations; those of convergence are what the default tolerance gives
     x, y, test_x, test_y = _read(folder)

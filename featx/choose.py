@@ -29,10 +29,12 @@ from featx.heads import (
     make_head,
     width,
 )
-from featx.heads.calibrate import Calibration, fit_calibration, fit_temperature, sigmoid, softmax
+from featx.heads.calibrate import Calibration, fit_calibration
+from featx.heads.folds import make_folds
 from featx.heads.front import Front, fit_front
 from featx.heads.journal import Journal
 from featx.heads.scaling import check_finite
+from featx.heads.scores import is_better, resolve_metric, score, signed_score
 from featx.heads.search import Trial, fit_without, try_strengths
 from featx.heads.thresholds import search_thresholds
 from featx.options import HeadOptions, Metric, parse_bytes
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
 _MOST_CV_ROWS = 10_000  # up to here `--search auto` takes folds even where there is a val part: it is small, too
 _GIVE_UP = 2  # so many weaker regularisations with neither a better score nor a lower loss end a search
 _ASSUMED_MEMORY = 8 << 30  # bytes, where the system does not say
-_LEAST = 1e-15  # the probability that log loss takes for 0
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,6 @@ class Choice:
     def logits(self, features: Features) -> np.ndarray:
         """Logits float32 (n, k) of features as the store has them."""
         return self.head.logits(self.front.of(features))
-
-
-def signed_score(candidate: dict[str, Any]) -> float:
-    """A candidate's score, of which more is better."""
-    return -candidate["score"] if candidate["metric"] == "log_loss" else float(candidate["score"])
 
 
 @dataclass(frozen=True)
@@ -219,16 +215,6 @@ def choose_head(
     )
 
 
-def resolve_metric(metric: Metric, several: bool) -> Metric:
-    """What `auto` stands for, and whether a metric is defined."""
-    if metric == "balanced_accuracy" and several:
-        raise HeadError(
-            "--metric balanced_accuracy is of one class per image. For several labels choose average_precision, "
-            "roc_auc, macro_f1, log_loss or accuracy (all labels of an image right)."
-        )
-    return ("average_precision" if several else "accuracy") if metric == "auto" else metric
-
-
 def _weigh_classes(
     options: HeadOptions, y: np.ndarray, classes: tuple[str, ...], sample_weight: np.ndarray | None
 ) -> tuple[HeadOptions, np.ndarray | None]:
@@ -342,65 +328,6 @@ def _search_where(options: HeadOptions, train: int, val: int) -> str:
     return "cv" if few or not val else "val"
 
 
-def make_folds(y: np.ndarray, groups: np.ndarray | None, folds: int, seed: int) -> np.ndarray:
-    """Deal rows into folds: every class spread evenly, every group in one fold.
-
-    Returns
-    -------
-    int64 (n,)
-        The fold that leaves the row out. There are no more folds than the largest class has groups; a class of one
-        group is in no fold (-1), since a fit without it could not know it.
-    """
-    if folds < 2:
-        raise HeadError(f"--folds has to be at least 2, got {folds}.")
-    if y.ndim == 2:
-        return _label_folds(y, groups, folds, seed)
-    classes, index = np.unique(y, return_inverse=True)
-    _, group = np.unique(np.arange(len(y)) if groups is None else groups, return_inverse=True)
-    label, size = _units(index, group, len(classes))
-    folds = min(folds, int(np.bincount(label).max()))
-    order = np.lexsort((np.random.default_rng(seed).random(len(label)), -size, label))
-    order = order[np.bincount(label)[label[order]] > 1]
-    held = np.full(len(label), -1)
-    held[order] = np.arange(len(order)) % folds
-    return held[group] if folds > 1 else np.full(len(y), -1)
-
-
-def _label_folds(y: np.ndarray, groups: np.ndarray | None, folds: int, seed: int) -> np.ndarray:
-    """Deal rows of several labels into folds by iterative stratification (Sechidis et al. 2011), groups whole.
-
-    The rarest label is dealt first; each of its groups goes where that label is wanted most, then where there is room.
-    """
-    _, group = np.unique(np.arange(len(y)) if groups is None else groups, return_inverse=True)
-    size = np.bincount(group)
-    folds = min(folds, len(size))
-    if folds < 2:
-        return np.full(len(y), -1)
-    counts = np.zeros((len(size), y.shape[1] + 1), np.int64)
-    np.add.at(counts, group, np.column_stack([y, ~y.any(axis=1)]))
-    wanted = np.repeat(counts.sum(axis=0)[None] / folds, folds, axis=0)
-    room = np.full(folds, len(y) / folds)
-    fold = np.full(len(size), -1)
-    drawn = np.lexsort((np.random.default_rng(seed).random(len(size)), -size))
-    while (fold < 0).any():
-        left = counts[fold < 0].sum(axis=0)
-        label = int(np.where(left > 0, left, np.iinfo(np.int64).max).argmin())
-        for unit in drawn[(fold[drawn] < 0) & (counts[drawn, label] > 0)]:
-            best = int(np.lexsort((-room, -wanted[:, label]))[0])
-            fold[unit] = best
-            wanted[best] -= counts[unit]
-            room[best] -= size[unit]
-    return fold[group]
-
-
-def _units(index: np.ndarray, group: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each group's commonest class and its number of rows."""
-    pairs, counts = np.unique(group * classes + index, return_counts=True)
-    order = np.lexsort((-counts, pairs // classes))
-    _, first = np.unique(pairs[order] // classes, return_index=True)
-    return pairs[order][first] % classes, np.bincount(group)
-
-
 def _best(
     arena: _Arena,
     options: HeadOptions,
@@ -414,7 +341,7 @@ def _best(
     best: _Found | None = None
     for kind in _kinds(options, len(arena.held), has_val, arena.rows.y.ndim == 2):
         found = _best_strength(kind, arena, options, seed, candidates, progress, journal)
-        if best is None or _better(options.metric, found.score, best.score):
+        if best is None or is_better(options.metric, found.score, best.score):
             best = found
     if best is None:
         raise HeadError(f"No head to compare for --clf {options.clf}.")
@@ -454,7 +381,7 @@ def _best_strength(
         candidates.append(_candidate(found, arena, options, seed))
         progress(_line(candidates[-1], kind.strength_name))
         loss = arena.score("log_loss", trial.logits)
-        better = best is None or _better(options.metric, found.score, best.score)
+        better = best is None or is_better(options.metric, found.score, best.score)
         if better:
             best = found
         stale = 0 if better or loss < lowest else stale + 1
@@ -512,56 +439,3 @@ def _refit(
     rows = np.arange(len(used.y))
     fit_without(head, kind, used.features, used.y, rows[:trained], rows[trained:], used.weight, journal)
     return head
-
-
-def score(metric: Metric, logits: np.ndarray, index: np.ndarray) -> float:
-    """Judge logits (n, k) of rows whose columns are `index` (n,), or whose labels are bool (n, k).
-
-    accuracy (of labels: all of a row's right), balanced_accuracy, macro_f1 as scikit-learn has them; roc_auc and
-    average_precision are means over the classes, each against the rest; log_loss at the temperature that suits it best
-    """
-    if metric in {"roc_auc", "average_precision"}:
-        return _rank_score(metric, logits, index)
-    if index.ndim == 2:
-        return _score_labels(metric, logits, index)
-    if metric == "log_loss":
-        true = softmax(logits, fit_temperature(logits, index))[np.arange(len(index)), index]
-        return float(-np.log(np.maximum(true, _LEAST)).mean())
-    predicted = logits.argmax(axis=1)
-    if metric == "accuracy":
-        return float((predicted == index).mean())
-    k = logits.shape[1]
-    hits = np.bincount(index[predicted == index], minlength=k)
-    truth, claims = np.bincount(index, minlength=k), np.bincount(predicted, minlength=k)
-    if metric == "balanced_accuracy":
-        return float((hits[truth > 0] / truth[truth > 0]).mean())
-    either = truth + claims
-    return float((2 * hits[either > 0] / either[either > 0]).mean())
-
-
-def _score_labels(metric: Metric, logits: np.ndarray, y: np.ndarray) -> float:
-    if metric == "log_loss":
-        chances = sigmoid(logits, fit_temperature(logits, y))
-        true = np.where(y, chances, 1 - chances)
-        return float(-np.log(np.maximum(true, _LEAST)).mean())
-    given = logits > 0
-    if metric == "accuracy":
-        return float((given == y).all(axis=1).mean())
-    hits, either = (given & y).sum(axis=0), given.sum(axis=0) + y.sum(axis=0)
-    return float((2 * hits[either > 0] / either[either > 0]).mean())
-
-
-def _rank_score(metric: Metric, logits: np.ndarray, index: np.ndarray) -> float:
-    """The mean over classes that some rows have and others have not; 0 where there is no such class."""
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    k = logits.shape[1]
-    truth = index if index.ndim == 2 else index[:, None] == np.arange(k)
-    ranks = logits if index.ndim == 2 else softmax(logits)
-    measure = roc_auc_score if metric == "roc_auc" else average_precision_score
-    known = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0))
-    return float(np.mean([measure(truth[:, code], ranks[:, code]) for code in known])) if len(known) else 0.0
-
-
-def _better(metric: Metric, one: float, other: float) -> bool:
-    return one < other if metric == "log_loss" else one > other

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from featx.choose import make_folds
 from featx.choose_layers import choose_layers
 from featx.dataset import NONE, TEST, TRAIN
 from featx.errors import HeadError
 from featx.evaluate import measure, measure_labels, summary
 from featx.heads import Features
+from featx.heads.folds import make_folds
 from featx.heads.search import widen
 from featx.options import HeadOptions
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featx.choose import make_folds, score
 from featx.heads import ArrayFeatures, Features, head_kind, width
 from featx.heads.calibrate import fit_temperature, softmax
+from featx.heads.folds import make_folds
 from featx.heads.scaling import check_finite
+from featx.heads.scores import score
 from featx.heads.search import try_strengths
 from featx.options import HeadOptions
 from featx.similarity import close_pairs, nearest

@@ -17,7 +17,7 @@ import featx
 from featx import novelty
 from featx.backbones import Output
 from featx.bundle import Bundle, add_bundle, write_split
-from featx.choose import Choice, signed_score
+from featx.choose import Choice
 from featx.choose_layers import LayerError, LayersChoice, choose_layers
 from featx.dataset import NONE, SPLITS, TRAIN, VAL, ImageSet
 from featx.dataset.digests import whole
@@ -28,6 +28,7 @@ from featx.files import digest_bytes, digest_json
 from featx.heads import Features, calibrate, front, persist, width
 from featx.heads.front import join
 from featx.heads.journal import Journal, write_log
+from featx.heads.scores import signed_score
 from featx.nested import nested_estimate
 from featx.options import HeadOptions, Pipeline
 from featx.progress import Tell, say_nothing

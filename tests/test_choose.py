@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featx.choose import Choice, choose_head, make_folds, score
+from featx.choose import Choice, choose_head
 from featx.dataset import NONE, TEST, TRAIN, VAL
 from featx.errors import HeadError
 from featx.heads import HEADS, FeaturesError
 from featx.heads.calibrate import softmax
 from featx.heads.estimators import KernelSVM
+from featx.heads.folds import make_folds
 from featx.heads.linear import LogisticRegression
+from featx.heads.scores import score
 from featx.options import HeadOptions
 
 CLASSES = ("ant", "bee", "cow", "dog")

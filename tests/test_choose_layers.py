@@ -14,13 +14,14 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler, normalize
 
-from featx.choose import choose_head, score
+from featx.choose import choose_head
 from featx.choose_layers import LayersChoice, choose_layers
 from featx.dataset import TEST, TRAIN, VAL
 from featx.errors import HeadError
 from featx.heads import ArrayFeatures, as_features
 from featx.heads.calibrate import Calibration, fit_calibration, load_curves
 from featx.heads.front import Front, JoinedFeatures, fit_front, load_front
+from featx.heads.scores import score
 from featx.nested import nested_estimate
 from featx.options import HeadOptions
 

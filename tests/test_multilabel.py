@@ -15,10 +15,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from featx.choose import choose_head, make_folds
+from featx.choose import choose_head
 from featx.errors import HeadError
 from featx.evaluate import measure_labels
 from featx.heads import Head, as_features, head_kind, make_head
+from featx.heads.folds import make_folds
 from featx.heads.thresholds import search_thresholds
 from featx.options import HeadOptions
 
