@@ -116,9 +116,6 @@ class _Arena:
     def score(self, metric: Metric, logits: np.ndarray) -> float:
         return score(metric, *self.judged(logits))
 
-    def calibrate(self, kind: Any, logits: np.ndarray) -> Calibration:
-        return fit_calibration(kind, *self.judged(logits))
-
     def judged(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The logits of the rows that were left out, and what is true of them."""
         y = self.rows.y
@@ -184,16 +181,9 @@ def choose_head(
     found = _best(arena, options, len(order) > trained, seed, candidates, progress, journal) if arena else None
     if found is None:
         notes += ("No row could be left out to compare heads: strength and temperature are the defaults.",)
-    several = y.ndim == 2
-    calibration, thresholds = Calibration(several), np.full(len(classes), 0.5) if several else None
-    if arena and found:
-        calibration = arena.calibrate(options.calibrate, found.trial.logits)
-        if options.calibrate != calibration.kind:
-            notes += (f"A class has too few images left out for --calibrate {options.calibrate}: temperature it is.",)
-        if several:
-            logits, truth = arena.judged(found.trial.logits)
-            chances = calibration.probabilities(logits)
-            thresholds = search_thresholds(chances, truth, options.thresholds, *options.threshold_range)
+    calibration, thresholds = _calibrate(arena, found, options, len(classes) if y.ndim == 2 else 0)
+    if found and options.calibrate != calibration.kind:
+        notes += (f"A class has too few images left out for --calibrate {options.calibrate}: temperature it is.",)
     kind = found.kind if found else head_kind("logreg" if options.clf == "auto" else options.clf, options.kernel)
     head = _refit(kind, found, arena, used, trained, options, seed, journal)
     val = np.flatnonzero(split == VAL)
@@ -213,6 +203,20 @@ def choose_head(
         thresholds=thresholds,
         notes=notes,
     )
+
+
+def _calibrate(
+    arena: _Arena | None, found: _Found | None, options: HeadOptions, labels: int
+) -> tuple[Calibration, np.ndarray | None]:
+    """Confidence and, where an image has several of so many labels, their thresholds, from rows that were left out."""
+    if arena is None or found is None:
+        return Calibration(labels > 0), np.full(labels, 0.5) if labels else None
+    logits, truth = arena.judged(found.trial.logits)
+    calibration = fit_calibration(options.calibrate, logits, truth)
+    if not labels:
+        return calibration, None
+    chances = calibration.probabilities(logits)
+    return calibration, search_thresholds(chances, truth, options.thresholds, *options.threshold_range)
 
 
 def _weigh_classes(

@@ -213,6 +213,7 @@ def test_several_labels_from_a_csv_to_predictions(tmp_path: Path, tiny_backbone:
     assert {"exact_match", "f1_micro", "roc_auc_macro", "average_precision_macro"} <= set(told["test"])
     measured = featx("evaluate", told["bundle"], "--data", index, "--set", "data.label_separator=$", "--json").json
     assert measured["images"] == 60
+    assert set(measured["thresholds"]) == {"red", "green", "blue"}
     answers = featx("predict", tmp_path / "images", "--model", told["bundle"], "--top", "2", "--json").json
     truth = dict(line.split(",") for line in index.read_text().splitlines()[1:])
     for one in answers["predictions"]:

@@ -88,6 +88,8 @@ def evaluate(
     seconds = time.perf_counter() - start
     page = directory and report_evaluation(directory, model, path, judged, bad, pipeline, command_line(), seconds)
     content = {"bundle": str(model.path), "split": part, **found, "bad": bad, "report": page and str(page)}
+    if model.multilabel:
+        content["thresholds"] = dict(zip(model.classes, model.thresholds.tolist(), strict=True))
     if rival is not None and comparison is not None:
         content["against"] = {"bundle": str(rival.path), **asdict(comparison), "verdict": comparison.verdict}
     emit(as_json, content, _metrics_text(content))
