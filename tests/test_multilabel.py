@@ -211,7 +211,10 @@ def test_several_labels_from_a_csv_to_predictions(tmp_path: Path, tiny_backbone:
     told = featx("fit-head", index, *options, "--split", "0.5,0.25,0.25", "--folds", "3", "--json").json
     assert told["val"]["images"] > 5
     assert {"exact_match", "f1_micro", "roc_auc_macro", "average_precision_macro"} <= set(told["test"])
-    measured = featx("evaluate", told["bundle"], "--data", index, "--set", "data.label_separator=$", "--json").json
+    again = ("--set", "data.label_separator=$", "--report", "report", "--json")
+    measured = featx("evaluate", told["bundle"], "--data", index, *again).json
+    assert (tmp_path / "report" / "index.html").exists()
+    assert "exact match" in (tmp_path / told["report"]).read_text().lower()
     assert measured["images"] == 60
     assert set(measured["thresholds"]) == {"red", "green", "blue"}
     answers = featx("predict", tmp_path / "images", "--model", told["bundle"], "--top", "2", "--json").json
