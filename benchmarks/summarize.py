@@ -38,7 +38,14 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
     "cache": ("bench_cache.py",),
     "hdf5": ("bench_hdf5.py",),
 }
+_NOISE = "not established: one round, on a virtual machine whose speed changed by a factor of two within minutes; "
 REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the script names it -> why it was missed
+    "extract-MobileNetV2": {
+        "float32: featx / keras, images per second": _NOISE + "two rounds of 600 images had 2.5 the same day",
+        "float32: whole run / (decoding + inference)": _NOISE
+        + "in bfloat16, in the same round, the whole took 0.61 of "
+        "its parts, which cannot be",
+    },
     "extract-InceptionV3": {
         "bfloat16: whole run / (decoding + inference)": (
             "not established: the run is short, it opens the engine, which the parts leave out, and other work shared "
@@ -46,19 +53,18 @@ REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the scr
         ),
     },
     "cold-start": {
-        "featx layers InceptionV3, seconds": "not established; 0.407 s on a shared machine",
-        "featx predict, seconds": (
-            "not established: a profile on a shared machine pointed at importing OpenVINO and NumPy and at compiling "
-            "the graph"
-        ),
+        "featx cache ls, seconds": "between 0.34 and 0.43 from run to run",
+        "featx predict, seconds": "between 0.71 and 0.86 from run to run; importing NumPy, OpenVINO and featx's own "
+        "modules takes most of it",
     },
 }
 HEAD = """# Performance
 
 Written by `make bench` from the scripts in `benchmarks/`; do not edit. Every script runs featx and the alternative in
 turn, each in a process of its own, and takes medians. Absolute figures drift from day to day and from machine to
-machine; the ratios hold better. The figures of 2026-11-22 were taken with two to five rounds and fewer images than the
-goals name, while other work ran on the same two cores for part of the time: preliminary.
+machine; the ratios hold better. The figures of 2026-11-22 are preliminary: one to five rounds, some with fewer images
+than the goals name, on a virtual machine whose speed changed by a factor of two within minutes, and with other work on
+the same two cores for part of the time.
 Peak memory is the largest resident size of the process, mapped files included.
 """
 LIBRARIES = {

@@ -6,7 +6,6 @@ lives in its own module, which imports its library when it is used. `auto` decid
 
 from __future__ import annotations
 
-import ctypes.util
 import importlib
 import importlib.util
 import os
@@ -102,6 +101,8 @@ def has_gpu() -> bool:
         return False
     if not any(Path(device).exists() for device in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")):
         return False
+    import ctypes.util  # it brings subprocess along
+
     # cuDNN comes with tensorflow[and-cuda] as a package, or with the system
     return importlib.util.find_spec("nvidia") is not None or ctypes.util.find_library("cudnn") is not None
 
