@@ -1,0 +1,104 @@
+"""ONNX: one `.onnx` file, which runs in ONNX Runtime and is the way into most other runtimes.
+
+tf2onnx converts the graph once its variables are constants; handed a Keras model, as Keras' own export does it, it
+writes files that cannot be loaded, or predict something else, for several networks.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featx.engines.tensorflow import freeze
+from featx.export.network import INPUT, OUTPUT
+
+if TYPE_CHECKING:
+    import keras
+
+    from featx.export.formats import Runner
+
+OPSET = 17  # read by every ONNX Runtime since 1.12, of 2022
+
+
+def convert(network: keras.Model, path: Path, precision: str, images: np.ndarray) -> None:
+    """Write the network, taking uint8.
+
+    precision : float16 holds weights and computes in float16; int8 computes in whole numbers, whose ranges are measured
+        on `images`
+    """
+    import onnx
+
+    model = _to_onnx(network)
+    if precision == "float16":
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        model = convert_float_to_float16(model, keep_io_types=True)
+    if precision == "int8":
+        _quantize(model, path, images)
+    else:
+        onnx.save_model(model, path)
+
+
+def _to_onnx(network: keras.Model) -> Any:
+    import tf2onnx
+
+    frozen = freeze(network)
+    graph = frozen.function.graph
+    taken, given = frozen.function.inputs[0].name, frozen.function.outputs[0].name
+    model, _ = tf2onnx.convert.from_graph_def(
+        graph.as_graph_def(),
+        name="featx",
+        input_names=[taken],
+        output_names=[given],
+        tensors_to_rename={taken: INPUT, given: OUTPUT},
+        opset=OPSET,
+    )
+    return model
+
+
+def _quantize(model: Any, path: Path, images: np.ndarray) -> None:
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    with tempfile.TemporaryDirectory(prefix="featx-") as folder:
+        whole = Path(folder) / path.name
+        onnx.save_model(model, whole)
+        quantize_static(
+            whole,
+            path,
+            _Reader(images),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
+class _Reader:
+    """Images one by one, as ONNX Runtime asks for them."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self._images: Iterator[np.ndarray] = iter(images)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self._images, None)
+        return None if image is None else {INPUT: image[None]}
+
+
+def load(path: Path) -> Runner:
+    """Run the file in ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return np.asarray(session.run([OUTPUT], {INPUT: images})[0])
+
+    return run
