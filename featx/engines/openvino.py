@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from featx.engines import check_images, infer_in_batches
-from featx.engines.tensorflow import freeze
+from featx.engines.tensorflow import freeze, without_xla
 from featx.errors import EngineError
 from featx.files import write_json
 
@@ -177,7 +177,7 @@ def to_openvino(model: keras.Model) -> tuple[Any, dict[str, str]]:
     with _hidden("openvino_telemetry"):  # featx sends nothing anywhere
         from openvino.tools.ovc import convert_model
 
-    frozen = freeze(model)
+    frozen = without_xla(freeze(model))
     front = openvino.frontend
     try:
         converted = convert_model(frozen.function.graph)

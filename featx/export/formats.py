@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,9 @@ class Format:
         path : a file or folder that does not exist; what is written takes uint8 images in batches of any size
         images : uint8 (n, height, width, 3), by which the ranges of int8 are measured
         """
-        self._module().convert(network, path, precision, images)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the converters use what their own libraries deprecate
+            self._module().convert(network, path, precision, images)
 
     def load(self, path: Path) -> Runner:
         """What runs the file at `path` in the format's own runtime."""
@@ -66,7 +69,7 @@ FORMATS: Mapping[str, Format] = {
         Format("savedmodel", "featx.export.savedmodel", "model", ("float32",), ("tensorflow",)),
         Format("onnx", "featx.export.onnx", "model.onnx", PRECISIONS, ("onnx", "onnxruntime", "tf2onnx")),
         Format("openvino", "featx.export.openvino", "model.xml", ("float32", "float16"), ("openvino",)),
-        Format("litert", "featx.export.litert", "model.tflite", PRECISIONS, ("tensorflow",)),
+        Format("litert", "featx.export.litert", "model.tflite", PRECISIONS, ("tensorflow", "ai-edge-litert")),
     )
 }
 

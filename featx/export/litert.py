@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -46,18 +46,12 @@ def _one_by_one(images: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
 
 
 def load(path: Path) -> Runner:
-    """Run the file in LiteRT's interpreter: that of ai-edge-litert, or else the one that TensorFlow carries."""
-    runner = _interpreter()(model_path=os.fspath(path), num_threads=usable_cores()).get_signature_runner()
+    """Run the file in LiteRT's interpreter."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_path=os.fspath(path), num_threads=usable_cores()).get_signature_runner()
 
     def run(images: np.ndarray) -> np.ndarray:
         return np.array(runner(**{INPUT: images})[OUTPUT])
 
     return run
-
-
-def _interpreter() -> Any:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        from tensorflow.lite.python.interpreter import Interpreter
-    return Interpreter

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.engines.tensorflow import freeze
+from featx.engines.tensorflow import freeze, without_xla
 from featx.export.network import INPUT, OUTPUT
 
 if TYPE_CHECKING:
@@ -47,18 +47,29 @@ def convert(network: keras.Model, path: Path, precision: str, images: np.ndarray
 def _to_onnx(network: keras.Model) -> Any:
     import tf2onnx
 
-    frozen = freeze(network)
-    graph = frozen.function.graph
-    taken, given = frozen.function.inputs[0].name, frozen.function.outputs[0].name
+    function = without_xla(freeze(network)).function
+    taken, given = function.inputs[0].name, function.outputs[0].name
     model, _ = tf2onnx.convert.from_graph_def(
-        graph.as_graph_def(),
+        function.graph.as_graph_def(),
         name="featx",
         input_names=[taken],
         output_names=[given],
         tensors_to_rename={taken: INPUT, given: OUTPUT},
+        custom_op_handlers={"Erfc": (_convert_erfc, [])},
         opset=OPSET,
     )
     return model
+
+
+def _convert_erfc(graph: Any, node: Any, name: str, _: Any) -> None:
+    """1 - erf(x): tf2onnx does not know the complementary error function, of which Keras makes GELU."""
+    import tf2onnx
+
+    shapes, types, outputs, inputs = node.output_shapes, node.output_dtypes, node.output, node.input
+    one = graph.make_const(tf2onnx.utils.make_name("one"), np.array(1, np.float32)).output[0]
+    graph.remove_node(name)
+    erf = graph.make_node("Erf", inputs, shapes=shapes, dtypes=types).output[0]
+    graph.make_node("Sub", [one, erf], name=name, outputs=outputs, shapes=shapes, dtypes=types)
 
 
 def _quantize(model: Any, path: Path, images: np.ndarray) -> None:
