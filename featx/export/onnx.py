@@ -28,8 +28,8 @@ OPSET = 17  # read by every ONNX Runtime since 1.12, of 2022
 def convert(network: keras.Model, path: Path, precision: str, images: np.ndarray) -> None:
     """Write the network, taking uint8.
 
-    precision : float16 holds weights and computes in float16; int8 computes in whole numbers, whose ranges are measured
-        on `images`
+    precision : float16 holds weights and computes in float16; int8 has convolutions compute in whole numbers, whose
+        ranges are measured on `images`
     """
     import onnx
 
@@ -75,14 +75,17 @@ def _convert_erfc(graph: Any, node: Any, name: str, _: Any) -> None:
 def _quantize(model: Any, path: Path, images: np.ndarray) -> None:
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory(prefix="featx-") as folder:
-        whole = Path(folder) / path.name
+        whole, prepared = (Path(folder) / name for name in ("whole.onnx", "prepared.onnx"))
         onnx.save_model(model, whole)
+        quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         quantize_static(
-            whole,
+            prepared,
             path,
             _Reader(images),
+            op_types_to_quantize=["Conv"],  # what takes the time; 256 levels of pooled features are too few for a head
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
