@@ -1,7 +1,8 @@
 """ONNX: one `.onnx` file, which runs in ONNX Runtime and is the way into most other runtimes.
 
-tf2onnx converts the graph once its variables are constants; handed a Keras model, as Keras' own export does it, it
-writes files that cannot be loaded, or predict something else, for several networks.
+tf2onnx writes what it does not know into the file as it is, without an error, and nothing can load it. Of Keras' networks
+that concerns grouped convolutions, which Keras has XLA compile, and the complementary error function of GELU, as in
+ConvNeXt; so the graph is frozen and inlined first, and the function is converted here.
 """
 
 from __future__ import annotations
