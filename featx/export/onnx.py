@@ -1,8 +1,8 @@
 """ONNX: one `.onnx` file, which runs in ONNX Runtime and is the way into most other runtimes.
 
-tf2onnx writes what it does not know into the file as it is, without an error, and nothing can load it. Of Keras' networks
-that concerns grouped convolutions, which Keras has XLA compile, and the complementary error function of GELU, as in
-ConvNeXt; so the graph is frozen and inlined first, and the function is converted here.
+tf2onnx writes what it does not know into the file as it is, without an error, and nothing can load it. Of Keras'
+networks that concerns grouped convolutions, which Keras has XLA compile, and the complementary error function of GELU,
+as in ConvNeXt; so the graph is frozen and inlined first, and the function is converted here.
 """
 
 from __future__ import annotations
