@@ -111,6 +111,7 @@ class Explainer:
         if labels and top is not None:
             raise UsageError("--class and --top exclude each other: name the classes, or say how many.")
         self.bundle = bundle
+        self._network = _Network(bundle)
         self._asked = method
         self._labels = [_position(bundle, label) for label in dict.fromkeys(labels)]
         self._top = top
@@ -124,7 +125,9 @@ class Explainer:
         BundleError
             A method asked for that this bundle does not have.
         """
-        return _choose_method(self.bundle, self._asked, self._sites)
+        if self._asked == "occlusion":  # which needs no Keras
+            return self._asked
+        return _choose_method(self.bundle, self._asked, self._network.sites)
 
     def explain(
         self, paths: Sequence[str | Path | bytes], workers: int = 0, progress: Progress = no_progress
@@ -156,13 +159,16 @@ class Explainer:
         """
         if not len(images):
             return []
-        seen = {"cam": self._cam, "gradcam": self._gradcam, "occlusion": self._occlusion}[self.method](images)
+        if self.method == "occlusion":
+            seen = _occlusion(self.bundle, images, self._chosen)
+        else:
+            seen = {"cam": _cam, "gradcam": _gradcam}[self.method](self._network, images, self._chosen)
         return [self._answer(name, *one) for name, one in zip(names, seen, strict=True)]
 
     def _answer(self, name: str, logits: np.ndarray, chances: np.ndarray, maps: dict[int, _Maps]) -> Explanation:
         bundle, order = self.bundle, np.argsort(-chances, kind="stable")
         scores = _scores(bundle, logits[None])[0]
-        bias = _scores(bundle, self._linear[1][None])[0] if self.method == "cam" else None
+        bias = _scores(bundle, self._network.linear[1][None])[0] if self.method == "cam" else None
         classes = tuple(
             ClassMap(
                 bundle.classes[k],
@@ -173,25 +179,90 @@ class Explainer:
             )
             for k, found in maps.items()
         )
-        best = order[0]
-        given = (
-            tuple(bundle.classes[k] for k in order if chances[k] >= bundle.thresholds[k]) if bundle.multilabel else None
+        given = [bundle.classes[k] for k in order if chances[k] >= bundle.thresholds[k]] if bundle.multilabel else None
+        return Explanation(
+            name,
+            bundle.classes[order[0]],
+            round(float(chances[order[0]]), 6),
+            None if given is None else tuple(given),
+            self.method,
+            classes,
         )
-        return Explanation(name, bundle.classes[best], round(float(chances[best]), 6), given, self.method, classes)
 
     def _chosen(self, chances: np.ndarray) -> list[int]:
         """Positions of the classes to explain, the likeliest first, of probabilities (classes,)."""
-        order = np.argsort(-chances, kind="stable").tolist()
+        order: list[int] = np.argsort(-chances, kind="stable").tolist()
         if self._labels:
             return [k for k in order if k in self._labels]
         if self._top is None and self.bundle.multilabel:
             return [k for k in order if chances[k] >= self.bundle.thresholds[k]] or order[:1]
         return order[: self._top or 1]
 
-    # --- what the methods work on ------------------------------------------------------------------------------------
+
+# --- the network, as far as maps need it ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Site:
+    """Where the places of an output are read off.
+
+    tensor : Keras' (n, height, width, channels); own : whether it is of the output's layer, not of one below it
+    pool : from the tensor's values to the output's, of which each image has `width`
+    """
+
+    output: Output
+    tensor: Any
+    own: bool
+    pool: Callable[[Any], Any]
+    width: int
+
+
+class _Network:
+    """A bundle's backbone, taken apart at its maps, and what follows them, with gradients."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
 
     @cached_property
-    def _linear(self) -> tuple[np.ndarray, np.ndarray]:
+    def sites(self) -> list[_Site]:
+        """One for each of the bundle's outputs; none where the head has no gradient or an output has no map."""
+        if self.bundle.about["head"]["kind"] == "estimator":
+            return []
+        made = self._backbone.output
+        tensors = made if isinstance(made, dict) else {self.bundle.outputs[0].name: made}
+        found = [_find_site(self._backbone, output, tensors[output.name]) for output in self.bundle.outputs]
+        return [site for site in found if site is not None] if None not in found else []
+
+    def maps(self, images: np.ndarray) -> list[Any]:
+        """Tensors float32 (n, height, width, channels), one for each site, of images uint8."""
+        import tensorflow as tf
+
+        found = self._to_maps(images.astype(np.float32), training=False)
+        return [tf.cast(found[site.output.name], tf.float32) for site in self.sites]
+
+    def features(self, maps: Sequence[Any]) -> Any:
+        """Tensor float32 (n, d), which the head takes, of what `maps` gives."""
+        import tensorflow as tf
+
+        pooled = [site.pool(tensor) for site, tensor in zip(self.sites, maps, strict=True)]
+        return tf.concat([tf.reshape(tf.cast(one, tf.float32), (len(one), -1)) for one in pooled], axis=1)
+
+    def logits(self, features: Any) -> Any:
+        """Tensor (n, classes) of features (n, d): the bundle's front and head as operations that have a gradient."""
+        import tensorflow as tf
+
+        front = self.bundle.front
+        if front.unit:
+            features = features / tf.maximum(tf.norm(features, axis=1, keepdims=True), _TINY)
+        if self.bundle.about["head"]["kind"] == "linear":
+            kernel, bias = self.linear
+            return features @ kernel + bias
+        if front.mean is not None and front.components is not None:
+            features = (features - front.mean) @ front.components.T
+        return self._head(features, training=False) / self.bundle.temperature
+
+    @cached_property
+    def linear(self) -> tuple[np.ndarray, np.ndarray]:
         """Kernel (d, classes) and bias (classes,) of a linear head on the features, a projection folded in."""
         kernel, bias = persist.load_dense(self.bundle.path / persist.FILES["linear"])
         mean, components = self.bundle.front.mean, self.bundle.front.components
@@ -200,136 +271,17 @@ class Explainer:
         return components.T @ kernel, bias - (components @ mean) @ kernel
 
     @cached_property
+    def _head(self) -> keras.Model:
+        return persist.load_network(self.bundle.path / persist.FILES["network"])
+
+    @cached_property
     def _backbone(self) -> keras.Model:
         return persist.load_network(self.bundle.path / "backbone.keras")
 
     @cached_property
-    def _sites(self) -> list[_Site]:
-        """One for each of the bundle's outputs; none where a head has no gradient or a layer no map below it."""
-        if self._asked == "occlusion" or self.bundle.about["head"]["kind"] == "estimator":
-            return []
-        made = self._backbone.output
-        tensors = made if isinstance(made, dict) else {self.bundle.outputs[0].name: made}
-        found = [_find_site(self._backbone, output, tensors[output.name]) for output in self.bundle.outputs]
-        return [site for site in found if site is not None] if None not in found else []
-
-    @cached_property
     def _to_maps(self) -> keras.Model:
-        outputs = {site.output.name: site.tensor for site in self._sites}
+        outputs = {site.output.name: site.tensor for site in self.sites}
         return import_keras().Model(self._backbone.inputs[0], outputs)
-
-    def _maps(self, images: np.ndarray) -> list[Any]:
-        """Tensors float32 (n, height, width, channels), one for each site."""
-        import tensorflow as tf
-
-        found = self._to_maps(images.astype(np.float32), training=False)
-        return [tf.cast(found[site.output.name], tf.float32) for site in self._sites]
-
-    def _features(self, maps: Sequence[Any]) -> Any:
-        """Tensor float32 (n, d): what the head takes, of the maps that `_maps` gives."""
-        import tensorflow as tf
-
-        pooled = [site.pool(tensor) for site, tensor in zip(self._sites, maps, strict=True)]
-        return tf.concat([tf.reshape(tf.cast(one, tf.float32), (len(one), -1)) for one in pooled], axis=1)
-
-    def _logits(self, features: Any) -> Any:
-        """Tensor (n, classes) of features (n, d): the bundle's front and head as operations that have a gradient."""
-        import tensorflow as tf
-
-        front = self.bundle.front
-        if front.unit:
-            features = features / tf.maximum(tf.norm(features, axis=1, keepdims=True), _TINY)
-        if self.bundle.about["head"]["kind"] == "linear":
-            kernel, bias = self._linear
-            return features @ kernel + bias
-        if front.mean is not None and front.components is not None:
-            features = (features - front.mean) @ front.components.T
-        return self._head(features, training=False) / self.bundle.temperature
-
-    @cached_property
-    def _head(self) -> keras.Model:
-        return persist.load_network(self.bundle.path / persist.FILES["network"])
-
-    # --- the methods: images -> (logits, probabilities, {class: {name: map}}) of each -----------------------------------
-
-    def _cam(self, images: np.ndarray) -> Iterator[_Seen]:
-        tensors = self._maps(images)
-        features = np.asarray(self._features(tensors))
-        logits = self.bundle.head(self.bundle.front.apply(features))
-        lengths = np.maximum(np.linalg.norm(features, axis=1), _TINY) if self.bundle.front.unit else np.ones(len(images))
-        kernel = _scores(self.bundle, self._linear[0])
-        widths = [int(np.prod(site.pooled[1:])) for site in self._sites]
-        kernels = np.split(kernel, np.cumsum(widths)[:-1])
-        chances = self.bundle.calibration.probabilities(logits)
-        maps = [np.asarray(tensor) for tensor in tensors]
-        for row in range(len(images)):
-            found = {
-                k: {
-                    site.output.name: _dissect(part[row], columns[:, k], site.output.pooling) / np.float32(lengths[row])
-                    for site, part, columns in zip(self._sites, maps, kernels, strict=True)
-                }
-                for k in self._chosen(chances[row])
-            }
-            yield logits[row], chances[row], found
-
-    def _gradcam(self, images: np.ndarray) -> Iterator[_Seen]:
-        import tensorflow as tf
-
-        maps = self._maps(images)
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(maps)
-            logits = self._logits(self._features(maps))
-            chances = self.bundle.calibration.probabilities(logits.numpy())
-            chosen = [self._chosen(one) for one in chances]
-            most = max(map(len, chosen))
-            scores = _scores(self.bundle, logits)
-            turns = [
-                tf.reduce_sum(tf.gather(scores, [one[min(turn, len(one) - 1)] for one in chosen], batch_dims=1, axis=1))
-                for turn in range(most)
-            ]  # the turn-th class of every image at once: images do not depend on one another
-        weights = [[tf.reduce_sum(g, axis=(1, 2)) for g in tape.gradient(turn, maps)] for turn in turns]
-        found = [
-            [tf.einsum("nhwc,nc->nhw", tensor, one).numpy() for tensor, one in zip(maps, turn, strict=True)]
-            for turn in weights
-        ]
-        for row, classes in enumerate(chosen):
-            named = {
-                k: {site.output.name: part[row] for site, part in zip(self._sites, found[turn], strict=True)}
-                for turn, k in enumerate(classes)
-            }
-            yield logits.numpy()[row], chances[row], named
-
-    def _occlusion(self, images: np.ndarray) -> Iterator[_Seen]:
-        for image in images:
-            logits = self._infer(image[None])[0]
-            chances = self.bundle.calibration.probabilities(logits[None])[0]
-            covered = np.concatenate([self._infer(some) for some in _cover(image)])
-            lost = _scores(self.bundle, logits[None]) - _scores(self.bundle, covered)
-            maps = lost.astype(np.float32).reshape(_PLACES, _PLACES, -1)
-            yield logits, chances, {k: {"occlusion": maps[..., k]} for k in self._chosen(chances)}
-
-    def _infer(self, images: np.ndarray) -> np.ndarray:
-        """Logits float32 (n, classes), as the bundle predicts."""
-        return self.bundle.head(self.bundle.front.apply(self.bundle.features(images)))
-
-
-_Maps = dict[str, np.ndarray]
-_Seen = tuple[np.ndarray, np.ndarray, dict[int, _Maps]]
-
-
-@dataclass(frozen=True)
-class _Site:
-    """Where the places of an output are read off.
-
-    tensor : Keras' (n, height, width, channels); own : whether it is the output's layer, not one below it
-    pool : from its values to the output's; pooled : the shape of these
-    """
-
-    output: Output
-    tensor: Any
-    own: bool
-    pool: Callable[[Any], Any]
-    pooled: tuple[int, ...]
 
 
 def _find_site(backbone: keras.Model, output: Output, made: Any) -> _Site | None:
@@ -349,12 +301,75 @@ def _find_site(backbone: keras.Model, output: Output, made: Any) -> _Site | None
             return None
         tensor = maps[-1]
     tail = keras.Model(tensor, made)
-    return _Site(output, tensor, tensor is own, lambda values: tail(values, training=False), made.shape)
+    return _Site(
+        output, tensor, tensor is own, lambda values: tail(values, training=False), int(np.prod(made.shape[1:]))
+    )
 
 
 def _is_map(tensor: Any) -> bool:
-    shape = getattr(tensor, "shape", ())
+    shape: tuple[int, ...] = tuple(getattr(tensor, "shape", ()))
     return len(shape) == 4 and shape[1] * shape[2] > 1
+
+
+# --- the methods: yield (logits, probabilities, {position of a class: its maps}) of each image ------------------------
+
+_Maps = dict[str, np.ndarray]
+_Seen = tuple[np.ndarray, np.ndarray, dict[int, _Maps]]
+_Choose = Callable[[np.ndarray], list[int]]  # probabilities (classes,) -> positions of the classes to explain
+
+
+def _cam(network: _Network, images: np.ndarray, choose: _Choose) -> Iterator[_Seen]:
+    bundle, tensors = network.bundle, network.maps(images)
+    features = np.asarray(network.features(tensors))
+    logits = bundle.head(bundle.front.apply(features))
+    chances = bundle.calibration.probabilities(logits)
+    lengths = np.ones(len(images), np.float32)  # a head on features of unit length is linear in the rest
+    if bundle.front.unit:
+        lengths = np.maximum(np.linalg.norm(features, axis=1), _TINY)
+    ends = np.cumsum([site.width for site in network.sites])[:-1]
+    kernels = np.split(_scores(bundle, network.linear[0]), ends)
+    maps = [np.asarray(tensor) for tensor in tensors]
+    for row, length in enumerate(lengths):
+        found: dict[int, _Maps] = {k: {} for k in choose(chances[row])}
+        for site, values, kernel in zip(network.sites, maps, kernels, strict=True):
+            for k, named in found.items():
+                named[site.output.name] = _dissect(values[row], kernel[:, k], site.output.pooling) / length
+        yield logits[row], chances[row], found
+
+
+def _gradcam(network: _Network, images: np.ndarray, choose: _Choose) -> Iterator[_Seen]:
+    import tensorflow as tf
+
+    maps, names = network.maps(images), [site.output.name for site in network.sites]
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(maps)
+        tensor = network.logits(network.features(maps))
+        logits = tensor.numpy()
+        chances = network.bundle.calibration.probabilities(logits)
+        chosen = [choose(one) for one in chances]
+        columns = np.array([[one[min(turn, len(one) - 1)] for one in chosen] for turn in range(max(map(len, chosen)))])
+        scores = _scores(network.bundle, tensor)
+        # the first class of every image at once, then the second, ...: images do not depend on one another
+        turns = [tf.reduce_sum(tf.gather(scores, column, axis=1, batch_dims=1)) for column in columns]
+    found = []
+    for turn in turns:
+        slopes = [tf.reduce_sum(gradient, axis=(1, 2)) for gradient in tape.gradient(turn, maps)]
+        found.append([tf.einsum("nhwc,nc->nhw", *pair).numpy() for pair in zip(maps, slopes, strict=True)])
+    for row, classes in enumerate(chosen):
+        mine = {k: {name: part[row] for name, part in zip(names, found[i], strict=True)} for i, k in enumerate(classes)}
+        yield logits[row], chances[row], mine
+
+
+def _occlusion(bundle: Bundle, images: np.ndarray, choose: _Choose) -> Iterator[_Seen]:
+    def infer(some: np.ndarray) -> np.ndarray:
+        return bundle.head(bundle.front.apply(bundle.features(some)))
+
+    for image in images:
+        logits = infer(image[None])
+        chances = bundle.calibration.probabilities(logits)[0]
+        lost = _scores(bundle, logits) - _scores(bundle, np.concatenate([infer(some) for some in _cover(image)]))
+        maps = lost.astype(np.float32).reshape(_PLACES, _PLACES, -1)
+        yield logits[0], chances, {k: {"occlusion": maps[..., k]} for k in choose(chances)}
 
 
 def _choose_method(bundle: Bundle, asked: str, sites: Sequence[_Site]) -> str:
@@ -419,8 +434,10 @@ def _with_sum(maps: _Maps, size: tuple[int, int]) -> _Maps:
     if len(maps) == 1:
         return maps
     height, width = size
-    large = [Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR) for one in maps.values()]
-    return maps | {SUM: np.sum([np.asarray(one) for one in large], axis=0, dtype=np.float32)}
+    total = np.zeros(size, np.float32)
+    for one in maps.values():
+        total += np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR))
+    return maps | {SUM: total}
 
 
 def _cover(image: np.ndarray) -> Iterator[np.ndarray]:

@@ -26,7 +26,7 @@ COLOURS = "inferno"  # of matplotlib: perceptually uniform, and its darkest mean
 GRID = "grid.png"
 MOST_IN_GRID = 240  # pictures
 _LEAST, _MOST = 256, 1024  # pixels of the longer side of what is drawn
-_OPACITY = 0.65  # where a map is largest
+_OPACITY = 0.8  # where a map is largest
 _LONGEST = 60  # characters of a picture's or a class's name in a file name
 
 
@@ -67,7 +67,7 @@ def spread(values: np.ndarray, picture: tuple[int, int], box: tuple[float, float
 
 
 def strength(values: np.ndarray) -> np.ndarray:
-    """What speaks for a class, from 0 to 1 where it is strongest: float32 of the shape of `values`, NaN where they are."""
+    """What speaks for a class, 1 where it is strongest, else less, down to 0: float32, NaN where `values` are."""
     positive = np.maximum(values, 0)  # NaN stays NaN
     most = np.nanmax(positive, initial=0)
     return np.asarray(positive / most if most > 0 else positive, np.float32)
@@ -84,9 +84,8 @@ def overlay(picture: Image.Image, shares: np.ndarray) -> Image.Image:
     """The picture with its map: the stronger a place, the more of the map's colour; what was not seen is faded."""
     pixels = np.asarray(picture, np.float32)
     faded = np.isnan(shares)[..., None]
-    share = np.nan_to_num(shares)[..., None]
-    opacity = _OPACITY * np.sqrt(share)
-    mixed = pixels * (1 - opacity) + colour(share[..., 0])[..., :3] * opacity
+    opacity = _OPACITY * np.nan_to_num(shares)[..., None]
+    mixed = pixels * (1 - opacity) + colour(shares)[..., :3] * opacity
     return Image.fromarray(np.where(faded, 0.3 * pixels + 0.7 * 255, mixed).round().astype(np.uint8))
 
 

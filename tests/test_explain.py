@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import save_backbone
-from fitted import call, write_backbone
+from fitted import call
 from PIL import Image
 from unkind import gradient, rotated_jpeg
 
@@ -43,6 +43,22 @@ def scene(objects: dict[tuple[int, int], str], random: np.random.Generator) -> n
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
+def write_network(path: Path) -> None:
+    """Three convolutions without biases, of random weights, to which the grey of the scenes is nothing."""
+    import keras
+    from keras import layers
+
+    x = inputs = keras.Input((SIDE, SIDE, 3), name="pixels")
+    x = layers.Rescaling(1 / 127, offset=-110 / 127, name="scale")(x)
+    for seed, (name, channels) in enumerate({"stem": 8, "body": 16, "last": 16}.items()):
+        start = keras.initializers.GlorotUniform(seed)
+        conv = layers.Conv2D(
+            channels, 3, 2, "same", activation="relu", use_bias=False, kernel_initializer=start, name=name
+        )
+        x = conv(x)
+    keras.Model(inputs, x).save(path)
+
+
 @dataclass
 class Scenes:
     """Scenes with one object each, where it is, and bundles that tell its colour."""
@@ -60,16 +76,22 @@ class Scenes:
                 path = self.root / "scenes" / name / f"{number:02}.png"
                 Image.fromarray(scene({quadrant: name}, random)).save(path)
                 self.where[str(path)] = quadrant
-        write_backbone(self.root / "tiny.keras")
+        write_network(self.root / "tiny.keras")
 
     def pipeline(self, layers: tuple[str, ...], name: str, **head: Any) -> Pipeline:
-        given = {"strength": {"knn": 5.0, "dense": None}.get(head.get("clf", ""), 0.1), "hidden": "16", "epochs": 60}
+        given = {
+            "strength": {"knn": 5.0, "dense": None}.get(head["clf"], 0.1),
+            "combine": "all",
+            "hidden": "16",
+            "epochs": 30,
+            "learning_rate": 1e-2,
+        }
         return Pipeline(
             data=DataOptions(path=str(self.root / "scenes"), split=(0.5, 0.25, 0.25)),
             features=FeaturesOptions(
                 backbone=str(self.root / "tiny.keras"), layer=layers, cache=str(self.root / "cache")
             ),
-            head=HeadOptions(**(given | {"combine": "all"} | head)),
+            head=HeadOptions(**(given | head)),
             finetune=FinetuneOptions(epochs=1, batch_size=8, learning_rate=1e-3),
             report=ReportOptions(runs=str(self.root / "runs"), name=name, html=False),
         )
@@ -197,30 +219,49 @@ def test_several_layers_have_a_map_each_and_their_sum(scenes: Scenes) -> None:
 # --- gradients -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("head", [{"clf": "logreg"}, {"clf": "logreg", "normalize": "l2"}])
-def test_on_averages_grad_cam_of_a_linear_head_is_cam(scenes: Scenes, head: dict[str, Any]) -> None:
-    bundle, paths = scenes.bundle("body@avg", **head), scenes.paths(9)
+def test_on_averages_grad_cam_of_a_linear_head_is_cam(scenes: Scenes) -> None:
+    bundle, paths = scenes.bundle("body@avg", clf="logreg"), scenes.paths(9)
     for exact, other in zip(explained(bundle, paths, "cam"), explained(bundle, paths, "gradcam"), strict=True):
         (one,), (two,) = exact.classes, other.classes
         assert (one.label, two.label, two.bias) == (exact.label, exact.label, None)
-        if "normalize" not in head:
-            np.testing.assert_allclose(two.map, one.map, rtol=1e-3, atol=1e-4)
-        else:  # the gradient also runs through the length, which has no share in any place
-            assert correlation(one.map, two.map) > 0.9
+        np.testing.assert_allclose(two.map, one.map, rtol=1e-3, atol=1e-3)
+
+
+def test_behind_unit_length_the_gradient_leaves_out_what_lengthens(scenes: Scenes) -> None:
+    bundle, path = scenes.bundle("body@avg", clf="logreg", normalize="l2"), scenes.paths()[0]
+    (answer,) = explained(bundle, [path], "gradcam", top=3)
+    values = map_of(scenes, path, "body").astype(np.float64)
+    features = values.mean(axis=(0, 1))
+    kernel, length = np.load(bundle.path / "head.npz")["kernel"], np.linalg.norm(features)
+    direction = features / length
+    weights = (kernel - np.outer(direction, direction @ kernel)) / length  # the derivative of kernel' f / |f|
+    for one in answer.classes:
+        expected = values @ weights[:, bundle.classes.index(one.label)]
+        np.testing.assert_allclose(one.map, expected, atol=1e-3 * np.abs(expected).max())
 
 
 def test_grad_cam_of_a_dense_head_follows_its_differences(scenes: Scenes) -> None:
+    import keras
+
     bundle, path = scenes.bundle("body@avg", clf="dense"), scenes.paths()[7]
     (answer,) = explained(bundle, [path], top=3)
     assert answer.method == "gradcam"
-    values = map_of(scenes, path, "body")
-    features, step = values.mean(axis=(0, 1)), 1e-3
-    shifted = features + step * np.concatenate([np.eye(len(features)), -np.eye(len(features))]).astype(np.float32)
-    up, down = np.split(bundle.head(shifted.astype(np.float32)).astype(np.float64), 2)
-    weights = (up - down) / (2 * step)  # adding to every place of a channel adds as much to its average
+    head = keras.saving.load_model(bundle.path / "head.keras", compile=False)
+    scale, hidden, last = head.layers
+    mean, variance = (np.asarray(one, np.float64).ravel() for one in (scale.mean, scale.variance))
+
+    def logits(features: np.ndarray) -> np.ndarray:  # in float64, so that small steps have precise differences
+        x = np.maximum(0, (features - mean) / np.sqrt(variance) @ np.float64(hidden.kernel) + np.float64(hidden.bias))
+        return (x @ np.float64(last.kernel) + np.float64(last.bias)) / bundle.temperature
+
+    values = map_of(scenes, path, "body").astype(np.float64)
+    features, step = values.mean(axis=(0, 1)), 1e-7 * np.eye(values.shape[2])
+    weights = (logits(features + step) - logits(features - step)) / 2e-7  # a channel raised everywhere, and lowered
     for one in answer.classes:
-        expected = values @ weights[:, bundle.classes.index(one.label)]
-        np.testing.assert_allclose(one.map, expected, atol=0.02 * np.abs(expected).max())
+        column = bundle.classes.index(one.label)
+        assert one.score == pytest.approx(float(logits(features)[column]), abs=1e-3)
+        expected = values @ weights[:, column]
+        np.testing.assert_allclose(one.map, expected, atol=1e-3 * np.abs(expected).max())
 
 
 def test_grad_cam_of_a_maximum_weighs_channels_as_the_head_does(scenes: Scenes) -> None:
@@ -234,7 +275,7 @@ def test_grad_cam_of_a_maximum_weighs_channels_as_the_head_does(scenes: Scenes) 
 
 def test_without_a_map_of_its_own_a_layer_is_explained_by_the_last_one_below(scenes: Scenes, tmp_path: Path) -> None:
     save_backbone(tmp_path / "pooled.keras")  # its features are those of the layer `pool`, one number per channel
-    pipeline = scenes.pipeline((), "pooled", clf="logreg")
+    pipeline = scenes.pipeline(("pool",), "pooled", clf="logreg")
     features = replace(pipeline.features, backbone=str(tmp_path / "pooled.keras"))
     report = replace(pipeline.report, runs=str(tmp_path / "runs"))
     bundle = fit(prepare(replace(pipeline, features=features, report=report)))
@@ -244,7 +285,9 @@ def test_without_a_map_of_its_own_a_layer_is_explained_by_the_last_one_below(sce
 
     network = keras.saving.load_model(tmp_path / "pooled.keras", compile=False)
     image = load_image(scenes.paths()[0], bundle.input_size, "stretch")
-    values = np.asarray(keras.Model(network.inputs[0], network.get_layer("high").output)(image[None].astype(np.float32)))
+    values = np.asarray(
+        keras.Model(network.inputs[0], network.get_layer("high").output)(image[None].astype(np.float32))
+    )
     kernel = np.load(bundle.path / "head.npz")["kernel"][:, bundle.classes.index(answer.label)]
     assert answer.method == "gradcam"
     np.testing.assert_allclose(answer.classes[0].map, values[0] @ kernel, rtol=1e-3, atol=1e-3)
@@ -273,15 +316,10 @@ def test_an_occlusion_map_is_what_the_logit_loses(scenes: Scenes) -> None:
 # --- what the maps are good for --------------------------------------------------------------------------------------
 
 
-def hits(scenes: Scenes, answers: list[Explanation]) -> float:
-    """The share of images whose map is largest in the quadrant that holds the object."""
-    right = []
-    for answer in answers:
-        values = answer.classes[0].map
-        down, across = np.unravel_index(values.argmax(), values.shape)
-        quadrant = (int(down) * 2 // values.shape[0], int(across) * 2 // values.shape[1])
-        right.append(quadrant == scenes.where[answer.path])
-    return float(np.mean(right))
+def quadrant_of(values: np.ndarray) -> tuple[int, int]:
+    """The quadrant in which a map is largest."""
+    down, across = np.unravel_index(values.argmax(), values.shape)
+    return int(down) * 2 // values.shape[0], int(across) * 2 // values.shape[1]
 
 
 @pytest.mark.parametrize(
@@ -300,10 +338,11 @@ def hits(scenes: Scenes, answers: list[Explanation]) -> float:
 def test_the_object_pulls_the_map_to_its_quadrant(
     scenes: Scenes, layers: tuple[str, ...], head: dict[str, Any], method: str
 ) -> None:
-    bundle, paths = scenes.bundle(*layers, **head), scenes.paths()
+    bundle, paths = scenes.bundle(*layers, **head), scenes.paths(5 if method != "occlusion" else 11)
     right = [one for one in explained(bundle, paths, method) if Path(one.path).parent.name == one.label]
     assert len(right) > 0.8 * len(paths)
-    assert hits(scenes, right) > 0.8  # by chance: 0.25
+    hits = [quadrant_of(one.classes[0].map) == scenes.where[one.path] for one in right]
+    assert np.mean(hits) > 0.8  # by chance: 0.25
 
 
 def with_kernel(bundle: Bundle, folder: Path, kernel: np.ndarray) -> Bundle:
@@ -367,16 +406,14 @@ def test_every_label_has_a_map_on_its_own_object(scenes: Scenes, tmp_path: Path)
     data = replace(pipeline.data, path=str(tmp_path / "labels.csv"), label_separator="|")
     report = replace(pipeline.report, runs=str(tmp_path / "runs"))
     bundle = fit(prepare(replace(pipeline, data=data, report=report)))
-    paths, right = sorted(truth)[::2], []
+    paths, right = sorted(truth), []
     for answer, said in zip(explained(bundle, paths), predict(bundle, paths), strict=True):
         assert isinstance(said, Prediction)
         assert answer.labels == said.labels
         assert tuple(one.label for one in answer.classes) == (answer.labels or (answer.label,))
-        for one in answer.classes:
-            if one.label in truth[answer.path]:
-                down, across = np.unravel_index(one.map.argmax(), one.map.shape)
-                right.append((int(down) // 4, int(across) // 4) == truth[answer.path][one.label])
-    assert len(right) > 40
+        objects = truth[answer.path]
+        right += [quadrant_of(one.map) == objects[one.label] for one in answer.classes if one.label in objects]
+    assert len(right) > 80  # of 120 objects
     assert np.mean(right) > 0.8
     (forced,) = explained(bundle, paths[:1], "gradcam", labels=["red"])  # a sigmoid for each label has a gradient too
     assert [one.label for one in forced.classes] == ["red"]
@@ -389,12 +426,13 @@ def test_a_fine_tuned_bundle_is_explained_by_its_own_network(scenes: Scenes) -> 
     bundle = fit(prepared)
     tuned, paths = finetune(bundle, prepared), scenes.paths(24)
     logits, old = logits_of(tuned, paths), explained(bundle, paths, top=3)
+    size = float(np.abs(logits).max())
     for answer, expected, before in zip(explained(tuned, paths, top=3), logits, old, strict=True):
         assert answer.method == "cam"
         for one in answer.classes:
             assert one.bias is not None
             found = one.map.mean() + one.bias
-            assert found == pytest.approx(expected[tuned.classes.index(one.label)], abs=1e-3 * float(np.abs(logits).max()))
+            assert found == pytest.approx(expected[tuned.classes.index(one.label)], abs=1e-3 * size)
         assert not np.allclose(answer.classes[0].map, before.classes[0].map, rtol=1e-3)
 
 
@@ -403,7 +441,7 @@ def test_a_fine_tuned_bundle_is_explained_by_its_own_network(scenes: Scenes) -> 
 
 @pytest.mark.parametrize("clf", ["logreg", "dense", "knn"])
 def test_what_is_said_is_what_the_bundle_predicts(scenes: Scenes, clf: str) -> None:
-    bundle, paths = scenes.bundle("body@avg", clf=clf), scenes.paths(12)
+    bundle, paths = scenes.bundle("body@avg", clf=clf), scenes.paths(12 if clf != "knn" else 30)
     for answer, said in zip(explained(bundle, paths, top=2), predict(bundle, paths, top=2), strict=True):
         assert isinstance(said, Prediction)
         assert (answer.path, answer.label) == (said.path, said.label)
@@ -439,7 +477,7 @@ def test_what_cannot_be_is_refused_with_the_choices(scenes: Scenes) -> None:
     bundle = scenes.bundle("body@avg", clf="logreg")
     with pytest.raises(UsageError, match=r"no class 'gren'. Did you mean 'green'\? It has blue, green, red\."):
         Explainer(bundle, labels=["gren"])
-    with pytest.raises(UsageError, match="No method 'saliency'. Choose one of auto, cam, gradcam, occlusion"):
+    with pytest.raises(UsageError, match=r"No method 'saliency'\. Choose one of auto, cam, gradcam, occlusion"):
         Explainer(bundle, "saliency")
     with pytest.raises(BundleError, match=r"cam needs a linear head.* has dense on body@avg\. Choose --method auto"):
         _ = Explainer(scenes.bundle("body@avg", clf="dense"), "cam").method
@@ -499,8 +537,9 @@ def test_the_command_writes_pictures_arrays_and_a_grid(scenes: Scenes, tmp_path:
     assert done.status == 0, done.err
     found = done.json
     assert (found["method"], found["out"], found["grid"]) == ("cam", "maps", "maps/grid.png")
-    assert [(one["path"], "truncated" in one["reason"]) for one in found["bad"]] == [("b/broken.jpg", True)]
-    assert [(one["path"], one["label"]) for one in found["images"]] == [("a/same.png", "red"), ("b/same.png", "blue")]
+    assert [(Path(one["path"]).name, "truncated" in one["reason"]) for one in found["bad"]] == [("broken.jpg", True)]
+    said = [(Path(one["path"]).relative_to(tmp_path).as_posix(), one["label"]) for one in found["images"]]
+    assert said == [("a/same.png", "red"), ("b/same.png", "blue")]
     written = {"maps/grid.png"}
     for image, size in zip(found["images"], [(256, 128), (600, 300)], strict=True):
         assert len(image["classes"]) == 2
@@ -551,9 +590,7 @@ def test_for_people_there_is_a_table(scenes: Scenes, tmp_path: Path) -> None:
         (["--top", "99"], 0, ""),
     ],
 )
-def test_options_are_checked(
-    scenes: Scenes, tmp_path: Path, arguments: list[str], status: int, sentence: str
-) -> None:
+def test_options_are_checked(scenes: Scenes, tmp_path: Path, arguments: list[str], status: int, sentence: str) -> None:
     bundle, path = scenes.bundle("body@avg", clf="logreg"), scenes.paths()[0]
     done = call("explain", path, "--model", bundle.path, "--out", "maps", *arguments, "--json", cwd=tmp_path)
     assert done.status == status
@@ -572,4 +609,4 @@ def test_it_fails_when_no_image_can_be_read(scenes: Scenes, tmp_path: Path) -> N
     assert "None of the 1 images could be read." in done.err
     found = json.loads(done.out)
     assert (found["images"], found["grid"]) == ([], None)
-    assert found["bad"] == [{"path": "text.jpg", "reason": "text, not an image"}]
+    assert [one["reason"] for one in found["bad"]] == ["text, not an image"]

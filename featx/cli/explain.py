@@ -24,7 +24,7 @@ from featx.errors import FeatxError
 @click.option(
     "--top",
     type=click.IntRange(min=1),
-    help="Explain this many classes of each image, the likeliest (default: 1; of several labels per image, those given).",
+    help="Explain this many classes, the likeliest (default: 1, or the labels given where images have several).",
 )
 @click.option(
     "--method",
