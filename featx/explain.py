@@ -139,9 +139,9 @@ class Explainer:
         BundleError
             As `method`.
         """
-        resize = str(self.bundle.about["backbone"]["resize"])
-        done = 0
-        for batch in iter_batches(paths, range(len(paths)), self.bundle.input_size, resize, _BATCH, workers):
+        resize, done = str(self.bundle.about["backbone"]["resize"]), 0
+        size = 1 if self.method == "occlusion" else _BATCH  # where an image takes seconds, each is answered at once
+        for batch in iter_batches(paths, range(len(paths)), self.bundle.input_size, resize, size, workers):
             answers: dict[int, Explanation | Unread] = {
                 row: Unread(_name(paths[row], row), reason) for row, reason in batch.bad
             }
