@@ -38,7 +38,7 @@ def seen_box(picture: tuple[int, int], size: tuple[int, int], resize: str) -> tu
     (width, height), (down, across) = picture, size
     if resize == "crop":
         scale = max(across / width, down / height)
-        left, top = (width - across / scale) / 2, (height - down / scale) / 2
+        left, top = max(0.0, (width - across / scale) / 2), max(0.0, (height - down / scale) / 2)
         return left, top, width - left, height - top
     if resize == "pad":
         scale = min(across / width, down / height)
