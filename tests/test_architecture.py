@@ -183,7 +183,7 @@ def test_help_starts_light() -> None:
 
 
 def test_no_stage_loads_a_network_before_it_needs_one() -> None:
-    assert not loaded("import featx.run, featx.predict, featx.evaluate, featx.finetune, featx.repair") & {
+    assert not loaded("import featx.run, featx.predict, featx.evaluate, featx.finetune, featx.repair, featx.overlays") & {
         "tensorflow",
         "keras",
         "sklearn",
