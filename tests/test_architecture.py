@@ -183,9 +183,6 @@ def test_help_starts_light() -> None:
 
 
 def test_no_stage_loads_a_network_before_it_needs_one() -> None:
-    assert not loaded("import featx.run, featx.predict, featx.evaluate, featx.finetune, featx.repair, featx.overlays") & {
-        "tensorflow",
-        "keras",
-        "sklearn",
-        "openvino",
-    }
+    stages = ("run", "predict", "evaluate", "finetune", "repair", "overlays")
+    code = "import " + ", ".join(f"featx.{stage}" for stage in stages)
+    assert not loaded(code) & {"tensorflow", "keras", "sklearn", "openvino"}
