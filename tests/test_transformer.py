@@ -250,7 +250,7 @@ def test_a_pipeline_is_right_about_colours(lab: Lab, extractor: FeatureExtractor
     head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     by_hand = head.fit(extractor.transform(train), labels_of(train))
     np.testing.assert_array_equal(model.predict(test), by_hand.predict(extractor.transform(test)))
-    assert model.score(test, labels_of(test)) > 0.8 > 1 / len(COLOURS)
+    assert model.score(test, labels_of(test)) > 0.6 > 1 / len(COLOURS)
 
 
 @pytest.mark.parametrize("kind", ["paths", "arrays"])
