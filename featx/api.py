@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from featx.errors import DataError, FeatxError, UsageError
 from featx.evaluate import judge, measure_judged
 from featx.extract import Extraction
 from featx.extract import extract as extract_images
-from featx.options import SECTIONS, Pipeline
+from featx.options import SECTIONS, Pipeline, help_of, listed_options
 from featx.pipeline import apply_options, option_names, start_pipeline
 from featx.predict import Prediction, Unread, find_files, iter_probabilities
 from featx.predict import predict as predict_images
@@ -38,20 +38,19 @@ def _takes(*sections: str) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         names = option_names(sections)
-        entries = [entry for section in sections for entry in fields(SECTIONS[section]) if entry.name in names]
+        taken = [
+            (SECTIONS[section], entry)
+            for section in sections
+            for entry in listed_options(SECTIONS[section])
+            if entry.name in names
+        ]
         shape = signature(function)
         own = [one for one in shape.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
-        taken = [
-            Parameter(
-                one.name,
-                Parameter.KEYWORD_ONLY,
-                default=None if one.default is MISSING else one.default,
-                annotation=one.type,
-            )
-            for one in entries
+        more = [
+            Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=one.type) for _, one in taken
         ]
-        function.__signature__ = shape.replace(parameters=[*own, *taken])  # type: ignore[attr-defined]
-        listed = "\n".join(f"    {one.name} : {one.metadata.get('help', '')}" for one in entries)
+        function.__signature__ = shape.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+        listed = "\n".join(f"    {one.name} : {help_of(section, one)}" for section, one in taken)
         function.__doc__ = f"{function.__doc__}\n    Options\n    -------\n{listed}\n"
         return function
 

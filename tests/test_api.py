@@ -19,7 +19,7 @@ from PIL import Image
 
 import featx
 from featx.errors import BackboneError, BundleError, DataError, FeatxError, UsageError
-from featx.options import SECTIONS
+from featx.options import SECTIONS, help_of
 
 
 @pytest.fixture
@@ -332,7 +332,7 @@ def test_the_signature_shows_every_option_and_its_default(function: str, section
         for entry in fields(SECTIONS[section]):
             if entry.name != "path":
                 assert shown[entry.name].default == entry.default
-                assert entry.metadata["help"] in inspect.getdoc(getattr(featx, function))
+                assert help_of(SECTIONS[section], entry) in inspect.getdoc(getattr(featx, function))
 
 
 # --- names -------------------------------------------------------------------------------------------------------
