@@ -65,7 +65,7 @@ class _Package(ModuleType):
     """Keeps `featx.extract` the function, whoever imports the module featx.extract, and whenever."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _HOMES:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
 
