@@ -17,7 +17,7 @@ import numpy as np
 from featx.bundle import Bundle, find_bundle, load_bundle
 from featx.bundle import pack as pack_bundle
 from featx.dataset import SPLITS
-from featx.dataset.memory import images_in_memory
+from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError, FeatxError, UsageError
 from featx.evaluate import judge, measure_judged
 from featx.extract import Extraction
@@ -447,10 +447,10 @@ def _sources(images: Any) -> Sequence[str | Path | bytes]:
     """What to decode, one source for each answer."""
     if isinstance(images, str | Path):
         return find_files([images])
-    several = images if isinstance(images, np.ndarray) and images.ndim == 4 else list(images)
-    if len(several) and all(isinstance(one, str | Path | bytes) for one in several):
-        return several if isinstance(several, list) else several.tolist()
-    return images_in_memory(several).sources
+    given = several(images)
+    if isinstance(given, list) and given and all(isinstance(one, str | Path | bytes) for one in given):
+        return given
+    return images_in_memory(given).sources
 
 
 @_takes("data", "features", "head", "report")

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from featx.api import as_written
 from featx.dataset import ImageSet
 from featx.dataset.folders import expand
-from featx.dataset.memory import images_in_memory
+from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError
 from featx.extract import Extraction, extract
 from featx.options import Pipeline
@@ -165,15 +165,7 @@ def _read(X: Any) -> ImageSet:
     DataError
         When it holds no images.
     """
-    if isinstance(X, str | bytes | Path):
-        raise DataError(f"X is a list of images, and got one {type(X).__name__}. Put it in a list: [{X!r}]")
-    column = _column(X)
-    if column and all(isinstance(one, str | Path) for one in column):
-        return ImageSet("X", "X", tuple(expand(path) for path in column))
-    return images_in_memory(X if isinstance(X, np.ndarray) and X.ndim == 4 else column)
-
-
-def _column(X: Any) -> list[Any]:
-    """The items of X, also where they are the one column of a table."""
-    shape: tuple[int, ...] = getattr(X, "shape", ())
-    return list(np.asarray(X)[:, 0]) if len(shape) == 2 and shape[1] == 1 else list(X)
+    given = several(X)
+    if isinstance(given, list) and given and all(isinstance(one, str | Path) for one in given):
+        return ImageSet("X", "X", tuple(expand(path) for path in given))
+    return images_in_memory(given)

@@ -131,12 +131,15 @@ def _saved(image: Image.Image, exif: Image.Exif) -> Any:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ("a.png", r"X is a list of images, and got one str.*\['a\.png'\]"),
+        ("a.png", "Images are a list.*got one str. Put a single image in a list"),
+        (Image.new("RGB", (4, 4)), "got one Image"),
+        (np.zeros((8, 8, 3), np.uint8), r"got an array \(8, 8, 3\)"),
+        (7, "got one int"),
         ([], "No images given"),
         (np.empty((0, 8, 8, 3), np.uint8), "No images given"),
         (np.zeros((2, 8, 8, 3)), r"image 1 is float64 \(8, 8, 3\)"),
         (np.zeros((2, 8, 8, 2), np.uint8), r"image 1 is uint8 \(8, 8, 2\)"),
-        (np.zeros((4, 4), np.uint8), r"image 1 is uint8 \(4,\)"),
+        (np.zeros((4, 4), np.uint8), r"got an array \(4, 4\)"),
         ([np.zeros((4, 4), np.uint8), "a.png"], "image 2 is a str"),
         ([np.zeros((4, 0, 3), np.uint8)], r"image 1 is uint8 \(4, 0, 3\)"),
         ([1.0, 2.0], "image 1 is a float"),

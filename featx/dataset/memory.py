@@ -8,7 +8,8 @@ image, as it is among files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -19,12 +20,37 @@ from featx.errors import DataError
 from featx.images import BadImage, upright_rgb
 
 
+def several(images: Any) -> Sequence[Any] | np.ndarray:
+    """What was given as images, files or others, as something with a length whose items are one image each.
+
+    images : a list, a tuple, a one-dimensional array, a column of pandas (also as a table of that one column); an array
+        (n, height, width, channels), which is given back as it is
+
+    Raises
+    ------
+    DataError
+        One image, or what cannot be gone through.
+    """
+    shape: tuple[int, ...] = getattr(images, "shape", ())
+    if len(shape) == 2 and shape[1] == 1:
+        return list(np.asarray(images)[:, 0])
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        return images
+    one = isinstance(images, str | bytes | Path | Image.Image | np.ndarray) and len(shape) != 1
+    if one or not isinstance(images, Iterable):
+        kind = f"an array {shape}" if isinstance(images, np.ndarray) else f"one {type(images).__name__}"
+        raise DataError(
+            f"Images are a list, or an array uint8 (n, height, width, 3); got {kind}. Put a single image in a list."
+        )
+    return list(images)
+
+
 def images_in_memory(images: Sequence[Any] | np.ndarray) -> ImageSet:
     """Images without labels, called "image 1", "image 2" and so on.
 
-    images : uint8 (n, height, width, 3), RGB, or a sequence of arrays uint8 (height, width), (height, width, 1),
-        (height, width, 3) or (height, width, 4) of any sizes and of Pillow's images. They are read when they are
-        needed, and must not change until then.
+    images : as `several` gives them: an array uint8 (n, height, width, 3), RGB, or a sequence of arrays uint8 (height,
+        width), (height, width, 1), (height, width, 3) or (height, width, 4) of any sizes and of Pillow's images. They
+        are read when they are needed, and must not change until then.
 
     Raises
     ------
