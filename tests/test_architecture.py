@@ -34,7 +34,7 @@ FLOW = (
     ("train",),
     ("finetune",),
     ("run",),
-    ("api", "preview", "review", "similar"),
+    ("api", "export", "preview", "review", "similar"),
     ("transformer",),
     ("cli",),
     ("__main__",),
@@ -47,9 +47,13 @@ ALLOWED = {
     "click": {"cli"},
     "sklearn": {"heads", "choose", "evaluate", "report", "samples", "transformer"},
     "skops": {"heads"},
-    "tensorflow": {"backbones", "engines", "heads", "training", "finetune"},
+    "tensorflow": {"backbones", "engines", "export", "heads", "training", "finetune"},
     "keras": {"backbones", "engines", "heads", "training", "finetune"},
     "openvino": {"engines"},
+    "onnx": {"export"},
+    "onnxruntime": {"export"},
+    "tf2onnx": {"export"},
+    "ai_edge_litert": {"export"},
     "pydantic": {"pipeline"},
     "yaml": {"pipeline"},
     "tqdm": {"cli"},
@@ -65,6 +69,10 @@ LAZY = {
     "sklearn",
     "skops",
     "openvino",
+    "onnx",
+    "onnxruntime",
+    "tf2onnx",
+    "ai_edge_litert",
     "scipy",
     "pydantic",
     "yaml",
@@ -198,7 +206,7 @@ def test_help_starts_light() -> None:
 
 
 def test_no_stage_loads_a_network_before_it_needs_one() -> None:
-    assert not loaded("import featx.run, featx.predict, featx.evaluate, featx.finetune, featx.repair") & {
+    assert not loaded("import featx.run, featx.predict, featx.evaluate, featx.finetune, featx.export, featx.repair") & {
         "tensorflow",
         "keras",
         "sklearn",
