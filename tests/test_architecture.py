@@ -24,6 +24,7 @@ FLOW = (
     ("engines",),
     ("checkpoints", "store"),
     ("extract",),
+    ("views",),
     ("heads", "repair"),
     ("choose", "similarity"),
     ("choose_layers", "novelty", "quality"),

@@ -71,7 +71,7 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
 
 @cache.command()
 @click.argument("data", required=False)
-@section_options("data", "features", "report", without=["report.html"])
+@section_options("data", "features", "augment", "report", without=["report.html"])
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The HDF5 file to write.")
 @_JSON
 def export(
@@ -82,7 +82,10 @@ def export(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Write features, labels, paths, classes and split as one plain HDF5 file for other tools."""
+    """Write features, labels, paths, classes and split as one plain HDF5 file for other tools.
+
+    With --views the views of the training images follow the images; a column `view` tells which is which.
+    """
     from featx.run import export_prepared, prepare
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
