@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
         status = _fail(str(error), error.exit_code, verbose)
     except MemoryError:
         status = _fail("Not enough memory. Use a smaller --infer-batch or --pooling avg.", 1, verbose)
-    except Exception as error:
+    except Exception as error:  # the last resort: whatever it is, the user gets a sentence and not a traceback
         line = " ".join(str(error).split())
         text = (
             f"Unexpected {type(error).__name__}: {line[:500]}. This is a mistake in featx: 'featx -v ...' shows where."
