@@ -185,7 +185,7 @@ def run_pipeline(
     if not pipeline.finetune.enabled:
         stages.append(_stage("finetune", False, "finetune.enabled is false"))
     else:
-        wanted = tuned_fingerprint(bundle, pipeline.finetune, pipeline.data.seed)
+        wanted = tuned_fingerprint(bundle, pipeline.finetune, pipeline.data.seed, pipeline.augment)
         path = _made_before(prepared.run, wanted)
         why = f"up to date: {path}" if path else "this bundle was not fine-tuned with these options"
         stages.append(_stage("finetune", path is None, why))
