@@ -62,6 +62,7 @@ class Views:
             "images": self.images,
             "computed": done.computed,
             "reused": done.reused,
+            "bad": done.bad,
             "seconds": round(done.seconds, 3),
             "store": str(done.store.directory),
         }

@@ -402,6 +402,8 @@ def test_the_command_line_extracts_plans_exports_and_fits_with_views(pipeline: P
     plan = call("extract", *common, *policy, "3", "--dry-run", cwd=tmp_path).json
     assert (plan["rows"], plan["views"]["rows"]) == (0, 0)
 
+    listed = call("cache", "ls", "--cache", common[common.index("--cache") + 1], cwd=tmp_path).out
+    assert listed.count("high@avg, views") == 1
     exported = call("cache", "export", *common, *policy, "2", "--out", "all.h5", cwd=tmp_path)
     assert exported.json["shape"] == [120, 8]
     with h5py.File(tmp_path / "all.h5") as file:

@@ -29,12 +29,24 @@ def ls(cache: Path, as_json: bool) -> None:
 
     found = [describe(store) for store in list_stores(cache)]
     rows = [
-        (Path(one["store"]).name, name, layer["rows"], layer["parts"], f"{layer['bytes'] / 1e6:,.1f} MB")
+        (
+            Path(one["store"]).name,
+            _titled(name, one["key"]["views"]),
+            layer["rows"],
+            layer["parts"],
+            f"{layer['bytes'] / 1e6:,.1f} MB",
+        )
         for one in found
         for name, layer in one["layers"].items()
     ]
     text = table(["store", "features", "rows", "parts", "size"], rows) if rows else f"Nothing is cached in {cache}."
     emit(as_json, {"cache": str(cache), "stores": found}, text)
+
+
+def _titled(name: str, views: str) -> str:
+    from featx.store import NO_VIEWS
+
+    return name if views == NO_VIEWS else f"{name}, views"
 
 
 @cache.command()

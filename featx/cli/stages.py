@@ -78,6 +78,7 @@ def _views_text(views: dict[str, Any]) -> str:
     return (
         f"{views['each']:,} views of each of {views['images']:,} training images: {views['computed']:,} computed, "
         f"{views['reused']:,} reused, in {views['seconds']:.1f} s, in {views['store']}"
+        + (f"\n{bad_images(views['bad'])}" if views["bad"] else "")
     )
 
 
@@ -133,7 +134,8 @@ def fit_head(
         for note in prepared.extraction.images.notes:
             say(note)
         bundle = fit(prepared, command_line(), say)
-    _tell_bundle(bundle, prepared.extraction.bad, as_json)
+    views = prepared.sample.views
+    _tell_bundle(bundle, prepared.extraction.bad + ([] if views is None else views.extraction.bad), as_json)
 
 
 @click.command()
