@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,19 @@ def test_an_interrupted_extraction_of_views_goes_on(
         np.testing.assert_array_equal(values(alone)[-1], values(views)[row])
 
 
+def test_two_that_extract_at_once_end_with_the_same_views(known: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
+    from featx import extract as stage
+
+    monkeypatch.setattr(stage, "_CLAIM", 4)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: views_of(known, 3), range(2))
+    assert first.extraction.computed + second.extraction.computed >= 36
+    for views in (first, second):
+        assert len(views.rows) == 36
+        np.testing.assert_array_equal(values(views), values(first))
+    assert counts(views_of(known, 3)) == (0, 36)
+
+
 def test_views_of_an_image_that_is_gone_are_left_out(known: Extraction) -> None:
     Path(known.images.paths[3]).unlink()
     views = views_of(known, 2)
@@ -249,11 +263,27 @@ def _features(x: np.ndarray) -> Any:
     return as_features(x)
 
 
-def test_a_dense_head_watches_images_alone() -> None:
-    x, y, view_of = noise_with_views(30)
-    options = HeadOptions(clf="dense", hidden="", epochs=3, search="cv", folds=2)
-    choice = choose_head(x, y, np.full(len(y), TRAIN, np.uint8), ("a", "b"), options, view_of=view_of)
-    assert 0 <= choice.candidates[0]["score"] <= 1
+def test_a_dense_head_watches_the_images_that_are_left_out_and_not_their_views() -> None:
+    """By hand: two folds, each trained on its images and views, stopped by the images of the other."""
+    from featx.heads import head_kind, make_head
+    from featx.heads.folds import make_folds
+    from featx.heads.scores import score
+
+    x, y, view_of = noise_with_views(40)
+    x[:40, 0] += 2 * y[:40]
+    x[40:] *= 5  # what is watched would tell another epoch to stop at
+    options = HeadOptions(clf="dense", hidden="", epochs=12, patience=1, learning_rate=0.1, folds=2, metric="log_loss")
+    options = replace(options, search="cv")
+    choice = choose_head(x, y, np.full(len(y), TRAIN, np.uint8), ("a", "b"), options, view_of=view_of, seed=3)
+    held, own = make_folds(y[:40], None, 2, 3)[view_of], view_of == np.arange(len(y))
+
+    logits = np.full((len(y), 2), np.nan, np.float32)
+    for fold in range(2):
+        head: Any = make_head(head_kind("dense"), None, options, 3)
+        judged = (held == fold) & own
+        head.fit(x[held != fold], y[held != fold], validation=(x[judged], y[judged]))
+        logits[judged] = head.logits(x[judged])
+    assert choice.candidates[0]["score"] == pytest.approx(score("log_loss", logits[own], y[own]), rel=1e-3)
 
 
 # --- heads of the pipeline ---------------------------------------------------------------------------------------
