@@ -87,21 +87,16 @@ def extract_all(pipeline: Pipeline, progress: Progress, tell: Tell) -> tuple[Ext
     DataError
         Views of images that have no labels.
     """
-    if pipeline.augment.views:
-        prepared = prepare(pipeline, progress)
-        extraction, views = prepared.extraction, prepared.sample.views
-    else:
-        extraction, views = extract(choose_images(pipeline, read_data(pipeline)), pipeline.features, progress), None
-    for note in extraction.images.notes:
-        tell(note)
-    return extraction, views
+    images = _images_told(pipeline, tell)
+    if not pipeline.augment.views:
+        return extract(images, pipeline.features, progress), None
+    prepared = prepare(pipeline, progress)
+    return prepared.extraction, prepared.sample.views
 
 
 def plan_all(pipeline: Pipeline, progress: Progress, tell: Tell) -> dict[str, Any]:
     """What `extract_all` would do, as `featx extract --dry-run --json` prints it; nothing is computed."""
-    images = choose_images(pipeline, read_data(pipeline))
-    for note in images.notes:
-        tell(note)
+    images = _images_told(pipeline, tell)
     content = plan(images, pipeline.features, progress).as_json()
     if pipeline.augment.views:
         require_fittable(images)
@@ -113,6 +108,14 @@ def plan_all(pipeline: Pipeline, progress: Progress, tell: Tell) -> dict[str, An
         views = plan_views(images.take(rows), digests.digest[rows], pipeline.features, augmenter_of(pipeline), each)
         content["views"] = views.as_json()
     return content
+
+
+def _images_told(pipeline: Pipeline, tell: Tell) -> ImageSet:
+    """The images whose features are wanted; tells what was left aside."""
+    images = choose_images(pipeline, read_data(pipeline))
+    for note in images.notes:
+        tell(note)
+    return images
 
 
 def split_of_run(
