@@ -160,7 +160,8 @@ class Halves:
     """A network cut in two: `upper(lower(x))` is what the network gives for x.
 
     lower : from the network's inputs to the layer
-    upper : from the layer's output to the network's outputs, in the network's structure of outputs
+    upper : from the layer's output to the network's outputs, in the network's structure of outputs; where the layer
+        gives an output itself, `featx_identity` is in its place
     """
 
     lower: keras.Model
@@ -190,7 +191,12 @@ def split_network(network: keras.Model, layer: str) -> Halves:
     # `layer.output` may be the tensor of another network that has the layer too, so all are called once more
     again = keras.models.clone_model(network, clone_function=lambda one: one, call_function=call)
     (tensor,) = crossing
-    return Halves(keras.Model(again.input, tensor), keras.Model(tensor, again.output))
+
+    def beyond(output: Any) -> Any:
+        # Keras refuses a model whose output is its input
+        return keras.layers.Identity(name="featx_identity")(output) if output is tensor else output
+
+    return Halves(keras.Model(again.input, tensor), keras.Model(tensor, keras.tree.map_structure(beyond, again.output)))
 
 
 def require_clean_cut(network: keras.Model, layer: str, cuts: Sequence[str] | None = None) -> None:
