@@ -128,8 +128,7 @@ def _require_unchanged(bundle: Bundle, extraction: Extraction, output: Output) -
         layer.name
         for layer in cached.layers
         if any(
-            not np.array_equal(*pair)
-            for pair in zip(layer.get_weights(), tuned[layer.name].get_weights(), strict=True)
+            not np.array_equal(*pair) for pair in zip(layer.get_weights(), tuned[layer.name].get_weights(), strict=True)
         )
     ]
     if changed:
