@@ -49,7 +49,8 @@ def write_network(path: Path) -> Path:
     generator = np.random.default_rng(4)
     for name in ("low_bn", "high_bn"):
         norm = model.get_layer(name)
-        norm.set_weights([generator.uniform(0.5, 1.5, value.shape) for value in norm.get_weights()])
+        ranges = ((0.5, 1.5), (-0.5, 0.5), (-0.2, 0.2), (0.1, 0.4))  # gamma, beta, mean, variance
+        norm.set_weights([generator.uniform(*ends, 12) for ends in ranges])
     model.save(path)
     return path
 
@@ -133,7 +134,7 @@ def test_it_gives_the_network_that_fine_tuning_the_whole_gives(
     whole = tune(made[head], tmp_path / "whole", from_cache=None, unfreeze="drop", **changes)
     found = tune(made[head], tmp_path / "cached", **changes)
     for series in ("loss", "val_log_loss"):
-        np.testing.assert_allclose(curve(found, series), curve(whole, series), atol=1e-3, err_msg=series)
+        np.testing.assert_allclose(curve(found, series), curve(whole, series), rtol=1e-4, atol=1e-3)
     assert curve(found, "loss")[-1] < curve(found, "loss")[0]
     trained = {"high_conv", "high_left", "head"} | ({"high_bn"} if changes.get("batch_norm") else set())
     assert moved(start, found) == moved(start, whole) == trained
@@ -254,7 +255,7 @@ def both_ways(pipeline: Pipeline) -> list[FinetuneOptions]:
             "logreg",
             {"from_cache": "mddle"},
             UsageError,
-            r"'mddle' is no layer of .*\(last@avg\)\. Choose one of .*last",
+            r"'mddle' is no layer of .*\(last@avg\)\. Did you mean 'middle'\? Choose .* last, or",
         ),
         ("logreg", {"from_cache": "featx_flat_0"}, UsageError, "is no layer of .*Choose one of"),
         ("two", {"from_cache": "last"}, BackboneError, "cannot be cut at 'last'.*below and above: 'middle'"),
@@ -285,9 +286,7 @@ def test_options_of_another_network_are_refused(made: dict[str, tuple[Prepared, 
     prepared, bundle = made["logreg"]
     other = replace(prepared.pipeline.features, input_size=48)
     mixed = replace(prepared, run=tmp_path, pipeline=replace(prepared.pipeline, features=other))
-    with pytest.raises(
-        BundleError, match=r"another network .*\(input_size differ\): net at 32 pixels against net at 48"
-    ):
+    with pytest.raises(BundleError, match=r"another network .*\(input_size differ\): net at 32 pixels against .* 48"):
         finetune(bundle, mixed)
 
 

@@ -7,13 +7,14 @@ made of the layers of the whole network, whose lower ones stay as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featx.backbones import Output, clean_cuts, require_clean_cut, resolve, split_network
+from featx.backbones.spec import suggest
 from featx.bundle import Bundle
 from featx.errors import BundleError, UsageError
 from featx.extract import Extraction, extract, frozen_files, make_key
@@ -49,14 +50,14 @@ def part_above(model: keras.Model, bundle: Bundle, layer: str, unfreeze: str) ->
     if layer not in names or _is_added(layer) or layer == names[0]:
         raise UsageError(
             f"--from-cache {layer!r} is no layer of the network of {bundle.path}, which ends where its head takes its "
-            f"features ({', '.join(bundle.about['outputs'])}). {_offer(cuts)} To train above a higher layer, fit a head "
-            "there first: featx fit-head --layer ..."
+            f"features ({', '.join(bundle.about['outputs'])}).{suggest(layer, cuts)} {_offer(cuts)} To train above a "
+            "higher layer, fit a head there first: featx fit-head --layer LAYER"
         )
     require_clean_cut(model, layer, cuts)
     if unfreeze in names[: names.index(layer) + 1]:
         raise UsageError(
-            f"--unfreeze {unfreeze!r} is not above --from-cache {layer!r}, whose outputs are cached: layers at or below "
-            "it cannot train. Give all, none, a number of layers, or the name of a layer above it."
+            f"--unfreeze {unfreeze!r} is not above --from-cache {layer!r}: layers at or below that, whose outputs are "
+            "cached, cannot train. Give all, none, a number of layers, or the name of a layer above it."
         )
     return split_network(model, layer).upper
 

@@ -74,7 +74,7 @@ def _graft_front(keras: Any, bundle: Bundle, features: Any) -> Any:
 
 
 def feature_network(model: keras.Model) -> keras.Model:
-    """The part of a grafted model, or of its upper part, that gives the features (n, d) before the head and its front."""
+    """The part of a grafted model, or of its upper half, that gives the features (n, d), before the head's front."""
     names = {layer.name for layer in model.layers}
     last = _FEATURES if _FEATURES in names else f"{_FLAT}_0"
     return split_network(model, last).lower
