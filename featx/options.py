@@ -283,6 +283,11 @@ class FinetuneOptions(TrainingOptions):
     unfreeze: str = _option(
         "all", "What trains: all, none, a layer name (it and all above), or a number of layers.", metavar="all|LAYER|N"
     )
+    from_cache: str | None = _option(
+        None,
+        "Train only what is above this layer, on its outputs in the cache; it and the layers below never run again.",
+        metavar="LAYER",
+    )
     batch_norm: Literal["frozen", "train"] = _option("frozen", "Whether batch normalisation keeps its statistics.")
     learning_rate: float = _option(1e-4, "Of {trained}, where --schedule begins.")
     epochs: int = _option(5, "How often every training image is seen, at most.", least=1)

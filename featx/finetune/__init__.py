@@ -17,6 +17,7 @@ import featx
 from featx.augment import Augmenter
 from featx.bundle import Bundle
 from featx.files import digest_json
+from featx.finetune.from_cache import MapSource, part_above
 from featx.finetune.grafting import GRAFTABLE, graft, require_graftable, unfreeze
 from featx.finetune.result import judge_parts, save_tuned
 from featx.finetune.source import Examples, ImageSource, Source
@@ -59,12 +60,17 @@ def finetune(
         No validation part, without which no epoch could be chosen.
     HeadError
         A loss that is not finite.
+    UsageError, BackboneError
+        Where only what is above a layer is to be trained: a layer that the network has not, or cannot be cut at.
     """
     start = time.perf_counter()
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
     require_graftable(bundle)
-    source = ImageSource(bundle, prepared)
+    source: Source = ImageSource(bundle, prepared)
     model = graft(bundle)
+    if options.from_cache is not None:
+        model = part_above(model, bundle, options.from_cache, options.unfreeze)
+        source = MapSource(bundle, prepared, options.from_cache, progress)
     unfreeze(model, options.unfreeze, options.batch_norm)
     tuning = Tuning(model, source, options, seed, progress)
     before = judge_parts(tuning)  # the bundle's own figures may be of other images: the split may have grown

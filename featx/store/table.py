@@ -6,7 +6,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -25,6 +27,7 @@ PART_SECONDS = 30.0
 _FLOAT16_SMALLEST = 2.0**-14
 _BLOCK_BYTES = 32_000_000
 _OPEN_PARTS = 8  # mapped at once per table: a map is an open file, and what was read of it counts as memory
+_AHEAD = 2  # batches read before they are asked for
 _LOADED_PARTS = 4  # compressed parts are held in memory instead
 _logger = logging.getLogger(__name__)
 
@@ -204,9 +207,29 @@ class StoredFeatures:
             start += len(block)
         return out
 
-    def _gather(self, some: slice) -> np.ndarray:
+    def batches(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield the rows of each batch of positions, in its order: (n, ...) in their own shape, `dtype` as stored.
+
+        A thread reads the next batches while one is used. Rows far apart are read as cheaply as neighbours where parts
+        are mapped; of compressed ones whole parts are read for it.
+        """
+        pool, reading = ThreadPoolExecutor(1, thread_name_prefix="featx-read"), deque[Future[np.ndarray]]()
+        try:
+            for rows in batches:
+                reading.append(pool.submit(self._gather, rows, self.dtype))
+                if len(reading) > _AHEAD:
+                    yield self._in_shape(reading.popleft().result())
+            while reading:
+                yield self._in_shape(reading.popleft().result())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _in_shape(self, flat: np.ndarray) -> np.ndarray:
+        return flat.reshape(len(flat), *self.shape[1:])
+
+    def _gather(self, some: slice | np.ndarray, dtype: np.dtype[Any] | type[np.float32] = np.float32) -> np.ndarray:
         part, row = self._part[some], self._row[some]
-        out = np.empty((len(row), self._width), np.float32)
+        out = np.empty((len(row), self._width), dtype)
         for number in np.unique(part):
             here = np.flatnonzero(part == number)
             out[here] = self._numbers(int(number))[row[here]].reshape(len(here), -1)
