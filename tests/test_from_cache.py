@@ -23,7 +23,15 @@ from featx.dataset import TRAIN
 from featx.errors import BackboneError, BundleError, UsageError
 from featx.evaluate import evaluate
 from featx.finetune import finetune, graft, source
-from featx.options import DataOptions, FeaturesOptions, FinetuneOptions, HeadOptions, Pipeline, ReportOptions
+from featx.options import (
+    AugmentOptions,
+    DataOptions,
+    FeaturesOptions,
+    FinetuneOptions,
+    HeadOptions,
+    Pipeline,
+    ReportOptions,
+)
 from featx.run import Prepared, fit, images_of_part, prepare
 from featx.store import list_stores
 
@@ -238,6 +246,30 @@ def test_an_image_that_could_not_be_read_is_left_out(root: Path, tmp_path: Path)
 
 def both_ways(pipeline: Pipeline) -> list[FinetuneOptions]:
     return [replace(pipeline.finetune, from_cache=None, unfreeze="drop"), pipeline.finetune]
+
+
+@pytest.mark.parametrize("each", [3, 2])
+def test_views_are_seen_one_after_the_other(
+    made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: int
+) -> None:
+    """With as many views as epochs it is what images altered anew in every epoch give; with fewer they come again."""
+    prepared, bundle = made["logreg"]
+    policy = AugmentOptions(flip="horizontal", rotation=20.0, views=each)
+    augmented = replace(prepared, pipeline=replace(prepared.pipeline, augment=policy))
+    found = tune((augmented, bundle), tmp_path / "cached")
+    alter = source.ImageSource._alter
+    monkeypatch.setattr(source.ImageSource, "_alter", lambda self, epoch: alter(self, epoch and epoch % each))
+    whole = tune((augmented, bundle), tmp_path / "whole", from_cache=None, unfreeze="drop")
+    plain = tune(made["logreg"], tmp_path / "plain")
+    np.testing.assert_allclose(curve(found, "loss"), curve(whole, "loss"), rtol=1e-4, atol=1e-3)
+    assert np.abs(np.subtract(curve(found, "loss"), curve(plain, "loss"))).max() > 1e-2
+
+
+def test_augmentation_without_cached_views_is_refused(made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path) -> None:
+    prepared, bundle = made["logreg"]
+    augmented = replace(prepared, pipeline=replace(prepared.pipeline, augment=AugmentOptions(flip="both")))
+    with pytest.raises(UsageError, match=r"cannot be altered any more by flip\. Add --views 5"):
+        tune((augmented, bundle), tmp_path)
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------

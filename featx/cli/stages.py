@@ -140,7 +140,7 @@ def fit_head(
 
 @click.command()
 @_DATA
-@section_options("data", "features", "augment", "finetune", "report", without=["augment.views"])
+@section_options("data", "features", "augment", "finetune", "report")
 @click.option("--from", "origin", metavar="BUNDLE", help="Start from this bundle (default: the best one).")
 @_JSON
 def finetune(

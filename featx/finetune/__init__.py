@@ -38,6 +38,8 @@ def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int, polic
     """What a fine-tuned bundle depends on."""
     said = asdict(replace(options, tensorboard=None))
     views = {"augment": Augmenter(policy, seed).identity} if policy is not None and policy.operations else {}
+    if policy is not None and options.from_cache is not None and policy.views:
+        views["views"] = str(policy.views)
     return digest_json(
         views | {"from": bundle.about["digest"], "options": said, "seed": seed, "featx": featx.__version__}
     )

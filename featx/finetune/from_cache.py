@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featx.augment import Augmenter
 from featx.backbones import Output, clean_cuts, require_clean_cut, resolve, split_network
 from featx.backbones.spec import suggest
 from featx.bundle import Bundle
@@ -21,8 +22,9 @@ from featx.extract import Extraction, extract, frozen_files, make_key
 from featx.files import StatIndex
 from featx.finetune.source import Examples
 from featx.heads import persist
-from featx.options import FeaturesOptions
+from featx.options import AugmentOptions, FeaturesOptions
 from featx.progress import Progress, no_progress
+from featx.views import extract_views
 
 if TYPE_CHECKING:
     import keras
@@ -76,33 +78,47 @@ def _offer(cuts: Sequence[str]) -> str:
 class MapSource:
     """A layer's outputs, read from the store in the place of images; those that are missing are computed first.
 
-    Attributes
-    ----------
-    extraction : of the maps
+    Where the pipeline augments, every epoch sees the next of the cached views of each training image, and after the
+    last of them the first again: as many views as epochs are what images altered anew in every epoch would be.
     """
 
     def __init__(self, bundle: Bundle, prepared: Prepared, layer: str, progress: Progress = no_progress) -> None:
         self.examples = Examples.of(bundle, prepared)
-        output = Output(layer, "none")
+        self._digests, pipeline, output = prepared.sample.digests, prepared.pipeline, Output(layer, "none")
+        policy = pipeline.augment
+        _require_views(policy)
         # written plainly, whatever is done with other features: rows of compressed parts cannot be read one by one
-        options = replace(prepared.pipeline.features, layer=(output.name,), pooling=(), compression="none")
+        options = replace(pipeline.features, layer=(output.name,), pooling=(), compression="none")
         _require_same_network(bundle, options)
-        self.extraction = extract(prepared.extraction.images, options, progress)
-        _require_unchanged(bundle, self.extraction, output)
-        self._table = self.extraction.store.table(output.layer, output.pooling)
-        self._dtype = np.result_type(*{part.dtype for part in self._table.parts})  # one, of which the step is traced
-        self._digests = prepared.sample.digests
+        extraction = extract(prepared.extraction.images, options, progress)
+        _require_unchanged(bundle, extraction, output)
+        self._maps = extraction.store.table(output.layer, output.pooling)
+        self._views, self._each = self._maps, policy.views if policy.operations else 0
+        if self._each:
+            augmenter = Augmenter(policy, pipeline.data.seed)
+            views = extract_views(extraction, prepared.sample.train_rows, augmenter, self._each, progress)
+            self._views = views.extraction.store.table(output.layer, output.pooling)
+        parts = [*self._maps.parts, *self._views.parts]
+        self._dtype = np.result_type(*{part.dtype for part in parts})  # one, of which the step is traced
 
     def batches(self, rows: np.ndarray, size: int, epoch: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield maps (n, height, width, channels) of the type that they are stored in, which the network converts."""
-        del epoch
-        there = ~self._table.missing(self._digests[rows])
+        table, view = (self._maps, 0) if epoch is None or not self._each else (self._views, 1 + epoch % self._each)
+        there = ~table.missing(self._digests[rows], view)
         batches = [rows[some][there[some]] for some in np.split(np.arange(len(rows)), range(size, len(rows), size))]
         batches = [batch for batch in batches if len(batch)]
-        maps = self._table.read(self._digests[rows[there]])
+        maps = table.read(self._digests[rows[there]], view)
         places = np.split(np.arange(len(maps)), np.cumsum([len(batch) for batch in batches])[:-1])
         for batch, read in zip(batches, maps.batches(places), strict=True):
             yield batch, read.astype(self._dtype, copy=False)
+
+
+def _require_views(policy: AugmentOptions) -> None:
+    if policy.operations and not policy.views:
+        raise UsageError(
+            f"--from-cache reads maps, which cannot be altered any more by {', '.join(policy.operations)}. Add --views "
+            "5, for instance, to cache so many altered versions of every training image, or switch augmentation off."
+        )
 
 
 def _require_same_network(bundle: Bundle, options: FeaturesOptions) -> None:
