@@ -91,8 +91,10 @@ def test_schedule_stop_log_curves_and_checkpoints_of_a_fine_tune(
     assert first.status == 0, first.err
     assert len(read_log(tmp_path / first.json["bundle"])) == 1
 
-    more = ("--optimizer", "rmsprop", "--patience", "2", "--min-delta", "0.9", "--checkpoints", "all")
-    done = work("finetune", "-p", "lab.yaml", "--from", start, *schedule, *more, "--tensorboard", "curves", "--json")
+    more = ("--optimizer", "rmsprop", "--patience", "2", "--min-delta", "0.9", "--checkpoints", "all", "--html")
+    done = work(
+        "finetune", "-p", "lab.yaml", "--from", start, *schedule, *more, "--tensorboard", "curves", "--html", "--json"
+    )
     assert done.status == 0, done.err
     bundle = load_bundle(tmp_path / done.json["bundle"])
     rows = read_log(bundle.path)
@@ -126,25 +128,20 @@ def test_only_the_best_network_is_kept_where_that_is_asked_for(lab: Lab, prepare
 
 
 def test_nothing_of_the_optimizer_is_saved(lab: Lab, prepared: Prepared) -> None:
+    import keras
+
     tuned = finetune(lab.bundle("dense"), options(prepared, epochs=1, optimizer="adam", checkpoints="all"))
     networks = sorted(tuned.path.rglob("*.keras"))
     assert {path.name for path in networks} == {"backbone.keras", "head.keras", "epoch-001.keras"}
     for path in networks:
         with zipfile.ZipFile(path) as archive:
-            assert json.loads(archive.read("config.json")).get("compile_config") is None
+            assert not json.loads(archive.read("config.json")).get("compile_config")
             with archive.open("model.weights.h5") as file, h5py.File(file) as held:
                 assert "optimizer" not in held
                 values: list[int] = []
                 held.visititems(lambda _, one, values=values: values.append(getattr(one, "size", 0)))
-        import keras
-
-        model = keras.saving.load_model(path, compile=False)
-        assert sum(values) == sum(array.size for array in model.get_weights()) + seed_values(model)
-
-
-def seed_values(model: Any) -> int:
-    """What dropout keeps of its own."""
-    return sum(2 for layer in model._flatten_layers() for _ in getattr(layer, "_seed_generators", []))
+        found = sum(array.size for array in keras.saving.load_model(path, compile=False).get_weights())
+        assert found <= sum(values) <= found + 4  # what dropout draws from; Adam keeps twice as many as there are
 
 
 # --- it never loses ----------------------------------------------------------------------------------------------
