@@ -25,6 +25,8 @@ Optimizer = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "
 ScheduleKind = Literal["constant", "piecewise", "cosine", "exponential", "plateau"]
 CheckpointKind = Literal["none", "best", "all"]
 Monitor = Literal["val_loss", "val_accuracy"]
+ExportFormat = Literal["savedmodel", "onnx", "openvino", "litert"]
+ExportPrecision = Literal["float32", "float16", "int8"]
 
 _FORBID_UNKNOWN = {"extra": "forbid"}  # read by pydantic when it validates a section of a pipeline file
 
