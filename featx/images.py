@@ -189,7 +189,8 @@ def fit(image: Image.Image, size: tuple[int, int], resize: str) -> Image.Image:
         return image.resize((width, height), Image.Resampling.BILINEAR)
     if resize == "crop":
         scale = max(across, down)
-        left, top = (image.width - width / scale) / 2, (image.height - height / scale) / 2
+        # rounded, 49 - 64 / (64 / 49) is less than 0, and Pillow refuses the box
+        left, top = max(0.0, (image.width - width / scale) / 2), max(0.0, (image.height - height / scale) / 2)
         box = (left, top, image.width - left, image.height - top)
         return image.resize((width, height), Image.Resampling.BILINEAR, box)
     if resize == "pad":
