@@ -37,7 +37,6 @@ from PIL import (
     GifImagePlugin,
     IcoImagePlugin,
     Image,
-    ImageFile,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
@@ -274,7 +273,7 @@ def iter_batches(
     batch_size : rows per batch
     workers : decoding threads; 0: one per core
     alter : called in the decoding threads with (row, image uint8 (height, width, 3), not to be written to); what it
-        returns, of the same shape and type, takes the image's place
+        returns, of the same shape and type, takes the image's place; it may raise BadImage
     """
     if resize not in RESIZES or batch_size < 1:
         raise UsageError(f"Cannot resize by {resize!r} ({', '.join(RESIZES)}) in batches of {batch_size} (at least 1).")
@@ -323,11 +322,10 @@ def _fill(places: np.ndarray, rows: list[int], source: Source, resize: str, alte
     fault = None
     try:
         image = load_image(source, (places.shape[1], places.shape[2]), resize)
-    except BadImage as error:
-        fault = error
-    else:
         for place, row in zip(places, rows, strict=True):
             place[:] = image if alter is None else alter(row, image)
+    except BadImage as error:
+        fault = error
     return fault, time.perf_counter() - start
 
 
@@ -370,13 +368,24 @@ def _decode_file(file: IO[bytes], size: tuple[int, int] | None) -> Image.Image:
         if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
             sideways = _orientation(image) >= 5
             image.draft(None, size if sideways else size[::-1])
-        image.load()
-        method = _UPRIGHT.get(_orientation(image))  # after loading: TIFF is turned by its decoder
-        upright = image if method is None else image.transpose(method)
-        return _to_rgb(upright, image.format)
+        return upright_rgb(image)
 
 
-def _orientation(image: ImageFile.ImageFile) -> int:
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as 8-bit RGB: turned by its EXIF orientation, over white where it is transparent.
+
+    Raises
+    ------
+    BadImage
+        When its values have no known black and white.
+    """
+    image.load()
+    method = _UPRIGHT.get(_orientation(image))  # after loading: TIFF is turned by its decoder
+    upright = image if method is None else image.transpose(method)
+    return _to_rgb(upright, image.format)
+
+
+def _orientation(image: Image.Image) -> int:
     try:
         value: Any = image.getexif().get(_ORIENTATION, 1)
     except _DAMAGE:  # EXIF that cannot be parsed says nothing about the pixels

@@ -166,6 +166,9 @@ class AugmentOptions:
 
     __pydantic_config__ = _FORBID_UNKNOWN
 
+    views: int = _option(
+        0, "Fit heads on so many altered versions of every training image, besides the image.", least=0, most=65_535
+    )
     flip: Literal["none", "horizontal", "vertical", "both"] = _option(
         "none", "Mirror every second image, left to right, upside down, or each by its own chance."
     )
@@ -393,6 +396,11 @@ def check_options(pipeline: Pipeline) -> Pipeline:
     """
     for section in SECTIONS:
         _check_bounds(section, getattr(pipeline, section))
+    if pipeline.augment.views and not pipeline.augment.operations:
+        raise UsageError(
+            f"augment.views must be 0 where no operation is on, got {pipeline.augment.views}: every view would be the "
+            "image itself. Add one, like --flip horizontal or --rotation 20; featx augment draws what they do."
+        )
     if pipeline.head.memory is not None:
         parse_bytes(pipeline.head.memory)
     if pipeline.head.strength is not None and pipeline.head.strength <= 0:

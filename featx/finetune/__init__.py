@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import featx
+from featx.augment import Augmenter
 from featx.bundle import Bundle
 from featx.files import digest_json
 from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable, unfreeze
 from featx.finetune.result import Reading, judge_parts, save_tuned
 from featx.finetune.source import Examples, ImageSource, Source
 from featx.finetune.tuning import Tuning
-from featx.options import FinetuneOptions
+from featx.options import AugmentOptions, FinetuneOptions
 from featx.progress import Progress, Tell, no_progress, say_nothing
 from featx.training.checkpoints import Snapshots
 from featx.training.journal import Journal
@@ -46,10 +47,13 @@ __all__ = [
 CHECKPOINTS = "checkpoints"  # in a bundle's directory; not one of its files, which are read whenever it is loaded
 
 
-def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int) -> str:
+def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int, policy: AugmentOptions | None = None) -> str:
     """What a fine-tuned bundle depends on."""
     said = asdict(replace(options, tensorboard=None))
-    return digest_json({"from": bundle.about["digest"], "options": said, "seed": seed, "featx": featx.__version__})
+    views = {"augment": Augmenter(policy, seed).identity} if policy is not None and policy.operations else {}
+    return digest_json(
+        views | {"from": bundle.about["digest"], "options": said, "seed": seed, "featx": featx.__version__}
+    )
 
 
 def finetune(
@@ -79,7 +83,7 @@ def finetune(
     tuning = Tuning(model, source, options, seed, progress)
     # measured again: the bundle's own figures may be of other images, where the split has grown
     before = judge_parts(tuning, Reading.of(bundle))
-    wanted = tuned_fingerprint(bundle, options, seed)
+    wanted = tuned_fingerprint(bundle, options, seed, prepared.pipeline.augment)
     journal = _journal(digest_json([wanted, prepared.sample.digest]), options, prepared.run, tell)
     history = train(tuning, Schedule.of(options), Stopping.of(options), journal, seed)
     seconds = time.perf_counter() - start
