@@ -23,6 +23,7 @@ Clf = Literal["logreg", "svm", "ridge", "knn", "dense", "estimator", "auto"]
 Metric = Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc", "average_precision"]
 Optimizer = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam"]
 ScheduleKind = Literal["constant", "piecewise", "cosine", "exponential", "plateau"]
+CheckpointKind = Literal["none", "best", "all"]
 Monitor = Literal["val_loss", "val_accuracy"]
 ExportFormat = Literal["savedmodel", "onnx", "openvino", "litert"]
 ExportPrecision = Literal["float32", "float16", "int8"]
@@ -289,6 +290,12 @@ class FinetuneOptions(TrainingOptions):
         metavar="LAYER",
     )
     batch_norm: Literal["frozen", "train"] = _option("frozen", "Whether batch normalisation keeps its statistics.")
+    checkpoints: CheckpointKind = _option(
+        "none", "Keep the whole network of the best or of every epoch as .keras, in checkpoints/ beside the report."
+    )
+    regraft: bool = _option(
+        False, "Where the head is no network: fit logistic regression on its features, and start from that."
+    )
     learning_rate: float = _option(1e-4, "Of {trained}, where --schedule begins.")
     epochs: int = _option(5, "How often every training image is seen, at most.", least=1)
     batch_size: int = _option(32, "Images per step.", least=1)
