@@ -20,7 +20,7 @@ FLOW = (
     ("files", "options", "versions"),
     ("images", "pipeline"),
     ("dataset", "pictures", "samples"),
-    ("backbones",),
+    ("backbones", "garments"),
     ("engines",),
     ("checkpoints", "store"),
     ("extract",),

@@ -27,6 +27,29 @@ _CSS_DPI = 96
 
 def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, Plot]) -> str:
     """The whole page as HTML."""
+    shown = scores[-1] if scores else None
+    return render(
+        "page.html",
+        content=content,
+        scores=scores,
+        shown=shown,
+        recorded=_recorded(content, scores),
+        metric_names=_metric_names(content, scores),
+        confusions=_confusions(shown) if shown else [],
+        tables=_label_tables(shown) if shown else [],
+        columns=_class_columns(shown) if shown else [],
+        strengths=[name for name in plots if name.startswith(STRENGTHS)],
+        candidates=_candidates(content.about.get("search") or {}),
+        model=_model(content.about),
+        notes=[*content.about.get("notes", ()), *filter(None, [content.about.get("verdict")])],
+        resamples=RESAMPLES,
+        bad=content.bad[:_MOST_ROWS],
+        plots=plots,
+    )
+
+
+def render(template: str, *, plots: Mapping[str, Plot], **values: Any) -> str:
+    """A template of this package as HTML with its styles, its one script and its pictures in it."""
     import jinja2
     from markupsafe import Markup
 
@@ -39,21 +62,8 @@ def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, 
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "label": metric_label}
-    shown = scores[-1] if scores else None
-    page: str = environment.get_template("page.html").render(
-        content=content,
-        scores=scores,
-        shown=shown,
-        recorded=_recorded(content, scores),
-        metric_names=_metric_names(content, scores),
-        confusions=_confusions(shown) if shown else [],
-        columns=_class_columns(shown) if shown else [],
-        strengths=[name for name in plots if name.startswith(STRENGTHS)],
-        candidates=_candidates(content.about.get("search") or {}),
-        model=_model(content.about),
-        notes=[*content.about.get("notes", ()), *filter(None, [content.about.get("verdict")])],
-        resamples=RESAMPLES,
-        bad=content.bad[:_MOST_ROWS],
+    page: str = environment.get_template(template).render(
+        **values,
         plots={name: _embedded(plot) for name, plot in plots.items()},
         styles=Markup(styles),  # noqa: S704 - the package's own files
         script=Markup(script),  # noqa: S704
@@ -134,6 +144,32 @@ def _confusions(scores: Scores) -> list[dict[str, Any]]:
         }
         for row, column in cells
         if wrong[row, column]
+    ]
+
+
+def _label_tables(scores: Scores) -> list[dict[str, Any]]:
+    """The 2x2 table of each label: images that have it and that do not, by whether it is given, and whether rightly."""
+    if scores.tables is None:
+        return []
+    return [
+        {
+            "label": row["label"],
+            "rows": [
+                {
+                    "name": name,
+                    "cells": [
+                        {
+                            "images": int(table[there, given]),
+                            "share": float(table[there, given] / max(table[there].sum(), 1)),
+                            "right": there == given,
+                        }
+                        for given in (1, 0)
+                    ],
+                }
+                for there, name in ((1, "has it"), (0, "has it not"))
+            ],
+        }
+        for row, table in zip(scores.classes, scores.tables, strict=True)
     ]
 
 
