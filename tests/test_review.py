@@ -159,7 +159,7 @@ def test_several_labels_per_image_have_no_label_errors_and_all_else(
     Image.fromarray(np.full((32, 32, 3), 255, np.uint8)).save(tmp_path / "pictures" / "white.png")
     label["pictures/white.png"] = "red$small"
     (tmp_path / "several.csv").write_text("path,label\n" + "\n".join(map(",".join, label.items())))
-    asked = ("check", "several.csv", "-p", "lab.yaml", "--features", "--label-separator", "$", "--near", "0.999")
+    asked = ("check", "several.csv", "-p", "lab.yaml", "--features", "--label-separator", "$", "--near", "0.9")
     found = ok(work(*asked, "--json"))
     assert found["label_errors"] is None
     assert "several labels" in found["notes"][0]
