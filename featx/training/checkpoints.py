@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,11 +70,6 @@ class Checkpoint:
     def restore_best(self) -> None:
         """Give the model the weights of its best epoch."""
         _assign(self.model.weights, self._best)
-
-    def remove(self) -> None:
-        """Forget the training: it is over."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _file(self, epochs: int) -> Path:
         assert self.folder is not None
