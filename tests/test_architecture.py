@@ -34,7 +34,7 @@ FLOW = (
     ("train",),
     ("finetune",),
     ("run",),
-    ("review", "similar"),
+    ("baseline", "review", "similar"),
     ("cli",),
     ("__main__",),
 )

@@ -109,7 +109,7 @@ def fit_head(
         for note in prepared.extraction.images.notes:
             say(note)
         bundle = fit(prepared, command_line(), say)
-    _tell_bundle(bundle, prepared.extraction.bad, as_json)
+    tell_bundle(bundle, prepared.extraction.bad, as_json)
 
 
 @click.command()
@@ -138,12 +138,13 @@ def finetune(
         )
         say(f"Starting from {start.path}")
         bundle = train(start, prepared, command_line(), bars, say)
-    _tell_bundle(bundle, prepared.extraction.bad, as_json)
+    tell_bundle(bundle, prepared.extraction.bad, as_json)
     if not as_json:
         click.echo(str(bundle.about["verdict"]))
 
 
-def _tell_bundle(bundle: Bundle, bad: list[dict[str, str]], as_json: bool) -> None:
+def tell_bundle(bundle: Bundle, bad: list[dict[str, str]], as_json: bool) -> None:
+    """Say what a new bundle reaches, and where it is."""
     from featx.report.occasions import report_of
 
     about, report = bundle.about, report_of(bundle.path)

@@ -34,6 +34,7 @@ def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, 
         scores=scores,
         shown=shown,
         recorded=_recorded(content, scores),
+        from_scratch=_from_scratch(content, scores),
         metric_names=_metric_names(content, scores),
         confusions=_confusions(shown) if shown else [],
         tables=_label_tables(shown) if shown else [],
@@ -41,7 +42,11 @@ def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, 
         strengths=[name for name in plots if name.startswith(STRENGTHS)],
         candidates=_candidates(content.about.get("search") or {}),
         model=_model(content.about),
-        notes=[*content.about.get("notes", ()), *filter(None, [content.about.get("verdict")])],
+        notes=[
+            *content.about.get("notes", ()),
+            *filter(None, [content.about.get("verdict")]),
+            *(_gain(name, metrics, shown) for name, part, metrics in _from_scratch(content, scores[-1:]) if shown),
+        ],
         resamples=RESAMPLES,
         bad=content.bad[:_MOST_ROWS],
         plots=plots,
@@ -119,6 +124,25 @@ def _recorded(content: Content, scores: Sequence[Scores]) -> list[tuple[str, Map
     """What the model says of parts that were not measured now: (part, metrics)."""
     measured = {one.part for one in scores}
     return [(part, found) for part, found in _summaries(content).items() if part not in measured]
+
+
+def _from_scratch(content: Content, scores: Sequence[Scores]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """What small networks that were trained from scratch reach on the measured parts: (name, part, metrics)."""
+    return [
+        (name, one.part, found[one.part])
+        for one in scores
+        for name, found in content.baselines.items()
+        if (found.get(one.part) or {}).get("images")
+    ]
+
+
+def _gain(name: str, baseline: Mapping[str, Any], shown: Scores) -> str:
+    """What transfer learning is worth, in a sentence."""
+    own, other = shown.metrics["accuracy"] or 0.0, baseline["accuracy"]
+    return (
+        f"A small network from scratch ({name}) that was trained on the same images has an accuracy of {other:.4f} on "
+        f"{shown.part}, this model one of {own:.4f}: a difference of {own - other:+.4f}."
+    )
 
 
 def _class_columns(scores: Scores) -> list[str]:
@@ -207,6 +231,7 @@ def _model(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("temperature", _plain(head["temperature"]) if "temperature" in head else ""),
         ("fine-tuned from", str(origin.get("bundle", ""))),
         ("fine-tuning", _words(about.get("finetune") or {})),
+        ("from scratch", _words(about.get("baseline") or {})),
         ("split", str((about.get("split") or {}).get("digest", ""))[:16]),
         ("made", str(about.get("created", ""))),
         ("seconds", _plain(about["seconds"]) if "seconds" in about else ""),
