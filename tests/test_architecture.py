@@ -19,7 +19,7 @@ FLOW = (
     ("__init__", "errors", "kinds", "probes", "progress"),
     ("files", "options", "versions"),
     ("images", "pipeline"),
-    ("dataset", "pictures", "samples"),
+    ("augment", "dataset", "pictures", "samples"),
     ("backbones", "garments"),
     ("engines",),
     ("store", "training"),
@@ -34,7 +34,7 @@ FLOW = (
     ("train",),
     ("finetune",),
     ("run",),
-    ("baseline", "review", "similar"),
+    ("baseline", "preview", "review", "similar"),
     ("cli",),
     ("__main__",),
 )

@@ -63,6 +63,7 @@ def _fingerprint(material: Material, options: BaselineOptions, pipeline: Pipelin
         {
             "baseline": asdict(replace(options, tensorboard=None)),
             "resize": material.resize,
+            "augment": material.augmenter.identity,
             "split": sample.digest,
             "rows": digest_bytes(sample.digests.tobytes()).hex(),  # their order is that of the training
             "weight": digest_bytes(material.targets.weight.tobytes()).hex(),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.augment import Augmenter
 from featx.dataset import TRAIN, VAL, check_images, digest_images, require_usable
 from featx.errors import DataError
 from featx.evaluate import align
@@ -33,7 +34,7 @@ class Material:
     targets : of the rows of the sample; values are positions in `classes`, weights are 1 on average over train
     bad : {path, reason} of images that could not be read; duplicates : images that are copies of others
     run : folder of the results
-    size, resize, workers : how images are read
+    size, resize, workers : how images are read; augmenter : how they are altered in training
     """
 
     sample: Sample
@@ -46,6 +47,7 @@ class Material:
     size: tuple[int, int]
     resize: str
     workers: int
+    augmenter: Augmenter
 
     def rows(self, code: int) -> np.ndarray:
         """Positions in the sample of the images of one part."""
@@ -54,16 +56,26 @@ class Material:
     def known_rows(self, code: int) -> np.ndarray:
         """Positions of those whose class the network tells."""
         rows = self.rows(code)
-        return rows[self.targets.values[rows] < self.known]
+        return np.asarray(rows[self.targets.values[rows] < self.known])
 
     def path(self, row: int) -> str:
         """Of the image in a row of the sample."""
-        return self.sample.images.paths[self.sample.rows[row]]
+        return str(self.sample.images.paths[self.sample.rows[row]])
 
-    def batches(self, rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (rows, images float32 (n, height, width, 3), RGB in [0, 255]) of the readable ones, in their order."""
+    def batches(self, rows: np.ndarray, size: int, epoch: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (rows, images float32 (n, height, width, 3), RGB in [0, 255]) of the readable ones, in their order.
+
+        epoch : from 0 on, in which they are trained on, each in a view of that epoch; None: as they are
+        """
         paths = [self.path(row) for row in rows.tolist()]
-        for batch in iter_batches(paths, range(len(paths)), self.size, self.resize, size, self.workers):
+
+        def alter(place: int, image: np.ndarray) -> np.ndarray:
+            return self.augmenter(image, bytes(self.sample.digests[rows[place]]), 0 if epoch is None else epoch + 1)
+
+        altered = epoch is not None and bool(self.augmenter.policy.operations)
+        for batch in iter_batches(
+            paths, range(len(paths)), self.size, self.resize, size, self.workers, alter if altered else None
+        ):
             if len(batch.rows):
                 yield rows[batch.rows], batch.images.astype(np.float32)
 
@@ -98,7 +110,17 @@ def read_material(pipeline: Pipeline, progress: Progress = no_progress) -> Mater
     duplicates = int(readable.sum()) - len(np.unique(digests[readable]))
     targets = Targets(np.arange(len(names)), labels, _weights(sample))
     return Material(
-        sample, tuple(classes), len(names), targets, bad, duplicates, run, (side, side), pipeline.features.resize, workers
+        sample=sample,
+        classes=tuple(classes),
+        known=len(names),
+        targets=targets,
+        bad=bad,
+        duplicates=duplicates,
+        run=run,
+        size=(side, side),
+        resize=pipeline.features.resize,
+        workers=workers,
+        augmenter=Augmenter(pipeline.augment, pipeline.data.seed),
     )
 
 

@@ -76,6 +76,7 @@ def save_baseline(
         "search": {},
         "history": as_told(columns(history)),
         "baseline": asdict(options) | {"best_epoch": Stopping.of(options).best(history) + 1},
+        "augment": material.augmenter.as_json(),
         "notes": [],
         "seconds": round(time.perf_counter() - start, 3),
     }
@@ -112,7 +113,9 @@ def _write(
     """Write the files of the bundle into a folder; return what is where."""
     names = ["backbone.keras", "head.npz", "split.npz", _LOG, novelty.FILE]
     backbone.save(folder / "backbone.keras")
-    kernel, bias = (np.asarray(value) / np.float32(temperature) for value in scratch.model.get_layer(LOGITS).get_weights())
+    kernel, bias = (
+        np.asarray(value) / np.float32(temperature) for value in scratch.model.get_layer(LOGITS).get_weights()
+    )
     np.savez(folder / "head.npz", kernel=kernel, bias=bias)
     write_split(folder / "split.npz", scratch.material.sample.digests, scratch.material.sample.split)
     write_log(folder / _LOG, columns(history))

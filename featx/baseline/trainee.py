@@ -32,9 +32,7 @@ class Scratch:
     ) -> None:
         self.material, self.options, self.seed, self.progress = material, options, seed, progress
         self.model = model
-        self.optimizer: Any = make_optimizer(
-            import_keras(), options.optimizer, options.learning_rate, options.momentum
-        )
+        self.optimizer: Any = make_optimizer(import_keras(), options.optimizer, options.learning_rate, options.momentum)
         self.network = Network(model, self.optimizer, material.targets)
 
     def take_steps(self, epoch: int) -> tuple[float, float]:
@@ -42,7 +40,7 @@ class Scratch:
         order = np.random.default_rng((self.seed, epoch)).permutation(self.material.known_rows(TRAIN))
         stage, targets = f"epoch {epoch + 1}/{self.options.epochs}", self.material.targets
         loss, hits, done = 0.0, 0.0, 0
-        for rows, images in self.material.batches(order, self.options.batch_size):
+        for rows, images in self.material.batches(order, self.options.batch_size, epoch):
             some = self.network.step(images, targets.values[rows], targets.weight[rows])
             loss, hits, done = loss + some[0], hits + some[1], done + len(rows)
             self.progress(stage, done, len(order))
