@@ -65,7 +65,7 @@ def save_baseline(
             "file": "head.npz",
             "params": {"dropout": options.dropout, "parameters": int(scratch.model.count_params())},
             "temperature": temperature,
-            "features": int(backbone.output_shape[OUTPUT][-1]),
+            "features": _width(scratch),
             "calibration": "temperature",
             "refitted": False,
         },
@@ -87,6 +87,11 @@ def save_baseline(
     timings = {"train": float(bundle.about["seconds"])}
     report_model(bundle, counts, judged, pipeline, material.bad, material.duplicates, timings)
     return bundle
+
+
+def _width(scratch: Scratch) -> int:
+    """How many values the last layer takes."""
+    return int(scratch.model.get_layer(LOGITS).kernel.shape[0])
 
 
 def _metric_of_run(run: Path, split: str, pipeline: Pipeline) -> str:
@@ -128,7 +133,7 @@ def _write(
 
 def _reference(scratch: Scratch, backbone: keras.Model) -> novelty.Reference:
     """What unknown images are told by, in the features before the last layer."""
-    material, d = scratch.material, int(backbone.output_shape[OUTPUT][-1])
+    material, d = scratch.material, _width(scratch)
 
     def features(rows: np.ndarray) -> tuple[np.ndarray, ArrayFeatures]:
         read, found = [np.empty(0, np.int64)], [np.empty((0, d), np.float32)]
