@@ -113,6 +113,48 @@ class FeaturesOptions:
 
 
 @dataclass(frozen=True)
+class TrainingOptions:
+    """How a network is trained epoch by epoch: what the dense head and fine-tuning have in common.
+
+    In the help texts `{trained}` stands for what is trained, which every section names.
+    """
+
+    __pydantic_config__ = _FORBID_UNKNOWN
+    trained: ClassVar[str] = "the network"
+
+    optimizer: Optimizer = _option("adam", "Of {trained}.")
+    momentum: float = _option(0.9, "Of --optimizer sgd.", least=0)
+    learning_rate: float = _option(1e-3, "Of {trained}, where --schedule begins.")
+    schedule: ScheduleKind = _option("constant", "How the learning rate of {trained} changes from epoch to epoch.")
+    boundaries: tuple[int, ...] = _option(
+        (), "Of --schedule piecewise: the epochs after which the next rate holds, like 20,35.", metavar="N,N,..."
+    )
+    rates: tuple[float, ...] = _option(
+        (), "Of --schedule piecewise: the learning rates, one more than boundaries.", metavar="R,R,..."
+    )
+    decay: float = _option(0.95, "Of --schedule exponential: what each epoch multiplies the rate by.")
+    factor: float = _option(0.5, "Of --schedule plateau: what a plateau multiplies the rate by.")
+    plateau_patience: int = _option(
+        5, "Of --schedule plateau: epochs without a better --monitor before the rate falls.", least=1
+    )
+    least_rate: float = _option(0.0, "The rate where cosine ends, and the floor of plateau and exponential.", least=0)
+    warmup: int = _option(0, "Epochs in which the rate rises linearly to where the schedule begins.", least=0)
+    epochs: int = _option(100, "At most; {trained} stops early.", least=1)
+    batch_size: int = _option(64, "Of {trained}.", least=1)
+    monitor: Monitor = _option("val_loss", "What tells the best epoch of {trained}, whose weights are kept.")
+    patience: int = _option(10, "Epochs without a better --monitor before {trained} stops.", least=1)
+    min_delta: float = _option(0.0, "Only an improvement by more than this renews the patience.", least=0)
+    baseline: float | None = _option(None, "The patience is renewed only where --monitor is better than this.")
+    stop_accuracy: float | None = _option(
+        None, "Stop once the training accuracy reaches this (with --stop-val-accuracy: once both are reached)."
+    )
+    stop_val_accuracy: float | None = _option(None, "Stop once the val accuracy reaches this.")
+    tensorboard: str | None = _option(
+        None, "Folder for TensorBoard: the curves of {trained} are written to it while it trains.", metavar="DIR"
+    )
+
+
+@dataclass(frozen=True)
 class AugmentOptions:
     """How images are altered at random: one policy for cached views, fine-tuning and test-time averaging.
 
@@ -160,48 +202,6 @@ OPERATIONS = (
     *("flip", "rotation", "shift", "shear", "zoom", "crop"),
     *("brightness", "contrast", "saturation", "erasing"),
 )
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How a network is trained epoch by epoch: what the dense head and fine-tuning have in common.
-
-    In the help texts `{trained}` stands for what is trained, which every section names.
-    """
-
-    __pydantic_config__ = _FORBID_UNKNOWN
-    trained: ClassVar[str] = "the network"
-
-    optimizer: Optimizer = _option("adam", "Of {trained}.")
-    momentum: float = _option(0.9, "Of --optimizer sgd.", least=0)
-    learning_rate: float = _option(1e-3, "Of {trained}, where --schedule begins.")
-    schedule: ScheduleKind = _option("constant", "How the learning rate of {trained} changes from epoch to epoch.")
-    boundaries: tuple[int, ...] = _option(
-        (), "Of --schedule piecewise: the epochs after which the next rate holds, like 20,35.", metavar="N,N,..."
-    )
-    rates: tuple[float, ...] = _option(
-        (), "Of --schedule piecewise: the learning rates, one more than boundaries.", metavar="R,R,..."
-    )
-    decay: float = _option(0.95, "Of --schedule exponential: what each epoch multiplies the rate by.")
-    factor: float = _option(0.5, "Of --schedule plateau: what a plateau multiplies the rate by.")
-    plateau_patience: int = _option(
-        5, "Of --schedule plateau: epochs without a better --monitor before the rate falls.", least=1
-    )
-    least_rate: float = _option(0.0, "The rate where cosine ends, and the floor of plateau and exponential.", least=0)
-    warmup: int = _option(0, "Epochs in which the rate rises linearly to where the schedule begins.", least=0)
-    epochs: int = _option(100, "At most; {trained} stops early.", least=1)
-    batch_size: int = _option(64, "Of {trained}.", least=1)
-    monitor: Monitor = _option("val_loss", "What tells the best epoch of {trained}, whose weights are kept.")
-    patience: int = _option(10, "Epochs without a better --monitor before {trained} stops.", least=1)
-    min_delta: float = _option(0.0, "Only an improvement by more than this renews the patience.", least=0)
-    baseline: float | None = _option(None, "The patience is renewed only where --monitor is better than this.")
-    stop_accuracy: float | None = _option(
-        None, "Stop once the training accuracy reaches this (with --stop-val-accuracy: once both are reached)."
-    )
-    stop_val_accuracy: float | None = _option(None, "Stop once the val accuracy reaches this.")
-    tensorboard: str | None = _option(
-        None, "Folder for TensorBoard: the curves of {trained} are written to it while it trains.", metavar="DIR"
-    )
 
 
 @dataclass(frozen=True)
