@@ -300,7 +300,7 @@ class BaselineOptions(TrainingOptions):
     epochs: int = _option(30, "How often every training image is seen, at most.", least=1)
     batch_size: int = _option(32, "Images per step.", least=1)
     monitor: Monitor = _option("val_accuracy", "What tells the best epoch of {trained}, whose weights are kept.")
-    patience: int = _option(5, "Epochs without a better --monitor before training stops.", least=1)
+    patience: int = _option(8, "Epochs without a better --monitor before training stops.", least=1)
 
 
 @dataclass(frozen=True)
