@@ -315,7 +315,7 @@ def _right(judged: Judged) -> np.ndarray:
     if judged.thresholds is None:
         right: np.ndarray = judged.probabilities.argmax(axis=1) == judged.labels
         return right
-    return np.all((judged.probabilities >= judged.thresholds) == judged.labels, axis=1)
+    return np.asarray(((judged.probabilities >= judged.thresholds) == judged.labels).all(axis=1))
 
 
 def probabilities_of(
