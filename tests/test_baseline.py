@@ -203,10 +203,8 @@ def test_the_report_of_the_best_head_tells_of_the_baseline(
     assert about[0]["split"] == about[1]["split"]
 
     own, other = head["test"]["accuracy"], done.json["test"]["accuracy"]
-    for written in ("fit", "evaluate", "fit again"):  # by the baseline; by evaluate; by a fit that comes later
-        if written == "evaluate":
-            assert work("evaluate", head["bundle"], "-p", "lab.yaml").status == 0
-        if written == "fit again":
+    for written in ("by the baseline", "by a fit that comes later"):
+        if written == "by a fit that comes later":
             head = work("fit-head", "-p", "lab.yaml", "--clf", "ridge", "--json").json
             own = head["test"]["accuracy"]
         page = open_page(tmp_path / head["report"])
@@ -216,7 +214,9 @@ def test_the_report_of_the_best_head_tells_of_the_baseline(
         assert f"accuracy of {other:.4f} on test, this model one of {own:.4f}: a difference of {own - other:+.4f}" in (
             page.text
         )
-    assert "from scratch" not in open_page(tmp_path / done.json["report"]).text.split("Origin")[0]
+    assert not [
+        row for row in open_page(tmp_path / done.json["report"]).rows if "conv1 from scratch" in "".join(row[:1])
+    ]
 
     scores = {one["bundle"]: one["val"]["accuracy"] for one in (head, done.json)}
     first = load_bundle(tmp_path / "runs" / "lab" / "1-logreg").about
