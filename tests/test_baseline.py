@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fitted import Lab, Outcome, call, make_lab
+from fitted import Outcome, call
 from PIL import Image
 from test_report import open_page
 
@@ -18,7 +18,6 @@ from featx.baseline import train_baseline
 from featx.baseline.networks import OUTPUT, feature_network, make_network
 from featx.bundle import Bundle, best_bundle, load_bundle
 from featx.options import AugmentOptions, BaselineOptions, DataOptions, FeaturesOptions, Pipeline, ReportOptions
-from featx.pipeline import as_yaml
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (200, 50, 40)}
 CONV = {"conv1": [(3, 32)], "conv3": [(3, 32), (32, 64), (64, 128)]}
@@ -184,44 +183,30 @@ def test_several_labels_per_image_are_refused(colours: Path, work: Callable[...,
 
 
 def test_the_report_of_the_best_head_tells_of_the_baseline(
-    tmp_path_factory: pytest.TempPathFactory, work: Callable[..., Outcome], tmp_path: Path
+    colours: Path, tiny_backbone: Path, cache: Path, work: Callable[..., Outcome], tmp_path: Path
 ) -> None:
-    lab: Lab = make_lab(tmp_path_factory.getbasetemp() / "lab")
-    assert lab.prepared.extraction.readable.all()
-    settings = replace(
-        lab.pipeline,
-        head=replace(lab.pipeline.head, strength=0.01),
-        baseline=BaselineOptions(net="conv1", input_size=8, epochs=1, batch_size=4),
-        report=replace(lab.pipeline.report, runs="runs", html=True),
-    )
-    (tmp_path / "lab.yaml").write_text(as_yaml(settings))
-    head = work("fit-head", "-p", "lab.yaml", "--json").json
-    assert "from scratch" not in open_page(tmp_path / head["report"]).text
-    done = work("baseline", "-p", "lab.yaml", "--json")
+    shared = (colours, "--cache", cache, "--split", "0.5,0.25,0.25", "--json")
+    features = ("--backbone", tiny_backbone, "--layer", "high", "--strength", "0.01")
+    head = work("fit-head", *shared, *features, "--no-html").json
+    done = work("baseline", *shared, "--net", "conv1", "--input-size", "8", "--epochs", "1", "--batch-size", "4")
     assert done.status == 0, done.err
     about = [load_bundle(tmp_path / one["bundle"]).about for one in (head, done.json)]
     assert about[0]["split"] == about[1]["split"]
-
-    own, other = head["test"]["accuracy"], done.json["test"]["accuracy"]
-    for written in ("by the baseline", "by a fit that comes later"):
-        if written == "by a fit that comes later":
-            head = work("fit-head", "-p", "lab.yaml", "--clf", "ridge", "--json").json
-            own = head["test"]["accuracy"]
-        page = open_page(tmp_path / head["report"])
-        low, high = done.json["test"]["intervals"]["accuracy"]
-        row = next(row for row in page.rows if row and row[0] == "test, conv1 from scratch")
-        assert row[1:3] == ["15", f"{other:.4f}{low:.4f} – {high:.4f}"], written
-        assert f"accuracy of {other:.4f} on test, this model one of {own:.4f}: a difference of {own - other:+.4f}" in (
-            page.text
-        )
     assert not [
         row for row in open_page(tmp_path / done.json["report"]).rows if "conv1 from scratch" in "".join(row[:1])
     ]
 
-    scores = {one["bundle"]: one["val"]["accuracy"] for one in (head, done.json)}
-    first = load_bundle(tmp_path / "runs" / "lab" / "1-logreg").about
-    scores["runs/lab/1-logreg"] = first["metrics"]["val"]["accuracy"]
-    best = best_bundle(tmp_path / "runs" / "lab")
+    later = work("fit-head", *shared, *features, "--clf", "ridge").json
+    other, (low, high) = done.json["test"]["accuracy"], done.json["test"]["intervals"]["accuracy"]
+    for one in (head, later):  # written by the baseline, and by a fit that comes after it
+        page, own = open_page(tmp_path / one["bundle"] / "report" / "index.html"), one["test"]["accuracy"]
+        row = next(row for row in page.rows if row and row[0] == "test, conv1 from scratch")
+        assert row[1:3] == ["12", f"{other:.4f}{low:.4f} – {high:.4f}"]
+        told = f"accuracy of {other:.4f} on test, this model one of {own:.4f}: a difference of {own - other:+.4f}"
+        assert told in page.text
+
+    scores = {one["bundle"]: one["val"]["accuracy"] for one in (head, done.json, later)}
+    best = best_bundle(tmp_path / "runs" / "colours")
     assert scores[str(best.relative_to(tmp_path))] == max(scores.values())
 
 
