@@ -24,6 +24,8 @@ Metric = Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "log_loss"
 Optimizer = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam"]
 ScheduleKind = Literal["constant", "piecewise", "cosine", "exponential", "plateau"]
 Monitor = Literal["val_loss", "val_accuracy"]
+ExportFormat = Literal["savedmodel", "onnx", "openvino", "litert"]
+ExportPrecision = Literal["float32", "float16", "int8"]
 
 _FORBID_UNKNOWN = {"extra": "forbid"}  # read by pydantic when it validates a section of a pipeline file
 
