@@ -34,12 +34,8 @@ FLOW = (
     ("train",),
     ("finetune",),
     ("run",),
-<<<<<<< HEAD
-    ("baseline", "export", "preview", "review", "similar"),
-=======
-    ("api", "export", "preview", "review", "similar"),
+    ("api", "baseline", "export", "preview", "review", "similar"),
     ("transformer",),
->>>>>>> main
     ("cli",),
     ("__main__",),
 )
