@@ -165,6 +165,9 @@ class AugmentOptions:
 
     __pydantic_config__ = _FORBID_UNKNOWN
 
+    views: int = _option(
+        0, "Fit heads on so many altered versions of every training image, besides the image.", least=0, most=65_535
+    )
     flip: Literal["none", "horizontal", "vertical", "both"] = _option(
         "none", "Mirror every second image, left to right, upside down, or each by its own chance."
     )
@@ -279,6 +282,11 @@ class FinetuneOptions(TrainingOptions):
     enabled: bool = _option(True, "Whether 'featx run' fine-tunes.")
     unfreeze: str = _option(
         "all", "What trains: all, none, a layer name (it and all above), or a number of layers.", metavar="all|LAYER|N"
+    )
+    from_cache: str | None = _option(
+        None,
+        "Train only what is above this layer, on its outputs in the cache; it and the layers below never run again.",
+        metavar="LAYER",
     )
     batch_norm: Literal["frozen", "train"] = _option("frozen", "Whether batch normalisation keeps its statistics.")
     learning_rate: float = _option(1e-4, "Of {trained}, where --schedule begins.")
@@ -406,6 +414,11 @@ def check_options(pipeline: Pipeline) -> Pipeline:
     """
     for section in SECTIONS:
         _check_bounds(section, getattr(pipeline, section))
+    if pipeline.augment.views and not pipeline.augment.operations:
+        raise UsageError(
+            f"augment.views must be 0 where no operation is on, got {pipeline.augment.views}: every view would be the "
+            "image itself. Add one, like --flip horizontal or --rotation 20; featx augment draws what they do."
+        )
     if pipeline.head.memory is not None:
         parse_bytes(pipeline.head.memory)
     if pipeline.head.strength is not None and pipeline.head.strength <= 0:

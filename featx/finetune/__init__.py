@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import featx
+from featx.augment import Augmenter
 from featx.bundle import Bundle
 from featx.files import digest_json
+from featx.finetune.from_cache import MapSource, part_above
 from featx.finetune.grafting import GRAFTABLE, graft, require_graftable, unfreeze
 from featx.finetune.result import judge_parts, save_tuned
 from featx.finetune.source import Examples, ImageSource, Source
 from featx.finetune.tuning import Tuning
-from featx.options import FinetuneOptions
+from featx.options import AugmentOptions, FinetuneOptions
 from featx.progress import Progress, Tell, no_progress, say_nothing
 from featx.training.journal import Journal
 from featx.training.loop import train
@@ -32,10 +34,15 @@ if TYPE_CHECKING:
 __all__ = ["GRAFTABLE", "Examples", "ImageSource", "Source", "finetune", "graft", "tuned_fingerprint", "unfreeze"]
 
 
-def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int) -> str:
+def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int, policy: AugmentOptions | None = None) -> str:
     """What a fine-tuned bundle depends on."""
     said = asdict(replace(options, tensorboard=None))
-    return digest_json({"from": bundle.about["digest"], "options": said, "seed": seed, "featx": featx.__version__})
+    views = {"augment": Augmenter(policy, seed).identity} if policy is not None and policy.operations else {}
+    if policy is not None and options.from_cache is not None and policy.views:
+        views["views"] = str(policy.views)
+    return digest_json(
+        views | {"from": bundle.about["digest"], "options": said, "seed": seed, "featx": featx.__version__}
+    )
 
 
 def finetune(
@@ -55,16 +62,21 @@ def finetune(
         No validation part, without which no epoch could be chosen.
     HeadError
         A loss that is not finite.
+    UsageError, BackboneError
+        Where only what is above a layer is to be trained: a layer that the network has not, or cannot be cut at.
     """
     start = time.perf_counter()
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
     require_graftable(bundle)
-    source = ImageSource(bundle, prepared)
+    source: Source = ImageSource(bundle, prepared)
     model = graft(bundle)
+    if options.from_cache is not None:
+        model = part_above(model, bundle, options.from_cache, options.unfreeze)
+        source = MapSource(bundle, prepared, options.from_cache, progress)
     unfreeze(model, options.unfreeze, options.batch_norm)
     tuning = Tuning(model, source, options, seed, progress)
     before = judge_parts(tuning)  # the bundle's own figures may be of other images: the split may have grown
-    wanted = tuned_fingerprint(bundle, options, seed)
+    wanted = tuned_fingerprint(bundle, options, seed, prepared.pipeline.augment)
     journal = _journal(digest_json([wanted, prepared.sample.digest]), options, prepared.run, tell)
     history = train(tuning, Schedule.of(options), Stopping.of(options), journal, seed)
     seconds = time.perf_counter() - start
