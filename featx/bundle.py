@@ -24,7 +24,7 @@ import tempfile
 import weakref
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -342,12 +342,14 @@ def list_bundles(run: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda about: _number(about["path"]))
 
 
-def best_bundle(run: Path) -> Path:
+def best_bundle(run: Path, is_wanted: Callable[[dict[str, Any]], bool] = lambda _: True) -> Path:
     """The bundle of a run with the best validation score, among those with the newest one's split and metric.
+
+    is_wanted : tells by its `bundle.json` whether a bundle is chosen from
 
     Of equal scores the older one is taken: a fine-tuned network has to be better than its head, not as good.
     """
-    found = list_bundles(run)
+    found = [about for about in list_bundles(run) if is_wanted(about)]
     if not found:
         raise BundleError(f"There is no bundle in {run} yet. Make one: featx fit-head")
     newest = found[-1]

@@ -13,7 +13,14 @@ from featx.dataset import ImageSet
 from featx.errors import DataError
 from featx.predict import Average, iter_probabilities
 from featx.progress import Progress, no_progress
-from featx.uncertainty import Comparison, bootstrap_intervals, compare, log_losses, reliability
+from featx.uncertainty import (
+    Comparison,
+    bootstrap_intervals,
+    bootstrap_label_intervals,
+    compare,
+    log_losses,
+    reliability,
+)
 
 _KEYS = (
     *("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy"),
@@ -98,7 +105,10 @@ _LABEL_METRICS = (
     "roc_auc_micro",
     "average_precision_macro",
     "average_precision_micro",
+    "expected_calibration_error",
+    "intervals",
     "per_class",
+    "confusion",
 )
 
 
@@ -113,12 +123,19 @@ def measure_labels(
     -------
     dict
         exact_match (all labels of an image right), hamming_loss, f1_micro, f1_macro, f1_samples, log_loss (the mean
-        over labels), roc_auc and average_precision _macro and _micro, per_class [{label, precision, recall, f1,
-        roc_auc, average_precision, images}]
+        over labels), roc_auc and average_precision _macro and _micro, expected_calibration_error (of every pair of
+        image and label), intervals {metric: [low, high]} (95 %, by bootstrap; None where it has no value), per_class
+        [{label, precision, recall, f1, roc_auc, average_precision, images}], confusion (a 2x2 matrix for each class;
+        rows: the label is not there, is there; columns: it is not given, is given)
     """
     if not len(truth):
         return dict.fromkeys(_LABEL_METRICS) | {"images": 0}
-    from sklearn.metrics import f1_score, hamming_loss, precision_recall_fscore_support
+    from sklearn.metrics import (
+        f1_score,
+        hamming_loss,
+        multilabel_confusion_matrix,
+        precision_recall_fscore_support,
+    )
 
     precision, recall, f1, images = precision_recall_fscore_support(truth, given, average=None, zero_division=np.nan)
     true = np.where(truth, probabilities, 1 - probabilities)
@@ -137,6 +154,8 @@ def measure_labels(
         **ranks,
         "roc_auc_micro": micro["roc_auc_macro"],
         "average_precision_micro": micro["average_precision_macro"],
+        "expected_calibration_error": reliability(truth, probabilities).expected_calibration_error,
+        "intervals": bootstrap_label_intervals(truth, probabilities, given),
         "per_class": [
             {
                 "label": label,
@@ -151,6 +170,7 @@ def measure_labels(
             }
             for label, p, r, f, n, of_class, chances in rows
         ],
+        "confusion": multilabel_confusion_matrix(truth, given).tolist(),
     }
 
 

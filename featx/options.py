@@ -303,6 +303,24 @@ class FinetuneOptions(TrainingOptions):
 
 
 @dataclass(frozen=True)
+class BaselineOptions(TrainingOptions):
+    """Which small network is trained from scratch to compare with, and how."""
+
+    __pydantic_config__ = _FORBID_UNKNOWN
+    trained: ClassVar[str] = "the baseline"
+
+    net: Literal["conv1", "conv3", "conv6"] = _option(
+        "conv3", "How many convolutions; conv3 and conv6 have a hidden dense layer, of 1024 and 256 units, behind them."
+    )
+    input_size: int = _option(64, "Side in pixels of the square the network sees.", metavar="N", least=8)
+    dropout: float = _option(0.5, "Share of what the last layer takes that is left out in training.", least=0)
+    epochs: int = _option(30, "How often every training image is seen, at most.", least=1)
+    batch_size: int = _option(32, "Images per step.", least=1)
+    monitor: Monitor = _option("val_accuracy", "What tells the best epoch of {trained}, whose weights are kept.")
+    patience: int = _option(8, "Epochs without a better --monitor before training stops.", least=1)
+
+
+@dataclass(frozen=True)
 class ReportOptions:
     """Where results go, and whether a page shows them."""
 
@@ -324,6 +342,7 @@ class Pipeline:
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     head: HeadOptions = field(default_factory=HeadOptions)
     finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
+    baseline: BaselineOptions = field(default_factory=BaselineOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
 
 
@@ -333,6 +352,7 @@ SECTIONS: Mapping[str, type] = {
     "augment": AugmentOptions,
     "head": HeadOptions,
     "finetune": FinetuneOptions,
+    "baseline": BaselineOptions,
     "report": ReportOptions,
 }
 
@@ -426,7 +446,11 @@ def check_options(pipeline: Pipeline) -> Pipeline:
         )
     check_dense(pipeline.head)
     check_training("finetune", pipeline.finetune)
-    for section, options in (("head", pipeline.head), ("finetune", pipeline.finetune)):
+    check_training("baseline", pipeline.baseline)
+    if not pipeline.baseline.dropout < 1:
+        raise UsageError(f"baseline.dropout must be less than 1, got {pipeline.baseline.dropout}.")
+    trained = (("head", pipeline.head), ("finetune", pipeline.finetune), ("baseline", pipeline.baseline))
+    for section, options in trained:
         _check_span(section, options)
     return pipeline
 

@@ -199,23 +199,32 @@ def find_outliers(features: Features, y: np.ndarray, least: float = OUTLYING) ->
     The measure is the mean cosine distance to the five nearest images of the class, which knows no shape that a class
     has to have: a class of two kinds of image has no outliers between them. Its logarithm is compared with that of the
     class by median and median absolute deviation, which a few outliers do not move. Classes of fewer than ten images
-    are not judged.
+    are not judged. An image with several labels is judged by the one whose images it is most like; those without any
+    are a class of their own.
 
     Parameters
     ----------
     features : of n rows, no two of the same image
-    y : int64 (n,), codes
+    y : int64 (n,), codes; or bool (n, k), which of k labels a row has
     least : robust standard deviations
     """
-    distance, scores = np.full(len(y), np.nan), np.full(len(y), -np.inf)
-    for code in np.unique(y):
-        rows = np.flatnonzero(y == code)
+    distance, scores = np.full(len(y), np.nan), np.full(len(y), np.inf)
+    for rows in _rows_by_class(y):
         if len(rows) >= _LEAST_CLASS:
-            distance[rows] = _neighbour_distance(features.take(rows))
-            scores[rows] = robust_scores(np.log(np.maximum(distance[rows], np.finfo(np.float32).eps)))
-    found = np.flatnonzero(scores >= least)
+            found = _neighbour_distance(features.take(rows))
+            score = robust_scores(np.log(np.maximum(found, np.finfo(np.float32).eps)))
+            nearer = score < scores[rows]
+            distance[rows[nearer]], scores[rows[nearer]] = found[nearer], score[nearer]
+    found = np.flatnonzero((scores >= least) & np.isfinite(scores))
     found = found[np.argsort(-scores[found], kind="stable")]
     return Outliers(found, distance[found], scores[found])
+
+
+def _rows_by_class(y: np.ndarray) -> list[np.ndarray]:
+    """The rows of each class; of several labels, those with each label, and those without any."""
+    if y.ndim == 1:
+        return [np.flatnonzero(y == code) for code in np.unique(y)]
+    return [*(np.flatnonzero(of_label) for of_label in y.T), np.flatnonzero(~y.any(axis=1))]
 
 
 def robust_scores(values: np.ndarray) -> np.ndarray:
@@ -239,9 +248,9 @@ def _neighbour_distance(features: Features) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Quality:
-    """All that was found."""
+    """All that was found. errors : None where images have several labels, which are not judged"""
 
-    errors: LabelErrors
+    errors: LabelErrors | None
     duplicates: NearDuplicates
     outliers: Outliers
 
@@ -255,12 +264,12 @@ def inspect(
     memory: int = 4 << 30,
     seed: int = 0,
 ) -> Quality:
-    """Look for all three.
+    """Look for all three; for label errors only where an image has one label.
 
     Parameters
     ----------
     features : of n rows, no two of the same image
-    y : int64 (n,), codes of at least two classes
+    y : int64 (n,), codes of at least two classes; or bool (n, k), which of k labels a row has
     split : (n,), the part of each row
     groups : int64 (n,), rows that are not to judge each other's labels
     near : least similarity of near-duplicates
@@ -268,7 +277,9 @@ def inspect(
     """
     if 4 * features.shape[0] * width(features) <= memory:
         features = ArrayFeatures(features.asarray())
-    chances = out_of_fold_probabilities(features, y, groups, seed=seed)
-    return Quality(
-        find_label_errors(y, chances), find_near_duplicates(features, split, near), find_outliers(features, y)
-    )
+    errors = None
+    if y.ndim == 1:
+        errors = find_label_errors(y, out_of_fold_probabilities(features, y, groups, seed=seed))
+    else:
+        check_finite(features)
+    return Quality(errors, find_near_duplicates(features, split, near), find_outliers(features, y))

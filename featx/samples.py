@@ -49,7 +49,7 @@ def write_digits(out: Path) -> int:
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     names = (f"{label}/{number:04d}.png" for number, label in enumerate(digits.target))
-    return _write_images(out, zip(names, images, strict=True))
+    return write_images(out, zip(names, images, strict=True))
 
 
 def write_fashion_mnist(source: Path, out: Path) -> int:
@@ -66,6 +66,22 @@ def write_fashion_mnist(source: Path, out: Path) -> int:
     DataError
         When a file is missing, cut short, or not what its name says.
     """
+    parts = read_fashion_mnist(source)
+    written = 0
+    for split, (images, labels) in parts.items():
+        names = (f"{split}/{FASHION_CLASSES[label]}/{number:05d}.png" for number, label in enumerate(labels, 1))
+        written += write_images(out, zip(names, images, strict=True))
+    return written
+
+
+def read_fashion_mnist(source: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images uint8 (n, 28, 28) and labels uint8 (n,), positions in `FASHION_CLASSES`, of "train" and "test".
+
+    Raises
+    ------
+    DataError
+        When a file is missing, cut short, or not what its name says.
+    """
     parts = {}
     for split, prefix in _FASHION_PARTS.items():
         images = _read_idx(_find(source, f"{prefix}-images-idx3-ubyte"), _IMAGES_MAGIC)
@@ -76,11 +92,7 @@ def write_fashion_mnist(source: Path, out: Path) -> int:
         if len(labels) and labels.max() >= len(FASHION_CLASSES):
             raise DataError(f"{labels_file} has the label {labels.max()}; Fashion-MNIST has 0 to 9.")
         parts[split] = (images, labels)
-    written = 0
-    for split, (images, labels) in parts.items():
-        names = (f"{split}/{FASHION_CLASSES[label]}/{number:05d}.png" for number, label in enumerate(labels, 1))
-        written += _write_images(out, zip(names, images, strict=True))
-    return written
+    return parts
 
 
 def _find(source: Path, name: str) -> Path:
@@ -117,7 +129,8 @@ def _read(path: Path) -> bytes:
         raise DataError(f"{path} is a damaged gzip file ({error}): get it again.") from error
 
 
-def _write_images(out: Path, images: Iterable[tuple[str, np.ndarray]]) -> int:
+def write_images(out: Path, images: Iterable[tuple[str, np.ndarray]]) -> int:
+    """Write images uint8 (height, width) as `out/<name>`, each a PNG file; return how many there are."""
     count = 0
     folders: set[Path] = set()
     for count, (name, pixels) in enumerate(images, 1):  # noqa: B007 - the last count is the result

@@ -112,6 +112,10 @@ def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle,
 
 
 def _table_of(bundle: Bundle, cache: Path) -> FeatureTable:
+    if bundle.about.get("baseline"):
+        raise BundleError(
+            f"{bundle.path} was trained from scratch, and its features are not cached. Leave out --model."
+        )
     if bundle.about["backbone"].get("finetuned"):
         raise BundleError(
             f"{bundle.path} is fine-tuned, and its features are not cached. Name the bundle it came from "

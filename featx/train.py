@@ -286,9 +286,7 @@ def describe_model(
 ) -> dict[str, Any]:
     """The part of `bundle.json` that tells where a model comes from."""
     key = extraction.store.key
-    return {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "classes": classes,
+    return describe_sample(sample, len(extraction.bad), classes, command) | {
         "outputs": [output.name for output in outputs],
         "backbone": {
             **asdict(extraction.spec),
@@ -299,8 +297,16 @@ def describe_model(
             "precision": key.precision,
         },
         "key": key.as_json(),
+    }
+
+
+def describe_sample(sample: Sample, bad: int, classes: list[str], command: str) -> dict[str, Any]:
+    """The part of `bundle.json` that tells when, on what and with what a model was made; bad: unreadable images."""
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "classes": classes,
         "split": {"digest": sample.digest, "images": sample.counts()},
-        "data": {"source": Path(sample.images.source).name, "images": len(sample.images), "bad": len(extraction.bad)},
+        "data": {"source": Path(sample.images.source).name, "images": len(sample.images), "bad": bad},
         "command": command,
         "versions": {"python": platform.python_version()} | installed_versions(*_LIBRARIES),
     }

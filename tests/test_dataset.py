@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -643,6 +644,23 @@ def test_val_is_carved_from_train_where_only_train_and_test_are_declared() -> No
     np.testing.assert_array_equal(split(images, digests, kept, seed=5), parts)
     whole_train = split(images, digests, split=(0.9, 0.0, 0.1))
     np.testing.assert_array_equal(whole_train, declared)
+
+
+@pytest.mark.parametrize("kind", ["several labels", "groups"])
+def test_val_has_its_share_of_train_however_large_the_declared_test_part_is(kind: str) -> None:
+    declared = np.repeat(np.array([TRAIN, TEST], np.uint8), [900, 900])
+    random = np.random.default_rng(0)
+    if kind == "groups":
+        groups = tuple(f"{part}-{row // 3}" for row, part in enumerate(declared.tolist()))
+        images, digests = make_set(np.arange(1800) // 3 % 3, declared=declared, groups=groups)
+    else:
+        images, digests = make_set(random.random((1800, 4)) < [0.5, 0.4, 0.3, 0.1], declared=declared)
+    parts = split(images, digests)
+    np.testing.assert_array_equal(parts == TEST, declared == TEST)
+    alone = replace(images.take(np.arange(900)), declared=None)
+    np.testing.assert_array_equal(parts[:900], split(alone, digests[:900], split=(8 / 9, 1 / 9, 0.0)))
+    shares = counts(images, parts)[:, VAL] / counts(images, parts)[:, :2].sum(axis=1)
+    assert abs(shares - 1 / 9).max() < 0.02
 
 
 def test_a_training_copy_of_a_declared_test_image_stays_in_train() -> None:

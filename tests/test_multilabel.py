@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score, hamming_loss, log_loss, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    hamming_loss,
+    log_loss,
+    multilabel_confusion_matrix,
+    roc_auc_score,
+)
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
@@ -22,6 +30,7 @@ from featx.heads import Head, as_features, head_kind, make_head
 from featx.heads.folds import make_folds
 from featx.heads.thresholds import search_thresholds
 from featx.options import HeadOptions
+from featx.uncertainty import LABELS_MEASURED
 
 
 def made_up(n: int = 400, d: int = 12, k: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -179,6 +188,9 @@ def test_every_metric_is_that_of_scikit_learn() -> None:
         assert row["f1"] == pytest.approx(f1_score(y[:, i], given[:, i]), abs=1e-9)
         assert row["roc_auc"] == pytest.approx(roc_auc_score(y[:, i], chances[:, i]), abs=1e-9)
         assert row["average_precision"] == pytest.approx(average_precision_score(y[:, i], chances[:, i]), abs=1e-9)
+    assert found["confusion"] == multilabel_confusion_matrix(y, given).tolist()
+    assert set(found["intervals"]) == set(LABELS_MEASURED)
+    assert all(low < found[name] < high for name, (low, high) in found["intervals"].items())
     empty = measure_labels(y[:0], chances[:0], LABELS, given[:0])
     assert empty.keys() == found.keys()
     assert empty["f1_micro"] is None
@@ -216,6 +228,11 @@ def test_several_labels_from_a_csv_to_predictions(tmp_path: Path, tiny_backbone:
     assert (tmp_path / "report" / "index.html").exists()
     assert "exact match" in (tmp_path / told["report"]).read_text().lower()
     assert measured["images"] == 60
+    assert [np.sum(one) for one in measured["confusion"]] == [60, 60, 60]
+    assert set(told["test"]["intervals"]) == set(LABELS_MEASURED)
+    low, high = measured["intervals"]["f1_samples"]
+    assert low <= measured["f1_samples"] <= high
+    assert "has it not: given" in featx("evaluate", told["bundle"], "--data", index, *again[:2]).stdout
     assert set(measured["thresholds"]) == {"red", "green", "blue"}
     answers = featx("predict", tmp_path / "images", "--model", told["bundle"], "--top", "2", "--json").json
     truth = dict(line.split(",") for line in index.read_text().splitlines()[1:])
@@ -229,6 +246,26 @@ def test_several_labels_from_a_csv_to_predictions(tmp_path: Path, tiny_backbone:
     assert np.mean(exact) == pytest.approx(measured["exact_match"])
     text = featx("predict", tmp_path / "images" / "0.png", "--model", told["bundle"]).stdout
     assert "%" in text
+    # What is unlike every training image is unknown, whatever labels its probabilities would give it.
+    stripes = np.zeros((32, 32, 3), np.uint8)
+    stripes[::2] = 255
+    Image.fromarray(stripes).save(tmp_path / "other.png")
+    asked = [tmp_path / "other.png", tmp_path / "images", "--model", told["bundle"], "--max-distance"]
+    far = featx("predict", *asked, "1e9", "--json").json["predictions"]
+    assert not any(one["unknown"] for one in far)
+    distances = sorted(one["distance"] for one in far)
+    assert distances[0] < 1e-3  # of training images
+    most = (distances[0] + distances[-1]) / 2
+    near = featx("predict", *asked, most, "--json").json["predictions"]
+    assert [one["unknown"] for one in near] == [one["distance"] > most for one in far]
+    for before, after in zip(far, near, strict=True):
+        assert after["label"] == ("unknown" if after["unknown"] else before["label"])
+        assert after["labels"] == before["labels"]
+    featx("predict", *asked, most, "--out", "answers.csv")
+    lines = (tmp_path / "answers.csv").read_text().splitlines()
+    assert lines[0] == "path,label,confidence,distance,reason"
+    expected = ["unknown" if one["unknown"] else "|".join(one["labels"]) for one in near]
+    assert [line.split(",")[1] for line in lines[1:]] == expected
     tuning = ("--from", told["bundle"], "--split", "0.5,0.25,0.25", "--epochs", "1", "--json")
     tuned = featx("finetune", index, *options, *tuning).json
     assert tuned["comparison"]["test"]["images"] == told["test"]["images"]

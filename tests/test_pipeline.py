@@ -86,7 +86,7 @@ def test_a_pipeline_written_down_is_the_same_again(tmp_path: Path) -> None:
         ("features: {laier: mixed7}", r"unknown key 'features.laier'. Did you mean 'layer'\?"),
         ("features: {zzz: 1}", r"unknown key 'features.zzz'. There are: backbone, weights"),
         ("feature: {layer: mixed7}", r"unknown section 'feature'. Did you mean 'features'\?"),
-        ("zzz: 1", "unknown section 'zzz'. There are: data, features, augment, head, finetune, report"),
+        ("zzz: 1", "unknown section 'zzz'. There are: data, features, augment, head, finetune, baseline, report"),
         ("features: {input_size: big}", "features.input_size: .*integer.*got 'big'"),
         ("features: {input_size: 0}", "features.input_size must be at least 1, got 0"),
         ("augment: {views: 3}", "augment.views must be 0 where no operation is on, got 3"),
@@ -103,7 +103,7 @@ def test_a_pipeline_written_down_is_the_same_again(tmp_path: Path) -> None:
         ("finetune: {enabled: perhaps}", "finetune.enabled: .*got 'perhaps'"),
         ("data: {split: [0.8, 0.2]}", "data.split"),
         ("data: 3", "data: .*got 3"),
-        ("- a\n- b", r"must hold sections \(data, features, augment, head, finetune, report\), got list"),
+        ("- a\n- b", r"must hold sections \(data, features, augment, head, finetune, baseline, report\), got list"),
         ("data: {path: [}", "is not valid YAML"),
         ("data: {path: a}\n\tb: 1", "is not valid YAML"),
     ],
@@ -215,6 +215,7 @@ def test_every_option_is_a_key_and_the_other_way_round() -> None:
         "extract": {"data", "pipeline_file", "settings", "dry_run", "as_json"},
         "fit-head": {"data", "pipeline_file", "settings", "as_json"},
         "finetune": {"data", "pipeline_file", "settings", "as_json", "origin"},
+        "baseline": {"data", "pipeline_file", "settings", "as_json"},
         "augment": {"image", "pipeline_file", "settings", "as_json", "out", "count"},
     }
     offered: set[tuple[str, str]] = set()
@@ -232,7 +233,8 @@ def test_every_option_is_a_key_and_the_other_way_round() -> None:
 
 
 def test_every_option_has_help_and_the_default_of_its_key() -> None:
-    for section, command_name in (("features", "extract"), ("head", "fit-head"), ("finetune", "finetune")):
+    commands = (("features", "extract"), ("head", "fit-head"), ("finetune", "finetune"), ("baseline", "baseline"))
+    for section, command_name in commands:
         command = cli.get_command(click.Context(cli), command_name)
         assert command is not None
         options: dict[str, Any] = {str(one.name): one for one in command.params}

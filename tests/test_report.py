@@ -29,6 +29,7 @@ from featx.report.album import kept_epoch, strength_lines
 from featx.report.curves import precision_recall_curves, roc_curves
 from featx.report.occasions import count_classes, history_of
 from featx.report.scores import score_part
+from featx.uncertainty import LABELS_MEASURED
 
 ODD = ("<script>alert(1)</script>", "$a_b^2$", "größe & 'maß'", "a very long name of a class that goes on for ever")
 
@@ -154,15 +155,22 @@ def test_multilabel_numbers_are_those_of_scikit_learn() -> None:
     found = score_part(judged)
     said = judged.probabilities >= judged.thresholds
     assert found.metrics == {
+        "exact_match": pytest.approx(metrics.accuracy_score(judged.labels, said)),
+        "f1_samples": pytest.approx(metrics.f1_score(judged.labels, said, average="samples", zero_division=1.0)),
+        "f1_micro": pytest.approx(metrics.f1_score(judged.labels, said, average="micro")),
+        "f1_macro": pytest.approx(metrics.f1_score(judged.labels, said, average="macro")),
         "roc_auc_macro": pytest.approx(metrics.roc_auc_score(judged.labels, judged.probabilities)),
         "average_precision_macro": pytest.approx(metrics.average_precision_score(judged.labels, judged.probabilities)),
-        "exact_match": pytest.approx(metrics.accuracy_score(judged.labels, said)),
-        "f1_micro": pytest.approx(metrics.f1_score(judged.labels, said, average="micro")),
+        "log_loss": pytest.approx(metrics.log_loss(judged.labels.ravel(), judged.probabilities.ravel())),
         "expected_calibration_error": found.reliability.expected_calibration_error,
     }
+    assert set(found.intervals) == set(LABELS_MEASURED)
+    assert all(low < found.metrics[name] < high for name, (low, high) in found.intervals.items())
     assert [row["f1"] for row in found.classes] == pytest.approx(metrics.f1_score(judged.labels, said, average=None))
     assert [row["threshold"] for row in found.classes] == pytest.approx([0.3, 0.4, 0.5, 0.6])
     assert found.confusion is None
+    assert found.tables is not None
+    np.testing.assert_array_equal(found.tables, metrics.multilabel_confusion_matrix(judged.labels, said))
 
 
 # --- which images ------------------------------------------------------------------------------------------------
@@ -263,9 +271,21 @@ def test_a_class_without_images_and_one_that_the_model_does_not_know(tmp_path: P
     assert page.row("zebra")[1:] == ["1", "–", "0.0000", "0.0000", "–", "–"]
 
 
-def test_a_multilabel_report_has_thresholds_and_no_confusion(tmp_path: Path) -> None:
-    index = write_report(tmp_path, content_of(draw_multilabel()))
+def test_a_multilabel_report_has_thresholds_intervals_and_a_table_of_each_label(tmp_path: Path) -> None:
+    judged = draw_multilabel()
+    index = write_report(tmp_path, content_of(judged))
     page = open_page(index)
+    found = score_part(judged)
+    low, high = found.intervals["f1_samples"]
+    assert f"{found.metrics['f1_samples']:.4f}{low:.4f} – {high:.4f}" in page.row("test")
+    given = judged.probabilities >= judged.thresholds
+    there = [row[1:] for row in page.rows if row and row[0] == "has it"]
+    missing = [row[1:] for row in page.rows if row and row[0] == "has it not"]
+    for code, label in enumerate(judged.classes):
+        truth, said = judged.labels[:, code], given[:, code]
+        assert there[code] == [str((truth & said).sum()), str((truth & ~said).sum())], label
+        assert missing[code] == [str((~truth & said).sum()), str((~truth & ~said).sum())], label
+    assert len(page.all("caption")) == len(judged.classes)
     assert "threshold" in next(row for row in page.rows if "class" in row)
     assert page.row(ODD[1])[-1] == "0.4000"
     names = {path.stem for path in tmp_path.glob("*.png")}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import html
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +24,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from featx.bundle import Bundle, read_split
 from featx.dataset import read_images
 from featx.errors import BundleError, DataError
+from featx.heads import ArrayFeatures
 from featx.options import DataOptions
 from featx.pipeline import as_yaml
 from featx.quality import find_outliers, out_of_fold_probabilities
@@ -147,12 +151,70 @@ def test_without_the_flag_check_is_what_it_was(work: Callable[..., Outcome], tmp
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-def test_several_labels_per_image_are_refused(work: Callable[..., Outcome], tmp_path: Path) -> None:
-    rows = [f"pictures/{name}/0-1{i}.png,{name}$small" for name in ("red", "blue") for i in range(4)]
-    (tmp_path / "several.csv").write_text("path,label\n" + "\n".join(rows))
-    refused = work("check", "several.csv", "-p", "lab.yaml", "--features", "--label-separator", "$")
-    assert refused.status == 1
-    assert "several labels per image" in refused.sentence
+def test_several_labels_per_image_have_no_label_errors_and_all_else(
+    lab: Lab, work: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    names = [(name, i) for name in ("red", "blue") for i in range(20) if not (name == "red" and i in {5, 13})]
+    label = {f"pictures/{name}/0-{i:02}.png": f"{name}$small" if i % 2 else name for name, i in names}
+    Image.fromarray(np.full((32, 32, 3), 255, np.uint8)).save(tmp_path / "pictures" / "white.png")
+    label["pictures/white.png"] = "red$small"
+    (tmp_path / "several.csv").write_text("path,label\n" + "\n".join(map(",".join, label.items())))
+    asked = ("check", "several.csv", "-p", "lab.yaml", "--features", "--label-separator", "$", "--near", "0.9")
+    found = ok(work(*asked, "--json"))
+    assert found["label_errors"] is None
+    assert "several labels" in found["notes"][0]
+    assert not (tmp_path / found["out"] / "label_errors.csv").exists()
+    outliers = table(tmp_path / found["outliers"]["csv"])
+    assert "pictures/white.png" in {row["path"] for row in outliers}
+    assert all(row["label"] == label[row["path"]] for row in outliers)
+    pairs = table(tmp_path / found["near_duplicates"]["csv"])
+    assert len(pairs) == found["near_duplicates"]["found"] > 0
+    assert all((row["label"], row["label_2"]) == (label[row["path"]], label[row["path_2"]]) for row in pairs)
+    shown = work(*asked)
+    assert shown.status == 0, shown.err
+    assert "Label errors were not looked for" in shown.out
+    assert "--relabel" not in shown.out
+
+
+def test_an_outlier_of_several_labels_is_one_of_each_of_them() -> None:
+    random = np.random.default_rng(0)
+    centre = np.eye(3)[[0] * 20 + [1] * 20 + [2] * 20] * 5
+    x = (centre + random.normal(0, 0.3, centre.shape)).astype(np.float32)
+    y = np.zeros((60, 2), bool)
+    y[:20, 0], y[20:40, 1] = True, True  # the last twenty have no label
+    x[0] = [0, 5, 0]  # among those of the second label
+    x[20], x[40] = [-5, 0, -5], [-5, -5, 0]
+    features = ArrayFeatures(x)
+    assert set(find_outliers(features, y).rows.tolist()) == {0, 20, 40}
+    y[0, 1] = True  # which it now has
+    assert set(find_outliers(features, y).rows.tolist()) == {20, 40}
+    one = find_outliers(features, np.repeat([0, 1, 2], 20))
+    same = find_outliers(features, np.repeat(np.eye(3, dtype=bool), 20, axis=0))
+    np.testing.assert_array_equal(one.rows, same.rows)
+    np.testing.assert_array_equal(one.score, same.score)
+
+
+def test_what_is_suspicious_is_one_page(work: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "pictures" / "red" / "0-07.png").rename(tmp_path / "pictures" / "blue" / "<b>wrong.png")
+    found = ok(work("check", "-p", "lab.yaml", "--features", "--html", "--near", "0.9999", "--json"))
+    assert found["report"] == f"{found['out']}/index.html"
+    page = (tmp_path / found["report"]).read_text()
+    for kind in ("label_errors", "near_duplicates", "outliers"):
+        rows = table(tmp_path / found[kind]["csv"])
+        picture = found[kind]["grid"] and (tmp_path / found[kind]["grid"]).read_bytes()
+        assert (picture is not None) == bool(rows)
+        if picture:
+            assert base64.b64encode(picture).decode() in page
+        for row in rows[:200]:
+            assert all(html.escape(cell) in page for cell in row.values())
+    assert "&lt;b&gt;wrong.png" in page
+    assert "<b>" not in page
+    assert "--relabel" in page
+    assert "url(" not in page
+    assert "http" not in re.sub(r"http-equiv", "", re.sub(r'src="data:[^"]*"', "", page))
+    again = ok(work("check", "-p", "lab.yaml", "--features", "--no-html", "--json"))
+    assert again["report"] is None
+    assert not (tmp_path / found["report"]).exists()
 
 
 # --- relabel -----------------------------------------------------------------------------------------------------

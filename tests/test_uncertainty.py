@@ -11,7 +11,14 @@ from scipy.stats import bootstrap
 from sklearn import metrics
 
 from featx.evaluate import measure
-from featx.uncertainty import MEASURED, bootstrap_interval, bootstrap_intervals, reliability
+from featx.uncertainty import (
+    LABELS_MEASURED,
+    MEASURED,
+    bootstrap_interval,
+    bootstrap_intervals,
+    bootstrap_label_intervals,
+    reliability,
+)
 
 N, K = 400, 6
 
@@ -107,6 +114,115 @@ def test_one_image_and_a_perfect_model_have_no_width() -> None:
     assert bootstrap_interval(np.array([1]), np.array([[0.2, 0.8]]), "macro_f1") == (1.0, 1.0)
     labels = np.arange(50) % 5
     assert bootstrap_interval(labels, np.eye(5)[labels], "balanced_accuracy") == (1.0, 1.0)
+
+
+# --- several labels per image ------------------------------------------------------------------------------------
+
+
+def draw_labels(n: int = 80, k: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, probabilities with ties, and labels given; the last label is rare."""
+    generator = np.random.default_rng(7)
+    truth = generator.random((n, k)) < np.array([0.5, 0.3, 0.04])
+    chances = np.round(np.clip(0.35 * truth + 0.65 * generator.random((n, k)), 0, 1), 1)
+    return truth, chances, chances >= 0.5
+
+
+def score_labels(truth: np.ndarray, chances: np.ndarray, given: np.ndarray) -> dict[str, float]:
+    """Every metric from its definition, of the labels of which it is defined."""
+    marked = truth.sum(axis=1) + given.sum(axis=1)
+    f1 = 2 * (truth & given).sum(axis=1) / np.maximum(marked, 1)
+    ranked = [i for i in range(truth.shape[1]) if truth[:, i].any() and not truth[:, i].all()]
+    counted = [i for i in range(truth.shape[1]) if truth[:, i].any() or given[:, i].any()]
+    return {
+        "exact_match": np.mean([bool((one == other).all()) for one, other in zip(truth, given, strict=True)]),
+        "f1_samples": np.mean(np.where(marked == 0, 1.0, f1)),
+        "f1_micro": 2 * np.sum(truth & given) / (np.sum(truth) + np.sum(given)),
+        "f1_macro": np.mean(
+            [2 * np.sum(truth[:, i] & given[:, i]) / (np.sum(truth[:, i]) + np.sum(given[:, i])) for i in counted]
+        ),
+        "roc_auc_macro": np.mean([count_pairs(truth[:, i], chances[:, i]) for i in ranked]),
+        "average_precision_macro": np.mean([sum_precisions(truth[:, i], chances[:, i]) for i in ranked]),
+    }
+
+
+def count_pairs(truth: np.ndarray, chances: np.ndarray) -> float:
+    """The share of pairs of an image with the label and one without that are in order; of equals half."""
+    one, other = chances[truth][:, None], chances[~truth]
+    return float(np.mean((one > other) + 0.5 * (one == other)))
+
+
+def sum_precisions(truth: np.ndarray, chances: np.ndarray) -> float:
+    """Precision at every threshold, times what it adds to the recall."""
+    total, before = 0.0, 0.0
+    for threshold in np.unique(chances)[::-1]:
+        recall = truth[chances >= threshold].sum() / truth.sum()
+        total += (recall - before) * truth[chances >= threshold].mean()
+        before = recall
+    return total
+
+
+def resample_labels(rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The 95 % intervals of a plain bootstrap: every resample, one after the other."""
+    truth, chances, given = draw_labels()
+    found = [score_labels(truth[some], chances[some], given[some]) for some in rows]
+    return {name: np.quantile([one[name] for one in found], [0.025, 0.975]) for name in LABELS_MEASURED}
+
+
+def test_the_definitions_are_those_of_scikit_learn() -> None:
+    truth, chances, given = draw_labels()
+    assert score_labels(truth, chances, given) == pytest.approx(
+        {
+            "exact_match": metrics.accuracy_score(truth, given),
+            "f1_samples": metrics.f1_score(truth, given, average="samples", zero_division=1.0),
+            "f1_micro": metrics.f1_score(truth, given, average="micro"),
+            "f1_macro": metrics.f1_score(truth, given, average="macro"),
+            "roc_auc_macro": metrics.roc_auc_score(truth, chances),
+            "average_precision_macro": metrics.average_precision_score(truth, chances),
+        }
+    )
+
+
+def test_intervals_of_several_labels_are_those_of_the_same_resamples_one_by_one() -> None:
+    truth, chances, given = draw_labels()
+    rows = np.random.default_rng(3).integers(len(truth), size=(60, len(truth)))
+    assert any(not truth[some, 2].any() for some in rows)  # the rare label is not in every resample
+    found = bootstrap_label_intervals(truth, chances, given, resamples=60, seed=3)
+    for name, expected in resample_labels(rows).items():
+        assert found[name] == pytest.approx(expected, abs=1e-12), name
+
+
+def test_intervals_of_several_labels_are_those_of_other_resamples() -> None:
+    truth, chances, given = draw_labels()
+    rows = np.random.default_rng(11).integers(len(truth), size=(800, len(truth)))
+    found, whole = bootstrap_label_intervals(truth, chances, given), score_labels(truth, chances, given)
+    for name, (low, high) in resample_labels(rows).items():
+        # 800 and 1000 resamples know a 2.5th percentile to about 4 % of the interval's width each (one standard error)
+        assert found[name] == pytest.approx((low, high), abs=0.2 * (high - low)), name
+        assert (found[name] or [1])[0] < whole[name] < (found[name] or [0, 0])[1]
+
+
+def test_resamples_of_several_labels_are_drawn_in_chunks_without_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = bootstrap_label_intervals(*draw_labels(), resamples=50)
+    monkeypatch.setattr("featx.uncertainty._CHUNK", 7 * 80)
+    assert bootstrap_label_intervals(*draw_labels(), resamples=50) == whole
+
+
+def test_an_interval_of_several_labels_that_is_not_defined_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, chances, given = draw_labels()
+    assert bootstrap_label_intervals(truth[:0], chances[:0], given[:0]) == dict.fromkeys(LABELS_MEASURED)
+    nobody = bootstrap_label_intervals(np.zeros_like(truth), chances, np.zeros_like(given))
+    assert nobody["roc_auc_macro"] is None
+    assert nobody["f1_macro"] is None
+    assert nobody["exact_match"] == [1.0, 1.0]
+    assert nobody["f1_samples"] == [1.0, 1.0]
+    assert nobody["f1_micro"] == [0.0, 0.0]
+    monkeypatch.setattr("featx.uncertainty._MOST_RANKED", truth.size - 1)
+    some = bootstrap_label_intervals(truth, chances, given)
+    assert (some["roc_auc_macro"], some["average_precision_macro"]) == (None, None)
+    assert some["f1_macro"] is not None
+
+
+# --- reliability -------------------------------------------------------------------------------------------------
 
 
 # Six images by hand, four bins. Confidences .6 .7 | .8 .9 1. and .5 (at an edge: of the bin below it).

@@ -9,6 +9,7 @@ import click
 
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.errors import UsageError
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -143,9 +144,30 @@ def digits(out: Path, as_json: bool) -> None:
     help="Folder of the four IDX files (Debian: /usr/share/datasets/fashion-mnist).",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@click.option(
+    "--multilabel", is_flag=True, help="Several labels per image instead, of one garment or two: PNG files and a CSV."
+)
+@click.option("--images", type=click.IntRange(min=5), help="Of --multilabel: how many images [3000].")
+@click.option("--seed", type=click.IntRange(min=0), help="Of --multilabel: of which garments are taken [0].")
 @_JSON
-def fashion_mnist(source: Path, out: Path, as_json: bool) -> None:
-    """Fashion-MNIST's 70,000 images with its own train and test parts, from its IDX files."""
+def fashion_mnist(
+    source: Path, out: Path, multilabel: bool, images: int | None, seed: int | None, as_json: bool
+) -> None:
+    """Fashion-MNIST's 70,000 images with its own train and test parts, from its IDX files.
+
+    With --multilabel, fewer images with labels such as Coat, upper body and sleeves, every third of two garments side
+    by side with the labels of both; --label-separator '$' reads their index.csv.
+    """
+    if multilabel:
+        from featx.garments import INDEX, write_garments
+
+        count = write_garments(source, out, 3000 if images is None else images, seed or 0)
+        index = str(out / INDEX)
+        emit(as_json, {"out": str(out), "images": count, "index": index}, f"{count:,} images in {index}")
+        return
+    for name, value in (("--images", images), ("--seed", seed)):
+        if value is not None:
+            raise UsageError(f"{name} goes with --multilabel: featx data fashion-mnist --multilabel {name} ...")
     from featx.samples import write_fashion_mnist
 
     count = write_fashion_mnist(source, out)

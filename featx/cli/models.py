@@ -152,6 +152,12 @@ def _comparison_text(found: dict[str, Any]) -> str:
 
 def _confusion_text(found: dict[str, Any]) -> str:
     labels = [one["label"] for one in found["per_class"]]
+    if "exact_match" in found:
+        cells = [
+            (label, there, missed, wrong, no)
+            for label, ((no, wrong), (missed, there)) in zip(labels, found["confusion"], strict=True)
+        ]
+        return table(["class", "has it: given", "not given", "has it not: given", "not given"], cells)
     return "truth down, prediction across\n" + table(
         ["", *labels], [(label, *row) for label, row in zip(labels, found["confusion"], strict=True)]
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from featx.cli import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.errors import FeatxError, UsageError
@@ -30,7 +31,7 @@ def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_jso
             say(note)
         out = out or prepared.run / "check"
         say(f"Comparing {len(prepared.sample.rows):,} images")
-        found = review(prepared, out, NEAR if near is None else near)
+        found = review(prepared, out, NEAR if near is None else near, command_line())
     done = prepared.extraction
     content = {
         "out": str(out),
@@ -44,7 +45,8 @@ def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_jso
 
 
 def _review_text(found: dict[str, Any]) -> str:
-    rows = [(text, found[kind]["found"], found[kind]["csv"], found[kind]["grid"]) for kind, text in _KINDS.items()]
+    kinds = {kind: text for kind, text in _KINDS.items() if found[kind] is not None}
+    rows = [(text, found[kind]["found"], found[kind]["csv"], found[kind]["grid"]) for kind, text in kinds.items()]
     pairs = found["near_duplicates"]
     parts = [
         bad_images(found["bad"]),
@@ -52,12 +54,15 @@ def _review_text(found: dict[str, Any]) -> str:
         table(["what", "found", "list", "pictures"], rows),
         f"{pairs['across']:,} pairs of near-duplicates are in different parts of the split." if pairs["across"] else "",
         "" if pairs["complete"] else "There are more near-duplicates than are listed. Raise --near.",
+        *found["notes"],
     ]
-    if found["label_errors"]["found"]:
+    if found["label_errors"] is not None and found["label_errors"]["found"]:
         parts.append(
             f"Correct the column 'label' of {found['label_errors']['csv']} by hand, then: "
             f"featx fit-head ... --relabel {found['label_errors']['csv']}"
         )
+    if found["report"]:
+        parts.append(f"all on one page: {found['report']}")
     return "\n".join(part for part in parts if part)
 
 

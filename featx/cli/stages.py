@@ -135,7 +135,7 @@ def fit_head(
             say(note)
         bundle = fit(prepared, command_line(), say)
     views = prepared.sample.views
-    _tell_bundle(bundle, prepared.extraction.bad + ([] if views is None else views.extraction.bad), as_json)
+    tell_bundle(bundle, prepared.extraction.bad + ([] if views is None else views.extraction.bad), as_json)
 
 
 @click.command()
@@ -165,12 +165,13 @@ def finetune(
         start = regraft(start, prepared, command_line(), say)
         say(f"Starting from {start.path}")
         bundle = train(start, prepared, command_line(), bars, say)
-    _tell_bundle(bundle, prepared.extraction.bad, as_json)
+    tell_bundle(bundle, prepared.extraction.bad, as_json)
     if not as_json:
         click.echo(str(bundle.about["verdict"]))
 
 
-def _tell_bundle(bundle: Bundle, bad: list[dict[str, str]], as_json: bool) -> None:
+def tell_bundle(bundle: Bundle, bad: list[dict[str, str]], as_json: bool) -> None:
+    """Say what a new bundle reaches, and where it is."""
     from featx.report.occasions import report_of
 
     about, report = bundle.about, report_of(bundle.path)

@@ -277,11 +277,12 @@ class _Assignment:
         self.has = np.zeros((units.classes, 3), bool)
         taken = split[unit_of_pair] != NONE
         self.has[units.code[taken], split[unit_of_pair][taken]] = True
-        total = units.size.sum() * shares - np.bincount(split[split != NONE], units.size[split != NONE], 3)
+        divided = (split == NONE) | self.used[np.minimum(split, TEST)]  # not what is in a part without a share
+        total = units.size[divided].sum() * shares - np.bincount(split[split != NONE], units.size[split != NONE], 3)
         self.wanted_in_all = total.astype(np.float64)
         self.must = np.array([self._must_have(len(members), required) for members in self.members])
         self.allowed = np.array([self._may_have(*pair) for pair in zip(self.members, self.must, strict=True)])
-        self.wanted = _targets(units, shares, self.allowed, self.must)
+        self.wanted = _targets(units, divided, shares, self.allowed, self.must)
         for part in range(3):
             self.wanted[:, part] -= units.counts_in(split == part)
 
@@ -337,13 +338,15 @@ class _Assignment:
         self.free[code] -= count
 
 
-def _targets(units: _Units, shares: np.ndarray, allowed: np.ndarray, must: np.ndarray) -> np.ndarray:
-    """int64 (classes, 3): how many images every class wants in every split.
+def _targets(
+    units: _Units, divided: np.ndarray, shares: np.ndarray, allowed: np.ndarray, must: np.ndarray
+) -> np.ndarray:
+    """int64 (classes, 3): how many images every class wants in every split, of the units that are divided (bool).
 
     The largest remainder is rounded up; what rounding owes a split is carried on to the next class, so that many small
     classes do not all favour the same split.
     """
-    counts = units.counts_in(np.ones(len(units.size), bool))
+    counts = units.counts_in(divided)
     targets = np.zeros((units.classes, 3), np.int64)
     owed = np.zeros(3)
     for code in np.argsort(counts, kind="stable").tolist():

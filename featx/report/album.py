@@ -109,7 +109,7 @@ def _sizes_alt(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 def kept_epoch(content: Content) -> int | None:
     """The epoch whose weights were kept, from 1; None where nothing says so."""
-    told = content.about.get("finetune", {}).get("best_epoch")
+    told = (content.about.get("finetune") or content.about.get("baseline") or {}).get("best_epoch")
     if told is not None:
         return int(told)
     losses = list((content.history or {}).get("val_loss") or [])

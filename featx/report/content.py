@@ -19,6 +19,7 @@ class Content:
     bad : images that could not be read, {path, reason}; duplicates : images that are copies of others
     timings : stage -> seconds
     history : loss, val_loss, accuracy, val_accuracy by epoch, as far as they are known; None for what has no epochs
+    baselines : networks from scratch on the same images, name -> part -> metrics
     pipeline : as YAML; command : that wrote the report
     """
 
@@ -30,5 +31,6 @@ class Content:
     duplicates: int = 0
     timings: Mapping[str, float] = field(default_factory=dict)
     history: Mapping[str, Sequence[float]] | None = None
+    baselines: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     pipeline: str = ""
     command: str = ""

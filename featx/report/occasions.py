@@ -38,21 +38,37 @@ def report_fit(
 
     y : int64 (n,), positions in the classes of the extraction's images, or bool (n, classes); split : uint8 (n,)
     """
+    timings = {
+        "extract": extraction.seconds,
+        **{f"extract: {stage}": seconds for stage, seconds in extraction.stages.items()},
+        "fit": float(bundle.about.get("seconds", 0.0)),
+    }
+    counts = count_classes(extraction.images.classes, y, split)
+    return report_model(bundle, counts, judged, pipeline, extraction.bad, extraction.duplicates, timings)
+
+
+def report_model(
+    bundle: Bundle,
+    counts: Mapping[str, Mapping[str, int]],
+    judged: Sequence[Judged],
+    pipeline: Pipeline,
+    bad: Sequence[Mapping[str, str]],
+    duplicates: int,
+    timings: Mapping[str, float],
+) -> Path | None:
+    """Write the report of a new bundle of any kind; the parameters are those of `Content`."""
     if not pipeline.report.html:
         return None
     content = Content(
         title=f"{bundle.path.parent.name} / {bundle.path.name}",
         about=bundle.about,
         judged=tuple(judged),
-        counts=count_classes(extraction.images.classes, y, split),
-        bad=extraction.bad,
-        duplicates=extraction.duplicates,
-        timings={
-            "extract": extraction.seconds,
-            **{f"extract: {stage}": seconds for stage, seconds in extraction.stages.items()},
-            "fit": float(bundle.about.get("seconds", 0.0)),
-        },
+        counts=counts,
+        bad=bad,
+        duplicates=duplicates,
+        timings=timings,
         history=history_of(bundle.about),
+        baselines=baselines_beside(bundle.path, bundle.about),
         pipeline=as_yaml(pipeline),
         command=str(bundle.about.get("command", "")),
     )
@@ -83,6 +99,7 @@ def report_evaluation(
         bad=bad,
         timings={"predict": seconds},
         history=history_of(bundle.about),
+        baselines=baselines_beside(source, bundle.about),
         pipeline=as_yaml(pipeline),
         command=command,
     )
@@ -109,6 +126,15 @@ def belongs_to_run(bundle: Path) -> bool:
     """Whether a path is the directory of a bundle of a run, where reports are kept; not a `.featx` file."""
     path = bundle.resolve()
     return path.is_dir() and any(about["path"] == path for about in list_bundles(path.parent))
+
+
+def baselines_beside(bundle: Path, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The metrics of the networks from scratch in a bundle's run, of the same images and split, the newest of each."""
+    if about.get("baseline"):
+        return {}
+    found = [one for one in list_bundles(bundle.resolve().parent) if one.get("baseline")]
+    same = [one for one in found if one["split"]["digest"] == about["split"]["digest"]]
+    return {str(one["baseline"]["net"]): one["metrics"] for one in same}
 
 
 def count_classes(classes: Sequence[str], y: np.ndarray, split: np.ndarray) -> dict[str, dict[str, int]]:

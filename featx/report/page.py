@@ -27,6 +27,35 @@ _CSS_DPI = 96
 
 def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, Plot]) -> str:
     """The whole page as HTML."""
+    shown = scores[-1] if scores else None
+    return render(
+        "page.html",
+        content=content,
+        scores=scores,
+        shown=shown,
+        recorded=_recorded(content, scores),
+        from_scratch=_from_scratch(content, scores),
+        metric_names=_metric_names(content, scores),
+        compared=[(part, one) for part, one in (content.about.get("comparison") or {}).items() if one],
+        confusions=_confusions(shown) if shown else [],
+        tables=_label_tables(shown) if shown else [],
+        columns=_class_columns(shown) if shown else [],
+        strengths=[name for name in plots if name.startswith(STRENGTHS)],
+        candidates=_candidates(content.about.get("search") or {}),
+        model=_model(content.about),
+        notes=[
+            *content.about.get("notes", ()),
+            *filter(None, [content.about.get("verdict")]),
+            *(_gain(name, metrics, shown) for name, part, metrics in _from_scratch(content, scores[-1:]) if shown),
+        ],
+        resamples=RESAMPLES,
+        bad=content.bad[:_MOST_ROWS],
+        plots=plots,
+    )
+
+
+def render(template: str, *, plots: Mapping[str, Plot], **values: Any) -> str:
+    """A template of this package as HTML with its styles, its one script and its pictures in it."""
     import jinja2
     from markupsafe import Markup
 
@@ -39,22 +68,8 @@ def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, 
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "label": metric_label}
-    shown = scores[-1] if scores else None
-    page: str = environment.get_template("page.html").render(
-        content=content,
-        scores=scores,
-        shown=shown,
-        recorded=_recorded(content, scores),
-        metric_names=_metric_names(content, scores),
-        compared=[(part, one) for part, one in (content.about.get("comparison") or {}).items() if one],
-        confusions=_confusions(shown) if shown else [],
-        columns=_class_columns(shown) if shown else [],
-        strengths=[name for name in plots if name.startswith(STRENGTHS)],
-        candidates=_candidates(content.about.get("search") or {}),
-        model=_model(content.about),
-        notes=[*content.about.get("notes", ()), *filter(None, [content.about.get("verdict")])],
-        resamples=RESAMPLES,
-        bad=content.bad[:_MOST_ROWS],
+    page: str = environment.get_template(template).render(
+        **values,
         plots={name: _embedded(plot) for name, plot in plots.items()},
         styles=Markup(styles),  # noqa: S704 - the package's own files
         script=Markup(script),  # noqa: S704
@@ -112,6 +127,25 @@ def _recorded(content: Content, scores: Sequence[Scores]) -> list[tuple[str, Map
     return [(part, found) for part, found in _summaries(content).items() if part not in measured]
 
 
+def _from_scratch(content: Content, scores: Sequence[Scores]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """What small networks that were trained from scratch reach on the measured parts: (name, part, metrics)."""
+    return [
+        (name, one.part, found[one.part])
+        for one in scores
+        for name, found in content.baselines.items()
+        if (found.get(one.part) or {}).get("images")
+    ]
+
+
+def _gain(name: str, baseline: Mapping[str, Any], shown: Scores) -> str:
+    """What transfer learning is worth, in a sentence."""
+    own, other = shown.metrics["accuracy"] or 0.0, baseline["accuracy"]
+    return (
+        f"A small network from scratch ({name}) that was trained on the same images has an accuracy of {other:.4f} on "
+        f"{shown.part}, this model one of {own:.4f}: a difference of {own - other:+.4f}."
+    )
+
+
 def _class_columns(scores: Scores) -> list[str]:
     known = scores.classes[0].keys() if scores.classes else ()
     wanted = ("images", "precision", "recall", "f1", "roc_auc", "average_precision", "threshold")
@@ -135,6 +169,32 @@ def _confusions(scores: Scores) -> list[dict[str, Any]]:
         }
         for row, column in cells
         if wrong[row, column]
+    ]
+
+
+def _label_tables(scores: Scores) -> list[dict[str, Any]]:
+    """The 2x2 table of each label: images that have it and that do not, by whether it is given, and whether rightly."""
+    if scores.tables is None:
+        return []
+    return [
+        {
+            "label": row["label"],
+            "rows": [
+                {
+                    "name": name,
+                    "cells": [
+                        {
+                            "images": int(table[there, given]),
+                            "share": float(table[there, given] / max(table[there].sum(), 1)),
+                            "right": there == given,
+                        }
+                        for given in (1, 0)
+                    ],
+                }
+                for there, name in ((1, "has it"), (0, "has it not"))
+            ],
+        }
+        for row, table in zip(scores.classes, scores.tables, strict=True)
     ]
 
 
@@ -172,6 +232,7 @@ def _model(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("temperature", _plain(head["temperature"]) if "temperature" in head else ""),
         ("fine-tuned from", str(origin.get("bundle", ""))),
         ("fine-tuning", _words(about.get("finetune") or {})),
+        ("from scratch", _words(about.get("baseline") or {})),
         ("split", str((about.get("split") or {}).get("digest", ""))[:16]),
         ("made", str(about.get("created", ""))),
         ("seconds", _plain(about["seconds"]) if "seconds" in about else ""),

@@ -8,17 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from featx.evaluate import Judged, measure
+from featx.evaluate import Judged, measure, measure_labels
 from featx.report.curves import Curves, precision_recall_curves, roc_curves
 from featx.uncertainty import Reliability, reliability
 
 _MOST_VALUES = 5_000_000  # probabilities that curves are made of; sorting more takes seconds
 
+# of several labels per image, in the order they are told
+_LABEL_METRICS = (
+    *("exact_match", "f1_samples", "f1_micro", "f1_macro", "roc_auc_macro", "average_precision_macro"),
+    *("log_loss", "expected_calibration_error"),
+)
 _LABELS = {
     "macro_f1": "macro F1",
     "roc_auc": "ROC AUC",
     "f1": "F1",
     "f1_micro": "micro F1",
+    "f1_macro": "macro F1",
+    "f1_samples": "F1 by image",
     "top5_accuracy": "top-5 accuracy",
     "roc_auc_macro": "macro ROC AUC",
     "average_precision_macro": "mean average precision",
@@ -39,6 +46,8 @@ class Scores:
     classes : a row of values per class: label, images, precision, recall, f1, roc_auc, average_precision, and the
         threshold of a multi-label model
     confusion : int64 (classes, classes), rows are the truth; None for a multi-label set
+    tables : int64 (classes, 2, 2) of a multi-label set, else None; rows: the label is not there, is there; columns: it
+        is not given, is given
     roc, precision_recall : None where they are not defined; sampled : images that they were made of
     """
 
@@ -48,6 +57,7 @@ class Scores:
     intervals: Mapping[str, tuple[float, float]]
     classes: Sequence[Mapping[str, Any]]
     confusion: np.ndarray | None
+    tables: np.ndarray | None
     reliability: Reliability
     roc: Curves | None
     precision_recall: Curves | None
@@ -55,17 +65,14 @@ class Scores:
 
 
 def score_part(judged: Judged, *, curves: bool = True) -> Scores:
-    """Compute the numbers of one part, which must have an image; `curves`, and their areas, only where they are shown.
-
-    Areas are among the metrics of a multi-label model, which has them anyway.
-    """
+    """Compute the numbers of one part, which must have an image; `curves` only where they are shown."""
     rows = _sample(*judged.probabilities.shape)
     roc = precision_recall = None
-    if curves or is_multilabel(judged):
+    if curves:
         truth, chances = indicators(judged)[rows], judged.probabilities[rows]
         roc = roc_curves(truth, chances, judged.classes)
         precision_recall = precision_recall_curves(truth, chances, judged.classes)
-    found = _measure_multilabel(judged, roc, precision_recall) if is_multilabel(judged) else _measure(judged)
+    found = _measure_multilabel(judged) if is_multilabel(judged) else _measure(judged)
     roc_auc = roc.areas() if roc else {}
     average_precision = precision_recall.areas() if precision_recall else {}
     return Scores(
@@ -74,10 +81,11 @@ def score_part(judged: Judged, *, curves: bool = True) -> Scores:
         metrics=found["metrics"],
         intervals=found["intervals"],
         classes=[
-            row | {"roc_auc": roc_auc.get(row["label"]), "average_precision": average_precision.get(row["label"])}
+            {"roc_auc": roc_auc.get(row["label"]), "average_precision": average_precision.get(row["label"])} | row
             for row in found["classes"]
         ],
         confusion=found["confusion"],
+        tables=found["tables"],
         reliability=reliability(judged.labels, judged.probabilities),
         roc=roc,
         precision_recall=precision_recall,
@@ -121,40 +129,19 @@ def _measure(judged: Judged) -> dict[str, Any]:
         "intervals": {name: (both[0], both[1]) for name, both in found["intervals"].items() if both is not None},
         "classes": found["per_class"],
         "confusion": np.array(found["confusion"]),
+        "tables": None,
     }
 
 
-def _measure_multilabel(judged: Judged, roc: Curves | None, precision_recall: Curves | None) -> dict[str, Any]:
-    from sklearn.metrics import precision_recall_fscore_support
-
-    labels, said = indicators(judged), decide(judged)
-    columns = precision_recall_fscore_support(labels, said, average=None, zero_division=np.nan)
-    marked = int(labels.sum() + said.sum())
+def _measure_multilabel(judged: Judged) -> dict[str, Any]:
+    found = measure_labels(indicators(judged), judged.probabilities, judged.classes, decide(judged))
     return {
-        "metrics": {
-            "roc_auc_macro": roc.macro.area if roc else None,
-            "average_precision_macro": precision_recall.macro.area if precision_recall else None,
-            "exact_match": float((labels == said).all(axis=1).mean()),
-            "f1_micro": 2 * int((labels & said).sum()) / marked if marked else None,
-            "expected_calibration_error": reliability(labels, judged.probabilities).expected_calibration_error,
-        },
-        "intervals": {},
+        "metrics": {name: found[name] for name in _LABEL_METRICS},
+        "intervals": {name: (both[0], both[1]) for name, both in found["intervals"].items() if both is not None},
         "classes": [
-            {
-                "label": label,
-                "precision": _defined(precision),
-                "recall": _defined(recall),
-                "f1": _defined(f1),
-                "images": int(images),
-                "threshold": float(threshold),
-            }
-            for label, precision, recall, f1, images, threshold in zip(
-                judged.classes, *columns, thresholds_of(judged), strict=False
-            )
+            row | {"threshold": float(threshold)}
+            for row, threshold in zip(found["per_class"], thresholds_of(judged), strict=True)
         ],
         "confusion": None,
+        "tables": np.array(found["confusion"]),
     }
-
-
-def _defined(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

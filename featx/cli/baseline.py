@@ -1,0 +1,39 @@
+"""featx baseline."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from featx.cli import command_line
+from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.render import Bars, say
+from featx.cli.stages import tell_bundle
+from featx.options import FeaturesOptions
+
+_OF_IMAGES = {"resize", "engine", "workers", "cache"}  # what a baseline takes of the features section
+_OTHERS = [f"features.{entry.name}" for entry in fields(FeaturesOptions) if entry.name not in _OF_IMAGES]
+
+
+@click.command()
+@click.argument("data", required=False)
+@section_options("data", "baseline", "augment", "features", "report", without=_OTHERS)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def baseline(
+    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
+) -> None:
+    """Train a small network from scratch on the images and the split of a run, to see what its backbone is worth.
+
+    No features are needed. The result is one more bundle of the run; the report of the run's best head tells of it.
+    """
+    from featx.baseline import train_baseline
+
+    pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
+    with Bars() as bars:
+        bundle, material = train_baseline(pipeline, command_line(), bars, say)
+    for note in material.sample.images.notes:
+        say(note)
+    tell_bundle(bundle, material.bad, as_json)
