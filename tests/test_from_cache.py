@@ -84,14 +84,18 @@ def pipeline_of(root: Path, **features: Any) -> Pipeline:
 
 @pytest.fixture(scope="module")
 def made(root: Path) -> dict[str, tuple[Prepared, Bundle]]:
-    """Bundles on the last layer, with a linear and with a dense head, and on two layers side by side."""
+    """Bundles on the last layer, with a linear and with a dense head, and on two layers side by side.
+
+    "half" and "logreg" are the same but for how the features and maps are stored: in float16 and float32.
+    """
     found = {}
-    for name, head, layers in (
-        ("logreg", {}, ("last",)),
-        ("dense", {"clf": "dense"}, ("last",)),
-        ("two", {"combine": "all"}, (CUT, "last")),
+    for name, head, layers, storage in (
+        ("half", {}, ("last",), "float16"),
+        ("logreg", {}, ("last",), "float32"),
+        ("dense", {"clf": "dense"}, ("last",), "float32"),
+        ("two", {"combine": "all"}, (CUT, "last"), "float32"),
     ):
-        pipeline = pipeline_of(root, layer=layers)
+        pipeline = pipeline_of(root, layer=layers, storage=storage)
         prepared = prepare(replace(pipeline, head=replace(pipeline.head, **head)))
         found[name] = prepared, fit(replace(prepared, run=root / "runs" / name))
     return found
@@ -127,39 +131,39 @@ def curve(bundle: Bundle, name: str) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("head", "changes"),
+    ("head", "changes", "within"),
     [
-        ("logreg", {"optimizer": "sgd", "learning_rate": 1e-3}),
-        ("logreg", {"batch_norm": "train"}),
-        ("dense", {}),
-        ("two", {}),
+        ("half", {"optimizer": "sgd", "learning_rate": 1e-4}, 1e-3),  # of the loss: float16 rounds the maps
+        ("logreg", {"optimizer": "sgd", "learning_rate": 1e-3}, 1e-5),
+        ("logreg", {"batch_norm": "train"}, 1e-5),
+        ("dense", {}, 1e-5),
+        ("two", {}, 1e-5),
     ],
 )
 def test_it_gives_the_network_that_fine_tuning_the_whole_gives(
-    made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, head: str, changes: dict[str, Any]
+    made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, head: str, changes: dict[str, Any], within: float
 ) -> None:
-    """Dropout above the cut draws the same numbers; the maps are stored in float16."""
+    """Dropout above the cut draws the same numbers."""
     start = made[head][1]
     whole = tune(made[head], tmp_path / "whole", from_cache=None, unfreeze="drop", **changes)
     found = tune(made[head], tmp_path / "cached", **changes)
     for series in ("loss", "val_log_loss"):
-        np.testing.assert_allclose(curve(found, series), curve(whole, series), rtol=1e-4, atol=1e-3)
-    assert curve(found, "loss")[-1] < curve(found, "loss")[0]
+        np.testing.assert_allclose(curve(found, series), curve(whole, series), rtol=within, atol=within)
     trained = {"high_conv", "high_left", "head"} | ({"high_bn"} if changes.get("batch_norm") else set())
     assert moved(start, found) == moved(start, whole) == trained
     for name, arrays in weights(whole).items():
         for one, other in zip(arrays, weights(found)[name], strict=True):
-            np.testing.assert_allclose(other, one, atol=5e-3 * max(1.0, np.abs(one).max()), err_msg=name)
+            np.testing.assert_allclose(other, one, atol=5 * within * max(1.0, np.abs(one).max()), err_msg=name)
 
 
 def test_its_figures_are_those_of_the_full_network(
     made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, root: Path
 ) -> None:
     """Measured on float16 maps as it was saved, on images as it is used: to 1e-3 in the log loss."""
-    start = made["logreg"][1]
-    tuned = load_bundle(tune(made["logreg"], tmp_path / "run").path)
+    start = made["half"][1]
+    tuned = load_bundle(tune(made["half"], tmp_path / "run").path)
     for part in ("val", "test"):
-        found, _ = evaluate(tuned, images_of_part(made["logreg"][0].pipeline, tuned, part)[0])
+        found, _ = evaluate(tuned, images_of_part(made["half"][0].pipeline, tuned, part)[0])
         claimed = tuned.about["metrics"][part]
         assert (found["images"], found["accuracy"]) == (claimed["images"], claimed["accuracy"])
         assert found["log_loss"] == pytest.approx(claimed["log_loss"], abs=1e-3)
@@ -182,7 +186,7 @@ def test_nothing_is_decoded_and_no_layer_below_runs(
         raise AssertionError("an image was decoded")
 
     monkeypatch.setattr(source, "iter_batches", refuse)
-    monkeypatch.setattr("featx.extract.iter_batches", refuse)
+    monkeypatch.setattr(sys.modules["featx.extract"], "iter_batches", refuse)
     again = tune(made["logreg"], tmp_path / "again")
     assert curve(again, "loss") == pytest.approx(curve(first, "loss"), abs=1e-5)
     with pytest.raises(AssertionError, match="was decoded"):
