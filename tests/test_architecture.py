@@ -22,7 +22,7 @@ FLOW = (
     ("dataset", "pictures", "samples"),
     ("backbones",),
     ("engines",),
-    ("checkpoints", "store"),
+    ("checkpoints", "downscale", "mixing", "store", "unfreeze"),
     ("extract",),
     ("heads", "repair"),
     ("choose", "similarity"),

@@ -10,28 +10,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from featx.backbones.blocks import Block, block_index, find_blocks, has_kernel
     from featx.backbones.identity import Identity, digest_architecture, identify
     from featx.backbones.layers import LayerGraph, LayerInfo, list_layers, nearest_clean_cuts
     from featx.backbones.network import build, cut, cut_network, needs_top, pool, preprocess
     from featx.backbones.runtime import import_keras
-    from featx.backbones.spec import BackboneSpec, Output, check_pooling, resolve, resolve_outputs
+    from featx.backbones.spec import BackboneSpec, Output, check_pooling, resolve, resolve_outputs, suggest
     from featx.backbones.table import BACKBONES, Entry
     from featx.backbones.weights import digest_weights
 
 __all__ = [
     "BACKBONES",
     "BackboneSpec",
+    "Block",
     "Entry",
     "Identity",
     "LayerGraph",
     "LayerInfo",
     "Output",
+    "block_index",
     "build",
     "check_pooling",
     "cut",
     "cut_network",
     "digest_architecture",
     "digest_weights",
+    "find_blocks",
+    "has_kernel",
     "identify",
     "import_keras",
     "list_layers",
@@ -41,10 +46,15 @@ __all__ = [
     "preprocess",
     "resolve",
     "resolve_outputs",
+    "suggest",
 ]
 
 # A name's module is imported with the name: predicting with a bundle needs none of what builds networks.
 _HOMES = {
+    "Block": "blocks",
+    "block_index": "blocks",
+    "find_blocks": "blocks",
+    "has_kernel": "blocks",
     "Identity": "identity",
     "digest_architecture": "identity",
     "identify": "identity",
@@ -64,6 +74,7 @@ _HOMES = {
     "check_pooling": "spec",
     "resolve": "spec",
     "resolve_outputs": "spec",
+    "suggest": "spec",
     "BACKBONES": "table",
     "Entry": "table",
     "digest_weights": "weights",

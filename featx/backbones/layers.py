@@ -6,11 +6,12 @@ All of it is read from the network's own graph: which call of which layer takes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from featx.backbones.blocks import has_kernel, name_blocks
 from featx.backbones.network import construct
 from featx.backbones.spec import BackboneSpec
 
@@ -27,6 +28,7 @@ class LayerInfo:
     features : features per image by pooling: {"avg": channels, "flatten": all}
     clean_cut : whether its output is the one tensor that crosses from below to above
     top : whether it belongs to the classification top
+    block : the block it belongs to; see `featx.backbones.blocks`
     """
 
     name: str
@@ -37,6 +39,7 @@ class LayerInfo:
     features: dict[str, int]
     clean_cut: bool
     top: bool = False
+    block: str = ""
 
 
 class LayerGraph:
@@ -110,7 +113,8 @@ def list_layers(spec: BackboneSpec) -> list[LayerInfo]:
     graph = LayerGraph(network)
     costs = [multiply_adds(layer) for layer in graph.layers]
     rows = [_describe(layer, _share(graph.ancestors[i], costs), graph.clean[i]) for i, layer in enumerate(graph.layers)]
-    return [*rows, *_list_top(spec)]
+    blocks = name_blocks(graph.names, [has_kernel(layer) for layer in graph.layers])
+    return [*(replace(row, block=block) for row, block in zip(rows, blocks, strict=True)), *_list_top(spec)]
 
 
 def _list_top(spec: BackboneSpec) -> list[LayerInfo]:
