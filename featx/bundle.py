@@ -7,7 +7,7 @@
     head.skops        another scikit-learn head; head.keras : a dense head
     front.npz         what the features pass through before the head, where they do: unit length, principal components
     calibration.npz   curves from logits to probabilities, where there is more than the temperature
-    training.csv      the epochs of a dense head: loss, accuracy, val_loss, val_accuracy, learning_rate, seconds
+    training.csv      the epochs of a dense head or a fine-tune: losses, accuracies, learning rate, seconds
     split.npz         which image was in which part: digest (n, 32) uint8, split (n,) uint8
     reference.npz     features of up to 2,000 training images, to tell what is unlike all of them (`featx.novelty`)
 

@@ -32,12 +32,12 @@ from featx.heads import (
 from featx.heads.calibrate import Calibration, fit_calibration
 from featx.heads.folds import make_folds
 from featx.heads.front import Front, fit_front
-from featx.heads.journal import Journal
 from featx.heads.scaling import check_finite
 from featx.heads.scores import is_better, resolve_metric, score, signed_score
 from featx.heads.search import Trial, fit_without, try_strengths
 from featx.heads.thresholds import search_thresholds
 from featx.options import HeadOptions, Metric, parse_bytes
+from featx.training.journal import Journal
 
 if TYPE_CHECKING:
     from featx.heads.dense import DenseHead

@@ -15,9 +15,9 @@ import numpy as np
 from featx.choose import Choice, choose_head
 from featx.heads import Features, FeaturesError
 from featx.heads.front import join
-from featx.heads.journal import Journal
 from featx.options import HeadOptions
 from featx.store.key import file_name
+from featx.training.journal import Journal
 
 _MOST_JOINED = 3  # layers side by side
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from featx.errors import UsageError
 
@@ -106,10 +106,53 @@ class FeaturesOptions:
 
 
 @dataclass(frozen=True)
-class HeadOptions:
+class TrainingOptions:
+    """How a network is trained epoch by epoch: what the dense head and fine-tuning have in common.
+
+    In the help texts `{trained}` stands for what is trained, which every section names.
+    """
+
+    __pydantic_config__ = _FORBID_UNKNOWN
+    trained: ClassVar[str] = "the network"
+
+    optimizer: Optimizer = _option("adam", "Of {trained}.")
+    momentum: float = _option(0.9, "Of --optimizer sgd.", least=0)
+    learning_rate: float = _option(1e-3, "Of {trained}, where --schedule begins.")
+    schedule: ScheduleKind = _option("constant", "How the learning rate of {trained} changes from epoch to epoch.")
+    boundaries: tuple[int, ...] = _option(
+        (), "Of --schedule piecewise: the epochs after which the next rate holds, like 20,35.", metavar="N,N,..."
+    )
+    rates: tuple[float, ...] = _option(
+        (), "Of --schedule piecewise: the learning rates, one more than boundaries.", metavar="R,R,..."
+    )
+    decay: float = _option(0.95, "Of --schedule exponential: what each epoch multiplies the rate by.")
+    factor: float = _option(0.5, "Of --schedule plateau: what a plateau multiplies the rate by.")
+    plateau_patience: int = _option(
+        5, "Of --schedule plateau: epochs without a better --monitor before the rate falls.", least=1
+    )
+    least_rate: float = _option(0.0, "The rate where cosine ends, and the floor of plateau and exponential.", least=0)
+    warmup: int = _option(0, "Epochs in which the rate rises linearly to where the schedule begins.", least=0)
+    epochs: int = _option(100, "At most; {trained} stops early.", least=1)
+    batch_size: int = _option(64, "Of {trained}.", least=1)
+    monitor: Monitor = _option("val_loss", "What tells the best epoch of {trained}, whose weights are kept.")
+    patience: int = _option(10, "Epochs without a better --monitor before {trained} stops.", least=1)
+    min_delta: float = _option(0.0, "Only an improvement by more than this renews the patience.", least=0)
+    baseline: float | None = _option(None, "The patience is renewed only where --monitor is better than this.")
+    stop_accuracy: float | None = _option(
+        None, "Stop once the training accuracy reaches this (with --stop-val-accuracy: once both are reached)."
+    )
+    stop_val_accuracy: float | None = _option(None, "Stop once the val accuracy reaches this.")
+    tensorboard: str | None = _option(
+        None, "Folder for TensorBoard: the curves of {trained} are written to it while it trains.", metavar="DIR"
+    )
+
+
+@dataclass(frozen=True)
+class HeadOptions(TrainingOptions):
     """Which classifier is fitted on the features."""
 
     __pydantic_config__ = _FORBID_UNKNOWN
+    trained: ClassVar[str] = "--clf dense"
 
     clf: Clf = _option("logreg", "The kind of head; auto tries several and keeps the best by validation.")
     estimator: str | None = _option(
@@ -165,54 +208,24 @@ class HeadOptions:
     )
     activation: str = _option("relu", "Of the hidden layers of --clf dense.")
     l2: float = _option(0.0, "Penalty on the squared weights of every layer of --clf dense.", least=0)
-    optimizer: Optimizer = _option("adam", "Of --clf dense.")
-    momentum: float = _option(0.9, "Of --optimizer sgd.", least=0)
-    learning_rate: float = _option(1e-3, "Of --clf dense, where --schedule begins.")
-    schedule: ScheduleKind = _option("constant", "How the learning rate of --clf dense changes from epoch to epoch.")
-    boundaries: tuple[int, ...] = _option(
-        (), "Of --schedule piecewise: the epochs after which the next rate holds, like 20,35.", metavar="N,N,..."
-    )
-    rates: tuple[float, ...] = _option(
-        (), "Of --schedule piecewise: the learning rates, one more than boundaries.", metavar="R,R,..."
-    )
-    decay: float = _option(0.95, "Of --schedule exponential: what each epoch multiplies the rate by.")
-    factor: float = _option(0.5, "Of --schedule plateau: what a plateau multiplies the rate by.")
-    plateau_patience: int = _option(
-        5, "Of --schedule plateau: epochs without a better --monitor before the rate falls.", least=1
-    )
-    least_rate: float = _option(0.0, "The rate where cosine ends, and the floor of plateau and exponential.", least=0)
-    warmup: int = _option(0, "Epochs in which the rate rises linearly to where the schedule begins.", least=0)
-    epochs: int = _option(100, "At most; --clf dense stops early.", least=1)
-    batch_size: int = _option(64, "Of --clf dense.", least=1)
-    monitor: Monitor = _option("val_loss", "What tells the best epoch of --clf dense, whose weights are kept.")
-    patience: int = _option(10, "Epochs without a better --monitor before --clf dense stops.", least=1)
-    min_delta: float = _option(0.0, "Only an improvement by more than this renews the patience.", least=0)
-    baseline: float | None = _option(None, "The patience is renewed only where --monitor is better than this.")
-    stop_accuracy: float | None = _option(
-        None, "Stop once the training accuracy reaches this (with --stop-val-accuracy: once both are reached)."
-    )
-    stop_val_accuracy: float | None = _option(None, "Stop once the val accuracy reaches this.")
-    tensorboard: str | None = _option(
-        None, "Folder for TensorBoard: the curves of --clf dense are written to it while it trains.", metavar="DIR"
-    )
 
 
 @dataclass(frozen=True)
-class FinetuneOptions:
+class FinetuneOptions(TrainingOptions):
     """How backbone and head are trained end to end."""
 
     __pydantic_config__ = _FORBID_UNKNOWN
+    trained: ClassVar[str] = "the fine-tune"
 
     enabled: bool = _option(True, "Whether 'featx run' fine-tunes.")
     unfreeze: str = _option(
         "all", "What trains: all, none, a layer name (it and all above), or a number of layers.", metavar="all|LAYER|N"
     )
-    optimizer: Literal["adam", "sgd"] = _option("adam", "sgd has momentum.")
-    learning_rate: float = _option(1e-4, "Of the optimizer.")
-    momentum: float = _option(0.9, "Of sgd.")
-    epochs: int = _option(5, "How often every training image is seen.", least=1)
-    batch_size: int = _option(32, "Images per step.", least=1)
     batch_norm: Literal["frozen", "train"] = _option("frozen", "Whether batch normalisation keeps its statistics.")
+    learning_rate: float = _option(1e-4, "Of {trained}, where --schedule begins.")
+    epochs: int = _option(5, "How often every training image is seen, at most.", least=1)
+    batch_size: int = _option(32, "Images per step.", least=1)
+    monitor: Monitor = _option("val_accuracy", "What tells the best epoch of {trained}, whose weights are kept.")
 
 
 @dataclass(frozen=True)
@@ -246,6 +259,17 @@ SECTIONS: Mapping[str, type] = {
     "finetune": FinetuneOptions,
     "report": ReportOptions,
 }
+
+
+def listed_options(section: type) -> list[Field[Any]]:
+    """The options of a section in the order people read them: its own, then those of training, which it shares."""
+    shared = {entry.name for entry in fields(TrainingOptions)} if issubclass(section, TrainingOptions) else set()
+    return sorted(fields(section), key=lambda entry: entry.name in shared)
+
+
+def help_of(section: type, option: Field[Any]) -> str:
+    """The help of a section's option."""
+    return str(option.metadata["help"]).replace("{trained}", getattr(section, "trained", ""))
 
 
 def parse_bytes(text: str) -> int:
@@ -319,10 +343,10 @@ def check_options(pipeline: Pipeline) -> Pipeline:
         raise UsageError(
             f"head.pca must be a number of components or a share of the variance, got {pipeline.head.pca}."
         )
-    if pipeline.finetune.learning_rate <= 0:
-        raise UsageError(f"finetune.learning_rate must be more than 0, got {pipeline.finetune.learning_rate}.")
-    check_training(pipeline.head)
-    _check_span(pipeline.head)
+    check_dense(pipeline.head)
+    check_training("finetune", pipeline.finetune)
+    for section, options in (("head", pipeline.head), ("finetune", pipeline.finetune)):
+        _check_span(section, options)
     return pipeline
 
 
@@ -333,61 +357,73 @@ def _check_bounds(section: str, options: Any) -> None:
             raise UsageError(f"{section}.{entry.name} must be at least {least}, got {value}.")
 
 
-def check_training(head: HeadOptions) -> None:
+def check_dense(head: HeadOptions) -> None:
     """Raise UsageError where options of the dense head are out of bounds or contradict each other."""
-    _check_bounds("head", head)
+    check_training("head", head)
     parse_hidden(head.hidden)
-    for name in ("learning_rate", "positive_weight"):
-        if not 0 < getattr(head, name) < math.inf:
-            raise UsageError(f"head.{name} must be more than 0, got {getattr(head, name)}.")
+    if not 0 < head.positive_weight < math.inf:
+        raise UsageError(f"head.positive_weight must be more than 0, got {head.positive_weight}.")
+
+
+def check_training(section: str, options: TrainingOptions) -> None:
+    """Raise UsageError where options of a section that trains are out of bounds or contradict each other."""
+    _check_bounds(section, options)
+    if not 0 < options.learning_rate < math.inf:
+        raise UsageError(f"{section}.learning_rate must be more than 0, got {options.learning_rate}.")
     for name in ("decay", "factor"):
-        if not 0 < getattr(head, name) < 1:
-            raise UsageError(f"head.{name} must be between 0 and 1, got {getattr(head, name)}.")
+        if not 0 < getattr(options, name) < 1:
+            raise UsageError(f"{section}.{name} must be between 0 and 1, got {getattr(options, name)}.")
     for name in ("stop_accuracy", "stop_val_accuracy"):
-        share = getattr(head, name)
+        share = getattr(options, name)
         if share is not None and not 0 < share <= 1:
-            raise UsageError(f"head.{name} is a share of the images above 0 and up to 1, like 0.99; got {share}.")
-    if not head.momentum < 1:
-        raise UsageError(f"head.momentum must be less than 1, got {head.momentum}.")
-    if not head.least_rate < head.learning_rate:
+            raise UsageError(f"{section}.{name} is a share of the images above 0 and up to 1, like 0.99; got {share}.")
+    if not options.momentum < 1:
+        raise UsageError(f"{section}.momentum must be less than 1, got {options.momentum}.")
+    if not options.least_rate < options.learning_rate:
         raise UsageError(
-            f"head.least_rate must be less than head.learning_rate ({head.learning_rate}), got {head.least_rate}."
+            f"{section}.least_rate must be less than {section}.learning_rate ({options.learning_rate}), "
+            f"got {options.least_rate}."
         )
-    if head.schedule == "plateau" and head.plateau_patience >= head.patience:
+    if options.schedule == "plateau" and options.plateau_patience >= options.patience:
         raise UsageError(
-            f"head.plateau_patience must be less than head.patience ({head.patience}), or training stops before the "
-            f"rate falls; got {head.plateau_patience}."
+            f"{section}.plateau_patience must be less than {section}.patience ({options.patience}), or training stops "
+            f"before the rate falls; got {options.plateau_patience}."
         )
-    if head.schedule == "piecewise":
-        _check_pieces(head.boundaries, head.rates)
-    elif head.boundaries or head.rates:
+    if options.schedule == "piecewise":
+        _check_pieces(section, options.boundaries, options.rates)
+    elif options.boundaries or options.rates:
         raise UsageError(
-            f"head.boundaries and head.rates belong to the schedule piecewise, and head.schedule is {head.schedule}. "
-            "Add --schedule piecewise."
+            f"{section}.boundaries and {section}.rates belong to the schedule piecewise, and {section}.schedule is "
+            f"{options.schedule}. Add --schedule piecewise."
         )
 
 
-def _check_pieces(boundaries: tuple[int, ...], rates: tuple[float, ...]) -> None:
+def _check_pieces(section: str, boundaries: tuple[int, ...], rates: tuple[float, ...]) -> None:
     if not boundaries or len(rates) != len(boundaries) + 1:
         raise UsageError(
-            "The schedule piecewise needs head.boundaries and one rate more in head.rates, like --boundaries 20,35 "
-            f"--rates 1e-4,5e-4,1e-3; got {len(boundaries)} boundaries and {len(rates)} rates."
+            f"The schedule piecewise needs {section}.boundaries and one rate more in {section}.rates, like "
+            f"--boundaries 20,35 --rates 1e-4,5e-4,1e-3; got {len(boundaries)} boundaries and {len(rates)} rates."
         )
     if any(after <= before for before, after in pairwise((0, *boundaries))):
-        raise UsageError(f"head.boundaries must be epochs that rise from 1 on, like 20,35; got {_listed(boundaries)}.")
+        raise UsageError(
+            f"{section}.boundaries must be epochs that rise from 1 on, like 20,35; got {_listed(boundaries)}."
+        )
     if not all(0 < rate < math.inf for rate in rates):
-        raise UsageError(f"head.rates must be more than 0, got {_listed(rates)}.")
+        raise UsageError(f"{section}.rates must be more than 0, got {_listed(rates)}.")
 
 
 def _listed(values: tuple[float, ...]) -> str:
     return ",".join(map(str, values))
 
 
-def _check_span(head: HeadOptions) -> None:
+def _check_span(section: str, options: TrainingOptions) -> None:
     """What must happen before the last epoch; a head that is fitted again may be given fewer epochs."""
-    if head.warmup and head.warmup >= head.epochs:
-        raise UsageError(f"head.warmup must be less than head.epochs ({head.epochs}), got {head.warmup}.")
-    if head.boundaries and head.boundaries[-1] >= head.epochs:
+    if options.warmup and options.warmup >= options.epochs:
         raise UsageError(
-            f"head.boundaries must be less than head.epochs ({head.epochs}), got {_listed(head.boundaries)}."
+            f"{section}.warmup must be less than {section}.epochs ({options.epochs}), got {options.warmup}."
+        )
+    if options.boundaries and options.boundaries[-1] >= options.epochs:
+        raise UsageError(
+            f"{section}.boundaries must be less than {section}.epochs ({options.epochs}), "
+            f"got {_listed(options.boundaries)}."
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import UsageError
-from featx.options import SECTIONS, Pipeline, check_options
+from featx.options import SECTIONS, Pipeline, check_options, listed_options
 
 DEFAULT = "default.yaml"
 
@@ -102,7 +102,9 @@ def as_yaml(pipeline: Pipeline) -> str:
 
 
 def _plain(options: Any) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(options).items()}
+    content = asdict(options)
+    values = {entry.name: content[entry.name] for entry in listed_options(type(options))}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def _validate(content: Mapping[str, Any], where: str) -> Pipeline:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
@@ -27,12 +26,12 @@ from featx.extract import Extraction, frozen_files
 from featx.files import digest_bytes, digest_json
 from featx.heads import Features, calibrate, front, persist, width
 from featx.heads.front import join
-from featx.heads.journal import Journal, write_log
 from featx.heads.scores import signed_score
 from featx.nested import nested_estimate
 from featx.options import HeadOptions, Pipeline
 from featx.progress import Tell, say_nothing
 from featx.report.occasions import report_fit
+from featx.training.journal import Journal, as_told, write_log
 from featx.versions import installed_versions
 
 _LIBRARIES = ("featx", "tensorflow", "keras", "openvino", "scikit-learn", "numpy", "pillow")
@@ -163,15 +162,14 @@ def fit_head(
         "score": _score(choice, metrics["val"]),
         "search": chosen.tried,
         "nested": _nested(tables, sample, options, seed, tell) if options.nested else None,
-        "history": _history(choice.head),
+        "history": as_told(getattr(choice.head, "history_", {})),
         "notes": list(choice.notes),
         "seconds": round(time.perf_counter() - start, 3),
     }
     bundle = save_model(
         run, about, choice, frozen_files(extraction, outputs), sample, _reference(features, sample, seed)
     )
-    if journal.state:
-        shutil.rmtree(journal.state, ignore_errors=True)
+    journal.forget()
     if pipeline is not None:
         report_fit(bundle, extraction, sample.y, sample.split, judged, pipeline)
     return bundle
@@ -254,15 +252,6 @@ def _judge(choice: Choice, features: Features, sample: Sample, part: str, known:
         return Judged(part, paths, sample.y[rows], chances, tuple(known), choice.thresholds)
     labels, everything = align(sample.images.classes, sample.y[rows], known)
     return Judged(part, paths, labels, chances, tuple(everything))
-
-
-def _history(head: Any) -> list[dict[str, Any]]:
-    """The epochs of a head that is trained by them, as fine-tuning keeps them; of others none."""
-    history = getattr(head, "history_", {})
-    names = {"loss": "loss", "accuracy": "accuracy", "val_loss": "val_log_loss", "val_accuracy": "val_accuracy"}
-    series = {names[name]: values for name, values in history.items() if name in names and values}
-    epochs = len(history.get("loss", ()))
-    return [{"epoch": i + 1, **{name: float(values[i]) for name, values in series.items()}} for i in range(epochs)]
 
 
 def _score(choice: Choice, val: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,27 @@ import pytest
 from conftest import environment
 from fitted import Lab, call, make_lab
 
-from featx import checkpoints
 from featx.bundle import load_bundle
 from featx.choose import choose_head
 from featx.dataset import TRAIN
 from featx.errors import HeadError, UsageError
 from featx.heads.calibrate import softmax
-from featx.heads.dense import OPTIMIZERS, DenseHead, make_optimizer
-from featx.heads.journal import COLUMNS, Journal
-from featx.heads.schedules import Epoch, Schedule, Stopping, Watch
-from featx.options import HeadOptions, Pipeline, check_options
+from featx.heads.dense import DenseHead
+from featx.options import (
+    FinetuneOptions,
+    HeadOptions,
+    Pipeline,
+    TrainingOptions,
+    check_options,
+    help_of,
+    listed_options,
+)
 from featx.pipeline import read_pipeline
 from featx.run import Prepared, fit
+from featx.training import checkpoints
+from featx.training.journal import COLUMNS, Journal
+from featx.training.network import OPTIMIZERS, make_optimizer
+from featx.training.schedules import Epoch, Schedule, Stopping, Watch
 
 
 class Killed(BaseException):
@@ -93,6 +102,32 @@ PIECEWISE: dict[str, Any] = {"schedule": "piecewise"}
 def test_options_that_cannot_be_meant_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         check_options(Pipeline(head=HeadOptions(**options)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": 0.0}, "finetune.learning_rate must be more than 0, got 0.0"),
+        (PIECEWISE, r"needs finetune.boundaries and one rate more in finetune.rates"),
+        ({"boundaries": (2,), "rates": (1.0, 0.1)}, "finetune.schedule is constant. Add --schedule piecewise"),
+        ({"warmup": 5}, r"finetune.warmup must be less than finetune.epochs \(5\), got 5"),
+        ({"patience": 0}, "finetune.patience must be at least 1, got 0"),
+    ],
+)
+def test_fine_tuning_has_the_same_options_and_limits(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_options(Pipeline(finetune=FinetuneOptions(**options)))
+
+
+def test_help_says_what_an_option_is_of_and_lists_a_stages_own_first() -> None:
+    told = {kind: [help_of(kind, one) for one in listed_options(kind)] for kind in (HeadOptions, FinetuneOptions)}
+    for kind, of in ((HeadOptions, "--clf dense"), (FinetuneOptions, "the fine-tune")):
+        assert f"Of {of}." in told[kind]
+        assert not any("{" in text and "NAME" not in text for text in told[kind])
+    assert not any("--clf" in text for text in told[FinetuneOptions])
+    assert [one.name for one in listed_options(HeadOptions)][:2] == ["clf", "estimator"]
+    assert listed_options(FinetuneOptions)[0].name == "enabled"
+    assert [one.name for one in listed_options(HeadOptions)][-20:] == [one.name for one in fields(TrainingOptions)]
 
 
 def test_a_head_checks_its_parameters_when_it_is_fitted() -> None:
@@ -524,9 +559,9 @@ def test_other_heads_have_no_log(lab: Lab) -> None:
 # Runs featx until the third epoch of a dense head, and there ends itself as `kill -9` does.
 _SUICIDE = """
 import os, signal, sys
-from featx import checkpoints
 from featx.cli import main
 from featx.heads import epochs
+from featx.training import checkpoints
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)

@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 from fitted import Lab, make_lab, write_pictures
 
-from featx import checkpoints
-from featx import finetune as module
 from featx.bundle import Bundle, load_bundle
 from featx.dataset import TRAIN
-from featx.errors import BundleError, DataError, UsageError
+from featx.errors import BundleError, DataError, HeadError, UsageError
 from featx.evaluate import evaluate
-from featx.finetune import finetune, graft, tuned_fingerprint, unfreeze
+from featx.finetune import Examples, finetune, graft, tuned_fingerprint, unfreeze
 from featx.heads import calibrate
 from featx.options import FeaturesOptions, HeadOptions
 from featx.run import Prepared, fit, images_of_part, prepare
+from featx.training import checkpoints
 
 
 @pytest.fixture
@@ -225,6 +224,9 @@ def test_it_is_one_more_bundle_that_says_whether_it_beat_the_head(lab: Lab, prep
     assert not list(prepared.run.glob(".finetune-*"))  # what it would have resumed from
     history = about["history"]
     assert history[1]["loss"] < history[0]["loss"]
+    assert [list(one) for one in history] == [
+        ["epoch", "loss", "accuracy", "val_log_loss", "val_accuracy", "learning_rate", "seconds"]
+    ] * 2
     best = max((0, 1), key=lambda i: (history[i]["val_accuracy"], -history[i]["val_log_loss"]))
     assert about["finetune"]["best_epoch"] == best + 1
     assert about["metrics"]["val"]["accuracy"] == history[best]["val_accuracy"]
@@ -265,18 +267,20 @@ def test_without_val_no_epoch_could_be_chosen(lab: Lab, tmp_path: Path) -> None:
 @pytest.mark.parametrize("batch_size", [8, 64])  # 64: the only step of the epoch is taken after its loss is known
 def test_a_loss_that_explodes_is_told(lab: Lab, prepared: Prepared, batch_size: int) -> None:
     wild = options(prepared, learning_rate=3e38, optimizer="sgd", batch_size=batch_size)
-    with pytest.raises(UsageError, match=r"infinite in epoch 1. Choose a smaller --learning-rate than 3e\+38"):
+    with pytest.raises(
+        HeadError, match=r"The loss became (nan|inf) in epoch 1; try a smaller --learning-rate than 3e\+38"
+    ):
         finetune(lab.bundle("logreg"), wild)
 
 
 def test_balanced_weights_are_one_on_average(lab: Lab, prepared: Prepared) -> None:
     start = lab.bundle("logreg")
     head = start.about["head"] | {"params": start.about["head"]["params"] | {"class_weight": "balanced"}}
-    data = module._Data(Bundle(start.path, start.about | {"head": head}), prepared)
-    train = data.split == TRAIN
-    assert data.weight[train].mean() == pytest.approx(1)
+    examples = Examples.of(Bundle(start.path, start.about | {"head": head}), prepared)
+    train, targets = examples.split == TRAIN, examples.targets
+    assert targets.weight[train].mean() == pytest.approx(1)
     for code in range(3):
-        assert data.weight[train & (data.labels == code)].sum() == pytest.approx(train.sum() / 3)
+        assert targets.weight[train & (targets.values == code)].sum() == pytest.approx(train.sum() / 3)
 
 
 # --- killed and resumed ------------------------------------------------------------------------------------------

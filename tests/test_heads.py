@@ -13,7 +13,7 @@ import pytest
 from featx.errors import HeadError, UsageError
 from featx.heads import HEADS, ArrayFeatures, FeaturesError, as_features, check_targets, head_kind, make_head
 from featx.heads.calibrate import fit_temperature, softmax
-from featx.heads.dense import OPTIMIZERS, DenseHead, model_logits, parse_hidden
+from featx.heads.dense import DenseHead, model_logits, parse_hidden
 from featx.heads.epochs import Batches
 from featx.heads.estimators import KernelSVM, Neighbours, estimator_logits
 from featx.heads.linear import LinearSVM, LogisticRegression, row_weights
@@ -22,6 +22,7 @@ from featx.heads.scaling import standardize
 from featx.heads.search import try_strengths, widen
 from featx.heads.targets import Targets
 from featx.options import HeadOptions
+from featx.training.network import OPTIMIZERS
 
 LINEAR = (LogisticRegression, LinearSVM, Ridge)
 

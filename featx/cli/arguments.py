@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 import click
 
 from featx.errors import UsageError
-from featx.options import SECTIONS, Pipeline
+from featx.options import SECTIONS, Pipeline, help_of, listed_options
 
 if TYPE_CHECKING:
     from click.core import ParameterSource
@@ -61,7 +61,7 @@ def section_options(*sections: str, without: Collection[str] = ()) -> Callable[[
     def decorate(command: Command) -> Command:
         for section in reversed(sections):
             hints = get_type_hints(SECTIONS[section])
-            for entry in reversed(fields(SECTIONS[section])):
+            for entry in reversed(listed_options(SECTIONS[section])):
                 if f"{section}.{entry.name}" not in hidden:
                     command = _option(section, entry, hints[entry.name])(command)
         command = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override any key.")(
@@ -82,7 +82,10 @@ def section_options(*sections: str, without: Collection[str] = ()) -> Callable[[
 def _option(section: str, entry: Any, hint: Any) -> Callable[[Command], Command]:
     flag = "--" + entry.name.replace("_", "-")
     default = entry.default if entry.default is not MISSING else None
-    arguments: dict[str, Any] = {"help": entry.metadata["help"], "metavar": entry.metadata["metavar"]}
+    arguments: dict[str, Any] = {
+        "help": help_of(SECTIONS[section], entry),
+        "metavar": entry.metadata["metavar"],
+    }
     kind = _without_none(hint)
     if kind is bool:
         flag = f"{flag}/--no-{flag[2:]}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,15 +16,15 @@ from featx.backbones.runtime import import_keras
 from featx.errors import UsageError
 from featx.files import digest_bytes, digest_json
 from featx.heads import Features, Parameters, as_features, check_width, width
-from featx.heads.epochs import Batches, Network, train
-from featx.heads.journal import COLUMNS, Journal
+from featx.heads.epochs import Batches, FeaturesTrainee
 from featx.heads.scaling import Standardization, float_blocks, standardize
-from featx.heads.schedules import Schedule, Stopping, Watch
 from featx.heads.targets import Targets, training_targets, watched_targets
-from featx.options import HeadOptions, Monitor, Optimizer, ScheduleKind, check_training, parse_hidden
+from featx.options import HeadOptions, Monitor, Optimizer, ScheduleKind, check_dense, parse_hidden
+from featx.training.journal import Journal, columns
+from featx.training.loop import train
+from featx.training.network import Network, make_optimizer
+from featx.training.schedules import Schedule, Stopping
 from featx.versions import installed_versions
-
-OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
 
 @dataclass
@@ -106,23 +106,21 @@ class DenseHead(Parameters):
             Features that are not finite.
         """
         keras = import_keras()
-        check_training(HeadOptions(**{name: getattr(self, name) for name in _SHARED}))
+        options = HeadOptions(**{name: getattr(self, name) for name in _SHARED})
+        check_dense(options)
         features = as_features(features)
         targets = training_targets(features, y, sample_weight, self.class_weight, self.positive_weight)
         scaling = standardize(features)
         watched = None if validation is None else self._watched(validation, targets)
         model = self._network(keras, scaling, len(targets.classes))
-        history = train(
-            Network(model, make_optimizer(keras, self.optimizer, self.learning_rate, self.momentum), targets),
-            Batches(features, targets, self.batch_size, self.seed),
-            watched,
-            self._schedule(),
-            self._stopping(),
-            (journal or Journal()).of(self._digest(targets, scaling, watched)[:12]),
-        )
+        network = Network(model, make_optimizer(keras, self.optimizer, self.learning_rate, self.momentum), targets)
+        trainee = FeaturesTrainee(network, Batches(features, targets, self.batch_size, self.seed), watched)
+        stopping, journal = Stopping.of(options), journal or Journal()
+        state = journal.of(self._digest(targets, scaling, watched)[:12])
+        history = train(trainee, Schedule.of(options), stopping, state, self.seed)
         self.classes_, self.n_features_in_, self.model_ = targets.classes, width(features), model
-        self.best_epoch_ = self._stopping().best(history) + 1
-        self.history_ = {name: [one[name] for one in history if one[name] is not None] for name in COLUMNS}
+        self.best_epoch_ = stopping.best(history) + 1
+        self.history_ = columns(history)
         return self
 
     def logits(self, features: Features | np.ndarray) -> np.ndarray:
@@ -157,25 +155,6 @@ class DenseHead(Parameters):
                 layers.append(keras.layers.Dropout(item, seed=next(seeds)))
         return keras.Sequential([*layers, dense(classes, name="logits")], name="head")
 
-    def _schedule(self) -> Schedule:
-        return Schedule(
-            self.schedule,
-            self.learning_rate,
-            self.epochs,
-            Watch(self.monitor, self.min_delta),
-            tuple(self.boundaries),
-            tuple(self.rates),
-            self.decay,
-            self.factor,
-            self.plateau_patience,
-            self.least_rate,
-            self.warmup,
-        )
-
-    def _stopping(self) -> Stopping:
-        watch = Watch(self.monitor, self.min_delta)
-        return Stopping(watch, self.epochs, self.patience, self.baseline, self.stop_accuracy, self.stop_val_accuracy)
-
     def _digest(self, targets: Targets, scaling: Standardization, watched: tuple[Features, Targets] | None) -> str:
         """SHA-256 of what the weights depend on; the features stand in it by their statistics."""
         arrays = [scaling.mean, scaling.inverse, targets.values, targets.weight]
@@ -197,14 +176,6 @@ def model_logits(model: Any, features: Features) -> np.ndarray:
     """Return float32 (n, k) of a dense head's network."""
     blocks = [np.asarray(model(block, training=False)) for block in float_blocks(features)]
     return np.concatenate(blocks) if blocks else np.empty((0, model.output_shape[-1]), np.float32)
-
-
-def make_optimizer(keras: Any, name: str, learning_rate: float, momentum: float) -> Any:
-    """Return Keras' optimizer of that name; of them only sgd is given the momentum."""
-    if name not in OPTIMIZERS:
-        raise UsageError(f"No optimizer {name!r}; there are {', '.join(OPTIMIZERS)}.")
-    config = {"learning_rate": learning_rate} | ({"momentum": momentum} if name == "sgd" else {})
-    return keras.optimizers.get({"class_name": name, "config": config})
 
 
 def _standardization(keras: Any, scaling: Standardization) -> Any:

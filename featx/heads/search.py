@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from featx.heads import Features, Head, HeadKind, make_head
-from featx.heads.journal import Journal
 from featx.options import HeadOptions
+from featx.training.journal import Journal
 
 if TYPE_CHECKING:
     from featx.heads.linear import Linear

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -13,6 +14,11 @@ from featx.files import atomic_path
 from featx.progress import Tell, say_nothing
 
 COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
+_NAMES = {"val_loss": "val_log_loss"}  # in a bundle, where the metrics of a part have this name
+
+
+def _do_nothing(history: Sequence[Mapping[str, Any]]) -> None:
+    del history
 
 
 @dataclass(frozen=True)
@@ -24,16 +30,23 @@ class Journal:
     state : folder to resume from; None: it begins anew
     events : folder for TensorBoard; None: nothing is written for it
     tell : told when a training is resumed
+    after_epoch : called with the epochs so far when another one was written down
     """
 
     state: Path | None = None
     events: Path | None = None
     tell: Tell = say_nothing
+    after_epoch: Callable[[Sequence[Mapping[str, Any]]], None] = _do_nothing
 
     def of(self, fit: str) -> Journal:
         """Return the journal of one of several fits."""
         state, events = (None if folder is None else folder / fit for folder in (self.state, self.events))
         return replace(self, state=state, events=events)
+
+    def forget(self) -> None:
+        """Remove what a training resumes from: its result is safe."""
+        if self.state is not None:
+            shutil.rmtree(self.state, ignore_errors=True)
 
 
 class EventWriter:
@@ -71,6 +84,18 @@ class EventWriter:
         kind = tf.compat.v1.SummaryMetadata(plugin_data={"plugin_name": "scalars"}, data_class=1)
         with self._writers[part].as_default():
             tf.summary.write(tag, tf.constant(value, tf.float32), step, kind)
+
+
+def columns(history: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """`COLUMNS` of a history, each a list with a number per epoch; empty where there were no validation rows."""
+    return {name: [epoch[name] for epoch in history if epoch[name] is not None] for name in COLUMNS}
+
+
+def as_told(series: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+    """Return `columns` as a bundle keeps them: a dict per epoch, which begins with its number, from 1 on."""
+    held = {_NAMES.get(name, name): series[name] for name in COLUMNS if series.get(name)}
+    epochs = len(series.get("loss", ()))
+    return [{"epoch": i + 1, **{name: float(values[i]) for name, values in held.items()}} for i in range(epochs)]
 
 
 def write_log(path: Path, history: Mapping[str, Sequence[float]]) -> None:

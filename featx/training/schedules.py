@@ -11,9 +11,9 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from featx.options import Monitor, ScheduleKind
+from featx.options import Monitor, ScheduleKind, TrainingOptions
 
 Epoch = dict[str, Any]
 """loss, accuracy, val_loss, val_accuracy (both None without validation rows), and what else is told of an epoch"""
@@ -65,6 +65,23 @@ class Schedule:
     least_rate: float = 0.0
     warmup: int = 0
 
+    @classmethod
+    def of(cls, options: TrainingOptions) -> Self:
+        """Return what the options say."""
+        return cls(
+            options.schedule,
+            options.learning_rate,
+            options.epochs,
+            Watch(options.monitor, options.min_delta),
+            tuple(options.boundaries),
+            tuple(options.rates),
+            options.decay,
+            options.factor,
+            options.plateau_patience,
+            options.least_rate,
+            options.warmup,
+        )
+
     def rate(self, history: Sequence[Epoch]) -> float:
         """Return the learning rate of the epoch that follows those of `history`."""
         epoch = len(history)
@@ -104,6 +121,18 @@ class Stopping:
     baseline: float | None = None
     stop_accuracy: float | None = None
     stop_val_accuracy: float | None = None
+
+    @classmethod
+    def of(cls, options: TrainingOptions) -> Self:
+        """Return what the options say."""
+        return cls(
+            Watch(options.monitor, options.min_delta),
+            options.epochs,
+            options.patience,
+            options.baseline,
+            options.stop_accuracy,
+            options.stop_val_accuracy,
+        )
 
     def is_over(self, history: Sequence[Epoch]) -> bool:
         """Whether no epoch should follow those of `history`."""

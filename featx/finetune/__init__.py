@@ -1,0 +1,87 @@
+"""Fine-tune: backbone + head as one Keras model, trained end to end from where the head stands.
+
+Before its first step the model gives the predictions of the bundle it comes from. The order of the images and every
+random number are functions of (seed, epoch), and weights, optimizer and history are written down after every epoch, so
+an interrupted run goes on as if nothing had happened; Keras' own BackupAndRestore does not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import featx
+from featx.bundle import Bundle
+from featx.files import digest_json
+from featx.finetune.grafting import GRAFTABLE, graft, require_graftable, unfreeze
+from featx.finetune.result import judge_parts, save_tuned
+from featx.finetune.source import Examples, ImageSource, Source
+from featx.finetune.tuning import Tuning
+from featx.options import FinetuneOptions
+from featx.progress import Progress, Tell, no_progress, say_nothing
+from featx.training.journal import Journal
+from featx.training.loop import train
+from featx.training.schedules import Schedule, Stopping
+
+if TYPE_CHECKING:
+    from featx.run import Prepared
+
+__all__ = ["GRAFTABLE", "Examples", "ImageSource", "Source", "finetune", "graft", "tuned_fingerprint", "unfreeze"]
+
+
+def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int) -> str:
+    """What a fine-tuned bundle depends on."""
+    said = asdict(replace(options, tensorboard=None))
+    return digest_json({"from": bundle.about["digest"], "options": said, "seed": seed, "featx": featx.__version__})
+
+
+def finetune(
+    bundle: Bundle,
+    prepared: Prepared,
+    command: str = "",
+    progress: Progress = no_progress,
+    tell: Tell = say_nothing,
+) -> Bundle:
+    """Train a bundle's network end to end, keep the best epoch by validation, and save it as one more bundle.
+
+    Raises
+    ------
+    BundleError
+        A head that cannot be grafted.
+    DataError
+        No validation part, without which no epoch could be chosen.
+    HeadError
+        A loss that is not finite.
+    """
+    start = time.perf_counter()
+    options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
+    require_graftable(bundle)
+    source = ImageSource(bundle, prepared)
+    model = graft(bundle)
+    unfreeze(model, options.unfreeze, options.batch_norm)
+    tuning = Tuning(model, source, options, seed, progress)
+    before = judge_parts(tuning)  # the bundle's own figures may be of other images: the split may have grown
+    wanted = tuned_fingerprint(bundle, options, seed)
+    journal = _journal(digest_json([wanted, prepared.sample.digest]), options, prepared.run, tell)
+    history = train(tuning, Schedule.of(options), Stopping.of(options), journal, seed)
+    seconds = time.perf_counter() - start
+    found = save_tuned(bundle, prepared, tuning, before, history, command, wanted, seconds)
+    journal.forget()
+    return found
+
+
+def _journal(state: str, options: FinetuneOptions, run: Path, tell: Tell) -> Journal:
+    """Where it is written down; other images or labels do not resume a training."""
+
+    def tell_epoch(history: Sequence[Mapping[str, Any]]) -> None:
+        last = history[-1]
+        tell(
+            f"epoch {len(history)}/{options.epochs}: loss {last['loss']:.4f}, val accuracy {last['val_accuracy']:.4f} "
+            f"({last['seconds']:.1f} s)"
+        )
+
+    events = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"finetune-{state[:12]}"
+    return Journal(run / f".finetune-{state[:12]}", events, tell, tell_epoch)

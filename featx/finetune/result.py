@@ -1,0 +1,163 @@
+"""What a fine-tune leaves: one more bundle, measured against the one it comes from."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featx import novelty
+from featx.backbones import import_keras
+from featx.bundle import LOWER_IS_BETTER, Bundle, add_bundle, write_split
+from featx.dataset import TEST, TRAIN, VAL
+from featx.engines import choose_engine, compile_graph
+from featx.evaluate import Judged, measure, metric_of, summary
+from featx.finetune.grafting import HEAD, feature_network
+from featx.finetune.tuning import Tuning
+from featx.heads import ArrayFeatures, calibrate, front, persist
+from featx.report.occasions import report_fit
+from featx.train import describe_model
+from featx.training.journal import as_told, columns, write_log
+from featx.training.schedules import Epoch, Stopping
+
+if TYPE_CHECKING:
+    from featx.run import Prepared
+
+_LOG = "training.csv"
+
+
+def judge_parts(tuning: Tuning, temperature: float = 1.0) -> list[Judged]:
+    """Val and test as the model stands."""
+    found, examples = [], tuning.examples
+    for part, code in (("val", VAL), ("test", TEST)):
+        logits, rows = tuning.logits(code)
+        paths = tuple(examples.paths[row] for row in rows)
+        chances = calibrate.softmax(logits, temperature)
+        found.append(Judged(part, paths, examples.targets.values[rows], chances, examples.classes))
+    return found
+
+
+def save_tuned(
+    bundle: Bundle,
+    prepared: Prepared,
+    tuning: Tuning,
+    before: Sequence[Judged],
+    history: Sequence[Epoch],
+    command: str,
+    fingerprint: str,
+    seconds: float,
+) -> Bundle:
+    """Split the trained model into backbone and head again, calibrate, measure and write.
+
+    before : val and test by the model that it was
+    """
+    temperature = _fit_temperature(tuning)
+    judged = judge_parts(tuning, temperature)
+    metrics = _figures(judged)
+    metric = bundle.about["score"]["metric"]
+    total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
+    best = Stopping.of(tuning.options).best(history) + 1
+    about = describe_model(prepared.extraction, bundle.outputs, prepared.sample, list(bundle.classes), command) | {
+        "backbone": bundle.about["backbone"] | {"finetuned": True},
+        "key": bundle.about["key"],
+        "fingerprint": fingerprint,
+        "head": bundle.about["head"] | {"temperature": total, "calibration": "temperature"},
+        "metrics": metrics,
+        "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
+        "search": [],
+        "history": as_told(columns(history)),
+        "finetune": asdict(tuning.options) | {"best_epoch": best},
+        "from": {"bundle": bundle.path.name, "digest": bundle.about["digest"], "metrics": _figures(before)},
+        "notes": [],
+        "seconds": round(seconds, 3),
+    }
+    about["verdict"] = _verdict(about, metric)
+    with tempfile.TemporaryDirectory(prefix="featx-") as name:
+        tuned = _write(bundle, prepared, tuning, temperature, history, about, Path(name))
+    sample = prepared.sample
+    report_fit(tuned, prepared.extraction, sample.y, sample.split, judged, prepared.pipeline)
+    return tuned
+
+
+def _fit_temperature(tuning: Tuning) -> float:
+    logits, rows = tuning.logits(VAL)
+    labels = tuning.examples.targets.values[rows]
+    known = labels < tuning.examples.known
+    return calibrate.fit_temperature(logits[known], labels[known])
+
+
+def _figures(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
+    """The single figures of each part."""
+    return {one.part: summary(measure(one.labels, one.probabilities, one.classes)) for one in judged}
+
+
+def _verdict(about: dict[str, Any], metric: str) -> str:
+    """One sentence: did fine-tuning beat the head it started from?"""
+    before, after = about["from"]["metrics"], about["metrics"]
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    told = []
+    for part in ("val", "test"):
+        old, new = metric_of(before[part], metric), metric_of(after[part], metric)
+        if old is not None and new is not None:
+            word = "beats" if sign * (new - old) > 0 else "equals" if new == old else "does not beat"
+            told.append(f"{word} the head on {part} ({metric} {new:.4f} against {old:.4f})")
+    return "Fine-tuning " + ", and ".join(told) + "." if told else "There is nothing to compare with the head on."
+
+
+def _write(
+    bundle: Bundle,
+    prepared: Prepared,
+    tuning: Tuning,
+    temperature: float,
+    history: Sequence[Epoch],
+    about: dict[str, Any],
+    folder: Path,
+) -> Bundle:
+    keras = import_keras()
+    backbone = persist.load_network(bundle.path / "backbone.keras")
+    trained = {layer.name: layer for layer in tuning.model.layers}
+    for layer in backbone.layers:
+        if layer.name in trained:
+            layer.set_weights(trained[layer.name].get_weights())
+    backbone.save(folder / "backbone.keras")
+    sources = {name: bundle.path / name for name in (front.FILE,) if name in bundle.about["files"]}
+    sources |= {name: folder / name for name in ("backbone.keras", "split.npz", _LOG)}
+    write_split(folder / "split.npz", prepared.sample.digests, prepared.sample.split)  # of what it was trained on
+    write_log(folder / _LOG, columns(history))
+    sources[novelty.FILE] = _reference(tuning).save(folder)
+    head = trained[HEAD]
+    if isinstance(head, keras.layers.Dense):
+        kernel, bias = (np.asarray(value) / np.float32(temperature) for value in head.get_weights())
+        np.savez(folder / "head.npz", kernel=kernel, bias=bias)
+        sources["head.npz"] = folder / "head.npz"
+    else:
+        head.save(folder / "head.keras")
+        sources["head.keras"] = folder / "head.keras"
+    if choose_engine(prepared.pipeline.features.engine) == "openvino":
+        shutil.rmtree(folder / "graph", ignore_errors=True)
+        compile_graph("openvino", lambda: backbone, folder / "graph", "float32")
+        sources["graph"] = folder / "graph"
+    return add_bundle(prepared.run, f"{about['head']['clf']}-finetuned", about, sources)
+
+
+def _reference(tuning: Tuning) -> novelty.Reference:
+    """What unknown images are told by, in the features that the backbone gives after training."""
+    network, examples = feature_network(tuning.model), tuning.examples
+    d = int(network.output_shape[-1])
+
+    def features(rows: np.ndarray) -> tuple[np.ndarray, ArrayFeatures]:
+        read, found = [np.empty(0, np.int64)], [np.empty((0, d), np.float32)]
+        for some, inputs in tuning.source.batches(rows, tuning.options.batch_size, None):
+            found.append(np.asarray(network.predict_on_batch(inputs)))
+            read.append(some)
+        return np.concatenate(read), ArrayFeatures(np.concatenate(found))
+
+    labels, train = examples.targets.values, examples.known_rows(TRAIN)
+    val = np.random.default_rng(tuning.seed).permutation(examples.rows(VAL))[: novelty.MOST_ROWS]
+    read, kept = features(train[novelty.choose_rows(labels[train], d, tuning.seed)])
+    return novelty.fit_reference(kept, labels[read], features(val)[1], tuning.seed)
