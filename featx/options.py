@@ -24,6 +24,7 @@ Metric = Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "log_loss"
 Optimizer = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam"]
 ScheduleKind = Literal["constant", "piecewise", "cosine", "exponential", "plateau"]
 Monitor = Literal["val_loss", "val_accuracy"]
+Preset = Literal["sgd", "piecewise", "rmsprop"]
 
 _FORBID_UNKNOWN = {"extra": "forbid"}  # read by pydantic when it validates a section of a pipeline file
 
@@ -115,6 +116,7 @@ class TrainingOptions:
     __pydantic_config__ = _FORBID_UNKNOWN
     trained: ClassVar[str] = "the network"
 
+    preset: Preset | None = _option(None, "A set of the options below, which those given override.")
     optimizer: Optimizer = _option("adam", "Of {trained}.")
     momentum: float = _option(0.9, "Of --optimizer sgd.", least=0)
     learning_rate: float = _option(1e-3, "Of {trained}, where --schedule begins.")
@@ -219,9 +221,43 @@ class FinetuneOptions(TrainingOptions):
 
     enabled: bool = _option(True, "Whether 'featx run' fine-tunes.")
     unfreeze: str = _option(
-        "all", "What trains: all, none, a layer name (it and all above), or a number of layers.", metavar="all|LAYER|N"
+        "all",
+        "What trains beside the head: all, none, a layer or block (it and all above), or a number of layers.",
+        metavar="all|LAYER|N",
     )
+    gradual: int = _option(
+        0,
+        "Begin with the head; every N epochs one more block from the top joins in (0: all at once).",
+        metavar="N",
+        least=0,
+    )
+    layer_decay: float = _option(1.0, "Learning rate of a block as a share of that of the one above it.")
     batch_norm: Literal["frozen", "train"] = _option("frozen", "Whether batch normalisation keeps its statistics.")
+    weight_decay: float = _option(0.0, "Decay of kernels, decoupled from the gradient as in AdamW.", least=0)
+    label_smoothing: float = _option(0.0, "The part of every target that is spread evenly over the classes.", least=0)
+    mixup: float = _option(
+        0.0,
+        "Train on means of two images: alpha of the distribution of their weights (0: off).",
+        metavar="ALPHA",
+        least=0,
+    )
+    cutmix: float = _option(
+        0.0,
+        "Train on images with a box of another: alpha of the distribution of its area (0: off).",
+        metavar="ALPHA",
+        least=0,
+    )
+    downscale: int = _option(
+        1,
+        "Read images N times as large, and learn how they are scaled down to the backbone's size.",
+        metavar="N",
+        least=1,
+    )
+    mixed_precision: Literal["none", "auto", "float16", "bfloat16"] = _option(
+        "none", "Arithmetic of the backbone while it trains (auto: what the GPU is fast at)."
+    )
+    devices: str = _option("1", "GPUs that share each batch; cpu uses none.", metavar="all|N|cpu")
+    gpu_memory: str = _option("grow", "Share of the GPU's memory to take at most, or as needed.", metavar="SHARE|grow")
     learning_rate: float = _option(1e-4, "Of {trained}, where --schedule begins.")
     epochs: int = _option(5, "How often every training image is seen, at most.", least=1)
     batch_size: int = _option(32, "Images per step.", least=1)
@@ -259,6 +295,40 @@ SECTIONS: Mapping[str, type] = {
     "finetune": FinetuneOptions,
     "report": ReportOptions,
 }
+
+
+_CONSTANT: Mapping[str, Any] = {"schedule": "constant", "boundaries": (), "rates": ()}
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "sgd": {"optimizer": "sgd", "learning_rate": 1e-4, "momentum": 0.9, **_CONSTANT},
+    "piecewise": {"schedule": "piecewise", "boundaries": (20, 35), "rates": (1e-4, 5e-4, 1e-3), "epochs": 50},
+    "rmsprop": {"optimizer": "rmsprop", "learning_rate": 1e-4, **_CONSTANT},
+}
+"""What `preset` stands for"""
+
+
+def with_preset(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Options of a section with those of the preset among them, where they do not say otherwise."""
+    preset = values.get("preset")
+    return {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **values}
+
+
+def parse_share(text: str) -> float | None:
+    """Read the share of a GPU's memory; None: as it is needed.
+
+    Raises
+    ------
+    UsageError
+        What is neither `grow` nor a number above 0 and up to 1.
+    """
+    if text == "grow":
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 < share <= 1:
+        raise UsageError(f"finetune.gpu_memory is grow, or a share above 0 and up to 1, like 0.5; got {text!r}.")
+    return share
 
 
 def listed_options(section: type) -> list[Field[Any]]:
@@ -345,6 +415,7 @@ def check_options(pipeline: Pipeline) -> Pipeline:
         )
     check_dense(pipeline.head)
     check_training("finetune", pipeline.finetune)
+    _check_finetune(pipeline.finetune)
     for section, options in (("head", pipeline.head), ("finetune", pipeline.finetune)):
         _check_span(section, options)
     return pipeline
@@ -355,6 +426,16 @@ def _check_bounds(section: str, options: Any) -> None:
         value, least = getattr(options, entry.name), entry.metadata.get("least")
         if least is not None and value is not None and not value >= least:
             raise UsageError(f"{section}.{entry.name} must be at least {least}, got {value}.")
+
+
+def _check_finetune(options: FinetuneOptions) -> None:
+    if not 0 < options.layer_decay <= 1:
+        raise UsageError(f"finetune.layer_decay must be more than 0 and at most 1, got {options.layer_decay}.")
+    if not options.label_smoothing < 1:
+        raise UsageError(f"finetune.label_smoothing must be less than 1, got {options.label_smoothing}.")
+    if options.devices not in {"all", "cpu"} and not re.fullmatch(r"[1-9]\d*", options.devices):
+        raise UsageError(f"finetune.devices is all, cpu, or a number of GPUs from 1 on; got {options.devices!r}.")
+    parse_share(options.gpu_memory)
 
 
 def check_dense(head: HeadOptions) -> None:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import featx
 from featx.bundle import Bundle
 from featx.files import digest_json
-from featx.finetune.grafting import GRAFTABLE, graft, require_graftable, unfreeze
+from featx.finetune.grafting import GRAFTABLE, graft, require_graftable
 from featx.finetune.result import judge_parts, save_tuned
 from featx.finetune.source import Examples, ImageSource, Source
 from featx.finetune.tuning import Tuning
 from featx.options import FinetuneOptions
 from featx.progress import Progress, Tell, no_progress, say_nothing
+from featx.training.devices import choose_devices
 from featx.training.journal import Journal
 from featx.training.loop import train
 from featx.training.schedules import Schedule, Stopping
@@ -29,12 +30,12 @@ from featx.training.schedules import Schedule, Stopping
 if TYPE_CHECKING:
     from featx.run import Prepared
 
-__all__ = ["GRAFTABLE", "Examples", "ImageSource", "Source", "finetune", "graft", "tuned_fingerprint", "unfreeze"]
+__all__ = ["GRAFTABLE", "Examples", "ImageSource", "Source", "finetune", "graft", "tuned_fingerprint"]
 
 
 def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int) -> str:
     """What a fine-tuned bundle depends on."""
-    said = asdict(replace(options, tensorboard=None))
+    said = asdict(replace(options, tensorboard=None, preset=None, gpu_memory="grow"))
     return digest_json({"from": bundle.about["digest"], "options": said, "seed": seed, "featx": featx.__version__})
 
 
@@ -60,13 +61,21 @@ def finetune(
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
     require_graftable(bundle)
     source = ImageSource(bundle, prepared)
-    model = graft(bundle)
-    unfreeze(model, options.unfreeze, options.batch_norm)
-    tuning = Tuning(model, source, options, seed, progress)
+    devices = choose_devices(options.devices)
+    with devices.scope():
+        model = graft(bundle, options.downscale)
+    tuning = Tuning(model, source, options, seed, progress, devices)
+    if tuning.unfreezing.epochs_until_all >= options.epochs:
+        tell(
+            f"Not all that --unfreeze {options.unfreeze} asks for will train: that begins after "
+            f"{tuning.unfreezing.epochs_until_all} epochs, and there are {options.epochs}."
+        )
     before = judge_parts(tuning)  # the bundle's own figures may be of other images: the split may have grown
     wanted = tuned_fingerprint(bundle, options, seed)
     journal = _journal(digest_json([wanted, prepared.sample.digest]), options, prepared.run, tell)
+    tuning.compute_in(tuning.precision)
     history = train(tuning, Schedule.of(options), Stopping.of(options), journal, seed)
+    tuning.compute_in("float32")
     seconds = time.perf_counter() - start
     found = save_tuned(bundle, prepared, tuning, before, history, command, wanted, seconds)
     journal.forget()

@@ -51,14 +51,9 @@ def _downscale(keras: Any, images: Any, factor: int) -> Any:
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name=f"{PREFIX}scale")(images)
     x = keras.ops.pad(x, [[0, 0], [margin, margin], [margin, margin], [0, 0]], mode="symmetric")
     resize = layers.Conv2D(3, len(taps), factor, use_bias=False, kernel_initializer="zeros", name=f"{PREFIX}resize")
+    start = keras.initializers.GlorotUniform(seed=0)
     detail = layers.Conv2D(
-        _CHANNELS,
-        len(taps),
-        factor,
-        "valid",
-        activation="relu",
-        kernel_initializer=_seeded(keras),
-        name=f"{PREFIX}detail",
+        _CHANNELS, len(taps), factor, activation="relu", kernel_initializer=start, name=f"{PREFIX}detail"
     )
     mix = layers.Conv2D(3, 1, use_bias=False, kernel_initializer="zeros", name=f"{PREFIX}mix")
     sum_ = layers.Add(name=f"{PREFIX}add")([resize(x), mix(detail(x))])

@@ -1,4 +1,4 @@
-"""Mixing the images of a batch with each other: mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019).
+"""Targets that are shares of classes: label smoothing, mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019).
 
 Every image is mixed with a partner from its own batch, by a weight of its own, and its target becomes the mean of the
 two targets by that weight. All of it is drawn from (seed, epoch, batch), so a resumed training mixes as it would have.
@@ -7,10 +7,48 @@ two targets by that weight. All of it is drawn from (seed, epoch, batch), so a r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from featx.heads.targets import Targets
+
 _STREAM = 0x6D6978  # keeps these numbers apart from others that are drawn from (seed, epoch)
+
+
+class SoftTargets:
+    """The objective of `Targets`, which also takes shares of classes."""
+
+    def __init__(self, targets: Targets) -> None:
+        self._targets = targets
+
+    def shares(self, values: np.ndarray, smoothing: float) -> np.ndarray:
+        """Return float32 (n, k): how much of each image is to be told of each class.
+
+        smoothing : the part of every target that is spread evenly over the classes; of labels, over there and not
+            there; as in Keras' losses
+        """
+        k = len(self._targets.classes)
+        if self._targets.emphasis is not None:
+            return (values * (1 - smoothing) + smoothing / 2).astype(np.float32)
+        shares: np.ndarray = np.eye(k, dtype=np.float32)[values] * np.float32(1 - smoothing) + np.float32(smoothing / k)
+        return shares
+
+    def losses(self, values: Any, logits: Any) -> Any:
+        """Return the cross-entropy (rows,) as a tensor; values as `Targets` has them, or of `shares`."""
+        import tensorflow as tf
+
+        if self._targets.emphasis is not None or values.shape.rank == 1:
+            return self._targets.losses(values, logits)
+        return tf.nn.softmax_cross_entropy_with_logits(values, logits)
+
+    def hits(self, values: Any, logits: Any) -> Any:
+        """Return a tensor (rows,) as `Targets` does; of shares the largest one counts, or every one above a half."""
+        import tensorflow as tf
+
+        if self._targets.emphasis is not None:
+            return self._targets.hits(tf.cast(values > 0.5, tf.float32), logits)
+        return self._targets.hits(values if values.shape.rank == 1 else tf.argmax(values, axis=-1), logits)
 
 
 @dataclass(frozen=True)
@@ -66,7 +104,7 @@ class Mixing:
 def _blend(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
     """The mean of two arrays; row i of the first counts share[i]."""
     factor = share.astype(np.float32).reshape(-1, *[1] * (first.ndim - 1))
-    return factor * first + (1 - factor) * second
+    return np.asarray(factor * first + (1 - factor) * second)
 
 
 def _paste(

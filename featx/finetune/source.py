@@ -90,7 +90,8 @@ class ImageSource:
 
     def __init__(self, bundle: Bundle, prepared: Prepared) -> None:
         self.examples = Examples.of(bundle, prepared)
-        self.size = bundle.input_size
+        factor = prepared.pipeline.finetune.downscale
+        self.size = (factor * bundle.input_size[0], factor * bundle.input_size[1])
         self.resize = str(bundle.about["backbone"]["resize"])
         self.workers = prepared.pipeline.features.workers
 

@@ -8,11 +8,11 @@ decay; the head has the full rate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from featx.backbones import Block, block_index, find_blocks, has_kernel, import_keras, suggest
 from featx.errors import UsageError
+from featx.training.groups import Group
 
 if TYPE_CHECKING:
     import keras
@@ -74,25 +74,13 @@ def rate_share(blocks: Sequence[Block], position: int, decay: float) -> float:
     return float(decay ** (len(blocks) - block_index(blocks, position)))
 
 
-@dataclass(frozen=True)
-class RateGroup:
-    """Variables with one learning rate that begin to train together.
-
-    share : their rate as a share of the head's
-    """
-
-    share: float
-    variables: list[Any]
-
-
 class Unfreezing:
     """Which layers of a grafted model train in which epoch.
 
     Layers of the backbone are those whose name does not begin with `featx_`; of the others only the head trains.
 
     model : backbone and head
-    head : the name of the head's layer
-    always : names of layers that train from the first epoch on, at the full rate
+    always : names of the layers that train from the first epoch on, at the full rate; the head's is one of them
     what, gradual : as in `first_trained` and `first_in_epoch`
     batch_norm : "frozen" keeps batch normalisation in inference mode wherever it is, "train" trains it where its
         block trains
@@ -102,15 +90,14 @@ class Unfreezing:
     def __init__(
         self,
         model: keras.Model,
-        head: str,
+        always: Sequence[str],
         what: str,
         batch_norm: str = "frozen",
         gradual: int = 0,
         layer_decay: float = 1.0,
-        always: Sequence[str] = (),
     ) -> None:
         self._model, self._batch_norm, self._gradual, self._decay = model, batch_norm, gradual, layer_decay
-        self._always = [layer for layer in model.layers if layer.name in {head, *always}]
+        self._always = [layer for layer in model.layers if layer.name in always]
         self._backbone = [
             layer for layer in model.layers if not layer.name.startswith("featx_") and layer not in self._always
         ]
@@ -129,17 +116,17 @@ class Unfreezing:
         self._train_from(first)
         return list(self._model.trainable_variables)
 
-    def set_all(self) -> list[RateGroup]:
+    def set_all(self) -> list[Group]:
         """Make trainable all that trains in the end; return its variables in the groups they join in, the head first.
 
         Every block is a group where blocks differ in their rate or in when they begin.
         """
         self._train_from(self._first)
-        groups: dict[int, RateGroup] = {}
+        groups: dict[int, Group] = {}
         for layer in self._model.layers:
             depth, share = self._depth_and_share(layer)
             if layer.trainable_variables:
-                groups.setdefault(depth, RateGroup(share, [])).variables.extend(layer.trainable_variables)
+                groups.setdefault(depth, Group(share, [])).variables.extend(layer.trainable_variables)
         return [groups[depth] for depth in sorted(groups)]
 
     def _depth_and_share(self, layer: Any) -> tuple[int, float]:
