@@ -26,7 +26,7 @@ for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 Case = Callable[..., dict[str, Any]]
-_LIBRARIES = (
+LIBRARIES = (
     "featx",
     "tensorflow",
     "keras",
@@ -147,7 +147,7 @@ def report(
 def machine() -> dict[str, Any]:
     """Processor, cores, memory and versions."""
     versions = {}
-    for name in _LIBRARIES:
+    for name in LIBRARIES:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from harness import LIBRARIES
+
 HERE = Path(__file__).parent
 RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and arguments; sections come in this order
     "extract-MobileNetV2": ("bench_extract.py", "MobileNetV2"),
@@ -76,18 +78,6 @@ than the goals name, on a virtual machine whose speed changed by a factor of two
 the same two cores for part of the time.
 Peak memory is the largest resident size of the process, mapped files included.
 """
-LIBRARIES = {
-    "featx",
-    "tensorflow",
-    "keras",
-    "openvino",
-    "scikit-learn",
-    "numpy",
-    "scipy",
-    "pillow",
-    "h5py",
-    "hdf5plugin",
-}
 
 
 def main() -> None:

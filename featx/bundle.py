@@ -168,13 +168,15 @@ def seal(directory: Path, about: dict[str, Any]) -> None:
 
 
 def load_bundle(path: Path) -> Bundle:
-    """Load a bundle's directory or `.featx` file and verify every checksum.
+    """Load a bundle's directory (or its `bundle.json`) or `.featx` file and verify every checksum.
 
     Raises
     ------
     BundleError
         When it is truncated, changed, of a newer schema, or not a bundle.
     """
+    if path.name == ABOUT:
+        path = path.parent
     if path.is_file():
         return _load_packed(path)
     about = _read_about(path)
@@ -230,7 +232,7 @@ def _load_packed(path: Path) -> Bundle:
     try:
         _extract(path, folder)
         bundle = load_bundle(folder)
-    except BaseException:
+    except BaseException:  # Ctrl-C too must leave nothing behind in the temporary folder
         shutil.rmtree(folder, ignore_errors=True)
         raise
     weakref.finalize(bundle, shutil.rmtree, folder, ignore_errors=True)
@@ -364,6 +366,7 @@ def find_bundle(where: str | None, runs: Path, name: str) -> Path:
         path = Path(where)
         if not path.exists():
             raise BundleError(f"There is no bundle at {path}. {_choices(runs)}")
+        path = path.parent if path.name == ABOUT else path
         return path if path.is_file() or (path / ABOUT).exists() else best_bundle(path)
     if (runs / name).is_dir() and list_bundles(runs / name):
         return best_bundle(runs / name)

@@ -266,31 +266,36 @@ def align_labels(names: Sequence[str], labels: np.ndarray, known: Sequence[str])
     )
 
 
-def compare_bundles(first: Bundle, second: Bundle, images: ImageSet, progress: Progress = no_progress) -> Comparison:
-    """Compare two bundles on the images that both can be measured on.
+def compare_judged(first: Judged, second: Judged) -> Comparison:
+    """Compare two models by the images that both were measured on, found again by their paths.
+
+    An image counts as right when its class is, or, of several labels, when all of them are.
 
     Raises
     ------
     DataError
-        No labels, or bundles of which one gives several labels per image and the other does not.
+        One gives several labels per image and the other does not.
     """
-    if first.multilabel != second.multilabel:
-        raise DataError(f"{first.path} and {second.path} do not answer the same question: one gives several labels.")
-    right = []
-    for bundle in (first, second):
-        hits = np.full(len(images), -1)
-        rows, chances, _ = probabilities_of(bundle, images.paths, progress)
-        labels: np.ndarray = np.asarray(images.labels)[rows]
-        if bundle.multilabel:
-            truth = align_labels(images.classes, labels, bundle.classes)
-            hits[rows] = (truth == (chances >= bundle.thresholds)).all(axis=1)
-        else:
-            known = labels >= 0
-            aligned, _ = align(images.classes, labels[known], bundle.classes)
-            hits[rows[known]] = chances[known].argmax(axis=1) == aligned
-        right.append(hits)
-    both = (right[0] >= 0) & (right[1] >= 0)
-    return compare(right[0][both] == 1, right[1][both] == 1)
+    require_comparable(first.thresholds is not None, second.thresholds is not None)
+    where = {path: row for row, path in enumerate(second.paths)}
+    rows = [row for row, path in enumerate(first.paths) if path in where]
+    others = [where[first.paths[row]] for row in rows]
+    return compare(_right(first)[rows], _right(second)[others])
+
+
+def require_comparable(first_multilabel: bool, second_multilabel: bool) -> None:
+    """Raise DataError when one of two models gives several labels per image and the other does not."""
+    if first_multilabel != second_multilabel:
+        which = "first" if first_multilabel else "second"
+        raise DataError(f"The {which} of the two bundles gives several labels per image and the other one class.")
+
+
+def _right(judged: Judged) -> np.ndarray:
+    """Which images are answered rightly, bool (n,)."""
+    if judged.thresholds is None:
+        right: np.ndarray = judged.probabilities.argmax(axis=1) == judged.labels
+        return right
+    return np.all((judged.probabilities >= judged.thresholds) == judged.labels, axis=1)
 
 
 def probabilities_of(

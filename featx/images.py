@@ -18,12 +18,12 @@ import time
 import warnings
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,6 +52,7 @@ from featx.kinds import HEAD, describe_content, describe_damage, describe_os_err
 from featx.probes import PROBES
 
 Source = str | Path | bytes
+Alter = Callable[[int, np.ndarray], np.ndarray]
 
 # Formats that Pillow knows by a signature and decodes itself (JPEG includes multi-picture MPO). EPS starts Ghostscript,
 # WMF the Windows renderer; TGA and PCX have next to no signature and would take other files for images.
@@ -255,11 +256,13 @@ def iter_batches(
     resize: str,
     batch_size: int,
     workers: int = 0,
+    alter: Alter | None = None,
 ) -> Iterator[Batch]:
     """Decode and resize `paths[row]` for every row, in threads, a few batches ahead.
 
     Every `batch_size` rows make one batch, of fewer images where some are bad. `rows` is advanced by the thread that
-    takes the batches, and only a few batches ahead of it. Closing the iterator stops the threads.
+    takes the batches, and only a few batches ahead of it. Closing the iterator stops the threads. A path that stands
+    in consecutive rows of a batch is decoded once for all of them.
 
     Parameters
     ----------
@@ -269,6 +272,8 @@ def iter_batches(
     resize : as in `load_image`
     batch_size : rows per batch
     workers : decoding threads; 0: one per core
+    alter : called in the decoding threads with (row, image uint8 (height, width, 3), not to be written to); what it
+        returns, of the same shape and type, takes the image's place
     """
     if resize not in RESIZES or batch_size < 1:
         raise UsageError(f"Cannot resize by {resize!r} ({', '.join(RESIZES)}) in batches of {batch_size} (at least 1).")
@@ -280,7 +285,7 @@ def iter_batches(
     try:
         while True:
             while len(started) < ahead and (claimed := list(islice(claims, batch_size))):
-                started.append(_start(pool, paths, claimed, size, resize))
+                started.append(_start(pool, paths, claimed, size, resize, alter))
             if not started:
                 return
             yield _finish(started.popleft(), workers)
@@ -289,36 +294,51 @@ def iter_batches(
 
 
 _Outcome = tuple[BadImage | None, float]
-_Started = tuple[list[int], np.ndarray, list["Future[_Outcome]"]]
+_Started = tuple[list[int], np.ndarray, list[tuple[list[int], "Future[_Outcome]"]]]
 
 
 def _start(
-    pool: ThreadPoolExecutor, paths: Sequence[Source], rows: list[int], size: tuple[int, int], resize: str
+    pool: ThreadPoolExecutor,
+    paths: Sequence[Source],
+    rows: list[int],
+    size: tuple[int, int],
+    resize: str,
+    alter: Alter | None,
 ) -> _Started:
     images = np.empty((len(rows), *size, 3), np.uint8)
-    futures = [pool.submit(_fill, image, paths[row], resize) for image, row in zip(images, rows, strict=True)]
-    return rows, images, futures
+    tasks: list[tuple[list[int], Future[_Outcome]]] = []
+    start = 0
+    for source, some in groupby(rows, key=paths.__getitem__):
+        same = list(some)
+        places = images[start : start + len(same)]
+        tasks.append((same, pool.submit(_fill, places, same, source, resize, alter)))
+        start += len(same)
+    return rows, images, tasks
 
 
-def _fill(image: np.ndarray, source: Source, resize: str) -> _Outcome:
+def _fill(places: np.ndarray, rows: list[int], source: Source, resize: str, alter: Alter | None) -> _Outcome:
+    """Decode one source into the places of the rows that it stands in."""
     start = time.perf_counter()
     fault = None
     try:
-        image[:] = load_image(source, (image.shape[0], image.shape[1]), resize)
+        image = load_image(source, (places.shape[1], places.shape[2]), resize)
     except BadImage as error:
         fault = error
+    else:
+        for place, row in zip(places, rows, strict=True):
+            place[:] = image if alter is None else alter(row, image)
     return fault, time.perf_counter() - start
 
 
 def _finish(started: _Started, workers: int) -> Batch:
-    claimed, images, futures = started
-    outcomes = [future.result() for future in futures]
-    seconds = sum(spent for _, spent in outcomes) / workers
-    faults = [(row, fault) for row, (fault, _) in zip(claimed, outcomes, strict=True) if fault is not None]
+    claimed, images, tasks = started
+    outcomes = [(rows, *future.result()) for rows, future in tasks]
+    seconds = sum(spent for *_, spent in outcomes) / workers
+    faults = [(row, fault) for rows, fault, _ in outcomes if fault is not None for row in rows]
     rows = np.array(claimed, np.int64)
     if not faults:
         return Batch(rows, images, [], seconds=seconds)
-    good = np.array([fault is None for fault, _ in outcomes])
+    good = np.concatenate([np.full(len(some), fault is None) for some, fault, _ in outcomes])
     bad = [(row, fault.reason) for row, fault in faults]
     passing = frozenset(row for row, fault in faults if not fault.lasting)
     return Batch(rows[good], images[good], bad, passing, seconds)

@@ -29,8 +29,15 @@ Preset = Literal["sgd", "piecewise", "rmsprop"]
 _FORBID_UNKNOWN = {"extra": "forbid"}  # read by pydantic when it validates a section of a pipeline file
 
 
-def _option(default: Any, help: str, *, metavar: str | None = None, least: float | None = None) -> Any:  # noqa: A002
-    return field(default=default, metadata={"help": help, "metavar": metavar, "least": least})
+def _option(
+    default: Any,
+    help: str,  # noqa: A002
+    *,
+    metavar: str | None = None,
+    least: float | None = None,
+    most: float | None = None,
+) -> Any:
+    return field(default=default, metadata={"help": help, "metavar": metavar, "least": least, "most": most})
 
 
 @dataclass(frozen=True)
@@ -147,6 +154,56 @@ class TrainingOptions:
     tensorboard: str | None = _option(
         None, "Folder for TensorBoard: the curves of {trained} are written to it while it trains.", metavar="DIR"
     )
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """How images are altered at random: one policy for cached views, fine-tuning and test-time averaging.
+
+    Every operation is off at 0 (or none), which is the default. All act on the image at the network's size.
+    """
+
+    __pydantic_config__ = _FORBID_UNKNOWN
+
+    flip: Literal["none", "horizontal", "vertical", "both"] = _option(
+        "none", "Mirror every second image, left to right, upside down, or each by its own chance."
+    )
+    rotation: float = _option(0.0, "Rotate by up to so many degrees either way.", least=0, most=180)
+    shift: float = _option(
+        0.0, "Move by up to this share of width and of height, either way, each by its own.", least=0, most=1
+    )
+    shear: float = _option(
+        0.0, "Slant either way: bottom against top by up to this share of the height.", least=0, most=1
+    )
+    zoom: float = _option(0.0, "Magnify by a factor between 1 - ZOOM and 1 + ZOOM.", least=0, most=0.9)
+    crop: float = _option(
+        0.0, "Cut out at least this share of the area, brought back to size (0: no crop).", least=0, most=1
+    )
+    brightness: float = _option(0.0, "Multiply values by 1 - BRIGHTNESS to 1 + BRIGHTNESS.", least=0, most=1)
+    contrast: float = _option(
+        0.0, "Multiply the distance to the mean grey by 1 - CONTRAST to 1 + CONTRAST.", least=0, most=1
+    )
+    saturation: float = _option(
+        0.0, "Multiply the distance of colours to grey by 1 - SATURATION to 1 + SATURATION.", least=0, most=1
+    )
+    erasing: float = _option(
+        0.0, "Paint a rectangle grey, of up to this share of the area, somewhere.", least=0, most=1
+    )
+    fill_mode: Literal["nearest", "reflect", "constant"] = _option(
+        "nearest", "What comes in where the image has moved away: its edge, its mirror image, or one value."
+    )
+    fill_value: int = _option(0, "Of --fill-mode constant: a grey from 0, black, to 255, white.", least=0, most=255)
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """The names of the operations that are on."""
+        return tuple(name for name in OPERATIONS if getattr(self, name) not in {"none", 0})
+
+
+OPERATIONS = (
+    *("flip", "rotation", "shift", "shear", "zoom", "crop"),
+    *("brightness", "contrast", "saturation", "erasing"),
+)
 
 
 @dataclass(frozen=True)
@@ -283,6 +340,7 @@ class Pipeline:
 
     data: DataOptions = field(default_factory=DataOptions)
     features: FeaturesOptions = field(default_factory=FeaturesOptions)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
     head: HeadOptions = field(default_factory=HeadOptions)
     finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
@@ -291,6 +349,7 @@ class Pipeline:
 SECTIONS: Mapping[str, type] = {
     "data": DataOptions,
     "features": FeaturesOptions,
+    "augment": AugmentOptions,
     "head": HeadOptions,
     "finetune": FinetuneOptions,
     "report": ReportOptions,
@@ -423,9 +482,11 @@ def check_options(pipeline: Pipeline) -> Pipeline:
 
 def _check_bounds(section: str, options: Any) -> None:
     for entry in fields(options):
-        value, least = getattr(options, entry.name), entry.metadata.get("least")
+        value, least, most = getattr(options, entry.name), entry.metadata.get("least"), entry.metadata.get("most")
         if least is not None and value is not None and not value >= least:
             raise UsageError(f"{section}.{entry.name} must be at least {least}, got {value}.")
+        if most is not None and value is not None and not value <= most:
+            raise UsageError(f"{section}.{entry.name} must be at most {most}, got {value}.")
 
 
 def _check_finetune(options: FinetuneOptions) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from featx.files import atomic_path
-from featx.images import BadImage, load_image
+from featx.images import BadImage, fit, load_image
 
 THUMBNAIL = 160  # pixels
 _DPI = 120
@@ -28,11 +29,13 @@ class Picture:
     """One cell of a grid.
 
     path : of the image; caption : lines under it; good : a green frame, a red one, or (None) a grey one
+    pixels : uint8 (h, w, 3), shown in place of the file's
     """
 
     path: str
     caption: tuple[str, ...]
     good: bool | None = None
+    pixels: np.ndarray | None = None
 
 
 def draw_grid(pictures: Sequence[Picture], out: Path, columns: int = 6, title: str = "") -> Path:
@@ -63,7 +66,7 @@ def _draw_picture(axis: Any, picture: Picture, x: float, y: float) -> None:
     """Draw one cell, its image with the upper left corner at (x, y)."""
     from matplotlib.patches import Rectangle
 
-    axis.imshow(_thumbnail(picture.path), extent=(x, x + _SIDE, y + _SIDE, y), aspect="auto")
+    axis.imshow(_thumbnail(picture), extent=(x, x + _SIDE, y + _SIDE, y), aspect="auto")
     axis.add_patch(Rectangle((x, y), _SIDE, _SIDE, fill=False, edgecolor=_FRAMES[picture.good], linewidth=2))
     caption = "\n".join(map(shorten, picture.caption))
     axis.text(x + _SIDE / 2, y + _SIDE + _LINE / 2, caption, fontsize=7, ha="center", va="top", parse_math=False)
@@ -75,8 +78,11 @@ def shorten(text: str, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
 
 
-def _thumbnail(path: str) -> np.ndarray:
+def _thumbnail(picture: Picture) -> np.ndarray:
+    size = (THUMBNAIL, THUMBNAIL)
+    if picture.pixels is not None:
+        return np.asarray(fit(Image.fromarray(picture.pixels), size, "pad"))
     try:
-        return load_image(path, (THUMBNAIL, THUMBNAIL), "pad")
+        return load_image(picture.path, size, "pad")
     except BadImage:
         return np.full((THUMBNAIL, THUMBNAIL, 3), 200, np.uint8)

@@ -10,7 +10,7 @@ import numpy as np
 
 from featx.backbones.runtime import limit_gpu_memory
 from featx.bundle import Bundle, best_bundle, list_bundles, load_bundle, read_split, write_split
-from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, digest_images, read_images, split_images
+from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, conflicts, digest_images, read_images, split_images
 from featx.dataset.digests import whole
 from featx.errors import DataError, UsageError
 from featx.extract import Extraction, extract
@@ -164,7 +164,11 @@ def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str) -> tuple[Image
     _, first = np.unique(digests.digest, return_index=True)
     different = np.zeros(len(images), bool)
     different[first] = True
+    torn = [row for rows in conflicts(images, np.where(digests.usable, digests.digest, b"")) for row in rows]
+    different[torn] = False
     notes = [f"{images.paths[row]}: {reason}" for row, reason in sorted(digests.bad.items())]
+    if torn:
+        notes.append(f"{len(torn)} files have the bytes of another under a different label: left out. See featx check.")
     if part == "all":
         seen = int((codes == TRAIN).sum())
         if seen:

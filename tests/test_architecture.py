@@ -19,7 +19,7 @@ FLOW = (
     ("__init__", "errors", "kinds", "probes", "progress"),
     ("files", "options", "versions"),
     ("images", "pipeline"),
-    ("dataset", "pictures", "samples"),
+    ("augment", "dataset", "pictures", "samples"),
     ("backbones",),
     ("engines",),
     ("store", "training"),
@@ -34,7 +34,7 @@ FLOW = (
     ("train",),
     ("finetune",),
     ("run",),
-    ("review", "similar"),
+    ("preview", "review", "similar"),
     ("cli",),
     ("__main__",),
 )

@@ -16,7 +16,7 @@ from sklearn import metrics
 
 from featx.dataset import TEST, VAL, read_images
 from featx.errors import DataError
-from featx.evaluate import align, evaluate, measure, probabilities_of, summary
+from featx.evaluate import Judged, align, compare_judged, evaluate, measure, probabilities_of, summary
 from featx.options import DataOptions
 from featx.run import images_of_part
 from featx.uncertainty import compare
@@ -154,6 +154,28 @@ def test_two_bundles_are_compared_on_the_same_images(lab: Lab) -> None:
     assert found["images"] == 60
     assert found["accuracy"][0] == pytest.approx(told["accuracy"])
     assert found["only"][0] - found["only"][1] == round(60 * (found["accuracy"][0] - found["accuracy"][1]))
+
+
+def test_models_are_compared_by_path_and_several_labels_by_all_of_them() -> None:
+    chances = np.array([[0.9, 0.2], [0.9, 0.9], [0.1, 0.2]])
+    truth, half = np.array([[True, False], [True, False], [True, False]]), np.array([0.5, 0.5])
+    first = Judged("test", ("a", "b", "c"), truth, chances, ("x", "y"), half)
+    second = Judged("test", ("c", "a", "d"), truth, chances, ("x", "y"), half)  # right about c, wrong about a
+    found = compare_judged(first, second)
+    assert (found.images, found.accuracy, found.only) == (2, (0.5, 0.5), (1, 1))
+    one = Judged("test", ("a",), np.array([0]), chances[:1], ("x", "y"))
+    with pytest.raises(DataError, match="first of the two bundles gives several labels"):
+        compare_judged(first, one)
+
+
+def test_images_with_two_labels_are_not_measured(lab: Lab, tmp_path: Path) -> None:
+    twice = tmp_path / "twice"
+    shutil.copytree(lab.root / "pictures", twice)
+    shutil.copy(sorted((twice / "red").iterdir())[0], twice / "blue" / "also red.png")
+    pipeline = replace(lab.pipeline, data=replace(lab.pipeline.data, path=str(twice)))
+    images, notes = images_of_part(pipeline, lab.bundle("logreg"), "all")
+    assert len(images) == 59
+    assert any(note.startswith("2 files have the bytes of another under a different label") for note in notes)
 
 
 @pytest.mark.parametrize("head", ["logreg", "rbf", "dense"])

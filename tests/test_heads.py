@@ -575,4 +575,5 @@ def test_heads_warn_of_nothing_on_separable_rows() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for make in LINEAR:
-            list(make().search(x, y, np.arange(60) // 3 % 5, (1e-4, 1.0, 100.0)))
+            trials = list(make().search(x, y, np.arange(60) // 3 % 5, (1e-4, 1.0, 100.0)))
+            assert all(np.isfinite(trial.logits).all() for trial in trials)

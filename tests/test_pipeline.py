@@ -86,9 +86,14 @@ def test_a_pipeline_written_down_is_the_same_again(tmp_path: Path) -> None:
         ("features: {laier: mixed7}", r"unknown key 'features.laier'. Did you mean 'layer'\?"),
         ("features: {zzz: 1}", r"unknown key 'features.zzz'. There are: backbone, weights"),
         ("feature: {layer: mixed7}", r"unknown section 'feature'. Did you mean 'features'\?"),
-        ("zzz: 1", "unknown section 'zzz'. There are: data, features, head, finetune, report"),
+        ("zzz: 1", "unknown section 'zzz'. There are: data, features, augment, head, finetune, report"),
         ("features: {input_size: big}", "features.input_size: .*integer.*got 'big'"),
         ("features: {input_size: 0}", "features.input_size must be at least 1, got 0"),
+        ("augment: {rotation: 200}", "augment.rotation must be at most 180, got 200"),
+        ("augment: {shift: -0.1}", "augment.shift must be at least 0, got -0.1"),
+        ("augment: {zoom: .nan}", "augment.zoom must be at least 0, got nan"),
+        ("augment: {flip: sideways}", "augment.flip: .*'horizontal'.*got 'sideways'"),
+        ("augment: {rotate: 20}", r"unknown key 'augment.rotate'. Did you mean 'rotation'\?"),
         ("features: {layer: [a, true]}", "features.layer.1: .*string.*got True"),
         ("head: {clf: forest}", "head.clf: .*'logreg', 'svm'.*got 'forest'"),
         ("head: {strength: -1}", "head.strength must be more than 0, got -1"),
@@ -97,7 +102,7 @@ def test_a_pipeline_written_down_is_the_same_again(tmp_path: Path) -> None:
         ("finetune: {enabled: perhaps}", "finetune.enabled: .*got 'perhaps'"),
         ("data: {split: [0.8, 0.2]}", "data.split"),
         ("data: 3", "data: .*got 3"),
-        ("- a\n- b", r"must hold sections \(data, features, head, finetune, report\), got list"),
+        ("- a\n- b", r"must hold sections \(data, features, augment, head, finetune, report\), got list"),
         ("data: {path: [}", "is not valid YAML"),
         ("data: {path: a}\n\tb: 1", "is not valid YAML"),
     ],
@@ -209,6 +214,7 @@ def test_every_option_is_a_key_and_the_other_way_round() -> None:
         "extract": {"data", "pipeline_file", "settings", "dry_run", "as_json"},
         "fit-head": {"data", "pipeline_file", "settings", "as_json"},
         "finetune": {"data", "pipeline_file", "settings", "as_json", "origin"},
+        "augment": {"image", "pipeline_file", "settings", "as_json", "out", "count"},
     }
     offered: set[tuple[str, str]] = set()
     for name, others in own.items():

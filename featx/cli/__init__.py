@@ -21,6 +21,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("stages", "Bring every stage of a pipeline up to date."),
     "check": ("data", "Find bad images, duplicates and conflicting labels."),
     "split": ("data", "Write the split into train, val and test as a CSV."),
+    "augment": ("augment", "Draw what augmentation does to an image."),
     "backbones": ("networks", "List the backbones."),
     "layers": ("networks", "List the layers of a backbone."),
     "extract": ("stages", "Compute features once and cache them."),
@@ -100,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
         status = _fail(str(error), error.exit_code, verbose)
     except MemoryError:
         status = _fail("Not enough memory. Use a smaller --infer-batch or --pooling avg.", 1, verbose)
-    except Exception as error:
+    except Exception as error:  # the last resort: whatever it is, the user gets a sentence and not a traceback
         line = " ".join(str(error).split())
         text = (
             f"Unexpected {type(error).__name__}: {line[:500]}. This is a mistake in featx: 'featx -v ...' shows where."

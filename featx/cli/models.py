@@ -63,7 +63,7 @@ def evaluate(
     from dataclasses import asdict, replace
 
     from featx.bundle import load_bundle
-    from featx.evaluate import compare_bundles, judge, measure_judged
+    from featx.evaluate import compare_judged, judge, measure_judged, require_comparable
     from featx.report.occasions import FOLDER, belongs_to_run, report_evaluation
     from featx.run import images_of_part
 
@@ -74,12 +74,15 @@ def evaluate(
     if data is not None:
         pipeline = replace(pipeline, data=replace(pipeline.data, path=data, relabel=None))
     part = part or ("test" if data is None else "all")
+    rival = None if against is None else load_bundle(_find(against, pipeline))
+    if rival is not None:
+        require_comparable(model.multilabel, rival.multilabel)
     images, notes = images_of_part(pipeline, model, part)
+    name = part if data is None else images.name
     start = time.perf_counter()
     with Bars() as bars:
-        judged, bad = judge(model, images, part if data is None else images.name, bars)
-        rival = None if against is None else load_bundle(_find(against, pipeline))
-        comparison = None if rival is None else compare_bundles(model, rival, images, bars)
+        judged, bad = judge(model, images, name, bars)
+        comparison = None if rival is None else compare_judged(judged, judge(rival, images, name, bars)[0])
     for note in notes:
         say(note)
     found = measure_judged(judged)

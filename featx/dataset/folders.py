@@ -105,7 +105,7 @@ def read_files(items: Sequence[str | Path]) -> ImageSet:
         path = expand(item)
         paths.update(dict.fromkeys(_walk(path, aside) if Path(path).is_dir() else [path]))
     if not paths:
-        raise DataError(f"No files in {', '.join(map(str, items))}.")
+        raise DataError(f"No files in {', '.join(map(str, items))}. Name image files, or a folder that has some.")
     first = Path(expand(items[0]))
     name = first.stem if len(items) == 1 else first.parent.name or "images"
     return ImageSet(" ".join(map(str, items)), name, tuple(paths), notes=aside.notes())

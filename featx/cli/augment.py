@@ -1,0 +1,52 @@
+"""featx augment."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.render import emit
+from featx.options import DataOptions, FeaturesOptions
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_ITS_OPTIONS = {"data.seed", "features.backbone", "features.input_size", "features.resize"}
+_OTHERS = [
+    name
+    for section, kind in (("data", DataOptions), ("features", FeaturesOptions))
+    for name in (f"{section}.{entry.name}" for entry in fields(kind))
+    if name not in _ITS_OPTIONS
+]
+
+
+@click.command()
+@click.argument("image")
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The PNG file to write.")
+@click.option("--count", type=click.IntRange(1, 20), default=5, show_default=True, help="Views in a row.")
+@section_options("data", "features", "augment", without=_OTHERS)
+@_JSON
+def augment(
+    image: str,
+    out: Path,
+    count: int,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Draw what a policy does to an image: the image, its first views, and each operation by itself.
+
+    A view depends on the image's content, its number, the policy and --seed alone: it is the same wherever it is made.
+    """
+    from featx.augment import Augmenter
+    from featx.backbones import resolve
+    from featx.preview import draw_policy
+
+    pipeline = pipeline_of(image, pipeline_file, settings, values)
+    augmenter = Augmenter(pipeline.augment, pipeline.data.seed)
+    draw_policy(augmenter, image, resolve(pipeline.features).input_size, pipeline.features.resize, out, count)
+    content = {"out": str(out), "views": count, "operations": list(pipeline.augment.operations)}
+    emit(as_json, content, f"{count} views of {image} -> {out}")
