@@ -496,6 +496,11 @@ def _check_finetune(options: FinetuneOptions) -> None:
         raise UsageError(f"finetune.label_smoothing must be less than 1, got {options.label_smoothing}.")
     if options.devices not in {"all", "cpu"} and not re.fullmatch(r"[1-9]\d*", options.devices):
         raise UsageError(f"finetune.devices is all, cpu, or a number of GPUs from 1 on; got {options.devices!r}.")
+    if options.mixed_precision == "float16" and options.devices not in {"1", "cpu"}:
+        raise UsageError(
+            f"finetune.mixed_precision float16 scales its loss by the gradients of one device, and finetune.devices is "
+            f"{options.devices}. Choose --mixed-precision bfloat16, or --devices 1."
+        )
     parse_share(options.gpu_memory)
 
 

@@ -67,8 +67,8 @@ def finetune(
     tuning = Tuning(model, source, options, seed, progress, devices)
     if tuning.unfreezing.epochs_until_all >= options.epochs:
         tell(
-            f"Not all that --unfreeze {options.unfreeze} asks for will train: that begins after "
-            f"{tuning.unfreezing.epochs_until_all} epochs, and there are {options.epochs}."
+            f"With --gradual {options.gradual}, all of --unfreeze {options.unfreeze} trains from epoch "
+            f"{tuning.unfreezing.epochs_until_all + 1} on, and there are {options.epochs}."
         )
     before = judge_parts(tuning)  # the bundle's own figures may be of other images: the split may have grown
     wanted = tuned_fingerprint(bundle, options, seed)

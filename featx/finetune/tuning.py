@@ -46,7 +46,9 @@ class Tuning:
     ) -> None:
         self.source, self.examples = source, source.examples
         self.options, self.seed, self.progress = options, seed, progress
-        self.precision = choose_precision(options.mixed_precision)
+        precision = choose_precision(options.mixed_precision)
+        # Keras looks for overflow in one device's gradients alone, before they are summed
+        self.precision = "float32" if precision == "float16" and devices.count > 1 else precision
         self.unfreezing = Unfreezing(
             model,
             [HEAD, *downscale_layers(model)],
