@@ -23,6 +23,7 @@ Clf = Literal["logreg", "svm", "ridge", "knn", "dense", "estimator", "auto"]
 Metric = Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc", "average_precision"]
 Optimizer = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam"]
 ScheduleKind = Literal["constant", "piecewise", "cosine", "exponential", "plateau"]
+CheckpointKind = Literal["none", "best", "all"]
 Monitor = Literal["val_loss", "val_accuracy"]
 Preset = Literal["sgd", "piecewise", "rmsprop"]
 
@@ -291,6 +292,9 @@ class FinetuneOptions(TrainingOptions):
     layer_decay: float = _option(1.0, "Learning rate of a block as a share of that of the one above it.")
     batch_norm: Literal["frozen", "train"] = _option("frozen", "Whether batch normalisation keeps its statistics.")
     weight_decay: float = _option(0.0, "Decay of kernels, decoupled from the gradient as in AdamW.", least=0)
+    class_weight: str | None = _option(
+        None, "none, balanced, or a weight for some classes (default: as the head was fitted).", metavar="NAME=W,..."
+    )
     label_smoothing: float = _option(0.0, "The part of every target that is spread evenly over the classes.", least=0)
     mixup: float = _option(
         0.0,
@@ -315,6 +319,12 @@ class FinetuneOptions(TrainingOptions):
     )
     devices: str = _option("1", "GPUs that share each batch; cpu uses none.", metavar="all|N|cpu")
     gpu_memory: str = _option("grow", "Share of the GPU's memory to take at most, or as needed.", metavar="SHARE|grow")
+    checkpoints: CheckpointKind = _option(
+        "none", "Keep the whole network of the best or of every epoch as .keras, in checkpoints/ beside the report."
+    )
+    regraft: bool = _option(
+        False, "Where the head is no network: fit logistic regression on its features, and start from that."
+    )
     learning_rate: float = _option(1e-4, "Of {trained}, where --schedule begins.")
     epochs: int = _option(5, "How often every training image is seen, at most.", least=1)
     batch_size: int = _option(32, "Images per step.", least=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,53 @@ def fit(prepared: Prepared, command: str = "", tell: Tell = say_nothing) -> Bund
     )
 
 
+def regraft(bundle: Bundle, prepared: Prepared, command: str = "", tell: Tell = say_nothing) -> Bundle:
+    """The bundle that a fine-tune starts from: the given one, or, with `finetune.regraft`, one that can be grafted.
+
+    Where the head is no network, logistic regression is fitted on the same features and split, weighed alike, and saved
+    as a bundle of its own; one that was fitted before is taken.
+
+    Raises
+    ------
+    UsageError
+        The bundle has other features than the pipeline's.
+    """
+    from featx.finetune import is_graftable
+
+    if is_graftable(bundle) or not prepared.pipeline.finetune.regraft:
+        return bundle
+    extraction = prepared.extraction
+    missing = [name for name in bundle.about["outputs"] if name not in {output.name for output in extraction.outputs}]
+    if missing or digest_json(bundle.about["key"]) != digest_json(extraction.store.key.as_json()):
+        raise UsageError(
+            f"--regraft fits on the features of {bundle.path}, and those of this pipeline are others. Give the options "
+            f"that it was fitted with; its layers: {', '.join(bundle.about['outputs'])}."
+        )
+    about = bundle.about["head"]
+    components = bundle.front.components
+    head = replace(
+        prepared.pipeline.head,
+        clf="logreg",
+        estimator=None,
+        grid=None,
+        strength=None,
+        combine="all",
+        normalize="l2" if bundle.front.unit else "none",
+        pca=None if components is None else float(len(components)),
+        metric=bundle.about["score"]["metric"],
+        class_weight=about.get("class_weight", "none"),
+        positive_weight=about.get("positive_weight", 1.0),
+    )
+    again = replace(
+        prepared,
+        extraction=replace(extraction, outputs=bundle.outputs),
+        pipeline=replace(prepared.pipeline, head=head),
+    )
+    path = fitted_before(again)
+    tell(f"{bundle.path} is no network: logistic regression on its features takes its place")
+    return load_bundle(path) if path else fit(again, command, tell)
+
+
 def fitted_before(prepared: Prepared) -> Path | None:
     """The bundle that `fit` would make again, if there is one."""
     pipeline = prepared.pipeline
@@ -135,6 +182,7 @@ def run_pipeline(
     if not pipeline.finetune.enabled:
         stages.append(_stage("finetune", False, "finetune.enabled is false"))
     else:
+        bundle = regraft(bundle, prepared, command, tell)
         wanted = tuned_fingerprint(bundle, pipeline.finetune, pipeline.data.seed)
         path = _made_before(prepared.run, wanted)
         why = f"up to date: {path}" if path else "this bundle was not fine-tuned with these options"

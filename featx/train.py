@@ -155,6 +155,8 @@ def fit_head(
             "features": width(features),
             "calibration": choice.calibration.kind,
             "refitted": options.refit,
+            "class_weight": options.class_weight,
+            "positive_weight": options.positive_weight,
         },
         "multilabel": sample.y.ndim == 2,
         "thresholds": None if choice.thresholds is None else choice.thresholds.tolist(),

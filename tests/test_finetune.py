@@ -221,7 +221,7 @@ def test_it_is_one_more_bundle_that_says_whether_it_beat_the_head(lab: Lab, prep
     for part in ("val", "test"):
         old, new = start.about["metrics"][part]["accuracy"], about["metrics"][part]["accuracy"]
         word = "beats" if new > old else "equals" if new == old else "does not beat"
-        assert f"{word} the head on {part} (accuracy {new:.4f} against {old:.4f})" in about["verdict"]
+        assert f"{word} {start.path.name} on {part} (accuracy {new:.4f} against {old:.4f}; " in about["verdict"]
     assert not list(prepared.run.glob(".finetune-*"))  # what it would have resumed from
     history = about["history"]
     assert history[1]["loss"] < history[0]["loss"]
@@ -276,7 +276,7 @@ def test_a_loss_that_explodes_is_told(lab: Lab, prepared: Prepared, batch_size: 
 
 def test_balanced_weights_are_one_on_average(lab: Lab, prepared: Prepared) -> None:
     start = lab.bundle("logreg")
-    head = start.about["head"] | {"params": start.about["head"]["params"] | {"class_weight": "balanced"}}
+    head = start.about["head"] | {"class_weight": "balanced"}
     examples = Examples.of(Bundle(start.path, start.about | {"head": head}), prepared)
     train, targets = examples.split == TRAIN, examples.targets
     assert targets.weight[train].mean() == pytest.approx(1)

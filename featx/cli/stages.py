@@ -128,7 +128,7 @@ def finetune(
     """Graft a bundle's head onto its backbone and train both end to end; keep the result as one more bundle."""
     from featx.bundle import find_bundle, load_bundle
     from featx.finetune import finetune as train
-    from featx.run import prepare, run_directory
+    from featx.run import prepare, regraft, run_directory
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     with Bars() as bars:
@@ -136,6 +136,7 @@ def finetune(
         start = load_bundle(
             find_bundle(origin, prepared.run.parent, run_directory(pipeline, prepared.extraction.images).name)
         )
+        start = regraft(start, prepared, command_line(), say)
         say(f"Starting from {start.path}")
         bundle = train(start, prepared, command_line(), bars, say)
     _tell_bundle(bundle, prepared.extraction.bad, as_json)
@@ -157,7 +158,7 @@ def _tell_bundle(bundle: Bundle, bad: list[dict[str, str]], as_json: bool) -> No
         "seconds": about["seconds"],
         **about["metrics"],
         "bad": bad,
-        **({"from": about["from"]["metrics"], "verdict": about["verdict"]} if "verdict" in about else {}),
+        **_against(about),
     }
     names = metric_names(about["metrics"]["val"])
     rows = [(part, *[about["metrics"][part].get(name) for name in names]) for part in ("val", "test")]
@@ -170,6 +171,13 @@ def _tell_bundle(bundle: Bundle, bad: list[dict[str, str]], as_json: bool) -> No
         f"report: {report}" if report else "",
     ]
     emit(as_json, content, "\n".join(part for part in parts if part))
+
+
+def _against(about: dict[str, Any]) -> dict[str, Any]:
+    """What a fine-tuned bundle was compared with; nothing of others."""
+    if "verdict" not in about:
+        return {}
+    return {"from": about["from"]["metrics"], "comparison": about["comparison"], "verdict": about["verdict"]}
 
 
 def _nested_text(nested: dict[str, Any]) -> str:

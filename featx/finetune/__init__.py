@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import featx
 from featx.bundle import Bundle
 from featx.files import digest_json
-from featx.finetune.grafting import GRAFTABLE, graft, require_graftable
-from featx.finetune.result import judge_parts, save_tuned
+from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable
+from featx.finetune.result import Reading, judge_parts, save_tuned
 from featx.finetune.source import Examples, ImageSource, Source
 from featx.finetune.tuning import Tuning
 from featx.options import FinetuneOptions
 from featx.progress import Progress, Tell, no_progress, say_nothing
+from featx.training.checkpoints import Snapshots
 from featx.training.devices import choose_devices
 from featx.training.journal import Journal
 from featx.training.loop import train
@@ -30,7 +31,19 @@ from featx.training.schedules import Schedule, Stopping
 if TYPE_CHECKING:
     from featx.run import Prepared
 
-__all__ = ["GRAFTABLE", "Examples", "ImageSource", "Source", "finetune", "graft", "tuned_fingerprint"]
+__all__ = [
+    "CHECKPOINTS",
+    "GRAFTABLE",
+    "Examples",
+    "ImageSource",
+    "Source",
+    "finetune",
+    "graft",
+    "is_graftable",
+    "tuned_fingerprint",
+]
+
+CHECKPOINTS = "checkpoints"  # in a bundle's directory; not one of its files, which are read whenever it is loaded
 
 
 def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int) -> str:
@@ -70,7 +83,8 @@ def finetune(
             f"With --gradual {options.gradual}, all of --unfreeze {options.unfreeze} trains from epoch "
             f"{tuning.unfreezing.epochs_until_all + 1} on, and there are {options.epochs}."
         )
-    before = judge_parts(tuning)  # the bundle's own figures may be of other images: the split may have grown
+    # measured again: the bundle's own figures may be of other images, where the split has grown
+    before = judge_parts(tuning, Reading.of(bundle))
     wanted = tuned_fingerprint(bundle, options, seed)
     journal = _journal(digest_json([wanted, prepared.sample.digest]), options, prepared.run, tell)
     tuning.compute_in(tuning.precision)
@@ -78,6 +92,8 @@ def finetune(
     tuning.compute_in("float32")
     seconds = time.perf_counter() - start
     found = save_tuned(bundle, prepared, tuning, before, history, command, wanted, seconds)
+    if journal.snapshots is not None and journal.snapshots.folder.exists():
+        journal.snapshots.folder.rename(found.path / CHECKPOINTS)
     journal.forget()
     return found
 
@@ -93,4 +109,6 @@ def _journal(state: str, options: FinetuneOptions, run: Path, tell: Tell) -> Jou
         )
 
     events = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"finetune-{state[:12]}"
-    return Journal(run / f".finetune-{state[:12]}", events, tell, tell_epoch)
+    folder = run / f".finetune-{state[:12]}"
+    snapshots = None if options.checkpoints == "none" else Snapshots(folder / CHECKPOINTS, options.checkpoints)
+    return Journal(folder, events, tell, tell_epoch, snapshots)

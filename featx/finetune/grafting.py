@@ -23,7 +23,7 @@ def graft(bundle: Bundle, downscale: int = 1) -> keras.Model:
     """Backbone and head of a bundle as one Keras model.
 
     Takes float32 (n, height, width, 3), RGB in [0, 255]; gives logits (n, classes), the temperature applied: their
-    softmax is the bundle's confidence.
+    softmax, or sigmoid of several labels, is the bundle's confidence, but for the curves of `--calibrate`.
 
     downscale : above 1 it takes images that are so many times as high and wide; see `featx.finetune.downscaling`
 
@@ -60,13 +60,17 @@ def load_backbone(bundle: Bundle, downscale: int = 1) -> keras.Model:
 
 def require_graftable(bundle: Bundle) -> None:
     """Refuse a bundle that `graft` cannot take, before anything is computed."""
-    if bundle.multilabel:
-        raise BundleError(f"{bundle.path} gives several labels per image. Only heads of one class can be fine-tuned.")
-    if bundle.about["head"]["kind"] not in {"linear", "network"}:
+    if not is_graftable(bundle):
         raise BundleError(
             f"{bundle.path} has a head ({bundle.about['head']['clf']}) that is no network and cannot be trained end to "
-            f"end. Heads that can: {', '.join(GRAFTABLE)}. Fit one: featx fit-head --clf logreg, then --from it."
+            f"end. Heads that can: {', '.join(GRAFTABLE)}. Name one with --from, or add --regraft to start from "
+            "logistic regression on the same features."
         )
+
+
+def is_graftable(bundle: Bundle) -> bool:
+    """Whether the head of a bundle is a network, or linear and so a layer of one."""
+    return bundle.about["head"]["kind"] in {"linear", "network"}
 
 
 def _graft_front(keras: Any, bundle: Bundle, features: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,12 @@ from featx.backbones import import_keras
 from featx.bundle import LOWER_IS_BETTER, Bundle, add_bundle, write_split
 from featx.dataset import TEST, TRAIN, VAL
 from featx.engines import choose_engine, compile_graph
-from featx.evaluate import Judged, measure, metric_of, summary
+from featx.evaluate import Judged, compare_judged, measure_judged, metric_of, summary
 from featx.finetune.grafting import HEAD, feature_network, load_backbone
 from featx.finetune.tuning import Tuning
 from featx.heads import ArrayFeatures, calibrate, front
+from featx.heads.thresholds import search_thresholds
+from featx.options import HeadOptions
 from featx.report.occasions import report_fit
 from featx.train import describe_model
 from featx.training.journal import as_told, columns, write_log
@@ -31,14 +33,42 @@ if TYPE_CHECKING:
 _LOG = "training.csv"
 
 
-def judge_parts(tuning: Tuning, temperature: float = 1.0) -> list[Judged]:
+@dataclass(frozen=True)
+class Reading:
+    """How the logits of a network are read: as probabilities, and from which one on a label is given.
+
+    thresholds : float64 (k,) of several labels per image; None where an image has one
+    """
+
+    calibration: calibrate.Calibration
+    thresholds: np.ndarray | None
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Reading:
+        """As a bundle has it, the temperature applied to the logits."""
+        return cls(bundle.calibration, bundle.thresholds if bundle.multilabel else None)
+
+    @classmethod
+    def fit(cls, tuning: Tuning, options: HeadOptions) -> Reading:
+        """Found on val as it is for a head: the temperature, and the thresholds of the pipeline's head section."""
+        logits, rows = tuning.logits(VAL)
+        truth = tuning.examples.labels[rows]
+        if truth.ndim == 1:
+            known = truth < tuning.examples.known
+            return cls(calibrate.fit_calibration("temperature", logits[known], truth[known]), None)
+        found = calibrate.fit_calibration("temperature", logits, truth)
+        chances = found.probabilities(logits)
+        return cls(found, search_thresholds(chances, truth, options.thresholds, *options.threshold_range))
+
+
+def judge_parts(tuning: Tuning, reading: Reading) -> list[Judged]:
     """Val and test as the model stands."""
     found, examples = [], tuning.examples
     for part, code in (("val", VAL), ("test", TEST)):
         logits, rows = tuning.logits(code)
         paths = tuple(examples.paths[row] for row in rows)
-        chances = calibrate.softmax(logits, temperature)
-        found.append(Judged(part, paths, examples.targets.values[rows], chances, examples.classes))
+        chances = reading.calibration.probabilities(logits)
+        found.append(Judged(part, paths, examples.labels[rows], chances, examples.classes, reading.thresholds))
     return found
 
 
@@ -56,10 +86,11 @@ def save_tuned(
 
     before : val and test by the model that it was
     """
-    temperature = _fit_temperature(tuning)
-    judged = judge_parts(tuning, temperature)
+    reading = Reading.fit(tuning, prepared.pipeline.head)
+    judged = judge_parts(tuning, reading)
     metrics = _figures(judged)
     metric = bundle.about["score"]["metric"]
+    temperature = reading.calibration.temperature
     total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
     best = Stopping.of(tuning.options).best(history) + 1
     about = describe_model(prepared.extraction, bundle.outputs, prepared.sample, list(bundle.classes), command) | {
@@ -67,12 +98,15 @@ def save_tuned(
         "key": bundle.about["key"],
         "fingerprint": fingerprint,
         "head": bundle.about["head"] | {"temperature": total, "calibration": "temperature"},
+        "multilabel": bundle.multilabel,
+        "thresholds": None if reading.thresholds is None else reading.thresholds.tolist(),
         "metrics": metrics,
         "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
         "search": [],
         "history": as_told(columns(history)),
         "finetune": asdict(tuning.options) | {"best_epoch": best},
         "from": {"bundle": bundle.path.name, "digest": bundle.about["digest"], "metrics": _figures(before)},
+        "comparison": _compare(judged, before),
         "notes": [],
         "seconds": round(seconds, 3),
     }
@@ -84,29 +118,32 @@ def save_tuned(
     return tuned
 
 
-def _fit_temperature(tuning: Tuning) -> float:
-    logits, rows = tuning.logits(VAL)
-    labels = tuning.examples.targets.values[rows]
-    known = labels < tuning.examples.known
-    return calibrate.fit_temperature(logits[known], labels[known])
-
-
 def _figures(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
     """The single figures of each part."""
-    return {one.part: summary(measure(one.labels, one.probabilities, one.classes)) for one in judged}
+    return {one.part: summary(measure_judged(one)) for one in judged}
+
+
+def _compare(after: Sequence[Judged], before: Sequence[Judged]) -> dict[str, dict[str, Any] | None]:
+    """`featx.uncertainty.Comparison` of each part, what came out first, what it was second; None without images."""
+    pairs = zip(after, before, strict=True)
+    return {new.part: asdict(compare_judged(new, old)) if new.paths else None for new, old in pairs}
 
 
 def _verdict(about: dict[str, Any], metric: str) -> str:
-    """One sentence: did fine-tuning beat the head it started from?"""
-    before, after = about["from"]["metrics"], about["metrics"]
+    """One sentence: did fine-tuning beat the bundle it started from, and how sure is that?"""
+    origin, before, after = about["from"]["bundle"], about["from"]["metrics"], about["metrics"]
     sign = -1 if metric in LOWER_IS_BETTER else 1
     told = []
     for part in ("val", "test"):
         old, new = metric_of(before[part], metric), metric_of(after[part], metric)
         if old is not None and new is not None:
             word = "beats" if sign * (new - old) > 0 else "equals" if new == old else "does not beat"
-            told.append(f"{word} the head on {part} ({metric} {new:.4f} against {old:.4f})")
-    return "Fine-tuning " + ", and ".join(told) + "." if told else "There is nothing to compare with the head on."
+            low, high = about["comparison"][part]["interval"]
+            told.append(
+                f"{word} {origin} on {part} ({metric} {new:.4f} against {old:.4f}; 95 % interval of the difference in "
+                f"accuracy {low:+.4f} to {high:+.4f})"
+            )
+    return f"Fine-tuning {', and '.join(told)}." if told else f"There is nothing to compare with {origin} on."
 
 
 def _write(
@@ -157,7 +194,9 @@ def _reference(tuning: Tuning) -> novelty.Reference:
             read.append(some)
         return np.concatenate(read), ArrayFeatures(np.concatenate(found))
 
-    labels, train = examples.targets.values, examples.known_rows(TRAIN)
+    train, labels = examples.known_rows(TRAIN), examples.labels
+    if labels.ndim == 2:  # images with the same labels count as a class
+        labels = np.unique(labels, axis=0, return_inverse=True)[1]
     val = np.random.default_rng(tuning.seed).permutation(examples.rows(VAL))[: novelty.MOST_ROWS]
     read, kept = features(train[novelty.choose_rows(labels[train], d, tuning.seed)])
     return novelty.fit_reference(kept, labels[read], features(val)[1], tuning.seed)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from featx.bundle import Bundle
+from featx.choose import parse_class_weight
 from featx.dataset import TRAIN, VAL
-from featx.errors import DataError
-from featx.evaluate import align
-from featx.heads.targets import Targets
+from featx.errors import DataError, UsageError
+from featx.evaluate import align, align_labels
+from featx.heads.targets import Targets, label_emphasis
 from featx.images import iter_batches
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Examples:
     paths : of n images
     split : uint8 (n,)
     classes : the bundle's, and after them those that it does not know
-    targets : of all n images; values are positions in `classes`, weights are 1 on average over the training images
+    targets : of all n images; values are positions in `classes`, or 1 where an image has the label; weights are 1 on
+        average over the training images
     known : how many classes the bundle knows
     """
 
@@ -40,28 +42,34 @@ class Examples:
 
     @classmethod
     def of(cls, bundle: Bundle, prepared: Prepared) -> Examples:
-        """The examples of a run as a bundle sees them, weighed as its head was.
+        """The examples of a run as a bundle sees them, weighed as its head was, or as the options say.
 
         Raises
         ------
         DataError
-            No validation image of a class that the bundle knows.
+            No validation image of a class that the bundle knows; images of one class for a bundle that gives several.
         """
         sample, images = prepared.sample, prepared.sample.images
-        labels, classes = align(images.classes, sample.y, bundle.classes)
-        known = len(bundle.classes)
-        trained = (sample.split == TRAIN) & (labels < known)
-        weight = np.ones(len(labels)) if sample.weight is None else np.asarray(sample.weight, np.float64)
-        if bundle.about["head"]["params"].get("class_weight") == "balanced":
-            counts = np.bincount(labels[trained], minlength=len(classes))
-            weight = weight / np.maximum(counts, 1)[labels]
-        weight = weight / weight[trained].mean()
-        targets = Targets(np.arange(known), labels, weight.astype(np.float32))
+        if images.multilabel != bundle.multilabel:
+            kind = "several labels" if bundle.multilabel else "one label"
+            raise DataError(f"{images.source} must have {kind} per image, as {bundle.path} gives. Name other images.")
         paths = tuple(images.paths[row] for row in sample.rows)
-        found = cls(paths, sample.split, tuple(classes), targets, known)
+        weights = _weights(bundle, prepared.pipeline.finetune.class_weight)
+        if bundle.multilabel:
+            truth, classes = align_labels(images.classes, sample.y, bundle.classes), list(bundle.classes)
+            targets = _label_targets(weights, truth, sample.split == TRAIN, sample.weight)
+        else:
+            labels, classes = align(images.classes, sample.y, bundle.classes)
+            targets = _class_targets(weights, bundle.classes, labels, sample.split == TRAIN, sample.weight)
+        found = cls(paths, sample.split, tuple(classes), targets, len(bundle.classes))
         if not len(found.known_rows(VAL)):
             raise DataError("Fine-tuning keeps the best epoch by validation, and there is no val part. See --split.")
         return found
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 (n,), positions in `classes`; bool (n, known) where an image can have several."""
+        return self.targets.values if self.targets.values.ndim == 1 else self.targets.values > 0
 
     def rows(self, code: int) -> np.ndarray:
         """Positions of the images of one part."""
@@ -69,7 +77,49 @@ class Examples:
 
     def known_rows(self, code: int) -> np.ndarray:
         """Positions of those of a class that the bundle knows: the others can neither be trained nor be right."""
-        return np.flatnonzero((self.split == code) & (self.targets.values < self.known))
+        known = self.labels.ndim == 2 or self.targets.values < self.known
+        return np.flatnonzero((self.split == code) & known)
+
+
+def _class_targets(
+    weights: tuple[str, float],
+    classes: tuple[str, ...],
+    labels: np.ndarray,
+    trained: np.ndarray,
+    weight: np.ndarray | None,
+) -> Targets:
+    """What is learned of images with one class."""
+    known, (class_weight, _) = len(classes), weights
+    weight = np.ones(len(labels)) if weight is None else np.asarray(weight, np.float64)
+    trained = trained & (labels < known)
+    of_class = np.ones(max(known, int(labels.max(initial=0)) + 1))
+    if class_weight == "balanced":
+        of_class[:known] = 1 / np.maximum(np.bincount(labels[trained], minlength=known), 1)
+    elif class_weight != "none":
+        named = parse_class_weight(class_weight, classes)
+        of_class[:known] = [named.get(name, 1.0) for name in classes]
+    return Targets(np.arange(known), labels, _of_mean_one(weight * of_class[labels], trained))
+
+
+def _label_targets(
+    weights: tuple[str, float], truth: np.ndarray, trained: np.ndarray, weight: np.ndarray | None
+) -> Targets:
+    """What is learned of images with several labels, those that are there emphasised."""
+    weight = np.ones(len(truth)) if weight is None else np.asarray(weight, np.float64)
+    emphasis = label_emphasis(truth[trained], *weights)
+    return Targets(np.arange(truth.shape[1]), truth.astype(np.float32), _of_mean_one(weight, trained), emphasis)
+
+
+def _weights(bundle: Bundle, class_weight: str | None) -> tuple[str, float]:
+    """The options --class-weight, unless it is given anew, and --positive-weight that the head was fitted with."""
+    head = {"class_weight": "none", "positive_weight": 1.0} | bundle.about["head"]["params"] | bundle.about["head"]
+    if class_weight not in {None, "none", "balanced"} and bundle.multilabel:
+        raise UsageError("--class-weight by name is for images of one class. Of several labels give none or balanced.")
+    return str(head["class_weight"] if class_weight is None else class_weight), float(head["positive_weight"])
+
+
+def _of_mean_one(weight: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    return np.asarray(weight / weight[trained].mean(), np.float32)
 
 
 class Source(Protocol):

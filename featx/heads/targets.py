@@ -82,12 +82,18 @@ def _label_targets(
         raise HeadError(f"Labels are bool ({n}, labels), a row per row of features; got {y.dtype} {y.shape}.")
     if weight.shape != (n,) or not np.all(weight >= 0):
         raise HeadError(f"sample_weight has to be {n} numbers of at least 0.")
+    emphasis = label_emphasis(y, class_weight, positive_weight)
+    return Targets(np.arange(y.shape[1]), y.astype(np.float32), _of_mean_one(weight), emphasis)
+
+
+def label_emphasis(y: np.ndarray, class_weight: str, positive_weight: float) -> np.ndarray:
+    """Return float32 (k,), how much more each label of bool (n, k) counts where it is there; see `training_targets`."""
     emphasis = np.full(y.shape[1], positive_weight, np.float32)
     if class_weight == "balanced":
-        there = y.sum(axis=0)
+        there, n = y.sum(axis=0), len(y)
         both = (there > 0) & (there < n)  # a label that all rows have, or none, has nothing to be balanced with
         emphasis[both] *= (n - there[both]) / there[both]
-    return Targets(np.arange(y.shape[1]), y.astype(np.float32), _of_mean_one(weight), emphasis)
+    return emphasis
 
 
 def _of_mean_one(weight: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import json
 import logging
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from featx.backbones.runtime import import_keras
 from featx.files import atomic_path, write_json
+from featx.options import CheckpointKind
 
 History = list[dict[str, Any]]
 """One JSON object per epoch"""
@@ -81,6 +83,28 @@ def optimizer_variables(optimizer: Any) -> list[Any]:
     """Return the whole state of an optimizer. Keras leaves the running product of Nadam's momenta out of it."""
     product = getattr(optimizer, "_u_product", None)
     return [*optimizer.variables, *([] if product is None else [product])]
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """Whole networks of some epochs, each a `.keras` file, without the optimizer: Keras alone can load them.
+
+    folder : holds `epoch-<number>.keras`; kind : "best" keeps the best epoch's so far, "all" every epoch's
+    """
+
+    folder: Path
+    kind: CheckpointKind
+
+    def write(self, model: Any, number: int, *, best: bool) -> None:
+        """Write the network of an epoch, the first of which is 1, where it is one to be kept."""
+        if self.kind == "none" or (self.kind == "best" and not best):
+            return
+        path = self.folder / f"epoch-{number:03}.keras"
+        with atomic_path(path) as temporary:
+            model.save(temporary)
+        if self.kind == "best":
+            for other in set(self.folder.glob("epoch-*.keras")) - {path}:
+                other.unlink()
 
 
 def reseed(model: Any, seed: int, epoch: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from featx.files import atomic_path
 from featx.progress import Tell, say_nothing
+from featx.training.checkpoints import Snapshots
 
 COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 _NAMES = {"val_loss": "val_log_loss"}  # in a bundle, where the metrics of a part have this name
@@ -31,12 +32,14 @@ class Journal:
     events : folder for TensorBoard; None: nothing is written for it
     tell : told when a training is resumed
     after_epoch : called with the epochs so far when another one was written down
+    snapshots : networks to keep for people; None: none are
     """
 
     state: Path | None = None
     events: Path | None = None
     tell: Tell = say_nothing
     after_epoch: Callable[[Sequence[Mapping[str, Any]]], None] = _do_nothing
+    snapshots: Snapshots | None = None
 
     def of(self, fit: str) -> Journal:
         """Return the journal of one of several fits."""

@@ -57,8 +57,11 @@ def train(trainee: Trainee, schedule: Schedule, stopping: Stopping, journal: Jou
     with closing(EventWriter(journal.events)) as events:
         while not stopping.is_over(history):
             history.append(_train_epoch(trainee, schedule.rate(history), len(history), seed))
+            best = stopping.best(history) == len(history) - 1
             events.write(len(history), history[-1])
-            checkpoint.keep(history, best=stopping.best(history) == len(history) - 1)
+            if journal.snapshots is not None:
+                journal.snapshots.write(trainee.model, len(history), best=best)
+            checkpoint.keep(history, best=best)  # from here on it counts
             journal.after_epoch(history)
     checkpoint.restore_best()
     return history

@@ -1,0 +1,424 @@
+"""Fine-tuning from the start to the result: what it starts from, what it leaves, and that it never loses anything."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from conftest import environment
+from fitted import Lab, Outcome, call, make_lab
+from PIL import Image
+
+from featx.bundle import Bundle, best_bundle, load_bundle
+from featx.dataset import TRAIN
+from featx.finetune import Examples, finetune
+from featx.heads import row_weights
+from featx.images import load_image
+from featx.pipeline import as_yaml
+from featx.predict import predict
+from featx.run import Prepared, fit, prepare
+from featx.uncertainty import compare
+
+
+@pytest.fixture
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return make_lab(tmp_path_factory.getbasetemp() / "lab")
+
+
+@pytest.fixture
+def prepared(lab: Lab, tmp_path: Path) -> Prepared:
+    """The pictures of the lab, with a folder for results of its own; without OpenVINO there is no graph to convert."""
+    return replace(lab.prepared, run=tmp_path / "run", pipeline=on_tensorflow(lab))
+
+
+def on_tensorflow(lab: Lab) -> Any:
+    return replace(lab.pipeline, features=replace(lab.pipeline.features, engine="tensorflow"))
+
+
+@pytest.fixture
+def work(lab: Lab, tmp_path: Path) -> Callable[..., Outcome]:
+    """Runs a command beside `lab.yaml`, whose results go to `runs/lab` there."""
+    report = replace(lab.pipeline.report, runs="runs")
+    (tmp_path / "lab.yaml").write_text(as_yaml(replace(lab.pipeline, report=report)))
+
+    def run(*arguments: Any) -> Outcome:
+        return call(*map(str, arguments), cwd=tmp_path)
+
+    return run
+
+
+def options(prepared: Prepared, **changes: Any) -> Prepared:
+    pipeline = prepared.pipeline
+    return replace(prepared, pipeline=replace(pipeline, finetune=replace(pipeline.finetune, **changes)))
+
+
+def read_log(bundle: Path) -> list[dict[str, str]]:
+    with open(bundle / "training.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def pixels(paths: list[str]) -> np.ndarray:
+    return np.stack([load_image(path, (32, 32), "stretch") for path in paths]).astype(np.float32)
+
+
+# --- callbacks ---------------------------------------------------------------------------------------------------
+
+
+def test_schedule_stop_log_curves_and_checkpoints_of_a_fine_tune(
+    work: Callable[..., Outcome], lab: Lab, tmp_path: Path
+) -> None:
+    import keras
+
+    start = lab.bundle("logreg").path
+    schedule = ("--schedule", "piecewise", "--boundaries", "1,2", "--rates", "1e-4,1e-3,5e-4", "--epochs", "5")
+    stop = ("--optimizer", "rmsprop", "--stop-val-accuracy", "0.01", "--checkpoints", "all", "--tensorboard", "curves")
+    # the first epoch reaches such an accuracy
+    first = work("finetune", "-p", "lab.yaml", "--from", start, *schedule, *stop, "--json")
+    assert first.status == 0, first.err
+    assert len(read_log(tmp_path / first.json["bundle"])) == 1
+
+    more = ("--optimizer", "rmsprop", "--patience", "2", "--min-delta", "0.9", "--checkpoints", "all")
+    done = work("finetune", "-p", "lab.yaml", "--from", start, *schedule, *more, "--tensorboard", "curves", "--json")
+    assert done.status == 0, done.err
+    bundle = load_bundle(tmp_path / done.json["bundle"])
+    rows = read_log(bundle.path)
+    # an improvement by 0.9 comes in the first epoch at most
+    assert [float(row["learning_rate"]) for row in rows] == [1e-4, 1e-3, 5e-4]
+    history = bundle.about["history"]
+    for name, told in (("loss", "loss"), ("accuracy", "accuracy"), ("val_loss", "val_log_loss")):
+        assert [float(row[name]) for row in rows] == [one[told] for one in history]
+    assert all(one["seconds"] > 0 for one in history)
+    events = list((tmp_path / "curves" / "lab").glob("finetune-*/*/events.out.tfevents.*"))
+    assert {path.parent.name for path in events} == {"train", "validation"}
+
+    kept = sorted((bundle.path / "checkpoints").iterdir())
+    assert [path.name for path in kept] == ["epoch-001.keras", "epoch-002.keras", "epoch-003.keras"]
+    assert not any(name.startswith("checkpoints") for name in bundle.about["files"])
+    best = kept[bundle.about["finetune"]["best_epoch"] - 1]
+    whole = keras.saving.load_model(best)  # as anyone can, without featx
+    images = pixels(lab.pictures[::7])
+    backbone = keras.saving.load_model(bundle.path / "backbone.keras", compile=False)
+    expected = bundle.head(np.asarray(backbone(images)["last@avg"]))
+    ratio = np.asarray(whole(images)) / expected  # the temperature that was found afterwards
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-3)
+    assert (tmp_path / done.json["report"]).with_name("learning.png").exists()
+
+
+def test_only_the_best_network_is_kept_where_that_is_asked_for(lab: Lab, prepared: Prepared) -> None:
+    tuned = finetune(lab.bundle("logreg"), options(prepared, epochs=3, checkpoints="best"))
+    (kept,) = (tuned.path / "checkpoints").iterdir()
+    assert kept.name == f"epoch-{tuned.about['finetune']['best_epoch']:03}.keras"
+    assert not list(prepared.run.glob(".finetune-*"))
+
+
+def test_nothing_of_the_optimizer_is_saved(lab: Lab, prepared: Prepared) -> None:
+    tuned = finetune(lab.bundle("dense"), options(prepared, epochs=1, optimizer="adam", checkpoints="all"))
+    networks = sorted(tuned.path.rglob("*.keras"))
+    assert {path.name for path in networks} == {"backbone.keras", "head.keras", "epoch-001.keras"}
+    for path in networks:
+        with zipfile.ZipFile(path) as archive:
+            assert json.loads(archive.read("config.json")).get("compile_config") is None
+            with archive.open("model.weights.h5") as file, h5py.File(file) as held:
+                assert "optimizer" not in held
+                values: list[int] = []
+                held.visititems(lambda _, one, values=values: values.append(getattr(one, "size", 0)))
+        import keras
+
+        model = keras.saving.load_model(path, compile=False)
+        assert sum(values) == sum(array.size for array in model.get_weights()) + seed_values(model)
+
+
+def seed_values(model: Any) -> int:
+    """What dropout keeps of its own."""
+    return sum(2 for layer in model._flatten_layers() for _ in getattr(layer, "_seed_generators", []))
+
+
+# --- it never loses ----------------------------------------------------------------------------------------------
+
+
+def test_a_fine_tune_that_got_worse_is_not_what_predicts(
+    work: Callable[..., Outcome], lab: Lab, tmp_path: Path
+) -> None:
+    fitted = work("fit-head", "-p", "lab.yaml", "--json").json
+    done = work("finetune", "-p", "lab.yaml", "--epochs", "1", "--optimizer", "sgd", "--learning-rate", "30")
+    assert done.status == 0, done.err
+    tuned = load_bundle(tmp_path / "runs" / "lab" / "2-logreg-finetuned")
+    assert tuned.about["metrics"]["val"]["accuracy"] < fitted["val"]["accuracy"]
+    assert tuned.about["verdict"] in done.out.splitlines()
+    assert tuned.about["verdict"].startswith("Fine-tuning does not beat 1-logreg on val (accuracy 0.")
+    assert best_bundle(tmp_path / "runs" / "lab").name == "1-logreg"
+    told = work("predict", lab.pictures[0], "-p", "lab.yaml", "--json")
+    by_name = work("predict", lab.pictures[0], "--model", "runs/lab/1-logreg", "--json")
+    assert told.status == 0, told.err
+    assert told.json == by_name.json
+
+
+def test_both_are_compared_on_the_same_images(lab: Lab, prepared: Prepared) -> None:
+    start = lab.bundle("svm")
+    tuned = finetune(start, options(prepared, learning_rate=1e-2))
+    sample = prepared.sample
+    for part, code in (("val", 1), ("test", 2)):
+        rows = np.flatnonzero(sample.split == code)
+        paths = [sample.images.paths[row] for row in sample.rows[rows]]
+        truth = [sample.images.classes[code] for code in sample.y[rows]]
+        right = [
+            np.array([one.label for one in predict(bundle, paths)]) == np.array(truth) for bundle in (tuned, start)
+        ]
+        expected, found = compare(*right), tuned.about["comparison"][part]
+        assert found["images"] == len(rows)
+        assert tuple(found["only"]) == expected.only
+        assert found["p_value"] == pytest.approx(expected.p_value)
+        assert tuple(found["interval"]) == pytest.approx(expected.interval)
+        low, high = expected.interval
+        assert f"accuracy {low:+.4f} to {high:+.4f}" in tuned.about["verdict"]
+
+
+# --- what it starts from -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", [("knn",), ("svm", "--kernel", "rbf")])
+def test_a_head_that_is_no_network_is_fitted_again_as_one(
+    work: Callable[..., Outcome], tmp_path: Path, head: Any
+) -> None:
+    fit_options = ("--clf", *head, "--strength", "5", "--normalize", "l2", "--class-weight", "red=3,blue=0.5")
+    first = work("fit-head", "-p", "lab.yaml", *fit_options, "--json")
+    assert first.status == 0, first.err
+    refused = work("finetune", "-p", "lab.yaml", "--epochs", "1")
+    assert refused.status == 1
+    assert "logreg, svm, ridge, dense" in refused.sentence
+    assert "--regraft" in refused.sentence
+    done = work("finetune", "-p", "lab.yaml", "--epochs", "1", "--regraft", "--json")
+    assert done.status == 0, done.err
+    names = sorted(path.name for path in (tmp_path / "runs" / "lab").glob("[0-9]*"))
+    assert names == [f"1-{head[0]}", "2-logreg", "3-logreg-finetuned"]
+    again = load_bundle(tmp_path / "runs" / "lab" / "2-logreg")
+    assert again.front.unit
+    assert again.about["head"]["class_weight"] == "red=3,blue=0.5"
+    assert again.about["split"] == load_bundle(tmp_path / "runs" / "lab" / f"1-{head[0]}").about["split"]
+    assert load_bundle(tmp_path / done.json["bundle"]).about["from"]["bundle"] == "2-logreg"
+    # what was fitted in its place once is not fitted again
+    more = work("finetune", "-p", "lab.yaml", "--from", f"runs/lab/1-{head[0]}", "--epochs", "1", "--regraft", "--json")
+    assert more.json["bundle"].endswith("4-logreg-finetuned")
+    other = work("finetune", "-p", "lab.yaml", "--from", f"runs/lab/1-{head[0]}", "--regraft", "--layer", "body")
+    assert other.status == 2
+    assert "last@avg" in other.sentence
+
+
+def test_a_fine_tuned_bundle_is_trained_further(work: Callable[..., Outcome], tmp_path: Path) -> None:
+    assert work("fit-head", "-p", "lab.yaml", "--clf", "ridge").status == 0
+    first = work("finetune", "-p", "lab.yaml", "--epochs", "1", "--json").json["bundle"]
+    more = work("finetune", "-p", "lab.yaml", "--from", first, "--epochs", "1", "--learning-rate", "1e-4", "--json")
+    assert more.status == 0, more.err
+    before, after = load_bundle(tmp_path / first), load_bundle(tmp_path / more.json["bundle"])
+    assert after.about["from"]["bundle"] == before.path.name == "2-ridge-finetuned"
+    # it begins with what it came from, measured again
+    for part in ("val", "test"):
+        for name in ("accuracy", "log_loss"):
+            again = after.about["from"]["metrics"][part][name]
+            assert again == pytest.approx(before.about["metrics"][part][name], abs=1e-4)
+    assert after.about["backbone"]["finetuned"]
+
+
+# --- weights -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("class_weight", ["none", "balanced", "red=3,blue=0.5"])
+def test_the_weights_of_the_head_are_those_of_the_fine_tune(lab: Lab, tmp_path: Path, class_weight: str) -> None:
+    given = np.random.default_rng(0).uniform(0.5, 2, len(lab.prepared.sample.rows))
+    uneven = lab.prepared.sample.split.copy()
+    uneven[np.flatnonzero((uneven == TRAIN) & (lab.prepared.sample.y == 0))[:5]] = 2
+    sample = replace(lab.prepared.sample, weight=given, split=uneven)
+    head = replace(lab.pipeline.head, class_weight=class_weight, strength=0.01)
+    weighed = replace(lab.prepared, sample=sample, run=tmp_path, pipeline=replace(on_tensorflow(lab), head=head))
+    bundle = fit(weighed)
+    train = sample.split == TRAIN
+    y = sample.y[train]
+    if class_weight == "balanced":
+        expected = row_weights(y, given[train], "balanced")
+    else:
+        by_name = {"red": 3.0, "blue": 0.5} if "red" in class_weight else {}
+        expected = given[train] * np.array([by_name.get(sample.images.classes[code], 1.0) for code in y])
+    found = Examples.of(bundle, weighed).targets.weight[train]
+    np.testing.assert_allclose(found, expected / expected.mean(), rtol=1e-5)
+    again = Examples.of(finetune(bundle, options(weighed, epochs=1)), weighed).targets.weight[train]
+    np.testing.assert_array_equal(again, found)
+
+
+def test_the_first_step_is_that_of_keras_with_the_weights(lab: Lab, prepared: Prepared) -> None:
+    """One step of plain SGD on all images at once moves the head as Keras' own training does."""
+    import keras
+
+    from featx.finetune import graft, unfreeze
+
+    start = lab.bundle("logreg")
+    sample = prepared.sample
+    weight = np.random.default_rng(1).uniform(0.1, 3, len(sample.rows))
+    weighed = replace(prepared, sample=replace(sample, weight=weight))
+    tuned = finetune(start, options(weighed, epochs=1, batch_size=64, optimizer="sgd", momentum=0.0, learning_rate=0.1))
+    model = graft(start)
+    unfreeze(model, "all")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False)
+    rows = np.flatnonzero(sample.split == TRAIN)
+    paths = [sample.images.paths[row] for row in sample.rows[rows]]
+    told = model.train_on_batch(pixels(paths), sample.y[rows], sample_weight=weight[rows] / weight[rows].mean())
+    assert tuned.about["history"][0]["loss"] == pytest.approx(float(np.asarray(told)), rel=1e-4)
+    network = keras.saving.load_model(tuned.path / "backbone.keras", compile=False)
+    for name in ("stem", "body", "last"):
+        moved = model.get_layer(name).get_weights()[0]
+        np.testing.assert_allclose(network.get_layer(name).get_weights()[0], moved, atol=2e-5)
+        assert np.abs(moved - graft(start).get_layer(name).get_weights()[0]).max() > 1e-4
+
+
+# --- several labels per image ------------------------------------------------------------------------------------
+
+
+def write_labelled(root: Path, count: int = 48) -> Path:
+    """A CSV of pictures with a square for each of up to three colours, named in the label."""
+    random = np.random.default_rng(0)
+    colours = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220)}
+    (root / "squares").mkdir(parents=True)
+    rows = ["path,label"]
+    for number in range(count):
+        shown = [name for name in colours if random.random() < 0.45]
+        image = np.full((32, 32, 3), 120, np.uint8) + random.integers(0, 20, (32, 32, 3), dtype=np.uint8)
+        for name in shown:
+            top, left = random.integers(0, 20, 2)
+            image[top : top + 12, left : left + 12] = colours[name]
+        Image.fromarray(image).save(root / "squares" / f"{number}.png")
+        rows.append(f"squares/{number}.png,{'$'.join(shown)}")
+    (root / "index.csv").write_text("\n".join(rows) + "\n")
+    return root / "index.csv"
+
+
+@pytest.mark.parametrize("clf", ["logreg", "dense"])
+def test_heads_of_several_labels_are_fine_tuned(lab: Lab, tmp_path: Path, clf: str) -> None:
+    import keras
+
+    data = replace(lab.pipeline.data, path=str(write_labelled(tmp_path)), label_separator="$")
+    head = replace(lab.head(clf), class_weight="balanced", positive_weight=2.0, folds=3, epochs=3)
+    report = replace(lab.pipeline.report, runs=str(tmp_path / "runs"), html=True)
+    tuning = replace(lab.pipeline.finetune, epochs=3, learning_rate=3e-3)
+    features = replace(lab.pipeline.features, engine="tensorflow", pooling=("max",))
+    several = prepare(replace(lab.pipeline, data=data, head=head, report=report, finetune=tuning, features=features))
+    start = fit(several)
+    tuned = finetune(start, several)
+    about = tuned.about
+    assert about["multilabel"]
+    assert len(about["thresholds"]) == 3
+    assert about["history"][-1]["loss"] < about["history"][0]["loss"]
+    assert about["score"]["metric"] == start.about["score"]["metric"] == "average_precision"
+    assert about["metrics"]["val"]["exact_match"] is not None
+    assert about["comparison"]["val"]["images"] == about["metrics"]["val"]["images"]
+    assert (tuned.path / "report" / "index.html").exists()
+    # the loss of the first batch order is Keras' binary cross-entropy with the emphasis of each label
+    examples = Examples.of(start, several)
+    truth = several.sample.y[several.sample.split == TRAIN]
+    there = truth.sum(axis=0)
+    np.testing.assert_allclose(examples.targets.emphasis, 2.0 * (len(truth) - there) / there, rtol=1e-5)
+    # and what it tells of the images is what was measured
+    rows = np.flatnonzero(several.sample.split == 1)
+    paths = [several.sample.images.paths[row] for row in several.sample.rows[rows]]
+    given = [set(answer.labels) for answer in predict(tuned, paths)]
+    known = [{several.sample.images.classes[i] for i in np.flatnonzero(y)} for y in several.sample.y[rows]]
+    exact = np.mean([one == other for one, other in zip(given, known, strict=True)])
+    assert exact == pytest.approx(about["metrics"]["val"]["exact_match"])
+    assert keras.saving.load_model(tuned.path / "backbone.keras", compile=False)
+
+
+def test_images_of_the_other_kind_are_refused(lab: Lab, tmp_path: Path) -> None:
+    data = replace(lab.pipeline.data, path=str(write_labelled(tmp_path)), label_separator="$")
+    several = prepare(replace(lab.pipeline, data=data, report=replace(lab.pipeline.report, runs=str(tmp_path))))
+    from featx.errors import DataError
+
+    with pytest.raises(DataError, match="must have one label per image"):
+        finetune(lab.bundle("logreg"), several)
+
+
+# --- killed at random --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_at_random_moments_it_ends_with_the_same_bits(lab: Lab, tmp_path: Path) -> None:
+    start = lab.bundle("dense").path  # with dropout
+    report = replace(lab.pipeline.report, runs="runs")
+    pipeline = replace(on_tensorflow(lab), report=report)
+    (tmp_path / "lab.yaml").write_text(yaml.safe_dump(yaml.safe_load(as_yaml(pipeline))))
+    tuning = (
+        "--epochs",
+        "8",
+        "--batch-size",
+        "3",
+        "--optimizer",
+        "nadam",
+        "--schedule",
+        "cosine",
+        "--checkpoints",
+        "all",
+    )
+    command = [sys.executable, "-m", "featx", "finetune", "-p", "lab.yaml", "--from", str(start), *tuning, "--json"]
+    settings: dict[str, Any] = {
+        "cwd": tmp_path,
+        "env": environment(TF_DETERMINISTIC_OPS="1"),
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+
+    def run(name: str) -> tuple[Bundle, str]:
+        done = subprocess.run([*command, "--name", name], timeout=250, check=False, **settings)
+        assert done.returncode == 0, done.stderr
+        return load_bundle(tmp_path / json.loads(done.stdout)["bundle"]), done.stderr
+
+    whole, _ = run("whole")
+    random = np.random.default_rng()
+    for epochs in sorted(random.choice(np.arange(1, 7), 2, replace=False).tolist()):
+        killed = subprocess.Popen([*command, "--name", "part"], **settings)
+        wait_for_epochs(killed, tmp_path / "runs" / "part", epochs)
+        time.sleep(random.uniform(0, 0.2))
+        os.kill(killed.pid, signal.SIGKILL)
+        killed.communicate()
+    part, told = run("part")
+    assert "Going on after epoch" in told
+    for one, other in zip(weights(whole), weights(part), strict=True):
+        np.testing.assert_array_equal(other, one)
+    logs = [[{**row, "seconds": ""} for row in read_log(one.path)] for one in (whole, part)]
+    assert logs[0] == logs[1]
+    assert len(logs[0]) == 8
+    assert whole.about["metrics"] == part.about["metrics"]
+    assert len(list((part.path / "checkpoints").iterdir())) == 8
+
+
+def wait_for_epochs(process: subprocess.Popen[str], run: Path, epochs: int) -> None:
+    give_up = time.monotonic() + 200
+    while process.poll() is None and done_epochs(run) < epochs:
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    assert process.poll() is None, "it was over before it could be killed"
+
+
+def done_epochs(run: Path) -> int:
+    logs = list(run.glob(".finetune-*/history.json"))
+    return len(json.loads(logs[0].read_text())) if logs else 0
+
+
+def weights(bundle: Bundle) -> list[np.ndarray]:
+    import keras
+
+    files = (bundle.path / "backbone.keras", bundle.path / "head.keras")
+    return [array for path in files for array in keras.saving.load_model(path, compile=False).get_weights()]
