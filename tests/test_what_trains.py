@@ -20,7 +20,7 @@ from PIL import Image
 from featx.backbones import runtime
 from featx.bundle import load_bundle
 from featx.dataset import TRAIN
-from featx.errors import EngineError, UsageError
+from featx.errors import EngineError, HeadError, UsageError
 from featx.finetune import ImageSource, finetune, graft
 from featx.finetune.downscaling import triangle_filter
 from featx.finetune.mixing import SoftTargets
@@ -161,6 +161,21 @@ def test_training_sees_soft_targets_and_validation_does_not(lab: Lab, prepared: 
     soft = tuning_of(lab, options(prepared, unfreeze="none", learning_rate=1e-12, label_smoothing=0.4, mixup=1.0))
     assert plain.take_steps(0)[0] < soft.take_steps(0)[0]  # a sure network is less right about unsure targets
     assert plain.measure() == pytest.approx(soft.measure(), rel=1e-5)
+
+
+def test_class_weights_are_the_heads_unless_they_are_given(lab: Lab, prepared: Prepared) -> None:
+    def weights(class_weight: str | None) -> np.ndarray:
+        examples = ImageSource(lab.bundle("logreg"), options(prepared, class_weight=class_weight)).examples
+        trained = examples.split == TRAIN
+        assert examples.targets.weight[trained].mean() == pytest.approx(1)
+        counts = np.bincount(examples.targets.values[trained])
+        return np.bincount(examples.targets.values[trained], examples.targets.weight[trained]) / counts
+
+    np.testing.assert_allclose(weights(None), 1, rtol=1e-6)
+    blue, green, red = weights("red=3")
+    assert (blue, red) == (pytest.approx(green), pytest.approx(3 * green))
+    with pytest.raises(HeadError, match=r"for classes \(blue, green, red\); got 'rde=3'"):
+        weights("rde=3")
 
 
 @pytest.mark.slow
