@@ -48,7 +48,7 @@ class Checkpoint:
             _logger.warning("%s cannot be read (%s): training begins anew.", self.folder, error)
             return []
         _assign(self.model.weights, weights)
-        _assign(optimizer_variables(self.optimizer), moments)
+        _assign(self.optimizer.variables, moments)
         self._best = best or weights
         return history
 
@@ -62,8 +62,7 @@ class Checkpoint:
             self._best = weights
         if self.folder is None:
             return
-        moments = _values(optimizer_variables(self.optimizer))
-        state = {"model": weights, "optimizer": moments, "best": [] if best else self._best}
+        state = {"model": weights, "optimizer": _values(self.optimizer.variables), "best": [] if best else self._best}
         held = {f"{name}{i}": array for name, arrays in state.items() for i, array in enumerate(arrays)}
         with atomic_path(self._file(len(history))) as temporary, open(temporary, "wb") as file:
             np.savez(file, **held)  # type: ignore[arg-type]  # the stub takes any keyword for allow_pickle
@@ -77,12 +76,6 @@ class Checkpoint:
     def _file(self, epochs: int) -> Path:
         assert self.folder is not None
         return self.folder / f"state-{epochs}.npz"
-
-
-def optimizer_variables(optimizer: Any) -> list[Any]:
-    """Return the whole state of an optimizer. Keras leaves the running product of Nadam's momenta out of it."""
-    product = getattr(optimizer, "_u_product", None)
-    return [*optimizer.variables, *([] if product is None else [product])]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from featx.training.checkpoints import optimizer_variables
-
 
 @dataclass(frozen=True)
 class Group:
@@ -58,7 +56,7 @@ class GroupedOptimizer:
     @property
     def variables(self) -> list[Any]:
         """The state of every group."""
-        return [variable for optimizer in self._optimizers for variable in optimizer_variables(optimizer)]
+        return [variable for optimizer in self._optimizers for variable in optimizer.variables]
 
     def build(self, variables: Sequence[Any]) -> None:
         """Make the state of all groups, whose variables these are."""
