@@ -431,6 +431,17 @@ def test_what_makes_no_sense_is_refused(changes: dict[str, Any], sentence: str) 
         override(Pipeline(), "finetune", changes)
 
 
+def test_featx_layers_shows_the_blocks(lab: Lab, tmp_path: Path) -> None:
+    listed = call("layers", lab.root / "tiny.keras", "--json", cwd=tmp_path).json["layers"]
+    blocks = {one["name"]: one["block"] for one in listed}
+    assert {name: blocks[name] for name in ("stem", "stem_bn", "body", "last")} == {
+        "stem": "stem", "stem_bn": "stem", "body": "body", "last": "last",
+    }  # fmt: skip
+    shown = call("layers", lab.root / "tiny.keras", cwd=tmp_path).out
+    assert "clean cut  block" in shown.splitlines()[0]
+    assert next(line for line in shown.splitlines() if line.startswith("stem_relu")).split()[-1] == "stem"
+
+
 def test_the_command_line_takes_it_all(lab: Lab, tmp_path: Path) -> None:
     start = lab.bundle("logreg").path
     (tmp_path / "lab.yaml").write_text(as_yaml(replace(lab.pipeline, report=replace(lab.pipeline.report, runs="runs"))))
