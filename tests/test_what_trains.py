@@ -375,6 +375,13 @@ def test_without_nvidia_smi_a_share_of_the_memory_is_not_known(monkeypatch: pyte
         runtime.share_gpu_memory(FakeGpus())
 
 
+def test_a_share_of_the_memory_is_set_before_tensorflow_starts() -> None:
+    runtime.import_keras()
+    runtime.limit_gpu_memory(None)  # as it is
+    with pytest.raises(EngineError, match=r"before TensorFlow is used. Start a new process."):
+        runtime.limit_gpu_memory(0.5)
+
+
 # --- options -----------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+from featx.backbones.runtime import import_keras
 from featx.errors import UsageError
 
 
@@ -77,6 +78,7 @@ def choose_devices(option: str) -> Devices:
     UsageError
         More devices than there are.
     """
+    import_keras()  # sets TensorFlow up
     import tensorflow as tf
 
     if option == "cpu":
