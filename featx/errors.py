@@ -37,3 +37,7 @@ class HeadError(FeatxError):
 
 class BundleError(FeatxError):
     """A bundle that is damaged, not trusted, or newer than this featx."""
+
+
+class ExportError(FeatxError):
+    """A model that cannot be exported, or whose export gives other predictions."""

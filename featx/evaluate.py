@@ -292,10 +292,13 @@ def require_comparable(first_multilabel: bool, second_multilabel: bool) -> None:
 
 def _right(judged: Judged) -> np.ndarray:
     """Which images are answered rightly, bool (n,)."""
+    right: np.ndarray
     if judged.thresholds is None:
-        right: np.ndarray = judged.probabilities.argmax(axis=1) == judged.labels
+        right = judged.probabilities.argmax(axis=1) == judged.labels
         return right
-    return np.all((judged.probabilities >= judged.thresholds) == judged.labels, axis=1)
+    given: np.ndarray = judged.probabilities >= judged.thresholds
+    right = (given == judged.labels).all(axis=1)
+    return right
 
 
 def probabilities_of(

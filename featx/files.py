@@ -52,8 +52,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yield a temporary directory beside `path`, which must not exist; on success it is flushed and renamed to it."""
+def atomic_directory(path: Path, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary directory beside `path`, which must not exist; on success it is flushed and renamed to it.
+
+    replace : a directory that is there already goes, once the new one is whole
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
@@ -62,12 +65,27 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             if file.is_file():
                 _flush(file)
-        temporary.rename(path)
+        if replace and path.exists():
+            _exchange(path, temporary)
+        else:
+            temporary.rename(path)
         _flush(path.parent)
     except OSError as error:
         raise explain_os_error(error, path) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(path: Path, temporary: Path) -> None:
+    """Swap two directories: there is no moment in which `path` is half of each, but one in which it is not there."""
+    aside = temporary.with_name(f"{temporary.name}-old")
+    path.rename(aside)
+    try:
+        temporary.rename(path)
+    except OSError:
+        aside.rename(path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -118,10 +136,13 @@ def explain_os_error(error: OSError, path: Path) -> Exception:
     return error
 
 
-def remove_stale(directory: Path, older_than: float = 3600.0) -> int:
-    """Delete temporary files that a killed process left in `directory`; return the bytes freed."""
+def remove_stale(directory: Path, older_than: float = 3600.0, deep: bool = True) -> int:
+    """Delete temporary files that a killed process left in `directory`; return the bytes freed.
+
+    deep : also those in folders of it, at any depth
+    """
     freed = 0
-    for path in list(directory.rglob(f"{TEMPORARY}*")):
+    for path in list((directory.rglob if deep else directory.glob)(f"{TEMPORARY}*")):
         try:
             status = path.stat()
             if time.time() - status.st_mtime <= older_than:

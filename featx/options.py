@@ -26,6 +26,8 @@ ScheduleKind = Literal["constant", "piecewise", "cosine", "exponential", "platea
 CheckpointKind = Literal["none", "best", "all"]
 Monitor = Literal["val_loss", "val_accuracy"]
 Preset = Literal["sgd", "piecewise", "rmsprop"]
+ExportFormat = Literal["savedmodel", "onnx", "openvino", "litert"]
+ExportPrecision = Literal["float32", "float16", "int8"]
 
 _FORBID_UNKNOWN = {"extra": "forbid"}  # read by pydantic when it validates a section of a pipeline file
 

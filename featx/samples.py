@@ -20,6 +20,7 @@ from PIL import Image
 
 from featx.errors import DataError
 from featx.files import TEMPORARY, explain_os_error
+from featx.images import fit
 
 # As published with the data set (https://github.com/zalandoresearch/fashion-mnist), "/" replaced for file systems.
 FASHION_CLASSES = (
@@ -147,3 +148,26 @@ def _write_unless_same(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sample_images(size: tuple[int, int], resize: str) -> np.ndarray:
+    """A few images to try a model on: uint8 (26, height, width, 3), RGB.
+
+    Of the two photographs that come with scikit-learn the whole, the quarters and the middle, ten of its digits, and
+    four images of noise.
+    """
+    from sklearn.datasets import load_digits, load_sample_images
+
+    photographs = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    crops = [photograph.crop(box) for photograph in photographs for box in _boxes(*photograph.size)]
+    noise = np.random.default_rng(0).integers(0, 256, (4, *size, 3), np.uint8)
+    digits = [Image.fromarray(np.rint(image * (255 / 16)).astype(np.uint8)) for image in load_digits().images[:10]]
+    fitted = [np.asarray(fit(image.convert("RGB"), size, resize)) for image in [*crops, *digits]]
+    return np.stack([*fitted, *noise])
+
+
+def _boxes(width: int, height: int) -> list[tuple[int, int, int, int]]:
+    """(left, top, right, bottom) of the whole, of its quarters and of its middle."""
+    across, down = width // 2, height // 2
+    quarters = [(x, y, x + across, y + down) for y in (0, down) for x in (0, across)]
+    return [(0, 0, width, height), *quarters, (width // 4, height // 4, width // 4 + across, height // 4 + down)]

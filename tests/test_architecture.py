@@ -34,7 +34,7 @@ FLOW = (
     ("train",),
     ("finetune",),
     ("run",),
-    ("preview", "review", "similar"),
+    ("export", "preview", "review", "similar"),
     ("cli",),
     ("__main__",),
 )
@@ -46,9 +46,13 @@ ALLOWED = {
     "click": {"cli"},
     "sklearn": {"heads", "choose", "evaluate", "report", "samples"},
     "skops": {"heads"},
-    "tensorflow": {"backbones", "engines", "heads", "training", "finetune"},
+    "tensorflow": {"backbones", "engines", "export", "heads", "training", "finetune"},
     "keras": {"backbones", "engines", "heads", "training", "finetune"},
     "openvino": {"engines"},
+    "onnx": {"export"},
+    "onnxruntime": {"export"},
+    "tf2onnx": {"export"},
+    "ai_edge_litert": {"export"},
     "pydantic": {"pipeline"},
     "yaml": {"pipeline"},
     "tqdm": {"cli"},
@@ -63,6 +67,10 @@ LAZY = {
     "sklearn",
     "skops",
     "openvino",
+    "onnx",
+    "onnxruntime",
+    "tf2onnx",
+    "ai_edge_litert",
     "scipy",
     "pydantic",
     "yaml",
@@ -183,7 +191,7 @@ def test_help_starts_light() -> None:
 
 
 def test_no_stage_loads_a_network_before_it_needs_one() -> None:
-    assert not loaded("import featx.run, featx.predict, featx.evaluate, featx.finetune, featx.repair") & {
+    assert not loaded("import featx.run, featx.predict, featx.evaluate, featx.finetune, featx.export, featx.repair") & {
         "tensorflow",
         "keras",
         "sklearn",

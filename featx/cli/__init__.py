@@ -30,6 +30,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("models", "Measure a bundle on a part of the data."),
     "predict": ("models", "Tell the class of images."),
     "similar": ("quality", "Show the images of a set that are most like given ones."),
+    "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel."),
     "bundle": ("models", "Pack, unpack and verify bundles."),
     "cache": ("cache", "List, verify, export and prune cached features."),
     "data": ("data", "Write embedded data sets as image folders."),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from featx.engines import check_images, infer_in_batches
-from featx.engines.tensorflow import freeze
+from featx.engines.tensorflow import freeze, without_xla
 from featx.errors import EngineError
 from featx.files import write_json
 
@@ -148,17 +148,11 @@ def convert(model: keras.Model, graph: Path) -> None:
     EngineError
         A network that OpenVINO cannot convert.
     """
-    openvino = import_openvino()
-    with _hidden("openvino_telemetry"):  # featx sends nothing anywhere
-        from openvino.tools.ovc import convert_model
-
-    frozen = freeze(model)
-    front = openvino.frontend
     try:
-        converted = convert_model(frozen.function.graph)
-    except (front.OpConversionFailure, front.NotImplementedFailure, front.GeneralFailure) as error:
-        raise EngineError(f"OpenVINO cannot convert this network: {error}. --engine tensorflow can run it.") from error
-    tensors = _find_outputs(converted, frozen.outputs)
+        converted, tensors = to_openvino(model)
+    except EngineError as error:
+        raise EngineError(f"{error} --engine tensorflow can run it.") from error
+    openvino = import_openvino()
     graph.parent.mkdir(parents=True, exist_ok=True)
     temporary = graph.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{graph.name}")
     try:
@@ -169,6 +163,27 @@ def convert(model: keras.Model, graph: Path) -> None:
         _publish(temporary, graph)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def to_openvino(model: keras.Model) -> tuple[Any, dict[str, str]]:
+    """An `openvino.Model` that takes uint8 images, and which of its tensors is which output of the Keras model.
+
+    Raises
+    ------
+    EngineError
+        A network that OpenVINO cannot convert.
+    """
+    openvino = import_openvino()
+    with _hidden("openvino_telemetry"):  # featx sends nothing anywhere
+        from openvino.tools.ovc import convert_model
+
+    frozen = without_xla(freeze(model))
+    front = openvino.frontend
+    try:
+        converted = convert_model(frozen.function.graph)
+    except (front.OpConversionFailure, front.NotImplementedFailure, front.GeneralFailure) as error:
+        raise EngineError(f"OpenVINO cannot convert this network: {error}.") from error
+    return converted, _find_outputs(converted, frozen.outputs)
 
 
 def _find_outputs(converted: Any, outputs: dict[str, str]) -> dict[str, str]:

@@ -28,6 +28,8 @@ CPU_BATCH = 8
 GPU_BATCHES = (32, 64, 128, 256)  # tried in turn, as long as they are faster and fit
 GPU_AHEAD = 4  # batches handed over at once, so that copying one and computing another overlap
 _PROBE_SECONDS = 0.2
+_COMPILED = "_XlaMustCompile"  # how a call is marked that XLA compiles
+_INLINED = "_inlined"
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,33 @@ def freeze(model: keras.Model, batch_size: int | None = None) -> Frozen:
     concrete = tf.function(run, input_signature=[images]).get_concrete_function()
     frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
     return Frozen(frozen, nodes)
+
+
+def without_xla(frozen: Frozen) -> Frozen:
+    """The same graph with the calls that Keras has XLA compile, such as grouped convolutions, inlined.
+
+    Other runtimes know no such calls; TensorFlow itself needs them on a CPU.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    function = frozen.function
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for inner in graph.library.function for node in inner.node_def)]
+    if not any(_COMPILED in node.attr for node in nodes):
+        return frozen
+    for inner in graph.library.function:
+        inner.signature.name += _INLINED  # TensorFlow knows the function of the old name already, marked
+    for marked in (*nodes, *graph.library.function):
+        for attribute in (_COMPILED, "_noinline"):
+            marked.attr.pop(attribute, None)
+    for value in (value for node in nodes for value in node.attr.values() if value.HasField("func")):
+        value.func.name += _INLINED
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+    names = [tensor.name for tensor in function.inputs], [tensor.name for tensor in function.outputs]
+    taken, given = ([wrapped.graph.get_tensor_by_name(name) for name in some] for some in names)
+    inlined = convert_variables_to_constants_v2(wrapped.prune(taken, given), lower_control_flow=False)
+    return Frozen(inlined, frozen.outputs)
 
 
 class TensorFlowEngine:

@@ -1,0 +1,124 @@
+"""featx export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.render import bad_images, emit, say, table
+from featx.errors import ExportError
+from featx.options import ExportFormat, ExportPrecision
+
+if TYPE_CHECKING:
+    from featx.export import Export, Outcome
+
+
+@click.command()
+@click.argument("bundle", required=False)
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(get_args(ExportFormat)),
+    multiple=True,
+    required=True,
+    help="What to write; may be repeated.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(get_args(ExportPrecision)),
+    default="float32",
+    show_default=True,
+    help="Of the weights; int8 (onnx, litert) of the arithmetic too, and it takes --data.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder that gets a folder for each format (default: RUN-BUNDLE-export, here).",
+)
+@click.option(
+    "--data",
+    metavar="IMAGES",
+    help="Check the exports on these images, a file or folder (default: a few that come with the packages).",
+)
+@click.option("--force", is_flag=True, help="Replace an export that is there already.")
+@section_options("report", without=["report.html"])
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def export(
+    bundle: str | None,
+    formats: tuple[str, ...],
+    precision: str,
+    out: Path | None,
+    data: str | None,
+    force: bool,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Write a bundle (default: the best one) for other runtimes: the whole model, from images to probabilities.
+
+    Every export is run in its own runtime and compared with the bundle before it is put in place.
+    """
+    from featx.bundle import find_bundle, load_bundle
+    from featx.export import export as write
+
+    pipeline = pipeline_of(None, pipeline_file, settings, values)
+    name = pipeline.report.name or Path(pipeline.data.path or "default").stem
+    path = find_bundle(bundle, Path(pipeline.report.runs), name)
+    model = load_bundle(path)
+    say(f"Exporting {path}")
+    done = write(model, out or _default_folder(path), formats, precision, data, force, say)
+    emit(as_json, _content(path, done), _text(done))
+    if done.refused:
+        raise ExportError(" ".join(_sentence(one, formats) for one in done.refused))
+
+
+def _default_folder(path: Path) -> Path:
+    whole = path.resolve()
+    return Path(f"{whole.stem}-export" if path.is_file() else f"{whole.parent.name}-{whole.name}-export")
+
+
+def _content(path: Path, done: Export) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    own = {"engine": done.engine, "images_per_second": done.images_per_second}
+    return {
+        "bundle": str(path),
+        "own": own,
+        "images": len(done.sample.images),
+        "source": done.sample.source,
+        "bad": [{"path": path, "reason": reason} for path, reason in done.sample.bad],
+        "exports": [asdict(outcome) for outcome in done.outcomes],
+    }
+
+
+def _text(done: Export) -> str:
+    headers = ["format", "precision", "bytes", "largest difference", "same answer", "images/s", "in batches of 8"]
+    rows = [_row(outcome) for outcome in done.outcomes]
+    rows.append((f"bundle ({done.engine})", None, None, None, None, *_speeds(done.images_per_second)))
+    folders = [f"{outcome.format}: {outcome.path}" for outcome in done.outcomes if outcome.path]
+    bad = bad_images([{"path": path, "reason": reason} for path, reason in done.sample.bad])
+    return "\n".join(filter(None, [bad, table(headers, rows), *folders]))
+
+
+def _row(outcome: Outcome) -> tuple[Any, ...]:
+    found = outcome.comparison
+    largest = None if found is None or found.largest is None else f"{found.largest:.1e}"
+    same = None if found is None else f"{found.agreement:.1%}"
+    return (outcome.format, outcome.precision, outcome.bytes, largest, same, *_speeds(outcome.images_per_second))
+
+
+def _speeds(found: dict[str, float] | None) -> tuple[str | None, str | None]:
+    return (None, None) if found is None else (f"{found['1']:.1f}", f"{found['8']:.1f}")
+
+
+def _sentence(outcome: Outcome, formats: tuple[str, ...]) -> str:
+    from featx.export import FORMATS
+
+    others = [f"--format {name}" for name in FORMATS if name not in formats]
+    tries = [*(["--precision float32"] if outcome.precision != "float32" else []), *others]
+    advice = f" Try {' or '.join(tries)}." if tries else ""
+    return f"{outcome.format} {outcome.precision} was not kept: {outcome.reason}.{advice}"

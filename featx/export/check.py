@@ -1,0 +1,157 @@
+"""Whether an exported file predicts what its bundle predicts, on real images, and how fast."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from featx.bundle import Bundle
+from featx.errors import DataError
+from featx.export.formats import Runner
+from featx.images import iter_batches
+from featx.predict import find_files
+from featx.samples import sample_images
+
+BATCHES = (1, 8)
+MOST_CHECKED = 64
+MOST_MEASURED = 128  # by them the ranges of int8 are
+_LEAST_SECONDS, _LEAST_CALLS = 0.4, 3
+
+TOLERANCES = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.05}
+"""The largest difference of a probability that is taken for rounding, by precision"""
+LEAST_AGREEMENT = 0.9
+"""The share of images to which int8 has to give the same answer"""
+LEAST_WITHIN = 0.95
+"""The share of images within the tolerance where confidence is isotonic: at one of its steps, rounding decides"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Images to check an export on.
+
+    images : uint8 (n, height, width, 3), those that are compared
+    measured : uint8 (m, height, width, 3), those by which the ranges of int8 are measured
+    source : where they come from, in words
+    bad : [(path, why it could not be read)]
+    """
+
+    images: np.ndarray
+    measured: np.ndarray
+    source: str
+    bad: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two predictions of the same images differ in.
+
+    largest : the largest difference of any probability; None where one is no finite number
+    within : the share of images none of whose probabilities differs by more than the tolerance
+    agreement : the share of images with the same answer: the same most likely class, or all the same labels
+    """
+
+    images: int
+    largest: float | None
+    within: float
+    agreement: float
+
+
+def read_sample(bundle: Bundle, data: str | None, precision: str) -> Sample:
+    """Images of a file or folder, spread evenly over it; without one, those that come with the packages.
+
+    For int8, those to measure by are kept apart from those to compare.
+
+    Raises
+    ------
+    DataError
+        None of them could be read.
+    """
+    size, resize = bundle.input_size, str(bundle.about["backbone"]["resize"])
+    if data is None:
+        images = sample_images(size, resize)
+        return Sample(images, images[:0], "photographs and digits of scikit-learn, and noise")
+    paths = find_files([data])
+    most = MOST_CHECKED + (MOST_MEASURED if precision == "int8" else 0)
+    wanted = np.unique(np.linspace(0, len(paths) - 1, most).astype(int))
+    read, bad = [np.empty((0, *size, 3), np.uint8)], []
+    for batch in iter_batches(paths, wanted.tolist(), size, resize, 16):
+        read.append(batch.images)
+        bad += [(paths[row], reason) for row, reason in batch.bad]
+    images = np.concatenate(read)
+    if not len(images):
+        raise DataError(f"None of the images of {data} could be read: {bad[0][1]}. Name others with --data.")
+    if precision != "int8" or len(images) < 3:
+        return Sample(images, images, Path(data).name, tuple(bad))
+    third = np.arange(len(images)) % 3 == 0
+    return Sample(images[third], images[~third], Path(data).name, tuple(bad))
+
+
+def predict_in_batches(run: Runner, images: np.ndarray) -> np.ndarray:
+    """Probabilities (n, classes): the first image alone, the others in batches of eight, as both have to work."""
+    found = [run(images[:1])]
+    found += [run(images[start : start + BATCHES[-1]]) for start in range(1, len(images), BATCHES[-1])]
+    return np.concatenate(found)
+
+
+def compare(own: np.ndarray, found: np.ndarray, tolerance: float, thresholds: np.ndarray | None) -> Comparison:
+    """Compare a file's probabilities with the bundle's, both (n, classes).
+
+    thresholds : float (classes,), of a bundle that gives an image several labels
+    """
+    if found.shape != own.shape or not np.isfinite(found).all():
+        return Comparison(len(own), None, 0.0, 0.0)
+    differences = np.abs(found - own).max(axis=1)
+    if thresholds is None:
+        same = found.argmax(axis=1) == own.argmax(axis=1)
+    else:
+        same = ((found >= thresholds) == (own >= thresholds)).all(axis=1)
+    within = float((differences <= tolerance).mean())
+    return Comparison(len(own), float(differences.max()), within, float(same.mean()))
+
+
+def judge(comparison: Comparison, precision: str, tolerance: float, steps: bool) -> str | None:
+    """Why an export is refused, in words; None when it is good.
+
+    steps : whether confidence is isotonic
+    """
+    if comparison.largest is None:
+        return "it gives probabilities that are no finite numbers, or not one for each class"
+    if precision == "int8":
+        if comparison.agreement >= LEAST_AGREEMENT:
+            return None
+        return (
+            f"it gives the same answer to {comparison.agreement:.1%} of {comparison.images} images, and "
+            f"{LEAST_AGREEMENT:.0%} are asked for"
+        )
+    if comparison.within >= (LEAST_WITHIN if steps else 1.0):
+        return None
+    return (
+        f"its probabilities differ by up to {comparison.largest:.3g} on {comparison.images} images, and {tolerance:g} "
+        "is allowed"
+    )
+
+
+def tolerance_of(bundle: Bundle, precision: str) -> float:
+    """What may be rounding: of the export's precision, or of the bundle's own where that is coarser."""
+    own = TOLERANCES[bundle.engine.precision]
+    return max(own, TOLERANCES.get(precision, own))
+
+
+def measure_speed(run: Runner, images: np.ndarray, batches: Sequence[int] = BATCHES) -> dict[str, float]:
+    """Images per second by batch size: one over the median time of a call, after one that is not counted."""
+    return {str(size): round(_rate(run, np.resize(images, (size, *images.shape[1:]))), 2) for size in batches}
+
+
+def _rate(run: Runner, batch: np.ndarray) -> float:
+    run(batch)
+    seconds: list[float] = []
+    while len(seconds) < _LEAST_CALLS or sum(seconds) < _LEAST_SECONDS:
+        start = time.perf_counter()
+        run(batch)
+        seconds.append(time.perf_counter() - start)
+    return len(batch) / statistics.median(seconds)

@@ -1,0 +1,119 @@
+"""ONNX: one `.onnx` file, which runs in ONNX Runtime and is the way into most other runtimes.
+
+tf2onnx writes what it does not know into the file as it is, without an error, and nothing can load it. Of Keras'
+networks that concerns grouped convolutions, which Keras has XLA compile, and the complementary error function of GELU,
+as in ConvNeXt; so the graph is frozen and inlined first, and the function is converted here.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featx.engines.tensorflow import freeze, without_xla
+from featx.export.network import INPUT, OUTPUT
+
+if TYPE_CHECKING:
+    import keras
+
+    from featx.export.formats import Runner
+
+OPSET = 17  # read by every ONNX Runtime since 1.12, of 2022
+
+
+def convert(network: keras.Model, path: Path, precision: str, images: np.ndarray) -> None:
+    """Write the network, taking uint8.
+
+    precision : float16 holds weights and computes in float16; int8 has convolutions compute in whole numbers, whose
+        ranges are measured on `images`
+    """
+    import onnx
+
+    model = _to_onnx(network)
+    if precision == "float16":
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        model = convert_float_to_float16(model, keep_io_types=True)
+    if precision == "int8":
+        _quantize(model, path, images)
+    else:
+        onnx.save_model(model, path)
+
+
+def _to_onnx(network: keras.Model) -> Any:
+    import tf2onnx
+
+    function = without_xla(freeze(network)).function
+    taken, given = function.inputs[0].name, function.outputs[0].name
+    model, _ = tf2onnx.convert.from_graph_def(
+        function.graph.as_graph_def(),
+        name="featx",
+        input_names=[taken],
+        output_names=[given],
+        tensors_to_rename={taken: INPUT, given: OUTPUT},
+        custom_op_handlers={"Erfc": (_convert_erfc, [])},
+        opset=OPSET,
+    )
+    return model
+
+
+def _convert_erfc(graph: Any, node: Any, name: str, _: Any) -> None:
+    """1 - erf(x): tf2onnx does not know the complementary error function, of which Keras makes GELU."""
+    import tf2onnx
+
+    shapes, types, outputs, inputs = node.output_shapes, node.output_dtypes, node.output, node.input
+    one = graph.make_const(tf2onnx.utils.make_name("one"), np.array(1, np.float32)).output[0]
+    graph.remove_node(name)
+    erf = graph.make_node("Erf", inputs, shapes=shapes, dtypes=types).output[0]
+    graph.make_node("Sub", [one, erf], name=name, outputs=outputs, shapes=shapes, dtypes=types)
+
+
+def _quantize(model: Any, path: Path, images: np.ndarray) -> None:
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory(prefix="featx-") as folder:
+        whole, prepared = (Path(folder) / name for name in ("whole.onnx", "prepared.onnx"))
+        onnx.save_model(model, whole)
+        quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            path,
+            _Reader(images),
+            op_types_to_quantize=["Conv"],  # what takes the time; 256 levels of pooled features are too few for a head
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
+class _Reader:
+    """Images one by one, as ONNX Runtime asks for them."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self._images: Iterator[np.ndarray] = iter(images)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self._images, None)
+        return None if image is None else {INPUT: image[None]}
+
+
+def load(path: Path) -> Runner:
+    """Run the file in ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return np.asarray(session.run([OUTPUT], {INPUT: images})[0])
+
+    return run

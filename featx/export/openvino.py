@@ -1,0 +1,36 @@
+"""OpenVINO's intermediate representation: `model.xml` and `model.bin`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from featx.engines.openvino import import_openvino, to_openvino
+from featx.export.network import INPUT, OUTPUT
+
+if TYPE_CHECKING:
+    import keras
+
+    from featx.export.formats import Runner
+
+
+def convert(network: keras.Model, path: Path, precision: str, images: np.ndarray) -> None:  # noqa: ARG001
+    """Write the network, taking uint8; float16 halves the weights."""
+    converted, _ = to_openvino(network)
+    converted.inputs[0].get_tensor().set_names({INPUT})
+    converted.outputs[0].get_tensor().set_names({OUTPUT})
+    import_openvino().save_model(converted, path, compress_to_fp16=precision == "float16")
+
+
+def load(path: Path) -> Runner:
+    """Run the files in OpenVINO on the CPU, computing in float32."""
+    compiled = import_openvino().Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    output = compiled.output(OUTPUT)
+    request = compiled.create_infer_request()
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return np.array(request.infer({INPUT: images})[output])
+
+    return run
