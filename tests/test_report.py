@@ -567,4 +567,8 @@ def test_what_is_trained_by_epochs_has_learning_curves(work: Callable[..., Outco
     page = open_page(tmp_path / tuned.json["report"])
     assert (tmp_path / tuned.json["report"]).with_name("learning.png").exists()
     assert tuned.json["verdict"] in page.text
+    assert "Against 1-dense" in page.text
+    found = tuned.json["comparison"]["test"]
+    row = next(row for row in page.rows if row[0] == "test" and len(row) == 8)
+    assert row[1:4] == [str(found["images"]), f"{found['accuracy'][1]:.4f}", f"{found['accuracy'][0]:.4f}"]
     assert page.row("fine-tuned from")[1] == "1-dense"

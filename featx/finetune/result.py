@@ -138,10 +138,11 @@ def _verdict(about: dict[str, Any], metric: str) -> str:
         old, new = metric_of(before[part], metric), metric_of(after[part], metric)
         if old is not None and new is not None:
             word = "beats" if sign * (new - old) > 0 else "equals" if new == old else "does not beat"
-            low, high = about["comparison"][part]["interval"]
+            (low, high), p_value = (about["comparison"][part][name] for name in ("interval", "p_value"))
+            noise = "within noise: " if p_value >= 0.05 else ""
             told.append(
-                f"{word} {origin} on {part} ({metric} {new:.4f} against {old:.4f}; 95 % interval of the difference in "
-                f"accuracy {low:+.4f} to {high:+.4f})"
+                f"{word} {origin} on {part} ({metric} {new:.4f} against {old:.4f}; {noise}95 % interval of the "
+                f"difference in accuracy {low:+.4f} to {high:+.4f})"
             )
     return f"Fine-tuning {', and '.join(told)}." if told else f"There is nothing to compare with {origin} on."
 

@@ -1,0 +1,114 @@
+"""A grafted network gives the bundle's logits before its first step: every head, front, pooling, and many backbones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fitted import Lab, make_lab
+
+from featx.bundle import Bundle
+from featx.finetune import GRAFTABLE, graft, unfreeze
+from featx.images import load_image
+from featx.options import FeaturesOptions, HeadOptions
+from featx.run import fit, prepare
+
+
+@pytest.fixture
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return make_lab(tmp_path_factory.getbasetemp() / "lab")
+
+
+def pictures(lab: Lab, side: int = 32, count: int = 6) -> np.ndarray:
+    """float32 (count, side, side, 3)."""
+    paths = lab.pictures[:: 60 // count][:count]
+    return np.stack([load_image(path, (side, side), "stretch") for path in paths]).astype(np.float32)
+
+
+def check_first_step(bundle: Bundle, images: np.ndarray, *, training: bool) -> None:
+    """Logits as the bundle gives them of the same float32 features, to 1e-4 of the largest.
+
+    training : also in training mode, where nothing is dropped out and batch normalisation is frozen
+    """
+    import keras
+
+    backbone = keras.saving.load_model(bundle.path / "backbone.keras", compile=False)
+    made = backbone(images, training=False)
+    maps = [np.asarray(made[name]).reshape(len(images), -1) for name in bundle.about["outputs"]]
+    expected = bundle.head(bundle.front.apply(np.concatenate(maps, axis=1)))
+    assert np.ptp(expected, axis=0).max() > 0, "the images are told apart"
+    model = graft(bundle)
+    unfreeze(model, "all", "frozen")
+    for mode in (False, True)[: 1 + training]:
+        found = np.asarray(model(images, training=mode))
+        assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def fitted(lab: Lab, root: Path, features: FeaturesOptions, head: HeadOptions) -> Bundle:
+    report = replace(lab.pipeline.report, runs=str(root), name="graft")
+    return fit(prepare(replace(lab.pipeline, features=features, head=head, report=report)))
+
+
+def lab_features(lab: Lab, layers: tuple[str, ...], pooling: tuple[str, ...]) -> FeaturesOptions:
+    return replace(lab.pipeline.features, layer=layers, pooling=pooling, engine="tensorflow")
+
+
+@pytest.mark.parametrize("clf", GRAFTABLE)
+@pytest.mark.parametrize("front", [{}, {"normalize": "l2"}, {"pca": 5.0}, {"normalize": "l2", "pca": 0.9}])
+def test_every_head_behind_every_front(lab: Lab, tmp_path: Path, clf: Any, front: dict[str, Any]) -> None:
+    head = HeadOptions(clf=clf, strength=None if clf == "dense" else 0.01, hidden="8", epochs=2, **front)
+    bundle = fitted(lab, tmp_path, lab_features(lab, ("last",), ("avg",)), head)
+    assert bundle.about["head"]["clf"] == clf
+    check_first_step(bundle, pictures(lab), training=True)
+
+
+@pytest.mark.parametrize("clf", ["logreg", "dense"])
+@pytest.mark.parametrize(
+    ("layers", "poolings"),
+    [
+        (("body",), ("avg",)),
+        (("body",), ("max",)),
+        (("body",), ("grid:2",)),
+        (("body",), ("grid:3",)),  # 8 x 8 is not divisible by 3
+        (("body",), ("flatten",)),
+        (("stem_relu@grid:2", "body@max", "last@flatten"), ()),
+        (("last",), ("avg", "max")),  # two poolings of one layer
+    ],
+)
+def test_every_pooling_and_several_layers(
+    lab: Lab, tmp_path: Path, clf: Any, layers: tuple[str, ...], poolings: tuple[str, ...]
+) -> None:
+    head = HeadOptions(clf=clf, strength=None if clf == "dense" else 0.01, hidden="8", epochs=2, combine="all")
+    bundle = fitted(lab, tmp_path, lab_features(lab, layers, poolings), head)
+    assert len(bundle.about["outputs"]) == max(len(layers), len(poolings))
+    check_first_step(bundle, pictures(lab), training=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "side", "layers", "clf"),
+    [
+        ("ResNet50V2", 64, ("conv3_block1_out@avg",), "svm"),
+        ("DenseNet121", 64, ("pool2_conv@grid:2",), "ridge"),
+        ("EfficientNetV2B0", 64, ("block2b_add@avg", "block3a_expand_activation@max"), "logreg"),
+        ("InceptionV3", 75, ("mixed0@avg",), "dense"),
+        ("Xception", 71, ("block3_sepconv2_bn@max",), "svm"),
+        ("ConvNeXtTiny", 32, ("convnext_tiny_stage_1_block_0_identity@avg",), "logreg"),
+    ],
+)
+def test_families_of_backbones(
+    lab: Lab, tmp_path: Path, backbone: str, side: int, layers: tuple[str, ...], clf: Any
+) -> None:
+    features = FeaturesOptions(
+        backbone=backbone,
+        weights="random",
+        layer=layers,
+        input_size=side,
+        cache=lab.pipeline.features.cache,
+        engine="tensorflow",
+    )
+    head = HeadOptions(clf=clf, strength=None if clf == "dense" else 0.01, hidden="8", epochs=2, combine="all")
+    check_first_step(fitted(lab, tmp_path, features, head), pictures(lab, side), training=False)
