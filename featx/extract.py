@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 
 from featx.backbones import BackboneSpec, Output, cut, identify, resolve, resolve_outputs
 from featx.dataset import Digests, ImageSet, digest_images, require_usable
-from featx.dataset.digests import whole
+from featx.dataset.digests import digest_contents, whole
 from featx.engines import Engine, choose_engine, compile_graph, effective_precision
 from featx.errors import StoreError
 from featx.files import MTIME_TRUST_NS, StatIndex, atomic_path, digest_file, digest_json
@@ -68,7 +68,18 @@ class Plan:
 
 @dataclass
 class Extraction:
-    """The features of an image set, and how they came to be."""
+    """The features of an image set, and how they came to be.
+
+    Attributes
+    ----------
+    images : the `ImageSet`: paths, labels, classes and what else is known of each image
+    bad : {"path", "reason"} of every image that could not be read
+    outputs : the layers and poolings that were asked for
+    computed, reused : different images that passed the network now, and that were in the store already
+    duplicates : readable images that have the content of another one
+    seconds : of the whole, and `stages` of decoding, inference and writing
+    store : the `FeatureStore`; digests, readable : 'S32' (n,) and bool (n,), by which its rows are found
+    """
 
     images: ImageSet
     digests: np.ndarray
@@ -193,13 +204,19 @@ def make_key(options: FeaturesOptions, spec: BackboneSpec, outputs: tuple[Output
 
 def _digest(images: ImageSet, job: _Job, progress: Progress) -> tuple[np.ndarray, dict[int, str]]:
     """Digests 'S32' of all files, and the rows already known to be unreadable with the reason."""
-    found: Digests = digest_images(images.paths, job.index, lambda done: progress("hash", done, len(images)))
+    found = _digest_sources(images, job.index, lambda done: progress("hash", done, len(images)))
     bad = dict(found.bad)
     known = job.index.known_bad(job.decoder)
     if known:
         for row in np.flatnonzero(np.isin(found.digest, np.array(list(known), "S32"))):
             bad.setdefault(int(row), known[whole(found.digest[row])])
     return found.digest, bad
+
+
+def _digest_sources(images: ImageSet, index: StatIndex, progress: Callable[[int], None]) -> Digests:
+    if images.contents is not None:
+        return digest_contents(images.contents, progress)
+    return digest_images(images.paths, index, progress)
 
 
 def plan_extraction(store: FeatureStore, outputs: tuple[Output, ...], digests: np.ndarray, bad: dict[int, str]) -> Plan:
@@ -280,7 +297,7 @@ def _compute(todo: Plan, job: _Job, bad: dict[int, str], done: Extraction, progr
         queue = _WorkQueue(todo.rows, done.digests, tables, leases)
         while queue.remaining:
             claims, workers = queue.claim(), job.options.workers
-            for decoded in iter_batches(done.images.paths, claims, size, resize, engine.handover, workers):
+            for decoded in iter_batches(done.images.sources, claims, size, resize, engine.handover, workers):
                 leases.give_sign()
                 batch = _leave_changed(decoded, job, done)
                 _note_bad(batch, job, bad, done)
@@ -297,6 +314,8 @@ def _compute(todo: Plan, job: _Job, bad: dict[int, str], done: Extraction, progr
 
 def _leave_changed(batch: Batch, job: _Job, done: Extraction) -> Batch:
     """Take out images whose file was replaced since it was hashed: their pixels are not those of their digest."""
+    if done.images.contents is not None:
+        return batch
     rows = [*batch.rows.tolist(), *(row for row, _ in batch.bad)]
     changed = {row for row in rows if _has_changed(done.images.paths[row], done.digests[row], job.began)}
     if not changed:

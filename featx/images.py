@@ -37,7 +37,6 @@ from PIL import (
     GifImagePlugin,
     IcoImagePlugin,
     Image,
-    ImageFile,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
@@ -189,7 +188,8 @@ def fit(image: Image.Image, size: tuple[int, int], resize: str) -> Image.Image:
         return image.resize((width, height), Image.Resampling.BILINEAR)
     if resize == "crop":
         scale = max(across, down)
-        left, top = (image.width - width / scale) / 2, (image.height - height / scale) / 2
+        # rounded, 49 - 64 / (64 / 49) is less than 0, and Pillow refuses the box
+        left, top = max(0.0, (image.width - width / scale) / 2), max(0.0, (image.height - height / scale) / 2)
         box = (left, top, image.width - left, image.height - top)
         return image.resize((width, height), Image.Resampling.BILINEAR, box)
     if resize == "pad":
@@ -369,13 +369,24 @@ def _decode_file(file: IO[bytes], size: tuple[int, int] | None) -> Image.Image:
         if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
             sideways = _orientation(image) >= 5
             image.draft(None, size if sideways else size[::-1])
-        image.load()
-        method = _UPRIGHT.get(_orientation(image))  # after loading: TIFF is turned by its decoder
-        upright = image if method is None else image.transpose(method)
-        return _to_rgb(upright, image.format)
+        return upright_rgb(image)
 
 
-def _orientation(image: ImageFile.ImageFile) -> int:
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as 8-bit RGB: turned by its EXIF orientation, over white where it is transparent.
+
+    Raises
+    ------
+    BadImage
+        When its values have no known black and white.
+    """
+    image.load()
+    method = _UPRIGHT.get(_orientation(image))  # after loading: TIFF is turned by its decoder
+    upright = image if method is None else image.transpose(method)
+    return _to_rgb(upright, image.format)
+
+
+def _orientation(image: Image.Image) -> int:
     try:
         value: Any = image.getexif().get(_ORIENTATION, 1)
     except _DAMAGE:  # EXIF that cannot be parsed says nothing about the pixels

@@ -54,6 +54,41 @@ def read_pipeline(path: Path, settings: Sequence[str] = ()) -> Pipeline:
     return apply_settings(pipeline, settings)
 
 
+def start_pipeline(data: str | None, file: Path | None) -> Pipeline:
+    """What options are applied to: a file, or the default one, or, for data alone, the built-in defaults."""
+    if file is not None:
+        pipeline = read_pipeline(file)
+    else:
+        pipeline = read_default() if data is None else Pipeline()
+    return pipeline if data is None else replace(pipeline, data=replace(pipeline.data, path=data))
+
+
+def apply_options(pipeline: Pipeline, sections: Sequence[str], options: Mapping[str, Any], where: str) -> Pipeline:
+    """The pipeline with options of these sections on top, named without their section, as on the command line.
+
+    where : who was given them, for the message
+
+    Raises
+    ------
+    UsageError
+        An option that these sections do not have (with the near one), a value of the wrong kind.
+    """
+    known = option_names(sections)
+    for name in options:
+        if name not in known:
+            raise UsageError(f"{where} has no option {name!r}. {_near(name, list(known))}")
+    content = {section: _plain(getattr(pipeline, section)) for section in SECTIONS}
+    for name, value in options.items():
+        content[known[name]][name] = list(value) if isinstance(value, tuple) else value
+    return _validate(content, where)
+
+
+def option_names(sections: Sequence[str]) -> dict[str, str]:
+    """Option -> its section, of all that these sections have; the data's path is an argument of its own."""
+    names = {entry.name: section for section in sections for entry in fields(SECTIONS[section])}
+    return {name: section for name, section in names.items() if (section, name) != ("data", "path")}
+
+
 def apply_settings(pipeline: Pipeline, settings: Sequence[str]) -> Pipeline:
     """The pipeline with `section.key=value` settings on top; values are read as YAML."""
     if not settings:

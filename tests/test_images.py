@@ -294,6 +294,12 @@ def test_crop_keeps_the_middle_and_the_proportions() -> None:
     np.testing.assert_array_equal(shown, gradient(40, 40))
 
 
+@pytest.mark.parametrize("side", [49, 55, 98, 103])  # side - 64 / (64 / side) is less than 0 where it is rounded
+def test_a_square_is_cropped_to_itself(side: int) -> None:
+    source = encode(gradient(side, side), "PNG")
+    np.testing.assert_array_equal(load_image(source, (64, 64), "crop"), load_image(source, (64, 64), "stretch"))
+
+
 def test_pad_keeps_everything_on_grey() -> None:
     shown = load_image(encode(gradient(20, 40), "PNG"), (40, 40), "pad")
     np.testing.assert_array_equal(shown[10:30], gradient(20, 40))

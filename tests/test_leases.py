@@ -179,8 +179,10 @@ def test_a_lock_that_a_killed_process_left_costs_seconds_at_most(
 _WORKER = """
 import sys, time
 from pathlib import Path
-import featx.extract as extraction, featx.store.leases as leases
+import importlib
+import featx.store.leases as leases
 from featx.cli import main
+extraction = importlib.import_module("featx.extract")  # featx.extract is the function
 extraction._CLAIM, leases.EXPIRY, leases.HEARTBEAT = 32, float(sys.argv[1]), 0.3
 infer = extraction._infer
 def slowly(*arguments):

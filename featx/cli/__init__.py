@@ -29,6 +29,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "finetune": ("stages", "Graft the best head onto its backbone and train end to end."),
     "evaluate": ("models", "Measure a bundle on a part of the data."),
     "predict": ("models", "Tell the class of images."),
+    "explain": ("explain", "Show which places of an image speak for a class."),
     "similar": ("quality", "Show the images of a set that are most like given ones."),
     "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel."),
     "bundle": ("models", "Pack, unpack and verify bundles."),

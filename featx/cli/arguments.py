@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import MISSING, replace
+from dataclasses import MISSING
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -119,16 +119,9 @@ def pipeline_of(
 
     values : `<section>__<key>` -> value, as click hands them over; only those that were typed count
     """
-    from featx.pipeline import apply_settings, override, read_default, read_pipeline
+    from featx.pipeline import apply_settings, override, start_pipeline
 
-    if pipeline_file is not None:
-        pipeline = read_pipeline(pipeline_file)
-    elif data is None:
-        pipeline = read_default()
-    else:
-        pipeline = Pipeline()
-    if data is not None:
-        pipeline = replace(pipeline, data=replace(pipeline.data, path=data))
+    pipeline = start_pipeline(data, pipeline_file)
     for section in SECTIONS:
         typed = {
             name.removeprefix(f"{section}__"): value

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.dataset.imageset import ImageSet
-from featx.files import StatIndex
+from featx.files import StatIndex, digest_bytes
 from featx.images import usable_cores
 from featx.kinds import describe_os_error
 
@@ -96,6 +96,18 @@ def _digest_rows(
             digests[row] = result
             fresh.append((paths[row], now, result))
     index.remember_digests(fresh)
+
+
+def digest_contents(contents: Sequence[bytes], progress: Callable[[int], None] | None = None) -> Digests:
+    """Digest files that are in memory, or made when they are asked for, a few at a time."""
+    report = progress or ignore_progress
+    digests = np.zeros(len(contents), "S32")
+    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="featx-digest") as pool:
+        for start in range(0, len(contents), _CHUNK):
+            rows = range(start, min(start + _CHUNK, len(contents)))
+            digests[start : rows.stop] = list(pool.map(lambda row: digest_bytes(contents[row]), rows))
+            report(rows.stop)
+    return Digests(digests, {})
 
 
 def conflicts(images: ImageSet, digests: np.ndarray) -> list[list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -40,6 +41,7 @@ class ImageSet:
     groups : of each image, "" for none; images of a group are never split apart
     weights : float64 (n,), of samples in fitting
     notes : what was left aside, and why
+    contents : of images in memory: the files that they would be (`featx.dataset.memory`); `paths` then only name them
     """
 
     source: str
@@ -51,6 +53,7 @@ class ImageSet:
     groups: tuple[str, ...] | None = None
     weights: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    contents: Sequence[bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -59,6 +62,11 @@ class ImageSet:
     def multilabel(self) -> bool:
         """Whether an image can have several labels."""
         return self.labels is not None and self.labels.ndim == 2
+
+    @property
+    def sources(self) -> Sequence[str | Path | bytes]:
+        """What to decode of each image: its path, or its content where it is in memory."""
+        return self.paths if self.contents is None else self.contents
 
     def take(self, rows: np.ndarray) -> ImageSet:
         """The images at these positions (or, where `rows` is bool, the marked ones), in this order."""
@@ -70,6 +78,7 @@ class ImageSet:
             declared=None if self.declared is None else self.declared[rows],
             groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
             weights=None if self.weights is None else self.weights[rows],
+            contents=None if self.contents is None else [self.contents[row] for row in rows],
         )
 
     def label_names(self, row: int) -> tuple[str, ...]:

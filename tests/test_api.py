@@ -1,0 +1,366 @@
+"""The public functions: the results of the command line, from Python, with the same options and the same errors."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import environment
+from fitted import Lab, Outcome, call, make_lab, write_pictures
+from PIL import Image
+
+import featx
+from featx.errors import BackboneError, BundleError, DataError, FeatxError, UsageError
+from featx.options import SECTIONS, help_of
+
+
+@pytest.fixture
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return make_lab(tmp_path_factory.getbasetemp() / "lab")
+
+
+@pytest.fixture
+def work(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """`tmp_path` is the working directory, with the pictures and the lab's cache; returns what runs commands there."""
+    assert lab.prepared.extraction.readable.all()  # the features of the pictures are there
+    shutil.copytree(lab.root / "cache", tmp_path / "cache")
+    shutil.copytree(lab.root / "pictures", tmp_path / "pictures")
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: call(*arguments, cwd=tmp_path)
+
+
+@pytest.fixture
+def options(lab: Lab) -> dict[str, Any]:
+    """Of the features that the lab has already."""
+    return {"backbone": lab.root / "tiny.keras"}
+
+
+SPLIT = {"split": (0.5, 0.25, 0.25)}
+FIT = {"clf": "logreg", "strength": 0.01, "html": False, **SPLIT}
+
+
+def flags(options: dict[str, Any]) -> list[str]:
+    """The same options on the command line."""
+    found: list[str] = []
+    for name, value in options.items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            found.append(flag if value else f"--no-{flag[2:]}")
+        else:
+            found += [flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    return found
+
+
+# --- extract and read --------------------------------------------------------------------------------------------
+
+
+def test_extract_tells_what_the_command_tells(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
+    done = featx.extract("pictures", **options)
+    told = work("extract", "pictures", *flags(options), "--json").json
+    assert (done.computed, done.reused, done.duplicates, done.bad) == (0, 60, 0, [])
+    assert {key: told[key] for key in ("computed", "reused", "duplicates", "bad")} == {
+        "computed": done.computed,
+        "reused": done.reused,
+        "duplicates": done.duplicates,
+        "bad": done.bad,
+    }
+    assert told["store"] == str(done.store.directory)
+    assert len(done.images.paths) == len(done.images.labels) == 60
+    assert done.images.classes == ("blue", "green", "red")
+
+
+def test_extract_tells_its_progress(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
+    told: list[tuple[str, int, int]] = []
+    featx.extract("pictures", progress=lambda stage, done, total, **_: told.append((stage, done, total)), **options)
+    assert ("hash", 60, 60) in told
+
+
+def test_features_are_those_of_keras(work: Callable[..., Outcome], lab: Lab, options: dict[str, Any]) -> None:
+    import keras
+
+    network = keras.saving.load_model(lab.root / "tiny.keras")
+    found = featx.read_features(Path("pictures"), layer=["last@avg", "last@none"], storage="float32", **options)
+    assert len(found) == 60
+    images = np.stack(
+        [np.asarray(Image.open(path).resize((32, 32), Image.Resampling.BILINEAR)) for path in found.paths]
+    )
+    maps = np.asarray(network.predict(images.astype(np.float32), verbose=0))
+    assert found.features["last@none"].shape == maps.shape
+    np.testing.assert_allclose(found.features["last@none"], maps, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found.features["last@avg"], maps.mean(axis=(1, 2)), rtol=1e-3, atol=1e-4)
+    assert found.features["last@avg"].dtype == np.float32
+    assert [Path(path).parent.name for path in found.paths] == found.classes[found.labels].tolist()
+    with pytest.raises(UsageError, match=r"There are features of last@avg, last@none"):
+        _ = found.X
+
+
+def test_read_features_gives_what_the_export_writes(
+    work: Callable[..., Outcome], options: dict[str, Any], tmp_path: Path
+) -> None:
+    import h5py
+
+    shutil.copy("pictures/red/0-00.png", "pictures/red/copy.png")
+    found = featx.read_features("pictures", **SPLIT, **options)
+    work("cache", "export", "pictures", "--out", "all.h5", *flags(SPLIT | options))
+    with h5py.File(tmp_path / "all.h5") as file:
+        np.testing.assert_array_equal(found.X, file["features"][:].astype(np.float32))
+        np.testing.assert_array_equal(found.labels, file["labels"][:])
+        assert found.paths.tolist() == [path.decode() for path in file["paths"][:]]
+        assert found.classes.tolist() == [name.decode() for name in file["classes"][:]]
+        assert found.split.tolist() == [part.decode() for part in file["split"][:]]
+    assert len(found) == 60  # the copy is no other image
+    assert {part: (found.split == part).sum() for part in ("train", "val", "test")} == {
+        "train": 30,
+        "val": 15,
+        "test": 15,
+    }
+
+
+def test_images_without_labels_have_features_and_no_split(
+    work: Callable[..., Outcome], options: dict[str, Any]
+) -> None:
+    shutil.copy("pictures/red/0-00.png", "pictures/red/copy.png")
+    Path("pictures/red/broken.png").write_bytes(b"\x89PNG")
+    found = featx.read_features("pictures/red", **options)
+    assert (len(found), found.labels, found.split) == (20, None, None)
+    one_class = featx.read_features("pictures", relabel=None, **options)
+    assert one_class.labels is not None
+    shutil.rmtree("pictures/blue")
+    shutil.rmtree("pictures/green")
+    one_class = featx.read_features("pictures", **options)
+    assert (one_class.labels.tolist(), one_class.split) == ([0] * 20, None)
+    np.testing.assert_array_equal(one_class.X, found.X)
+
+
+def test_several_labels_are_a_matrix(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
+    lines = [
+        f"pictures/{name}/0-{number:02}.png,{name}{'$even' if number % 2 == 0 else ''}"
+        for name in ("blue", "green", "red")
+        for number in range(20)
+    ]
+    Path("index.csv").write_text("\n".join(["path,label", *lines]))
+    found = featx.read_features("index.csv", label_separator="$", **options)
+    assert found.classes.tolist() == ["blue", "even", "green", "red"]
+    assert found.labels.dtype == bool
+    even = [int(Path(path).stem[-2:]) % 2 == 0 for path in found.paths]
+    assert found.labels[:, 1].tolist() == even
+
+
+def test_a_table_of_pandas(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
+    pytest.importorskip("pandas")
+    found = featx.read_features("pictures", layer=["last", "last@grid:2"], **SPLIT, **options)
+    table = found.to_pandas()
+    assert table.shape == (60, 3 + 16 + 64)
+    assert table.columns[:4].tolist() == ["path", "label", "split", "last@avg_0"]
+    assert table["label"].tolist() == found.classes[found.labels].tolist()
+    assert table["split"].tolist() == found.split.tolist()
+    np.testing.assert_array_equal(table["last@grid:2_63"], found.features["last@grid:2"][:, 63])
+
+
+def test_without_pandas_its_absence_is_told(
+    work: Callable[..., Outcome], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = featx.read_features("pictures", **options)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(FeatxError, match="pip install pandas"):
+        found.to_pandas()
+
+
+# --- fit, predict, evaluate, finetune ----------------------------------------------------------------------------
+
+
+def test_a_head_is_that_of_the_command(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
+    model = featx.fit_head("pictures", **FIT, **options)
+    told = work("fit-head", "pictures", *flags(FIT | options), "--json").json
+    for part in ("val", "test"):
+        assert model.metrics[part]["accuracy"] == told[part]["accuracy"]
+        assert model.metrics[part]["log_loss"] == told[part]["log_loss"]
+    assert model.path == Path("runs/pictures/1-logreg")
+    assert told["bundle"] == "runs/pictures/2-logreg"
+    assert model.classes == ("blue", "green", "red")
+    assert model.bundle.about["command"].startswith("featx.fit_head('pictures', clf='logreg', strength=0.01")
+
+
+def test_predictions_are_those_of_the_command(work: Callable[..., Outcome], lab: Lab) -> None:
+    path = lab.bundle("logreg").path
+    model = featx.load(path)
+    Path("new").mkdir()
+    for number in range(3):
+        shutil.copy(f"pictures/green/0-0{number}.png", f"new/{number}.png")
+    Path("new/3.png").write_bytes(b"")
+    told = work("predict", "new", "--model", path, "--top", "3", "--json").json
+    found = model.predict("new", top=3)
+    assert [one.path for one in found] == [*(one["path"] for one in told["predictions"]), told["bad"][0]["path"]]
+    assert found.labels.tolist() == [*(one["label"] for one in told["predictions"]), None]
+    np.testing.assert_array_equal(found.confidence, [*(one["confidence"] for one in told["predictions"]), np.nan])
+    assert [(one.path, one.reason) for one in found.bad] == [(told["bad"][0]["path"], "empty file")]
+    assert [choice.label for choice in found[0].top] == [choice["label"] for choice in told["predictions"][0]["top"]]
+
+    chances = model.predict_proba(["new/1.png", "new/0.png", "new/1.png"])  # in their order, as often as they are given
+    np.testing.assert_array_equal(chances[0], chances[2])
+    np.testing.assert_allclose(chances.sum(axis=1), 1)
+    assert chances[1].max() == pytest.approx(found.confidence[0], abs=1e-6)
+    with pytest.raises(DataError, match=r"new/3\.png cannot be read \(empty file\)"):
+        model.predict_proba(["new/0.png", "new/3.png"])
+
+
+def test_what_is_in_memory_is_predicted_as_its_file(lab: Lab) -> None:
+    model = featx.load(lab.bundle("logreg").path)
+    paths = lab.pictures[:4]
+    expected = model.predict_proba(paths)
+    pictures = [Image.open(path) for path in paths]
+    arrays = np.stack([np.asarray(one) for one in pictures])
+    contents = [Path(path).read_bytes() for path in paths]
+    for images in (arrays, list(arrays), pictures, contents, np.array(paths)):
+        np.testing.assert_array_equal(model.predict_proba(images), expected)
+    assert model.predict(arrays).labels.tolist() == model.predict(paths).labels.tolist()
+    assert model.predict(arrays)[0].path == "image 1"
+
+
+def test_unsure_unknown_and_several_labels(work: Callable[..., Outcome], lab: Lab, options: dict[str, Any]) -> None:
+    model = featx.load(lab.bundle("logreg").path)
+    noise = np.random.default_rng(0).integers(0, 2, (1, 32, 32, 3), np.uint8) * 255
+    assert model.predict(noise, min_confidence=1.0).labels.tolist() == ["unsure"]
+    assert model.predict(noise, max_distance=0.0).labels.tolist() == ["unknown"]
+    lines = [
+        f"pictures/{name}/0-{n:02}.png,{name}{'$any' if n % 2 else ''}" for name in ("blue", "red") for n in range(20)
+    ]
+    Path("index.csv").write_text("\n".join(["path,label", *lines]))
+    several = featx.fit_head("index.csv", label_separator="$", thresholds="none", **FIT, **options)
+    paths = [line.partition(",")[0] for line in lines]
+    chances = several.predict_proba(paths)
+    given = several.predict(paths).labels
+    classes = np.array(several.classes)
+    assert [set(one) for one in given] == [set(classes[row >= 0.5]) for row in chances]
+    assert {name for one in given for name in one} >= {"blue", "red"}
+
+
+def test_a_bundle_is_evaluated_as_by_the_command(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
+    model = featx.fit_head("pictures", **FIT, **options)
+    told = work("evaluate", "runs/pictures", "--data", "pictures", "--split", "test", "--no-html", "--json").json
+    found = model.evaluate("pictures", "test")
+    assert found["accuracy"] == told["accuracy"] == model.metrics["test"]["accuracy"]
+    assert (found["images"], found["bad"]) == (15, [])
+    assert model.evaluate("pictures")["images"] == 60
+    with pytest.raises(UsageError, match="part is one of train, val, test and all, got 'tset'"):
+        model.evaluate("pictures", "tset")
+
+
+def test_finetune_starts_from_the_model(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
+    model = featx.fit_head("pictures", **FIT, **options)
+    tuned = model.finetune("pictures", epochs=1, batch_size=8, html=False, **SPLIT, **options)
+    assert tuned.bundle.about["from"]["digest"] == model.bundle.about["digest"]
+    assert tuned.path.parent == model.path.parent
+    best = featx.load("runs/pictures")  # a run stands for its best bundle
+    scores = {one.path: one.metrics["val"]["accuracy"] for one in (model, tuned)}
+    assert scores[best.path] == max(scores.values())
+
+
+def test_a_packed_bundle_predicts_the_same(lab: Lab, tmp_path: Path) -> None:
+    model = featx.load(lab.bundle("logreg").path)
+    packed = featx.load(model.pack(tmp_path / "one.featx"))
+    paths = lab.pictures[:5]
+    np.testing.assert_array_equal(packed.predict_proba(paths), model.predict_proba(paths))
+
+
+# --- options -----------------------------------------------------------------------------------------------------
+
+
+def test_options_override_a_pipeline_file(work: Callable[..., Outcome], lab: Lab) -> None:
+    Path("some.yaml").write_text(
+        f"data: {{path: pictures, split: [0.5, 0.25, 0.25]}}\nfeatures: {{backbone: "
+        f"{lab.root / 'tiny.keras'}}}\nhead: {{clf: svm, strength: 0.01}}\nreport: {{html: false}}"
+    )
+    model = featx.fit_head(pipeline="some.yaml")
+    assert model.path == Path("runs/some/1-svm")
+    assert featx.fit_head(pipeline="some.yaml", clf="ridge", name="other").path == Path("runs/other/1-ridge")
+    assert featx.extract(pipeline=Path("some.yaml")).reused == 60
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: featx.extract("pictures", laier="last"),
+            r"featx\.extract has no option 'laier'\. Did you mean 'layer'\?",
+        ),
+        (lambda: featx.extract("pictures", clf="svm"), r"featx\.extract has no option 'clf'"),
+        (lambda: featx.fit_head("pictures", clv="svm"), r"featx\.fit_head has no option 'clv'\. Did you mean 'clf'\?"),
+        (lambda: featx.fit_head("pictures", clf="forest"), r"featx\.fit_head: head\.clf: .*'logreg'.*got 'forest'"),
+        (lambda: featx.fit_head("pictures", path="x"), r"featx\.fit_head has no option 'path'"),
+        (lambda: featx.read_features("pictures", input_size="big"), r"features\.input_size: .*got 'big'"),
+        (lambda: featx.extract("pictures", input_size=0), r"features\.input_size must be at least 1"),
+        (lambda: featx.extract(["a.png", "b.png"]), r"data is one folder, CSV or image file; got a list"),
+        (lambda: featx.extract(pipeline="gone.yaml"), r"There is no pipeline file gone\.yaml"),
+    ],
+)
+def test_a_mistake_is_told_as_in_a_pipeline_file(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        call()
+
+
+def test_other_mistakes_are_of_the_one_tree(work: Callable[..., Outcome]) -> None:
+    with pytest.raises(DataError, match="No such file or folder: gone"):
+        featx.fit_head("gone")
+    with pytest.raises(BackboneError, match="Did you mean 'VGG19' or 'VGG16'"):
+        featx.extract("pictures", backbone="VGG61")
+    with pytest.raises(BundleError, match="There is no bundle at gone"):
+        featx.load("gone")
+    with pytest.raises(featx.FeatxError):
+        featx.load("pictures")
+
+
+@pytest.mark.parametrize(
+    ("function", "sections"),
+    [
+        ("extract", ("data", "features")),
+        ("read_features", ("data", "features", "report")),
+        ("fit_head", ("data", "features", "head", "report")),
+    ],
+)
+def test_the_signature_shows_every_option_and_its_default(function: str, sections: tuple[str, ...]) -> None:
+    shown = inspect.signature(getattr(featx, function)).parameters
+    for section in sections:
+        for entry in fields(SECTIONS[section]):
+            if entry.name != "path":
+                assert shown[entry.name].default == entry.default
+                assert help_of(SECTIONS[section], entry) in inspect.getdoc(getattr(featx, function))
+
+
+# --- names -------------------------------------------------------------------------------------------------------
+
+
+def test_every_public_name_is_there() -> None:
+    for name in featx.__all__:
+        assert getattr(featx, name) is not None
+    assert set(featx.__all__) <= set(dir(featx))
+    with pytest.raises(AttributeError, match="no attribute 'extrakt'"):
+        featx.extrakt  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "before", ["", "import featx.extract", "import featx.cli.stages, featx.run", "from featx.extract import plan"]
+)
+def test_extract_is_the_function_whatever_was_imported_before(before: str) -> None:
+    code = f"{before}\nimport featx, inspect\nassert inspect.isfunction(featx.extract), featx.extract\n"
+    code += "from featx import extract\nassert extract is featx.extract\n"
+    code += "import featx.extract\nfrom featx.extract import extract as stage\nassert stage is not featx.extract"
+    subprocess.run([sys.executable, "-c", code], env=environment(), check=True)
+
+
+def test_new_images_join_and_nothing_is_computed_twice(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
+    before = featx.read_features("pictures", **SPLIT, **options)
+    write_pictures(Path("pictures"), per_class=2, seed=9)
+    assert featx.extract("pictures", **options).computed == 6
+    after = featx.read_features("pictures", **SPLIT, **options)
+    assert len(after) == 66
+    parts = dict(zip(after.paths, after.split, strict=True))
+    assert all(parts[path] == part for path, part in zip(before.paths, before.split, strict=True))
