@@ -38,6 +38,7 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
     "heads-svm": ("bench_heads.py", "--only", "svm", "--rounds", "1"),  # LinearSVC takes minutes
     "memory": ("bench_memory.py",),
     "cache": ("bench_cache.py",),
+    "from-cache": ("bench_from_cache.py",),
     "hdf5": ("bench_hdf5.py",),
 }
 _NOISE = "not established: one round, on a virtual machine whose speed changed by a factor of two within minutes; "

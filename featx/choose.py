@@ -1,8 +1,9 @@
 """Choose a head on one set of features: search its strength, compare kinds, fit the winner, calibrate it.
 
-Everything is compared on rows that the compared fit has not seen: on val, or on folds of train. Groups (views and
-duplicates of an image, shots of one object) are never on both sides. Test rows are not read. What stands in front of
-the head (principal components) is learned from the training rows without their labels, once for all folds.
+Everything is compared on rows that the compared fit has not seen: on val, or on folds of train. Groups (shots of one
+object) are never on both sides, nor are an image and its views, which are fitted on but never judged. Test rows are not
+read. What stands in front of the head (principal components) is learned from the training rows, views among them,
+without their labels, once for all folds.
 """
 
 from __future__ import annotations
@@ -94,15 +95,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Features (n, ...), labels (n,) or (n, k), and weights (n,) of the same rows."""
+    """Features (n, ...), labels (n,) or (n, k), weights (n,), and which are images, not views, of the same rows."""
 
     features: Features
     y: np.ndarray
     weight: np.ndarray | None
+    own: np.ndarray
 
     def take(self, rows: np.ndarray) -> _Rows:
         weight = None if self.weight is None else self.weight[rows]
-        return _Rows(self.features.take(rows), self.y[rows], weight)
+        return _Rows(self.features.take(rows), self.y[rows], weight, self.own[rows])
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,10 @@ class _Arena:
         return score(metric, *self.judged(logits))
 
     def judged(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The logits of the rows that were left out, and what is true of them."""
-        y = self.rows.y
+        """The logits of the images that were left out, and what is true of them."""
+        y, judged = self.rows.y, (self.held >= 0) & self.rows.own
         index = y if y.ndim == 2 else np.unique(y, return_inverse=True)[1]
-        return logits[self.held >= 0], index[self.held >= 0]
+        return logits[judged], index[judged]
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ def choose_head(
     options: HeadOptions,
     *,
     groups: np.ndarray | None = None,
+    view_of: np.ndarray | None = None,
     sample_weight: np.ndarray | None = None,
     seed: int = 0,
     progress: Callable[[str], None] = _silent,
@@ -157,6 +160,8 @@ def choose_head(
     y : int64 (n,), codes of `classes`; or bool (n, len(classes)), the labels of each row
     split : uint8 (n,), TRAIN, VAL or TEST; rows of other values are not used
     groups : int64 (n,); rows of one group are never on both sides of a comparison
+    view_of : int64 (n,), the row of the image that each row is a view of, its own for the images themselves; None: all
+        are images. A view is of its image's part of the split, and is fitted on wherever its image is, but never judged
     sample_weight : float64 (n,), for fitting; scores count every row once
     progress : told one line per candidate
     journal : where heads that are trained epoch by epoch write it down, and are resumed from
@@ -174,9 +179,13 @@ def choose_head(
     notes = _notes(y, split, classes)
     stored, memory = as_features(features), _memory(options)
     front = fit_front(stored.take(np.flatnonzero(split == TRAIN)), options.normalize == "l2", options.pca, memory, seed)
-    used, order = _load(_Rows(front.of(stored), y, sample_weight), split, classes, memory)
+    images = np.arange(len(y)) if view_of is None else view_of
+    rows = _Rows(front.of(stored), y, sample_weight, images == np.arange(len(y)))
+    used, order = _load(rows, split, classes, memory)
     trained = int(np.count_nonzero(split == TRAIN))
-    arena = _arena(used, trained, None if groups is None else groups[order[:trained]], options, seed)
+    train_groups = None if groups is None else groups[order[:trained]]
+    image = np.searchsorted(order[:trained], images[order[:trained]])
+    arena = _arena(used, trained, train_groups, image, options, seed)
     candidates: list[dict[str, Any]] = []
     found = _best(arena, options, len(order) > trained, seed, candidates, progress, journal) if arena else None
     if found is None:
@@ -313,13 +322,21 @@ def _notes(y: np.ndarray, split: np.ndarray, classes: tuple[str, ...]) -> tuple[
     return (f"Without a training image, always wrong: {names}.",)
 
 
-def _arena(used: _Rows, trained: int, groups: np.ndarray | None, options: HeadOptions, seed: int) -> _Arena | None:
-    """Return where to compare, None where no row can be left out. The first `trained` rows are train, others val."""
+def _arena(
+    used: _Rows, trained: int, groups: np.ndarray | None, image: np.ndarray, options: HeadOptions, seed: int
+) -> _Arena | None:
+    """Return where to compare, None where no row can be left out. The first `trained` rows are train, others val.
+
+    image : of each row of train, the row of the image that it is a view of, or itself
+    """
     watched = len(used.y) - trained
-    if _search_where(options, trained, watched) == "val":
+    if _search_where(options, int(used.own[:trained].sum()), watched) == "val":
         return _Arena(used, np.repeat([-1, 0], [trained, watched]), "val")
     train = used.take(np.arange(trained))
-    held = make_folds(train.y, groups, options.folds, seed)
+    own = np.flatnonzero(train.own)
+    held = np.full(trained, -1)
+    held[own] = make_folds(train.y[own], None if groups is None else groups[own], options.folds, seed)
+    held = held[image]  # views go where their image goes
     return _Arena(train, held, "cv") if held.max() > 0 else None
 
 
@@ -380,7 +397,8 @@ def _best_strength(
     # Under strong regularisation accuracy may stand still (all of the largest class) while the loss goes on falling.
     lowest, stale = np.inf, 0
     rows = arena.rows
-    for trial in try_strengths(kind, strengths, rows.features, rows.y, arena.held, rows.weight, options, seed, journal):
+    given = (rows.features, rows.y, arena.held, rows.weight)
+    for trial in try_strengths(kind, strengths, *given, options, seed, journal, rows.own):
         found = _Found(kind, trial, arena.score(options.metric, trial.logits))
         candidates.append(_candidate(found, arena, options, seed))
         progress(_line(candidates[-1], kind.strength_name))

@@ -11,7 +11,7 @@ import numpy as np
 from featx.bundle import Bundle
 from featx.dataset import ImageSet
 from featx.errors import DataError
-from featx.predict import iter_probabilities
+from featx.predict import Average, iter_probabilities
 from featx.progress import Progress, no_progress
 from featx.uncertainty import Comparison, bootstrap_intervals, compare, log_losses, reliability
 
@@ -220,14 +220,21 @@ def evaluate(
 
 
 def judge(
-    bundle: Bundle, images: ImageSet, part: str, progress: Progress = no_progress
+    bundle: Bundle,
+    images: ImageSet,
+    part: str,
+    progress: Progress = no_progress,
+    average: Average | None = None,
 ) -> tuple[Judged, list[dict[str, str]]]:
-    """Predict labelled images; returns what is to be measured, and the images that could not be read."""
+    """Predict labelled images; returns what is to be measured, and the images that could not be read.
+
+    average : views over which the probabilities of an image are averaged
+    """
     if images.labels is None or images.multilabel != bundle.multilabel:
         kind = "several labels" if bundle.multilabel else "one label"
         raise DataError(f"{images.source} must have {kind} per image to measure {bundle.path} against.")
     labelled = images if images.multilabel else images.take(np.flatnonzero(images.labels >= 0))
-    rows, chances, bad = probabilities_of(bundle, labelled.paths, progress)
+    rows, chances, bad = probabilities_of(bundle, labelled.paths, progress, average)
     if len(labelled) and not len(rows):
         raise DataError(f"None of the {len(labelled)} images can be read. featx check says why.")
     paths = tuple(labelled.paths[row] for row in rows)
@@ -302,13 +309,13 @@ def _right(judged: Judged) -> np.ndarray:
 
 
 def probabilities_of(
-    bundle: Bundle, paths: Sequence[str], progress: Progress = no_progress
+    bundle: Bundle, paths: Sequence[str], progress: Progress = no_progress, average: Average | None = None
 ) -> tuple[np.ndarray, np.ndarray, list[dict[str, str]]]:
     """Positions in `paths` of the readable images, their probabilities (n, classes), and the unreadable ones."""
     rows, chances = [np.empty(0, np.int64)], [np.empty((0, len(bundle.classes)))]
     bad: list[dict[str, str]] = []
     done = 0
-    for some, probabilities, unread in iter_probabilities(bundle, paths):
+    for some, probabilities, unread in iter_probabilities(bundle, paths, average=average):
         rows.append(some)
         chances.append(probabilities)
         bad += [{"path": paths[row], "reason": reason} for row, reason in unread]

@@ -18,16 +18,17 @@ from typing import Any
 
 import numpy as np
 
+from featx.augment import Augmenter
 from featx.backbones import BackboneSpec, Output, cut, identify, resolve, resolve_outputs
 from featx.dataset import Digests, ImageSet, digest_images, require_usable
 from featx.dataset.digests import digest_contents, whole
 from featx.engines import Engine, choose_engine, compile_graph, effective_precision
 from featx.errors import StoreError
 from featx.files import MTIME_TRUST_NS, StatIndex, atomic_path, digest_file, digest_json
-from featx.images import Batch, decoder_identity, decoder_version, iter_batches
+from featx.images import Alter, Batch, decoder_identity, decoder_version, iter_batches
 from featx.options import FeaturesOptions
 from featx.progress import Progress, no_progress
-from featx.store import FeatureStore, FeatureTable, Key, Leases, StoredFeatures, TableWriter
+from featx.store import FeatureStore, FeatureTable, Key, Leases, StoredFeatures, TableWriter, identities
 
 _CLAIM = 512  # images a process reserves at a time
 _WAIT = 0.5  # seconds between looks at what other processes have finished
@@ -79,6 +80,7 @@ class Extraction:
     duplicates : readable images that have the content of another one
     seconds : of the whole, and `stages` of decoding, inference and writing
     store : the `FeatureStore`; digests, readable : 'S32' (n,) and bool (n,), by which its rows are found
+    views : uint16 (n,), which view of its image a row is; 0 where the rows are the images themselves
     """
 
     images: ImageSet
@@ -95,10 +97,15 @@ class Extraction:
     reused: int = 0
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=lambda: {"decode": 0.0, "infer": 0.0, "write": 0.0})
+    views: np.ndarray | int = 0
 
     def features(self, output: Output, rows: np.ndarray) -> StoredFeatures:
         """The stored features of some rows of `images` (positions), not yet read."""
-        return self.store.table(output.layer, output.pooling).read(self.digests[rows])
+        return self.store.table(output.layer, output.pooling).read(self.digests[rows], self.view(rows))
+
+    def view(self, rows: np.ndarray) -> np.ndarray:
+        """Which view of its image each of these rows is: uint16 (n,)."""
+        return np.asarray(np.broadcast_to(np.asarray(self.views, np.uint16), len(self.digests))[rows])
 
     def as_json(self) -> dict[str, Any]:
         """What `featx extract --json` prints."""
@@ -124,7 +131,7 @@ class Extraction:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """Everything that is settled before the first image is decoded."""
 
     options: FeaturesOptions
@@ -134,14 +141,19 @@ class _Job:
     store: FeatureStore
     index: StatIndex
     decoder: str
+    augmenter: Augmenter | None = None
     began: int = field(default_factory=time.time_ns)
 
 
 def plan(images: ImageSet, options: FeaturesOptions, progress: Progress = no_progress) -> Plan:
     """What `extract` would do; nothing is computed."""
-    job = _prepare(options)
+    job = settle(options)
     digests, bad = _digest(images, job, progress)
-    found = plan_extraction(job.store, job.outputs, digests, bad)
+    return estimate(plan_extraction(job.store, job.outputs, digests, bad), job)
+
+
+def estimate(found: Plan, job: Job) -> Plan:
+    """A plan with the seconds that it will take and the space that there is."""
     rate = job.index.recall("images_per_second", job.store.key.digest)
     seconds = len(found.rows) / rate if rate else None if len(found.rows) else 0.0
     return replace(found, seconds=seconds, free_bytes=_free_bytes(job.store.directory))
@@ -156,30 +168,43 @@ def extract(images: ImageSet, options: FeaturesOptions, progress: Progress = no_
         When no image can be read, or a class is left without one.
     """
     start = time.perf_counter()
-    job = _prepare(options)
+    job = settle(options)
     digests, bad = _digest(images, job, progress)
     todo = plan_extraction(job.store, job.outputs, digests, bad)
     done = Extraction(
         images, digests, np.ones(len(images), bool), [], job.outputs, options, job.store, job.spec, job.engine
     )
-    if len(todo.rows):
-        _check_space(todo, job.store.directory)
-        job.store.open({**asdict(job.spec), "engine": job.engine, "resize": options.resize})
-        _compute(todo, job, bad, done, progress)
+    compute(todo, job, bad, done, progress)
     _conclude(done, bad, todo)
     done.seconds = time.perf_counter() - start
-    if done.computed:
-        job.index.remember("images_per_second", job.store.key.digest, done.computed / done.seconds)
     return done
 
 
-def _prepare(options: FeaturesOptions) -> _Job:
+def compute(todo: Plan, job: Job, bad: dict[int, str], done: Extraction, progress: Progress) -> None:
+    """Compute and write the planned rows of `done`, if there are any, and count them there.
+
+    bad : rows that cannot be read, and why; those that show it now are added
+    """
+    if not len(todo.rows):
+        return
+    start = time.perf_counter()
+    _check_space(todo, job.store.directory)
+    made_of = {**asdict(job.spec), "engine": job.engine, "resize": job.options.resize}
+    job.store.open(made_of | ({"augment": job.augmenter.as_json()} if job.augmenter else {}))
+    _compute(todo, job, bad, done, progress)
+    if done.computed:
+        rate = done.computed / (time.perf_counter() - start)
+        job.index.remember("images_per_second", job.store.key.digest, rate)
+
+
+def settle(options: FeaturesOptions) -> Job:
+    """Decide all that can be decided before an image is looked at."""
     cache = Path(options.cache)
     index = StatIndex(cache / "index.sqlite")
     spec = resolve(options)
     outputs = resolve_outputs(options, spec)
     key = make_key(options, spec, outputs, index)
-    return _Job(
+    return Job(
         options, spec, outputs, choose_engine(options.engine), FeatureStore(cache, key), index, decoder_version()
     )
 
@@ -202,7 +227,7 @@ def make_key(options: FeaturesOptions, spec: BackboneSpec, outputs: tuple[Output
     )
 
 
-def _digest(images: ImageSet, job: _Job, progress: Progress) -> tuple[np.ndarray, dict[int, str]]:
+def _digest(images: ImageSet, job: Job, progress: Progress) -> tuple[np.ndarray, dict[int, str]]:
     """Digests 'S32' of all files, and the rows already known to be unreadable with the reason."""
     found = _digest_sources(images, job.index, lambda done: progress("hash", done, len(images)))
     bad = dict(found.bad)
@@ -219,22 +244,30 @@ def _digest_sources(images: ImageSet, index: StatIndex, progress: Callable[[int]
     return digest_images(images.paths, index, progress)
 
 
-def plan_extraction(store: FeatureStore, outputs: tuple[Output, ...], digests: np.ndarray, bad: dict[int, str]) -> Plan:
-    """Decide which rows to compute: of every different readable image, those that any output misses."""
+def plan_extraction(
+    store: FeatureStore,
+    outputs: tuple[Output, ...],
+    digests: np.ndarray,
+    bad: dict[int, str],
+    views: np.ndarray | int = 0,
+) -> Plan:
+    """Decide which rows to compute: of every different readable image (and view), those that any output misses."""
     readable = np.ones(len(digests), bool)
     readable[list(bad)] = False
     rows = np.flatnonzero(readable)
-    unique, first = np.unique(digests[rows], return_index=True)
+    unique, first = np.unique(identities(digests, views)[rows], return_index=True)
     first = np.sort(rows[first])  # in the order of the files, which the disk likes
     tables = {output: store.table(output.layer, output.pooling) for output in outputs}
-    absent = {output: table.missing(digests[first]) for output, table in tables.items()}
+    view = np.broadcast_to(views, len(digests))
+    absent = {output: table.missing(digests[first], view[first]) for output, table in tables.items()}
     wanted = tuple(output for output in outputs if absent[output].any())
     missing = np.logical_or.reduce([absent[output] for output in outputs])
     size = sum(int(absent[output].sum()) * _row_bytes(tables[output]) for output in wanted)
+    what = "images" if np.ndim(views) == 0 else "views"
     reason = (
-        f"{int(missing.sum())} of {len(unique)} images lack {', '.join(o.name for o in wanted)}"
+        f"{int(missing.sum())} of {len(unique)} {what} lack {', '.join(o.name for o in wanted)}"
         if wanted
-        else (f"all {len(unique)} images have their features")
+        else f"all {len(unique)} {what} have their features"
     )
     return Plan(first[missing], wanted, len(unique), len(rows) - len(unique), size, reason)
 
@@ -287,17 +320,18 @@ def _graph_name(outputs: tuple[Output, ...]) -> str:
     return digest_json([output.name for output in outputs])[:16]
 
 
-def _compute(todo: Plan, job: _Job, bad: dict[int, str], done: Extraction, progress: Progress) -> None:
+def _compute(todo: Plan, job: Job, bad: dict[int, str], done: Extraction, progress: Progress) -> None:
     """Decode, infer and write the planned rows; others may share the work, and what they finish counts as reused."""
     tables = {output.name: job.store.table(output.layer, output.pooling) for output in todo.outputs}
     engine = open_engine(todo.outputs, job.spec, job.options, job.store.graph)
     writer = TableWriter(tables, job.options.storage, job.options.compression)
     total, size, resize = len(todo.rows), job.spec.input_size, job.options.resize
+    alter = _alter(job.augmenter, done)
     with job.store.leases() as leases, writer:
-        queue = _WorkQueue(todo.rows, done.digests, tables, leases)
+        queue = _WorkQueue(todo.rows, done, tables, leases)
         while queue.remaining:
             claims, workers = queue.claim(), job.options.workers
-            for decoded in iter_batches(done.images.sources, claims, size, resize, engine.handover, workers):
+            for decoded in iter_batches(done.images.sources, claims, size, resize, engine.handover, workers, alter):
                 leases.give_sign()
                 batch = _leave_changed(decoded, job, done)
                 _note_bad(batch, job, bad, done)
@@ -312,7 +346,14 @@ def _compute(todo: Plan, job: _Job, bad: dict[int, str], done: Extraction, progr
     done.stages["write"] = writer.seconds
 
 
-def _leave_changed(batch: Batch, job: _Job, done: Extraction) -> Batch:
+def _alter(augmenter: Augmenter | None, done: Extraction) -> Alter | None:
+    if augmenter is None:
+        return None
+    views = done.view(np.arange(len(done.digests)))
+    return lambda row, image: augmenter(image, bytes(done.digests[row]), int(views[row]))
+
+
+def _leave_changed(batch: Batch, job: Job, done: Extraction) -> Batch:
     """Take out images whose file was replaced since it was hashed: their pixels are not those of their digest."""
     if done.images.contents is not None:
         return batch
@@ -336,7 +377,7 @@ def _has_changed(path: str, digest: bytes, began: int) -> bool:
         return False
 
 
-def _note_bad(batch: Batch, job: _Job, bad: dict[int, str], done: Extraction) -> None:
+def _note_bad(batch: Batch, job: Job, bad: dict[int, str], done: Extraction) -> None:
     bad |= dict(batch.bad)
     lasting = [(whole(done.digests[row]), reason) for row, reason in batch.bad if row not in batch.passing]
     job.index.remember_bad(job.decoder, lasting)
@@ -352,19 +393,20 @@ def _infer(
     start = time.perf_counter()
     features = engine.infer(batch.images)
     done.stages["infer"] += time.perf_counter() - start
-    digests = done.digests[batch.rows]
+    digests, views = done.digests[batch.rows], done.view(batch.rows)
     for name, table in tables.items():
-        new = np.flatnonzero(table.missing(digests))
+        new = np.flatnonzero(table.missing(digests, views))
         if len(new):
-            writer.add(name, digests[new], [done.images.paths[batch.rows[i]] for i in new], features[name][new])
+            paths = [done.images.paths[row] for row in batch.rows[new]]
+            writer.add(name, digests[new], paths, features[name][new], views[new])
     done.computed += len(batch.rows)
 
 
 class _WorkQueue:
     """Rows still to compute, handed out in reservations that other processes respect."""
 
-    def __init__(self, rows: np.ndarray, digests: np.ndarray, tables: dict[str, FeatureTable], leases: Leases) -> None:
-        self._digests, self._tables, self._leases = digests, tables, leases
+    def __init__(self, rows: np.ndarray, done: Extraction, tables: dict[str, FeatureTable], leases: Leases) -> None:
+        self._done, self._tables, self._leases = done, tables, leases
         self._open = deque(rows[start : start + _CLAIM] for start in range(0, len(rows), _CLAIM))
         self._mine = deque[np.ndarray](maxlen=64)  # enough to cover what is not yet in a part
         self.done_by_others = 0
@@ -391,8 +433,8 @@ class _WorkQueue:
         with self._leases.exclusive():
             for table in self._tables.values():
                 table.refresh()
-            names = self._digests[chunk]
-            absent = np.logical_or.reduce([table.missing(names) for table in self._tables.values()])
+            names, views = self._done.digests[chunk], self._done.view(chunk)
+            absent = np.logical_or.reduce([table.missing(names, views) for table in self._tables.values()])
             self.done_by_others += int((~absent).sum())
             others = np.isin(names, self._leases.of_others())
             self._mine.append(names[absent & ~others])

@@ -273,7 +273,7 @@ def iter_batches(
     batch_size : rows per batch
     workers : decoding threads; 0: one per core
     alter : called in the decoding threads with (row, image uint8 (height, width, 3), not to be written to); what it
-        returns, of the same shape and type, takes the image's place
+        returns, of the same shape and type, takes the image's place; it may raise BadImage
     """
     if resize not in RESIZES or batch_size < 1:
         raise UsageError(f"Cannot resize by {resize!r} ({', '.join(RESIZES)}) in batches of {batch_size} (at least 1).")
@@ -322,11 +322,10 @@ def _fill(places: np.ndarray, rows: list[int], source: Source, resize: str, alte
     fault = None
     try:
         image = load_image(source, (places.shape[1], places.shape[2]), resize)
-    except BadImage as error:
-        fault = error
-    else:
         for place, row in zip(places, rows, strict=True):
             place[:] = image if alter is None else alter(row, image)
+    except BadImage as error:
+        fault = error
     return fault, time.perf_counter() - start
 
 

@@ -31,13 +31,14 @@ def nested_estimate(
     options: HeadOptions,
     *,
     groups: np.ndarray | None = None,
+    view_of: np.ndarray | None = None,
     sample_weight: np.ndarray | None = None,
     seed: int = 0,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Metrics of the rows of all parts, each predicted by a search that went without it.
+    """Metrics of the images of all parts, each predicted by a search that went without it and its views.
 
-    The parameters are those of `choose_layers`.
+    The parameters are those of `choose_layers`. A view is fitted on where its image is.
 
     Returns
     -------
@@ -49,7 +50,9 @@ def nested_estimate(
     HeadError
         Too few images per class to leave any out.
     """
-    used = np.flatnonzero(split != NONE)
+    image = np.arange(len(split)) if view_of is None else view_of
+    own = image == np.arange(len(split))
+    used = np.flatnonzero((split != NONE) & own)
     outer = make_folds(y[used], None if groups is None else groups[used], options.folds, seed + 1)
     if outer.max() < 1:
         raise HeadError("--nested needs two images or more of a class.")
@@ -58,9 +61,12 @@ def nested_estimate(
     chosen = []
     for fold in range(outer.max() + 1):
         part = np.full(len(split), NONE, np.uint8)
-        part[used] = np.where(outer == fold, TEST, TRAIN)
-        found = choose_layers(tables, y, part, classes, inner, groups=groups, sample_weight=sample_weight, seed=seed)
         here = outer == fold
+        part[used] = np.where(here, TEST, TRAIN)
+        part = np.where(own | (part[image] == TRAIN), part[image], np.uint8(NONE))
+        found = choose_layers(
+            tables, y, part, classes, inner, groups=groups, view_of=view_of, sample_weight=sample_weight, seed=seed
+        )
         logits = found.logits({name: table.take(used[here]) for name, table in tables.items()})
         choice = found.choice
         if y.ndim == 1:

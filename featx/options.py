@@ -168,6 +168,9 @@ class AugmentOptions:
 
     __pydantic_config__ = _FORBID_UNKNOWN
 
+    views: int = _option(
+        0, "Fit heads on so many altered versions of every training image, besides the image.", least=0, most=65_535
+    )
     flip: Literal["none", "horizontal", "vertical", "both"] = _option(
         "none", "Mirror every second image, left to right, upside down, or each by its own chance."
     )
@@ -284,6 +287,11 @@ class FinetuneOptions(TrainingOptions):
         "all",
         "What trains beside the head: all, none, a layer or block (it and all above), or a number of layers.",
         metavar="all|LAYER|N",
+    )
+    from_cache: str | None = _option(
+        None,
+        "Train only what is above this layer, on its outputs in the cache; it and the layers below never run again.",
+        metavar="LAYER",
     )
     gradual: int = _option(
         0,
@@ -466,6 +474,11 @@ def check_options(pipeline: Pipeline) -> Pipeline:
     """
     for section in SECTIONS:
         _check_bounds(section, getattr(pipeline, section))
+    if pipeline.augment.views and not pipeline.augment.operations:
+        raise UsageError(
+            f"augment.views must be 0 where no operation is on, got {pipeline.augment.views}: every view would be the "
+            "image itself. Add one, like --flip horizontal or --rotation 20; featx augment draws what they do."
+        )
     if pipeline.head.memory is not None:
         parse_bytes(pipeline.head.memory)
     if pipeline.head.strength is not None and pipeline.head.strength <= 0:
@@ -508,6 +521,10 @@ def _check_finetune(options: FinetuneOptions) -> None:
         raise UsageError(f"finetune.label_smoothing must be less than 1, got {options.label_smoothing}.")
     if options.devices not in {"all", "cpu"} and not re.fullmatch(r"[1-9]\d*", options.devices):
         raise UsageError(f"finetune.devices is all, cpu, or a number of GPUs from 1 on; got {options.devices!r}.")
+    if options.downscale > 1 and options.from_cache is not None:
+        raise UsageError(
+            "finetune.downscale is trained on images, and finetune.from_cache reads no images. Leave one of them out."
+        )
     if options.mixed_precision == "float16" and options.devices not in {"1", "cpu"}:
         raise UsageError(
             f"finetune.mixed_precision float16 scales its loss by the gradients of one device, and finetune.devices is "

@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from featx.augment import Augmenter
 from featx.bundle import Bundle
 from featx.dataset.folders import read_files
-from featx.errors import DataError
-from featx.files import atomic_path
-from featx.images import iter_batches
+from featx.errors import DataError, UsageError
+from featx.files import atomic_path, digest_bytes, digest_file
+from featx.images import Alter, BadImage, iter_batches
+from featx.kinds import describe_os_error
 from featx.novelty import Reference, load_reference
+from featx.options import AugmentOptions
 
 UNKNOWN, UNSURE = "unknown", "unsure"
 
@@ -49,6 +53,52 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Average:
+    """Test-time augmentation: the mean of an image's probabilities and of those of its first views.
+
+    augmenter : what makes the views; views : how many, at least 1
+    """
+
+    augmenter: Augmenter
+    views: int
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle, views: int, policy: AugmentOptions | None = None, seed: int = 0) -> Average:
+        """An average over views by a policy where one is given, else by that which the bundle was made with.
+
+        Raises
+        ------
+        UsageError
+            When there is none.
+        """
+        if policy is not None and policy.operations:
+            return cls(Augmenter(policy, seed), views)
+        if "augment" not in bundle.about:
+            raise UsageError(
+                f"{bundle.path} was made without augmentation, so --tta {views} needs a policy. Add one, like --flip "
+                "horizontal, or name a pipeline file with a section augment: -p FILE."
+            )
+        return cls(Augmenter.from_json(bundle.about["augment"]), views)
+
+    def of(self, paths: Sequence[str | Path | bytes]) -> Alter:
+        """What makes row i of the images and views, image by image and each first as it is, of its image."""
+
+        @lru_cache(1024)
+        def digest(image: int) -> bytes:
+            source = paths[image]
+            try:
+                return digest_bytes(source) if isinstance(source, bytes) else digest_file(Path(source))
+            except OSError as error:
+                raise BadImage(describe_os_error(str(source), error), str(source), lasting=False) from error
+
+        def alter(row: int, image: np.ndarray) -> np.ndarray:
+            number, view = divmod(row, 1 + self.views)
+            return self.augmenter(image, digest(number), view)
+
+        return alter
+
+
+@dataclass(frozen=True)
 class Unread:
     """An image that could not be read, and why."""
 
@@ -63,12 +113,14 @@ def predict(
     workers: int = 0,
     min_confidence: float = 0.0,
     max_distance: float | None = None,
+    average: Average | None = None,
 ) -> Iterator[Prediction | Unread]:
     """Yield one answer per image in the order of `paths`, batch by batch; memory stays flat however many there are.
 
     paths : files, or the bytes of files; top : how many classes to tell
     min_confidence : in [0, 1]; where the likeliest class has less, the answer is "unsure"
     max_distance : images farther from all training images are answered "unknown"; 1: as far as 1 % of the known are
+    average : views over which the probabilities of an image are averaged; its distance is that of the image itself
 
     Raises
     ------
@@ -76,7 +128,7 @@ def predict(
         `max_distance` with a bundle that does not keep what it takes.
     """
     reference = None if max_distance is None else load_reference(bundle.path)
-    return _predict(bundle, paths, top, workers, min_confidence, reference, max_distance or 0.0)
+    return _predict(bundle, paths, top, workers, min_confidence, reference, max_distance or 0.0, average)
 
 
 def _predict(
@@ -87,10 +139,10 @@ def _predict(
     min_confidence: float,
     reference: Reference | None,
     max_distance: float,
+    average: Average | None,
 ) -> Iterator[Prediction | Unread]:
-    for rows, features, bad in iter_features(bundle, paths, workers):
+    for rows, features, probabilities, bad in _iter_judged(bundle, paths, workers, average):
         answers: dict[int, Prediction | Unread] = {row: Unread(_name(paths[row], row), reason) for row, reason in bad}
-        probabilities = bundle.probabilities(features) if len(rows) else features
         for row, chances in zip(rows.tolist(), probabilities, strict=True):
             answers[row] = _answer(_name(paths[row], row), chances, bundle, top, min_confidence)
         if reference is not None and len(rows):
@@ -106,21 +158,46 @@ def _judge(answer: Prediction | Unread, distance: float, most: float) -> Predict
 
 
 def iter_probabilities(
-    bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int = 0
+    bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int = 0, average: Average | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
     """Yield (positions in `paths`, probabilities float64 (n, classes), [(position, why it cannot be read)])."""
-    for rows, features, bad in iter_features(bundle, paths, workers):
-        yield rows, bundle.probabilities(features) if len(rows) else np.empty((0, len(bundle.classes))), bad
+    for rows, _, probabilities, bad in _iter_judged(bundle, paths, workers, average):
+        yield rows, probabilities, bad
+
+
+def _iter_judged(
+    bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int, average: Average | None
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, str]]]]:
+    """As `iter_probabilities`, with the images' features float32 (n, d) before the probabilities."""
+    each = 1 if average is None else 1 + average.views
+    for rows, features, bad in _iter_views(bundle, paths, workers, average):
+        if not len(rows):
+            yield rows, features, np.empty((0, len(bundle.classes))), bad
+            continue
+        chances = bundle.probabilities(features)
+        yield rows, features[::each], chances.reshape(len(rows), each, -1).mean(axis=1), bad
 
 
 def iter_features(
     bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
     """Yield (positions in `paths`, features float32 (n, d), [(position, why it cannot be read)])."""
-    resize = str(bundle.about["backbone"]["resize"])
-    for batch in iter_batches(paths, range(len(paths)), bundle.input_size, resize, bundle.engine.handover, workers):
+    yield from _iter_views(bundle, paths, workers, None)
+
+
+def _iter_views(
+    bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int, average: Average | None
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
+    """As `iter_features`; with `average` an image has a row of features for itself and then one for each view."""
+    resize, each, alter = str(bundle.about["backbone"]["resize"]), 1, None
+    if average is not None:
+        each, alter = 1 + average.views, average.of(paths)
+        paths = [path for path in paths for _ in range(each)]
+    size = each * max(1, bundle.engine.handover // each)  # whole images
+    for batch in iter_batches(paths, range(len(paths)), bundle.input_size, resize, size, workers, alter):
         features = bundle.features(batch.images) if len(batch.rows) else np.empty((0, 0), np.float32)
-        yield batch.rows, features, batch.bad
+        bad = [(row // each, reason) for row, reason in batch.bad if row % each == 0]  # none of its views can be read
+        yield batch.rows[::each] // each, features, bad
 
 
 def find_files(sources: Sequence[str | Path]) -> tuple[str, ...]:

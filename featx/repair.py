@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from featx.augment import Augmenter
 from featx.backbones import resolve, resolve_outputs
 from featx.dataset.folders import read_files
 from featx.errors import StoreError
@@ -12,7 +14,8 @@ from featx.extract import extract, make_key
 from featx.files import StatIndex
 from featx.options import FeaturesOptions
 from featx.progress import Progress
-from featx.store import Damage, FeatureStore
+from featx.store import NO_VIEWS, Damage, FeatureStore
+from featx.views import repair_views
 
 
 def repair_store(store: FeatureStore, damages: Sequence[Damage], cache: Path, progress: Progress) -> tuple[int, int]:
@@ -27,14 +30,15 @@ def repair_store(store: FeatureStore, damages: Sequence[Damage], cache: Path, pr
         When this machine would compute other values. The damaged rows are gone then, the others are kept.
     """
     names = {table.directory: name for name, table in store.tables().items()}
-    images: dict[str, set[str]] = {}
+    images: dict[str, set[tuple[str, int]]] = {}
     for damage in damages:
         if damage.rows:
-            images.setdefault(names[Path(damage.part).parent], set()).update(damage.images)
+            rows = zip(damage.images, damage.views, strict=True)
+            images.setdefault(names[Path(damage.part).parent], set()).update(rows)
         store.repair(damage)
     left = _count_rows(store)
-    for name, paths in sorted(images.items()):
-        _compute(store, name, sorted(path for path in paths if Path(path).is_file()), cache, progress)
+    for name, wanted in sorted(images.items()):
+        _compute(store, name, sorted(one for one in wanted if Path(one[0]).is_file()), cache, progress)
     bad = sum(len(damage.rows) for damage in damages)
     computed = min(bad, _count_rows(store) - left)
     return computed, bad - computed
@@ -44,21 +48,28 @@ def _count_rows(store: FeatureStore) -> int:
     return sum(table.rows for table in store.tables().values())
 
 
-def _compute(store: FeatureStore, name: str, paths: list[str], cache: Path, progress: Progress) -> None:
-    """The rows of these images in the one table `layer@pooling`; those that it has stay as they are."""
-    if not paths:
+def _compute(store: FeatureStore, name: str, wanted: list[tuple[str, int]], cache: Path, progress: Progress) -> None:
+    """These rows (path, view) of the one table `layer@pooling`; those that it has stay as they are."""
+    if not wanted:
         return
     options = _options(store, cache, name)
     spec = resolve(options)
     index = StatIndex(cache / "index.sqlite")
     key = make_key(options, spec, resolve_outputs(options, spec), index)
     index.close()
+    augmenter = None
+    if store.key.views != NO_VIEWS:
+        augmenter = Augmenter.from_json(store.made_of()["augment"])
+        key = replace(key, views=augmenter.identity)
     if key != store.key:
         raise StoreError(
             f"{store.directory} was made by other versions or with other weights, so its rows cannot be computed "
             "again here. The damaged ones were removed; featx extract fills a new store."
         )
-    extract(read_files(paths), options, progress)
+    if augmenter is None:
+        extract(read_files([path for path, _ in wanted]), options, progress)
+    else:
+        repair_views(wanted, options, augmenter, progress)
 
 
 def _options(store: FeatureStore, cache: Path, name: str) -> FeaturesOptions:

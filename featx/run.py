@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from featx.augment import Augmenter
 from featx.backbones.runtime import limit_gpu_memory
 from featx.bundle import Bundle, best_bundle, list_bundles, load_bundle, read_split, write_split
 from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, conflicts, digest_images, read_images, split_images
 from featx.dataset.digests import whole
 from featx.errors import DataError, UsageError
-from featx.extract import Extraction, extract
+from featx.extract import Extraction, extract, plan
 from featx.files import StatIndex, digest_json, write_json
 from featx.options import DataOptions, Pipeline, parse_share
 from featx.progress import Progress, Tell, no_progress, say_nothing
 from featx.report.occasions import report_of
 from featx.store import export_features
 from featx.train import Sample, fingerprint, fit_head, require_fittable
+from featx.views import Views, extract_views, plan_views
 
 _KEPT = "split.npz"
 
@@ -56,23 +58,76 @@ def choose_images(pipeline: Pipeline, images: ImageSet) -> ImageSet:
     return images.take(np.flatnonzero((split != NONE) | ~digests.usable))
 
 
-def prepare(pipeline: Pipeline, progress: Progress = no_progress) -> Prepared:
-    """Extract, and split the images as the last run of this name did; new images join the parts."""
+def prepare(pipeline: Pipeline, progress: Progress = no_progress, views: bool = True) -> Prepared:
+    """Extract, and split the images as the last run of this name did; new images join the parts.
+
+    views : whether the views that the pipeline asks for are extracted, too, for a head to be fitted on
+    """
     limit_gpu_memory(parse_share(pipeline.finetune.gpu_memory))
     images = read_data(pipeline)
     require_fittable(images)
     extraction = extract(choose_images(pipeline, images), pipeline.features, progress)
     run = run_directory(pipeline, extraction.images)
     split = split_of_run(extraction.images, extraction.digests, extraction.readable, pipeline.data, run)
-    return Prepared(pipeline, extraction, Sample.of(extraction.images, extraction.digests, split), run)
+    sample = Sample.of(extraction.images, extraction.digests, split)
+    if views and pipeline.augment.views:
+        made = extract_views(extraction, sample.train_rows, augmenter_of(pipeline), pipeline.augment.views, progress)
+        sample = replace(sample, views=made)
+    return Prepared(pipeline, extraction, sample, run)
+
+
+def augmenter_of(pipeline: Pipeline) -> Augmenter:
+    """The pipeline's policy at work."""
+    return Augmenter(pipeline.augment, pipeline.data.seed)
+
+
+def extract_all(pipeline: Pipeline, progress: Progress, tell: Tell) -> tuple[Extraction, Views | None]:
+    """The features of the images, and of views of the training images where the pipeline asks for such.
+
+    Raises
+    ------
+    DataError
+        Views of images that have no labels.
+    """
+    images = _images_told(pipeline, tell)
+    if not pipeline.augment.views:
+        return extract(images, pipeline.features, progress), None
+    prepared = prepare(pipeline, progress)
+    return prepared.extraction, prepared.sample.views
+
+
+def plan_all(pipeline: Pipeline, progress: Progress, tell: Tell) -> dict[str, Any]:
+    """What `extract_all` would do, as `featx extract --dry-run --json` prints it; nothing is computed."""
+    images = _images_told(pipeline, tell)
+    content = plan(images, pipeline.features, progress).as_json()
+    if pipeline.augment.views:
+        require_fittable(images)
+        digests = digest_images(images.paths, StatIndex(Path(pipeline.features.cache) / "index.sqlite"))
+        run = run_directory(pipeline, images)
+        split = split_of_run(images, digests.digest, digests.usable, pipeline.data, run, keep=False)
+        rows = Sample.of(images, digests.digest, split).train_rows
+        each = pipeline.augment.views
+        views = plan_views(images.take(rows), digests.digest[rows], pipeline.features, augmenter_of(pipeline), each)
+        content["views"] = views.as_json()
+    return content
+
+
+def _images_told(pipeline: Pipeline, tell: Tell) -> ImageSet:
+    """The images whose features are wanted; tells what was left aside."""
+    images = choose_images(pipeline, read_data(pipeline))
+    for note in images.notes:
+        tell(note)
+    return images
 
 
 def split_of_run(
-    images: ImageSet, digests: np.ndarray, readable: np.ndarray, options: DataOptions, run: Path
+    images: ImageSet, digests: np.ndarray, readable: np.ndarray, options: DataOptions, run: Path, keep: bool = True
 ) -> np.ndarray:
     """The split uint8 (n,), kept in `run` by digest, so that a rename or more images never move an image.
 
     Other shares or another seed begin anew.
+
+    keep : whether what is new in it is written down
     """
     terms = digest_json({"split": list(options.split), "seed": options.seed, "max_train": options.max_train})
     folder = run / "split"
@@ -82,7 +137,7 @@ def split_of_run(
     split = split_images(images, digests, readable, options, kept)
     placed = split != NONE
     now = {whole(d): int(code) for d, code in zip(digests[placed], split[placed], strict=True)}
-    if now.items() - kept.items():
+    if keep and now.items() - kept.items():
         merged = kept | now
         write_split(folder / _KEPT, np.array(list(merged), "S32"), np.array(list(merged.values()), np.uint8))
         write_json(folder / "terms.json", {"terms": terms})
@@ -172,7 +227,7 @@ def run_pipeline(
     done = prepared.extraction
     for note in done.images.notes:
         tell(note)
-    stages = [_stage("extract", done.computed > 0, f"{done.computed} images computed, {done.reused} reused")]
+    stages = [_extract_stage(done, prepared.sample.views)]
     path = fitted_before(prepared)
     stages.append(
         _stage("fit-head", path is None, f"up to date: {path}" if path else "no bundle of these features and options")
@@ -183,7 +238,7 @@ def run_pipeline(
         stages.append(_stage("finetune", False, "finetune.enabled is false"))
     else:
         bundle = regraft(bundle, prepared, command, tell)
-        wanted = tuned_fingerprint(bundle, pipeline.finetune, pipeline.data.seed)
+        wanted = tuned_fingerprint(bundle, pipeline.finetune, pipeline.data.seed, pipeline.augment)
         path = _made_before(prepared.run, wanted)
         why = f"up to date: {path}" if path else "this bundle was not fine-tuned with these options"
         stages.append(_stage("finetune", path is None, why))
@@ -192,6 +247,14 @@ def run_pipeline(
     best = best_bundle(prepared.run)
     report = report_of(best)
     return {"stages": stages, "bundle": str(best), "report": report and str(report)}
+
+
+def _extract_stage(done: Extraction, views: Views | None) -> dict[str, Any]:
+    why, computed = f"{done.computed} images computed, {done.reused} reused", done.computed
+    if views is not None:
+        why += f"; {views.extraction.computed} views computed, {views.extraction.reused} reused"
+        computed += views.extraction.computed
+    return _stage("extract", computed > 0, why)
 
 
 def _stage(name: str, done: bool, why: str) -> dict[str, Any]:
@@ -238,12 +301,17 @@ def export_prepared(prepared: Prepared, out: Path) -> tuple[int, ...]:
     if len(extraction.outputs) > 1:
         names = ", ".join(output.name for output in extraction.outputs)
         raise UsageError(f"One file holds one layer and pooling, there are {names}. Choose with --layer and --pooling.")
-    features = extraction.features(extraction.outputs[0], sample.rows)
-    columns = {
-        "paths": [extraction.images.paths[row] for row in sample.rows],
+    features, fitted, views = extraction.features(extraction.outputs[0], sample.rows), sample.fitted, sample.views
+    columns: dict[str, list[str] | np.ndarray] = {
+        "paths": [extraction.images.paths[row] for row in sample.rows[fitted]],
         "classes": list(extraction.images.classes),
-        "split": [SPLITS[code] for code in sample.split],
+        "split": [SPLITS[code] for code in sample.split[fitted]],
     }
     about = {"output": extraction.outputs[0].name, "key": extraction.store.key.as_json()}
-    export_features(out, features, sample.y, columns, about)
+    if views is not None:
+        features = features.followed_by(views.features(extraction.outputs[0]))
+        numbers = views.extraction.view(views.rows)
+        columns["view"] = np.concatenate([np.zeros(len(sample.rows), numbers.dtype), numbers])
+        about["augment"] = views.augmenter.as_json()
+    export_features(out, features, sample.y[fitted], columns, about)
     return features.shape

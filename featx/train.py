@@ -33,6 +33,7 @@ from featx.progress import Tell, say_nothing
 from featx.report.occasions import report_fit
 from featx.training.journal import Journal, as_told, write_log
 from featx.versions import installed_versions
+from featx.views import Views
 
 _LIBRARIES = ("featx", "tensorflow", "keras", "openvino", "scikit-learn", "numpy", "pillow")
 _logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Sample:
 
     rows : positions in `images.paths`; y : int64 (n,), positions in `images.classes`, or bool (n, classes) where an
     image can have several labels; split : uint8
+    views : of the train rows, in their order, where heads are fitted on views as well; they are no rows themselves
     """
 
     images: ImageSet
@@ -53,6 +55,7 @@ class Sample:
     split: np.ndarray
     groups: np.ndarray | None
     weight: np.ndarray | None
+    views: Views | None = None
 
     @classmethod
     def of(cls, images: ImageSet, digests: np.ndarray, split: np.ndarray) -> Sample:
@@ -81,6 +84,17 @@ class Sample:
         """Images per part."""
         return {name: int((self.split == code).sum()) for code, name in enumerate(SPLITS)}
 
+    @property
+    def train_rows(self) -> np.ndarray:
+        """The positions in `images.paths` of the train rows, of which there can be views."""
+        return np.asarray(self.rows[self.split == TRAIN])
+
+    @property
+    def fitted(self) -> np.ndarray:
+        """What a head is fitted on and judged by: the rows of the sample, then one for each view, the row it is of."""
+        rows, train = np.arange(len(self.rows)), np.flatnonzero(self.split == TRAIN)
+        return rows if self.views is None else np.concatenate([rows, train[self.views.of]])
+
 
 def require_fittable(images: ImageSet) -> None:
     """Refuse images that no head can be fitted on, before anything is computed.
@@ -103,8 +117,10 @@ def _digest_array(values: np.ndarray | None) -> str | None:
 
 def fingerprint(extraction: Extraction, sample: Sample, options: HeadOptions, seed: int) -> str:
     """What a bundle of a head depends on. Equal fingerprints: fitting again would give the same head."""
+    views = {} if sample.views is None else {"views": sample.views.identity}
     return digest_json(
-        {
+        views
+        | {
             "key": extraction.store.key.digest,
             "outputs": [output.name for output in extraction.outputs],
             "split": sample.digest,
@@ -168,6 +184,8 @@ def fit_head(
         "notes": list(choice.notes),
         "seconds": round(time.perf_counter() - start, 3),
     }
+    if sample.views is not None:
+        about["augment"] = sample.views.augmenter.as_json() | {"views": sample.views.each}
     bundle = save_model(
         run, about, choice, frozen_files(extraction, outputs), sample, _reference(features, sample, seed)
     )
@@ -178,7 +196,7 @@ def fit_head(
 
 
 def _reference(features: Features, sample: Sample, seed: int) -> novelty.Reference:
-    """What unknown images are told by; of several labels, images with the same ones count as a class."""
+    """What unknown images are told by: images, no views; of several labels, those with the same ones are a class."""
     train, val = (np.flatnonzero(sample.split == code) for code in (TRAIN, VAL))
     codes = sample.y if sample.y.ndim == 1 else np.unique(sample.y, axis=0, return_inverse=True)[1]
     return novelty.fit_reference(features.take(train), codes[train], features.take(val), seed)
@@ -192,13 +210,14 @@ def _journal(wanted: str, sample: Sample, options: HeadOptions, run: Path, tell:
 
 
 def _tables(extraction: Extraction, sample: Sample) -> dict[str, Features]:
-    """The features of the sample by output name; maps cannot be fitted on."""
+    """The features of the sample, and below them of its views, by output name; maps cannot be fitted on."""
     tables: dict[str, Features] = {}
     for output in extraction.outputs:
         if output.pooling == "none":
             _logger.warning("%s is a map, not a row of features: left out. Use the pooling flatten.", output.name)
         else:
-            tables[output.name] = extraction.features(output, sample.rows)
+            own, views = extraction.features(output, sample.rows), sample.views
+            tables[output.name] = own if views is None else own.followed_by(views.features(output))
     if not tables:
         raise HeadError("There are only maps (pooling none) to fit on. Add --pooling avg or flatten.")
     return tables
@@ -208,35 +227,28 @@ def _choose(
     tables: dict[str, Features], sample: Sample, options: HeadOptions, seed: int, tell: Tell, journal: Journal
 ) -> LayersChoice:
     try:
-        return choose_layers(
-            tables,
-            sample.y,
-            sample.split,
-            sample.images.classes,
-            options,
-            groups=sample.groups,
-            sample_weight=sample.weight,
-            seed=seed,
-            tell=tell,
-            journal=journal,
-        )
+        return choose_layers(tables, **_targets(sample), options=options, seed=seed, tell=tell, journal=journal)
     except LayerError as error:
-        names = ", ".join(sample.images.paths[sample.rows[row]] for row in error.rows[:3])
+        rows = sample.rows[np.unique(sample.fitted[error.rows])]
+        names = ", ".join(sample.images.paths[row] for row in rows[:3])
         raise HeadError(f"{error.output} gives NaN or infinity for {len(error.rows)} images: {names}.") from error
 
 
 def _nested(tables: dict[str, Features], sample: Sample, options: HeadOptions, seed: int, tell: Tell) -> dict[str, Any]:
-    return nested_estimate(
-        tables,
-        sample.y,
-        sample.split,
-        sample.images.classes,
-        options,
-        groups=sample.groups,
-        sample_weight=sample.weight,
-        seed=seed,
-        tell=tell,
-    )
+    return nested_estimate(tables, **_targets(sample), options=options, seed=seed, tell=tell)
+
+
+def _targets(sample: Sample) -> dict[str, Any]:
+    """What is known of the rows of `_tables`, as `choose_layers` takes it; a view has what its image has."""
+    fitted = sample.fitted
+    return {
+        "y": sample.y[fitted],
+        "split": sample.split[fitted],
+        "classes": sample.images.classes,
+        "groups": None if sample.groups is None else sample.groups[fitted],
+        "sample_weight": None if sample.weight is None else sample.weight[fitted],
+        "view_of": None if sample.views is None else fitted,
+    }
 
 
 def _judge(choice: Choice, features: Features, sample: Sample, part: str, known: list[str]) -> Judged:

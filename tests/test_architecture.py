@@ -24,6 +24,7 @@ FLOW = (
     ("engines",),
     ("store", "training"),
     ("extract",),
+    ("views",),
     ("heads", "repair"),
     ("choose", "similarity"),
     ("choose_layers", "novelty", "quality"),

@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 from fitted import Lab, make_lab, write_pictures
 
+from featx.augment import Augmenter
 from featx.bundle import Bundle, load_bundle
-from featx.dataset import TRAIN
+from featx.dataset import TRAIN, VAL
 from featx.errors import BundleError, DataError, HeadError, UsageError
 from featx.evaluate import evaluate
-from featx.finetune import Examples, finetune, graft, tuned_fingerprint
+from featx.files import digest_file
+from featx.finetune import Examples, ImageSource, finetune, graft, tuned_fingerprint
 from featx.finetune.unfreezing import Unfreezing
 from featx.heads import calibrate
-from featx.options import FeaturesOptions, HeadOptions
+from featx.images import load_image
+from featx.options import AugmentOptions, FeaturesOptions, HeadOptions
 from featx.run import Prepared, fit, images_of_part, prepare
 from featx.training import checkpoints
 
@@ -282,6 +285,52 @@ def test_balanced_weights_are_one_on_average(lab: Lab, prepared: Prepared) -> No
     assert targets.weight[train].mean() == pytest.approx(1)
     for code in range(3):
         assert targets.weight[train & (targets.values == code)].sum() == pytest.approx(train.sum() / 3)
+
+
+# --- augmentation ------------------------------------------------------------------------------------------------
+
+
+def augmented(prepared: Prepared, **policy: Any) -> Prepared:
+    return replace(prepared, pipeline=replace(prepared.pipeline, augment=AugmentOptions(**policy)))
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_an_epoch_trains_on_its_own_view_of_every_image(lab: Lab, prepared: Prepared, epoch: int) -> None:
+    source = ImageSource(lab.bundle("logreg"), augmented(prepared, rotation=30, flip="horizontal"))
+    augmenter = Augmenter(AugmentOptions(rotation=30, flip="horizontal"), 0)
+    order = np.random.default_rng(epoch).permutation(source.examples.known_rows(TRAIN))
+    seen = []
+    for rows, inputs in source.batches(order, 7, epoch):
+        seen += rows.tolist()
+        for row, pixels in zip(rows, inputs, strict=True):
+            path = source.examples.paths[row]
+            view = augmenter(load_image(path, (32, 32), "stretch"), digest_file(Path(path)), epoch + 1)
+            np.testing.assert_array_equal(pixels, view)
+    assert seen == order.tolist()
+
+
+def test_what_is_measured_is_not_augmented(lab: Lab, prepared: Prepared) -> None:
+    source = ImageSource(lab.bundle("logreg"), augmented(prepared, rotation=30))
+    for code in (TRAIN, VAL):
+        for rows, inputs in source.batches(source.examples.rows(code), 16, None):
+            for row, pixels in zip(rows, inputs, strict=True):
+                np.testing.assert_array_equal(pixels, load_image(source.examples.paths[row], (32, 32), "stretch"))
+
+
+def test_augmentation_alters_the_result_its_fingerprint_and_stays_with_the_bundle(
+    lab: Lab, prepared: Prepared, tmp_path: Path
+) -> None:
+    start, one = lab.bundle("logreg"), options(prepared, epochs=1)
+    plain = finetune(start, replace(one, run=tmp_path / "plain"))
+    policy = {"rotation": 30.0, "brightness": 0.4}
+    altered = finetune(start, replace(augmented(one, **policy), run=tmp_path / "altered"))
+    assert plain.about["fingerprint"] != altered.about["fingerprint"]
+    assert "augment" not in plain.about
+    assert Augmenter.from_json(altered.about["augment"]) == Augmenter(AugmentOptions(**policy), 0)
+    assert not np.array_equal(np.load(plain.path / "head.npz")["kernel"], np.load(altered.path / "head.npz")["kernel"])
+    base, nothing = one.pipeline.finetune, AugmentOptions(fill_mode="reflect", views=0)
+    assert tuned_fingerprint(start, base, 0) == tuned_fingerprint(start, base, 0, nothing)
+    assert tuned_fingerprint(start, base, 0, AugmentOptions(**policy)) == altered.about["fingerprint"]
 
 
 # --- killed and resumed ------------------------------------------------------------------------------------------

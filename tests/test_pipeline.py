@@ -89,6 +89,7 @@ def test_a_pipeline_written_down_is_the_same_again(tmp_path: Path) -> None:
         ("zzz: 1", "unknown section 'zzz'. There are: data, features, augment, head, finetune, report"),
         ("features: {input_size: big}", "features.input_size: .*integer.*got 'big'"),
         ("features: {input_size: 0}", "features.input_size must be at least 1, got 0"),
+        ("augment: {views: 3}", "augment.views must be 0 where no operation is on, got 3"),
         ("augment: {rotation: 200}", "augment.rotation must be at most 180, got 200"),
         ("augment: {shift: -0.1}", "augment.shift must be at least 0, got -0.1"),
         ("augment: {zoom: .nan}", "augment.zoom must be at least 0, got nan"),

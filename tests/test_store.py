@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -270,6 +271,38 @@ def test_take_by_position_and_mask(filled: tuple[FeatureTable, np.ndarray, np.nd
     np.testing.assert_array_equal(features.take(mask).asarray(), values[mask].reshape(-1, 6))
     np.testing.assert_array_equal(features.take(mask).take(np.array([1])).asarray()[0], values[mask][1].ravel())
     assert features.take(np.empty(0, int)).asarray().shape[0] == 0
+
+
+@pytest.mark.parametrize("sizes", [[1] * 7, [3, 3, 1], [7], [2, 0, 5]])
+def test_batches_have_shape_and_type_as_stored(
+    filled: tuple[FeatureTable, np.ndarray, np.ndarray], sizes: list[int]
+) -> None:
+    table, digests, values = filled
+    rows = np.array([26, 0, 9, 9, 4, 5, 20])  # of several parts, in no order
+    batches = list(table.read(digests).batches(np.split(rows, np.cumsum(sizes)[:-1])))
+    assert [(batch.shape, batch.dtype) for batch in batches] == [((n, 2, 3), np.float32) for n in sizes]
+    np.testing.assert_array_equal(np.concatenate(batches), values[rows])
+
+
+def test_batches_that_nobody_wants_any_more_are_not_read(
+    filled: tuple[FeatureTable, np.ndarray, np.ndarray],
+) -> None:
+    table, digests, values = filled
+    batches = table.read(digests[:5]).batches(np.array([4 - i % 5]) for i in range(1000))
+    first = next(batches)
+    assert first.dtype == np.float16
+    np.testing.assert_array_equal(first, values[[4]].astype(np.float16))
+    batches.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("featx-read")]
+
+
+def test_what_fails_while_reading_ahead_is_raised(store: FeatureStore) -> None:
+    rows = make_rows(6)
+    path = add_part(store, rows)
+    batches = store.table("mixed7", "avg").read(rows.digest).batches([np.arange(3), np.arange(3, 6)])
+    path.unlink()
+    with pytest.raises(StoreError, match="was removed while it was read"):
+        list(batches)
 
 
 def test_only_the_parts_needed_decide_the_type(filled: tuple[FeatureTable, np.ndarray, np.ndarray]) -> None:

@@ -426,6 +426,7 @@ def test_options_given_override_a_preset_wherever_it_is_named(tmp_path: Path) ->
         ({"gradual": -1}, "gradual must be at least 0"),
         ({"mixup": -0.1}, "mixup must be at least 0"),
         ({"downscale": 0}, "downscale must be at least 1"),
+        ({"downscale": 2, "from_cache": "body"}, "from_cache reads no images. Leave one of them out"),
         ({"devices": "none"}, "devices is all, cpu, or a number of GPUs from 1 on; got 'none'"),
         ({"devices": "0"}, "devices is all, cpu, or a number"),
         ({"gpu_memory": "2"}, "gpu_memory is grow, or a share above 0 and up to 1, like 0.5; got '2'"),

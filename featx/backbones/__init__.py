@@ -1,7 +1,8 @@
 """Backbones: frozen Keras networks, cut at the layers that features are taken from.
 
 `resolve` and `resolve_outputs` decide what is wanted, without TensorFlow. `identify` says who it is, from memory where
-it can. `build` makes the whole network, `cut` the part of it that runs; `list_layers` shows what there is to choose.
+it can. `build` makes the whole network, `cut` the part of it that runs; `list_layers` shows what there is to choose,
+`split_network` takes a network apart.
 """
 
 from __future__ import annotations
@@ -11,8 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from featx.backbones.blocks import Block, block_index, find_blocks, has_kernel
+    from featx.backbones.cuts import (
+        Halves,
+        LayerGraph,
+        clean_cuts,
+        nearest_clean_cuts,
+        require_clean_cut,
+        split_network,
+    )
     from featx.backbones.identity import Identity, digest_architecture, identify
-    from featx.backbones.layers import LayerGraph, LayerInfo, list_layers, nearest_clean_cuts
+    from featx.backbones.layers import LayerInfo, list_layers
     from featx.backbones.network import build, cut, cut_network, needs_top, pool, preprocess
     from featx.backbones.runtime import import_keras
     from featx.backbones.spec import BackboneSpec, Output, check_pooling, resolve, resolve_outputs, suggest
@@ -24,6 +33,7 @@ __all__ = [
     "BackboneSpec",
     "Block",
     "Entry",
+    "Halves",
     "Identity",
     "LayerGraph",
     "LayerInfo",
@@ -31,6 +41,7 @@ __all__ = [
     "block_index",
     "build",
     "check_pooling",
+    "clean_cuts",
     "cut",
     "cut_network",
     "digest_architecture",
@@ -44,8 +55,10 @@ __all__ = [
     "needs_top",
     "pool",
     "preprocess",
+    "require_clean_cut",
     "resolve",
     "resolve_outputs",
+    "split_network",
     "suggest",
 ]
 
@@ -58,10 +71,14 @@ _HOMES = {
     "Identity": "identity",
     "digest_architecture": "identity",
     "identify": "identity",
-    "LayerGraph": "layers",
+    "Halves": "cuts",
+    "LayerGraph": "cuts",
+    "clean_cuts": "cuts",
+    "nearest_clean_cuts": "cuts",
+    "require_clean_cut": "cuts",
+    "split_network": "cuts",
     "LayerInfo": "layers",
     "list_layers": "layers",
-    "nearest_clean_cuts": "layers",
     "build": "network",
     "cut": "network",
     "cut_network": "network",

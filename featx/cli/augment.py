@@ -19,7 +19,7 @@ _OTHERS = [
     for section, kind in (("data", DataOptions), ("features", FeaturesOptions))
     for name in (f"{section}.{entry.name}" for entry in fields(kind))
     if name not in _ITS_OPTIONS
-]
+] + ["augment.views"]
 
 
 @click.command()

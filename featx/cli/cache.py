@@ -29,12 +29,24 @@ def ls(cache: Path, as_json: bool) -> None:
 
     found = [describe(store) for store in list_stores(cache)]
     rows = [
-        (Path(one["store"]).name, name, layer["rows"], layer["parts"], f"{layer['bytes'] / 1e6:,.1f} MB")
+        (
+            Path(one["store"]).name,
+            _titled(name, one["key"]["views"]),
+            layer["rows"],
+            layer["parts"],
+            f"{layer['bytes'] / 1e6:,.1f} MB",
+        )
         for one in found
         for name, layer in one["layers"].items()
     ]
     text = table(["store", "features", "rows", "parts", "size"], rows) if rows else f"Nothing is cached in {cache}."
     emit(as_json, {"cache": str(cache), "stores": found}, text)
+
+
+def _titled(name: str, views: str) -> str:
+    from featx.store import NO_VIEWS
+
+    return name if views == NO_VIEWS else f"{name}, views"
 
 
 @cache.command()
@@ -71,7 +83,7 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
 
 @cache.command()
 @click.argument("data", required=False)
-@section_options("data", "features", "report", without=["report.html"])
+@section_options("data", "features", "augment", "report", without=["report.html"])
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The HDF5 file to write.")
 @_JSON
 def export(
@@ -82,7 +94,10 @@ def export(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Write features, labels, paths, classes and split as one plain HDF5 file for other tools."""
+    """Write features, labels, paths, classes and split as one plain HDF5 file for other tools.
+
+    With --views the views of the training images follow the images; a column `view` tells which is which.
+    """
     from featx.run import export_prepared, prepare
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))

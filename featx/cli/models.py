@@ -13,10 +13,34 @@ from featx.cli.render import Bars, bad_images, emit, metric_names, say, table
 from featx.errors import FeatxError, UsageError
 
 if TYPE_CHECKING:
+    from featx.bundle import Bundle
     from featx.options import Pipeline
-    from featx.predict import Prediction
+    from featx.predict import Average, Prediction
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+_TTA = click.option(
+    "--tta",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Average over the image and so many altered versions of it, by the bundle's policy of augmentation or by the "
+    "one that the options say.",
+)
+
+
+def _average(
+    bundle: Bundle, tta: int, pipeline_file: Path | None, settings: tuple[str, ...], values: dict[str, Any]
+) -> Average | None:
+    """What is averaged over; a default pipeline file says nothing of it."""
+    from featx.predict import Average
+
+    said = pipeline_of("", pipeline_file, settings, {k: v for k, v in values.items() if k.startswith("augment__")})
+    if tta:
+        return Average.of_bundle(bundle, tta, said.augment, said.data.seed)
+    if said.augment.operations and pipeline_file is None:
+        raise UsageError(f"{', '.join(said.augment.operations)}: views are averaged with --tta N. Add --tta 5.")
+    return None
 
 
 def _find(where: str | None, pipeline: Pipeline) -> Path:
@@ -36,19 +60,22 @@ def _find(where: str | None, pipeline: Pipeline) -> Path:
     help="Which part (default: test; all with --data).",
 )
 @click.option("--against", metavar="BUNDLE", help="Say whether it differs from this bundle by more than noise.")
+@_TTA
 @click.option(
     "--report",
     "directory",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write the report here (default: into the bundle's folder, when it is one of a run and there is no --data).",
+    help="Write the report here (default: into the bundle's folder, when it is one of a run and there is no --data "
+    "and no --tta).",
 )
-@section_options("report")
+@section_options("augment", "report", without=["augment.views"])
 @_JSON
 def evaluate(
     bundle: str | None,
     data: str | None,
     part: str | None,
     against: str | None,
+    tta: int,
     directory: Path | None,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
@@ -77,16 +104,18 @@ def evaluate(
     rival = None if against is None else load_bundle(_find(against, pipeline))
     if rival is not None:
         require_comparable(model.multilabel, rival.multilabel)
+    average = _average(model, tta, pipeline_file, settings, values)
+    rivals = None if rival is None else _average(rival, tta, pipeline_file, settings, values)
     images, notes = images_of_part(pipeline, model, part)
     name = part if data is None else images.name
     start = time.perf_counter()
     with Bars() as bars:
-        judged, bad = judge(model, images, name, bars)
-        comparison = None if rival is None else compare_judged(judged, judge(rival, images, name, bars)[0])
+        judged, bad = judge(model, images, name, bars, average)
+        comparison = None if rival is None else compare_judged(judged, judge(rival, images, name, bars, rivals)[0])
     for note in notes:
         say(note)
     found = measure_judged(judged)
-    if directory is None and pipeline.report.html and data is None and belongs_to_run(path):
+    if directory is None and pipeline.report.html and data is None and not tta and belongs_to_run(path):
         directory = path / FOLDER
     seconds = time.perf_counter() - start
     page = directory and report_evaluation(directory, model, path, judged, bad, pipeline, command_line(), seconds)
@@ -141,7 +170,8 @@ def _confusion_text(found: dict[str, Any]) -> str:
     type=click.FloatRange(min=0),
     help="Answer 'unknown' farther than this from all training images; 99 % of images of known classes are within 1.",
 )
-@section_options("report", without=["report.html"])
+@_TTA
+@section_options("augment", "report", without=["augment.views", "report.html"])
 @_JSON
 def predict(
     images: tuple[str, ...],
@@ -150,6 +180,7 @@ def predict(
     min_confidence: float,
     out: Path | None,
     max_distance: float | None,
+    tta: int,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -175,7 +206,8 @@ def predict(
     else:
         bundle = load_bundle(_find(model, pipeline_of(None, pipeline_file, settings, values)))
     paths = find_files(images)
-    answers = answer(bundle, paths, top, min_confidence=min_confidence, max_distance=max_distance)
+    average = _average(bundle, tta, pipeline_file, settings, values)
+    answers = answer(bundle, paths, top, 0, min_confidence, max_distance, average)
     if not as_json:
         say(f"Predicting with {bundle.path}")
     if out is not None:

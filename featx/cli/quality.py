@@ -25,7 +25,7 @@ def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_jso
     from featx.run import prepare
 
     with Bars() as bars:
-        prepared = prepare(pipeline, bars)
+        prepared = prepare(pipeline, bars, views=False)
         for note in prepared.extraction.images.notes:
             say(note)
         out = out or prepared.run / "check"

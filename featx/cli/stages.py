@@ -14,6 +14,7 @@ from featx.cli.render import Bars, bad_images, emit, metric_names, say, table
 if TYPE_CHECKING:
     from featx.bundle import Bundle
     from featx.extract import Extraction
+    from featx.options import Pipeline
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _DATA = click.argument("data", required=False)
@@ -37,7 +38,7 @@ def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...],
 
 @click.command()
 @_DATA
-@section_options("data", "features")
+@section_options("data", "features", "augment")
 @click.option("--dry-run", is_flag=True, help="Only say what would be computed.")
 @_JSON
 def extract(
@@ -48,30 +49,52 @@ def extract(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Compute the features of every image that lacks them, and cache them."""
-    from featx.extract import extract as extract_images
-    from featx.extract import plan
-    from featx.run import choose_images, read_data
+    """Compute the features of every image that lacks them, and with --views those of views, and cache them."""
+    from featx.run import extract_all, plan_all
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    images = choose_images(pipeline, read_data(pipeline))
-    for note in images.notes:
-        say(note)
+    _tell_unused_policy(pipeline)
     with Bars() as bars:
         if dry_run:
-            content = plan(images, pipeline.features, bars).as_json()
+            content = plan_all(pipeline, bars, say)
             emit(as_json, content, _plan_text(content))
         else:
-            done = extract_images(images, pipeline.features, bars)
-            emit(as_json, done.as_json(), _extraction_text(done))
+            done, views = extract_all(pipeline, bars, say)
+            content = done.as_json() | ({} if views is None else {"views": views.as_json()})
+            text = _extraction_text(done)
+            emit(as_json, content, text if views is None else f"{text}\n{_views_text(content['views'])}")
+
+
+def _tell_unused_policy(pipeline: Pipeline) -> None:
+    """Say that operations were chosen which this command has no use for."""
+    if pipeline.augment.operations and not pipeline.augment.views:
+        names = ", ".join(pipeline.augment.operations)
+        say(
+            f"Without --views nothing is augmented here: {names} matter to featx finetune. Add --views 3, for instance."
+        )
+
+
+def _views_text(views: dict[str, Any]) -> str:
+    return (
+        f"{views['each']:,} views of each of {views['images']:,} training images: {views['computed']:,} computed, "
+        f"{views['reused']:,} reused, in {views['seconds']:.1f} s, in {views['store']}"
+        + (f"\n{bad_images(views['bad'])}" if views["bad"] else "")
+    )
 
 
 def _plan_text(plan: dict[str, Any]) -> str:
-    seconds = "unknown before a first run" if plan["seconds"] is None else f"about {plan['seconds']:.0f} s"
-    size = "unknown before a first run" if plan["bytes"] is None else f"{plan['bytes'] / 1e6:,.1f} MB"
+    plans = [plan, plan["views"]] if "views" in plan else [plan]
+
+    def total(name: str) -> float | None:
+        known = [one[name] for one in plans if one[name] is not None]
+        return sum(known) if len(known) == len(plans) else None
+
+    seconds, size, unknown = total("seconds"), total("bytes"), "unknown before a first run"
     return (
-        f"{plan['reason']}.\nrows to compute  {plan['rows']:,}\ntime             {seconds}\n"
-        f"new features     {size}\nfree disk        {plan['free_bytes'] / 1e9:,.1f} GB"
+        f"{'; '.join(one['reason'] for one in plans)}.\nrows to compute  {total('rows'):,}\n"
+        f"time             {unknown if seconds is None else f'about {seconds:.0f} s'}\n"
+        f"new features     {unknown if size is None else f'{size / 1e6:,.1f} MB'}\n"
+        f"free disk        {plan['free_bytes'] / 1e9:,.1f} GB"
     )
 
 
@@ -92,29 +115,32 @@ def _extraction_text(done: Extraction) -> str:
 
 @click.command("fit-head")
 @_DATA
-@section_options("data", "features", "head", "report")
+@section_options("data", "features", "augment", "head", "report")
 @_JSON
 def fit_head(
     data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
 ) -> None:
     """Fit a head on cached features, measure it on val and test, and save it as a bundle.
 
-    Features that are missing are extracted first.
+    Features that are missing are extracted first. With --views N the head is fitted on N altered versions of every
+    training image as well.
     """
     from featx.run import fit, prepare
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
+    _tell_unused_policy(pipeline)
     with Bars() as bars:
         prepared = prepare(pipeline, bars)
         for note in prepared.extraction.images.notes:
             say(note)
         bundle = fit(prepared, command_line(), say)
-    _tell_bundle(bundle, prepared.extraction.bad, as_json)
+    views = prepared.sample.views
+    _tell_bundle(bundle, prepared.extraction.bad + ([] if views is None else views.extraction.bad), as_json)
 
 
 @click.command()
 @_DATA
-@section_options("data", "features", "finetune", "report")
+@section_options("data", "features", "augment", "finetune", "report")
 @click.option("--from", "origin", metavar="BUNDLE", help="Start from this bundle (default: the best one).")
 @_JSON
 def finetune(
@@ -132,7 +158,7 @@ def finetune(
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     with Bars() as bars:
-        prepared = prepare(pipeline, bars)
+        prepared = prepare(pipeline, bars, views=False)
         start = load_bundle(
             find_bundle(origin, prepared.run.parent, run_directory(pipeline, prepared.extraction.images).name)
         )

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import featx
+from featx.augment import Augmenter
 from featx.bundle import Bundle
 from featx.files import digest_json
+from featx.finetune.from_cache import MapSource, part_above
 from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable
 from featx.finetune.result import Reading, judge_parts, save_tuned
 from featx.finetune.source import Examples, ImageSource, Source
 from featx.finetune.tuning import Tuning
-from featx.options import FinetuneOptions
+from featx.options import AugmentOptions, FinetuneOptions
 from featx.progress import Progress, Tell, no_progress, say_nothing
 from featx.training.checkpoints import Snapshots
 from featx.training.devices import choose_devices
@@ -46,10 +48,15 @@ __all__ = [
 CHECKPOINTS = "checkpoints"  # in a bundle's directory; not one of its files, which are read whenever it is loaded
 
 
-def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int) -> str:
+def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int, policy: AugmentOptions | None = None) -> str:
     """What a fine-tuned bundle depends on."""
     said = asdict(replace(options, tensorboard=None, preset=None, gpu_memory="grow"))
-    return digest_json({"from": bundle.about["digest"], "options": said, "seed": seed, "featx": featx.__version__})
+    views = {"augment": Augmenter(policy, seed).identity} if policy is not None and policy.operations else {}
+    if policy is not None and options.from_cache is not None and policy.views:
+        views["views"] = str(policy.views)
+    return digest_json(
+        views | {"from": bundle.about["digest"], "options": said, "seed": seed, "featx": featx.__version__}
+    )
 
 
 def finetune(
@@ -69,14 +76,19 @@ def finetune(
         No validation part, without which no epoch could be chosen.
     HeadError
         A loss that is not finite.
+    UsageError, BackboneError
+        Where only what is above a layer is to be trained: a layer that the network has not, or cannot be cut at.
     """
     start = time.perf_counter()
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
     require_graftable(bundle)
-    source = ImageSource(bundle, prepared)
+    source: Source = ImageSource(bundle, prepared)
     devices = choose_devices(options.devices)
     with devices.scope():
         model = graft(bundle, options.downscale)
+    if options.from_cache is not None:
+        model = part_above(model, bundle, options.from_cache, options.unfreeze)
+        source = MapSource(bundle, prepared, options.from_cache, progress)
     tuning = Tuning(model, source, options, seed, progress, devices)
     if tuning.unfreezing.epochs_until_all >= options.epochs:
         tell(
@@ -85,7 +97,7 @@ def finetune(
         )
     # measured again: the bundle's own figures may be of other images, where the split has grown
     before = judge_parts(tuning, Reading.of(bundle))
-    wanted = tuned_fingerprint(bundle, options, seed)
+    wanted = tuned_fingerprint(bundle, options, seed, prepared.pipeline.augment)
     journal = _journal(digest_json([wanted, prepared.sample.digest]), options, prepared.run, tell)
     tuning.compute_in(tuning.precision)
     history = train(tuning, Schedule.of(options), Stopping.of(options), journal, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from featx.backbones import import_keras
+from featx.backbones import import_keras, split_network
 from featx.bundle import Bundle
 from featx.errors import BundleError
 from featx.finetune.downscaling import prepend_downscale
@@ -87,7 +87,7 @@ def _graft_front(keras: Any, bundle: Bundle, features: Any) -> Any:
 
 
 def feature_network(model: keras.Model) -> keras.Model:
-    """The part of a grafted model that gives the features (n, d), as they are before the head and its front."""
+    """The part of a grafted model, or of its upper half, that gives the features (n, d), before the head's front."""
     names = {layer.name for layer in model.layers}
-    last = model.get_layer(_FEATURES if _FEATURES in names else f"{_FLAT}_0")
-    return import_keras().Model(model.inputs, last.output)
+    last = _FEATURES if _FEATURES in names else f"{_FLAT}_0"
+    return split_network(model, last).lower

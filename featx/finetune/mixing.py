@@ -75,7 +75,7 @@ class Mixing:
 
         Parameters
         ----------
-        images : float32 (n, height, width, channels)
+        images : (n, height, width, channels); the mixed ones are float32
         targets : float32 (n, k), such as one-hot rows
         weight : float32 (n,), what each image counts in the loss. A mixed image counts as much as its parts do
             together: the cross-entropy of the result is the mean of the parts' weighted cross-entropies.
@@ -83,6 +83,7 @@ class Mixing:
         """
         if not self.changes:
             return images, targets, weight
+        images = np.asarray(images, np.float32)  # cached maps may be float16
         generator = np.random.default_rng((self.seed, epoch, batch, _STREAM))
         partner = generator.permutation(len(images))
         if self._takes_cutmix(generator):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx import novelty
+from featx.augment import Augmenter
 from featx.backbones import import_keras
 from featx.bundle import LOWER_IS_BETTER, Bundle, add_bundle, write_split
 from featx.dataset import TEST, TRAIN, VAL
@@ -94,7 +95,8 @@ def save_tuned(
     total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
     best = Stopping.of(tuning.options).best(history) + 1
     about = describe_model(prepared.extraction, bundle.outputs, prepared.sample, list(bundle.classes), command) | {
-        "backbone": bundle.about["backbone"] | {"finetuned": True, "input_size": list(tuning.model.input_shape[1:3])},
+        "backbone": bundle.about["backbone"]
+        | {"finetuned": True, "input_size": [tuning.options.downscale * side for side in bundle.input_size]},
         "key": bundle.about["key"],
         "fingerprint": fingerprint,
         "head": bundle.about["head"] | {"temperature": total, "calibration": "temperature"},
@@ -110,6 +112,11 @@ def save_tuned(
         "notes": [],
         "seconds": round(seconds, 3),
     }
+    policy = prepared.pipeline.augment
+    if policy.operations:
+        about["augment"] = Augmenter(policy, prepared.pipeline.data.seed).as_json()
+    elif "augment" in bundle.about:
+        about["augment"] = bundle.about["augment"]  # its head has learned from such views
     about["verdict"] = _verdict(about, metric)
     with tempfile.TemporaryDirectory(prefix="featx-") as name:
         tuned = _write(bundle, prepared, tuning, temperature, history, about, Path(name))

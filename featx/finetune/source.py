@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from featx.augment import Augmenter
 from featx.bundle import Bundle
 from featx.choose import parse_class_weight
 from featx.dataset import TRAIN, VAL
 from featx.errors import DataError, UsageError
 from featx.evaluate import align, align_labels
 from featx.heads.targets import Targets, label_emphasis
-from featx.images import iter_batches
+from featx.images import Alter, iter_batches
 
 if TYPE_CHECKING:
     from featx.run import Prepared
@@ -136,7 +137,7 @@ class Source(Protocol):
 
 
 class ImageSource:
-    """Images, decoded as they are needed."""
+    """Images, decoded as they are needed, and augmented where they are trained on: each epoch sees another view."""
 
     def __init__(self, bundle: Bundle, prepared: Prepared) -> None:
         self.examples = Examples.of(bundle, prepared)
@@ -144,10 +145,17 @@ class ImageSource:
         self.size = (factor * bundle.input_size[0], factor * bundle.input_size[1])
         self.resize = str(bundle.about["backbone"]["resize"])
         self.workers = prepared.pipeline.features.workers
+        self.digests = prepared.sample.digests
+        self.augmenter = Augmenter(prepared.pipeline.augment, prepared.pipeline.data.seed)
 
     def batches(self, rows: np.ndarray, size: int, epoch: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield images (n, height, width, 3), RGB in [0, 255]; nothing is augmented."""
-        del epoch
-        for batch in iter_batches(self.examples.paths, rows.tolist(), self.size, self.resize, size, self.workers):
+        """Yield images (n, height, width, 3), RGB in [0, 255]: as they are, or the view 1 + `epoch` of each."""
+        paths, alter = self.examples.paths, self._alter(epoch)
+        for batch in iter_batches(paths, rows.tolist(), self.size, self.resize, size, self.workers, alter):
             if len(batch.rows):
                 yield batch.rows, batch.images.astype(np.float32)
+
+    def _alter(self, epoch: int | None) -> Alter | None:
+        if epoch is None or not self.augmenter.policy.operations:
+            return None
+        return lambda row, image: self.augmenter(image, bytes(self.digests[row]), 1 + epoch)

@@ -51,12 +51,14 @@ def try_strengths(
     options: HeadOptions,
     seed: int,
     journal: Journal | None = None,
+    judged: np.ndarray | None = None,
 ) -> Iterator[Trial]:
     """Yield a trial for each strength, as soon as it is done.
 
     features, y, sample_weight : of n rows; y int64 (n,), or bool (n, k) for several labels per row
     held : int64 (n,), number of the fit that leaves the row out; -1: none does
     journal : where heads that are trained epoch by epoch write it down
+    judged : bool (n,), rows that matter where they are left out, None: all; of the others logits may be NaN
     """
     if kind.linear:
         linear = cast("Linear", make_head(kind, None, options, seed))
@@ -64,17 +66,19 @@ def try_strengths(
         return
     classes = np.unique(y) if y.ndim == 1 else np.arange(y.shape[1])
 
-    def fit_fold(strength: float, f: int) -> tuple[Head, np.ndarray]:
-        head, left_out = make_head(kind, strength, options, seed), np.flatnonzero(held == f)
+    counted = np.ones(len(y), bool) if judged is None else judged
+
+    def fit_fold(strength: float, f: int) -> tuple[Head, np.ndarray, np.ndarray]:
+        head, left_out = make_head(kind, strength, options, seed), np.flatnonzero((held == f) & counted)
         fit_without(head, kind, features, y, np.flatnonzero(held != f), left_out, sample_weight, journal)
-        return head, widen(head.logits(features.take(left_out)), head.classes_, classes)
+        return head, left_out, widen(head.logits(features.take(left_out)), head.classes_, classes)
 
     for strength in strengths:
         logits = np.full((len(y), len(classes)), np.nan, np.float32)
         heads = []
         folds = range(held.max() + 1)
-        for f, (head, found) in zip(folds, _map_folds(kind, partial(fit_fold, strength), folds), strict=True):
-            logits[held == f] = found
+        for head, left_out, found in _map_folds(kind, partial(fit_fold, strength), folds):
+            logits[left_out] = found
             heads.append(head)
         yield Trial(strength, logits, heads=tuple(heads))
 

@@ -15,7 +15,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,14 @@ import numpy as np
 
 from featx.errors import StoreError
 from featx.files import atomic_path, remove_stale, write_json
-from featx.store.key import SCHEMA, Key, file_name
+from featx.store.key import NO_VIEWS, SCHEMA, Key, file_name
 from featx.store.leases import Leases
 from featx.store.part import SUFFIX, DamagedPart, Part, Rows, read_name, read_rows, write_part
 from featx.store.table import PART_BYTES, FeatureTable, StoredFeatures, TableWriter, identities
 from featx.versions import installed_versions
 
 __all__ = [
+    "NO_VIEWS",
     "PART_BYTES",
     "SCHEMA",
     "Damage",
@@ -40,6 +41,7 @@ __all__ = [
     "StoredFeatures",
     "TableWriter",
     "export_features",
+    "identities",
     "list_stores",
 ]
 
@@ -49,12 +51,16 @@ _LIBRARIES = ("tensorflow", "keras", "openvino", "pillow", "numpy", "h5py")
 
 @dataclass(frozen=True)
 class Damage:
-    """Rows of a part that do not hold their checksum; `rows` is empty where the whole file is unreadable."""
+    """Rows of a part that do not hold their checksum; `rows` is empty where the whole file is unreadable.
+
+    images, views : of each of the rows, where its image was first seen, and which view of it the row is
+    """
 
     part: str
     rows: list[int]
     images: list[str]
     reason: str
+    views: list[int] = field(default_factory=list)
 
 
 class FeatureStore:
@@ -208,7 +214,7 @@ def _damage_of(path: Path) -> Damage | None:
     if not len(bad):
         return None
     images = [bytes(name).decode("utf-8", "surrogateescape") for name in rows.path[bad]]
-    return Damage(str(path), bad.tolist(), images, "checksum does not hold")
+    return Damage(str(path), bad.tolist(), images, "checksum does not hold", rows.view[bad].tolist())
 
 
 def _compact(table: FeatureTable, compression: str) -> int:
@@ -273,9 +279,16 @@ def _join(several: list[Rows]) -> Rows:
 
 
 def export_features(
-    out: Path, features: StoredFeatures, labels: np.ndarray | None, columns: dict[str, list[str]], about: dict[str, Any]
+    out: Path,
+    features: StoredFeatures,
+    labels: np.ndarray | None,
+    columns: dict[str, list[str] | np.ndarray],
+    about: dict[str, Any],
 ) -> None:
-    """Write one plain HDF5 file for other tools: `features`, `labels`, and `columns` of text; whole or not at all."""
+    """Write one plain HDF5 file for other tools: `features`, `labels`, and `columns` of text or numbers.
+
+    It appears whole or not at all.
+    """
     import h5py
 
     if shutil.disk_usage(out.parent if out.parent.exists() else Path()).free < int(np.prod(features.shape)) * 4:
@@ -292,7 +305,10 @@ def export_features(
         if labels is not None:
             file.create_dataset("labels", data=labels)
         for name, values in columns.items():
-            file.create_dataset(name, data=np.array(values, dtype=object), dtype=h5py.string_dtype())
+            if isinstance(values, np.ndarray):
+                file.create_dataset(name, data=values)
+            else:
+                file.create_dataset(name, data=np.array(values, dtype=object), dtype=h5py.string_dtype())
 
 
 def describe(store: FeatureStore) -> dict[str, Any]:

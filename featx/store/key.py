@@ -9,6 +9,7 @@ from typing import Any
 from featx.files import digest_json
 
 SCHEMA = 1
+NO_VIEWS = "none"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Key:
     decoder : digest of the pixels that the decoder makes of a few small files
     precision : what the engine really computes in; with the engine's name where it is not float32
     storage : float16 or float32
-    views : the augmentation policy of cached views, "none" for the image itself
+    views : the augmentation policy of cached views, "none" for the images themselves
     """
 
     backbone: str
@@ -34,7 +35,7 @@ class Key:
     preprocessing: str
     precision: str
     storage: str
-    views: str = "none"
+    views: str = NO_VIEWS
     schema: int = SCHEMA
 
     @property

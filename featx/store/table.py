@@ -6,7 +6,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -25,6 +27,7 @@ PART_SECONDS = 30.0
 _FLOAT16_SMALLEST = 2.0**-14
 _BLOCK_BYTES = 32_000_000
 _OPEN_PARTS = 8  # mapped at once per table: a map is an open file, and what was read of it counts as memory
+_AHEAD = 2  # batches read before they are asked for
 _LOADED_PARTS = 4  # compressed parts are held in memory instead
 _logger = logging.getLogger(__name__)
 
@@ -178,6 +181,17 @@ class StoredFeatures:
         """Some of the rows, by position or mask."""
         return StoredFeatures(self._parts, self._part[rows], self._row[rows], self._numbers)
 
+    def followed_by(self, other: StoredFeatures) -> StoredFeatures:
+        """These rows, and below them those of `other`, which may lie in another table."""
+        first = len(self._parts)
+        parts = (*self._parts, *other._parts)
+        part = np.concatenate([self._part, other._part + first])
+
+        def numbers(number: int) -> np.ndarray:
+            return self._numbers(number) if number < first else other._numbers(number - first)
+
+        return StoredFeatures(parts, part, np.concatenate([self._row, other._row]), numbers)
+
     def blocks(self, rows: int = 0) -> Iterator[np.ndarray]:
         """Consecutive float32 arrays (at most `rows`, d), maps flattened; 0: about 32 MB each."""
         step = rows or max(1, _BLOCK_BYTES // (4 * max(1, self._width)))
@@ -193,9 +207,29 @@ class StoredFeatures:
             start += len(block)
         return out
 
-    def _gather(self, some: slice) -> np.ndarray:
+    def batches(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield the rows of each batch of positions, in its order: (n, ...) in their own shape, `dtype` as stored.
+
+        A thread reads the next batches while one is used. Rows far apart are read as cheaply as neighbours where parts
+        are mapped; of compressed ones whole parts are read for it.
+        """
+        pool, reading = ThreadPoolExecutor(1, thread_name_prefix="featx-read"), deque[Future[np.ndarray]]()
+        try:
+            for rows in batches:
+                reading.append(pool.submit(self._gather, rows, self.dtype))
+                if len(reading) > _AHEAD:
+                    yield self._in_shape(reading.popleft().result())
+            while reading:
+                yield self._in_shape(reading.popleft().result())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _in_shape(self, flat: np.ndarray) -> np.ndarray:
+        return flat.reshape(len(flat), *self.shape[1:])
+
+    def _gather(self, some: slice | np.ndarray, dtype: np.dtype[Any] | type[np.float32] = np.float32) -> np.ndarray:
         part, row = self._part[some], self._row[some]
-        out = np.empty((len(row), self._width), np.float32)
+        out = np.empty((len(row), self._width), dtype)
         for number in np.unique(part):
             here = np.flatnonzero(part == number)
             out[here] = self._numbers(int(number))[row[here]].reshape(len(here), -1)
@@ -215,18 +249,21 @@ class _Buffer:
 
     table: FeatureTable
     dtype: np.dtype[Any]
-    batches: list[tuple[np.ndarray, Sequence[str], np.ndarray]] = field(default_factory=list)
+    batches: list[tuple[np.ndarray, np.ndarray, Sequence[str], np.ndarray]] = field(default_factory=list)
     bytes: int = 0
 
-    def add(self, digest: np.ndarray, path: Sequence[str], features: np.ndarray) -> None:
+    def add(self, digest: np.ndarray, view: np.ndarray, path: Sequence[str], features: np.ndarray) -> None:
         self.bytes += features.nbytes
-        self.batches.append((digest, path, features))  # one step: Ctrl-C finds whole batches
+        self.batches.append((digest, view, path, features))  # one step: Ctrl-C finds whole batches
 
     def drain(self) -> Rows:
-        digests, paths, features = zip(*self.batches, strict=True)
-        digest = np.concatenate(digests)
-        view = np.zeros(len(digest), np.uint16)
-        rows = Rows(digest, view, path_array(list(chain.from_iterable(paths))), np.concatenate(features))
+        digests, views, paths, features = zip(*self.batches, strict=True)
+        rows = Rows(
+            np.concatenate(digests),
+            np.concatenate(views),
+            path_array(list(chain.from_iterable(paths))),
+            np.concatenate(features),
+        )
         self.batches, self.bytes = [], 0
         return rows
 
@@ -264,8 +301,10 @@ class TableWriter:
         if kind is None:
             self._raise_failure()
 
-    def add(self, name: str, digest: np.ndarray, path: Sequence[str], features: np.ndarray) -> None:
-        """Add rows of the table `name`: digest 'S32' (n,), paths, features float32 (n, ...)."""
+    def add(
+        self, name: str, digest: np.ndarray, path: Sequence[str], features: np.ndarray, view: np.ndarray | int = 0
+    ) -> None:
+        """Add rows of the table `name`: digest 'S32' (n,), paths, features float32 (n, ...), view uint16 (n,)."""
         self._raise_failure()
         buffer = self._buffers[name]
         stored, lossless = _to_storage(features, buffer.dtype)
@@ -274,7 +313,7 @@ class TableWriter:
             self._send(buffer)
             buffer.dtype = np.dtype(np.float32)
             stored = features
-        buffer.add(digest, path, stored)
+        buffer.add(digest, np.broadcast_to(np.asarray(view, np.uint16), len(digest)), path, stored)
         if buffer.bytes >= PART_BYTES:
             self._send(buffer)
         if time.monotonic() - self._last > PART_SECONDS:

@@ -101,10 +101,13 @@ class Snapshots:
 
 
 def reseed(model: Any, seed: int, epoch: int) -> None:
-    """Dropout draws from generators that are layer state: set each from (seed, epoch, position)."""
+    """Dropout draws from generators that are layer state: set each from (seed, epoch, position).
+
+    Positions count from the last layer down, so that the upper part of a network alone draws as it does in the whole.
+    """
     keras = import_keras()
     generators = [one for layer in model._flatten_layers() for one in getattr(layer, "_seed_generators", [])]
-    for position, generator in enumerate(generators):
+    for position, generator in enumerate(reversed(generators)):
         state = np.random.default_rng((seed, epoch, position)).integers(2**31, size=2)
         generator.state.assign(keras.ops.convert_to_tensor(state.astype(np.uint32)))
 

@@ -1,0 +1,463 @@
+"""Fine-tuning on cached maps: the same network as fine-tuning it whole, and nothing below the cached layer runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import environment
+from fitted import call, write_pictures
+
+from featx.bundle import Bundle, best_bundle, load_bundle
+from featx.dataset import TRAIN
+from featx.errors import BackboneError, BundleError, UsageError
+from featx.evaluate import evaluate
+from featx.finetune import finetune, graft, source
+from featx.options import (
+    AugmentOptions,
+    DataOptions,
+    FeaturesOptions,
+    FinetuneOptions,
+    HeadOptions,
+    Pipeline,
+    ReportOptions,
+)
+from featx.run import Prepared, fit, images_of_part, prepare
+from featx.store import list_stores
+
+CUT = "middle"
+
+
+def write_network(path: Path) -> Path:
+    """Convolutions with batch normalisation, dropout and a branch on both sides of the layer `middle`."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(5)
+    x = inputs = keras.Input((32, 32, 3), name="pixels")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(x)
+    for name in ("low", "high"):
+        x = layers.Conv2D(12, 3, 2, "same", use_bias=False, name=f"{name}_conv")(x)
+        x = layers.BatchNormalization(name=f"{name}_bn")(x)
+        x = layers.ReLU(name=f"{name}_relu")(x)
+        left = layers.Conv2D(12, 3, 1, "same", activation="relu", name=f"{name}_left")(x)
+        x = layers.Add(name=CUT if name == "low" else "last")([x, left])
+        if name == "low":
+            left = x = layers.SpatialDropout2D(0.1, name="drop")(x)
+    model = keras.Model(inputs, x)
+    generator = np.random.default_rng(4)
+    for name in ("low_bn", "high_bn"):
+        norm = model.get_layer(name)
+        ranges = ((0.5, 1.5), (-0.5, 0.5), (-0.2, 0.2), (0.1, 0.4))  # gamma, beta, mean, variance
+        norm.set_weights([generator.uniform(*ends, 12) for ends in ranges])
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("from-cache")
+    write_pictures(folder / "pictures")
+    write_network(folder / "net.keras")
+    return folder
+
+
+def pipeline_of(root: Path, **features: Any) -> Pipeline:
+    return Pipeline(
+        data=DataOptions(path=str(root / "pictures"), split=(0.5, 0.25, 0.25)),
+        features=FeaturesOptions(backbone=str(root / "net.keras"), cache=str(root / "cache"), **features),
+        head=HeadOptions(strength=0.01, epochs=3, hidden="16,0.3"),
+        finetune=FinetuneOptions(epochs=3, batch_size=7, learning_rate=3e-4, from_cache=CUT),
+        report=ReportOptions(runs=str(root / "runs"), name="pictures", html=False),
+    )
+
+
+@pytest.fixture(scope="module")
+def made(root: Path) -> dict[str, tuple[Prepared, Bundle]]:
+    """Bundles on the last layer, with a linear and with a dense head, and on two layers side by side."""
+    found = {}
+    for name, head, layers in (
+        ("logreg", {}, ("last",)),
+        ("dense", {"clf": "dense"}, ("last",)),
+        ("two", {"combine": "all"}, (CUT, "last")),
+    ):
+        pipeline = pipeline_of(root, layer=layers)
+        prepared = prepare(replace(pipeline, head=replace(pipeline.head, **head)))
+        found[name] = prepared, fit(replace(prepared, run=root / "runs" / name))
+    return found
+
+
+def tune(made: tuple[Prepared, Bundle], run: Path, **changes: Any) -> Bundle:
+    prepared, bundle = made
+    pipeline = replace(prepared.pipeline, finetune=replace(prepared.pipeline.finetune, **changes))
+    return finetune(bundle, replace(prepared, run=run, pipeline=pipeline))
+
+
+def weights(bundle: Bundle) -> dict[str, list[np.ndarray]]:
+    import keras
+
+    network = keras.saving.load_model(bundle.path / "backbone.keras", compile=False)
+    found = {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
+    if (bundle.path / "head.keras").exists():
+        return found | {"head": keras.saving.load_model(bundle.path / "head.keras", compile=False).get_weights()}
+    held = np.load(bundle.path / "head.npz")
+    return found | {"head": [held["kernel"], held["bias"]]}
+
+
+def moved(before: Bundle, after: Bundle) -> set[str]:
+    old, new = weights(before), weights(after)
+    return {name for name in old if any(not np.array_equal(*pair) for pair in zip(old[name], new[name], strict=True))}
+
+
+def curve(bundle: Bundle, name: str) -> list[float]:
+    return [epoch[name] for epoch in bundle.about["history"]]
+
+
+# --- the same network --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "changes"),
+    [
+        ("logreg", {"optimizer": "sgd", "learning_rate": 1e-3}),
+        ("logreg", {"batch_norm": "train"}),
+        ("dense", {}),
+        ("two", {}),
+    ],
+)
+def test_it_gives_the_network_that_fine_tuning_the_whole_gives(
+    made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, head: str, changes: dict[str, Any]
+) -> None:
+    """Dropout above the cut draws the same numbers; the maps are stored in float16."""
+    start = made[head][1]
+    whole = tune(made[head], tmp_path / "whole", from_cache=None, unfreeze="drop", **changes)
+    found = tune(made[head], tmp_path / "cached", **changes)
+    for series in ("loss", "val_log_loss"):
+        np.testing.assert_allclose(curve(found, series), curve(whole, series), rtol=1e-4, atol=1e-3)
+    assert curve(found, "loss")[-1] < curve(found, "loss")[0]
+    trained = {"high_conv", "high_left", "head"} | ({"high_bn"} if changes.get("batch_norm") else set())
+    assert moved(start, found) == moved(start, whole) == trained
+    for name, arrays in weights(whole).items():
+        for one, other in zip(arrays, weights(found)[name], strict=True):
+            np.testing.assert_allclose(other, one, atol=5e-3 * max(1.0, np.abs(one).max()), err_msg=name)
+
+
+def test_its_figures_are_those_of_the_full_network(
+    made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, root: Path
+) -> None:
+    """Measured on float16 maps as it was saved, on images as it is used: to 1e-3 in the log loss."""
+    start = made["logreg"][1]
+    tuned = load_bundle(tune(made["logreg"], tmp_path / "run").path)
+    for part in ("val", "test"):
+        found, _ = evaluate(tuned, images_of_part(made["logreg"][0].pipeline, tuned, part)[0])
+        claimed = tuned.about["metrics"][part]
+        assert (found["images"], found["accuracy"]) == (claimed["images"], claimed["accuracy"])
+        assert found["log_loss"] == pytest.approx(claimed["log_loss"], abs=1e-3)
+        before, stored = tuned.about["from"]["metrics"][part], start.about["metrics"][part]
+        assert before["log_loss"] == pytest.approx(stored["log_loss"], abs=1e-3)
+    assert tuned.about["finetune"]["from_cache"] == CUT
+    assert (graft(tuned).count_params(), tuned.about["outputs"]) == (graft(start).count_params(), ["last@avg"])
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
+    logits = np.asarray(graft(tuned)(pictures.astype(np.float32), training=False), np.float64)
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(tuned.probabilities(tuned.features(pictures)), softmax, atol=2e-3)
+
+
+def test_nothing_is_decoded_and_no_layer_below_runs(
+    made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tune(made["logreg"], tmp_path / "first")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("an image was decoded")
+
+    monkeypatch.setattr(source, "iter_batches", refuse)
+    monkeypatch.setattr("featx.extract.iter_batches", refuse)
+    again = tune(made["logreg"], tmp_path / "again")
+    assert curve(again, "loss") == pytest.approx(curve(first, "loss"), abs=1e-5)
+    with pytest.raises(AssertionError, match="was decoded"):
+        tune(made["logreg"], tmp_path / "whole", from_cache=None)
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "trained"), [("all", {"high_conv", "high_left"}), ("none", set()), ("high_left", {"high_left"})]
+)
+def test_of_the_layers_above_those_train_that_are_unfrozen(
+    made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, unfreeze: str, trained: set[str]
+) -> None:
+    tuned = tune(made["logreg"], tmp_path, unfreeze=unfreeze, epochs=1)
+    assert moved(made["logreg"][1], tuned) == trained | {"head"}
+
+
+# --- the maps ----------------------------------------------------------------------------------------------------
+
+
+def map_rows(cache: Path) -> dict[str, int]:
+    (store,) = list_stores(cache)
+    return {name: table.rows for name, table in store.tables().items()}
+
+
+def test_maps_are_extracted_where_they_are_missing_and_found_where_they_are_not(root: Path, tmp_path: Path) -> None:
+    cache = str(tmp_path / "cache")
+    pipeline = replace(pipeline_of(root, layer=("last",)), report=ReportOptions(str(tmp_path), "a", html=False))
+    pipeline = replace(pipeline, features=replace(pipeline.features, cache=cache, compression="zstd"))
+    prepared = prepare(pipeline)
+    bundle = fit(prepared)
+    assert map_rows(Path(cache)) == {"last@avg": 60}
+    tuned = finetune(bundle, prepared)
+    assert map_rows(Path(cache)) == {"last@avg": 60, f"{CUT}@none": 60}
+    (store,) = list_stores(Path(cache))
+    (part,) = store.table(CUT, "none").parts
+    assert (part.row_shape, part.dtype, part.offset is None) == ((16, 16, 12), np.float16, False)
+
+    both = replace(pipeline.features, cache=str(tmp_path / "both"), layer=("last", f"{CUT}@none"))
+    together = prepare(replace(pipeline, features=both, report=replace(pipeline.report, name="b")))
+    assert map_rows(tmp_path / "both") == {"last@avg": 60, f"{CUT}@none": 60}
+    stages: list[str] = []
+    same = finetune(fit(together), together, progress=lambda stage, *_, **__: stages.append(stage))
+    assert "extract" not in stages
+    assert curve(same, "loss") == pytest.approx(curve(tuned, "loss"), abs=1e-3)
+
+
+def test_an_image_that_could_not_be_read_is_left_out(root: Path, tmp_path: Path) -> None:
+    """The batch that it would have been in is smaller; the others stay as they are."""
+    write_pictures(tmp_path / "pictures", 8)
+    options = pipeline_of(root, layer=("last",))
+    options = replace(options, data=replace(options.data, path=str(tmp_path / "pictures")))
+    options = replace(options, report=replace(options.report, runs=str(tmp_path / "runs")))
+    options = replace(options, features=replace(options.features, cache=str(tmp_path / "cache")))
+    prepared = prepare(options)
+    bundle = fit(prepared)
+    train = np.flatnonzero(prepared.sample.split == TRAIN)
+    Path(prepared.extraction.images.paths[prepared.sample.rows[train[3]]]).write_bytes(b"no image")
+    found = [finetune(bundle, replace(prepared, pipeline=replace(options, finetune=one))) for one in both_ways(options)]
+    np.testing.assert_allclose(curve(found[0], "loss"), curve(found[1], "loss"), atol=1e-3)
+
+
+def both_ways(pipeline: Pipeline) -> list[FinetuneOptions]:
+    return [replace(pipeline.finetune, from_cache=None, unfreeze="drop"), pipeline.finetune]
+
+
+@pytest.mark.parametrize("each", [3, 2])
+def test_views_are_seen_one_after_the_other(
+    made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: int
+) -> None:
+    """With as many views as epochs it is what images altered anew in every epoch give; with fewer they come again."""
+    prepared, bundle = made["logreg"]
+    policy = AugmentOptions(flip="horizontal", rotation=20.0, views=each)
+    augmented = replace(prepared, pipeline=replace(prepared.pipeline, augment=policy))
+    found = tune((augmented, bundle), tmp_path / "cached")
+    alter = source.ImageSource._alter
+    monkeypatch.setattr(source.ImageSource, "_alter", lambda self, epoch: alter(self, epoch and epoch % each))
+    whole = tune((augmented, bundle), tmp_path / "whole", from_cache=None, unfreeze="drop")
+    plain = tune(made["logreg"], tmp_path / "plain")
+    np.testing.assert_allclose(curve(found, "loss"), curve(whole, "loss"), rtol=1e-4, atol=1e-3)
+    assert np.abs(np.subtract(curve(found, "loss"), curve(plain, "loss"))).max() > 1e-2
+
+
+def test_augmentation_without_cached_views_is_refused(made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path) -> None:
+    prepared, bundle = made["logreg"]
+    augmented = replace(prepared, pipeline=replace(prepared.pipeline, augment=AugmentOptions(flip="both")))
+    with pytest.raises(UsageError, match=r"cannot be altered any more by flip\. Add --views 5"):
+        tune((augmented, bundle), tmp_path)
+
+
+# --- refusals ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "changes", "kind", "sentence"),
+    [
+        (
+            "logreg",
+            {"from_cache": "low_left"},
+            BackboneError,
+            "cannot be cut at 'low_left'.*clean cuts, below and above: 'low_relu', 'middle'",
+        ),
+        (
+            "logreg",
+            {"from_cache": "mddle"},
+            UsageError,
+            r"'mddle' is no layer of .*\(last@avg\)\. Did you mean 'middle'\? Choose .* last, or",
+        ),
+        ("logreg", {"from_cache": "featx_flat_0"}, UsageError, "is no layer of .*Choose one of"),
+        ("two", {"from_cache": "last"}, BackboneError, "cannot be cut at 'last'.*below and above: 'middle'"),
+        ("logreg", {"unfreeze": "low_conv"}, UsageError, "'low_conv' is not above --from-cache 'middle'"),
+        ("logreg", {"unfreeze": CUT}, UsageError, "'middle' is not above --from-cache 'middle'"),
+    ],
+)
+def test_what_cannot_be_cut_or_trained_is_refused(
+    made: dict[str, tuple[Prepared, Bundle]],
+    tmp_path: Path,
+    head: str,
+    changes: dict[str, Any],
+    kind: type[Exception],
+    sentence: str,
+) -> None:
+    with pytest.raises(kind, match=sentence):
+        tune(made[head], tmp_path, **changes)
+
+
+def test_a_head_below_the_layer_is_refused_with_the_layers_there_are(root: Path, tmp_path: Path) -> None:
+    pipeline = pipeline_of(root, layer=("low_relu",))
+    prepared = prepare(replace(pipeline, report=replace(pipeline.report, runs=str(tmp_path))))
+    with pytest.raises(UsageError, match=r"'middle' is no layer .*low_relu@avg\).*scale, low_conv, low_bn, low_relu"):
+        finetune(fit(prepared), prepared)
+
+
+def test_options_of_another_network_are_refused(made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path) -> None:
+    prepared, bundle = made["logreg"]
+    other = replace(prepared.pipeline.features, input_size=48)
+    mixed = replace(prepared, run=tmp_path, pipeline=replace(prepared.pipeline, features=other))
+    with pytest.raises(BundleError, match=r"another network .*\(input_size differ\): net at 32 pixels against .* 48"):
+        finetune(bundle, mixed)
+
+
+def test_a_tuned_bundle_goes_on_while_nothing_below_the_layer_was_trained(
+    made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path
+) -> None:
+    prepared, start = made["logreg"]
+    once = tune((prepared, start), tmp_path / "once", epochs=1)
+    twice = tune((prepared, once), tmp_path / "twice", epochs=1)
+    assert moved(once, twice) == {"high_conv", "high_left", "head"}
+    whole = tune((prepared, start), tmp_path / "whole", epochs=1, from_cache=None, unfreeze="low_left")
+    with pytest.raises(
+        BundleError, match=r"was fine-tuned from 'low_left' on.*Choose --from-cache low_relu or one below"
+    ):
+        tune((prepared, whole), tmp_path / "refused")
+    lower = tune((prepared, whole), tmp_path / "lower", epochs=1, from_cache="low_relu")
+    assert moved(whole, lower) == {"low_left", "high_conv", "high_left", "head"}
+
+
+# --- the command line --------------------------------------------------------------------------------------------
+
+
+def test_through_the_command_line(root: Path, tmp_path: Path) -> None:
+    data = [root / "pictures", "--backbone", root / "net.keras", "--cache", tmp_path / "cache", "--no-html"]
+    done = call("fit-head", *data, cwd=tmp_path)
+    assert done.status == 0, done.err
+    arguments = ["finetune", *data, "--epochs", "2", "--learning-rate", "0.003", "--from-cache"]
+    done = call(*arguments, CUT, "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    tuned = load_bundle(tmp_path / done.json["bundle"])
+    assert tuned.about["finetune"]["from_cache"] == CUT
+    assert set(done.json) >= {"val", "test", "verdict", "seconds"}
+    assert call("predict", root / "pictures", "--model", tuned.path, cwd=tmp_path).status == 0
+    refused = call(*arguments, "low_left", cwd=tmp_path)
+    assert refused.status == 1
+    assert "The nearest clean cuts, below and above: 'low_relu', 'middle'." in refused.sentence
+    refused = call(*arguments, "lst", cwd=tmp_path)
+    assert refused.status == 2
+    assert "'lst' is no layer" in refused.sentence
+
+
+def test_a_run_caches_the_maps_with_the_features_and_is_up_to_date_the_next_time(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(
+        json.dumps(
+            {
+                "data": {"path": str(root / "pictures")},
+                "features": {"backbone": str(root / "net.keras"), "layer": ["last", f"{CUT}@none"]},
+                "finetune": {"from_cache": CUT, "epochs": 1},
+                "report": {"html": False},
+            }
+        )
+    )
+    done = call("run", "-p", "p.yaml", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert [stage["done"] for stage in done.json["stages"]] == [True, True, True]
+    assert map_rows(tmp_path / "cache") == {"last@avg": 60, f"{CUT}@none": 60}
+    done = call("run", "-p", "p.yaml", "--json", cwd=tmp_path)
+    assert [stage["done"] for stage in done.json["stages"]] == [False, False, False]
+
+
+# --- killed ------------------------------------------------------------------------------------------------------
+
+# Equal sums give equal bits; every step takes long enough to be killed in.
+_WORKER = """
+import sys, time
+from featx.backbones import import_keras
+import_keras()
+import tensorflow as tf
+tf.config.experimental.enable_op_determinism()
+from featx.cli import main
+from featx.training import network
+step = network.Network.step
+def slowly(*arguments, **options):
+    time.sleep(0.05)
+    return step(*arguments, **options)
+network.Network.step = slowly
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_and_resumed_it_ends_with_the_same_weights(root: Path, tmp_path: Path) -> None:
+    data = [str(root / "pictures"), "--backbone", str(root / "net.keras"), "--cache", str(tmp_path / "cache")]
+    settings = ["--no-html", "--engine", "tensorflow"]
+    done = call("fit-head", *data, *settings, "--clf", "dense", "--epochs", "2", "--runs", "whole", cwd=tmp_path)
+    assert done.status == 0, done.err
+    shutil.copytree(tmp_path / "whole", tmp_path / "part")
+    arguments = ["finetune", *data, *settings, "--from-cache", CUT, "--epochs", "4", "--batch-size", "7", "--runs"]
+
+    def start(runs: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", _WORKER, *arguments, runs]
+        return subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+
+    assert start("whole").wait(timeout=200) == 0
+    random = np.random.default_rng(int.from_bytes(os.urandom(4)))
+    process, state = start("part"), tmp_path / "part" / "pictures"
+    while not list(state.glob(".finetune-*/history.json")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(random.uniform(0, 0.6))
+    process.kill()
+    process.wait()
+    assert not list(state.glob("*-finetuned"))
+    resumed = start("part")
+    assert "Going on after epoch" in resumed.communicate(timeout=200)[1]
+    assert resumed.returncode == 0
+    bundles = [load_bundle(next((tmp_path / runs / "pictures").glob("*-finetuned"))) for runs in ("whole", "part")]
+    for name, arrays in weights(bundles[0]).items():
+        for one, other in zip(arrays, weights(bundles[1])[name], strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=name)
+    assert curve(bundles[0], "loss") == curve(bundles[1], "loss")
+    assert best_bundle(state).exists()
+
+
+# --- a network of the table --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "side", "cut", "first"),
+    [("InceptionV3", 75, "mixed7", None), ("MobileNetV2", 96, "block_12_add", "block_13_expand")],
+)
+def test_a_network_of_the_table(
+    root: Path, tmp_path: Path, backbone: str, side: int, cut: str, first: str | None
+) -> None:
+    options = pipeline_of(root)
+    features = replace(options.features, backbone=backbone, weights="random", input_size=side, layer=())
+    report = replace(options.report, runs=str(tmp_path))
+    pipeline = replace(options, features=replace(features, cache=str(tmp_path / "cache")), report=report)
+    prepared = prepare(pipeline)
+    bundle = fit(prepared)
+    names = [layer.name for layer in graft(bundle).layers]
+    first = first or names[names.index(cut) + 1]
+    settings = replace(pipeline.finetune, epochs=3, batch_size=10, learning_rate=1e-4, batch_norm="train")
+    curves = []
+    for changes in ({"from_cache": None, "unfreeze": first}, {"from_cache": cut}):
+        tuned = finetune(bundle, replace(prepared, pipeline=replace(pipeline, finetune=replace(settings, **changes))))
+        curves.append([curve(tuned, "loss"), curve(tuned, "val_log_loss")])
+        assert not [name for name in moved(bundle, tuned) - {"head"} if names.index(name) <= names.index(cut)]
+    np.testing.assert_allclose(curves[1], curves[0], atol=1e-3)
