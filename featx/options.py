@@ -25,6 +25,7 @@ Optimizer = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "
 ScheduleKind = Literal["constant", "piecewise", "cosine", "exponential", "plateau"]
 CheckpointKind = Literal["none", "best", "all"]
 Monitor = Literal["val_loss", "val_accuracy"]
+Preset = Literal["sgd", "piecewise", "rmsprop"]
 ExportFormat = Literal["savedmodel", "onnx", "openvino", "litert"]
 ExportPrecision = Literal["float32", "float16", "int8"]
 
@@ -125,6 +126,7 @@ class TrainingOptions:
     __pydantic_config__ = _FORBID_UNKNOWN
     trained: ClassVar[str] = "the network"
 
+    preset: Preset | None = _option(None, "A set of the options below, which those given override.")
     optimizer: Optimizer = _option("adam", "Of {trained}.")
     momentum: float = _option(0.9, "Of --optimizer sgd.", least=0)
     learning_rate: float = _option(1e-3, "Of {trained}, where --schedule begins.")
@@ -282,14 +284,51 @@ class FinetuneOptions(TrainingOptions):
 
     enabled: bool = _option(True, "Whether 'featx run' fine-tunes.")
     unfreeze: str = _option(
-        "all", "What trains: all, none, a layer name (it and all above), or a number of layers.", metavar="all|LAYER|N"
+        "all",
+        "What trains beside the head: all, none, a layer or block (it and all above), or a number of layers.",
+        metavar="all|LAYER|N",
     )
     from_cache: str | None = _option(
         None,
         "Train only what is above this layer, on its outputs in the cache; it and the layers below never run again.",
         metavar="LAYER",
     )
+    gradual: int = _option(
+        0,
+        "Begin with the head; every N epochs one more block from the top joins in (0: all at once).",
+        metavar="N",
+        least=0,
+    )
+    layer_decay: float = _option(1.0, "Learning rate of a block as a share of that of the one above it.")
     batch_norm: Literal["frozen", "train"] = _option("frozen", "Whether batch normalisation keeps its statistics.")
+    weight_decay: float = _option(0.0, "Decay of kernels, decoupled from the gradient as in AdamW.", least=0)
+    class_weight: str | None = _option(
+        None, "none, balanced, or a weight for some classes (default: as the head was fitted).", metavar="NAME=W,..."
+    )
+    label_smoothing: float = _option(0.0, "The part of every target that is spread evenly over the classes.", least=0)
+    mixup: float = _option(
+        0.0,
+        "Train on means of two images: alpha of the distribution of their weights (0: off).",
+        metavar="ALPHA",
+        least=0,
+    )
+    cutmix: float = _option(
+        0.0,
+        "Train on images with a box of another: alpha of the distribution of its area (0: off).",
+        metavar="ALPHA",
+        least=0,
+    )
+    downscale: int = _option(
+        1,
+        "Read images N times as large, and learn how they are scaled down to the backbone's size.",
+        metavar="N",
+        least=1,
+    )
+    mixed_precision: Literal["none", "auto", "float16", "bfloat16"] = _option(
+        "none", "Arithmetic of the backbone while it trains (auto: what the GPU is fast at)."
+    )
+    devices: str = _option("1", "GPUs that share each batch; cpu uses none.", metavar="all|N|cpu")
+    gpu_memory: str = _option("grow", "Share of the GPU's memory to take at most, or as needed.", metavar="SHARE|grow")
     checkpoints: CheckpointKind = _option(
         "none", "Keep the whole network of the best or of every epoch as .keras, in checkpoints/ beside the report."
     )
@@ -355,6 +394,40 @@ SECTIONS: Mapping[str, type] = {
     "baseline": BaselineOptions,
     "report": ReportOptions,
 }
+
+
+_CONSTANT: Mapping[str, Any] = {"schedule": "constant", "boundaries": (), "rates": ()}
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "sgd": {"optimizer": "sgd", "learning_rate": 1e-4, "momentum": 0.9, **_CONSTANT},
+    "piecewise": {"schedule": "piecewise", "boundaries": (20, 35), "rates": (1e-4, 5e-4, 1e-3), "epochs": 50},
+    "rmsprop": {"optimizer": "rmsprop", "learning_rate": 1e-4, **_CONSTANT},
+}
+"""What `preset` stands for"""
+
+
+def with_preset(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Options of a section with those of the preset among them, where they do not say otherwise."""
+    preset = values.get("preset")
+    return {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **values}
+
+
+def parse_share(text: str) -> float | None:
+    """Read the share of a GPU's memory; None: as it is needed.
+
+    Raises
+    ------
+    UsageError
+        What is neither `grow` nor a number above 0 and up to 1.
+    """
+    if text == "grow":
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 < share <= 1:
+        raise UsageError(f"finetune.gpu_memory is grow, or a share above 0 and up to 1, like 0.5; got {text!r}.")
+    return share
 
 
 def listed_options(section: type) -> list[Field[Any]]:
@@ -446,6 +519,7 @@ def check_options(pipeline: Pipeline) -> Pipeline:
         )
     check_dense(pipeline.head)
     check_training("finetune", pipeline.finetune)
+    _check_finetune(pipeline.finetune)
     check_training("baseline", pipeline.baseline)
     if not pipeline.baseline.dropout < 1:
         raise UsageError(f"baseline.dropout must be less than 1, got {pipeline.baseline.dropout}.")
@@ -462,6 +536,25 @@ def _check_bounds(section: str, options: Any) -> None:
             raise UsageError(f"{section}.{entry.name} must be at least {least}, got {value}.")
         if most is not None and value is not None and not value <= most:
             raise UsageError(f"{section}.{entry.name} must be at most {most}, got {value}.")
+
+
+def _check_finetune(options: FinetuneOptions) -> None:
+    if not 0 < options.layer_decay <= 1:
+        raise UsageError(f"finetune.layer_decay must be more than 0 and at most 1, got {options.layer_decay}.")
+    if not options.label_smoothing < 1:
+        raise UsageError(f"finetune.label_smoothing must be less than 1, got {options.label_smoothing}.")
+    if options.devices not in {"all", "cpu"} and not re.fullmatch(r"[1-9]\d*", options.devices):
+        raise UsageError(f"finetune.devices is all, cpu, or a number of GPUs from 1 on; got {options.devices!r}.")
+    if options.downscale > 1 and options.from_cache is not None:
+        raise UsageError(
+            "finetune.downscale is trained on images, and finetune.from_cache reads no images. Leave one of them out."
+        )
+    if options.mixed_precision == "float16" and options.devices not in {"1", "cpu"}:
+        raise UsageError(
+            f"finetune.mixed_precision float16 scales its loss by the gradients of one device, and finetune.devices is "
+            f"{options.devices}. Choose --mixed-precision bfloat16, or --devices 1."
+        )
+    parse_share(options.gpu_memory)
 
 
 def check_dense(head: HeadOptions) -> None:

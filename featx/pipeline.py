@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import UsageError
-from featx.options import SECTIONS, Pipeline, check_options, listed_options
+from featx.options import SECTIONS, Pipeline, check_options, listed_options, with_preset
 
 DEFAULT = "default.yaml"
 
@@ -94,6 +94,7 @@ def apply_settings(pipeline: Pipeline, settings: Sequence[str]) -> Pipeline:
     if not settings:
         return pipeline
     content = {section: _plain(getattr(pipeline, section)) for section in SECTIONS}
+    found: dict[tuple[str, str], Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         section, _, key = name.strip().partition(".")
@@ -101,7 +102,9 @@ def apply_settings(pipeline: Pipeline, settings: Sequence[str]) -> Pipeline:
             raise UsageError(f"--set takes section.key=value, got {setting!r}. Example: --set features.layer=mixed7")
         if section not in content:
             raise UsageError(f"No section {section!r} in a pipeline. {_near(section, list(SECTIONS))}")
-        content[section][key] = parse_value(value, f"--set {name.strip()}")
+        found[section, key] = parse_value(value, f"--set {name.strip()}")
+    for section in content:
+        content[section] |= with_preset({key: value for (owner, key), value in found.items() if owner == section})
     return _validate(content, "--set")
 
 
@@ -125,7 +128,7 @@ def override(pipeline: Pipeline, section: str, values: Mapping[str, Any]) -> Pip
     """The pipeline with some keys of a section replaced by values of the right type."""
     if not values:
         return pipeline
-    changes: dict[str, Any] = {section: replace(getattr(pipeline, section), **values)}
+    changes: dict[str, Any] = {section: replace(getattr(pipeline, section), **with_preset(values))}
     return check_options(replace(pipeline, **changes))
 
 
@@ -160,7 +163,7 @@ def _as_written(section: str, keys: Any) -> Any:
     if not isinstance(keys, dict) or section not in SECTIONS:
         return keys
     kinds = {entry.name: str(entry.type) for entry in fields(SECTIONS[section])}
-    return {key: _as_kind(kinds.get(key, ""), value) for key, value in keys.items()}
+    return {key: _as_kind(kinds.get(key, ""), value) for key, value in with_preset(keys).items()}
 
 
 def _as_kind(kind: str, value: Any) -> Any:

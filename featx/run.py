@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from featx.augment import Augmenter
+from featx.backbones.runtime import limit_gpu_memory
 from featx.bundle import Bundle, best_bundle, list_bundles, load_bundle, read_split, write_split
 from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, conflicts, digest_images, read_images, split_images
 from featx.dataset.digests import whole
 from featx.errors import DataError, UsageError
 from featx.extract import Extraction, extract, plan
 from featx.files import StatIndex, digest_json, write_json
-from featx.options import DataOptions, Pipeline
+from featx.options import DataOptions, Pipeline, parse_share
 from featx.progress import Progress, Tell, no_progress, say_nothing
 from featx.report.occasions import report_of
 from featx.store import export_features
@@ -62,6 +63,7 @@ def prepare(pipeline: Pipeline, progress: Progress = no_progress, views: bool = 
 
     views : whether the views that the pipeline asks for are extracted, too, for a head to be fitted on
     """
+    limit_gpu_memory(parse_share(pipeline.finetune.gpu_memory))
     images = read_data(pipeline)
     require_fittable(images)
     extraction = extract(choose_images(pipeline, images), pipeline.features, progress)

@@ -17,7 +17,8 @@ from featx.dataset import TRAIN, VAL
 from featx.errors import BundleError, DataError, HeadError, UsageError
 from featx.evaluate import evaluate
 from featx.files import digest_file
-from featx.finetune import Examples, ImageSource, finetune, graft, tuned_fingerprint, unfreeze
+from featx.finetune import Examples, ImageSource, finetune, graft, tuned_fingerprint
+from featx.finetune.unfreezing import Unfreezing
 from featx.heads import calibrate
 from featx.images import load_image
 from featx.options import AugmentOptions, FeaturesOptions, HeadOptions
@@ -155,24 +156,24 @@ BACKBONE = ["scale", "stem", "stem_bn", "stem_relu", "body", "last"]
 )
 def test_what_is_unfrozen(lab: Lab, what: str, batch_norm: str, trained: set[str]) -> None:
     model = graft(lab.bundle("logreg"))
-    count = unfreeze(model, what, batch_norm)
+    variables = Unfreezing(model, ["featx_head"], what, batch_norm).set(0)
     owners = {layer.name for layer in model.layers if layer.trainable_weights}
     assert owners == trained | {"featx_head"}
-    assert count == len(model.trainable_variables) > 0
+    assert [id(one) for one in variables] == [id(one) for one in model.trainable_variables]
 
 
 def test_the_matrices_of_grid_pooling_never_train(lab: Lab) -> None:
     model = graft(body_bundle(lab, "grid:3"))  # 8 is not divisible by 3
-    unfreeze(model, "all", "train")
+    Unfreezing(model, ["featx_head"], "all", "train").set(0)
     matrices = [layer for layer in model.layers if "grid" in layer.name and layer.weights]
     assert matrices
     assert not any(layer.trainable_weights for layer in matrices)
 
 
-@pytest.mark.parametrize(("what", "hint"), [("bdoy", "Did you mean 'body'"), ("?", "Give all, none, a number")])
+@pytest.mark.parametrize(("what", "hint"), [("bdoy", "Did you mean 'body'"), ("?", "a block: stem, body, last")])
 def test_an_unknown_layer_is_refused(lab: Lab, what: str, hint: str) -> None:
-    with pytest.raises(UsageError, match=rf"No layer '{what}'.*{hint}" if what != "?" else hint):
-        unfreeze(graft(lab.bundle("logreg")), what)
+    with pytest.raises(UsageError, match=rf"No layer or block '{what}'.*{hint}" if what != "?" else hint):
+        Unfreezing(graft(lab.bundle("logreg")), ["featx_head"], what)
 
 
 def moved(before: Bundle, after: Bundle) -> set[str]:

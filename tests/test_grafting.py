@@ -11,7 +11,8 @@ import pytest
 from fitted import Lab, make_lab
 
 from featx.bundle import Bundle
-from featx.finetune import GRAFTABLE, graft, unfreeze
+from featx.finetune import GRAFTABLE, graft
+from featx.finetune.unfreezing import Unfreezing
 from featx.images import load_image
 from featx.options import FeaturesOptions, HeadOptions
 from featx.run import fit, prepare
@@ -41,7 +42,7 @@ def check_first_step(bundle: Bundle, images: np.ndarray, *, training: bool) -> N
     expected = bundle.head(bundle.front.apply(np.concatenate(maps, axis=1)))
     assert np.ptp(expected, axis=0).max() > 0, "the images are told apart"
     model = graft(bundle)
-    unfreeze(model, "all", "frozen")
+    Unfreezing(model, ["featx_head"], "all", "frozen").set(0)
     for mode in (False, True)[: 1 + training]:
         found = np.asarray(model(images, training=mode))
         assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()

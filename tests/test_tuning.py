@@ -259,7 +259,8 @@ def test_the_first_step_is_that_of_keras_with_the_weights(lab: Lab, prepared: Pr
     """One step of plain SGD on all images at once moves the head as Keras' own training does."""
     import keras
 
-    from featx.finetune import graft, unfreeze
+    from featx.finetune import graft
+    from featx.finetune.unfreezing import Unfreezing
 
     start = lab.bundle("logreg")
     sample = prepared.sample
@@ -267,7 +268,7 @@ def test_the_first_step_is_that_of_keras_with_the_weights(lab: Lab, prepared: Pr
     weighed = replace(prepared, sample=replace(sample, weight=weight))
     tuned = finetune(start, options(weighed, epochs=1, batch_size=64, optimizer="sgd", momentum=0.0, learning_rate=0.1))
     model = graft(start)
-    unfreeze(model, "all")
+    Unfreezing(model, ["featx_head"], "all").set(0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False)
     rows = np.flatnonzero(sample.split == TRAIN)

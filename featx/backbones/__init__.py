@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from featx.backbones.blocks import Block, block_index, find_blocks, has_kernel
     from featx.backbones.cuts import (
         Halves,
         LayerGraph,
@@ -23,19 +24,21 @@ if TYPE_CHECKING:
     from featx.backbones.layers import LayerInfo, list_layers
     from featx.backbones.network import build, cut, cut_network, needs_top, pool, preprocess
     from featx.backbones.runtime import import_keras
-    from featx.backbones.spec import BackboneSpec, Output, check_pooling, resolve, resolve_outputs
+    from featx.backbones.spec import BackboneSpec, Output, check_pooling, resolve, resolve_outputs, suggest
     from featx.backbones.table import BACKBONES, Entry
     from featx.backbones.weights import digest_weights
 
 __all__ = [
     "BACKBONES",
     "BackboneSpec",
+    "Block",
     "Entry",
     "Halves",
     "Identity",
     "LayerGraph",
     "LayerInfo",
     "Output",
+    "block_index",
     "build",
     "check_pooling",
     "clean_cuts",
@@ -43,6 +46,8 @@ __all__ = [
     "cut_network",
     "digest_architecture",
     "digest_weights",
+    "find_blocks",
+    "has_kernel",
     "identify",
     "import_keras",
     "list_layers",
@@ -54,10 +59,15 @@ __all__ = [
     "resolve",
     "resolve_outputs",
     "split_network",
+    "suggest",
 ]
 
 # A name's module is imported with the name: predicting with a bundle needs none of what builds networks.
 _HOMES = {
+    "Block": "blocks",
+    "block_index": "blocks",
+    "find_blocks": "blocks",
+    "has_kernel": "blocks",
     "Identity": "identity",
     "digest_architecture": "identity",
     "identify": "identity",
@@ -81,6 +91,7 @@ _HOMES = {
     "check_pooling": "spec",
     "resolve": "spec",
     "resolve_outputs": "spec",
+    "suggest": "spec",
     "BACKBONES": "table",
     "Entry": "table",
     "digest_weights": "weights",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from featx.backbones.blocks import has_kernel, name_blocks
 from featx.backbones.cuts import LayerGraph
 from featx.backbones.network import construct
 from featx.backbones.spec import BackboneSpec
@@ -21,6 +22,7 @@ class LayerInfo:
     features : features per image by pooling: {"avg": channels, "flatten": all}
     clean_cut : whether its output is the one tensor that crosses from below to above
     top : whether it belongs to the classification top
+    block : the block it belongs to; see `featx.backbones.blocks`
     """
 
     name: str
@@ -31,6 +33,7 @@ class LayerInfo:
     features: dict[str, int]
     clean_cut: bool
     top: bool = False
+    block: str = ""
 
 
 def list_layers(spec: BackboneSpec) -> list[LayerInfo]:
@@ -38,8 +41,9 @@ def list_layers(spec: BackboneSpec) -> list[LayerInfo]:
     network = construct(spec)
     graph = LayerGraph(network)
     costs = [multiply_adds(layer) for layer in graph.layers]
+    blocks = name_blocks(graph.names, [has_kernel(layer) for layer in graph.layers])
     rows = [
-        _describe(layer, _share(graph.ancestors[i], costs), graph.clean[i])
+        _describe(layer, _share(graph.ancestors[i], costs), graph.clean[i], block=blocks[i])
         for i, layer in enumerate(graph.layers)
         if hasattr(layer, "count_params")  # an operation between layers has no name that one could ask for
     ]
@@ -63,7 +67,7 @@ def _share(ancestors: int, costs: Sequence[int]) -> float:
     return sum(cost for i, cost in enumerate(costs) if ancestors >> i & 1) / total if total else 1.0
 
 
-def _describe(layer: Any, share: float, clean_cut: bool, top: bool = False) -> LayerInfo:
+def _describe(layer: Any, share: float, clean_cut: bool, top: bool = False, block: str = "") -> LayerInfo:
     outputs = layer.output if isinstance(layer.output, list) else [layer.output]
     shape = tuple(outputs[0].shape[1:])
     known = shape and all(side is not None for side in shape)
@@ -77,6 +81,7 @@ def _describe(layer: Any, share: float, clean_cut: bool, top: bool = False) -> L
         features=features,
         clean_cut=clean_cut and len(outputs) == 1,
         top=top,
+        block=block,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from featx.errors import BackboneError
+from featx.errors import BackboneError, EngineError
 
 
 def import_keras() -> Any:
@@ -19,7 +20,7 @@ def import_keras() -> Any:
         with _without_start_up_messages():
             import tensorflow as tf
 
-            _let_memory_grow(tf)
+            share_gpu_memory(tf)
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -29,10 +30,52 @@ def import_keras() -> Any:
     return keras
 
 
-def _let_memory_grow(tf: Any) -> None:
-    """Take GPU memory as it is needed, not all of it; only possible before the GPU is first used."""
-    for device in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(device, True)
+_most_memory: float | None = None
+
+
+def limit_gpu_memory(share: float | None) -> None:
+    """Take at most this share of every GPU's memory, or, if None, as much as is needed.
+
+    Raises
+    ------
+    EngineError
+        TensorFlow runs already: the memory is shared out when it starts.
+    """
+    global _most_memory
+    if share == _most_memory:
+        return
+    if "tensorflow" in sys.modules:
+        raise EngineError("A share of the GPU's memory has to be set before TensorFlow is used. Start a new process.")
+    _most_memory = share
+
+
+def share_gpu_memory(tf: Any) -> None:
+    """Set up the GPUs as `limit_gpu_memory` said; only possible before the first of them is used."""
+    gpus = tf.config.list_physical_devices("GPU")
+    totals = _gpu_megabytes() if gpus and _most_memory is not None else []
+    for number, gpu in enumerate(gpus):
+        if _most_memory is None:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        else:
+            limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(_most_memory * totals[number]))
+            tf.config.set_logical_device_configuration(gpu, [limit])
+
+
+def _gpu_megabytes() -> list[int]:
+    """The memory of every GPU that TensorFlow may see; it does not tell before it has taken it."""
+    command = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout  # noqa: S603 - no input of anybody's
+    except (OSError, subprocess.SubprocessError) as error:
+        raise EngineError(
+            f"nvidia-smi does not tell how much memory the GPU has ({error}). Use --gpu-memory grow."
+        ) from error
+    rows = [[cell.strip() for cell in line.split(",")] for line in told.splitlines() if line.strip()]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible:
+        by_name = {name: row for row in rows for name in row[:2]}
+        rows = [by_name[name.strip()] for name in visible.split(",") if name.strip() in by_name]
+    return [int(row[2]) for row in rows]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from featx.backbones import BackboneSpec
 
 _REARRANGING = frozenset({"ZeroPadding2D", "Dropout", "Reshape", "InputLayer"})
+_LISTING = 2  # which keys a remembered listing has
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -51,7 +52,8 @@ def _layer_options(command: Command) -> Command:
 def layers(backbone: str, input_size: int | None, everything: bool, as_json: bool) -> None:
     """List the layers of a backbone: shape, parameters, share of the multiply-adds up to there.
 
-    A clean cut is a layer through which everything passes: the layers above it can be trained alone.
+    A clean cut is a layer through which everything passes: the layers above it can be trained alone. A block can be
+    named wherever a layer to unfreeze from can.
     """
     from featx.backbones import resolve
     from featx.options import FeaturesOptions
@@ -68,11 +70,11 @@ def layers(backbone: str, input_size: int | None, everything: bool, as_json: boo
             f"{one['share']:.1%}",
             one["features"].get("avg"),
             one["clean_cut"],
-            "top" if one["top"] else "",
+            "(top)" if one["top"] else one["block"],
         )
         for one in shown
     ]
-    emit(as_json, content, table(["layer", "shape", "parameters", "share", "features", "clean cut", ""], rows))
+    emit(as_json, content, table(["layer", "shape", "parameters", "share", "features", "clean cut", "block"], rows))
 
 
 def _listing(spec: BackboneSpec) -> list[dict[str, Any]]:
@@ -84,7 +86,7 @@ def _listing(spec: BackboneSpec) -> list[dict[str, Any]]:
 
     cache = Path("cache")
     index = StatIndex(cache / "index.sqlite") if cache.is_dir() and not Path(spec.name).is_absolute() else None
-    key = digest_json([asdict(spec), version("keras"), version("featx")])
+    key = digest_json([asdict(spec), version("keras"), version("featx"), _LISTING])
     known: list[dict[str, Any]] | None = index.recall("layers", key) if index else None
     if known is None:
         from featx.backbones.layers import list_layers

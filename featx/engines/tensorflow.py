@@ -10,13 +10,14 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featx.backbones.runtime import share_gpu_memory
 from featx.engines import check_images, infer_in_batches
 from featx.errors import EngineError
 
@@ -106,7 +107,7 @@ class TensorFlowEngine:
         self.precision = precision
         self._size: tuple[int, int] = model.input_shape[1:3]
         if self._on_gpu and precision != "float32":
-            _mix_precision(model, precision)
+            mix_precision(model, precision)
         frozen = freeze(model, None if self._on_gpu else self.batch_size)
         self._names = list(frozen.outputs)
         self._function = frozen.function
@@ -231,11 +232,8 @@ def _prepare_device() -> str:
     if not gpus:
         return "CPU"
     tf.config.experimental.enable_tensor_float_32_execution(False)
-    for gpu in gpus:
-        try:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # TensorFlow has been used already, so the choice is made
-            break
+    with suppress(RuntimeError, ValueError):  # TensorFlow has been used already, so the choice is made
+        share_gpu_memory(tf)
     return "GPU"
 
 
@@ -254,7 +252,7 @@ def require_precision(precision: str) -> None:
         Says what works instead.
     """
     if _prepare_device() == "GPU":
-        have = [name for name, least in _LEAST_CAPABILITY.items() if _capability() >= least]
+        have = _fast_precisions()
         if precision not in have:
             raise EngineError(
                 f"This GPU has no fast {precision} (compute capability {'.'.join(map(str, _capability()))}). "
@@ -264,6 +262,31 @@ def require_precision(precision: str) -> None:
         raise EngineError(f"TensorFlow has no {precision} on a CPU. Choose --precision float32 or bfloat16.")
     elif not _has_bfloat16():
         raise EngineError("This processor has no bfloat16 arithmetic. --precision float32 works everywhere.")
+
+
+def choose_precision(option: str) -> str:
+    """What a network is trained in: "none" is float32, "auto" what the GPU is fast at, float32 without one.
+
+    Of the two bfloat16 is taken first: its range is that of float32. A processor computes in either, mostly slower.
+
+    Raises
+    ------
+    EngineError
+        A precision that the GPU has no fast arithmetic for.
+    """
+    if option == "none":
+        return "float32"
+    on_gpu = _prepare_device() == "GPU"
+    if option == "auto":
+        have = _fast_precisions() if on_gpu else []
+        return "bfloat16" if "bfloat16" in have else "float16" if have else "float32"
+    if on_gpu:
+        require_precision(option)
+    return option
+
+
+def _fast_precisions() -> list[str]:
+    return [name for name, least in _LEAST_CAPABILITY.items() if _capability() >= least]
 
 
 def _capability() -> tuple[int, int]:
@@ -279,15 +302,21 @@ def _has_bfloat16() -> bool:
     return flags.is_file() and bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags.read_text(errors="replace")))
 
 
-def _mix_precision(model: keras.Model, precision: str) -> None:
-    """Keras' mixed precision: the layers compute in `precision`; pooling, which sums many values, in float32."""
+def mix_precision(model: keras.Model, precision: str, but: tuple[str, ...] = ()) -> None:
+    """Keras' mixed precision: the layers compute in `precision`; "float32" turns it off again.
+
+    Pooling, which sums many values, stays in float32, and so do layers whose names begin with one of `but`.
+    """
     import keras
 
+    policy = keras.DTypePolicy("float32" if precision == "float32" else f"mixed_{precision}")
     for layer in model.layers:
+        if layer.name.startswith(but) or "Pooling" in type(layer).__name__:
+            continue
         if isinstance(layer, keras.Model):
-            _mix_precision(layer, precision)
-        elif "Pooling" not in type(layer).__name__:
-            layer.dtype_policy = keras.DTypePolicy(f"mixed_{precision}")
+            mix_precision(layer, precision, but)
+        else:
+            layer.dtype_policy = policy
 
 
 @contextmanager

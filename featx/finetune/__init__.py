@@ -18,13 +18,14 @@ from featx.augment import Augmenter
 from featx.bundle import Bundle
 from featx.files import digest_json
 from featx.finetune.from_cache import MapSource, part_above
-from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable, unfreeze
+from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable
 from featx.finetune.result import Reading, judge_parts, save_tuned
 from featx.finetune.source import Examples, ImageSource, Source
 from featx.finetune.tuning import Tuning
 from featx.options import AugmentOptions, FinetuneOptions
 from featx.progress import Progress, Tell, no_progress, say_nothing
 from featx.training.checkpoints import Snapshots
+from featx.training.devices import choose_devices
 from featx.training.journal import Journal
 from featx.training.loop import train
 from featx.training.schedules import Schedule, Stopping
@@ -42,7 +43,6 @@ __all__ = [
     "graft",
     "is_graftable",
     "tuned_fingerprint",
-    "unfreeze",
 ]
 
 CHECKPOINTS = "checkpoints"  # in a bundle's directory; not one of its files, which are read whenever it is loaded
@@ -50,7 +50,7 @@ CHECKPOINTS = "checkpoints"  # in a bundle's directory; not one of its files, wh
 
 def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int, policy: AugmentOptions | None = None) -> str:
     """What a fine-tuned bundle depends on."""
-    said = asdict(replace(options, tensorboard=None))
+    said = asdict(replace(options, tensorboard=None, preset=None, gpu_memory="grow"))
     views = {"augment": Augmenter(policy, seed).identity} if policy is not None and policy.operations else {}
     if policy is not None and options.from_cache is not None and policy.views:
         views["views"] = str(policy.views)
@@ -83,17 +83,25 @@ def finetune(
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
     require_graftable(bundle)
     source: Source = ImageSource(bundle, prepared)
-    model = graft(bundle)
+    devices = choose_devices(options.devices)
+    with devices.scope():
+        model = graft(bundle, options.downscale)
     if options.from_cache is not None:
         model = part_above(model, bundle, options.from_cache, options.unfreeze)
         source = MapSource(bundle, prepared, options.from_cache, progress)
-    unfreeze(model, options.unfreeze, options.batch_norm)
-    tuning = Tuning(model, source, options, seed, progress)
+    tuning = Tuning(model, source, options, seed, progress, devices)
+    if tuning.unfreezing.epochs_until_all >= options.epochs:
+        tell(
+            f"With --gradual {options.gradual}, all of --unfreeze {options.unfreeze} trains from epoch "
+            f"{tuning.unfreezing.epochs_until_all + 1} on, and there are {options.epochs}."
+        )
     # measured again: the bundle's own figures may be of other images, where the split has grown
     before = judge_parts(tuning, Reading.of(bundle))
     wanted = tuned_fingerprint(bundle, options, seed, prepared.pipeline.augment)
     journal = _journal(digest_json([wanted, prepared.sample.digest]), options, prepared.run, tell)
+    tuning.compute_in(tuning.precision)
     history = train(tuning, Schedule.of(options), Stopping.of(options), journal, seed)
+    tuning.compute_in("float32")
     seconds = time.perf_counter() - start
     found = save_tuned(bundle, prepared, tuning, before, history, command, wanted, seconds)
     if journal.snapshots is not None and journal.snapshots.folder.exists():

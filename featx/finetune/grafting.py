@@ -1,4 +1,4 @@
-"""Backbone and head of a bundle as one Keras model, and which of its layers train."""
+"""Backbone and head of a bundle as one Keras model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from featx.backbones import import_keras, split_network
 from featx.bundle import Bundle
-from featx.errors import BundleError, UsageError
+from featx.errors import BundleError
+from featx.finetune.downscaling import prepend_downscale
 from featx.heads import persist
 
 if TYPE_CHECKING:
@@ -18,11 +19,13 @@ _FEATURES = "featx_features"
 _FLAT = "featx_flat"
 
 
-def graft(bundle: Bundle) -> keras.Model:
+def graft(bundle: Bundle, downscale: int = 1) -> keras.Model:
     """Backbone and head of a bundle as one Keras model.
 
     Takes float32 (n, height, width, 3), RGB in [0, 255]; gives logits (n, classes), the temperature applied: their
     softmax, or sigmoid of several labels, is the bundle's confidence, but for the curves of `--calibrate`.
+
+    downscale : above 1 it takes images that are so many times as high and wide; see `featx.finetune.downscaling`
 
     Raises
     ------
@@ -31,7 +34,7 @@ def graft(bundle: Bundle) -> keras.Model:
     """
     require_graftable(bundle)
     keras, kind = import_keras(), bundle.about["head"]["kind"]
-    backbone = persist.load_network(bundle.path / "backbone.keras")
+    backbone = load_backbone(bundle, downscale)
     outputs = backbone.output if isinstance(backbone.output, dict) else {bundle.about["outputs"][0]: backbone.output}
     names = bundle.about["outputs"]
     flat = [keras.layers.Flatten(name=f"{_FLAT}_{i}")(outputs[name]) for i, name in enumerate(names)]
@@ -47,6 +50,12 @@ def graft(bundle: Bundle) -> keras.Model:
         head.name = HEAD
         logits = keras.layers.Rescaling(1 / bundle.temperature, name="featx_temperature")(head(features))
     return keras.Model(backbone.inputs[0], logits)
+
+
+def load_backbone(bundle: Bundle, downscale: int = 1) -> keras.Model:
+    """The backbone of a bundle, which may get a learnable down-scaling in front."""
+    backbone: keras.Model = persist.load_network(bundle.path / "backbone.keras")
+    return backbone if downscale == 1 else prepend_downscale(backbone, downscale)
 
 
 def require_graftable(bundle: Bundle) -> None:
@@ -82,45 +91,3 @@ def feature_network(model: keras.Model) -> keras.Model:
     names = {layer.name for layer in model.layers}
     last = _FEATURES if _FEATURES in names else f"{_FLAT}_0"
     return split_network(model, last).lower
-
-
-def unfreeze(model: keras.Model, what: str, batch_norm: str = "frozen") -> int:
-    """Set which layers train: the head always, of the backbone `what` says; returns how many weights arrays train.
-
-    what : "all", "none", a layer's name (it and everything above), or a number of layers from the top
-    batch_norm : "frozen" keeps batch normalisation in inference mode wherever it is
-
-    Raises
-    ------
-    UsageError
-        An unknown layer.
-    """
-    keras = import_keras()
-    backbone = [layer for layer in model.layers if not layer.name.startswith("featx_")]
-    first = _first_trained([layer.name for layer in backbone], what)
-    for position, layer in enumerate(backbone):
-        frozen_norm = batch_norm == "frozen" and isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = position >= first and not frozen_norm
-    for layer in model.layers:
-        if layer.name.startswith("featx_") and layer.name != HEAD:
-            layer.trainable = False  # the matrices of grid pooling are no weights
-    return len(model.trainable_variables)
-
-
-def _first_trained(names: list[str], what: str) -> int:
-    if what == "all":
-        return 0
-    if what == "none":
-        return len(names)
-    if what.lstrip("-").isdigit():
-        count = int(what)
-        return 0 if count < 0 else max(0, len(names) - count)
-    if what in names:
-        return names.index(what)
-    import difflib
-
-    near = difflib.get_close_matches(what, names, n=1)
-    raise UsageError(
-        f"No layer {what!r} in this backbone to unfreeze from."
-        + (f" Did you mean {near[0]!r}?" if near else " Give all, none, a number of layers, or a name of featx layers.")
-    )

@@ -18,9 +18,9 @@ from featx.bundle import LOWER_IS_BETTER, Bundle, add_bundle, write_split
 from featx.dataset import TEST, TRAIN, VAL
 from featx.engines import choose_engine, compile_graph
 from featx.evaluate import Judged, compare_judged, measure_judged, metric_of, summary
-from featx.finetune.grafting import HEAD, feature_network
+from featx.finetune.grafting import HEAD, feature_network, load_backbone
 from featx.finetune.tuning import Tuning
-from featx.heads import ArrayFeatures, calibrate, front, persist
+from featx.heads import ArrayFeatures, calibrate, front
 from featx.heads.thresholds import search_thresholds
 from featx.options import HeadOptions
 from featx.report.occasions import report_fit
@@ -95,7 +95,8 @@ def save_tuned(
     total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
     best = Stopping.of(tuning.options).best(history) + 1
     about = describe_model(prepared.extraction, bundle.outputs, prepared.sample, list(bundle.classes), command) | {
-        "backbone": bundle.about["backbone"] | {"finetuned": True},
+        "backbone": bundle.about["backbone"]
+        | {"finetuned": True, "input_size": [tuning.options.downscale * side for side in bundle.input_size]},
         "key": bundle.about["key"],
         "fingerprint": fingerprint,
         "head": bundle.about["head"] | {"temperature": total, "calibration": "temperature"},
@@ -163,7 +164,7 @@ def _write(
     folder: Path,
 ) -> Bundle:
     keras = import_keras()
-    backbone = persist.load_network(bundle.path / "backbone.keras")
+    backbone = load_backbone(bundle, tuning.options.downscale)
     trained = {layer.name: layer for layer in tuning.model.layers}
     for layer in backbone.layers:
         if layer.name in trained:

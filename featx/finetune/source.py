@@ -12,7 +12,7 @@ from featx.augment import Augmenter
 from featx.bundle import Bundle
 from featx.choose import parse_class_weight
 from featx.dataset import TRAIN, VAL
-from featx.errors import DataError
+from featx.errors import DataError, UsageError
 from featx.evaluate import align, align_labels
 from featx.heads.targets import Targets, label_emphasis
 from featx.images import Alter, iter_batches
@@ -43,7 +43,7 @@ class Examples:
 
     @classmethod
     def of(cls, bundle: Bundle, prepared: Prepared) -> Examples:
-        """The examples of a run as a bundle sees them, weighed as its head was.
+        """The examples of a run as a bundle sees them, weighed as its head was, or as the options say.
 
         Raises
         ------
@@ -55,12 +55,13 @@ class Examples:
             kind = "several labels" if bundle.multilabel else "one label"
             raise DataError(f"{images.source} must have {kind} per image, as {bundle.path} gives. Name other images.")
         paths = tuple(images.paths[row] for row in sample.rows)
+        weights = _weights(bundle, prepared.pipeline.finetune.class_weight)
         if bundle.multilabel:
             truth, classes = align_labels(images.classes, sample.y, bundle.classes), list(bundle.classes)
-            targets = _label_targets(bundle, truth, sample.split == TRAIN, sample.weight)
+            targets = _label_targets(weights, truth, sample.split == TRAIN, sample.weight)
         else:
             labels, classes = align(images.classes, sample.y, bundle.classes)
-            targets = _class_targets(bundle, labels, sample.split == TRAIN, sample.weight)
+            targets = _class_targets(weights, bundle.classes, labels, sample.split == TRAIN, sample.weight)
         found = cls(paths, sample.split, tuple(classes), targets, len(bundle.classes))
         if not len(found.known_rows(VAL)):
             raise DataError("Fine-tuning keeps the best epoch by validation, and there is no val part. See --split.")
@@ -81,31 +82,41 @@ class Examples:
         return np.flatnonzero((self.split == code) & known)
 
 
-def _class_targets(bundle: Bundle, labels: np.ndarray, trained: np.ndarray, weight: np.ndarray | None) -> Targets:
-    """What the head learned of images with one class, weighed by class as it was."""
-    known, (class_weight, _) = len(bundle.classes), _weights(bundle)
+def _class_targets(
+    weights: tuple[str, float],
+    classes: tuple[str, ...],
+    labels: np.ndarray,
+    trained: np.ndarray,
+    weight: np.ndarray | None,
+) -> Targets:
+    """What is learned of images with one class."""
+    known, (class_weight, _) = len(classes), weights
     weight = np.ones(len(labels)) if weight is None else np.asarray(weight, np.float64)
     trained = trained & (labels < known)
     of_class = np.ones(max(known, int(labels.max(initial=0)) + 1))
     if class_weight == "balanced":
         of_class[:known] = 1 / np.maximum(np.bincount(labels[trained], minlength=known), 1)
     elif class_weight != "none":
-        named = parse_class_weight(class_weight, bundle.classes)
-        of_class[:known] = [named.get(name, 1.0) for name in bundle.classes]
+        named = parse_class_weight(class_weight, classes)
+        of_class[:known] = [named.get(name, 1.0) for name in classes]
     return Targets(np.arange(known), labels, _of_mean_one(weight * of_class[labels], trained))
 
 
-def _label_targets(bundle: Bundle, truth: np.ndarray, trained: np.ndarray, weight: np.ndarray | None) -> Targets:
-    """What the head learned of images with several labels, those that are there emphasised as they were."""
+def _label_targets(
+    weights: tuple[str, float], truth: np.ndarray, trained: np.ndarray, weight: np.ndarray | None
+) -> Targets:
+    """What is learned of images with several labels, those that are there emphasised."""
     weight = np.ones(len(truth)) if weight is None else np.asarray(weight, np.float64)
-    emphasis = label_emphasis(truth[trained], *_weights(bundle))
+    emphasis = label_emphasis(truth[trained], *weights)
     return Targets(np.arange(truth.shape[1]), truth.astype(np.float32), _of_mean_one(weight, trained), emphasis)
 
 
-def _weights(bundle: Bundle) -> tuple[str, float]:
-    """The options --class-weight and --positive-weight that the head was fitted with."""
+def _weights(bundle: Bundle, class_weight: str | None) -> tuple[str, float]:
+    """The options --class-weight, unless it is given anew, and --positive-weight that the head was fitted with."""
     head = {"class_weight": "none", "positive_weight": 1.0} | bundle.about["head"]["params"] | bundle.about["head"]
-    return str(head["class_weight"]), float(head["positive_weight"])
+    if class_weight not in {None, "none", "balanced"} and bundle.multilabel:
+        raise UsageError("--class-weight by name is for images of one class. Of several labels give none or balanced.")
+    return str(head["class_weight"] if class_weight is None else class_weight), float(head["positive_weight"])
 
 
 def _of_mean_one(weight: np.ndarray, trained: np.ndarray) -> np.ndarray:
@@ -130,7 +141,8 @@ class ImageSource:
 
     def __init__(self, bundle: Bundle, prepared: Prepared) -> None:
         self.examples = Examples.of(bundle, prepared)
-        self.size = bundle.input_size
+        factor = prepared.pipeline.finetune.downscale
+        self.size = (factor * bundle.input_size[0], factor * bundle.input_size[1])
         self.resize = str(bundle.about["backbone"]["resize"])
         self.workers = prepared.pipeline.features.workers
         self.digests = prepared.sample.digests

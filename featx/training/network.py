@@ -7,6 +7,7 @@ from typing import Any, Protocol, get_args
 
 from featx.errors import UsageError
 from featx.options import Optimizer
+from featx.training.devices import ONE_DEVICE, Devices, Part
 
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
@@ -27,19 +28,21 @@ class Network:
     Attributes
     ----------
     variables : what a step moves; all of the model's trainable variables until `train_only` says otherwise
+    devices : where its steps are taken; model and optimizer are made in their scope
     """
 
-    def __init__(self, model: Any, optimizer: Any, objective: Objective) -> None:
-        self.model, self.optimizer, self.objective = model, optimizer, objective
+    def __init__(self, model: Any, optimizer: Any, objective: Objective, devices: Devices = ONE_DEVICE) -> None:
+        self.model, self.optimizer, self.objective, self.devices = model, optimizer, objective, devices
         self.variables: Sequence[Any] = list(model.trainable_variables)
-        optimizer.build(self.variables)
-        self._compile()
+        with devices.scope():
+            optimizer.build(self.variables)
+        self.compile()
 
     def train_only(self, variables: Sequence[Any]) -> None:
         """From now on move only these of the variables that the network was made with."""
         if [id(one) for one in variables] != [id(one) for one in self.variables]:
             self.variables = list(variables)
-            self._compile()  # the step was traced with the others
+            self.compile()  # the step was traced with the others
 
     def step(self, x: Any, values: Any, weight: Any) -> tuple[float, float]:
         """Take one step on a batch; return the sums of its losses, penalty included, and of its hits.
@@ -77,16 +80,20 @@ class Network:
 
         return tf.add_n(self.model.losses) if self.model.losses else tf.constant(0.0)
 
-    def _compile(self) -> None:
+    def compile(self) -> None:
+        """Trace anew what is traced of the model, as is needed when its layers compute in another way than before."""
         import tensorflow as tf
 
-        def step(x: Any, values: Any, weight: Any) -> Any:
+        def step_on(part: Part, x: Any, values: Any, weight: Any) -> Any:
             with tf.GradientTape() as tape:
                 logits = self.model(x, training=True)
-                losses = self.objective.losses(values, logits) * weight + self.penalty()
-                loss = tf.reduce_mean(losses)
-            self._apply(tape.gradient(loss, self.variables))
-            return tf.reduce_sum(losses), tf.reduce_sum(self.objective.hits(values, logits))
+                losses = (self.objective.losses(values, logits) * weight + self.penalty()) * part.counts
+                loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / part.of)
+            self.optimizer.apply(tape.gradient(loss, self.variables), self.variables)
+            return tf.reduce_sum(losses), tf.reduce_sum(self.objective.hits(values, logits)) * part.counts
+
+        def step(x: Any, values: Any, weight: Any) -> Any:
+            return self.devices.share(step_on, x, values, weight)
 
         def steps(x: Any, values: Any, weight: Any, size: Any) -> Any:
             total, right = tf.constant(0.0), tf.constant(0.0)
@@ -106,10 +113,6 @@ class Network:
 
         self._step, self._steps = _Compiled(step), _Compiled(steps)
         self._judge, self._infer = _Compiled(judge), _Compiled(infer)
-
-    def _apply(self, gradients: Sequence[Any]) -> None:
-        """Move the variables by their gradients."""
-        self.optimizer.apply(gradients, self.variables)
 
 
 class _Compiled:
