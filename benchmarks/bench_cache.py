@@ -101,7 +101,7 @@ def featx_way(folder: str, clf: str, epochs: int) -> dict[str, Any]:
 
     from featx.choose import choose_head
     from featx.dataset import read_images
-    from featx.extract import extract
+    from featx.extraction import extract
     from featx.options import DataOptions, FeaturesOptions, HeadOptions
 
     if clf == "dense":

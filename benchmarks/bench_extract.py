@@ -77,7 +77,7 @@ def _options(backbone: str, precision: str, cache: str) -> Any:
 
 def featx_way(backbone: str, precision: str, folder: str) -> dict[str, Any]:
     from featx.dataset import read_images
-    from featx.extract import extract
+    from featx.extraction import extract
     from featx.options import DataOptions
 
     with tempfile.TemporaryDirectory() as cache:

@@ -25,7 +25,7 @@ GOAL = 1.1
 def featx_way(backbone: str, count: int, folder: str) -> dict[str, Any]:
     """Extract the first `count` outputs."""
     from featx.dataset import read_images
-    from featx.extract import extract
+    from featx.extraction import extract
     from featx.options import DataOptions, FeaturesOptions
 
     size, outputs = SETTINGS[backbone]

@@ -101,7 +101,7 @@ def featx_ready(backbone: str, cache: str) -> dict[str, Any]:
     import numpy as np
 
     from featx.backbones import resolve, resolve_outputs
-    from featx.extract import make_key, open_engine
+    from featx.extraction import make_key, open_engine
     from featx.files import StatIndex
     from featx.store import FeatureStore
 

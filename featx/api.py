@@ -20,8 +20,8 @@ from featx.dataset import SPLITS
 from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError, FeatxError, UsageError
 from featx.evaluate import judge, measure_judged
-from featx.extract import Extraction
-from featx.extract import extract as extract_images
+from featx.extraction import Extraction
+from featx.extraction import extract as extract_images
 from featx.options import SECTIONS, Pipeline, help_of, listed_options
 from featx.pipeline import apply_options, option_names, start_pipeline
 from featx.predict import Prediction, Unread, find_files, iter_probabilities

@@ -10,7 +10,7 @@ from featx.augment import Augmenter
 from featx.backbones import resolve, resolve_outputs
 from featx.dataset.folders import read_files
 from featx.errors import StoreError
-from featx.extract import extract, make_key
+from featx.extraction import extract, make_key
 from featx.files import StatIndex
 from featx.options import FeaturesOptions
 from featx.progress import Progress

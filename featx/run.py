@@ -14,7 +14,7 @@ from featx.bundle import Bundle, best_bundle, list_bundles, load_bundle, read_sp
 from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, conflicts, digest_images, read_images, split_images
 from featx.dataset.digests import whole
 from featx.errors import DataError, UsageError
-from featx.extract import Extraction, extract, plan
+from featx.extraction import Extraction, extract, plan
 from featx.files import StatIndex, digest_json, write_json
 from featx.options import DataOptions, Pipeline, parse_share
 from featx.progress import Progress, Tell, no_progress, say_nothing

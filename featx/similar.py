@@ -16,7 +16,7 @@ from featx.bundle import Bundle
 from featx.dataset import ImageSet, digest_images
 from featx.dataset.folders import read_files
 from featx.errors import BundleError, UsageError
-from featx.extract import extract
+from featx.extraction import extract
 from featx.files import StatIndex
 from featx.heads import Features
 from featx.options import FeaturesOptions

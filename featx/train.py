@@ -22,7 +22,7 @@ from featx.dataset import NONE, SPLITS, TRAIN, VAL, ImageSet
 from featx.dataset.digests import whole
 from featx.errors import DataError, HeadError
 from featx.evaluate import Judged, align, measure_judged, metric_of, summary
-from featx.extract import Extraction, frozen_files
+from featx.extraction import Extraction, frozen_files
 from featx.files import digest_bytes, digest_json
 from featx.heads import Features, calibrate, front, persist, width
 from featx.heads.front import join

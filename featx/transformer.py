@@ -19,7 +19,7 @@ from featx.dataset import ImageSet
 from featx.dataset.folders import expand
 from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError
-from featx.extract import Extraction, extract
+from featx.extraction import Extraction, extract
 from featx.options import Pipeline
 from featx.pipeline import apply_options
 from featx.store import StoredFeatures

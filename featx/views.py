@@ -19,7 +19,7 @@ from featx.augment import Augmenter
 from featx.backbones import Output
 from featx.dataset import ImageSet, digest_images
 from featx.dataset.folders import read_files
-from featx.extract import Extraction, Job, Plan, compute, estimate, plan_extraction, settle
+from featx.extraction import Extraction, Job, Plan, compute, estimate, plan_extraction, settle
 from featx.files import StatIndex
 from featx.options import FeaturesOptions
 from featx.progress import Progress, no_progress

@@ -92,7 +92,7 @@ def featx(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 def warm_cache(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache without features that gives `high@avg` or `low@flatten` of the tiny backbone without TensorFlow."""
     from featx.dataset import read_images
-    from featx.extract import extract
+    from featx.extraction import extract
     from featx.options import DataOptions, FeaturesOptions
 
     folder = tmp_path_factory.mktemp("warm")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import environment
 from fitted import Lab, Outcome, call, make_lab, write_pictures
 from PIL import Image
 
@@ -344,16 +342,6 @@ def test_every_public_name_is_there() -> None:
     assert set(featx.__all__) <= set(dir(featx))
     with pytest.raises(AttributeError, match="no attribute 'extrakt'"):
         featx.extrakt  # noqa: B018
-
-
-@pytest.mark.parametrize(
-    "before", ["", "import featx.extract", "import featx.cli.stages, featx.run", "from featx.extract import plan"]
-)
-def test_extract_is_the_function_whatever_was_imported_before(before: str) -> None:
-    code = f"{before}\nimport featx, inspect\nassert inspect.isfunction(featx.extract), featx.extract\n"
-    code += "from featx import extract\nassert extract is featx.extract\n"
-    code += "import featx.extract\nfrom featx.extract import extract as stage\nassert stage is not featx.extract"
-    subprocess.run([sys.executable, "-c", code], env=environment(), check=True)
 
 
 def test_new_images_join_and_nothing_is_computed_twice(work: Callable[..., Outcome], options: dict[str, Any]) -> None:

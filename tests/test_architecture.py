@@ -23,7 +23,7 @@ FLOW = (
     ("backbones", "garments"),
     ("engines",),
     ("store", "training"),
-    ("extract",),
+    ("extraction",),
     ("views",),
     ("heads", "repair"),
     ("choose", "similarity"),

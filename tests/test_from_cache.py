@@ -18,6 +18,7 @@ import pytest
 from conftest import environment
 from fitted import call, write_pictures
 
+from featx import extraction
 from featx.bundle import Bundle, best_bundle, load_bundle
 from featx.dataset import TRAIN
 from featx.errors import BackboneError, BundleError, UsageError
@@ -186,7 +187,7 @@ def test_nothing_is_decoded_and_no_layer_below_runs(
         raise AssertionError("an image was decoded")
 
     monkeypatch.setattr(source, "iter_batches", refuse)
-    monkeypatch.setattr(sys.modules["featx.extract"], "iter_batches", refuse)
+    monkeypatch.setattr(extraction, "iter_batches", refuse)
     again = tune(made["logreg"], tmp_path / "again")
     assert curve(again, "loss") == pytest.approx(curve(first, "loss"), abs=1e-5)
     with pytest.raises(AssertionError, match="was decoded"):

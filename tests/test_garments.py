@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from featx.bundle import read_split
 from featx.dataset import NONE, SPLITS, read_images
-from featx.extract import extract
+from featx.extraction import extract
 from featx.garments import KINDS, write_garments
 from featx.options import DataOptions, FeaturesOptions
 from featx.samples import FASHION_CLASSES

@@ -23,10 +23,9 @@ PART_ROWS = 64
 # Writes parts of 64 rows, and the number of rows computed so far into a file that survives a kill.
 _WORKER = f"""
 import os, sys, time
-import importlib
 import featx.store.table as table
 from featx.cli import main
-extraction = importlib.import_module("featx.extract")  # featx.extract is the function
+from featx import extraction
 table.PART_BYTES = {PART_ROWS} * 8 * 2
 log = os.open(sys.argv[1], os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
 infer = extraction._infer

@@ -19,7 +19,7 @@ from conftest import environment, write_images
 
 from featx.dataset.folders import read_files
 from featx.errors import StoreError
-from featx.extract import Extraction, extract
+from featx.extraction import Extraction, extract
 from featx.files import digest_file
 from featx.options import FeaturesOptions
 from featx.store import Leases, list_stores
@@ -179,10 +179,9 @@ def test_a_lock_that_a_killed_process_left_costs_seconds_at_most(
 _WORKER = """
 import sys, time
 from pathlib import Path
-import importlib
 import featx.store.leases as leases
 from featx.cli import main
-extraction = importlib.import_module("featx.extract")  # featx.extract is the function
+from featx import extraction
 extraction._CLAIM, leases.EXPIRY, leases.HEARTBEAT = 32, float(sys.argv[1]), 0.3
 infer = extraction._infer
 def slowly(*arguments):

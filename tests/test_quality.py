@@ -236,7 +236,7 @@ def reencoded(image: Image.Image, quality: int) -> Image.Image:
 @pytest.mark.slow
 def test_a_copy_saved_again_and_a_shifted_crop_are_near_duplicates(tmp_path: Path) -> None:
     from featx.dataset import read_images
-    from featx.extract import extract
+    from featx.extraction import extract
     from featx.options import DataOptions, FeaturesOptions
 
     folder = tmp_path / "images"

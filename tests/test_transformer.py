@@ -87,7 +87,7 @@ def test_a_second_transform_computes_nothing(
 
 
 def _without_network(*arguments: Any) -> Any:
-    from featx.extract import extract
+    from featx.extraction import extract
 
     done = extract(*arguments)
     assert done.computed == 0

@@ -19,7 +19,7 @@ from featx.bundle import load_bundle
 from featx.choose import choose_head
 from featx.dataset import TEST, TRAIN
 from featx.errors import DataError
-from featx.extract import Extraction, extract
+from featx.extraction import Extraction, extract
 from featx.files import digest_file
 from featx.nested import nested_estimate
 from featx.novelty import load_reference

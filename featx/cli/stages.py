@@ -13,7 +13,7 @@ from featx.cli.render import Bars, bad_images, emit, metric_names, say, table
 
 if TYPE_CHECKING:
     from featx.bundle import Bundle
-    from featx.extract import Extraction
+    from featx.extraction import Extraction
     from featx.options import Pipeline
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

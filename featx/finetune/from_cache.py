@@ -18,7 +18,7 @@ from featx.backbones import Output, clean_cuts, require_clean_cut, resolve, spli
 from featx.backbones.spec import suggest
 from featx.bundle import Bundle
 from featx.errors import BundleError, UsageError
-from featx.extract import Extraction, extract, frozen_files, make_key
+from featx.extraction import Extraction, extract, frozen_files, make_key
 from featx.files import StatIndex
 from featx.finetune.source import Examples
 from featx.heads import persist

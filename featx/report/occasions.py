@@ -15,7 +15,7 @@ import numpy as np
 from featx.bundle import Bundle, list_bundles
 from featx.dataset import SPLITS
 from featx.evaluate import Judged
-from featx.extract import Extraction
+from featx.extraction import Extraction
 from featx.options import Pipeline
 from featx.pipeline import as_yaml
 from featx.report import INDEX, write_report

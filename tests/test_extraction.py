@@ -17,17 +17,16 @@ import pytest
 from conftest import SIDE, environment, save_backbone, write_images
 from PIL import Image
 
+from featx import extraction as module
 from featx.backbones import resolve, resolve_outputs
 from featx.dataset import ImageSet, read_images
 from featx.errors import DataError, FeatxError, StoreError
-from featx.extract import Extraction, extract, make_key, plan
+from featx.extraction import Extraction, extract, make_key, plan
 from featx.files import StatIndex, digest_file
 from featx.options import DataOptions, FeaturesOptions
 from featx.progress import no_progress
 from featx.repair import repair_store
 from featx.store import FeatureStore, list_stores
-
-MODULE = sys.modules[extract.__module__]  # as an attribute of the package, featx.extract is the public function
 
 
 @pytest.fixture
@@ -250,7 +249,7 @@ def test_the_seed_of_random_weights_alters_the_key(options: FeaturesOptions) -> 
 def test_precision_alters_the_key_by_what_the_engine_really_does(
     options: FeaturesOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MODULE, "effective_precision", lambda engine, precision: precision)
+    monkeypatch.setattr(module, "effective_precision", lambda engine, precision: precision)
     digests = {
         key_digest(replace(options, precision=precision, engine=engine))  # type: ignore[arg-type]
         for precision in ("float32", "bfloat16", "float16")
@@ -261,7 +260,7 @@ def test_precision_alters_the_key_by_what_the_engine_really_does(
 
 def test_the_decoder_alters_the_key(options: FeaturesOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     before = key_digest(options)
-    monkeypatch.setattr(MODULE, "decoder_identity", lambda: "another")
+    monkeypatch.setattr(module, "decoder_identity", lambda: "another")
     assert key_digest(options) != before
 
 
@@ -482,7 +481,7 @@ def test_a_known_lack_of_space_is_told_before_anything_is_computed(
 ) -> None:
     images = read(image_folder(4))
     extract(some(images, range(2)), options)
-    monkeypatch.setattr(MODULE, "_free_bytes", lambda _: 10)
+    monkeypatch.setattr(module, "_free_bytes", lambda _: 10)
     with pytest.raises(FeatxError, match=r"take .* GB and the disk .* --cache"):
         extract(images, options)
 
