@@ -286,7 +286,7 @@ class FinetuneOptions(TrainingOptions):
     unfreeze: str = _option(
         "all",
         "What trains beside the head: all, none, a layer or block (it and all above), or a number of layers.",
-        metavar="all|LAYER|N",
+        metavar="all|LAYER|BLOCK|N|none",
     )
     from_cache: str | None = _option(
         None,

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import environment
 from fitted import call, write_pictures
 
 from featx import extraction
-from featx.bundle import Bundle, best_bundle, load_bundle
+from featx.bundle import Bundle, load_bundle
 from featx.dataset import TRAIN
 from featx.errors import BackboneError, BundleError, UsageError
 from featx.evaluate import evaluate
@@ -387,61 +380,28 @@ def test_a_run_caches_the_maps_with_the_features_and_is_up_to_date_the_next_time
     assert [stage["done"] for stage in done.json["stages"]] == [False, False, False]
 
 
-# --- killed ------------------------------------------------------------------------------------------------------
-
-# Equal sums give equal bits; every step takes long enough to be killed in.
-_WORKER = """
-import sys, time
-from featx.backbones import import_keras
-import_keras()
-import tensorflow as tf
-tf.config.experimental.enable_op_determinism()
-from featx.cli import main
-from featx.training import network
-step = network.Network.step
-def slowly(*arguments, **options):
-    time.sleep(0.05)
-    return step(*arguments, **options)
-network.Network.step = slowly
-main(sys.argv[1:])
-"""
+# --- interrupted -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_killed_and_resumed_it_ends_with_the_same_weights(root: Path, tmp_path: Path) -> None:
-    data = [str(root / "pictures"), "--backbone", str(root / "net.keras"), "--cache", str(tmp_path / "cache")]
-    settings = ["--no-html", "--engine", "tensorflow"]
-    done = call("fit-head", *data, *settings, "--clf", "dense", "--epochs", "2", "--runs", "whole", cwd=tmp_path)
-    assert done.status == 0, done.err
-    shutil.copytree(tmp_path / "whole", tmp_path / "part")
-    arguments = ["finetune", *data, *settings, "--from-cache", CUT, "--epochs", "4", "--batch-size", "7", "--runs"]
+def test_interrupted_and_resumed_it_ends_with_the_same_network(
+    made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path
+) -> None:
+    undisturbed = tune(made["dense"], tmp_path / "undisturbed")
+    prepared, start = made["dense"][0], made["dense"][1]
+    prepared = replace(prepared, run=tmp_path / "interrupted")
 
-    def start(runs: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", _WORKER, *arguments, runs]
-        return subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+    def stop(stage: str, done: int, total: int, /, **_: int) -> None:
+        del total
+        if stage.startswith("epoch 2/") and done > 7:
+            raise KeyboardInterrupt
 
-    whole = start("whole")
-    whole.communicate(timeout=200)
-    assert whole.returncode == 0
-    random = np.random.default_rng(int.from_bytes(os.urandom(4)))
-    process, state = start("part"), tmp_path / "part" / "pictures"
-    while not list(state.glob(".finetune-*/history.json")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    time.sleep(random.uniform(0, 0.6))
-    process.kill()
-    process.communicate()
-    assert not list(state.glob("*-finetuned"))
-    resumed = start("part")
-    assert "Going on after epoch" in resumed.communicate(timeout=200)[1]
-    assert resumed.returncode == 0
-    bundles = [load_bundle(next((tmp_path / runs / "pictures").glob("*-finetuned"))) for runs in ("whole", "part")]
-    for name, arrays in weights(bundles[0]).items():
-        for one, other in zip(arrays, weights(bundles[1])[name], strict=True):
-            np.testing.assert_array_equal(one, other, err_msg=name)
-    assert curve(bundles[0], "loss") == curve(bundles[1], "loss")
-    assert best_bundle(state).exists()
+    with pytest.raises(KeyboardInterrupt):
+        finetune(start, prepared, progress=stop)
+    told: list[str] = []
+    resumed = finetune(start, prepared, tell=told.append)
+    assert told[0] == "Going on after epoch 1."
+    for series in ("loss", "val_log_loss"):
+        np.testing.assert_allclose(curve(resumed, series), curve(undisturbed, series), rtol=1e-5)
 
 
 # --- a trained network -------------------------------------------------------------------------------------------

@@ -125,6 +125,8 @@ def test_flowers17(tmp_path: Path, small: list[str]) -> None:
     (bundle,) = run("flowers17", tmp_path, [*small, "features.layer=last", "head.epochs=3"])
     assert bundle.about["outputs"] == ["last@max"]
     assert images_per_part(bundle) == (24, 12, 0)  # its own parts
+    assert bundle.about["augment"]["policy"]["flip"] == "both"
+    assert bundle.about["augment"]["policy"]["views"] == 4
     assert layers_of(bundle) == ["Dense 128", "Dropout 0.3", "Dense 3"]
     assert log_of(bundle)[0]["learning_rate"] == pytest.approx(1e-3)
 
@@ -163,8 +165,10 @@ def test_scenes_of_several_labels(tmp_path: Path, small: list[str]) -> None:
         for path in sorted(folder.rglob("*.png"))
     ]
     (folder / "scenes.csv").write_text("\n".join(["path,label", *lines]))
-    (bundle,) = run("scenes_multilabel", tmp_path, [*small, "head.epochs=3"])
+    bundle, tuned = run("scenes_multilabel", tmp_path, [*small, "head.epochs=3", "finetune.epochs=1"])
     assert bundle.multilabel
+    assert tuned.multilabel
+    assert tuned.about["from"]["digest"] == bundle.about["digest"]
     assert bundle.classes == ("blue", "even", "green", "red")
     assert layers_of(bundle) == ["Dense 256", "Dropout 0.4", "Dense 4"]
     assert bundle.about["score"]["metric"] == "roc_auc"

@@ -114,7 +114,7 @@ def test_only_what_is_missing_is_computed(known: Extraction, options: FeaturesOp
 def test_an_interrupted_extraction_of_views_goes_on(
     known: Extraction, options: FeaturesOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from featx import extract as stage
+    from featx import extraction as stage
 
     monkeypatch.setattr(stage, "_CLAIM", 8)
     undisturbed = values(views_of(known, 4, seed=1))
@@ -137,7 +137,7 @@ def test_an_interrupted_extraction_of_views_goes_on(
 
 
 def test_two_that_extract_at_once_end_with_the_same_views(known: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
-    from featx import extract as stage
+    from featx import extraction as stage
 
     monkeypatch.setattr(stage, "_CLAIM", 4)
     with ThreadPoolExecutor(2) as pool:
