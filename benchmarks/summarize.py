@@ -41,23 +41,12 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
     "from-cache": ("bench_from_cache.py",),
     "hdf5": ("bench_hdf5.py",),
 }
-_NOISE = "not established: one round, on a virtual machine whose speed changed by a factor of two within minutes; "
 REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the script names it -> why it was missed
-    "extract-MobileNetV2": {
-        "float32: featx / keras, images per second": _NOISE + "two rounds of 600 images had 2.5 the same day",
-        "float32: whole run / (decoding + inference)": _NOISE
-        + "in bfloat16, in the same round, the whole took 0.61 of "
-        "its parts, which cannot be",
-    },
     "extract-InceptionV3": {
         "bfloat16: whole run / (decoding + inference)": (
             "not established: the run is short, it opens the engine, which the parts leave out, and other work shared "
             "the machine; to be measured again with 2,000 images"
         ),
-    },
-    "inference": {
-        "ResNet50: share of the practical peak": _NOISE + "the peak is the best of three shapes in that round",
-        "InceptionV3: share of the practical peak": _NOISE + "at 150 x 150 its maps are small",
     },
     "heads": {
         "search: LogisticRegressionCV / featx, seconds": (
@@ -74,9 +63,9 @@ HEAD = """# Performance
 
 Written by `make bench` from the scripts in `benchmarks/`; do not edit. Every script runs featx and the alternative in
 turn, each in a process of its own, and takes medians. Absolute figures drift from day to day and from machine to
-machine; the ratios hold better. The figures of 2026-11-22 are preliminary: one to five rounds, some with fewer images
-than the goals name, on a virtual machine whose speed changed by a factor of two within minutes, and with other work on
-the same two cores for part of the time.
+machine; the ratios hold better. The figures of 2026-11-22 come from a virtual machine whose speed changed by a factor
+of two within minutes. Inference alone has three rounds on the quiet machine, MobileNetV2 and ResNet50 one each; the
+others have one to five, some with fewer images than the goals name, and other work on the same cores part of the time.
 Peak memory is the largest resident size of the process, mapped files included.
 """
 
