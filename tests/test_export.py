@@ -293,10 +293,14 @@ def test_int8_measures_its_ranges_on_images(lab: Lab, tmp_path: Path, name: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", ["EfficientNetB0", "ConvNeXtTiny"])
-def test_large_networks_as_onnx(lab: Lab, tmp_path: Path, backbone: str) -> None:
+@pytest.mark.parametrize(
+    ("backbone", "layer"),
+    [("EfficientNetB0", "top_activation"), ("ConvNeXtTiny", "convnext_tiny_downsampling_block_1")],
+)
+def test_large_networks_as_onnx(lab: Lab, tmp_path: Path, backbone: str, layer: str) -> None:
+    """ConvNeXt up to its third stage, which has all kinds of its layers."""
     cache = lab.pipeline.features.cache
-    features = FeaturesOptions(backbone=backbone, weights="random", input_size=64, cache=cache)
+    features = FeaturesOptions(backbone=backbone, weights="random", layer=(layer,), input_size=64, cache=cache)
     report = replace(lab.pipeline.report, runs=str(tmp_path), name="large")
     pipeline = replace(lab.pipeline, features=features, report=report, head=HeadOptions(strength=0.01))
     bundle = fit(prepare(pipeline))

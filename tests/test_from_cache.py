@@ -412,8 +412,8 @@ def test_a_trained_network(root: Path, tmp_path: Path) -> None:
     """EfficientNetLite0 with its ImageNet weights."""
     cut, first = "block4c_add", "block5a_expand_conv"
     options = pipeline_of(root)
-    features = replace(options.features, backbone="EfficientNetLite0", input_size=64, storage="float32")
-    features = replace(features, cache=str(tmp_path / "cache"))
+    features = replace(options.features, backbone="EfficientNetLite0", layer=("block5a_project_bn",), input_size=64)
+    features = replace(features, storage="float32", cache=str(tmp_path / "cache"))
     pipeline = replace(options, features=features, report=replace(options.report, runs=str(tmp_path)))
     prepared = prepare(pipeline)
     bundle = fit(prepared)
