@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -149,6 +149,7 @@ def choose_head(
     view_of: np.ndarray | None = None,
     sample_weight: np.ndarray | None = None,
     seed: int = 0,
+    without: Collection[str] = (),
     progress: Callable[[str], None] = _silent,
     journal: Journal | None = None,
 ) -> Choice:
@@ -163,6 +164,7 @@ def choose_head(
     view_of : int64 (n,), the row of the image that each row is a view of, its own for the images themselves; None: all
         are images. A view is of its image's part of the split, and is fitted on wherever its image is, but never judged
     sample_weight : float64 (n,), for fitting; scores count every row once
+    without : kinds that `auto` leaves out, since they have been judged on these features already
     progress : told one line per candidate
     journal : where heads that are trained epoch by epoch write it down, and are resumed from
 
@@ -187,7 +189,8 @@ def choose_head(
     image = np.searchsorted(order[:trained], images[order[:trained]])
     arena = _arena(used, trained, train_groups, image, options, seed)
     candidates: list[dict[str, Any]] = []
-    found = _best(arena, options, len(order) > trained, seed, candidates, progress, journal) if arena else None
+    kinds = _kinds(options, len(arena.held), len(order) > trained, y.ndim == 2, without) if arena else []
+    found = _best(arena, kinds, options, seed, candidates, progress, journal) if arena else None
     if found is None:
         notes += ("No row could be left out to compare heads: strength and temperature are the defaults.",)
     calibration, thresholds = _calibrate(arena, found, options, len(classes) if y.ndim == 2 else 0)
@@ -351,8 +354,8 @@ def _search_where(options: HeadOptions, train: int, val: int) -> str:
 
 def _best(
     arena: _Arena,
+    kinds: Sequence[HeadKind],
     options: HeadOptions,
-    has_val: bool,
     seed: int,
     candidates: list[dict[str, Any]],
     progress: Callable[[str], None],
@@ -360,7 +363,7 @@ def _best(
 ) -> _Found:
     """Compare kinds and strengths; of equals the first: the simpler head, the stronger regularisation."""
     best: _Found | None = None
-    for kind in _kinds(options, len(arena.held), has_val, arena.rows.y.ndim == 2):
+    for kind in kinds:
         found = _best_strength(kind, arena, options, seed, candidates, progress, journal)
         if best is None or is_better(options.metric, found.score, best.score):
             best = found
@@ -369,13 +372,14 @@ def _best(
     return best
 
 
-def _kinds(options: HeadOptions, rows: int, has_val: bool, several: bool) -> list[HeadKind]:
+def _kinds(options: HeadOptions, rows: int, has_val: bool, several: bool, without: Collection[str]) -> list[HeadKind]:
     if options.clf != "auto":
         return [head_kind(options.clf, options.kernel)]
     return [
         kind
         for kind in HEADS.values()
         if kind.in_auto
+        and kind.clf not in without
         and (kind.most_rows is None or rows <= kind.most_rows)
         and (has_val or not kind.stops_early)
         and not (several and kind.one_label)

@@ -6,7 +6,7 @@ best is joined with others as long as that helps, and only on what has won are a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,7 +66,7 @@ def choose_layers(
     tables : features of the same n images by output name
     """
 
-    def fit(names: tuple[str, ...], options: HeadOptions) -> LayersChoice:
+    def fit(names: tuple[str, ...], options: HeadOptions, without: Collection[str] = ()) -> LayersChoice:
         title = " + ".join(names)
         try:
             choice = choose_head(
@@ -79,6 +79,7 @@ def choose_layers(
                 view_of=view_of,
                 sample_weight=sample_weight,
                 seed=seed,
+                without=without,
                 progress=lambda line: tell(f"{title}: {line}"),
                 journal=None if journal is None else journal.of(file_name(title)),
             )
@@ -103,6 +104,7 @@ def choose_layers(
             break
         best = winner
     if options.clf == "auto":
-        best = fit(best.outputs, options)
-        tried |= best.tried
+        others = fit(best.outputs, options, without=(screen.clf,))
+        tried = {title: found + others.tried.get(title, []) for title, found in tried.items()}
+        best = others if others.choice.score > best.choice.score else best
     return LayersChoice(best.outputs, best.choice, tried)

@@ -68,6 +68,12 @@ def test_auto_joins_layers_and_compares_all_heads_on_the_winners() -> None:
     assert len(found.outputs) == 2
     assert kinds == {"logreg", "svm", "ridge", "knn", "dense"}
     assert {candidate["clf"] for candidate in found.tried["noise@avg"]} == {"logreg"}
+    for tried in found.tried.values():  # nothing is fitted twice
+        assert len({repr((one["clf"], one["params"])) for one in tried}) == len(tried)
+    whole = np.hstack([tables[name].array for name in found.outputs])
+    again = choose_head(whole, y, split, CLASSES, HeadOptions(clf="auto", folds=3, epochs=3, hidden="8"))
+    assert (found.choice.clf, found.choice.score) == (again.clf, again.score)
+    assert found.tried[" + ".join(found.outputs)] == again.candidates
 
 
 def test_test_rows_do_not_choose_layers() -> None:

@@ -280,7 +280,9 @@ def test_all_layers_of_a_grid_take_one_pass(
     monkeypatch.setattr(transformer, "extract", _without_network)
     model = make_pipeline(extractor, LogisticRegression(max_iter=500))
     grid = {"featureextractor__layer": ["body", "last"]}
-    GridSearchCV(model, grid, cv=2, error_score="raise").fit(paths, labels_of(paths))
+    search = GridSearchCV(model, grid, cv=2, error_score="raise").fit(paths, labels_of(paths))
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert rows_of(extractor) == {"body@avg": 20, "last@avg": 20}
 
 
 @pytest.mark.slow

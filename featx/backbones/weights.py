@@ -244,8 +244,8 @@ def _download(spec: BackboneSpec, top: bool) -> keras.Model:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # Keras prints its progress
             donor = function(weights="imagenet", include_top=top, input_shape=(*[spec.entry.input_size] * 2, 3))
-    except Exception as error:
-        # get_file raises a bare Exception when the network fails; anything more specific is another matter
+    except Exception as error:  # Keras' get_file raises this very class when the network fails
+        # anything more specific, but for what files raise, is another matter
         if type(error) is not Exception and not isinstance(error, OSError | ValueError):
             raise
         raise BackboneError(_explain_download(spec, error)) from error

@@ -7,10 +7,8 @@ run: what is before its last layer as the backbone, the last layer as the head.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import featx
 from featx.baseline.material import Material, read_material
@@ -21,7 +19,7 @@ from featx.bundle import Bundle
 from featx.files import digest_bytes, digest_json
 from featx.options import BaselineOptions, Pipeline
 from featx.progress import Progress, Tell, no_progress, say_nothing
-from featx.training.journal import Journal
+from featx.training.journal import Journal, epoch_teller
 from featx.training.loop import train
 from featx.training.schedules import Schedule, Stopping
 
@@ -74,12 +72,5 @@ def _fingerprint(material: Material, options: BaselineOptions, pipeline: Pipelin
 
 
 def _journal(state: str, options: BaselineOptions, run: Path, tell: Tell) -> Journal:
-    def tell_epoch(history: Sequence[Mapping[str, Any]]) -> None:
-        last = history[-1]
-        tell(
-            f"epoch {len(history)}/{options.epochs}: loss {last['loss']:.4f}, val accuracy {last['val_accuracy']:.4f} "
-            f"({last['seconds']:.1f} s)"
-        )
-
     events = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"baseline-{state[:12]}"
-    return Journal(run / f".baseline-{state[:12]}", events, tell, tell_epoch)
+    return Journal(run / f".baseline-{state[:12]}", events, tell, epoch_teller(tell, options.epochs))

@@ -8,10 +8,9 @@ an interrupted run goes on as if nothing had happened; Keras' own BackupAndResto
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import featx
 from featx.augment import Augmenter
@@ -26,7 +25,7 @@ from featx.options import AugmentOptions, FinetuneOptions
 from featx.progress import Progress, Tell, no_progress, say_nothing
 from featx.training.checkpoints import Snapshots
 from featx.training.devices import choose_devices
-from featx.training.journal import Journal
+from featx.training.journal import Journal, epoch_teller
 from featx.training.loop import train
 from featx.training.schedules import Schedule, Stopping
 
@@ -112,15 +111,7 @@ def finetune(
 
 def _journal(state: str, options: FinetuneOptions, run: Path, tell: Tell) -> Journal:
     """Where it is written down; other images or labels do not resume a training."""
-
-    def tell_epoch(history: Sequence[Mapping[str, Any]]) -> None:
-        last = history[-1]
-        tell(
-            f"epoch {len(history)}/{options.epochs}: loss {last['loss']:.4f}, val accuracy {last['val_accuracy']:.4f} "
-            f"({last['seconds']:.1f} s)"
-        )
-
     events = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"finetune-{state[:12]}"
     folder = run / f".finetune-{state[:12]}"
     snapshots = None if options.checkpoints == "none" else Snapshots(folder / CHECKPOINTS, options.checkpoints)
-    return Journal(folder, events, tell, tell_epoch, snapshots)
+    return Journal(folder, events, tell, epoch_teller(tell, options.epochs), snapshots)

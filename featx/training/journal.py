@@ -22,6 +22,19 @@ def _do_nothing(history: Sequence[Mapping[str, Any]]) -> None:
     del history
 
 
+def epoch_teller(tell: Tell, epochs: int) -> Callable[[Sequence[Mapping[str, Any]]], None]:
+    """Return what tells one line of the last epoch, for `Journal.after_epoch`; there are `epochs` at most."""
+
+    def tell_epoch(history: Sequence[Mapping[str, Any]]) -> None:
+        last = history[-1]
+        tell(
+            f"epoch {len(history)}/{epochs}: loss {last['loss']:.4f}, val accuracy {last['val_accuracy']:.4f} "
+            f"({last['seconds']:.1f} s)"
+        )
+
+    return tell_epoch
+
+
 @dataclass(frozen=True)
 class Journal:
     """Where a training is written down while it goes on.
