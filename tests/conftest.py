@@ -7,13 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fitted import Lab, make_lab
 from PIL import Image
+
+from featx.run import Prepared
 
 SIDE = 16  # of the images the tiny backbone takes
 
@@ -113,3 +117,27 @@ def cache(warm_cache: Path, tmp_path: Path) -> Path:
     """A copy of `warm_cache` for one test, in `tmp_path / "cache"`."""
     shutil.copytree(warm_cache, tmp_path / "cache")
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """The one lab of this process."""
+    return make_lab(tmp_path_factory.getbasetemp() / "lab")
+
+
+@pytest.fixture
+def prepared(lab: Lab, tmp_path: Path) -> Prepared:
+    """The pictures of the lab, with a folder for results of its own; without OpenVINO there is no graph to convert."""
+    features = replace(lab.pipeline.features, engine="tensorflow")
+    return replace(lab.prepared, run=tmp_path / "run", pipeline=replace(lab.pipeline, features=features))
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """Sums in the same order each time, so that equal training gives equal bits."""
+    import tensorflow as tf
+    from tensorflow.python.framework import config
+
+    tf.config.experimental.enable_op_determinism()
+    yield
+    config.disable_op_determinism()

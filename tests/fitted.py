@@ -16,7 +16,15 @@ import pytest
 from PIL import Image
 
 from featx.bundle import Bundle
-from featx.options import DataOptions, FeaturesOptions, FinetuneOptions, HeadOptions, Pipeline, ReportOptions
+from featx.options import (
+    DataOptions,
+    FeaturesOptions,
+    FinetuneOptions,
+    HeadOptions,
+    Pipeline,
+    ReportOptions,
+    check_options,
+)
 from featx.run import Prepared, fit, prepare
 
 COLOURS = {"blue": (60, 90, 170), "green": (80, 160, 90), "red": (170, 80, 70)}
@@ -32,6 +40,24 @@ def write_pictures(root: Path, per_class: int = 20, seed: int = 0) -> Path:
             pixels = np.clip(tint + generator.normal(0, 40, (24, 32, 3)), 0, 255)
             Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{seed}-{number:02}.png")
     return root
+
+
+def write_squares(root: Path, count: int = 60) -> Path:
+    """A CSV of pictures of squares in colours: an image has a label for every colour it shows, some have none."""
+    random = np.random.default_rng(0)
+    colours = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
+    (root / "images").mkdir(parents=True)
+    rows = ["path,label"]
+    for number in range(count):
+        pixels = np.full((32, 32, 3), 128, np.uint8) + random.integers(0, 20, (32, 32, 3), dtype=np.uint8)
+        shown = [name for name in colours if random.random() < 0.5]
+        for name in shown:
+            top, left = random.integers(0, 20, 2)
+            pixels[top : top + 12, left : left + 12] = colours[name]
+        Image.fromarray(pixels).save(root / "images" / f"{number}.png")
+        rows.append(f"images/{number}.png,{'$'.join(shown)}")
+    (root / "index.csv").write_text("\n".join(rows) + "\n")
+    return root / "index.csv"
 
 
 def write_backbone(path: Path) -> Path:
@@ -102,6 +128,12 @@ def make_lab(root: Path) -> Lab:
     write_pictures(root / "pictures")
     write_backbone(root / "tiny.keras")
     return Lab(root)
+
+
+def with_finetune(prepared: Prepared, **changes: Any) -> Prepared:
+    """The same with other options of the fine-tune, which are checked."""
+    pipeline = replace(prepared.pipeline, finetune=replace(prepared.pipeline.finetune, **changes))
+    return replace(prepared, pipeline=check_options(pipeline))
 
 
 @dataclass(frozen=True)

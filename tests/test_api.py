@@ -12,17 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fitted import Lab, Outcome, call, make_lab, write_pictures
+from fitted import Lab, Outcome, call, write_pictures
 from PIL import Image
 
 import featx
 from featx.errors import BackboneError, BundleError, DataError, FeatxError, UsageError
 from featx.options import SECTIONS, help_of
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -215,16 +215,6 @@ def test_the_report_of_the_best_head_tells_of_the_baseline(
 
 class Killed(BaseException):
     """What happens to a process, for want of a process."""
-
-
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    import tensorflow as tf
-    from tensorflow.python.framework import config
-
-    tf.config.experimental.enable_op_determinism()
-    yield
-    config.disable_op_determinism()
 
 
 def weights(bundle: Bundle) -> list[np.ndarray]:

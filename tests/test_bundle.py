@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fitted import Lab, make_lab
+from fitted import Lab
 
 from featx import bundle as bundles
 from featx.bundle import Bundle, best_bundle, find_bundle, list_bundles, load_bundle, new_directory, pack, unpack
@@ -40,11 +40,6 @@ def reseal(directory: Path, **changes: Any) -> None:
         write_json(directory / "bundle.json", content | {"digest": digest_json(content)})
     else:
         bundles.seal(directory, about)
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
 
 
 @pytest.fixture

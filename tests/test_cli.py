@@ -11,18 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fitted import Lab, Outcome, call, make_lab, write_pictures
+from fitted import Lab, Outcome, call, write_pictures
 
 from featx.bundle import read_split
 from featx.cli.render import Bars, bad_images, table
 from featx.dataset import SPLITS
 from featx.files import digest_file
 from featx.pipeline import as_yaml
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import environment
-from fitted import Lab, call, make_lab
+from fitted import Lab, call
 
 from featx.bundle import load_bundle
 from featx.choose import choose_head
@@ -42,11 +42,6 @@ from featx.training.schedules import Epoch, Schedule, Stopping, Watch
 
 class Killed(BaseException):
     """What happens to a process, for want of a process."""
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
 
 
 def blobs(n: int = 120, d: int = 6, k: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

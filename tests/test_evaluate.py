@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fitted import Lab, call, make_lab
+from fitted import Lab, call
 from scipy import stats
 from sklearn import metrics
 
@@ -20,11 +20,6 @@ from featx.evaluate import Judged, align, compare_judged, evaluate, measure, pro
 from featx.options import DataOptions
 from featx.run import images_of_part
 from featx.uncertainty import compare
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
 
 
 def draw(n: int, k: int, seed: int = 0, sharpness: float = 2.0) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import environment
-from fitted import Lab, call, make_lab
+from fitted import Lab, call
 
 from featx.bundle import Bundle
 from featx.errors import DataError, ExportError, StoreError, UsageError
@@ -33,11 +33,6 @@ from featx.run import fit, prepare
 
 DOCS = Path(__file__).parents[1] / "docs" / "export.md"
 KINDS = ("logreg", "dense", "sigmoid", "isotonic", "several", "labels", "label_curves", "finetuned")
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
 
 
 @pytest.fixture(autouse=True)

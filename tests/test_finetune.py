@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fitted import Lab, make_lab, write_pictures
+from fitted import Lab, with_finetune, write_pictures
 
 from featx.augment import Augmenter
 from featx.bundle import Bundle, load_bundle
@@ -24,34 +23,6 @@ from featx.images import load_image
 from featx.options import AugmentOptions, FeaturesOptions, HeadOptions
 from featx.run import Prepared, fit, images_of_part, prepare
 from featx.training import checkpoints
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
-
-
-@pytest.fixture
-def prepared(lab: Lab, tmp_path: Path) -> Prepared:
-    """The pictures of the lab, with a folder for results of its own; without OpenVINO there is no graph to convert."""
-    features = replace(lab.pipeline.features, engine="tensorflow")
-    return replace(lab.prepared, run=tmp_path / "run", pipeline=replace(lab.pipeline, features=features))
-
-
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    """Sums in the same order each time, so that equal training gives equal bits."""
-    import tensorflow as tf
-    from tensorflow.python.framework import config
-
-    tf.config.experimental.enable_op_determinism()
-    yield
-    config.disable_op_determinism()
-
-
-def options(prepared: Prepared, **changes: Any) -> Prepared:
-    pipeline = prepared.pipeline
-    return replace(prepared, pipeline=replace(pipeline, finetune=replace(pipeline.finetune, **changes)))
 
 
 def pictures(lab: Lab, side: int = 32, count: int = 9) -> np.ndarray:
@@ -199,7 +170,7 @@ def moved(before: Bundle, after: Bundle) -> set[str]:
 )
 def test_frozen_weights_do_not_move(lab: Lab, prepared: Prepared, changes: dict[str, str], expected: set[str]) -> None:
     start = lab.bundle("logreg")
-    tuned = finetune(start, options(prepared, epochs=1, **changes))
+    tuned = finetune(start, with_finetune(prepared, epochs=1, **changes))
     assert moved(start, tuned) == expected
     assert not np.array_equal(np.load(start.path / "head.npz")["kernel"], np.load(tuned.path / "head.npz")["kernel"])
 
@@ -252,7 +223,7 @@ def test_the_split_in_the_bundle_is_what_it_was_trained_on(lab: Lab, tmp_path: P
     write_pictures(tmp_path / "pictures", 4, seed=5)  # came after the head was fitted
     data = replace(lab.pipeline.data, path=str(tmp_path / "pictures"), seed=3)
     now = prepare(replace(lab.pipeline, data=data, report=replace(lab.pipeline.report, runs=str(tmp_path / "runs"))))
-    tuned = finetune(lab.bundle("logreg"), options(now, epochs=1))
+    tuned = finetune(lab.bundle("logreg"), with_finetune(now, epochs=1))
     sample = now.sample
     assert tuned.split() == dict(zip((bytes(d).ljust(32, b"\0") for d in sample.digests), sample.split, strict=True))
     assert list(tuned.split().values()).count(TRAIN) == int((sample.split == TRAIN).sum())
@@ -270,7 +241,7 @@ def test_without_val_no_epoch_could_be_chosen(lab: Lab, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch_size", [8, 64])  # 64: the only step of the epoch is taken after its loss is known
 def test_a_loss_that_explodes_is_told(lab: Lab, prepared: Prepared, batch_size: int) -> None:
-    wild = options(prepared, learning_rate=3e38, optimizer="sgd", batch_size=batch_size)
+    wild = with_finetune(prepared, learning_rate=3e38, optimizer="sgd", batch_size=batch_size)
     with pytest.raises(
         HeadError, match=r"The loss became (nan|inf) in epoch 1; try a smaller --learning-rate than 3e\+38"
     ):
@@ -320,7 +291,7 @@ def test_what_is_measured_is_not_augmented(lab: Lab, prepared: Prepared) -> None
 def test_augmentation_alters_the_result_its_fingerprint_and_stays_with_the_bundle(
     lab: Lab, prepared: Prepared, tmp_path: Path
 ) -> None:
-    start, one = lab.bundle("logreg"), options(prepared, epochs=1)
+    start, one = lab.bundle("logreg"), with_finetune(prepared, epochs=1)
     plain = finetune(start, replace(one, run=tmp_path / "plain"))
     policy = {"rotation": 30.0, "brightness": 0.4}
     altered = finetune(start, replace(augmented(one, **policy), run=tmp_path / "altered"))
@@ -365,8 +336,8 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
 ) -> None:
     start = lab.bundle(head)
     changes = {"epochs": 3, "optimizer": "adam", "learning_rate": 3e-3, "batch_size": 7}
-    whole = finetune(start, options(replace(prepared, run=tmp_path / "whole"), **changes))
-    part = options(replace(prepared, run=tmp_path / "part"), **changes)
+    whole = finetune(start, with_finetune(replace(prepared, run=tmp_path / "whole"), **changes))
+    part = with_finetune(replace(prepared, run=tmp_path / "part"), **changes)
 
     def tell(line: str) -> None:
         if line.startswith(moment):
@@ -395,7 +366,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
 def test_a_killed_write_of_the_state_costs_one_epoch_and_not_the_training(
     lab: Lab, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start, part = lab.bundle("logreg"), options(prepared, epochs=2)
+    start, part = lab.bundle("logreg"), with_finetune(prepared, epochs=2)
     write = checkpoints.write_json
 
     def die(path: Path, value: Any) -> None:
@@ -421,7 +392,7 @@ def test_other_options_or_images_begin_anew(lab: Lab, prepared: Prepared, tmp_pa
 
     start = lab.bundle("logreg")
     sample = replace(prepared.sample, split=prepared.sample.split[::-1].copy())
-    for other in (prepared, options(prepared, learning_rate=5e-4), replace(prepared, sample=sample)):
+    for other in (prepared, with_finetune(prepared, learning_rate=5e-4), replace(prepared, sample=sample)):
         with pytest.raises(Started, match="epoch 1/2"):
             finetune(start, other, tell=die)
     with pytest.raises(Started, match="Going on after epoch 1"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fitted import Lab, make_lab
+from fitted import Lab
 
 from featx.bundle import Bundle
 from featx.finetune import GRAFTABLE, graft
@@ -16,11 +16,6 @@ from featx.finetune.unfreezing import Unfreezing
 from featx.images import load_image
 from featx.options import FeaturesOptions, HeadOptions
 from featx.run import fit, prepare
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
 
 
 def pictures(lab: Lab, side: int = 32, count: int = 6) -> np.ndarray:

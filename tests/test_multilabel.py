@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fitted import write_squares
 from PIL import Image
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import (
@@ -199,26 +200,8 @@ def test_every_metric_is_that_of_scikit_learn() -> None:
 # ------------------------------------------------------------------------------------------------- from end to end
 
 
-def write_garments(root: Path, count: int = 60) -> Path:
-    """Pictures of squares in colours: an image has a label for every colour it shows, some have none."""
-    random = np.random.default_rng(0)
-    colours = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
-    (root / "images").mkdir(parents=True)
-    rows = ["path,label"]
-    for number in range(count):
-        pixels = np.full((32, 32, 3), 128, np.uint8) + random.integers(0, 20, (32, 32, 3), dtype=np.uint8)
-        shown = [name for name in colours if random.random() < 0.5]
-        for name in shown:
-            top, left = random.integers(0, 20, 2)
-            pixels[top : top + 12, left : left + 12] = colours[name]
-        Image.fromarray(pixels).save(root / "images" / f"{number}.png")
-        rows.append(f"images/{number}.png,{'$'.join(shown)}")
-    (root / "index.csv").write_text("\n".join(rows) + "\n")
-    return root / "index.csv"
-
-
 def test_several_labels_from_a_csv_to_predictions(tmp_path: Path, tiny_backbone: Path, featx: Any) -> None:
-    index = write_garments(tmp_path)
+    index = write_squares(tmp_path)
     options = ["--label-separator", "$", "--backbone", tiny_backbone, "--layer", "high@flatten", "--cache", "cache"]
     told = featx("fit-head", index, *options, "--split", "0.5,0.25,0.25", "--folds", "3", "--json").json
     assert told["val"]["images"] > 5

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fitted import Lab, Outcome, call, make_lab
+from fitted import Lab, Outcome, call
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
@@ -23,11 +23,6 @@ from featx.errors import BundleError
 from featx.heads import ArrayFeatures
 from featx.novelty import choose_rows, fit_reference, load_reference
 from featx.predict import Prediction, Unread, predict
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
 
 
 @pytest.fixture

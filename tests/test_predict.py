@@ -9,17 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fitted import Lab, make_lab
+from fitted import Lab
 from PIL import Image
 from unkind import make_unkind_folder
 
 from featx.errors import DataError
 from featx.predict import Prediction, Unread, as_json_object, find_files, iter_probabilities, predict, write_csv
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
 
 
 def pixels(path: str) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fitted import Lab, Outcome, call, make_lab, write_pictures
+from fitted import Lab, Outcome, call, write_pictures
 from PIL import Image
 from sklearn.metrics.pairwise import cosine_similarity
 
@@ -29,11 +29,6 @@ from featx.options import DataOptions
 from featx.pipeline import as_yaml
 from featx.quality import find_outliers, out_of_fold_probabilities
 from featx.similar import search_with_bundle
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
 
 
 @pytest.fixture

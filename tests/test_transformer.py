@@ -12,7 +12,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
-from fitted import COLOURS, Lab, make_lab
+from fitted import COLOURS, Lab
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError, SkipTestWarning
@@ -27,11 +27,6 @@ from featx import FeatureExtractor, transformer
 from featx.errors import BackboneError, DataError, UsageError
 from featx.options import FeaturesOptions
 from featx.store import list_stores
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fitted import Lab, call, make_lab
+from fitted import Lab, call
 
 from featx.augment import Augmenter
 from featx.bundle import Bundle
@@ -23,11 +23,6 @@ from featx.predict import Average, Prediction, Unread, predict
 from featx.run import fit, images_of_part, prepare
 
 POLICY = AugmentOptions(flip="horizontal", rotation=30, brightness=0.3)
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
 
 
 def with_views(lab: Lab, **data: object) -> Bundle:

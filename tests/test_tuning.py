@@ -20,8 +20,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import environment
-from fitted import Lab, Outcome, call, make_lab
-from PIL import Image
+from fitted import Lab, Outcome, call, with_finetune, write_squares
 
 from featx.bundle import Bundle, best_bundle, load_bundle
 from featx.dataset import TRAIN
@@ -32,17 +31,6 @@ from featx.pipeline import as_yaml
 from featx.predict import predict
 from featx.run import Prepared, fit, prepare
 from featx.uncertainty import compare
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
-
-
-@pytest.fixture
-def prepared(lab: Lab, tmp_path: Path) -> Prepared:
-    """The pictures of the lab, with a folder for results of its own; without OpenVINO there is no graph to convert."""
-    return replace(lab.prepared, run=tmp_path / "run", pipeline=on_tensorflow(lab))
 
 
 def on_tensorflow(lab: Lab) -> Any:
@@ -59,11 +47,6 @@ def work(lab: Lab, tmp_path: Path) -> Callable[..., Outcome]:
         return call(*map(str, arguments), cwd=tmp_path)
 
     return run
-
-
-def options(prepared: Prepared, **changes: Any) -> Prepared:
-    pipeline = prepared.pipeline
-    return replace(prepared, pipeline=replace(pipeline, finetune=replace(pipeline.finetune, **changes)))
 
 
 def read_log(bundle: Path) -> list[dict[str, str]]:
@@ -121,7 +104,7 @@ def test_schedule_stop_log_curves_and_checkpoints_of_a_fine_tune(
 
 
 def test_only_the_best_network_is_kept_where_that_is_asked_for(lab: Lab, prepared: Prepared) -> None:
-    tuned = finetune(lab.bundle("logreg"), options(prepared, epochs=3, checkpoints="best"))
+    tuned = finetune(lab.bundle("logreg"), with_finetune(prepared, epochs=3, checkpoints="best"))
     (kept,) = (tuned.path / "checkpoints").iterdir()
     assert kept.name == f"epoch-{tuned.about['finetune']['best_epoch']:03}.keras"
     assert not list(prepared.run.glob(".finetune-*"))
@@ -130,7 +113,7 @@ def test_only_the_best_network_is_kept_where_that_is_asked_for(lab: Lab, prepare
 def test_nothing_of_the_optimizer_is_saved(lab: Lab, prepared: Prepared) -> None:
     import keras
 
-    tuned = finetune(lab.bundle("dense"), options(prepared, epochs=1, optimizer="adam", checkpoints="all"))
+    tuned = finetune(lab.bundle("dense"), with_finetune(prepared, epochs=1, optimizer="adam", checkpoints="all"))
     networks = sorted(tuned.path.rglob("*.keras"))
     assert {path.name for path in networks} == {"backbone.keras", "head.keras", "epoch-001.keras"}
     for path in networks:
@@ -166,7 +149,7 @@ def test_a_fine_tune_that_got_worse_is_not_what_predicts(
 
 def test_both_are_compared_on_the_same_images(lab: Lab, prepared: Prepared) -> None:
     start = lab.bundle("svm")
-    tuned = finetune(start, options(prepared, learning_rate=1e-2))
+    tuned = finetune(start, with_finetune(prepared, learning_rate=1e-2))
     sample = prepared.sample
     for part, code in (("val", 1), ("test", 2)):
         rows = np.flatnonzero(sample.split == code)
@@ -251,7 +234,7 @@ def test_the_weights_of_the_head_are_those_of_the_fine_tune(lab: Lab, tmp_path: 
         expected = given[train] * np.array([by_name.get(sample.images.classes[code], 1.0) for code in y])
     found = Examples.of(bundle, weighed).targets.weight[train]
     np.testing.assert_allclose(found, expected / expected.mean(), rtol=1e-5)
-    again = Examples.of(finetune(bundle, options(weighed, epochs=1)), weighed).targets.weight[train]
+    again = Examples.of(finetune(bundle, with_finetune(weighed, epochs=1)), weighed).targets.weight[train]
     np.testing.assert_array_equal(again, found)
 
 
@@ -266,7 +249,9 @@ def test_the_first_step_is_that_of_keras_with_the_weights(lab: Lab, prepared: Pr
     sample = prepared.sample
     weight = np.random.default_rng(1).uniform(0.1, 3, len(sample.rows))
     weighed = replace(prepared, sample=replace(sample, weight=weight))
-    tuned = finetune(start, options(weighed, epochs=1, batch_size=64, optimizer="sgd", momentum=0.0, learning_rate=0.1))
+    tuned = finetune(
+        start, with_finetune(weighed, epochs=1, batch_size=64, optimizer="sgd", momentum=0.0, learning_rate=0.1)
+    )
     model = graft(start)
     Unfreezing(model, ["featx_head"], "all").set(0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -285,29 +270,11 @@ def test_the_first_step_is_that_of_keras_with_the_weights(lab: Lab, prepared: Pr
 # --- several labels per image ------------------------------------------------------------------------------------
 
 
-def write_labelled(root: Path, count: int = 48) -> Path:
-    """A CSV of pictures with a square for each of up to three colours, named in the label."""
-    random = np.random.default_rng(0)
-    colours = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220)}
-    (root / "squares").mkdir(parents=True)
-    rows = ["path,label"]
-    for number in range(count):
-        shown = [name for name in colours if random.random() < 0.45]
-        image = np.full((32, 32, 3), 120, np.uint8) + random.integers(0, 20, (32, 32, 3), dtype=np.uint8)
-        for name in shown:
-            top, left = random.integers(0, 20, 2)
-            image[top : top + 12, left : left + 12] = colours[name]
-        Image.fromarray(image).save(root / "squares" / f"{number}.png")
-        rows.append(f"squares/{number}.png,{'$'.join(shown)}")
-    (root / "index.csv").write_text("\n".join(rows) + "\n")
-    return root / "index.csv"
-
-
 @pytest.mark.parametrize("clf", ["logreg", "dense"])
 def test_heads_of_several_labels_are_fine_tuned(lab: Lab, tmp_path: Path, clf: str) -> None:
     import keras
 
-    data = replace(lab.pipeline.data, path=str(write_labelled(tmp_path)), label_separator="$")
+    data = replace(lab.pipeline.data, path=str(write_squares(tmp_path)), label_separator="$")
     head = replace(lab.head(clf), class_weight="balanced", positive_weight=2.0, folds=3, epochs=3)
     report = replace(lab.pipeline.report, runs=str(tmp_path / "runs"), html=True)
     tuning = replace(lab.pipeline.finetune, epochs=3, learning_rate=3e-3)
@@ -339,7 +306,7 @@ def test_heads_of_several_labels_are_fine_tuned(lab: Lab, tmp_path: Path, clf: s
 
 
 def test_images_of_the_other_kind_are_refused(lab: Lab, tmp_path: Path) -> None:
-    data = replace(lab.pipeline.data, path=str(write_labelled(tmp_path)), label_separator="$")
+    data = replace(lab.pipeline.data, path=str(write_squares(tmp_path)), label_separator="$")
     several = prepare(replace(lab.pipeline, data=data, report=replace(lab.pipeline.report, runs=str(tmp_path))))
     from featx.errors import DataError
 

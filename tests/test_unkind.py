@@ -6,13 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fitted import Lab, call, make_lab
+from fitted import Lab, call
 from unkind import encode, gradient, make_unkind_folder
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
 
 
 @pytest.fixture

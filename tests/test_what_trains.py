@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import environment
-from fitted import Lab, call, make_lab
+from fitted import Lab, call, with_finetune
 from PIL import Image
 
 from featx.backbones import runtime
@@ -28,35 +27,9 @@ from featx.finetune.tuning import Tuning
 from featx.heads.calibrate import softmax
 from featx.heads.targets import Targets
 from featx.images import decode, fit, load_image
-from featx.options import Pipeline, check_options
+from featx.options import Pipeline
 from featx.pipeline import as_yaml, override, read_pipeline
 from featx.run import Prepared
-
-
-@pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return make_lab(tmp_path_factory.getbasetemp() / "lab")
-
-
-@pytest.fixture
-def prepared(lab: Lab, tmp_path: Path) -> Prepared:
-    features = replace(lab.pipeline.features, engine="tensorflow")
-    return replace(lab.prepared, run=tmp_path / "run", pipeline=replace(lab.pipeline, features=features))
-
-
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    import tensorflow as tf
-    from tensorflow.python.framework import config
-
-    tf.config.experimental.enable_op_determinism()
-    yield
-    config.disable_op_determinism()
-
-
-def options(prepared: Prepared, **changes: Any) -> Prepared:
-    pipeline = replace(prepared.pipeline, finetune=replace(prepared.pipeline.finetune, **changes))
-    return replace(prepared, pipeline=check_options(pipeline))
 
 
 def tuning_of(lab: Lab, prepared: Prepared) -> Tuning:
@@ -76,7 +49,7 @@ def moved(before: dict[str, list[np.ndarray]], after: dict[str, list[np.ndarray]
 
 
 def test_gradually_one_block_after_the_other_begins_to_train(lab: Lab, prepared: Prepared) -> None:
-    tuning = tuning_of(lab, options(prepared, gradual=2, unfreeze="body", batch_norm="train", epochs=9))
+    tuning = tuning_of(lab, with_finetune(prepared, gradual=2, unfreeze="body", batch_norm="train", epochs=9))
     expected = [set(), set(), {"last"}, {"last"}, {"last", "body"}, {"last", "body"}]
     for epoch, layers in enumerate(expected):
         before = weights_by_layer(tuning.model)
@@ -86,7 +59,7 @@ def test_gradually_one_block_after_the_other_begins_to_train(lab: Lab, prepared:
 
 
 def test_batch_normalisation_trains_from_when_its_block_does(lab: Lab, prepared: Prepared) -> None:
-    tuning = tuning_of(lab, options(prepared, gradual=1, batch_norm="train", epochs=9))
+    tuning = tuning_of(lab, with_finetune(prepared, gradual=1, batch_norm="train", epochs=9))
     norm = tuning.model.get_layer("stem_bn")
     for epoch in range(4):
         before = [np.array(one) for one in norm.get_weights()]
@@ -100,7 +73,7 @@ def test_a_step_moves_every_layer_by_its_own_rate(lab: Lab, prepared: Prepared, 
     import tensorflow as tf
 
     changes = {"layer_decay": 0.5, "optimizer": optimizer, "momentum": 0.0, "learning_rate": 0.01, "batch_size": 64}
-    tuning = tuning_of(lab, options(prepared, **changes))
+    tuning = tuning_of(lab, with_finetune(prepared, **changes))
     model, examples = tuning.model, tuning.examples
     rows, images = next(iter(tuning.source.batches(examples.known_rows(TRAIN), 64, None)))
     weight = examples.targets.weight[rows]
@@ -123,7 +96,7 @@ def test_a_step_moves_every_layer_by_its_own_rate(lab: Lab, prepared: Prepared, 
 
 def test_too_few_epochs_for_gradual_unfreezing_are_told(lab: Lab, prepared: Prepared) -> None:
     told: list[str] = []
-    finetune(lab.bundle("logreg"), options(prepared, gradual=1, epochs=1), tell=told.append)
+    finetune(lab.bundle("logreg"), with_finetune(prepared, gradual=1, epochs=1), tell=told.append)
     assert told[0] == "With --gradual 1, all of --unfreeze all trains from epoch 4 on, and there are 1."
 
 
@@ -157,15 +130,15 @@ def test_smoothed_labels_have_the_loss_of_keras() -> None:
 
 
 def test_training_sees_soft_targets_and_validation_does_not(lab: Lab, prepared: Prepared) -> None:
-    plain = tuning_of(lab, options(prepared, unfreeze="none", learning_rate=1e-12))
-    soft = tuning_of(lab, options(prepared, unfreeze="none", learning_rate=1e-12, label_smoothing=0.4, mixup=1.0))
+    plain = tuning_of(lab, with_finetune(prepared, unfreeze="none", learning_rate=1e-12))
+    soft = tuning_of(lab, with_finetune(prepared, unfreeze="none", learning_rate=1e-12, label_smoothing=0.4, mixup=1.0))
     assert plain.take_steps(0)[0] < soft.take_steps(0)[0]  # a sure network is less right about unsure targets
     assert plain.measure() == pytest.approx(soft.measure(), rel=1e-5)
 
 
 def test_class_weights_are_the_heads_unless_they_are_given(lab: Lab, prepared: Prepared) -> None:
     def weights(class_weight: str | None) -> np.ndarray:
-        examples = ImageSource(lab.bundle("logreg"), options(prepared, class_weight=class_weight)).examples
+        examples = ImageSource(lab.bundle("logreg"), with_finetune(prepared, class_weight=class_weight)).examples
         trained = examples.split == TRAIN
         assert examples.targets.weight[trained].mean() == pytest.approx(1)
         counts = np.bincount(examples.targets.values[trained])
@@ -193,8 +166,8 @@ def test_killed_and_resumed_everything_goes_on_as_it_was(lab: Lab, prepared: Pre
         "cutmix": 1.0, "weight_decay": 0.1, "label_smoothing": 0.1, "learning_rate": 3e-3, "downscale": 2,
     }  # fmt: skip
     start = lab.bundle("dense")
-    whole = finetune(start, options(replace(prepared, run=tmp_path / "whole"), **changes))
-    part = options(replace(prepared, run=tmp_path / "part"), **changes)
+    whole = finetune(start, with_finetune(replace(prepared, run=tmp_path / "whole"), **changes))
+    part = with_finetune(replace(prepared, run=tmp_path / "part"), **changes)
     with pytest.raises(Killed):
         finetune(start, part, tell=die)
     told: list[str] = []
@@ -241,7 +214,7 @@ def test_larger_images_begin_with_about_the_same_predictions(lab: Lab) -> None:
 
 
 def test_the_down_scaling_is_learned_and_the_bundle_reads_larger_images(lab: Lab, prepared: Prepared) -> None:
-    tuned = finetune(lab.bundle("logreg"), options(prepared, epochs=1, unfreeze="none", downscale=2))
+    tuned = finetune(lab.bundle("logreg"), with_finetune(prepared, epochs=1, unfreeze="none", downscale=2))
     again = load_bundle(tuned.path)
     assert again.input_size == (64, 64)
     model = graft(again)
@@ -253,7 +226,7 @@ def test_the_down_scaling_is_learned_and_the_bundle_reads_larger_images(lab: Lab
     images = np.stack([load_image(path, (64, 64), "stretch") for path in lab.pictures[:9]])
     expected = softmax(np.asarray(model(images.astype(np.float32))))
     np.testing.assert_allclose(again.probabilities(again.features(images)), expected, atol=2e-3)
-    further = finetune(again, options(replace(prepared, run=prepared.run / "further"), epochs=1, unfreeze="none"))
+    further = finetune(again, with_finetune(replace(prepared, run=prepared.run / "further"), epochs=1, unfreeze="none"))
     assert further.input_size == (64, 64)
     kernels = [graft(one).get_layer("downscale_detail").get_weights()[0] for one in (again, further)]
     assert (kernels[0] != kernels[1]).any()
@@ -300,7 +273,7 @@ def test_two_devices_train_as_one_does(lab: Lab, prepared: Prepared, tmp_path: P
 
 def test_more_devices_than_there_are_are_refused(lab: Lab, prepared: Prepared) -> None:
     with pytest.raises(UsageError, match=r"--devices 3: TensorFlow sees 1 CPU here. Choose --devices all, or a number"):
-        finetune(lab.bundle("logreg"), options(prepared, devices="3"))
+        finetune(lab.bundle("logreg"), with_finetune(prepared, devices="3"))
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -308,7 +281,7 @@ def test_mixed_precision_trains_the_same_network(lab: Lab, prepared: Prepared, p
     import keras
 
     def loss_of(precision: str) -> tuple[Tuning, float]:
-        tuning = tuning_of(lab, options(prepared, mixed_precision=precision, batch_size=30, learning_rate=1e-4))
+        tuning = tuning_of(lab, with_finetune(prepared, mixed_precision=precision, batch_size=30, learning_rate=1e-4))
         tuning.compute_in(tuning.precision)
         return tuning, tuning.take_steps(0)[0]
 
@@ -325,7 +298,7 @@ def test_mixed_precision_trains_the_same_network(lab: Lab, prepared: Prepared, p
 
 
 def test_loss_scaling_skips_a_step_that_overflows_and_trains_on(lab: Lab, prepared: Prepared) -> None:
-    tuning = tuning_of(lab, options(prepared, mixed_precision="float16", gradual=1, epochs=5))
+    tuning = tuning_of(lab, with_finetune(prepared, mixed_precision="float16", gradual=1, epochs=5))
     tuning.compute_in("float16")
     tuning.optimizer.dynamic_scale.assign(2.0**60)
     before = weights_by_layer(tuning.model)
