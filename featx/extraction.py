@@ -154,9 +154,15 @@ def plan(images: ImageSet, options: FeaturesOptions, progress: Progress = no_pro
 
 def estimate(found: Plan, job: Job) -> Plan:
     """A plan with the seconds that it will take and the space that there is."""
-    rate = job.index.recall("images_per_second", job.store.key.digest)
+    rate = usual_rate(job.index, job.store)
     seconds = len(found.rows) / rate if rate else None if len(found.rows) else 0.0
     return replace(found, seconds=seconds, free_bytes=_free_bytes(job.store.directory))
+
+
+def usual_rate(index: StatIndex, store: FeatureStore) -> float | None:
+    """Images per second of the last extraction into a store, by this machine's memory; None before one."""
+    rate: float | None = index.recall("images_per_second", store.key.digest)
+    return rate
 
 
 def extract(images: ImageSet, options: FeaturesOptions, progress: Progress = no_progress) -> Extraction:
