@@ -207,6 +207,6 @@ def test_help_starts_light() -> None:
 
 
 def test_no_stage_loads_a_network_before_it_needs_one() -> None:
-    stages = ("run", "predict", "evaluate", "finetune", "repair", "overlays", "export")
+    stages = ("run", "predict", "evaluate", "finetune", "repair", "overlays", "export", "compare")
     code = "import " + ", ".join(f"featx.{stage}" for stage in stages)
     assert not loaded(code) & {"tensorflow", "keras", "sklearn", "openvino"}

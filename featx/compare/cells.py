@@ -67,7 +67,8 @@ def run_pass(one: Pass, work: Work) -> Iterator[Cell]:
 
     Whatever fails is a combination with its reason: all of them where the images or the backbone fail.
     """
-    spec, outputs = None, [Output(*_split_name(text)) for text in one.pipeline.features.layer or ("",)]
+    spec: BackboneSpec | None = None
+    outputs = [Output(*_split_name(text)) for text in one.pipeline.features.layer or ("",)]
     try:
         spec = resolve(one.pipeline.features)
         index = StatIndex(Path(one.pipeline.features.cache) / "index.sqlite")
