@@ -160,7 +160,8 @@ def _draw_line(axis: Axes, rows: Sequence[Row], layers: Sequence[str], number: i
     if not np.isnan(val).all():
         best = int(np.nanargmax(val))
         axis.plot(places[best], val[best], "*", ms=11, color=colour)
-    return axis.plot(places, [row.test_accuracy for row in rows], "o-", ms=3.5, color=colour)
+    test = [float(row.test_accuracy or 0) for row in rows]
+    return axis.plot(places, test, "o-", ms=3.5, color=colour)
 
 
 def _legend(figure: Figure, keys: Sequence[tuple[Any, str]]) -> None:
