@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_backbone(folder / "tiny.keras")
     save_backbone(folder / "other.keras")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_speeds() -> Iterator[None]:
+    """Three predictions are enough to tell that a speed is measured."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featx.predict._LEAST_SECONDS", 0)
+        yield
 
 
 def write_pipeline(path: Path, text: str) -> Path:
