@@ -582,13 +582,13 @@ def _check_compare(options: CompareOptions) -> None:
     for name, known in (("clf", get_args(Clf)), ("stage", get_args(Stage))):
         for value in getattr(options, name):
             if value not in known:
-                raise UsageError(f"compare.{name} is a list of {', '.join(known)}; got {value!r}.")
+                raise UsageError(f"compare.{name} must be a list of {', '.join(known)}, got {value!r}.")
     for name in ("data", "backbone", "input_size", "clf", "stage"):
         values = getattr(options, name)
         if len(set(values)) < len(values):
-            raise UsageError(f"compare.{name} names one twice: {_listed(values)}.")
+            raise UsageError(f"compare.{name} must be a list that names each once, got {_listed(values)}.")
     if not options.stage:
-        raise UsageError(f"compare.stage must name at least one of {', '.join(get_args(Stage))}, got none.")
+        raise UsageError(f"compare.stage must be a list of at least one of {', '.join(get_args(Stage))}, got none.")
     for name, keys in (options.override or {}).items():
         if not isinstance(keys, dict):
             raise UsageError(

@@ -105,11 +105,17 @@ def test_a_pipeline_written_down_is_the_same_again(tmp_path: Path) -> None:
         ("finetune: {learning_rate: 0}", "finetune.learning_rate must be more than 0"),
         ("finetune: {enabled: perhaps}", "finetune.enabled: .*got 'perhaps'"),
         ("data: {split: [0.8, 0.2]}", "data.split"),
-        ("compare: {stage: [head, best]}", "compare.stage is a list of head, from-cache, finetuned; got 'best'"),
-        ("compare: {clf: forest}", "compare.clf is a list of logreg, svm, .*; got 'forest'"),
-        ("compare: {backbone: [VGG16, VGG16]}", "compare.backbone names one twice: VGG16,VGG16"),
+        ("compare: {stage: [head, best]}", "compare.stage must be a list of head, from-cache, finetuned, got 'best'"),
+        ("compare: {clf: forest}", "compare.clf must be a list of logreg, svm, .*, got 'forest'"),
+        (
+            "compare: {backbone: [VGG16, VGG16]}",
+            "compare.backbone must be a list that names each once, got VGG16,VGG16",
+        ),
         ("compare: {input_size: [64, 0]}", "compare.input_size must be at least 1, got 64,0"),
-        ("compare: {stage: []}", "compare.stage must name at least one of head, from-cache, finetuned, got none"),
+        (
+            "compare: {stage: []}",
+            "compare.stage must be a list of at least one of head, from-cache, finetuned, got none",
+        ),
         ("compare: {override: {VGG16: 3}}", "compare.override.VGG16: .*got 3"),
         ("data: 3", "data: .*got 3"),
         (
