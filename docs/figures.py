@@ -24,8 +24,11 @@ DOCS = Path(__file__).parent
 PIPELINES = DOCS.parent / "pipelines"
 DIGITS = Path("cache/data/digits")
 MOST_BYTES = 100_000
-# colours of the palette, and the size; the first that fits
-SMALLER = ((256, 1.0), (128, 1.0), (128, 0.8), (128, 0.7), (64, 0.7), (64, 0.5))
+# colours of the palette, whether they are dithered, and the size; the first that fits
+SMALLER = (
+    *((256, True, 1.0), (128, True, 1.0), (256, False, 1.0), (128, False, 1.0)),
+    *((128, False, 0.8), (128, False, 0.7), (64, False, 0.7), (64, False, 0.5)),
+)
 # a test image of every digit, 0 to 9
 EXPLAINED = (36, 47, 51, 59, 64, 33, 58, 44, 40, 37)
 
@@ -68,11 +71,14 @@ def shrink(path: Path) -> bytes:
     """A picture as a PNG file below `MOST_BYTES`, with as many colours and as large as fits."""
     with Image.open(path) as picture:
         whole = picture.convert("RGB")
-    for colours, scale in SMALLER:
+    for colours, dithered, scale in SMALLER:
         size = (round(whole.width * scale), round(whole.height * scale))
-        content = io.BytesIO()
         scaled = whole if scale == 1 else whole.resize(size, Image.Resampling.LANCZOS)
-        scaled.quantize(colours, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
+        small = scaled.quantize(colours)
+        if dithered:
+            small = scaled.quantize(palette=small, dither=Image.Dither.FLOYDSTEINBERG)
+        content = io.BytesIO()
+        small.save(content, "PNG", optimize=True)
         if content.tell() < MOST_BYTES:
             return content.getvalue()
     raise SystemExit(f"{path} takes more than {MOST_BYTES:,} bytes however it is shrunk: draw less.")

@@ -23,8 +23,8 @@ from featx.finetune import finetune, tuned_fingerprint
 from featx.options import Pipeline
 from featx.progress import Progress, Tell, no_progress, say_nothing
 from featx.report.comparison import Place
-from featx.run import Prepared, fit, prepare, regraft
-from featx.train import fingerprint
+from featx.run import Prepared, fit, prepare, read_data, regraft
+from featx.train import fingerprint, require_fittable
 
 _MEASURED = 64  # images by which the speed of a prediction is measured
 _SEVERAL = ("all", "blocks")  # what stands for layers in the place of one
@@ -70,6 +70,7 @@ def run_pass(one: Pass, work: Work) -> Iterator[Cell]:
     spec: BackboneSpec | None = None
     outputs = [Output(*_split_name(text)) for text in one.pipeline.features.layer or ("",)]
     try:
+        require_fittable(read_data(one.pipeline))  # before a network is built for nothing
         spec = resolve(one.pipeline.features)
         index = StatIndex(Path(one.pipeline.features.cache) / "index.sqlite")
         outputs, shares = _choose_outputs(one.pipeline, spec, index)
