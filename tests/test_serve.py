@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -266,7 +267,7 @@ def test_other_requests_are_refused_with_a_sentence(client: httpx.Client) -> Non
     ):
         found = client.request(method, path)
         assert found.status_code == status, path
-        assert found.json()["detail"].endswith((".", "/docs")), path
+        assert found.json()["detail"].endswith("."), path
 
 
 def test_a_stream_is_cut_where_the_limit_is(bundle: Bundle) -> None:
@@ -400,9 +401,6 @@ def test_other_web_sites_can_neither_ask_nor_read(client: httpx.Client, lab: Lab
 
 
 def test_the_report_is_shown_and_can_do_nothing(lab: Lab, bundle: Bundle, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    (tmp_path / "graph").symlink_to(bundle.path / "graph")
     copy = replace(bundle, path=tmp_path)
     copy.__dict__.update(engine=bundle.engine, head=bundle.head, front=bundle.front, calibration=bundle.calibration)
     with served(copy) as client:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,6 @@ def test_many_images_a_broken_one_and_the_keyboard(page: Any, bundle: Bundle, la
 
 
 def test_several_labels_the_report_and_a_drop(page: Any, bundle: Bundle, lab: Lab, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     copy = replace(several_labels(bundle), path=tmp_path)
     copy.__dict__.update(engine=bundle.engine, head=bundle.head, front=bundle.front, calibration=bundle.calibration)
     (tmp_path / "report").mkdir()

@@ -233,9 +233,8 @@ async def _tell_refused(request: Request, error: Exception) -> JSONResponse:
     detail = error.detail
     if not isinstance(error, HTTPException):  # the router's own, in the words of the standard
         allowed = (error.headers or {}).get("Allow")
-        detail = (
-            f"{request.method} is not for this; it takes {allowed}. See docs." if allowed else f"{detail}. See docs."
-        )
+        said = f"{request.method} is not for this path, which takes {allowed}" if allowed else detail
+        detail = f"{said}. See /docs."
     return JSONResponse({"detail": detail}, error.status_code, error.headers)
 
 
