@@ -170,13 +170,17 @@ def _add_pages(app: FastAPI, service: Service, key: str | None) -> None:
 
         app.add_route(path, endpoint, include_in_schema=False)
 
+    def first() -> Response:
+        service.prepare_maps()  # who looks at the page is about to ask for one
+        return page.page()
+
     def report() -> Response:
         path = service.report
         if path is None:
             raise HTTPException(404, "This bundle has no report to show. featx evaluate writes one.")
         return page.report(path)
 
-    add("/", page.page)
+    add("/", first)
     add("/page.css", lambda: page.asset("page.css"))
     add("/page.js", lambda: page.asset("page.js"))
     add("/docs", lambda: page.docs(app.openapi(), key is not None))

@@ -60,7 +60,7 @@ function addImage(file, mapped) {
     image.classList.toggle("small", image.src === card.url && Math.max(image.naturalWidth, image.naturalHeight) < SMALL);
   });
   image.addEventListener("error", () => {
-    image.hidden = true; // such as a TIFF file, which browsers do not show
+    card.classList.add("bare"); // such as a TIFF file, which browsers do not show
   });
   image.src = card.url;
   card.querySelector(".again").addEventListener("click", () => {
@@ -150,7 +150,8 @@ function bar(choice, answer) {
   const whole = part("bar", line);
   whole.setAttribute("aria-hidden", "true");
   part("filled", whole).style.width = percent(choice.confidence).replace(" ", "");
-  const limit = model.thresholds ? model.thresholds[model.classes.indexOf(choice.label)] : model.min_confidence;
+  const least = choice === answer.top[0] ? model.min_confidence : 0; // which is asked of the likeliest class alone
+  const limit = model.thresholds ? model.thresholds[model.classes.indexOf(choice.label)] : least;
   if (limit > 0) {
     const mark = document.createElement("i");
     mark.style.left = `${100 * limit}%`;
@@ -192,7 +193,7 @@ async function showMaps(card, file, answer) {
       views.push({ name: one.label, source: one.overlay, note });
     }
     const choose = (chosen) => {
-      image.hidden = false;
+      card.classList.remove("bare");
       image.src = views[chosen].source;
       image.alt = chosen ? `${answer.path}. ${views[chosen].note}` : answer.path;
       card.querySelector("figcaption").textContent = views[chosen].note;

@@ -136,6 +136,7 @@ class Service:
 
     def __init__(self, bundle: Bundle, name: str, terms: Terms, limits: Limits) -> None:
         self.bundle, self.name, self.terms, self.limits = bundle, name, terms, limits
+        self._prepared = False
 
     def start(self) -> None:
         """Load what predicting takes, and begin to answer.
@@ -179,6 +180,12 @@ class Service:
         """Where the model looked; of an image with one label, for the likeliest classes."""
         (result,) = await _settle([self._explanations.submit(upload)])
         return Unread(upload.name, _reason(result)) if isinstance(result, BaseException) else result
+
+    def prepare_maps(self) -> None:
+        """Begin to load what maps take, which is seconds of work, before the first one is asked for."""
+        if self.terms.maps and not self._prepared:
+            self._prepared = True
+            self._explanations.submit(Upload("a grey pixel", b"P6\n1 1\n255\n\x7f\x7f\x7f"))
 
     @property
     def info(self) -> ModelInfo:
