@@ -87,6 +87,7 @@ def test_many_images_a_broken_one_and_the_keyboard(page: Any, bundle: Bundle, la
         assert page.get_by_role("alert").all_inner_texts() == [
             "The image cannot be read: text.png: text, not an image."
         ]
+        assert page.get_by_role("button", name="Try again").count() == 0  # it would be the same again
         assert page.locator(".label:visible").all_inner_texts() == ["unsure"] * 5
         assert "less than the 100.0 % that are asked for" in page.locator(".note:visible").first.inner_text()
         assert page.get_by_role("button", name="Where did it look?").count() == 5  # six at once: only when asked
@@ -95,6 +96,15 @@ def test_many_images_a_broken_one_and_the_keyboard(page: Any, bundle: Bundle, la
         page.get_by_role("button", name="The image").wait_for()
         page.locator("#files").focus()
         assert page.evaluate("document.activeElement.id") == "files"
+
+
+def test_a_server_that_has_ended_is_told_and_can_be_asked_again(page: Any, bundle: Bundle, lab: Lab) -> None:
+    with served(bundle, Terms(maps=False)) as client:
+        page.goto(str(client.base_url))
+        page.get_by_text("3 classes").wait_for()
+    page.locator("#files").set_input_files(lab.pictures[0])
+    page.get_by_text("Is featx serve still running?").first.wait_for()
+    page.get_by_role("button", name="Try again").wait_for()
 
 
 def test_several_labels_the_report_and_a_drop(page: Any, bundle: Bundle, lab: Lab, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 const AT_ONCE = 4; // requests
 const TRIES = 6; // when the server is busy
 const MAPS_BY_THEMSELVES = 4; // so many images added together get their maps without being asked
+const LASTING = [400, 413, 415, 422]; // what is refused with these is refused again
 const SMALL = 128; // pixels: smaller pictures are enlarged with sharp edges
 
 const find = (id) => document.getElementById(id);
@@ -30,7 +31,9 @@ async function ask(path, file) {
     const body = await response.json().catch(() => ({}));
     if (response.ok) return body;
     if (response.status !== 429 || attempt === TRIES) {
-      throw new Error(body.detail || `The server answers ${response.status}.`);
+      const error = new Error(body.detail || `The server answers ${response.status}.`);
+      error.lasting = LASTING.includes(response.status);
+      throw error;
     }
     await wait(Number(response.headers.get("Retry-After")) || 1);
   }
@@ -95,7 +98,7 @@ async function predict(card, file, mapped) {
 function fail(card, error) {
   card.querySelector(".label").hidden = true;
   show(card, ".error", error.message);
-  card.querySelector(".again").hidden = false;
+  card.querySelector(".again").hidden = Boolean(error.lasting);
 }
 
 function show(card, selector, text) {
