@@ -35,7 +35,7 @@ FLOW = (
     ("train",),
     ("finetune",),
     ("run",),
-    ("api", "baseline", "export", "preview", "review", "similar"),
+    ("api", "baseline", "export", "look", "preview", "review", "similar"),
     ("transformer",),
     ("cli",),
     ("__main__",),
@@ -46,7 +46,7 @@ RANK = {name: rank for rank, line in enumerate(FLOW) for name in line}
 ALLOWED = {
     "h5py": {"store", "backbones"},
     "click": {"cli"},
-    "sklearn": {"heads", "choose", "evaluate", "report", "samples", "transformer"},
+    "sklearn": {"heads", "choose", "evaluate", "look", "report", "samples", "transformer"},
     "skops": {"heads"},
     "tensorflow": {"backbones", "engines", "explain", "export", "heads", "training", "finetune"},
     "keras": {"backbones", "engines", "heads", "training", "finetune"},

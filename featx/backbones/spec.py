@@ -13,12 +13,13 @@ from itertools import chain
 from pathlib import Path
 
 from featx.backbones import modelfile
+from featx.backbones.preprocessing import FORMULAS
 from featx.backbones.table import BACKBONES, Entry
 from featx.errors import BackboneError, UsageError
 from featx.options import FeaturesOptions
 
 POOLINGS = ("avg", "max", "grid:N", "flatten", "none")
-PREPROCESSINGS = ("tf", "caffe", "torch", "none")
+PREPROCESSINGS = tuple(FORMULAS)
 
 
 @dataclass(frozen=True)

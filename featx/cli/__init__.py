@@ -21,6 +21,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("stages", "Bring every stage of a pipeline up to date."),
     "check": ("data", "Find bad images, duplicates and conflicting labels."),
     "split": ("data", "Write the split into train, val and test as a CSV."),
+    "look": ("look", "Look at a data set: contact sheet, what the backbone sees, ImageNet's answers, advice."),
     "augment": ("augment", "Draw what augmentation does to an image."),
     "backbones": ("networks", "List the backbones."),
     "layers": ("networks", "List the layers of a backbone."),
