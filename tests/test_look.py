@@ -169,6 +169,10 @@ def test_what_is_on_known_photographs(place: Path, tmp_path: Path) -> None:
     assert {"palace", "monastery", "bell cote", "stupa"} & {label for label, _ in said["china.jpg"]}
     assert answers.notes == ()
     np.testing.assert_allclose(answers.chances.sum(axis=1), 1, atol=5e-3)
+    wrong = ask(images, FeaturesOptions(cache=str(place / "cache"), preprocessing="caffe"))
+    portrait = [Path(images.paths[row]).name for row in wrong.rows.tolist()].index("grace_hopper.jpg")
+    assert wrong.top(portrait)[0] != said["grace_hopper.jpg"][0]
+    assert wrong.top(portrait)[0][1] < said["grace_hopper.jpg"][0][1]
 
 
 def test_answers_stand_beside_the_true_label(told: dict[str, Any]) -> None:
