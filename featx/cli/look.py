@@ -68,10 +68,8 @@ def look(
     """
     from featx.look import Scope
     from featx.look import look as look_at
-    from featx.run import read_data, run_directory
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    out = out or run_directory(pipeline, read_data(pipeline)) / "look"
     scope = Scope(show_classes, show_images, sample, imagenet, advice)
     with Bars() as bars:
         found = look_at(pipeline, out, scope, command_line(), _arguments(data, pipeline_file, pipeline), bars)

@@ -20,7 +20,7 @@ from featx.progress import Progress, no_progress
 from featx.report import INDEX
 from featx.report.overview import write_overview
 from featx.report.plots import draw_sizes, style
-from featx.run import read_data
+from featx.run import read_data, run_directory
 
 __all__ = ["Scope", "look"]
 
@@ -45,16 +45,17 @@ class Scope:
 
 def look(
     pipeline: Pipeline,
-    out: Path,
+    out: Path | None = None,
     scope: Scope = Scope(),
     command: str = "",
     arguments: str = "",
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Look at the images of a pipeline; write pictures and, unless it says not to, a page into `out`.
+    """Look at the images of a pipeline; write pictures and, unless it says not to, a page.
 
     What cannot be told (without labels, of one class, of one image) is left out, and a note says why.
 
+    out : the folder; None: `look` in that of the pipeline's results
     command : for the page; arguments : of the commands that the advice tells, data first
 
     Returns
@@ -75,6 +76,7 @@ def look(
         With `scope.imagenet`: a network that cannot be had.
     """
     spec, images = resolve(pipeline.features), read_data(pipeline)
+    out = out or run_directory(pipeline, images) / "look"
     seed, album = pipeline.data.seed, Album(out)
     sheet = choose_sheet(images, scope.classes, scope.images, seed)
     draw_sheet(sheet, images, album)
