@@ -19,6 +19,7 @@ from featx.extraction import Extraction, extract
 from featx.files import StatIndex, digest_json
 from featx.heads import Features, head_kind
 from featx.heads.folds import make_folds
+from featx.heads.scaling import check_finite
 from featx.heads.scores import score
 from featx.heads.search import try_strengths
 from featx.options import FeaturesOptions, HeadOptions, Metric
@@ -143,6 +144,7 @@ def _probe(
     features: Features, y: np.ndarray, held: np.ndarray, metric: Metric, seed: int
 ) -> tuple[float, np.ndarray | None]:
     """The best score among the strengths, and which rows it is right about."""
+    check_finite(features)
     kind = head_kind("ridge")
     judged = np.flatnonzero(held >= 0)
     index = np.unique(y, return_inverse=True)[1][judged] if y.ndim == 1 else y[judged]
