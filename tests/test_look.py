@@ -27,8 +27,8 @@ from featx.look.depths import choose_depths, extract_depths, find_depths, probe_
 from featx.look.imagenet import ask, class_names, count_pairs, measure_separation
 from featx.look.seen import see
 from featx.look.sheet import choose_sheet
-from featx.look.study import draw_sample
-from featx.options import DataOptions, FeaturesOptions
+from featx.look.study import Study, draw_sample
+from featx.options import DataOptions, FeaturesOptions, Pipeline
 from featx.pictures import Picture, draw_grid
 
 
@@ -284,6 +284,15 @@ def test_a_sample_has_as_many_of_each_class_as_there_are() -> None:
     assert (drawn > 0).sum() == 10
     plain = replace(images, labels=None, classes=())
     assert len(draw_sample(plain, 60, 0)) == len(set(draw_sample(plain, 60, 0))) == 60
+
+
+def test_images_without_a_group_are_not_one(place: Path) -> None:
+    images = replace(labelled(3, 3), groups=("a", "", "a", "", "", "b"))
+    groups = Study(images, images, Pipeline()).groups(np.array([0, 1, 2, 3, 5]))
+    assert groups is not None
+    assert groups[0] == groups[2]
+    assert len(set(groups.tolist())) == 4
+    assert Study(labelled(2), labelled(2), Pipeline()).groups(np.arange(2)) is None
 
 
 def test_depths_are_the_last_layers_before_the_map_shrinks() -> None:
@@ -564,8 +573,6 @@ def test_digits_are_few_and_unlike_photographs(tmp_path: Path) -> None:
 
 
 def test_the_function_takes_a_pipeline(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from featx.options import Pipeline
-
     monkeypatch.chdir(place)
     pipeline = Pipeline(data=DataOptions(path="pictures"), features=FeaturesOptions(backbone="tiny.keras"))
     found = look(pipeline, tmp_path / "out", Scope(classes=1, images=2, advice=False))

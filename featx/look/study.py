@@ -84,6 +84,13 @@ class Study:
             return None
         return np.unique(labels[rows], axis=0, return_inverse=True)[1] if labels.ndim == 2 else labels[rows]
 
+    def groups(self, rows: np.ndarray) -> np.ndarray | None:
+        """The group of each row, int64 (n,); a row without one is a group of its own. None where there are none."""
+        groups = self.sample.groups
+        if groups is None:
+            return None
+        return np.unique([groups[row] or f"\0{row}" for row in rows.tolist()], return_inverse=True)[1]
+
     def name(self, row: int) -> str:
         """The labels of a row of the sample, in words."""
         return " + ".join(self.sample.label_names(row)) or NO_LABEL
@@ -191,10 +198,9 @@ def _alternate(codes: np.ndarray | None, count: int) -> np.ndarray:
 def _advise(study: Study, separation: dict[str, float] | None, album: Album, arguments: str) -> dict[str, Any]:
     features = extract_depths(study.plain, study.pipeline.features, study.progress)
     rows = study.different(features.extraction)
-    labels, groups = study.sample.labels, study.sample.groups
+    labels = study.sample.labels
     assert labels is not None
-    together = None if groups is None else np.unique(np.array(groups, object), return_inverse=True)[1][rows]
-    probing = probe_depths(features, rows, labels[rows], together, study.pipeline.data.seed)
+    probing = probe_depths(features, rows, labels[rows], study.groups(rows), study.pipeline.data.seed)
     if probing is None:
         study.notes.append("No advice: to judge layers takes two classes, one of them of two images or more.")
         return {}
