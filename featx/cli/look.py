@@ -156,5 +156,6 @@ def _depths(found: dict[str, Any]) -> str:
 
 
 def _advice(found: dict[str, Any]) -> str:
-    lines = [f"{found['case']}. {found['summary']}", *(f"- {reason}" for reason in found["reasons"])]
+    case = found["case"][0].upper() + found["case"][1:]
+    lines = [f"{case}. {found['summary']}", *(f"- {reason}" for reason in found["reasons"])]
     return "\n".join([*lines, "Try:", *(f"  {command}" for command in found["commands"])])
