@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,8 @@ def _own(spec: BackboneSpec) -> str | None:
 
 def show_seen(sheet: Sheet, images: ImageSet, spec: BackboneSpec, resize: str, album: Album) -> dict[str, Any]:
     """Draw images of the sheet as their files are and as the backbone sees them; tell what happens in between."""
-    rows = list(dict.fromkeys(row for strip in sheet.strips for row in strip.rows[:1]))
-    rows = list(dict.fromkeys([*rows, *sheet.pixels]))[:_SHOWN]
+    turns = zip_longest(*(strip.rows for strip in sheet.strips))  # the first of every class, then the second
+    rows = list(dict.fromkeys(row for turn in turns for row in turn if row is not None))[:_SHOWN]
     seen = [see(images.paths[row], spec, resize) for row in rows]
     names = [Path(images.paths[row]).name for row in rows]
     files = [Picture(name, ("file", name), pixels=sheet.pixels[row]) for row, name in zip(rows, names, strict=True)]
