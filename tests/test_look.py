@@ -24,7 +24,7 @@ from featx.images import load_image
 from featx.look import Scope, look
 from featx.look.advice import Judged, Numbers, advise, difference_error
 from featx.look.depths import choose_depths, extract_depths, find_depths, probe_depths
-from featx.look.imagenet import ask, class_names, count_pairs, measure_separation
+from featx.look.imagenet import Answers, ask, class_names, count_pairs, measure_separation
 from featx.look.seen import see
 from featx.look.sheet import choose_sheet
 from featx.look.study import Study, draw_sample
@@ -258,15 +258,16 @@ def test_a_download_that_fails_says_what_to_do(place: Path, tmp_path: Path, monk
     assert (place / plain.json["sheet"]).is_file()
 
 
-@pytest.mark.slow
-def test_a_wrong_preprocessing_gives_worse_answers(place: Path, tmp_path: Path) -> None:
-    import matplotlib
-
-    shutil.copy(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg", tmp_path)
-    images, options = read_images(tmp_path, DataOptions()), FeaturesOptions(cache=str(place / "cache"))
-    right, wrong = (ask(images, replace(options, preprocessing=mode)).top(0)[0] for mode in ("auto", "caffe"))
-    assert right[0] == "military uniform"
-    assert wrong[0] != right[0] or wrong[1] < right[1]
+def test_the_preprocessing_that_was_chosen_is_asked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[FeaturesOptions] = []
+    answers = Answers(resolve(FeaturesOptions()), None, np.arange(0), np.empty((0, 1000)))  # type: ignore[arg-type]
+    monkeypatch.setattr("featx.look.imagenet._ask", lambda images, options, progress: asked.append(options) or answers)
+    for backbone in ("EfficientNetLite0", str(place / "tiny.keras")):
+        ask(labelled(1), FeaturesOptions(backbone=backbone, preprocessing="caffe"))
+    assert [(one.backbone, one.preprocessing) for one in asked] == [
+        ("EfficientNetLite0", "caffe"),
+        ("EfficientNetLite0", "auto"),  # in the place of a network without a top
+    ]
 
 
 @pytest.mark.slow
@@ -581,9 +582,10 @@ def test_several_labels_per_image(place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_digits_are_few_and_unlike_photographs(tmp_path: Path) -> None:
+def test_digits_are_few_and_unlike_photographs(place: Path, tmp_path: Path) -> None:
     call("data", "digits", "--out", "digits", cwd=tmp_path)
-    done = call("look", "digits", "--input-size", "64", "--sample", "300", "--json", cwd=tmp_path)
+    asked = ("look", "digits", "--input-size", "64", "--sample", "200", "--cache", place / "cache", "--json")
+    done = call(*asked, cwd=tmp_path)
     assert done.status == 0, done.err
     advice = done.json["advice"]
     assert (advice["size"], advice["similarity"], advice["clf"], advice["tune"]) == ("small", "different", "svm", None)
