@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DIGITS := cache/data/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help setup features test test-fast check format pictures bench clean clean-cache
+.PHONY: help setup features test test-fast check format docs-figures bench clean clean-cache
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,10 +51,8 @@ format: $(VENV)/.installed-dev  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-pictures: setup  ## Draw docs/augmentation.png
-	$(BIN)/featx augment "$$($(BIN)/python -c 'from sklearn.datasets import images; print(*images.__path__)')/flower.jpg" \
-	  --flip horizontal --rotation 20 --shift 0.2 --zoom 0.2 --count 3 --out docs/augmentation.png
-	$(BIN)/python -c 'from PIL import Image; p = "docs/augmentation.png"; Image.open(p).quantize(128).save(p, optimize=True)'
+docs-figures: setup  ## Draw every picture of the documentation
+	$(BIN)/python docs/figures.py
 
 bench: $(VENV)/.installed-test  ## Run the benchmarks and write docs/performance.md
 	$(BIN)/python benchmarks/summarize.py

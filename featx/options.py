@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from featx.errors import UsageError
 
@@ -26,6 +26,7 @@ ScheduleKind = Literal["constant", "piecewise", "cosine", "exponential", "platea
 CheckpointKind = Literal["none", "best", "all"]
 Monitor = Literal["val_loss", "val_accuracy"]
 Preset = Literal["sgd", "piecewise", "rmsprop"]
+Stage = Literal["head", "from-cache", "finetuned"]
 ExportFormat = Literal["savedmodel", "onnx", "openvino", "litert"]
 ExportPrecision = Literal["float32", "float16", "int8"]
 
@@ -360,6 +361,42 @@ class BaselineOptions(TrainingOptions):
 
 
 @dataclass(frozen=True)
+class CompareOptions:
+    """What `featx compare` goes through: every combination of these; an empty list stands for its section's value."""
+
+    __pydantic_config__ = _FORBID_UNKNOWN
+
+    data: tuple[str, ...] = _option((), "Data sets, each as data.path (default: that).", metavar="DATA")
+    backbone: tuple[str, ...] = _option(
+        (), "Networks and .keras files, separated by commas (default: features.backbone).", metavar="A,B,..."
+    )
+    input_size: tuple[int, ...] = _option(
+        (), "Sides in pixels of the square a network sees (default: features.input_size).", metavar="N,N,..."
+    )
+    layer: tuple[str, ...] = _option(
+        (),
+        "A layer, or LAYER@POOLING; blocks: where a block ends or the network branches; all: wherever it can be cut; "
+        "may be repeated (default: features.layer).",
+        metavar="LAYER|blocks|all",
+    )
+    pooling: tuple[str, ...] = _option(
+        (), "avg, max, grid:N or flatten; may be repeated (default: features.pooling).", metavar="POOLING"
+    )
+    clf: tuple[str, ...] = _option((), "Kinds of head, separated by commas (default: head.clf).", metavar="A,B,...")
+    stage: tuple[str, ...] = _option(
+        ("head",),
+        "head: the head on cached features; finetuned: and trained end to end; from-cache: and trained above "
+        "finetune.from_cache.",
+        metavar="STAGE,...",
+    )
+    override: dict[str, dict[str, Any]] | None = _option(
+        None,
+        "Other keys of a data set, backbone, kind of head or stage, by its name.",
+        metavar="{NAME: {SECTION.KEY: VALUE}}",
+    )
+
+
+@dataclass(frozen=True)
 class ReportOptions:
     """Where results go, and whether a page shows them."""
 
@@ -382,6 +419,7 @@ class Pipeline:
     head: HeadOptions = field(default_factory=HeadOptions)
     finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
     baseline: BaselineOptions = field(default_factory=BaselineOptions)
+    compare: CompareOptions = field(default_factory=CompareOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
 
 
@@ -392,6 +430,7 @@ SECTIONS: Mapping[str, type] = {
     "head": HeadOptions,
     "finetune": FinetuneOptions,
     "baseline": BaselineOptions,
+    "compare": CompareOptions,
     "report": ReportOptions,
 }
 
@@ -526,6 +565,7 @@ def check_options(pipeline: Pipeline) -> Pipeline:
     trained = (("head", pipeline.head), ("finetune", pipeline.finetune), ("baseline", pipeline.baseline))
     for section, options in trained:
         _check_span(section, options)
+    _check_compare(pipeline.compare)
     return pipeline
 
 
@@ -536,6 +576,26 @@ def _check_bounds(section: str, options: Any) -> None:
             raise UsageError(f"{section}.{entry.name} must be at least {least}, got {value}.")
         if most is not None and value is not None and not value <= most:
             raise UsageError(f"{section}.{entry.name} must be at most {most}, got {value}.")
+
+
+def _check_compare(options: CompareOptions) -> None:
+    for name, known in (("clf", get_args(Clf)), ("stage", get_args(Stage))):
+        for value in getattr(options, name):
+            if value not in known:
+                raise UsageError(f"compare.{name} must be a list of {', '.join(known)}, got {value!r}.")
+    for name in ("data", "backbone", "input_size", "clf", "stage"):
+        values = getattr(options, name)
+        if len(set(values)) < len(values):
+            raise UsageError(f"compare.{name} must be a list that names each once, got {_listed(values)}.")
+    if not options.stage:
+        raise UsageError(f"compare.stage must be a list of at least one of {', '.join(get_args(Stage))}, got none.")
+    for name, keys in (options.override or {}).items():
+        if not isinstance(keys, dict):
+            raise UsageError(
+                f"compare.override takes keys for each name, like {name}: {{finetune.unfreeze: 10}}; got {keys!r}."
+            )
+    if any(size < 1 for size in options.input_size):
+        raise UsageError(f"compare.input_size must be at least 1, got {_listed(options.input_size)}.")
 
 
 def _check_finetune(options: FinetuneOptions) -> None:
@@ -612,7 +672,7 @@ def _check_pieces(section: str, boundaries: tuple[int, ...], rates: tuple[float,
         raise UsageError(f"{section}.rates must be more than 0, got {_listed(rates)}.")
 
 
-def _listed(values: tuple[float, ...]) -> str:
+def _listed(values: tuple[Any, ...]) -> str:
     return ",".join(map(str, values))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
+from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -91,21 +92,52 @@ def option_names(sections: Sequence[str]) -> dict[str, str]:
 
 def apply_settings(pipeline: Pipeline, settings: Sequence[str]) -> Pipeline:
     """The pipeline with `section.key=value` settings on top; values are read as YAML."""
-    if not settings:
-        return pipeline
-    content = {section: _plain(getattr(pipeline, section)) for section in SECTIONS}
-    found: dict[tuple[str, str], Any] = {}
+    found: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
-        section, _, key = name.strip().partition(".")
-        if not equals or not key:
+        name = name.strip()
+        if not equals or not name.partition(".")[2]:
             raise UsageError(f"--set takes section.key=value, got {setting!r}. Example: --set features.layer=mixed7")
-        if section not in content:
-            raise UsageError(f"No section {section!r} in a pipeline. {_near(section, list(SECTIONS))}")
-        found[section, key] = parse_value(value, f"--set {name.strip()}")
-    for section in content:
-        content[section] |= with_preset({key: value for (owner, key), value in found.items() if owner == section})
-    return _validate(content, "--set")
+        section_of(name, "--set")
+        found[name] = parse_value(value, f"--set {name}")
+    return set_keys(pipeline, found, "--set")
+
+
+def set_keys(pipeline: Pipeline, keys: Mapping[str, Any], where: str) -> Pipeline:
+    """The pipeline with keys written `section.key` on top, their values as a pipeline file has them.
+
+    where : what they were given to, for the message
+
+    Raises
+    ------
+    UsageError
+        A section or key that there is not (with the near one), a value of the wrong kind.
+    """
+    if not keys:
+        return pipeline
+    content = {section: _plain(getattr(pipeline, section)) for section in SECTIONS}
+    found: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for name, value in keys.items():
+        found[section_of(name, where)][name.partition(".")[2]] = value
+    for section, values in found.items():
+        content[section] |= with_preset(values)
+    return _validate(content, where)
+
+
+def section_of(name: str, where: str) -> str:
+    """The section of a key written `section.key`.
+
+    Raises
+    ------
+    UsageError
+        When it is not written so, or there is no such section.
+    """
+    section, _, key = name.partition(".")
+    if not key:
+        raise UsageError(f"{where} takes keys like features.layer, got {name!r}.")
+    if section not in SECTIONS:
+        raise UsageError(f"No section {section!r} in a pipeline. {_near(section, list(SECTIONS))}")
+    return section
 
 
 def parse_value(text: str, where: str) -> Any:
@@ -146,14 +178,22 @@ def _plain(options: Any) -> dict[str, Any]:
 
 
 def _validate(content: Mapping[str, Any], where: str) -> Pipeline:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     prepared = {section: _as_written(section, keys) for section, keys in content.items()}
     try:
-        pipeline: Pipeline = TypeAdapter(Pipeline).validate_python(prepared)
+        pipeline: Pipeline = _adapter().validate_python(prepared)
     except ValidationError as error:
         raise UsageError(f"{where}: " + " ".join(_explain(one) for one in error.errors())) from error
     return check_options(pipeline)
+
+
+@cache
+def _adapter() -> Any:
+    """What validates a pipeline; it is made in some hundredths of a second, and a comparison needs it often."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Pipeline)
 
 
 def _as_written(section: str, keys: Any) -> Any:

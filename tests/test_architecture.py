@@ -36,7 +36,7 @@ FLOW = (
     ("train",),
     ("finetune",),
     ("run",),
-    ("api", "baseline", "export", "look", "preview", "review", "serve", "similar"),
+    ("api", "baseline", "compare", "export", "look", "preview", "review", "serve", "similar"),
     ("transformer",),
     ("cli",),
     ("__main__",),
@@ -223,6 +223,6 @@ def test_help_starts_light() -> None:
 
 
 def test_no_stage_loads_a_network_before_it_needs_one() -> None:
-    stages = ("run", "predict", "evaluate", "finetune", "repair", "overlays", "export")
+    stages = ("run", "predict", "evaluate", "finetune", "repair", "overlays", "export", "compare")
     code = "import " + ", ".join(f"featx.{stage}" for stage in stages)
     assert not loaded(code) & {"tensorflow", "keras", "sklearn", "openvino"}

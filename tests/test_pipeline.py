@@ -86,7 +86,10 @@ def test_a_pipeline_written_down_is_the_same_again(tmp_path: Path) -> None:
         ("features: {laier: mixed7}", r"unknown key 'features.laier'. Did you mean 'layer'\?"),
         ("features: {zzz: 1}", r"unknown key 'features.zzz'. There are: backbone, weights"),
         ("feature: {layer: mixed7}", r"unknown section 'feature'. Did you mean 'features'\?"),
-        ("zzz: 1", "unknown section 'zzz'. There are: data, features, augment, head, finetune, baseline, report"),
+        (
+            "zzz: 1",
+            "unknown section 'zzz'. There are: data, features, augment, head, finetune, baseline, compare, report",
+        ),
         ("features: {input_size: big}", "features.input_size: .*integer.*got 'big'"),
         ("features: {input_size: 0}", "features.input_size must be at least 1, got 0"),
         ("augment: {views: 3}", "augment.views must be 0 where no operation is on, got 3"),
@@ -102,8 +105,23 @@ def test_a_pipeline_written_down_is_the_same_again(tmp_path: Path) -> None:
         ("finetune: {learning_rate: 0}", "finetune.learning_rate must be more than 0"),
         ("finetune: {enabled: perhaps}", "finetune.enabled: .*got 'perhaps'"),
         ("data: {split: [0.8, 0.2]}", "data.split"),
+        ("compare: {stage: [head, best]}", "compare.stage must be a list of head, from-cache, finetuned, got 'best'"),
+        ("compare: {clf: forest}", "compare.clf must be a list of logreg, svm, .*, got 'forest'"),
+        (
+            "compare: {backbone: [VGG16, VGG16]}",
+            "compare.backbone must be a list that names each once, got VGG16,VGG16",
+        ),
+        ("compare: {input_size: [64, 0]}", "compare.input_size must be at least 1, got 64,0"),
+        (
+            "compare: {stage: []}",
+            "compare.stage must be a list of at least one of head, from-cache, finetuned, got none",
+        ),
+        ("compare: {override: {VGG16: 3}}", "compare.override.VGG16: .*got 3"),
         ("data: 3", "data: .*got 3"),
-        ("- a\n- b", r"must hold sections \(data, features, augment, head, finetune, baseline, report\), got list"),
+        (
+            "- a\n- b",
+            r"must hold sections \(data, features, augment, head, finetune, baseline, compare, report\), got list",
+        ),
         ("data: {path: [}", "is not valid YAML"),
         ("data: {path: a}\n\tb: 1", "is not valid YAML"),
     ],
@@ -216,6 +234,7 @@ def test_every_option_is_a_key_and_the_other_way_round() -> None:
         "fit-head": {"data", "pipeline_file", "settings", "as_json"},
         "finetune": {"data", "pipeline_file", "settings", "as_json", "origin"},
         "baseline": {"data", "pipeline_file", "settings", "as_json"},
+        "compare": {"data", "pipeline_file", "settings", "as_json"},
         "augment": {"image", "pipeline_file", "settings", "as_json", "out", "count"},
     }
     offered: set[tuple[str, str]] = set()
@@ -229,7 +248,8 @@ def test_every_option_is_a_key_and_the_other_way_round() -> None:
             assert "--" + key.replace("_", "-") in option.opts
             offered.add((section, key))
     keys = {(section, entry.name) for section, kind in SECTIONS.items() for entry in fields(kind)}
-    assert keys - offered == {("data", "path"), ("finetune", "enabled")}  # DATA, and which stages `run` does
+    # DATA, one or several, and which stages `run` does
+    assert keys - offered == {("data", "path"), ("compare", "data"), ("finetune", "enabled")}
 
 
 def test_every_option_has_help_and_the_default_of_its_key() -> None:

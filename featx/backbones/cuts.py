@@ -77,6 +77,18 @@ class LayerGraph:
         return found
 
     @cached_property
+    def branches(self) -> list[bool]:
+        """Whether several calls take what each layer gives."""
+        takers = [0] * len(self._below)
+        for below in self._below:
+            for call in below:
+                takers[call] += 1
+        found = [False] * len(self.names)
+        for call, count in enumerate(takers):
+            found[self._layer_of[call]] |= count > 1
+        return found
+
+    @cached_property
     def _needed_calls(self) -> list[int]:
         """For each call the calls that it needs, itself among them, as bits."""
         sets: list[int] = []

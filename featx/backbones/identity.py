@@ -47,7 +47,7 @@ def identify(spec: BackboneSpec, index: StatIndex, outputs: Iterable[Output] = (
         What building the network raises.
     """
     top = needs_top(spec, outputs)
-    key = _memory_key(spec, index, top)
+    key = memory_key(spec, index, top)
     known = index.recall("identity", key)
     if known is None:
         network = build(spec, top)
@@ -57,7 +57,8 @@ def identify(spec: BackboneSpec, index: StatIndex, outputs: Iterable[Output] = (
     return Identity(spec.label, known["architecture"], known["weights"], spec.preprocessing, spec.input_size)
 
 
-def _memory_key(spec: BackboneSpec, index: StatIndex, top: bool) -> str:
+def memory_key(spec: BackboneSpec, index: StatIndex, top: bool = False) -> str:
+    """What facts about the network of a spec are remembered by: the spec, its files and the libraries' versions."""
     files = [text for text in (spec.name, spec.weights) if Path(text).is_absolute()]
     return digest_json(
         {

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
+from featx.backbones import modelfile
 from featx.backbones.blocks import has_kernel, name_blocks
 from featx.backbones.cuts import LayerGraph
+from featx.backbones.identity import memory_key
 from featx.backbones.network import construct
 from featx.backbones.spec import BackboneSpec
+from featx.files import StatIndex, digest_json
+
+_DEPTHS = 1  # which keys remembered depths have
+_REARRANGING = frozenset({"InputLayer", "ZeroPadding2D", "Dropout", "Reshape", "Flatten", "Rescaling", "Normalization"})
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,53 @@ def list_layers(spec: BackboneSpec) -> list[LayerInfo]:
         if hasattr(layer, "count_params")  # an operation between layers has no name that one could ask for
     ]
     return [*rows, *_list_top(spec)]
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A layer through which everything passes, and how deep it lies.
+
+    share : as of `LayerInfo`
+    ends : whether a block ends there, or the network branches: all that is between two of these is one step
+    """
+
+    name: str
+    share: float
+    ends: bool
+
+
+def list_depths(spec: BackboneSpec, index: StatIndex) -> list[Depth]:
+    """The layers that the network can be cut at, the lowest first, up to the one that features come from by default.
+
+    Layers that only rearrange, pad or scale pixels are left out. Remembered in the index, since building a network
+    takes seconds.
+
+    Raises
+    ------
+    BackboneError
+        A network that cannot be built.
+    """
+    key = digest_json([memory_key(spec, index), _DEPTHS])
+    known: list[dict[str, Any]] | None = index.recall("depths", key)
+    if known is None:
+        known = [asdict(one) for one in _find_depths(spec)]
+        index.remember("depths", key, known)
+    return [Depth(**one) for one in known]
+
+
+def _find_depths(spec: BackboneSpec) -> list[Depth]:
+    graph = LayerGraph(construct(spec))
+    last = spec.entry.layer if spec.entry else modelfile.default_layer(Path(spec.name))
+    count = graph.names.index(last) + 1 if last in graph.names else len(graph.names)
+    blocks = name_blocks(graph.names, [has_kernel(layer) for layer in graph.layers])
+    costs = [multiply_adds(layer) for layer in graph.layers]
+    kept = [
+        i
+        for i, layer in enumerate(graph.layers[:count])
+        if graph.clean[i] and hasattr(layer, "count_params") and type(layer).__name__ not in _REARRANGING
+    ]
+    ends = {blocks[i]: i for i in kept}.values()  # the last of each block
+    return [Depth(graph.names[i], _share(graph.ancestors[i], costs), graph.branches[i] or i in ends) for i in kept]
 
 
 def _list_top(spec: BackboneSpec) -> list[LayerInfo]:

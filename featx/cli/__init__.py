@@ -29,6 +29,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "fit-head": ("stages", "Fit a head on cached features and save a bundle."),
     "finetune": ("stages", "Graft the best head onto its backbone and train end to end."),
     "baseline": ("baseline", "Train a small network from scratch, to see what the backbone is worth."),
+    "compare": ("compare", "Compare data sets, backbones, layers, heads and fine-tuning in one table."),
     "evaluate": ("models", "Measure a bundle on a part of the data."),
     "predict": ("models", "Tell the class of images."),
     "explain": ("explain", "Show which places of an image speak for a class."),

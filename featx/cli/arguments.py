@@ -45,18 +45,21 @@ class _Mapping(click.ParamType[Any]):
 
     name = "mapping"
 
+    def __init__(self, flag: str, example: str) -> None:
+        self._flag, self._example = flag, example
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         from featx.pipeline import parse_value
 
-        found = parse_value(value, "--grid") if isinstance(value, str) else value
+        found = parse_value(value, self._flag) if isinstance(value, str) else value
         if not isinstance(found, dict):
-            self.fail(f"{value!r} is not a mapping like {{shrinkage: [0.1, 0.9]}}", param, ctx)
+            self.fail(f"{value!r} is not a mapping like {self._example}", param, ctx)
         return found
 
 
 def section_options(*sections: str, without: Collection[str] = ()) -> Callable[[Command], Command]:
     """Give a command every option of these sections but some (`section.key`), and `-p` and `--set`."""
-    hidden = {"data.path", "finetune.enabled", *without}
+    hidden = {"data.path", "finetune.enabled", "compare.data", *without}
 
     def decorate(command: Command) -> Command:
         for section in reversed(sections):
@@ -99,7 +102,7 @@ def _option(section: str, entry: Any, hint: Any) -> Callable[[Command], Command]
             items = get_args(kind)
             arguments |= {"type": _Commas(item, 0 if Ellipsis in items else len(items))}
     elif get_origin(kind) is dict:
-        arguments |= {"type": _Mapping()}
+        arguments |= {"type": _Mapping(flag, str(entry.metadata["metavar"]))}
     else:
         arguments |= {"type": kind}
     shown = default not in (None, (), "") and kind is not bool

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +12,12 @@ from featx.bundle import Bundle
 from featx.errors import DataError
 from featx.export.formats import Runner
 from featx.images import iter_batches
-from featx.predict import find_files
+from featx.predict import find_files, images_per_second
 from featx.samples import sample_images
 
 BATCHES = (1, 8)
 MOST_CHECKED = 64
 MOST_MEASURED = 128  # by them the ranges of int8 are
-_LEAST_SECONDS, _LEAST_CALLS = 0.4, 3
 
 TOLERANCES = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.05}
 """The largest difference of a probability that is taken for rounding, by precision"""
@@ -144,14 +141,6 @@ def tolerance_of(bundle: Bundle, precision: str) -> float:
 
 def measure_speed(run: Runner, images: np.ndarray, batches: Sequence[int] = BATCHES) -> dict[str, float]:
     """Images per second by batch size: one over the median time of a call, after one that is not counted."""
-    return {str(size): round(_rate(run, np.resize(images, (size, *images.shape[1:]))), 2) for size in batches}
-
-
-def _rate(run: Runner, batch: np.ndarray) -> float:
-    run(batch)
-    seconds: list[float] = []
-    while len(seconds) < _LEAST_CALLS or sum(seconds) < _LEAST_SECONDS:
-        start = time.perf_counter()
-        run(batch)
-        seconds.append(time.perf_counter() - start)
-    return len(batch) / statistics.median(seconds)
+    return {
+        str(size): round(images_per_second(run, np.resize(images, (size, *images.shape[1:]))), 2) for size in batches
+    }

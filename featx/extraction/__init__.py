@@ -18,7 +18,7 @@ from featx.dataset.digests import digest_contents, whole
 from featx.extraction.job import Job, make_key, settle
 from featx.extraction.network import frozen_files, open_engine
 from featx.extraction.outcome import Extraction
-from featx.extraction.planning import Plan, estimate, plan_extraction
+from featx.extraction.planning import Plan, estimate, plan_extraction, usual_rate
 from featx.extraction.work import compute
 from featx.files import StatIndex
 from featx.options import FeaturesOptions
@@ -37,6 +37,7 @@ __all__ = [
     "plan",
     "plan_extraction",
     "settle",
+    "usual_rate",
 ]
 
 _logger = logging.getLogger(__name__)

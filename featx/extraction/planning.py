@@ -12,6 +12,7 @@ import numpy as np
 from featx.backbones import Output
 from featx.errors import StoreError
 from featx.extraction.job import Job
+from featx.files import StatIndex
 from featx.store import FeatureStore, FeatureTable, identities
 
 
@@ -82,9 +83,15 @@ def _row_bytes(table: FeatureTable) -> int:
     return int(np.prod(part.row_shape)) * part.dtype.itemsize
 
 
+def usual_rate(index: StatIndex, store: FeatureStore) -> float | None:
+    """Images per second of the last extraction into a store, by this machine's memory; None before one."""
+    rate: float | None = index.recall("images_per_second", store.key.digest)
+    return rate
+
+
 def estimate(found: Plan, job: Job) -> Plan:
     """A plan with the seconds that it will take and the space that there is."""
-    rate = job.index.recall("images_per_second", job.store.key.digest)
+    rate = usual_rate(job.index, job.store)
     seconds = len(found.rows) / rate if rate else None if len(found.rows) else 0.0
     return replace(found, seconds=seconds, free_bytes=_free_bytes(job.store.directory))
 

@@ -1,0 +1,58 @@
+"""featx compare."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featx.cli import command_line
+from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.render import Bars, emit, say, table
+from featx.errors import FeatxError
+
+if TYPE_CHECKING:
+    from featx.compare import Compared
+
+
+@click.command()
+@click.argument("data", nargs=-1)
+@section_options("compare", "report")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def compare(
+    data: tuple[str, ...],
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Make every combination of data sets, backbones, layers, heads and stages, and write one table of them.
+
+    Each is a bundle in RUNS/NAME/<data set>/. What is there already is not made again, what fails is a line of the
+    table. The table is printed and written to RUNS/NAME/ as CSV, Markdown and a page with pictures.
+    """
+    from featx.compare import compare as run
+
+    pipeline = pipeline_of(data[0] if data else None, pipeline_file, settings, values)
+    if data:
+        pipeline = replace(pipeline, compare=replace(pipeline.compare, data=data))
+    with Bars() as bars:
+        done = run(pipeline, command_line(), bars, say)
+    emit(as_json, done.as_json(), _text(done))
+    if done.failed:
+        raise FeatxError(f"{len(done.failed)} of {len(done.rows)} combinations failed; the table says why.")
+
+
+def _text(done: Compared) -> str:
+    from featx.report.comparison import chosen_by, headings_and_cells
+
+    score = chosen_by(done.rows)
+    lines = [
+        table(*headings_and_cells(done.rows)),
+        f"score: {score}; * marks the best of each data set by it" if score else "",
+        *[f"best of {row.place.data}: {row.bundle}" for row in done.rows if row.best],
+        *[f"{name}: {path}" for name, path in done.files.items() if path],
+    ]
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,218 @@
+"""Doing it: one pass after the other, and of each combination a bundle, or the reason why there is none."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from featx.backbones import BackboneSpec, Output, resolve, resolve_outputs
+from featx.backbones.layers import Depth, list_depths
+from featx.bundle import Bundle, list_bundles, load_bundle
+from featx.compare.memory import Memory
+from featx.compare.plan import Pass, Trial, short_name
+from featx.dataset import TEST, VAL
+from featx.errors import BackboneError, FeatxError
+from featx.files import StatIndex
+from featx.finetune import finetune, tuned_fingerprint
+from featx.options import Pipeline
+from featx.progress import Progress, Tell, no_progress, say_nothing
+from featx.report.comparison import Place
+from featx.run import Prepared, fit, prepare, read_data, regraft
+from featx.train import fingerprint, require_fittable
+
+_MEASURED = 64  # images by which the speed of a prediction is measured
+_SEVERAL = ("all", "blocks")  # what stands for layers in the place of one
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A combination and what came of it: a bundle, or the reason why there is none.
+
+    extract_seconds : of its pass; share : of the multiply-adds up to its layer; sample : images to measure speed on
+    """
+
+    place: Place
+    bundle: Bundle | None = None
+    reason: str | None = None
+    extract_seconds: float | None = None
+    share: float | None = None
+    sample: tuple[str, ...] = ()
+
+
+@dataclass
+class Work:
+    """What goes with a comparison while it is under way, and what it had to compute.
+
+    images : through a backbone; heads, trainings : that were fitted; speeds : that were measured
+    """
+
+    memory: Memory
+    command: str = ""
+    progress: Progress = no_progress
+    tell: Tell = say_nothing
+    computed: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("images", "heads", "trainings", "speeds"), 0)
+    )
+
+
+def run_pass(one: Pass, work: Work) -> Iterator[Cell]:
+    """Yield every combination of a pass: what there is already as it is, what there is not once it is made.
+
+    Whatever fails is a combination with its reason: all of them where the images or the backbone fail.
+    """
+    spec: BackboneSpec | None = None
+    outputs = [Output(*_split_name(text)) for text in one.pipeline.features.layer or ("",)]
+    try:
+        require_fittable(read_data(one.pipeline))  # before a network is built for nothing
+        spec = resolve(one.pipeline.features)
+        index = StatIndex(Path(one.pipeline.features.cache) / "index.sqlite")
+        outputs, shares = _choose_outputs(one.pipeline, spec, index)
+        prepared, faults = _prepare(one.pipeline, spec, outputs, work)
+    except Exception as error:  # the other passes go on
+        for output, trial in product(outputs, one.trials):
+            yield _failed(_place(one, spec, output, trial), error, work)
+        return
+    seconds = _count(one.data, prepared, work)
+    sample = _sample(prepared)
+    made = _find_made(prepared.run)
+    for output in outputs:
+        narrowed = replace(prepared, extraction=replace(prepared.extraction, outputs=(output,)))
+        for trial in one.trials:
+            place = _place(one, spec, output, trial)
+            try:
+                if output in faults:
+                    raise faults[output]
+                bundle = _make(replace(narrowed, pipeline=trial.pipeline), trial.stage, made, work)
+            except Exception as error:  # the other combinations go on
+                yield replace(_failed(place, error, work), share=shares.get(output.layer))
+            else:
+                work.tell(f"{place}: {_tell_score(bundle)}")
+                yield Cell(place, bundle, None, seconds, shares.get(output.layer), sample)
+
+
+def _split_name(text: str) -> tuple[str, str]:
+    """Layer and pooling of what was asked for, for the line of a pass that fails before its layers are known."""
+    layer, _, pooling = text.rpartition("@")
+    return (layer, pooling) if layer else (text, "")
+
+
+def _place(one: Pass, spec: BackboneSpec | None, output: Output, trial: Trial) -> Place:
+    features = one.pipeline.features
+    backbone = spec.label if spec else short_name("backbone", features.backbone)
+    side = str(features.input_size or "")
+    if spec is not None:
+        height, width = spec.input_size
+        side = str(height) if height == width else f"{height}x{width}"
+    layer = output.name if output.pooling else output.layer
+    return Place(one.data, backbone, side, layer or "-", trial.clf, trial.stage)
+
+
+def _failed(place: Place, error: Exception, work: Work) -> Cell:
+    _logger.info("%s", place, exc_info=error)
+    text = " ".join(str(error).split())
+    cell = Cell(place, reason=text if isinstance(error, FeatxError) else f"{type(error).__name__}: {text}")
+    work.tell(f"{place}: failed: {cell.reason}")
+    return cell
+
+
+def _choose_outputs(pipeline: Pipeline, spec: BackboneSpec, index: StatIndex) -> tuple[list[Output], dict[str, float]]:
+    """The layers and poolings of a pass, `blocks` and `all` written out; and the depth of each layer that has one."""
+    features, depths = pipeline.features, list_depths(spec, index)
+    asked = [text.partition("@") for text in features.layer]
+    layers = [f"{name}{at}{pooling}" for layer, at, pooling in asked for name in _layers_meant(layer, depths)]
+    outputs = list(resolve_outputs(replace(features, layer=tuple(layers)), spec))
+    return outputs, {depth.name: depth.share for depth in depths}
+
+
+def _layers_meant(layer: str, depths: Sequence[Depth]) -> list[str]:
+    return [depth.name for depth in depths if layer == "all" or depth.ends] if layer in _SEVERAL else [layer]
+
+
+def _prepare(
+    pipeline: Pipeline, spec: BackboneSpec, outputs: Sequence[Output], work: Work
+) -> tuple[Prepared, dict[Output, Exception]]:
+    """Images with all features of a pass and a split; and why some layers or poolings cannot be had."""
+
+    def extract(wanted: Sequence[Output]) -> Prepared:
+        features = replace(pipeline.features, layer=tuple(output.name for output in wanted), pooling=())
+        return prepare(replace(pipeline, features=features), work.progress)
+
+    try:
+        return extract(outputs), {}
+    except BackboneError:
+        faults = _find_faults(spec, outputs) if len(outputs) > 1 else {}
+        if not faults or len(faults) == len(outputs):
+            raise
+        return extract([output for output in outputs if output not in faults]), faults
+
+
+def _find_faults(spec: BackboneSpec, outputs: Sequence[Output]) -> dict[Output, Exception]:
+    """The outputs that the network does not have, and why. It is built without its weights."""
+    from featx.backbones.network import construct, cut_network, needs_top
+
+    faults: dict[Output, Exception] = {}
+    network = construct(spec, needs_top(spec, outputs))
+    for output in outputs:
+        try:
+            cut_network(network, spec, (output,))
+        except BackboneError as error:
+            faults[output] = error
+    return faults
+
+
+def _count(data: str, prepared: Prepared, work: Work) -> float | None:
+    """Count what was computed; the seconds of the whole pass, with the views that were made."""
+    views = prepared.sample.views
+    extractions = [prepared.extraction, *([] if views is None else [views.extraction])]
+    work.computed["images"] += sum(done.computed for done in extractions)
+    seconds = [work.memory.seconds(data, done) for done in extractions]
+    return None if None in seconds else float(sum(filter(None, seconds)))
+
+
+def _sample(prepared: Prepared) -> tuple[str, ...]:
+    """Images to measure the speed of predictions on, spread over test, or what there is instead."""
+    sample = prepared.sample
+    parts = [np.flatnonzero(sample.split == code) for code in (TEST, VAL)] + [np.arange(len(sample.rows))]
+    rows = next(rows for rows in parts if len(rows))
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, _MEASURED).astype(int))]
+    return tuple(sample.images.paths[row] for row in sample.rows[rows])
+
+
+def _find_made(run: Path) -> dict[str, Bundle]:
+    """The whole bundles of a run by fingerprint, the newest of each; their files are looked for, not verified."""
+    return {
+        str(about["fingerprint"]): Bundle(about["path"], about)
+        for about in list_bundles(run)
+        if "fingerprint" in about and all((about["path"] / name).is_file() for name in about["files"])
+    }
+
+
+def _make(prepared: Prepared, stage: str, made: dict[str, Bundle], work: Work) -> Bundle:
+    """The bundle of a head, or of what it becomes by training; `made` has what there is, by fingerprint."""
+    pipeline = prepared.pipeline
+    wanted = fingerprint(prepared.extraction, prepared.sample, pipeline.head, pipeline.data.seed)
+    if wanted not in made:
+        made[wanted] = fit(prepared, work.command)
+        work.computed["heads"] += 1
+    if stage == "head":
+        return made[wanted]
+    start = regraft(made[wanted], prepared, work.command, work.tell)
+    wanted = tuned_fingerprint(start, pipeline.finetune, pipeline.data.seed, pipeline.augment)
+    if wanted not in made:
+        made[wanted] = finetune(load_bundle(start.path), prepared, work.command, work.progress, work.tell)
+        work.computed["trainings"] += 1
+        gc.collect()  # networks are held in cycles, and the next one needs their memory
+    return made[wanted]
+
+
+def _tell_score(bundle: Bundle) -> str:
+    score = bundle.about["score"]
+    value = "-" if score["value"] is None else f"{score['value']:.4f}"
+    return f"{score['metric']} {value} ({score['where']})"

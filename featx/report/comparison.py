@@ -1,0 +1,289 @@
+"""One table of many models: as text, CSV, Markdown and a page with pictures of what accuracy costs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from featx.files import write_atomic
+from featx.report import tradeoffs
+from featx.report.album import Plot
+from featx.report.page import render
+from featx.report.plots import save, style
+from featx.report.scores import metric_label
+from featx.store.key import file_name
+
+INDEX, TABLE = "index.html", "table"
+_PICTURES = ("cost-*.png", "depth-*.png")  # of which an earlier page may have had others
+_LEAST_LAYERS = 3  # of a picture by depth
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model stands among all that are compared. layer : `layer@pooling`; stage : what was trained"""
+
+    data: str
+    backbone: str
+    input_size: str
+    layer: str
+    clf: str
+    stage: str
+
+    def __str__(self) -> str:
+        size = f" at {self.input_size}" if self.input_size else ""
+        return f"{self.data}, {self.backbone}{size}, {self.layer}, {self.clf}, {self.stage}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of the table; None where something is not known or not defined.
+
+    place : the combination
+    reason : why there is no model; None where there is one
+    best : whether it is the best of its data set by `score`
+    metric, score, where : what models are chosen by, on val or in folds of train
+    val_accuracy, test_accuracy, low, high : the share of images that are right, on test with its 95 % interval; of
+        several labels per image, of images whose labels are all right
+    test_images : on which that was measured
+    gain : of a trained network: its test accuracy less that of the head it started from
+    helped : of a trained network: whether its score is better than that of the head
+    extract_seconds : of all images through the backbone, shared by all rows of that pass
+    fit_seconds : of the head, or of the training that came after it
+    features : per image; bytes : of the bundle; images_per_second : at prediction, from decoded images on
+    share : of the network's multiply-adds up to the layer
+    bundle, digest : where it is, and its identity
+    """
+
+    place: Place
+    reason: str | None = None
+    best: bool = False
+    metric: str | None = None
+    score: float | None = None
+    where: str | None = None
+    val_accuracy: float | None = None
+    test_accuracy: float | None = None
+    low: float | None = None
+    high: float | None = None
+    test_images: int | None = None
+    gain: float | None = None
+    helped: bool | None = None
+    extract_seconds: float | None = None
+    fit_seconds: float | None = None
+    features: int | None = None
+    bytes: int | None = None
+    images_per_second: float | None = None
+    share: float | None = None
+    bundle: str | None = None
+    digest: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as a flat object, which is also a line of the CSV."""
+        content = asdict(self)
+        return {**content.pop("place"), **content}
+
+    @property
+    def note(self) -> str:
+        """What is to be said of it in words."""
+        if self.reason is not None:
+            return f"failed: {self.reason}"
+        return "fine-tuning did not help" if self.helped is False else ""
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of the table for people. text : of a row; number : by which it is sorted, None for words"""
+
+    heading: str
+    text: Callable[[Row], str]
+    number: Callable[[Row], float | None] | None = None
+
+
+def _fixed(value: float | None, digits: int = 4, sign: str = "") -> str:
+    return "-" if value is None else f"{value:{sign}.{digits}f}"
+
+
+def _interval(row: Row) -> str:
+    return "-" if row.low is None or row.high is None else f"{row.low:.4f} - {row.high:.4f}"
+
+
+def _round(value: float | None) -> str:
+    """Seconds, megabytes, images per second: three digits are enough."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _megabytes(row: Row) -> float | None:
+    return None if row.bytes is None else row.bytes / 1e6
+
+
+_COLUMNS = (
+    _Column("best", lambda row: "*" if row.best else ""),
+    _Column("data", lambda row: row.place.data),
+    _Column("backbone", lambda row: row.place.backbone),
+    _Column("size", lambda row: row.place.input_size or "-"),
+    _Column("layer", lambda row: row.place.layer),
+    _Column("head", lambda row: row.place.clf),
+    _Column("stage", lambda row: row.place.stage),
+    _Column("score", lambda row: _fixed(row.score), lambda row: row.score),
+    _Column("test accuracy", lambda row: _fixed(row.test_accuracy), lambda row: row.test_accuracy),
+    _Column("95 % interval", _interval, lambda row: row.low),
+    _Column("gain", lambda row: _fixed(row.gain, sign="+"), lambda row: row.gain),
+    _Column("extract s", lambda row: _round(row.extract_seconds), lambda row: row.extract_seconds),
+    _Column("fit s", lambda row: _round(row.fit_seconds), lambda row: row.fit_seconds),
+    _Column("features", lambda row: "-" if row.features is None else f"{row.features:,}", lambda row: row.features),
+    _Column("MB", lambda row: _round(_megabytes(row)), _megabytes),
+    _Column("images/s", lambda row: _round(row.images_per_second), lambda row: row.images_per_second),
+    _Column("note", lambda row: row.note),
+)
+
+
+def headings_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """The table for people: headings, and a list of texts for every row; columns that say nothing are left out."""
+    shown = _shown(rows)
+    return [column.heading for column in shown], [[column.text(row) for column in shown] for row in rows]
+
+
+def _shown(rows: Sequence[Row]) -> list[_Column]:
+    always = {"data", "backbone", "layer", "head", "stage", "test accuracy"}
+    return [
+        column
+        for column in _COLUMNS
+        if column.heading in always or any(column.text(row) not in {"", "-"} for row in rows)
+    ]
+
+
+def chosen_by(rows: Iterable[Row]) -> str:
+    """What the scores are, in words: `accuracy on val`."""
+    kinds = {(row.metric, row.where) for row in rows if row.metric}
+    return ", ".join(f"{metric_label(str(metric))} {_place(where)}" for metric, where in sorted(kinds, key=str))
+
+
+def _place(where: str | None) -> str:
+    return "on val" if where == "val" else "in folds of train"
+
+
+def write_comparison(
+    folder: Path, title: str, rows: Sequence[Row], command: str = "", pipeline: str = "", html: bool = True
+) -> dict[str, str | None]:
+    """Write `table.csv` and `table.md` into a folder, and the page with its pictures unless `html` is false.
+
+    command, pipeline : for the page, where it comes from
+
+    Returns
+    -------
+    dict
+        csv, markdown and report: the paths; report is None without a page
+
+    Raises
+    ------
+    StoreError
+        A full disk, or a folder that cannot be written to.
+    """
+    table, markdown, index = folder / f"{TABLE}.csv", folder / f"{TABLE}.md", folder / INDEX
+    write_atomic(table, _as_csv(rows))
+    write_atomic(markdown, _as_markdown(rows))
+    if html:
+        write_atomic(index, _as_page(folder, title, rows, command, pipeline))
+    else:
+        index.unlink(missing_ok=True)  # of an earlier comparison
+        _remove_pictures(folder, but=())
+    return {"csv": str(table), "markdown": str(markdown), "report": str(index) if html else None}
+
+
+def _as_csv(rows: Sequence[Row]) -> str:
+    content = io.StringIO()
+    lines = [row.as_json() for row in rows]
+    writer = csv.DictWriter(content, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return content.getvalue()
+
+
+def _as_markdown(rows: Sequence[Row]) -> str:
+    headings, cells = headings_and_cells(rows)
+    numbers = {column.heading for column in _COLUMNS if column.number is not None}
+    rule = ["---:" if heading in numbers else "---" for heading in headings]
+    lines = [headings, rule, *[[text.replace("|", "\\|") for text in line] for line in cells]]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _as_page(folder: Path, title: str, rows: Sequence[Row], command: str, pipeline: str) -> str:
+    columns = _shown(rows)
+    pictures = _draw(folder, rows)
+    return render(
+        "comparison.html",
+        title=title,
+        chosen_by=chosen_by(rows),
+        best=[row for row in rows if row.best],
+        failed=sum(row.reason is not None for row in rows),
+        count=len(rows),
+        columns=[(column.heading, column.number is not None) for column in columns],
+        lines=[
+            (row.best, [(column.text(row), column.number and column.number(row)) for column in columns]) for row in rows
+        ],
+        sections=[(data, [name for name, of, _ in pictures if of == data]) for data in _data(rows)],
+        captions={name: picture.alt for name, _, picture in pictures},
+        command=command,
+        pipeline=pipeline,
+        plots={name: picture for name, _, picture in pictures},
+    )
+
+
+def _data(rows: Iterable[Row]) -> list[str]:
+    return list(dict.fromkeys(row.place.data for row in rows))
+
+
+def _draw(folder: Path, rows: Sequence[Row]) -> list[tuple[str, str, Plot]]:
+    """Draw what there is to draw of each data set: (name, data set, picture). Pictures of an earlier page go."""
+    found = []
+    names = {text for row in rows for text in asdict(row.place).values()}
+    with style(names):
+        for data in _data(rows):
+            own = [row for row in rows if row.place.data == data]
+            priced = [row for row in own if row.images_per_second and row.score is not None]
+            if len(priced) > 1:
+                name = f"cost-{file_name(data)}"
+                path = save(tradeoffs.draw_cost(priced), folder / f"{name}.png")
+                found.append((name, data, Plot(path, _cost_caption(priced), wide=True)))
+            for (backbone, size), some in _by_network(own).items():
+                name = f"depth-{file_name(data)}-{file_name(backbone)}-{size}"
+                path = save(tradeoffs.draw_depth(some), folder / f"{name}.png")
+                found.append((name, data, Plot(path, _depth_caption(backbone, some), wide=True)))
+    _remove_pictures(folder, but=[plot.path for _, _, plot in found])
+    return found
+
+
+def _remove_pictures(folder: Path, but: Sequence[Path]) -> None:
+    for pattern in _PICTURES:
+        for path in set(folder.glob(pattern)) - set(but):
+            path.unlink(missing_ok=True)
+
+
+def _by_network(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    """The heads of each backbone and input size that has enough layers of known depth."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.place.stage == "head" and row.share is not None and row.test_accuracy is not None:
+            found.setdefault((row.place.backbone, row.place.input_size), []).append(row)
+    return {network: some for network, some in found.items() if len(tradeoffs.layers_of(some)) >= _LEAST_LAYERS}
+
+
+def _cost_caption(rows: Sequence[Row]) -> str:
+    return (
+        f"Score ({chosen_by(rows)}) against the time of a prediction. The line is the Pareto front: nothing else is "
+        "both as fast and as good as what is on it."
+    )
+
+
+def _depth_caption(backbone: str, rows: Sequence[Row]) -> str:
+    best = max(rows, key=lambda row: row.val_accuracy or row.score or 0.0)
+    return (
+        f"Accuracy by depth of {backbone}, from its input on the left to its last layer: solid on test, the band its "
+        f"95 % interval, dashed on val. The best on val is {best.place.layer} ({best.place.clf}), with a test accuracy "
+        f"of {_fixed(best.test_accuracy)}. In percent: the share of the network's multiply-adds up to there."
+    )

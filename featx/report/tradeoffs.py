@@ -1,0 +1,174 @@
+"""Pictures of many models: how good they are by what they cost, and by how deep their layer lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featx.bundle import LOWER_IS_BETTER
+from featx.pictures import shorten
+from featx.report.scores import metric_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from featx.report.comparison import Row
+
+_WIDTH, _HEIGHT = 7.2, 3.8  # inches
+_INCH_PER_LAYER, _WIDEST = 0.34, 12.0
+_LINE = 0.19  # inches of a legend's line
+_MOST_NAMED = 10  # points of the front that are named
+_MOST_TICKS = 36  # layers that are named
+_NAME = 30  # characters
+_GREY = "#718096"
+_MARKERS = {"head": "o", "from-cache": "^", "finetuned": "s"}
+
+
+def pareto_front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
+    """Positions of the points that no other is at least as good as at no higher a cost, the cheapest first.
+
+    values : the higher the better; of equal points the first counts
+    """
+    found: list[int] = []
+    for i in sorted(range(len(costs)), key=lambda i: (costs[i], -values[i])):
+        if not found or values[i] > values[found[-1]]:
+            found.append(i)
+    return found
+
+
+def draw_cost(rows: Sequence[Row]) -> Figure:
+    """Scores by the time of a prediction, with the Pareto front; all rows have a score and a speed."""
+    from matplotlib.figure import Figure
+
+    costs = [1000 / float(row.images_per_second or 1) for row in rows]
+    scores = [float(row.score or 0) for row in rows]
+    metric = str(rows[0].metric)
+    front = pareto_front(costs, [-score if metric in LOWER_IS_BETTER else score for score in scores])
+    backbones = list(dict.fromkeys(row.place.backbone for row in rows))
+    named = front[-_MOST_NAMED:]
+    entries = len(named) + len(backbones) + len({row.place.stage for row in rows})
+    figure = Figure((_WIDTH, _HEIGHT + _LINE * entries), layout="constrained")
+    axis = figure.add_subplot()
+    front_costs, front_scores = [costs[i] for i in front], [scores[i] for i in front]
+    axis.plot(front_costs, front_scores, drawstyle="steps-post", color=_GREY, linewidth=1, zorder=1)
+    for number, backbone in enumerate(backbones):
+        for stage, marker in _MARKERS.items():
+            some = [i for i, row in enumerate(rows) if (row.place.backbone, row.place.stage) == (backbone, stage)]
+            axis.plot([costs[i] for i in some], [scores[i] for i in some], marker, ms=5, color=f"C{number}", alpha=0.85)
+    for number, i in enumerate(named, 1):
+        place = (5, 4) if number % 2 else (5, -11)
+        axis.annotate(str(number), (costs[i], scores[i]), place, textcoords="offset points", fontsize=8)
+    _scale(axis, costs)
+    axis.margins(x=0.08, y=0.1)
+    axis.set_xlabel("milliseconds per image at prediction")
+    axis.set_ylabel(metric_label(metric) + (" on val" if rows[0].where == "val" else " in folds of train"))
+    _legend(figure, [*_keys(backbones, rows), *[_front_key(n, rows[i]) for n, i in enumerate(named, 1)]])
+    return figure
+
+
+def _scale(axis: Axes, costs: Sequence[float]) -> None:
+    """Powers of ten where costs differ by so much."""
+    if max(costs) > 10 * min(costs):
+        axis.set_xscale("log")
+    else:
+        axis.set_xlim(left=0)
+
+
+def _keys(backbones: Sequence[str], rows: Sequence[Row]) -> list[tuple[Any, str]]:
+    """What colours and marks mean, where there are several."""
+    from matplotlib.lines import Line2D
+
+    keys: list[tuple[Any, str]] = []
+    if len(backbones) > 1:
+        keys += [
+            (Line2D([], [], linestyle="none", marker="o", color=f"C{i}"), shorten(name, _NAME))
+            for i, name in enumerate(backbones)
+        ]
+    stages = {row.place.stage for row in rows}
+    if len(stages) > 1:
+        keys += [
+            (Line2D([], [], linestyle="none", marker=marker, color=_GREY), stage)
+            for stage, marker in _MARKERS.items()
+            if stage in stages
+        ]
+    return keys
+
+
+def _front_key(number: int, row: Row) -> tuple[Any, str]:
+    from matplotlib.lines import Line2D
+
+    place, rate = row.place, float(row.images_per_second or 1)
+    told = f"{row.score:.4f}, {1000 / rate:.2g} ms: {shorten(place.backbone, _NAME)} {shorten(place.layer, _NAME)}"
+    mark = Line2D([], [], linestyle="none", marker=f"${number}$", color="black", markersize=5 if number < 10 else 8)
+    return mark, f"{told}, {place.clf}, {place.stage}"
+
+
+def layers_of(rows: Sequence[Row]) -> list[str]:
+    """The different layers, the lowest first; of equal shares of the multiply-adds in the order of the rows."""
+    shares = {_layer_and_pooling(row)[0]: float(row.share or 0) for row in rows}
+    return sorted(shares, key=lambda name: shares[name])
+
+
+def _layer_and_pooling(row: Row) -> tuple[str, str]:
+    layer, _, pooling = row.place.layer.rpartition("@")
+    return layer, pooling
+
+
+def draw_depth(rows: Sequence[Row]) -> Figure:
+    """Accuracy on test and on val by layer, from the lowest up: a line for each pooling and kind of head."""
+    from matplotlib.figure import Figure
+
+    layers = layers_of(rows)
+    lines: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        lines.setdefault((_layer_and_pooling(row)[1], row.place.clf), []).append(row)
+    shares = {_layer_and_pooling(row)[0]: float(row.share or 0) for row in rows}
+    width = min(max(_WIDTH, 1.2 + _INCH_PER_LAYER * len(layers)), _WIDEST)
+    figure = Figure((width, _HEIGHT + 1.2 + _LINE * len(lines)), layout="constrained")
+    axis = figure.add_subplot()
+    keys = []
+    for number, ((pooling, clf), some) in enumerate(lines.items()):
+        (line,) = _draw_line(
+            axis, sorted(some, key=lambda row: layers.index(_layer_and_pooling(row)[0])), layers, number
+        )
+        best = max(some, key=lambda row: row.val_accuracy or 0.0)
+        told = f"{pooling}, {clf}: best on val at {shorten(_layer_and_pooling(best)[0], _NAME)}"
+        keys.append((line, f"{told}, test {best.test_accuracy:.4f}"))
+    step = -(-len(layers) // _MOST_TICKS)
+    ticks = range(0, len(layers), step)
+    axis.set_xticks(ticks)
+    names = [f"{shorten(layers[i], _NAME)}  {shares[layers[i]]:.0%}" for i in ticks]
+    axis.set_xticklabels(names, rotation=90, fontsize=8, parse_math=False)
+    axis.set_xlim(-0.5, len(layers) - 0.5)
+    axis.set_ylim(top=min(axis.get_ylim()[1], 1.01))
+    axis.set_ylabel("accuracy")
+    _legend(figure, keys)
+    return figure
+
+
+def _draw_line(axis: Axes, rows: Sequence[Row], layers: Sequence[str], number: int) -> Any:
+    places = [layers.index(_layer_and_pooling(row)[0]) for row in rows]
+    colour = f"C{number}"
+    low = [np.nan if row.low is None else row.low for row in rows]
+    high = [np.nan if row.high is None else row.high for row in rows]
+    axis.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+    val = [np.nan if row.val_accuracy is None else row.val_accuracy for row in rows]
+    axis.plot(places, val, "--", color=colour, linewidth=1)
+    if not np.isnan(val).all():
+        best = int(np.nanargmax(val))
+        axis.plot(places[best], val[best], "*", ms=11, color=colour)
+    test = [float(row.test_accuracy or 0) for row in rows]
+    return axis.plot(places, test, "o-", ms=3.5, color=colour)
+
+
+def _legend(figure: Figure, keys: Sequence[tuple[Any, str]]) -> None:
+    """What lines and points are, outside of the axes, where it covers nothing."""
+    if not keys:
+        return
+    marks, texts = zip(*keys, strict=True)
+    legend = figure.legend(marks, texts, loc="outside lower left", ncols=1)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
