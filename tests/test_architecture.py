@@ -35,7 +35,7 @@ FLOW = (
     ("train",),
     ("finetune",),
     ("run",),
-    ("api", "baseline", "export", "preview", "review", "similar"),
+    ("api", "baseline", "card", "export", "preview", "review", "similar"),
     ("transformer",),
     ("cli",),
     ("__main__",),

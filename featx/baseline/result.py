@@ -50,11 +50,12 @@ def save_baseline(
     material, options = scratch.material, scratch.options
     temperature = scratch.fit_temperature()
     judged = [scratch.judge(code, temperature) for code in (VAL, TEST)]
-    metrics = {one.part: summary(measure_judged(one)) for one in judged}
+    measured = {one.part: measure_judged(one) for one in judged}
+    metrics = {part: summary(found) for part, found in measured.items()}
     metric = _metric_of_run(material.run, material.sample.digest, pipeline)
     backbone = feature_network(scratch.model)
     known = list(material.classes[: material.known])
-    about = describe_sample(material.sample, len(material.bad), known, command) | {
+    about = describe_sample(material.sample, len(material.bad), material.duplicates, known, command) | {
         "outputs": [OUTPUT],
         "backbone": _describe_network(options, material.resize, scratch.seed),
         "key": {"baseline": options.net},
@@ -72,6 +73,7 @@ def save_baseline(
         "multilabel": False,
         "thresholds": None,
         "metrics": metrics,
+        "per_class": {part: found["per_class"] for part, found in measured.items()},
         "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
         "search": {},
         "history": as_told(columns(history)),

@@ -33,7 +33,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Show which places of an image speak for a class."),
     "similar": ("quality", "Show the images of a set that are most like given ones."),
     "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel."),
-    "bundle": ("models", "Pack, unpack and verify bundles."),
+    "bundle": ("models", "Pack, unpack and verify bundles, and write their model cards."),
     "cache": ("cache", "List, verify, export and prune cached features."),
     "data": ("data", "Write embedded data sets as image folders."),
 }

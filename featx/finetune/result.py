@@ -89,7 +89,8 @@ def save_tuned(
     """
     reading = Reading.fit(tuning, prepared.pipeline.head)
     judged = judge_parts(tuning, reading)
-    metrics = _figures(judged)
+    measured = {one.part: measure_judged(one) for one in judged}
+    metrics = {part: summary(found) for part, found in measured.items()}
     metric = bundle.about["score"]["metric"]
     temperature = reading.calibration.temperature
     total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
@@ -103,6 +104,7 @@ def save_tuned(
         "multilabel": bundle.multilabel,
         "thresholds": None if reading.thresholds is None else reading.thresholds.tolist(),
         "metrics": metrics,
+        "per_class": {part: found["per_class"] for part, found in measured.items()},
         "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
         "search": [],
         "history": as_told(columns(history)),
