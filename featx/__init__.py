@@ -8,13 +8,14 @@
     featx.load("runs/flowers").predict(["new.jpg"]).labels
 
 Every option of the command line is a keyword of the same name. `featx.FeatureExtractor` is a transformer of
-scikit-learn. Importing featx imports nothing else: a name's module is loaded when the name is used.
+scikit-learn. Importing featx imports nothing heavy: a name's module is loaded when the name is used.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from featx.on_use import import_on_use
 
 if TYPE_CHECKING:
     from featx.api import FeatureArrays, Model, Predictions, extract, fit_head, load, read_features
@@ -36,23 +37,14 @@ __all__ = [
     "read_features",
 ]
 
-_HOMES = {
-    "FeatureArrays": "api",
-    "Model": "api",
-    "Predictions": "api",
-    "extract": "api",
-    "fit_head": "api",
-    "load": "api",
-    "read_features": "api",
-    "FeatxError": "errors",
-    "FeatureExtractor": "transformer",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = import_on_use(
+    __name__,
+    {
+        "api": ("FeatureArrays", "Model", "Predictions", "extract", "fit_head", "load", "read_features"),
+        "errors": ("FeatxError",),
+        "transformer": ("FeatureExtractor",),
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -215,7 +215,8 @@ def _tables(extraction: Extraction, sample: Sample) -> dict[str, Features]:
     tables: dict[str, Features] = {}
     for output in extraction.outputs:
         if output.pooling == "none":
-            _logger.warning("%s is a map, not a row of features: left out. Use the pooling flatten.", output.name)
+            text = "%s is a map: heads take rows of features (pooling flatten), finetune --from-cache takes maps."
+            _logger.warning(text, output.name)
         else:
             own, views = extraction.features(output, sample.rows), sample.views
             tables[output.name] = own if views is None else own.followed_by(views.features(output))

@@ -13,6 +13,7 @@ MEASURED: tuple[Measured, ...] = ("accuracy", "balanced_accuracy", "macro_f1", "
 LABELS_MEASURED = ("exact_match", "f1_samples", "f1_micro", "f1_macro", "roc_auc_macro", "average_precision_macro")
 RESAMPLES = 1000
 LEVEL = 0.95
+SURE = 0.05  # a difference with a lower p-value counts as more than noise
 BINS = 15  # as Guo et al. 2017 have it
 PAIRED_RESAMPLES = 10_000  # of a difference, which costs three counts each
 _CHUNK = 1 << 22  # values of resamples held at a time
@@ -296,7 +297,7 @@ class Comparison:
     def verdict(self) -> str:
         """One sentence."""
         first, second = self.accuracy
-        if self.p_value >= 0.05:
+        if self.p_value >= SURE:
             return f"The difference is within noise (p = {self.p_value:.2g})."
         better = "first" if first > second else "second"
         return f"The {better} is better by more than noise (p = {self.p_value:.2g})."

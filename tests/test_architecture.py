@@ -16,7 +16,7 @@ PACKAGE = Path(featx.__file__).parent
 
 # Data flows down this list: a module imports those of its own line and of the lines above.
 FLOW = (
-    ("__init__", "errors", "kinds", "probes", "progress"),
+    ("__init__", "errors", "kinds", "on_use", "probes", "progress"),
     ("files", "options", "versions"),
     ("images", "pipeline"),
     ("augment", "dataset", "pictures", "samples"),

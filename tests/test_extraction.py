@@ -17,11 +17,10 @@ import pytest
 from conftest import SIDE, environment, save_backbone, write_images
 from PIL import Image
 
-from featx import extraction as module
 from featx.backbones import resolve, resolve_outputs
 from featx.dataset import ImageSet, read_images
 from featx.errors import DataError, FeatxError, StoreError
-from featx.extraction import Extraction, extract, make_key, plan
+from featx.extraction import Extraction, extract, job, make_key, plan, planning
 from featx.files import StatIndex, digest_file
 from featx.options import DataOptions, FeaturesOptions
 from featx.progress import no_progress
@@ -249,7 +248,7 @@ def test_the_seed_of_random_weights_alters_the_key(options: FeaturesOptions) -> 
 def test_precision_alters_the_key_by_what_the_engine_really_does(
     options: FeaturesOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "effective_precision", lambda engine, precision: precision)
+    monkeypatch.setattr(job, "effective_precision", lambda engine, precision: precision)
     digests = {
         key_digest(replace(options, precision=precision, engine=engine))  # type: ignore[arg-type]
         for precision in ("float32", "bfloat16", "float16")
@@ -260,7 +259,7 @@ def test_precision_alters_the_key_by_what_the_engine_really_does(
 
 def test_the_decoder_alters_the_key(options: FeaturesOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     before = key_digest(options)
-    monkeypatch.setattr(module, "decoder_identity", lambda: "another")
+    monkeypatch.setattr(job, "decoder_identity", lambda: "another")
     assert key_digest(options) != before
 
 
@@ -481,7 +480,7 @@ def test_a_known_lack_of_space_is_told_before_anything_is_computed(
 ) -> None:
     images = read(image_folder(4))
     extract(some(images, range(2)), options)
-    monkeypatch.setattr(module, "_free_bytes", lambda _: 10)
+    monkeypatch.setattr(planning, "_free_bytes", lambda _: 10)
     with pytest.raises(FeatxError, match=r"take .* GB and the disk .* --cache"):
         extract(images, options)
 

@@ -194,7 +194,9 @@ def test_it_is_one_more_bundle_that_says_whether_it_beat_the_head(lab: Lab, prep
     assert about["score"]["value"] == about["metrics"]["val"]["accuracy"]
     for part in ("val", "test"):
         old, new = start.about["metrics"][part]["accuracy"], about["metrics"][part]["accuracy"]
-        word = "beats" if new > old else "equals" if new == old else "does not beat"
+        noise = about["comparison"][part]["p_value"] >= 0.05
+        ahead = "is just ahead of" if noise else "beats"
+        word = ahead if new > old else "equals" if new == old else "does not beat"
         assert f"{word} {start.path.name} on {part} (accuracy {new:.4f} against {old:.4f}; " in about["verdict"]
     assert not list(prepared.run.glob(".finetune-*"))  # what it would have resumed from
     history = about["history"]

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from fitted import call, write_pictures
 
-from featx import extraction
 from featx.bundle import Bundle, load_bundle
 from featx.dataset import TRAIN
 from featx.errors import BackboneError, BundleError, UsageError
 from featx.evaluate import evaluate
+from featx.extraction import work
 from featx.finetune import finetune, graft, source
 from featx.options import (
     AugmentOptions,
@@ -150,6 +150,20 @@ def test_it_gives_the_network_that_fine_tuning_the_whole_gives(
             np.testing.assert_allclose(other, one, atol=5 * within * max(1.0, np.abs(one).max()), err_msg=name)
 
 
+def test_a_part_without_images_is_left_out_of_the_figures(root: Path, tmp_path: Path) -> None:
+    pipeline = pipeline_of(root, layer=("last",))
+    pipeline = replace(
+        pipeline,
+        data=replace(pipeline.data, split=(0.6, 0.4, 0.0)),
+        finetune=replace(pipeline.finetune, epochs=1),
+        report=replace(pipeline.report, runs=str(tmp_path)),
+    )
+    prepared = prepare(pipeline)
+    tuned = finetune(fit(prepared), prepared)
+    assert tuned.about["comparison"]["test"] is None
+    assert tuned.about["metrics"]["test"]["images"] == 0 < tuned.about["metrics"]["val"]["images"]
+
+
 def test_its_figures_are_those_of_the_full_network(
     made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, root: Path
 ) -> None:
@@ -180,7 +194,7 @@ def test_nothing_is_decoded_and_no_layer_below_runs(
         raise AssertionError("an image was decoded")
 
     monkeypatch.setattr(source, "iter_batches", refuse)
-    monkeypatch.setattr(extraction, "iter_batches", refuse)
+    monkeypatch.setattr(work, "iter_batches", refuse)
     again = tune(made["logreg"], tmp_path / "again")
     assert curve(again, "loss") == pytest.approx(curve(first, "loss"), abs=1e-5)
     with pytest.raises(AssertionError, match="was decoded"):

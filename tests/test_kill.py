@@ -25,15 +25,15 @@ _WORKER = f"""
 import os, sys, time
 import featx.store.table as table
 from featx.cli import main
-from featx import extraction
+from featx.extraction import work
 table.PART_BYTES = {PART_ROWS} * 8 * 2
 log = os.open(sys.argv[1], os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-infer = extraction._infer
+infer = work._infer
 def slowly(*arguments):
     time.sleep(0.015)
     infer(*arguments)
     os.pwrite(log, b"%08d" % arguments[-1].computed, 0)
-extraction._infer = slowly
+work._infer = slowly
 main(sys.argv[2:])
 """
 

@@ -181,13 +181,13 @@ import sys, time
 from pathlib import Path
 import featx.store.leases as leases
 from featx.cli import main
-from featx import extraction
-extraction._CLAIM, leases.EXPIRY, leases.HEARTBEAT = 32, float(sys.argv[1]), 0.3
-infer = extraction._infer
+from featx.extraction import work
+work._CLAIM, leases.EXPIRY, leases.HEARTBEAT = 32, float(sys.argv[1]), 0.3
+infer = work._infer
 def slowly(*arguments):
     time.sleep(0.01)
     infer(*arguments)
-extraction._infer = slowly
+work._infer = slowly
 Path(sys.argv[2]).touch()
 while not Path("go").exists():
     time.sleep(0.01)

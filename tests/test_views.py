@@ -114,9 +114,9 @@ def test_only_what_is_missing_is_computed(known: Extraction, options: FeaturesOp
 def test_an_interrupted_extraction_of_views_goes_on(
     known: Extraction, options: FeaturesOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from featx import extraction as stage
+    from featx.extraction import work
 
-    monkeypatch.setattr(stage, "_CLAIM", 8)
+    monkeypatch.setattr(work, "_CLAIM", 8)
     undisturbed = values(views_of(known, 4, seed=1))
 
     def stop(name: str, done: int, total: int, /, **_: int) -> None:
@@ -137,9 +137,9 @@ def test_an_interrupted_extraction_of_views_goes_on(
 
 
 def test_two_that_extract_at_once_end_with_the_same_views(known: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
-    from featx import extraction as stage
+    from featx.extraction import work
 
-    monkeypatch.setattr(stage, "_CLAIM", 4)
+    monkeypatch.setattr(work, "_CLAIM", 4)
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: views_of(known, 3), range(2))
     assert first.extraction.computed + second.extraction.computed >= 36

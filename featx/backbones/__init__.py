@@ -7,8 +7,9 @@ it can. `build` makes the whole network, `cut` the part of it that runs; `list_l
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from featx.on_use import import_on_use
 
 if TYPE_CHECKING:
     from featx.backbones.blocks import Block, block_index, find_blocks, has_kernel
@@ -63,42 +64,17 @@ __all__ = [
 ]
 
 # A name's module is imported with the name: predicting with a bundle needs none of what builds networks.
-_HOMES = {
-    "Block": "blocks",
-    "block_index": "blocks",
-    "find_blocks": "blocks",
-    "has_kernel": "blocks",
-    "Identity": "identity",
-    "digest_architecture": "identity",
-    "identify": "identity",
-    "Halves": "cuts",
-    "LayerGraph": "cuts",
-    "clean_cuts": "cuts",
-    "nearest_clean_cuts": "cuts",
-    "require_clean_cut": "cuts",
-    "split_network": "cuts",
-    "LayerInfo": "layers",
-    "list_layers": "layers",
-    "build": "network",
-    "cut": "network",
-    "cut_network": "network",
-    "needs_top": "network",
-    "pool": "network",
-    "preprocess": "network",
-    "import_keras": "runtime",
-    "BackboneSpec": "spec",
-    "Output": "spec",
-    "check_pooling": "spec",
-    "resolve": "spec",
-    "resolve_outputs": "spec",
-    "suggest": "spec",
-    "BACKBONES": "table",
-    "Entry": "table",
-    "digest_weights": "weights",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = import_on_use(
+    __name__,
+    {
+        "blocks": ("Block", "block_index", "find_blocks", "has_kernel"),
+        "identity": ("Identity", "digest_architecture", "identify"),
+        "cuts": ("Halves", "LayerGraph", "clean_cuts", "nearest_clean_cuts", "require_clean_cut", "split_network"),
+        "layers": ("LayerInfo", "list_layers"),
+        "network": ("build", "cut", "cut_network", "needs_top", "pool", "preprocess"),
+        "runtime": ("import_keras",),
+        "spec": ("BackboneSpec", "Output", "check_pooling", "resolve", "resolve_outputs", "suggest"),
+        "table": ("BACKBONES", "Entry"),
+        "weights": ("digest_weights",),
+    },
+)

@@ -5,7 +5,6 @@ A command's module is imported when the command is used, so that `featx --help` 
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 
 import click
 
+from featx.cli.lazy import LazyGroup
 from featx.errors import FeatxError
 
 # command -> (module, one line for `featx --help`); in the order in which data flows
@@ -39,37 +39,11 @@ _COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-class _Lazy(click.Group):
-    """A group that imports a command only when it is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
-            return None
-        module = importlib.import_module(f"featx.cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            import difflib
-
-            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else "featx --help lists them."
-            raise click.UsageError(f"No command {args[0]!r}. {hint}", ctx) from error
-
-
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup,
+    homes=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="featx")
 @click.option("-v", "--verbose", is_flag=True, help="Show stage logs, and tracebacks of errors.")
 def cli(verbose: bool) -> None:

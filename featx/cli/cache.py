@@ -1,13 +1,12 @@
-"""featx cache ls, verify, export, prune."""
+"""featx cache ls, verify, prune. `export` has a module of its own: it alone needs the options of a pipeline."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.lazy import LazyGroup
 from featx.cli.render import Bars, emit, say, table
 from featx.errors import StoreError
 
@@ -15,12 +14,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 _CACHE = click.option("--cache", default="cache", show_default=True, type=click.Path(path_type=Path), help="The cache.")
 
 
-@click.group()
-def cache() -> None:
-    """List, verify, export and prune cached features."""
-
-
-@cache.command("ls")
+@click.command()
 @_CACHE
 @_JSON
 def ls(cache: Path, as_json: bool) -> None:
@@ -49,7 +43,7 @@ def _titled(name: str, views: str) -> str:
     return name if views == NO_VIEWS else f"{name}, views"
 
 
-@cache.command()
+@click.command()
 @_CACHE
 @click.option("--repair", is_flag=True, help="Set damaged rows aside and compute them again.")
 @_JSON
@@ -81,33 +75,7 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
         raise StoreError(f"{unrepaired} parts are damaged. Mend them: featx cache verify --repair")
 
 
-@cache.command()
-@click.argument("data", required=False)
-@section_options("data", "features", "augment", "report", without=["report.html"])
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The HDF5 file to write.")
-@_JSON
-def export(
-    data: str | None,
-    pipeline_file: Path | None,
-    settings: tuple[str, ...],
-    out: Path,
-    as_json: bool,
-    **values: Any,
-) -> None:
-    """Write features, labels, paths, classes and split as one plain HDF5 file for other tools.
-
-    With --views the views of the training images follow the images; a column `view` tells which is which.
-    """
-    from featx.run import export_prepared, prepare
-
-    pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    with Bars() as bars:
-        prepared = prepare(pipeline, bars)
-    shape = export_prepared(prepared, out)
-    emit(as_json, {"out": str(out), "shape": list(shape)}, f"{'x'.join(map(str, shape))} features -> {out}")
-
-
-@cache.command()
+@click.command()
 @_CACHE
 @click.option("--compression", type=click.Choice(["none", "zstd"]), default="none", show_default=True)
 @_JSON
@@ -126,3 +94,16 @@ def prune(cache: Path, compression: str, as_json: bool) -> None:
         {"parts_before": before, "parts_after": after, "temporary_bytes": freed},
         f"{before} parts -> {after}; {freed / 1e6:,.1f} MB of temporary files removed",
     )
+
+
+@click.group(
+    cls=LazyGroup,
+    homes={
+        "ls": ("cache", "List what is cached."),
+        "verify": ("cache", "Read every row and compare its checksum."),
+        "export": ("cache_export", "Write features and labels as one HDF5 file for other tools."),
+        "prune": ("cache", "Merge small parts and drop doubled rows."),
+    },
+)
+def cache() -> None:
+    """List, verify, export and prune cached features."""

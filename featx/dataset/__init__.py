@@ -7,8 +7,9 @@ in the `notes` of the `ImageSet`; nothing is dropped silently.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from featx.on_use import import_on_use
 
 if TYPE_CHECKING:
     from featx.dataset.check import Check, check_images, require_usable
@@ -38,27 +39,14 @@ __all__ = [
 ]
 
 # A name's module is imported with the name: predicting needs nothing of CSVs, checks and splits.
-_HOMES = {
-    "Check": "check",
-    "check_images": "check",
-    "require_usable": "check",
-    "Digests": "digests",
-    "conflicts": "digests",
-    "digest_images": "digests",
-    "ImageSet": "imageset",
-    "NONE": "imageset",
-    "SPLITS": "imageset",
-    "TEST": "imageset",
-    "TRAIN": "imageset",
-    "VAL": "imageset",
-    "data_folder": "read",
-    "read_images": "read",
-    "split_images": "split",
-    "write_split": "table",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = import_on_use(
+    __name__,
+    {
+        "check": ("Check", "check_images", "require_usable"),
+        "digests": ("Digests", "conflicts", "digest_images"),
+        "imageset": ("ImageSet", "NONE", "SPLITS", "TEST", "TRAIN", "VAL"),
+        "read": ("data_folder", "read_images"),
+        "split": ("split_images",),
+        "table": ("write_split",),
+    },
+)

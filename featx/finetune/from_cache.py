@@ -108,7 +108,8 @@ class MapSource:
         batches = [rows[some][there[some]] for some in np.split(np.arange(len(rows)), range(size, len(rows), size))]
         batches = [batch for batch in batches if len(batch)]
         maps = table.read(self._digests[rows[there]], view)
-        places = np.split(np.arange(len(maps)), np.cumsum([len(batch) for batch in batches])[:-1])
+        ends = np.cumsum([len(batch) for batch in batches])
+        places = [np.arange(end - len(batch), end) for end, batch in zip(ends, batches, strict=True)]
         for batch, read in zip(batches, maps.batches(places), strict=True):
             yield batch, read.astype(self._dtype, copy=False)
 

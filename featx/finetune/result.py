@@ -27,6 +27,7 @@ from featx.report.occasions import report_fit
 from featx.train import describe_model
 from featx.training.journal import as_told, columns, write_log
 from featx.training.schedules import Epoch, Stopping
+from featx.uncertainty import SURE
 
 if TYPE_CHECKING:
     from featx.run import Prepared
@@ -146,9 +147,10 @@ def _verdict(about: dict[str, Any], metric: str) -> str:
     for part in ("val", "test"):
         old, new = metric_of(before[part], metric), metric_of(after[part], metric)
         if old is not None and new is not None:
-            word = "beats" if sign * (new - old) > 0 else "equals" if new == old else "does not beat"
             (low, high), p_value = (about["comparison"][part][name] for name in ("interval", "p_value"))
-            noise = "within noise: " if p_value >= 0.05 else ""
+            ahead, sure = sign * (new - old) > 0, p_value < SURE
+            word = "equals" if new == old else "does not beat" if not ahead else "beats" if sure else "is just ahead of"
+            noise = "" if sure else "within noise: "
             told.append(
                 f"{word} {origin} on {part} ({metric} {new:.4f} against {old:.4f}; {noise}95 % interval of the "
                 f"difference in accuracy {low:+.4f} to {high:+.4f})"

@@ -28,15 +28,15 @@ class Ridge(Linear):
 
     _loss: ClassVar[Loss] = staticmethod(squared_loss)
 
-    def _solver(self, task: Task) -> Solver:
+    def _solver(self, task: Task, tolerance: float) -> Solver:
         if task.index.ndim == 2 and (np.abs(task.index) != 1).any():  # every label weighs the rows in its own way
-            return super()._solver(task)
+            return super()._solver(task, tolerance)
         if is_wide(task):
             return span_solver(task)
         return (
             gram_solver(task)
             if width(task.features) <= _WIDEST
-            else self._descend(task, sample_gram(task.features, task.scaling))
+            else self._descend(task, sample_gram(task.features, task.scaling), tolerance)
         )
 
 

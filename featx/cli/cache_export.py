@@ -1,0 +1,37 @@
+"""featx cache export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.render import Bars, emit
+
+
+@click.command()
+@click.argument("data", required=False)
+@section_options("data", "features", "augment", "report", without=["report.html"])
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The HDF5 file to write.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def export(
+    data: str | None,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    out: Path,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Write features, labels, paths, classes and split as one plain HDF5 file for other tools.
+
+    With --views the views of the training images follow the images; a column `view` tells which is which.
+    """
+    from featx.run import export_prepared, prepare
+
+    pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
+    with Bars() as bars:
+        prepared = prepare(pipeline, bars)
+    shape = export_prepared(prepared, out)
+    emit(as_json, {"out": str(out), "shape": list(shape)}, f"{'x'.join(map(str, shape))} features -> {out}")

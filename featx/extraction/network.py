@@ -1,0 +1,52 @@
+"""The cut network as it runs, and as files of a bundle; it is built once and kept beside the features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from featx.backbones import BackboneSpec, Output, cut
+from featx.engines import Engine, choose_engine, compile_graph, effective_precision
+from featx.extraction.outcome import Extraction
+from featx.files import atomic_path, digest_json
+from featx.options import FeaturesOptions
+
+
+def open_engine(outputs: tuple[Output, ...], spec: BackboneSpec, options: FeaturesOptions, graph: Path) -> Engine:
+    """The cut network, ready to run. It is built once: its converted graph and `.keras` file are kept in `graph`."""
+    engine = choose_engine(options.engine)
+    precision = effective_precision(engine, options.precision)
+    return compile_graph(
+        engine,
+        lambda: _save_network(spec, outputs, graph),
+        graph / _graph_name(outputs),
+        precision,
+        options.infer_batch,
+    )
+
+
+def _save_network(spec: BackboneSpec, outputs: tuple[Output, ...], graph: Path) -> Any:
+    """Build the cut network and keep it as a `.keras` file, which bundles are made of."""
+    model = cut(spec, outputs)
+    path = graph / f"{_graph_name(outputs)}.keras"
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            model.save(temporary)
+    return model
+
+
+def _graph_name(outputs: tuple[Output, ...]) -> str:
+    return digest_json([output.name for output in outputs])[:16]
+
+
+def frozen_files(extraction: Extraction, outputs: tuple[Output, ...]) -> dict[str, Path]:
+    """The network cut at these outputs as files of a bundle: `backbone.keras`, and `graph` where the engine has one."""
+    graph = extraction.store.graph
+    name = _graph_name(outputs)
+    if not (graph / f"{name}.keras").exists():
+        _save_network(extraction.spec, outputs, graph)
+    files = {"backbone.keras": graph / f"{name}.keras"}
+    if extraction.engine == "openvino":
+        open_engine(outputs, extraction.spec, extraction.options, graph)  # converts where it has not been
+        files["graph"] = graph / name
+    return files

@@ -1,0 +1,104 @@
+"""What a run would compute, decided before it does."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.backbones import Output
+from featx.errors import StoreError
+from featx.extraction.job import Job
+from featx.store import FeatureStore, FeatureTable, identities
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do, decided before anything is computed.
+
+    rows : positions in `ImageSet.paths` to compute, one per digest; outputs : the layers and poolings that miss any
+    unique : different readable images; bytes : that the new features will take on disk (0 while a shape is unknown)
+    seconds : it will take at the rate of the last run (None before one); free_bytes : on the cache's disk
+    """
+
+    rows: np.ndarray
+    outputs: tuple[Output, ...]
+    unique: int
+    duplicates: int
+    bytes: int
+    reason: str
+    seconds: float | None = None
+    free_bytes: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """What `featx extract --dry-run --json` prints; what only a first run can tell is None."""
+        known = self.bytes > 0 or not len(self.rows)
+        return {
+            "reason": self.reason,
+            "rows": len(self.rows),
+            "reused": self.unique - len(self.rows),
+            "duplicates": self.duplicates,
+            "seconds": self.seconds,
+            "bytes": self.bytes if known else None,
+            "free_bytes": self.free_bytes,
+        }
+
+
+def plan_extraction(
+    store: FeatureStore,
+    outputs: tuple[Output, ...],
+    digests: np.ndarray,
+    bad: dict[int, str],
+    views: np.ndarray | int = 0,
+) -> Plan:
+    """Decide which rows to compute: of every different readable image (and view), those that any output misses."""
+    readable = np.ones(len(digests), bool)
+    readable[list(bad)] = False
+    rows = np.flatnonzero(readable)
+    unique, first = np.unique(identities(digests, views)[rows], return_index=True)
+    first = np.sort(rows[first])  # in the order of the files, which the disk likes
+    tables = {output: store.table(output.layer, output.pooling) for output in outputs}
+    view = np.broadcast_to(views, len(digests))
+    absent = {output: table.missing(digests[first], view[first]) for output, table in tables.items()}
+    wanted = tuple(output for output in outputs if absent[output].any())
+    missing = np.logical_or.reduce([absent[output] for output in outputs])
+    size = sum(int(absent[output].sum()) * _row_bytes(tables[output]) for output in wanted)
+    what = "images" if np.ndim(views) == 0 else "views"
+    reason = (
+        f"{int(missing.sum())} of {len(unique)} {what} lack {', '.join(o.name for o in wanted)}"
+        if wanted
+        else f"all {len(unique)} {what} have their features"
+    )
+    return Plan(first[missing], wanted, len(unique), len(rows) - len(unique), size, reason)
+
+
+def _row_bytes(table: FeatureTable) -> int:
+    if not table.parts:
+        return 0
+    part = table.parts[-1]
+    return int(np.prod(part.row_shape)) * part.dtype.itemsize
+
+
+def estimate(found: Plan, job: Job) -> Plan:
+    """A plan with the seconds that it will take and the space that there is."""
+    rate = job.index.recall("images_per_second", job.store.key.digest)
+    seconds = len(found.rows) / rate if rate else None if len(found.rows) else 0.0
+    return replace(found, seconds=seconds, free_bytes=_free_bytes(job.store.directory))
+
+
+def _free_bytes(directory: Path) -> int:
+    place = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    return shutil.disk_usage(place).free
+
+
+def check_space(plan: Plan, directory: Path) -> None:
+    """Refuse to begin what does not fit on the disk: `StoreError`."""
+    free = _free_bytes(directory)
+    if plan.bytes > free:
+        raise StoreError(
+            f"The features of {len(plan.rows)} images take {plan.bytes / 1e9:.1f} GB and the disk of {directory} has "
+            f"{free / 1e9:.1f} GB free. Free some space, or choose another folder with --cache."
+        )
