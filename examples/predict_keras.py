@@ -55,9 +55,7 @@ def load(folder, about):
     """A function from images uint8 (1, height, width, 3) to probabilities (classes,)."""
     head, files = about["head"], about["files"]
     if head["kind"] == "estimator" or "calibration.npz" in files:
-        sys.exit(
-            f"{folder} has more than Keras and NumPy can do: a head of scikit-learn, or curves for its confidence."
-        )
+        sys.exit(f"{folder} has a head of scikit-learn or curves for its confidence; featx export writes the latter.")
     backbone = keras.saving.load_model(f"{folder}/backbone.keras", compile=False)
     front = np.load(f"{folder}/front.npz") if "front.npz" in files else {"unit": False}
     if head["kind"] == "network":

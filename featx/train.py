@@ -31,6 +31,7 @@ from featx.nested import nested_estimate
 from featx.options import HeadOptions, Pipeline
 from featx.progress import Tell, say_nothing
 from featx.report.occasions import count_classes, report_fit
+from featx.tracking import track
 from featx.training.journal import Journal, as_told, write_log
 from featx.versions import installed_versions
 from featx.views import Views
@@ -193,6 +194,7 @@ def fit_head(
     journal.forget()
     if pipeline is not None:
         report_fit(bundle, extraction, sample.y, sample.split, judged, pipeline)
+        track(bundle, pipeline)
     return bundle
 
 

@@ -32,10 +32,12 @@ FLOW = (
     ("predict", "uncertainty"),
     ("evaluate", "explain"),
     ("nested", "overlays", "report"),
+    ("card",),
+    ("tracking",),
     ("train",),
     ("finetune",),
     ("run",),
-    ("api", "baseline", "card", "export", "preview", "review", "similar"),
+    ("api", "baseline", "export", "preview", "review", "similar"),
     ("transformer",),
     ("cli",),
     ("__main__",),
@@ -61,6 +63,7 @@ ALLOWED = {
     "sqlite3": {"files"},
     "matplotlib": {"overlays", "pictures", "report"},
     "jinja2": {"report"},
+    "mlflow": {"tracking"},
     "pandas": {"api"},
 }
 # nothing outside of a function may import these: they take from half a second to several
@@ -80,6 +83,7 @@ LAZY = {
     "tqdm",
     "matplotlib",
     "jinja2",
+    "mlflow",
     "pandas",
 }
 # A base class cannot wait: this module is imported only by who asks for `featx.FeatureExtractor`.

@@ -214,7 +214,7 @@ def test_no_name_breaks_the_page(lab: Lab, name: str) -> None:
     shown = [re.sub(r"\\(.)", r"\1", label) for label in table_of(card, "test images")]
     assert shown[1:] == ["blue", "green", " ".join(name.split("\n"))]
     assert front_matter(card)["tags"][-1] == " ".join(name.split("\n"))
-    outside = re.sub(r"`[^`\n]*`|^```.*?^```", "", card.split("---\n", 2)[2], flags=re.MULTILINE | re.DOTALL)
+    outside = re.sub(r"^```.*?^```|`[^`\n]*`", "", card.split("---\n", 2)[2], flags=re.MULTILINE | re.DOTALL)
     assert not re.search(r"(?<!\\)<script", outside)
     assert not re.search(r"^# h", outside, flags=re.MULTILINE)
 

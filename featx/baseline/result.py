@@ -25,6 +25,7 @@ from featx.options import BaselineOptions, Pipeline
 from featx.progress import Tell
 from featx.report.occasions import FOLDER, count_classes, report_evaluation, report_model
 from featx.store import list_stores
+from featx.tracking import track
 from featx.train import Sample, describe_sample
 from featx.training.journal import as_told, columns, write_log
 from featx.training.schedules import Epoch, Stopping
@@ -88,6 +89,7 @@ def save_baseline(
     counts = count_classes(material.sample.images.classes, material.sample.y, material.sample.split)
     timings = {"train": float(bundle.about["seconds"])}
     report_model(bundle, counts, judged, pipeline, material.bad, material.duplicates, timings)
+    track(bundle, pipeline)
     return bundle
 
 

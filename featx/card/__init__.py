@@ -163,8 +163,10 @@ def _input(backbone: Mapping[str, Any]) -> str:
 
 
 def _calibration(head: Mapping[str, Any]) -> str:
-    kind, temperature = head.get("calibration", "temperature"), head.get("temperature")
-    value = f" {name_value(temperature)}" if kind == "temperature" and temperature is not None else ""
+    if "temperature" not in head:
+        return NOT_RECORDED
+    kind, temperature = head.get("calibration", "temperature"), head["temperature"]
+    value = f" {name_value(temperature)}" if kind == "temperature" else ""
     return f"calibrated by {kind}{value}, on images that the head was not fitted on"
 
 

@@ -13,7 +13,18 @@ from featx.card.facts import (
     source_of,
     train_counts,
 )
-from featx.card.markdown import NOT_MEASURED, NOT_RECORDED, bullets, code_span, escape, figure, listed, one_line, table
+from featx.card.markdown import (
+    NOT_MEASURED,
+    NOT_RECORDED,
+    bullets,
+    code_span,
+    escape,
+    figure,
+    listed,
+    one_line,
+    record,
+    table,
+)
 from featx.dataset import SPLITS
 from featx.report.scores import metric_label
 
@@ -58,8 +69,8 @@ def describe_data(about: Mapping[str, Any]) -> str:
     counts = split.get("images") or {}
     return "\n\n".join(
         [
-            f"Source: {code_span(source_of(about) or NOT_RECORDED)}, {figure(data.get('images'))} images.",
-            table(("part", "images"), [(part, figure(counts.get(part))) for part in SPLITS], numbers_from=1),
+            f"Source: {code_span(source_of(about) or NOT_RECORDED)}, {record(data.get('images'))} images.",
+            table(("part", "images"), [(part, record(counts.get(part))) for part in SPLITS], numbers_from=1),
             "The head was fitted on train, and chosen and calibrated on val or on folds of train. Test chose nothing.",
             _division(split),
             _left_out(data, sum(counts.values())),
@@ -79,7 +90,7 @@ def _left_out(data: Mapping[str, Any], placed: int) -> str:
     images, bad, duplicates = (data.get(name) for name in ("images", "bad", "duplicates"))
     if images is None or bad is None or duplicates is None:
         copies = f"Copies of other images: {NOT_RECORDED}."
-        return f"Images that could not be read and were left out: {figure(bad)}. {copies}"
+        return f"Images that could not be read and were left out: {record(bad)}. {copies}"
     return (
         f"Left out: {bad:,} that could not be read, {duplicates:,} copies of other images (which count once), and "
         f"{images - bad - duplicates - placed:,} for another reason: no label, the same image under two labels, or a "

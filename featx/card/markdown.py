@@ -20,6 +20,11 @@ def figure(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else escape(value)
 
 
+def record(value: Any) -> str:
+    """What was written down when the model was made; "not recorded" where it was not."""
+    return NOT_RECORDED if value is None else figure(value)
+
+
 def name_values(values: Mapping[str, Any]) -> str:
     """Options as `name value, name value`, not escaped; those without a value are left out."""
     return ", ".join(f"{name} {name_value(value)}" for name, value in values.items() if value is not None)

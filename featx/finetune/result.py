@@ -24,6 +24,7 @@ from featx.heads import ArrayFeatures, calibrate, front
 from featx.heads.thresholds import search_thresholds
 from featx.options import HeadOptions
 from featx.report.occasions import report_fit
+from featx.tracking import track
 from featx.train import describe_model
 from featx.training.journal import as_told, columns, write_log
 from featx.training.schedules import Epoch, Stopping
@@ -125,6 +126,7 @@ def save_tuned(
         tuned = _write(bundle, prepared, tuning, temperature, history, about, Path(name))
     sample = prepared.sample
     report_fit(tuned, prepared.extraction, sample.y, sample.split, judged, prepared.pipeline)
+    track(tuned, prepared.pipeline)
     return tuned
 
 
