@@ -146,6 +146,14 @@ def test_what_was_not_measured_is_said(lab: Lab) -> None:
     assert "There was no test part" in model_card(about, "colours")
 
 
+def test_no_mistake_is_not_certainty(lab: Lab) -> None:
+    about = about_of(lab)
+    about["metrics"]["test"] |= {"accuracy": 1.0, "images": 59}
+    assert "an error rate of up to 5.0% can go unseen" in model_card(about, "colours")  # 0.95 ** 59 = 0.0485
+    about["metrics"]["test"]["accuracy"] = 0.99
+    assert "can go unseen" not in model_card(about, "colours")
+
+
 def rows_of(**f1: float | None) -> list[dict[str, Any]]:
     return [{"label": name, "precision": f, "recall": f, "f1": f, "images": 30} for name, f in f1.items()]
 
@@ -194,7 +202,7 @@ def test_fine_tuned_and_from_scratch_are_told_apart(lab: Lab) -> None:
     }
     card = model_card(about_of(lab, **tuned), "tuned")
     assert "both fine-tuned from the bundle `1-svm`" in card
-    assert "**Fine-tuning.** Fine-tuning beats it." in card
+    assert "\n\nFine-tuning beats it.\n\n" in card
     assert "| fine-tuning | epochs 3, best_epoch 2 |" in card
     card = model_card(about_of(lab, baseline={"net": "conv3"}), "scratch")
     assert "trained from scratch on your images" in card

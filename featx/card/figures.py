@@ -27,6 +27,7 @@ from featx.card.markdown import (
 )
 from featx.dataset import SPLITS
 from featx.report.scores import metric_label
+from featx.uncertainty import LEVEL
 
 _MEANINGS = {
     "accuracy": "share of images whose likeliest class is right",
@@ -54,7 +55,7 @@ _MOST_WEAKEST = 5
 def describe_metrics(about: Mapping[str, Any]) -> str:
     """What the metrics mean, and how their intervals were made."""
     score = about.get("score") or {}
-    metric, where = score.get("metric"), _WHERE.get(score.get("where"), "")
+    metric, where = score.get("metric"), _WHERE.get(str(score.get("where")), "")
     compared = f"Models of one run are compared by {metric_label(one_line(metric))}{where}. " if metric else ""
     return (
         f"{compared}Intervals are 95 % bootstrap intervals over the images of a part: how much another set of so many "
@@ -109,7 +110,7 @@ def describe_results(about: Mapping[str, Any]) -> str:
     return "\n\n".join(
         [
             table(("", *parts), [counts, *rows], numbers_from=1),
-            *([f"**Fine-tuning.** {escape(about['verdict'])}"] if about.get("verdict") else []),
+            *([escape(about["verdict"])] if about.get("verdict") else []),
             *(f"Note: {escape(note)}" for note in about.get("notes") or ()),
             *_classes(about),
             f"Two factors at once, such as a class in one kind of light: {NOT_MEASURED}.",
@@ -188,6 +189,13 @@ def _caveats_of_parts(about: Mapping[str, Any]) -> Iterable[str]:
     val, test = metrics_on(about, "val"), metrics_on(about, "test")
     if not test:
         yield "There was no test part: how right it is on images that had no part in making it was not measured."
+    if test and test.get("exact_match" if is_multilabel(about) else "accuracy") == 1:
+        # so many errors would have gone unseen in 5 % of such test sets: (1 - rate) ** images = 0.05
+        rate = 1 - (1 - LEVEL) ** (1 / test["images"])
+        yield (
+            f"No test image was wrong, so the intervals have no width. Of {test['images']:,} images, an error rate of "
+            f"up to {rate:.1%} can go unseen (95 %)."
+        )
     if val:
         yield "Val took part in choosing and calibrating it, so its figures on val are too good."
     missing = [metric_label(name) for name in metric_names(about) if test.get(name) is None]

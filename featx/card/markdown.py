@@ -27,7 +27,8 @@ def record(value: Any) -> str:
 
 def name_values(values: Mapping[str, Any]) -> str:
     """Options as `name value, name value`, not escaped; those without a value are left out."""
-    return ", ".join(f"{name} {name_value(value)}" for name, value in values.items() if value is not None)
+    given = {name: value for name, value in values.items() if value not in (None, [], ())}
+    return ", ".join(f"{name} {name_value(value)}" for name, value in given.items())
 
 
 def name_value(value: Any) -> str:

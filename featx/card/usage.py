@@ -30,10 +30,11 @@ def describe_making(about: Mapping[str, Any], place: str) -> str:
     took = "" if seconds is None else f" in {seconds:,.1f} s"
     made = f"Made with Python {escape(versions.pop('python', NOT_RECORDED))}{took}."
     pins = " ".join(f"{package}=={version}" for package, version in versions.items())
+    images = "-p PIPELINE" if is_multilabel(about) else "--data IMAGES"  # the pipeline knows what separates labels
     commands = [
         *([f"pip install {pins}"] if pins else []),
         str(about.get("command") or f"# the command that made it is {NOT_RECORDED}"),
-        f"featx evaluate {shlex.quote(one_line(place))} --data IMAGES --split test",
+        f"featx evaluate {shlex.quote(one_line(place))} {images} --split test",
     ]
     digest = str((about.get("split") or {}).get("digest", NOT_RECORDED))[:16]
     kept = f"Which image was in which part is kept in the bundle by the images' content (digest {code_span(digest)})."
