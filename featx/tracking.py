@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
@@ -21,6 +22,7 @@ from featx.report.occasions import FOLDER
 
 _MOST_METRICS, _MOST_PARAMETERS = 1000, 100  # that an MLflow server takes at once
 _MOST_LETTERS = 500  # of a parameter that every store takes
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _logger = logging.getLogger(__name__)
 
 
@@ -49,11 +51,12 @@ def track(bundle: Bundle, pipeline: Pipeline) -> None:
 
 
 def _log_to_mlflow(bundle: Bundle, pipeline: Pipeline) -> None:
-    for name in ("mlflow", "alembic"):  # they tell of every table that they create
-        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault(_RETRIES, "2")  # seven of them take minutes where there is no server
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param, RunTag
 
+    for name in ("mlflow", "alembic"):  # they tell of every table that they create
+        logging.getLogger(name).setLevel(logging.ERROR)
     options, about = pipeline.tracking, bundle.about
     client = MlflowClient(tracking_uri=options.tracking_uri)
     name = options.experiment or bundle.path.parent.name
