@@ -11,7 +11,7 @@ COPY LICENSE README.md pyproject.toml setup.cfg ./
 COPY featx featx
 COPY pipelines pipelines
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --disable-pip-version-check '.[export,zstd]' \
+    pip install --disable-pip-version-check '.[export,serve,zstd]' \
     && rm -rf build ./*.egg-info
 
 RUN useradd --create-home --uid 1000 featx \

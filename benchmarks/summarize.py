@@ -39,6 +39,7 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
     "memory": ("bench_memory.py",),
     "cache": ("bench_cache.py",),
     "from-cache": ("bench_from_cache.py",),
+    "serve": ("bench_serve.py",),
     "hdf5": ("bench_hdf5.py",),
 }
 REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the script names it -> why it was missed

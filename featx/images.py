@@ -120,7 +120,7 @@ class BadImage(DataError):  # noqa: N818 - named for the image
         self.lasting = lasting
 
 
-def decode(source: Source, size: tuple[int, int] | None = None) -> Image.Image:
+def decode(source: Source, size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode an image: RGB, upright, the first frame of an animation, over white where it is transparent.
 
     Parameters
@@ -128,6 +128,7 @@ def decode(source: Source, size: tuple[int, int] | None = None) -> Image.Image:
     source : a path, or the bytes of a file
     size : (height, width) that is wanted afterwards; a JPEG is then decoded at the smallest of 1, 1/2, 1/4, 1/8 of its
         size that is not below it, which is several times faster
+    max_pixels : larger images are refused by their header, before they take memory
 
     Raises
     ------
@@ -137,9 +138,9 @@ def decode(source: Source, size: tuple[int, int] | None = None) -> Image.Image:
     path = None if isinstance(source, bytes) else str(source)
     with _open_file(source) as file:
         try:
-            return _decode_file(file, size)
+            return _decode_file(file, size, max_pixels)
         except Image.DecompressionBombError as error:
-            raise BadImage(_describe_bomb(error), path) from error
+            raise BadImage(_describe_bomb(error, max_pixels), path) from error
         except PIL.UnidentifiedImageError as error:
             file.seek(0)
             raise BadImage(describe_content(file.read(HEAD)), path) from error
@@ -150,7 +151,7 @@ def decode(source: Source, size: tuple[int, int] | None = None) -> Image.Image:
             raise BadImage(describe_damage(error), path, lasting) from error
 
 
-def load_image(source: Source, size: tuple[int, int], resize: str) -> np.ndarray:
+def load_image(source: Source, size: tuple[int, int], resize: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode and resize an image.
 
     Parameters
@@ -158,6 +159,7 @@ def load_image(source: Source, size: tuple[int, int], resize: str) -> np.ndarray
     source : a path, or the bytes of a file
     size : (height, width)
     resize : "stretch" changes the proportions; "crop" keeps the middle; "pad" adds grey borders
+    max_pixels : larger images are refused
 
     Returns
     -------
@@ -168,7 +170,7 @@ def load_image(source: Source, size: tuple[int, int], resize: str) -> np.ndarray
     BadImage
         When no image can be made of it.
     """
-    return np.asarray(fit(decode(source, size), size, resize))
+    return np.asarray(fit(decode(source, size, max_pixels), size, resize))
 
 
 def check_image(source: Source) -> str | None:
@@ -361,10 +363,10 @@ def _open_file(source: Source) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _decode_file(file: IO[bytes], size: tuple[int, int] | None) -> Image.Image:
+def _decode_file(file: IO[bytes], size: tuple[int, int] | None, max_pixels: int) -> Image.Image:
     with Image.open(file, formats=FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise BadImage(_over_limit(image.width * image.height))
+        if image.width * image.height > max_pixels:
+            raise BadImage(_over_limit(image.width * image.height, max_pixels))
         if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
             sideways = _orientation(image) >= 5
             image.draft(None, size if sideways else size[::-1])
@@ -421,10 +423,14 @@ def _over_white(image: Image.Image) -> Image.Image:
     return white
 
 
-def _describe_bomb(error: Exception) -> str:
+def _describe_bomb(error: Exception, max_pixels: int) -> str:
     pixels = re.search(r"\((\d+) pixels\)", str(error))
-    return _over_limit(int(pixels[1])) if pixels else f"too large: {error}"
+    return _over_limit(int(pixels[1]), max_pixels) if pixels else f"too large: {error}"
 
 
-def _over_limit(pixels: int) -> str:
-    return f"{pixels / 1e6:.0f} megapixels: over the limit of {MAX_PIXELS / 1e6:.0f}"
+def _over_limit(pixels: int, max_pixels: int) -> str:
+    return f"{_millions(pixels)} megapixels: over the limit of {_millions(max_pixels)}"
+
+
+def _millions(pixels: int) -> str:
+    return f"{pixels / 1e6:.0f}" if pixels >= 10_000_000 else f"{pixels / 1e6:.2g}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -143,18 +143,14 @@ def _predict(
 ) -> Iterator[Prediction | Unread]:
     for rows, features, probabilities, bad in _iter_judged(bundle, paths, workers, average):
         answers: dict[int, Prediction | Unread] = {row: Unread(_name(paths[row], row), reason) for row, reason in bad}
-        for row, chances in zip(rows.tolist(), probabilities, strict=True):
-            answers[row] = _answer(_name(paths[row], row), chances, bundle, top, min_confidence)
+        distances: list[float | None] = [None] * len(rows)
         if reference is not None and len(rows):
-            for row, distance in zip(rows.tolist(), reference.distances(features), strict=True):
-                answers[row] = _judge(answers[row], float(distance), max_distance)
+            distances = reference.distances(features).tolist()
+        for row, chances, distance in zip(rows.tolist(), probabilities, distances, strict=True):
+            answers[row] = make_prediction(
+                _name(paths[row], row), chances, bundle, top, min_confidence, distance, max_distance
+            )
         yield from (answers[row] for row in sorted(answers))
-
-
-def _judge(answer: Prediction | Unread, distance: float, most: float) -> Prediction | Unread:
-    assert isinstance(answer, Prediction)
-    unknown = distance > most
-    return replace(answer, label=UNKNOWN if unknown else answer.label, unknown=unknown, distance=round(distance, 6))
 
 
 def iter_probabilities(
@@ -212,12 +208,30 @@ def _name(path: str | Path | bytes, row: int) -> str:
     return f"image {row + 1}" if isinstance(path, bytes) else str(path)
 
 
-def _answer(path: str, chances: np.ndarray, bundle: Bundle, top: int, min_confidence: float) -> Prediction:
+def make_prediction(
+    path: str,
+    chances: np.ndarray,
+    bundle: Bundle,
+    top: int = 1,
+    min_confidence: float = 0.0,
+    distance: float | None = None,
+    max_distance: float = 0.0,
+) -> Prediction:
+    """What is said of one image.
+
+    path : its name; chances : float64 (classes,); top : how many classes to tell
+    min_confidence : where the likeliest class has less, the answer is "unsure"
+    distance : from the nearest training image, where it was measured; more than `max_distance` is "unknown"
+    """
     order = np.argsort(-chances, kind="stable")
     best = tuple(Choice(bundle.classes[i], round(float(chances[i]), 6)) for i in order[: max(1, top)])
     label = best[0].label if chances[order[0]] >= min_confidence else UNSURE
     given = tuple(bundle.classes[i] for i in order if chances[i] >= bundle.thresholds[i]) if bundle.multilabel else None
-    return Prediction(path, label, best[0].confidence, best, given)
+    if distance is None:
+        return Prediction(path, label, best[0].confidence, best, given)
+    unknown = distance > max_distance
+    said = UNKNOWN if unknown else label
+    return Prediction(path, said, best[0].confidence, best, given, unknown, round(distance, 6))
 
 
 def as_json_object(answers: Iterable[Prediction | Unread]) -> dict[str, list[Any]]:

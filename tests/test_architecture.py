@@ -16,7 +16,8 @@ PACKAGE = Path(featx.__file__).parent
 
 # Data flows down this list: a module imports those of its own line and of the lines above.
 FLOW = (
-    ("__init__", "errors", "kinds", "on_use", "probes", "progress"),
+    ("on_use",),
+    ("__init__", "errors", "kinds", "probes", "progress"),
     ("files", "options", "versions"),
     ("images", "pipeline"),
     ("augment", "dataset", "pictures", "samples"),
@@ -37,7 +38,7 @@ FLOW = (
     ("train",),
     ("finetune",),
     ("run",),
-    ("api", "baseline", "export", "preview", "review", "similar"),
+    ("api", "baseline", "export", "preview", "review", "serve", "similar"),
     ("transformer",),
     ("cli",),
     ("__main__",),
@@ -62,9 +63,13 @@ ALLOWED = {
     "tqdm": {"cli"},
     "sqlite3": {"files"},
     "matplotlib": {"overlays", "pictures", "report"},
-    "jinja2": {"report"},
+    "jinja2": {"report", "serve"},
     "mlflow": {"tracking"},
     "pandas": {"api"},
+    "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "python_multipart": {"serve"},
+    "uvicorn": {"serve"},
 }
 # nothing outside of a function may import these: they take from half a second to several
 LAZY = {
@@ -85,9 +90,19 @@ LAZY = {
     "jinja2",
     "mlflow",
     "pandas",
+    "fastapi",
+    "starlette",
+    "python_multipart",
+    "uvicorn",
 }
-# A base class cannot wait: this module is imported only by who asks for `featx.FeatureExtractor`.
-EAGER = {("transformer", "sklearn")}
+# A base class cannot wait: this module is imported only by who asks for `featx.FeatureExtractor`. Nor can the types in
+# the signatures of routes, which FastAPI resolves in their module: `featx serve` imports these when it runs.
+EAGER = {
+    ("transformer", "sklearn"),
+    ("serve", "fastapi"),
+    ("serve", "starlette"),
+    ("serve", "python_multipart"),
+}
 
 
 def modules() -> list[Path]:
@@ -203,10 +218,11 @@ def test_the_public_functions_load_neither_networks_nor_scikit_learn() -> None:
 
 
 def test_help_starts_light() -> None:
-    heavy = {"tensorflow", "keras", "sklearn", "h5py", "numpy", "openvino", "pydantic"}
+    heavy = {"tensorflow", "keras", "sklearn", "h5py", "numpy", "openvino", "pydantic", "fastapi", "uvicorn"}
     code = "import contextlib, io\nfrom featx.cli import cli\n"
     code += "with contextlib.redirect_stdout(io.StringIO()):\n cli.main(['--help'], standalone_mode=False)\n"
-    code += " cli.main(['fit-head', '--help'], standalone_mode=False)"
+    code += " cli.main(['fit-head', '--help'], standalone_mode=False)\n"
+    code += " cli.main(['serve', '--help'], standalone_mode=False)"
     assert not loaded(code) & heavy
 
 

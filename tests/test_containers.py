@@ -74,7 +74,8 @@ def test_the_packages_are_among_what_is_copied(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "extras"), [("Dockerfile", {"export", "zstd"}), ("Dockerfile.gpu", {"export", "gpu", "zstd"})]
+    ("name", "extras"),
+    [("Dockerfile", {"export", "serve", "zstd"}), ("Dockerfile.gpu", {"export", "gpu", "serve", "zstd"})],
 )
 def test_what_is_installed_are_extras_that_there_are(name: str, extras: set[str]) -> None:
     (line,) = [line for line in those(name, "RUN") if "pip install" in line]

@@ -31,6 +31,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("models", "Measure a bundle on a part of the data."),
     "predict": ("models", "Tell the class of images."),
     "explain": ("explain", "Show which places of an image speak for a class."),
+    "serve": ("serve", "Serve a bundle as a web page and over HTTP."),
     "similar": ("quality", "Show the images of a set that are most like given ones."),
     "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel."),
     "bundle": ("models", "Pack, unpack and verify bundles, and write their model cards."),

@@ -1,0 +1,122 @@
+"""featx serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.render import say
+from featx.errors import UsageError
+from featx.options import parse_bytes
+from featx.serve.limits import Limits
+
+
+@click.command()
+@click.argument("bundle", required=False)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets other machines in."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port to listen on; 0: a free one."
+)
+@click.option(
+    "--api-key",
+    envvar="FEATX_API_KEY",
+    show_envvar=True,
+    help="Answer only to requests that give this key. The variable keeps it out of the list of processes.",
+)
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many classes to tell.")
+@click.option(
+    "--min-confidence", type=click.FloatRange(0, 1), default=0.0, help="Answer 'unsure' where the confidence is less."
+)
+@click.option(
+    "--max-distance",
+    type=click.FloatRange(min=0),
+    help="Answer 'unknown' farther than this from all training images; 99 % of images of known classes are within 1.",
+)
+@click.option("--maps/--no-maps", default=True, help="Show where the model looked; the first time loads TensorFlow.")
+@click.option("--report/--no-report", default=True, help="Show the bundle's report, where it has one.")
+@click.option("--max-upload", default="32MB", show_default=True, metavar="SIZE", help="Size of a request.")
+@click.option(
+    "--max-images", type=click.IntRange(min=1), default=Limits.images, show_default=True, help="Images in a request."
+)
+@click.option(
+    "--max-megapixels",
+    type=click.FloatRange(0, min_open=True),
+    default=Limits.megapixels,
+    show_default=True,
+    help="Size of an image.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=Limits.seconds,
+    show_default=True,
+    help="Seconds until a request has arrived, and again until it is answered.",
+)
+@click.option(
+    "--max-requests",
+    type=click.IntRange(min=1),
+    default=Limits.requests,
+    show_default=True,
+    help="Requests under way at once; more are told to come back.",
+)
+@section_options("report", without=["report.html"])
+def serve(
+    bundle: str | None,
+    host: str,
+    port: int,
+    api_key: str | None,
+    top: int,
+    min_confidence: float,
+    max_distance: float | None,
+    maps: bool,
+    report: bool,
+    max_upload: str,
+    max_images: int,
+    max_megapixels: float,
+    timeout: float,
+    max_requests: int,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    **values: Any,
+) -> None:
+    """Serve a bundle (default: the best one) as a web page and over HTTP, until Ctrl-C.
+
+    Only this machine can reach it unless --host says otherwise.
+    """
+    from featx.serve import require_installed
+
+    require_installed()
+    if api_key is not None and not api_key.strip():
+        raise UsageError("--api-key is empty, so everybody would know it. Give one, or leave the option out.")
+    limits = Limits(parse_bytes(max_upload), max_images, max_megapixels, timeout, max_requests)
+
+    from featx.bundle import find_bundle, load_bundle
+    from featx.serve.server import is_local, listen, make_server, run, url
+    from featx.serve.service import Service, Terms
+
+    pipeline = pipeline_of(None, pipeline_file, settings, values)
+    name = pipeline.report.name or Path(pipeline.data.path or "default").stem
+    path = find_bundle(bundle, Path(pipeline.report.runs), name)
+    listener = listen(host, port)
+    with listener:
+        model = load_bundle(path)
+        service = Service(model, _called(path), Terms(top, min_confidence, max_distance, maps, report), limits)
+        service.start()
+        server = make_server(service, listener, api_key, host)
+        if api_key is None and not is_local(listener):
+            say(f"Whoever reaches {host} can use this model and see its report. --api-key KEY asks for a key.")
+        say(f"Serving {path} at {url(host, listener)} (Ctrl-C ends it)")
+        run(server, listener)
+        service.close()
+    say("Ended.")
+
+
+def _called(path: Path) -> str:
+    """What people call a bundle: its run and number, or the name of its file; not where it lies."""
+    whole = path.resolve()
+    return whole.stem if path.is_file() else "/".join(filter(None, [whole.parent.name, whole.name]))

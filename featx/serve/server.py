@@ -1,0 +1,114 @@
+"""A port, and a server on it until somebody ends it."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from featx.errors import FeatxError, UsageError
+from featx.serve.service import Service
+
+if TYPE_CHECKING:
+    import uvicorn
+
+_GRACE = 5  # seconds for requests that are under way when the server ends
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; connections wait in it until the server runs. Port 0 is any free one.
+
+    Raises
+    ------
+    FeatxError
+        A port that is in use or not permitted, or a host that is not this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"--host {host} is no address of this machine. 127.0.0.1 is, and 0.0.0.0 is all.") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows, where the other option would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise FeatxError(_describe(error, host, port)) from error
+    return listener
+
+
+def _describe(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} of {host} is in use. Choose another: --port {port + 1}, or --port 0 for any that is free."
+    if isinstance(error, PermissionError):
+        return f"Port {port} is not permitted to this user. Choose one from 1024 on: --port 8000"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"--host {host} is no address of this machine. 127.0.0.1 is, and 0.0.0.0 is all."
+    return f"Cannot listen on port {port} of {host}: {error.strerror or error}. Choose others: --host, --port"
+
+
+def is_local(listener: socket.socket) -> bool:
+    """Whether only this machine can reach the socket."""
+    return ipaddress.ip_address(str(listener.getsockname()[0]).partition("%")[0]).is_loopback
+
+
+def url(host: str, listener: socket.socket) -> str:
+    """Where the page is, with the port that was really taken."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+
+
+def make_server(service: Service, listener: socket.socket, key: str | None = None, host: str = "") -> uvicorn.Server:
+    """What answers for a service that has been started, on a socket that listens.
+
+    key : that requests must give; host : a name by which this machine is known
+    """
+    import uvicorn
+
+    from featx.serve.app import make_app
+    from featx.serve.guard import Guard
+
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the sender is told what is wrong with a form
+    app = Guard(make_app(service, key), service.limits, key, is_local(listener), [host] if host else ())
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=logging.getLogger().isEnabledFor(logging.INFO),
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    return uvicorn.Server(config)
+
+
+def run(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Serve until Ctrl-C or SIGTERM; requests that are under way are still answered."""
+    try:
+        with _ended_alike():
+            server.run(sockets=[listener])
+    except KeyboardInterrupt:  # uvicorn passes on the signal that has ended it
+        pass
+
+
+@contextmanager
+def _ended_alike() -> Iterator[None]:
+    """Let SIGTERM end the server as Ctrl-C does, so that what was unpacked for it is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
