@@ -36,7 +36,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "Serve a bundle as a web page and over HTTP."),
     "similar": ("quality", "Show the images of a set that are most like given ones."),
     "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel."),
-    "bundle": ("models", "Pack, unpack and verify bundles."),
+    "bundle": ("models", "Pack, unpack and verify bundles, and write their model cards."),
     "cache": ("cache", "List, verify, export and prune cached features."),
     "data": ("data", "Write embedded data sets as image folders."),
 }
