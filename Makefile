@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DIGITS := cache/data/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help setup features test test-fast check format docs-figures bench clean clean-cache
+.PHONY: help setup features test test-fast check format docs docs-figures bench clean clean-cache
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	@touch $@
 
 setup: $(VENV)/.installed  ## Make .venv and install featx into it
@@ -54,11 +58,15 @@ format: $(VENV)/.installed-dev  ## Format the code
 docs-figures: setup  ## Draw every picture of the documentation
 	$(BIN)/python docs/figures.py
 
+docs: $(VENV)/.installed-docs  ## Build the documentation as a site, in site/
+	$(BIN)/mkdocs build --strict --quiet
+	@echo 'Open site/index.html, or see it grow:  $(BIN)/mkdocs serve'
+
 bench: $(VENV)/.installed-test  ## Run the benchmarks and write docs/performance.md
 	$(BIN)/python benchmarks/summarize.py
 
 clean:  ## Remove what building and testing leave; .venv too
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache featx.egg-info
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache featx.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-cache:  ## Remove cached features: hours of work may be in there

@@ -408,7 +408,7 @@ class Model:
         judged, bad = judge(self.bundle, images, part, progress)
         return measure_judged(judged) | {"bad": bad}
 
-    @_takes("data", "features", "finetune", "report")
+    @_takes("data", "features", "finetune", "report", "tracking")
     def finetune(
         self,
         data: PathLike | None = None,
@@ -422,8 +422,8 @@ class Model:
         Parameters
         ----------
         data, pipeline, progress : as of `featx.extract`
-        options : of the sections data, features, finetune and report, listed below; give those of data, features and
-            report that `fit_head` was given
+        options : of the sections data, features, finetune, report and tracking, listed below; give those of data,
+            features and report that `fit_head` was given
 
         Raises
         ------
@@ -432,7 +432,7 @@ class Model:
         """
         from featx.finetune import finetune
 
-        sections = ("data", "features", "finetune", "report")
+        sections = ("data", "features", "finetune", "report", "tracking")
         wanted = read_options(sections, options, "finetune", data, pipeline)
         command = _command("featx.Model.finetune", data, pipeline, options)
         return Model(finetune(self.bundle, prepare(wanted, progress), command, progress))
@@ -453,7 +453,7 @@ def _sources(images: Any) -> Sequence[str | Path | bytes]:
     return images_in_memory(given).sources
 
 
-@_takes("data", "features", "head", "report")
+@_takes("data", "features", "head", "report", "tracking")
 def fit_head(
     data: PathLike | None = None,
     *,
@@ -468,7 +468,7 @@ def fit_head(
     Parameters
     ----------
     data, pipeline, progress : as of `featx.extract`
-    options : of the sections data, features, head and report, listed below
+    options : of the sections data, features, head, report and tracking, listed below
 
     Returns
     -------
@@ -480,7 +480,8 @@ def fit_head(
     FeatxError
         What a user can mend, in one sentence.
     """
-    wanted = read_options(("data", "features", "head", "report"), options, "featx.fit_head", data, pipeline)
+    sections = ("data", "features", "head", "report", "tracking")
+    wanted = read_options(sections, options, "featx.fit_head", data, pipeline)
     return Model(fit(prepare(wanted, progress), _command("featx.fit_head", data, pipeline, options)))
 
 

@@ -408,6 +408,21 @@ class ReportOptions:
 
 
 @dataclass(frozen=True)
+class TrackingOptions:
+    """Where a tracker is told of every bundle: its options, figures, epochs, report and model card."""
+
+    __pydantic_config__ = _FORBID_UNKNOWN
+
+    tracker: Literal["none", "mlflow"] = _option("none", "Who is told of every new bundle; mlflow needs featx[mlflow].")
+    tracking_uri: str | None = _option(
+        None,
+        "MLflow's store: sqlite:///FILE, or a server's address (default: MLFLOW_TRACKING_URI, else mlflow.db here).",
+        metavar="URI",
+    )
+    experiment: str | None = _option(None, "The experiment that runs belong to (default: the name of the results).")
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """The sections of a pipeline file. A stage is handed its section whole."""
 
@@ -421,6 +436,7 @@ class Pipeline:
     baseline: BaselineOptions = field(default_factory=BaselineOptions)
     compare: CompareOptions = field(default_factory=CompareOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
 
 
 SECTIONS: Mapping[str, type] = {
@@ -432,6 +448,7 @@ SECTIONS: Mapping[str, type] = {
     "baseline": BaselineOptions,
     "compare": CompareOptions,
     "report": ReportOptions,
+    "tracking": TrackingOptions,
 }
 
 

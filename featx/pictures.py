@@ -1,4 +1,4 @@
-"""Grids of images with captions, as PNG files: mistakes, neighbours, suspicious labels."""
+"""Grids of images with captions, as PNG files: contact sheets, mistakes, neighbours, suspicious labels."""
 
 from __future__ import annotations
 
@@ -38,13 +38,16 @@ class Picture:
     pixels: np.ndarray | None = None
 
 
-def draw_grid(pictures: Sequence[Picture], out: Path, columns: int = 6, title: str = "") -> Path:
-    """Draw the pictures row by row into a PNG file; an image that cannot be read becomes a grey square."""
+def draw_grid(pictures: Sequence[Picture | None], out: Path, columns: int = 6, title: str = "") -> Path:
+    """Draw the pictures row by row into a PNG file; an image that cannot be read becomes a grey square.
+
+    A cell of None stays empty.
+    """
     from matplotlib.figure import Figure
 
     columns = max(1, min(columns, len(pictures)))
     rows = max(1, -(-len(pictures) // columns))
-    lines = max((len(picture.caption) for picture in pictures), default=0)
+    lines = max((len(picture.caption) for picture in pictures if picture), default=0)
     top, height = _GAP + (_TITLE if title else 0), _SIDE + _LINE * (lines + 0.5) + _GAP
     size = (_CELL * columns, top + height * rows)
     figure = Figure(size, dpi=_DPI)
@@ -52,7 +55,8 @@ def draw_grid(pictures: Sequence[Picture], out: Path, columns: int = 6, title: s
     axis.set_axis_off()
     for number, picture in enumerate(pictures):
         row, column = divmod(number, columns)
-        _draw_picture(axis, picture, _CELL * column + (_CELL - _SIDE) / 2, top + height * row)
+        if picture is not None:
+            _draw_picture(axis, picture, _CELL * column + (_CELL - _SIDE) / 2, top + height * row)
     axis.set_xlim(0, size[0])
     axis.set_ylim(size[1], 0)
     if title:

@@ -20,6 +20,7 @@ from featx.options import DataOptions, Pipeline, parse_share
 from featx.progress import Progress, Tell, no_progress, say_nothing
 from featx.report.occasions import report_of
 from featx.store import export_features
+from featx.tracking import require_tracker
 from featx.train import Sample, fingerprint, fit_head, require_fittable
 from featx.views import Views, extract_views, plan_views
 
@@ -63,6 +64,7 @@ def prepare(pipeline: Pipeline, progress: Progress = no_progress, views: bool = 
 
     views : whether the views that the pipeline asks for are extracted, too, for a head to be fitted on
     """
+    require_tracker(pipeline.tracking)
     limit_gpu_memory(parse_share(pipeline.finetune.gpu_memory))
     images = read_data(pipeline)
     require_fittable(images)

@@ -30,7 +30,8 @@ from featx.heads.scores import signed_score
 from featx.nested import nested_estimate
 from featx.options import HeadOptions, Pipeline
 from featx.progress import Tell, say_nothing
-from featx.report.occasions import report_fit
+from featx.report.occasions import count_classes, report_fit
+from featx.tracking import track
 from featx.training.journal import Journal, as_told, write_log
 from featx.versions import installed_versions
 from featx.views import Views
@@ -177,6 +178,7 @@ def fit_head(
         "multilabel": sample.y.ndim == 2,
         "thresholds": None if choice.thresholds is None else choice.thresholds.tolist(),
         "metrics": {part: summary(found) for part, found in metrics.items()},
+        "per_class": {part: found["per_class"] for part, found in metrics.items()},
         "score": _score(choice, metrics["val"]),
         "search": chosen.tried,
         "nested": _nested(tables, sample, options, seed, tell) if options.nested else None,
@@ -192,6 +194,7 @@ def fit_head(
     journal.forget()
     if pipeline is not None:
         report_fit(bundle, extraction, sample.y, sample.split, judged, pipeline)
+        track(bundle, pipeline)
     return bundle
 
 
@@ -287,13 +290,14 @@ def describe_model(
 ) -> dict[str, Any]:
     """The part of `bundle.json` that tells where a model comes from."""
     key = extraction.store.key
-    return describe_sample(sample, len(extraction.bad), classes, command) | {
+    return describe_sample(sample, len(extraction.bad), extraction.duplicates, classes, command) | {
         "outputs": [output.name for output in outputs],
         "backbone": {
             **asdict(extraction.spec),
             "input_size": list(extraction.spec.input_size),
             "name": extraction.spec.label,
             "weights": Path(extraction.spec.weights).name,
+            "license": extraction.spec.weights_license,
             "resize": key.resize,
             "precision": key.precision,
         },
@@ -301,13 +305,23 @@ def describe_model(
     }
 
 
-def describe_sample(sample: Sample, bad: int, classes: list[str], command: str) -> dict[str, Any]:
-    """The part of `bundle.json` that tells when, on what and with what a model was made; bad: unreadable images."""
+def describe_sample(sample: Sample, bad: int, duplicates: int, classes: list[str], command: str) -> dict[str, Any]:
+    """The part of `bundle.json` that tells when, on what and with what a model was made.
+
+    bad : images that could not be read; duplicates : images that are copies of others
+    """
+    images = sample.images
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "classes": classes,
-        "split": {"digest": sample.digest, "images": sample.counts()},
-        "data": {"source": Path(sample.images.source).name, "images": len(sample.images), "bad": bad},
+        "split": {
+            "digest": sample.digest,
+            "images": sample.counts(),
+            "classes": count_classes(images.classes, sample.y, sample.split),
+            "declared": images.declared is not None,
+            "grouped": images.groups is not None,
+        },
+        "data": {"source": Path(images.source).name, "images": len(images), "bad": bad, "duplicates": duplicates},
         "command": command,
         "versions": {"python": platform.python_version()} | installed_versions(*_LIBRARIES),
     }

@@ -316,7 +316,7 @@ def test_other_mistakes_are_of_the_one_tree(work: Callable[..., Outcome]) -> Non
     [
         ("extract", ("data", "features")),
         ("read_features", ("data", "features", "report")),
-        ("fit_head", ("data", "features", "head", "report")),
+        ("fit_head", ("data", "features", "head", "report", "tracking")),
     ],
 )
 def test_the_signature_shows_every_option_and_its_default(function: str, sections: tuple[str, ...]) -> None:

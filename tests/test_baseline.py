@@ -114,6 +114,8 @@ def test_what_is_easily_told_apart_is_learned(colours: Path, work: Callable[...,
     bundle = tmp_path / told["bundle"]
     about = load_bundle(bundle).about
     assert about["baseline"]["net"] == "conv3"
+    assert [one["f1"] for one in about["per_class"]["test"]] == [1.0, 1.0, 1.0]
+    assert about["split"]["classes"]["test"] == dict.fromkeys(("blue", "green", "red"), 4)
     with open(bundle / "training.csv", newline="") as file:
         log = list(csv.DictReader(file))
     assert len(log) == len(about["history"]) >= about["baseline"]["best_epoch"]

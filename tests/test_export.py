@@ -28,10 +28,8 @@ from featx.finetune import finetune
 from featx.heads import calibrate
 from featx.images import load_image
 from featx.options import FeaturesOptions, HeadOptions, Pipeline
-from featx.predict import predict
 from featx.run import fit, prepare
 
-DOCS = Path(__file__).parents[1] / "docs" / "export.md"
 KINDS = ("logreg", "dense", "sigmoid", "isotonic", "several", "labels", "label_curves", "finetuned")
 
 
@@ -129,67 +127,6 @@ def test_every_calibration_can_be_put_in_the_graph(kind: Any, shape: tuple[int, 
 
 
 # --- every format ------------------------------------------------------------------------------------------------
-
-
-def scripts() -> dict[str, str]:
-    """File name -> content of the examples in docs/export.md."""
-    blocks = re.findall(r"```python\n# (\w+\.py).*?\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    return dict(blocks)
-
-
-def run_example(folder: Path, script: str, *arguments: str) -> list[str]:
-    """The lines that an example prints, in a process that cannot import featx."""
-    for name, content in scripts().items():
-        (folder / name).write_text(content)
-    code = "import runpy, sys; sys.modules['featx'] = None; sys.argv = sys.argv[1:]; sys.path.insert(0, '.')\n"
-    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-c", code, script, *arguments]
-    env = environment()
-    env.pop("PYTHONPATH", None)
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip().splitlines()
-
-
-@pytest.mark.parametrize("name", sorted(FORMATS))
-def test_the_example_predicts_without_featx(lab: Lab, tmp_path: Path, name: str) -> None:
-    bundle, paths = made(lab, "logreg"), lab.pictures[::10]
-    export(bundle, tmp_path / "out", [name])
-    lines = run_example(tmp_path, f"predict_{name}.py", f"out/{name}-float32", *paths)
-    expected = list(predict(bundle, paths))
-    assert len(lines) == len(expected) == 6
-    for line, one in zip(lines, expected, strict=True):
-        path, label, confidence = line.split()
-        assert (path, label) == (one.path, one.label)
-        assert float(confidence) == pytest.approx(one.confidence, abs=1e-3)
-
-
-def test_the_example_gives_several_labels(lab: Lab, tmp_path: Path) -> None:
-    bundle, paths = made(lab, "labels"), lab.pictures[::10]
-    export(bundle, tmp_path / "out", ["openvino"])
-    lines = run_example(tmp_path, "predict_openvino.py", "out/openvino-float32", *paths)
-    for line, one in zip(lines, predict(bundle, paths), strict=True):
-        found = set(re.findall(r"'(\w+)'", line))
-        assert found == set(one.labels or ())
-
-
-@pytest.mark.parametrize("rule", ["crop", "pad"])
-def test_the_example_resizes_as_featx_does(tmp_path: Path, rule: str) -> None:
-    from PIL import Image
-
-    random = np.random.default_rng(0)
-    wide = Image.fromarray(random.integers(0, 256, (20, 53, 3), np.uint8))
-    wide.save(tmp_path / "wide.png")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    wide.save(tmp_path / "turned.jpg", exif=exif)
-    Image.fromarray(random.integers(0, 256, (31, 17, 4), np.uint8), "RGBA").save(tmp_path / "clear.png")
-    space: dict[str, Any] = {}
-    exec(scripts()["read_image.py"], space)
-    about = {"input": {"shape": [None, 24, 32, 3]}, "resize": {"rule": rule, "colour": [127, 127, 127]}}
-    for name in ("wide.png", "turned.jpg", "clear.png"):
-        found = space["read_image"](tmp_path / name, about)
-        np.testing.assert_array_equal(found[0], load_image(tmp_path / name, (24, 32), rule))
 
 
 def test_all_formats_at_once_from_the_command_line(lab: Lab, tmp_path: Path) -> None:

@@ -217,6 +217,9 @@ def check_saved(lab: Lab, tuned: Bundle) -> None:
         claimed = tuned.about["metrics"][part]
         assert found["accuracy"] == pytest.approx(claimed["accuracy"])
         assert found["log_loss"] == pytest.approx(claimed["log_loss"], abs=1e-4)
+        assert [one["recall"] for one in tuned.about["per_class"][part]] == [
+            one["recall"] for one in found["per_class"]
+        ]
     check_start(tuned, pictures(lab))
 
 

@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from featx.backbones import lite0, modelfile, weights
 from featx.backbones.names import give_stable_names
+from featx.backbones.preprocessing import FORMULAS, TORCH_STD, Formula
 from featx.backbones.runtime import import_keras
 from featx.backbones.spec import BackboneSpec, Output, suggest
 from featx.errors import BackboneError
 
 if TYPE_CHECKING:
     import keras
-
-# What `keras.applications` subtracts and divides by, per channel (imagenet_utils.preprocess_input).
-_TORCH_MEAN, _TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
 def build(spec: BackboneSpec, top: bool = False) -> keras.Model:
@@ -83,7 +80,7 @@ def _rescale_after_normalization(network: keras.Model) -> keras.Model:
     file need just as well.
     """
     keras = import_keras()
-    scale = [std**-0.5 for std in _TORCH_STD]
+    scale = [std**-0.5 for std in TORCH_STD]
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         result = layer(*args, **kwargs)
@@ -163,17 +160,13 @@ def _find_layer(network: keras.Model, spec: BackboneSpec, name: str) -> Any:
 
 def preprocess(images: Any, preprocessing: str) -> Any:
     """RGB in [0, 255] as the network was trained to see it; the formulas of keras.applications."""
-    layers, ops = import_keras().layers, import_keras().ops
-    if preprocessing == "tf":
-        return layers.Rescaling(1 / 127.5, offset=-1.0, name="featx_preprocessing")(images)
-    if preprocessing == "torch":
-        scale = [1 / (255 * std) for std in _TORCH_STD]
-        offset = [-mean / std for mean, std in zip(_TORCH_MEAN, _TORCH_STD, strict=True)]
-        return layers.Rescaling(scale, offset=offset, name="featx_preprocessing")(images)
-    if preprocessing == "caffe":
-        offset = [-mean for mean in _CAFFE_MEAN_BGR]
-        return layers.Rescaling(1.0, offset=offset, name="featx_preprocessing")(ops.flip(images, axis=-1))
-    return images
+    formula = FORMULAS[preprocessing]
+    if formula == Formula():
+        return images
+    keras = import_keras()
+    pixels = keras.ops.flip(images, axis=-1) if formula.bgr else images
+    scale, offset = (list(one) if isinstance(one, tuple) else one for one in (formula.scale, formula.offset))
+    return keras.layers.Rescaling(scale, offset=offset, name="featx_preprocessing")(pixels)
 
 
 # --- pooling -----------------------------------------------------------------------------------------------------

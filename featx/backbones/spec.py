@@ -13,12 +13,13 @@ from itertools import chain
 from pathlib import Path
 
 from featx.backbones import modelfile
-from featx.backbones.table import BACKBONES, Entry
+from featx.backbones.preprocessing import FORMULAS
+from featx.backbones.table import BACKBONES, WEIGHTS_LICENSES, Entry
 from featx.errors import BackboneError, UsageError
 from featx.options import FeaturesOptions
 
 POOLINGS = ("avg", "max", "grid:N", "flatten", "none")
-PREPROCESSINGS = ("tf", "caffe", "torch", "none")
+PREPROCESSINGS = tuple(FORMULAS)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,13 @@ class BackboneSpec:
     def label(self) -> str:
         """A short name for people and folders: a .keras file goes by its stem."""
         return self.name if self.entry else Path(self.name).stem
+
+    @property
+    def weights_license(self) -> str | None:
+        """SPDX identifier of the weights' licence; None for random weights, and for files, of which only you know."""
+        if self.entry is None or self.weights not in {"bundled", "imagenet"}:
+            return None
+        return WEIGHTS_LICENSES[self.entry.family]
 
 
 @dataclass(frozen=True, order=True)

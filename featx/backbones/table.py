@@ -160,3 +160,24 @@ _ROWS = (
 )
 
 BACKBONES: dict[str, Entry] = {row.name: row for row in _ROWS}
+
+# family -> SPDX identifier of the licence under which its ImageNet weights were published, by those that Keras has them
+# from (or, where Keras trained them, by Keras); that of the VGG networks is "Creative Commons Attribution"
+WEIGHTS_LICENSES: dict[str, str] = {
+    "featx": "Apache-2.0",
+    "convnext": "MIT",
+    "densenet": "BSD-3-Clause",
+    "efficientnet": "Apache-2.0",
+    "efficientnet_v2": "Apache-2.0",
+    "inception_resnet_v2": "Apache-2.0",
+    "inception_v3": "Apache-2.0",
+    "mobilenet": "Apache-2.0",
+    "mobilenet_v2": "Apache-2.0",
+    "mobilenet_v3": "Apache-2.0",
+    "nasnet": "Apache-2.0",
+    "resnet": "MIT",
+    "resnet_v2": "BSD-3-Clause",
+    "vgg16": "CC-BY-4.0",
+    "vgg19": "CC-BY-4.0",
+    "xception": "MIT",
+}

@@ -19,6 +19,7 @@ from featx.bundle import Bundle
 from featx.files import digest_bytes, digest_json
 from featx.options import BaselineOptions, Pipeline
 from featx.progress import Progress, Tell, no_progress, say_nothing
+from featx.tracking import require_tracker
 from featx.training.journal import Journal, epoch_teller
 from featx.training.loop import train
 from featx.training.schedules import Schedule, Stopping
@@ -41,6 +42,7 @@ def train_baseline(
         A loss that is not finite.
     """
     start = time.perf_counter()
+    require_tracker(pipeline.tracking)
     options, seed = pipeline.baseline, pipeline.data.seed
     material = read_material(pipeline, progress)
     wanted = _fingerprint(material, options, pipeline)

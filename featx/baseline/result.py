@@ -25,6 +25,7 @@ from featx.options import BaselineOptions, Pipeline
 from featx.progress import Tell
 from featx.report.occasions import FOLDER, count_classes, report_evaluation, report_model
 from featx.store import list_stores
+from featx.tracking import track
 from featx.train import Sample, describe_sample
 from featx.training.journal import as_told, columns, write_log
 from featx.training.schedules import Epoch, Stopping
@@ -50,11 +51,12 @@ def save_baseline(
     material, options = scratch.material, scratch.options
     temperature = scratch.fit_temperature()
     judged = [scratch.judge(code, temperature) for code in (VAL, TEST)]
-    metrics = {one.part: summary(measure_judged(one)) for one in judged}
+    measured = {one.part: measure_judged(one) for one in judged}
+    metrics = {part: summary(found) for part, found in measured.items()}
     metric = _metric_of_run(material.run, material.sample.digest, pipeline)
     backbone = feature_network(scratch.model)
     known = list(material.classes[: material.known])
-    about = describe_sample(material.sample, len(material.bad), known, command) | {
+    about = describe_sample(material.sample, len(material.bad), material.duplicates, known, command) | {
         "outputs": [OUTPUT],
         "backbone": _describe_network(options, material.resize, scratch.seed),
         "key": {"baseline": options.net},
@@ -72,6 +74,7 @@ def save_baseline(
         "multilabel": False,
         "thresholds": None,
         "metrics": metrics,
+        "per_class": {part: found["per_class"] for part, found in measured.items()},
         "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
         "search": {},
         "history": as_told(columns(history)),
@@ -86,6 +89,7 @@ def save_baseline(
     counts = count_classes(material.sample.images.classes, material.sample.y, material.sample.split)
     timings = {"train": float(bundle.about["seconds"])}
     report_model(bundle, counts, judged, pipeline, material.bad, material.duplicates, timings)
+    track(bundle, pipeline)
     return bundle
 
 

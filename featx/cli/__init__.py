@@ -21,6 +21,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("stages", "Bring every stage of a pipeline up to date."),
     "check": ("data", "Find bad images, duplicates and conflicting labels."),
     "split": ("data", "Write the split into train, val and test as a CSV."),
+    "look": ("look", "Look at a data set: contact sheet, what the backbone sees, ImageNet's answers, advice."),
     "augment": ("augment", "Draw what augmentation does to an image."),
     "backbones": ("networks", "List the backbones."),
     "layers": ("networks", "List the layers of a backbone."),
@@ -35,7 +36,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "Serve a bundle as a web page and over HTTP."),
     "similar": ("quality", "Show the images of a set that are most like given ones."),
     "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel."),
-    "bundle": ("models", "Pack, unpack and verify bundles."),
+    "bundle": ("models", "Pack, unpack and verify bundles, and write their model cards."),
     "cache": ("cache", "List, verify, export and prune cached features."),
     "data": ("data", "Write embedded data sets as image folders."),
 }

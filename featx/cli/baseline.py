@@ -20,7 +20,7 @@ _OTHERS = [f"features.{entry.name}" for entry in fields(FeaturesOptions) if entr
 
 @click.command()
 @click.argument("data", required=False)
-@section_options("data", "baseline", "augment", "features", "report", without=_OTHERS)
+@section_options("data", "baseline", "augment", "features", "report", "tracking", without=_OTHERS)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def baseline(
     data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any

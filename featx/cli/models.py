@@ -255,7 +255,7 @@ def _predictions_text(answers: list[Any]) -> str:
 
 @click.group()
 def bundle() -> None:
-    """Pack a bundle into one file, unpack it, verify it."""
+    """Pack a bundle into one file, unpack it, verify it, write its model card."""
 
 
 _MODEL = click.argument("model", required=False)
@@ -319,3 +319,35 @@ def verify(
     _ = found.head
     files = len(found.about["files"])
     emit(as_json, {"bundle": str(path), "files": files, "ok": True}, f"{path}: {files} files, all as they were written")
+
+
+@bundle.command()
+@_MODEL
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The Markdown file (default: print it).")
+@click.option("--force", is_flag=True, help="Replace the file where there is one, and what was added to it by hand.")
+@section_options("report", without=["report.html"])
+@_JSON
+def card(
+    model: str | None,
+    out: Path | None,
+    force: bool,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Write the model card of a bundle (default: the best one): what it is, how right it is, where not to use it."""
+    from featx.bundle import load_bundle
+    from featx.card import model_card
+    from featx.files import write_atomic
+
+    if out is not None and out.exists() and not force:
+        raise UsageError(f"{out} exists already. Replace it with --force, or name another file with --out.")
+    path = _find(model, pipeline_of(None, pipeline_file, settings, values))
+    whole = path.resolve()
+    name = whole.stem if path.is_file() else f"{whole.parent.name}/{whole.name}"
+    text = model_card(load_bundle(path).about, name, str(path))
+    if out is not None:
+        write_atomic(out, text)
+    content = {"bundle": str(path), "out": None if out is None else str(out), "card": text}
+    emit(as_json, content, text.rstrip("\n") if out is None else str(out))

@@ -115,7 +115,7 @@ def _extraction_text(done: Extraction) -> str:
 
 @click.command("fit-head")
 @_DATA
-@section_options("data", "features", "augment", "head", "report")
+@section_options("data", "features", "augment", "head", "report", "tracking")
 @_JSON
 def fit_head(
     data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
@@ -140,7 +140,7 @@ def fit_head(
 
 @click.command()
 @_DATA
-@section_options("data", "features", "augment", "finetune", "report")
+@section_options("data", "features", "augment", "finetune", "report", "tracking")
 @click.option("--from", "origin", metavar="BUNDLE", help="Start from this bundle (default: the best one).")
 @_JSON
 def finetune(

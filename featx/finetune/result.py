@@ -24,6 +24,7 @@ from featx.heads import ArrayFeatures, calibrate, front
 from featx.heads.thresholds import search_thresholds
 from featx.options import HeadOptions
 from featx.report.occasions import report_fit
+from featx.tracking import track
 from featx.train import describe_model
 from featx.training.journal import as_told, columns, write_log
 from featx.training.schedules import Epoch, Stopping
@@ -90,7 +91,8 @@ def save_tuned(
     """
     reading = Reading.fit(tuning, prepared.pipeline.head)
     judged = judge_parts(tuning, reading)
-    metrics = _figures(judged)
+    measured = {one.part: measure_judged(one) for one in judged}
+    metrics = {part: summary(found) for part, found in measured.items()}
     metric = bundle.about["score"]["metric"]
     temperature = reading.calibration.temperature
     total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
@@ -104,6 +106,7 @@ def save_tuned(
         "multilabel": bundle.multilabel,
         "thresholds": None if reading.thresholds is None else reading.thresholds.tolist(),
         "metrics": metrics,
+        "per_class": {part: found["per_class"] for part, found in measured.items()},
         "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
         "search": [],
         "history": as_told(columns(history)),
@@ -123,6 +126,7 @@ def save_tuned(
         tuned = _write(bundle, prepared, tuning, temperature, history, about, Path(name))
     sample = prepared.sample
     report_fit(tuned, prepared.extraction, sample.y, sample.split, judged, prepared.pipeline)
+    track(tuned, prepared.pipeline)
     return tuned
 
 

@@ -307,6 +307,20 @@ def draw_strengths(lines: Mapping[str, Sequence[tuple[float, float]]], parameter
     return figure
 
 
+def draw_depths(lines: Mapping[str, Sequence[tuple[str, float]]], metric: str) -> Figure:
+    """What a linear head reaches by layer, the lowest first; lines : name -> (layer, score); metric : in words."""
+    layers = list(dict.fromkeys(layer for points in lines.values() for layer, _ in points))
+    figure, axis = _panel(PANEL[0], PANEL[1])
+    for number, (name, points) in enumerate(lines.items()):
+        places = [layers.index(layer) for layer, _ in points]
+        axis.plot(places, [score for _, score in points], "o-", ms=4, color=(_BLUE, _ORANGE)[number % 2], label=name)
+    _write_names(axis.xaxis, layers, rotation=20)
+    axis.set_ylabel(metric)
+    axis.set_xlim(-0.3, len(layers) - 0.7)
+    _legend(figure, "upper center", len(lines))
+    return figure
+
+
 def _best_lines(
     found: Mapping[str, Sequence[tuple[float, float]]], metric: str
 ) -> dict[str, Sequence[tuple[float, float]]]:

@@ -1,0 +1,94 @@
+"""Predict with Keras alone, from a bundle as it is: python predict_keras.py BUNDLE IMAGE...
+
+BUNDLE is a folder of `runs/`, or what `featx bundle unpack` made of a .featx file. Nothing has to be exported: the
+network is a `.keras` file, and the head plain arrays or a `.keras` file as well. It needs no featx: pip install keras
+numpy pillow tensorflow
+"""
+
+import json
+import sys
+
+import keras
+import numpy as np
+from PIL import Image, ImageOps
+
+
+def read_image(path, height, width, rule):
+    """uint8 (1, height, width, 3): upright, over white where it is transparent, resized as the model was trained."""
+    with Image.open(path) as file:
+        sideways = file.getexif().get(0x0112, 1) >= 5  # the orientation of EXIF
+        file.draft(None, (height, width) if sideways else (width, height))  # no JPEG is decoded larger than needed
+        image = ImageOps.exif_transpose(file)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        image = white
+    image = image.convert("RGB")
+    if rule == "crop":
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    elif rule == "pad":
+        scale = min(width / image.width, height / image.height)
+        inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        padded = Image.new("RGB", (width, height), (127, 127, 127))
+        corner = ((width - inner[0]) // 2, (height - inner[1]) // 2)
+        padded.paste(image.resize(inner, Image.Resampling.BILINEAR), corner)
+        image = padded
+    else:
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image)[None]
+
+
+def answer(chances, classes, thresholds):
+    """What `featx predict` says: the likeliest class and its confidence; the labels first where there are several."""
+    order = np.argsort(-chances, kind="stable")
+    likeliest = f"{classes[order[0]]} {chances[order[0]]:.1%}"
+    if thresholds is None:
+        return likeliest
+    given = [classes[i] for i in order if chances[i] >= thresholds[classes[i]]]
+    return f"{' | '.join(given) or 'no label'} ({likeliest})"
+
+
+def load(folder, about):
+    """A function from images uint8 (1, height, width, 3) to probabilities (classes,)."""
+    head, files = about["head"], about["files"]
+    if head["kind"] == "estimator" or "calibration.npz" in files:
+        sys.exit(f"{folder} has a head of scikit-learn or curves for its confidence; featx export writes the latter.")
+    backbone = keras.saving.load_model(f"{folder}/backbone.keras", compile=False)
+    front = np.load(f"{folder}/front.npz") if "front.npz" in files else {"unit": False}
+    if head["kind"] == "network":
+        dense = keras.saving.load_model(f"{folder}/head.keras", compile=False)
+    else:
+        linear = np.load(f"{folder}/head.npz")  # the temperature is folded into it
+
+    def run(images):
+        maps = backbone(images.astype(np.float32), training=False)
+        maps = maps if isinstance(maps, dict) else {about["outputs"][0]: maps}
+        features = np.concatenate([np.asarray(maps[name]).reshape(1, -1) for name in about["outputs"]], axis=1)
+        if front["unit"]:
+            features = features / max(np.linalg.norm(features), 1e-12)
+        if "components" in front:
+            features = (features - front["mean"]) @ front["components"].T
+        if head["kind"] == "network":
+            logits = np.asarray(dense(features, training=False))[0] / head["temperature"]
+        else:
+            logits = (features @ linear["kernel"] + linear["bias"])[0]
+        if about["multilabel"]:
+            return 1 / (1 + np.exp(-logits))
+        chances = np.exp(logits - logits.max())
+        return chances / chances.sum()
+
+    return run
+
+
+folder, *paths = sys.argv[1:]
+with open(f"{folder}/bundle.json", encoding="utf-8") as file:
+    about = json.load(file)
+height, width = about["backbone"]["input_size"]
+thresholds = dict(zip(about["classes"], about["thresholds"], strict=True)) if about["multilabel"] else None
+model = load(folder, about)
+for path in paths:
+    images = read_image(path, height, width, about["backbone"]["resize"])
+    print(f"{path}  {answer(model(images), about['classes'], thresholds)}")

@@ -1,0 +1,161 @@
+"""featx look."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featx.cli import command_line
+from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.render import Bars, bad_images, emit, table
+
+if TYPE_CHECKING:
+    from featx.options import Pipeline
+
+_PREDICTIONS = 30  # lines
+_NOT_ITS_OPTIONS = (
+    *("data.split", "data.max_train", "features.layer", "features.pooling", "features.storage"),
+    *("features.compression", "features.precision"),
+)
+
+
+@click.command()
+@click.argument("data", required=False)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder (default: RUNS/NAME/look).")
+@click.option(
+    "--show-classes", type=click.IntRange(min=1), default=24, show_default=True, help="Classes on the contact sheet."
+)
+@click.option("--show-images", type=click.IntRange(1, 40), default=6, show_default=True, help="Images of each of them.")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=10),
+    default=500,
+    show_default=True,
+    help="Images at most that networks are run on.",
+)
+@click.option(
+    "--imagenet",
+    is_flag=True,
+    help="Print what a network with its ImageNet top calls them; fail where there is none to ask.",
+)
+@click.option(
+    "--advice/--no-advice", default=True, help="Probe a few layers, and say which head on which layer to try [on]."
+)
+@section_options("data", "features", "report", without=_NOT_ITS_OPTIONS)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def look(
+    data: str | None,
+    out: Path | None,
+    show_classes: int,
+    show_images: int,
+    sample: int,
+    imagenet: bool,
+    advice: bool,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Look at a data set first: a contact sheet, what the backbone sees, ImageNet's answers, advice.
+
+    Draws labelled images of every class, and images as the network gets them. With --advice runs the backbone on a
+    sample, and says which of the four cases of transfer learning the data are in, which layer and head to try, and
+    whether to fine-tune.
+    """
+    from featx.look import Scope
+    from featx.look import look as look_at
+
+    pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
+    scope = Scope(show_classes, show_images, sample, imagenet, advice)
+    with Bars() as bars:
+        found = look_at(pipeline, out, scope, command_line(), _arguments(data, pipeline_file, pipeline), bars)
+    emit(as_json, found, _text(found, imagenet))
+
+
+def _arguments(data: str | None, file: Path | None, pipeline: Pipeline) -> str:
+    """Data, pipeline file and the options that differ from what these say, for the commands that are advised."""
+    from featx.pipeline import start_pipeline
+
+    start = start_pipeline(data, file)
+    parts = [data] if data is not None else []
+    parts += ["-p", str(file)] if file is not None else []
+    for section in ("data", "features", "report"):
+        before, now = getattr(start, section), getattr(pipeline, section)
+        for entry in fields(now):
+            value = getattr(now, entry.name)
+            if value == getattr(before, entry.name) or f"{section}.{entry.name}" in {"data.path", "report.html"}:
+                continue
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            parts += ["--" + entry.name.replace("_", "-"), text]
+    return shlex.join(parts)
+
+
+def _text(found: dict[str, Any], imagenet: bool) -> str:
+    seen = found["seen"]
+    size = " x ".join(map(str, seen["input_size"]))
+    parts = [
+        _sizes(found),
+        bad_images(found["bad"]),
+        *[f"note: {note}" for note in found["notes"]],
+        f"contact sheet of {found['shown']:,} images: {found['sheet']}",
+        f"what {seen['backbone']} sees ({size}, {seen['resize']}, {seen['preprocessing']}): {seen['picture']}",
+        _answers(found["imagenet"]) if imagenet and found["imagenet"] else "",
+        _depths(found["depths"]) if found["depths"] else "",
+        _advice(found["advice"]) if found["advice"] else "",
+        f"all on one page: {found['report']}" if found["report"] else "",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _sizes(found: dict[str, Any]) -> str:
+    sizes = list(found["classes"].values())
+    if not sizes:
+        return f"{found['images']:,} images without labels"
+    counted = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
+    classes = "1 class" if len(sizes) == 1 else f"{len(sizes):,} classes"
+    return f"{found['images']:,} images in {classes}, {counted} in each"
+
+
+def _answers(found: dict[str, Any]) -> str:
+    rows = [(Path(one["path"]).name, one["label"], *_top(one["top"])) for one in _spread(found["predictions"])]
+    parts = [f"what {found['backbone']} with its ImageNet top says (preprocessing {found['preprocessing']}):"]
+    parts.append(table(["image", "class", "first", "second", "third"], rows))
+    if len(found["predictions"]) > len(rows):
+        parts.append(f"These are {len(rows)} of {len(found['predictions']):,} images; --json lists them all.")
+    taken = [
+        (one["label"], one["images"], ", ".join(f"{name['label']} {name['share']:.0%}" for name in one["commonest"]))
+        for one in found["classes"]
+    ]
+    if taken:
+        parts.append(table(["class", "images", "taken for"], taken))
+    return "\n".join([*parts, f"pictures: {found['picture']}"])
+
+
+def _top(top: list[dict[str, Any]]) -> list[str]:
+    return [f"{one['label']} {one['confidence']:.0%}" for one in top]
+
+
+def _spread(predictions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A few predictions, as many of each class as there is room for, class by class."""
+    by_class: dict[str | None, list[dict[str, Any]]] = {}
+    for one in predictions:
+        by_class.setdefault(one["label"], []).append(one)
+    each = max(1, _PREDICTIONS // max(1, len(by_class)))
+    shown = [one for label in sorted(by_class, key=str) for one in by_class[label][:each]]
+    return shown[:_PREDICTIONS]
+
+
+def _depths(found: dict[str, Any]) -> str:
+    rows = [(one["output"], f"{one['share']:.1%}", one["score"]) for one in found["probes"]]
+    metric = found["metric"].replace("_", " ")
+    return table(["layer and pooling", "share of the work", metric], rows)
+
+
+def _advice(found: dict[str, Any]) -> str:
+    case = found["case"][0].upper() + found["case"][1:]
+    lines = [f"{case}. {found['summary']}", *(f"- {reason}" for reason in found["reasons"])]
+    return "\n".join([*lines, "Try:", *(f"  {command}" for command in found["commands"])])

@@ -1,0 +1,196 @@
+"""From a few numbers to advice: which of the four cases of transfer learning some images are in, and what to try.
+
+The rule is that of the notes of Stanford's CS231n on transfer learning: few images or many, like those that the
+backbone was trained on or unlike them. It rests on how features change with depth (Yosinski, Clune, Bengio and Lipson,
+"How transferable are features in deep neural networks?", 2014): the lower layers suit all pictures, the upper ones suit
+ImageNet, and transfer the worse the further a task is from it, unless they are trained on.
+
+Nothing here reads an image: numbers come in, sentences go out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Size = Literal["small", "large"]
+Similarity = Literal["similar", "different"]
+
+MANY = 5_000
+"""Images, and"""
+MANY_OF_A_CLASS = 100
+"""images in the median class, from which on a set is large: rules of thumb, which the sources leave open."""
+TOLD = 0.3
+"""Adjusted mutual information of the user's and ImageNet's classes from which on they are alike."""
+_LEAST_MARGIN = 0.01  # of scores; a difference below it is worth no other layer
+_MARGIN_OF_LABELS = 0.02  # where there is no standard error: of several labels per image
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The score of a linear head on one output.
+
+    name : of the output, layer@pooling; share : of the network's multiply-adds up to there
+    """
+
+    name: str
+    share: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What advice is given on.
+
+    Attributes
+    ----------
+    images, classes : how many there are
+    median : images of the median class
+    inner : the best output of the layers below the last one; None where none was judged
+    last : the best output of the last layer
+    error : standard error of `inner.score - last.score`, on the same images; None where it is not known
+    judged : how many images they were judged on
+    metric : of the scores, in words
+    information, told, chance : how far ImageNet's classes tell these apart (`featx.look.imagenet.Separation`); None
+        where that was not measured
+    """
+
+    images: int
+    classes: int
+    median: float
+    inner: Judged | None
+    last: Judged
+    judged: int
+    error: float | None = None
+    metric: str = "accuracy"
+    information: float | None = None
+    told: float | None = None
+    chance: float | None = None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to try, and why.
+
+    Attributes
+    ----------
+    size, similarity : the case
+    output : layer@pooling for a head on frozen features; clf : its kind
+    tune : layer@pooling whose head a fine-tune starts from; None: do not fine-tune
+    summary : in a sentence; reasons : the numbers behind it, in sentences
+    """
+
+    size: Size
+    similarity: Similarity
+    output: str
+    clf: str
+    tune: str | None
+    summary: str
+    reasons: tuple[str, ...]
+
+    @property
+    def case(self) -> str:
+        """As in "few images, unlike ImageNet's"."""
+        return f"{_WORDS[self.size]}, {_WORDS[self.similarity]}"
+
+
+_WORDS = {"small": "few images", "large": "many images", "similar": "like ImageNet's", "different": "unlike ImageNet's"}
+_SUMMARIES = {
+    ("small", "similar"): "A linear head on {layer}. So few images would be learned by heart by a fine-tune.",
+    ("small", "different"): "A linear SVM on {layer}. So few images would be learned by heart by a fine-tune.",
+    ("large", "similar"): "A linear head on {layer}, then a fine-tune of the whole network from there.",
+    ("large", "different"): (
+        "A fine-tune of the whole network: there are images enough, and pretrained weights are a better start than "
+        "random ones also here. A linear SVM on {layer} is what it has to beat."
+    ),
+}
+
+
+def advise(numbers: Numbers) -> Advice:
+    """Say which case these numbers are, what to try, and why. A pure function."""
+    size, by_size = _judge_size(numbers)
+    similarity, by_similarity = _judge_similarity(numbers)
+    inner = numbers.inner if similarity == "different" else None
+    best = inner if inner is not None and inner.score >= numbers.last.score else numbers.last
+    return Advice(
+        size,
+        similarity,
+        output=best.name,
+        clf="logreg" if similarity == "similar" else "svm",
+        tune=numbers.last.name if size == "large" else None,
+        summary=_SUMMARIES[size, similarity].format(layer="an inner layer" if best is inner else "the last layer"),
+        reasons=(by_size, *by_similarity),
+    )
+
+
+def _judge_size(numbers: Numbers) -> tuple[Size, str]:
+    size: Size = "large" if numbers.images >= MANY and numbers.median >= MANY_OF_A_CLASS else "small"
+    return size, (
+        f"{numbers.images:,} images in {numbers.classes:,} classes, {numbers.median:,.0f} in the median class: "
+        f"{_WORDS[size]} (many begins, by a rule of thumb, at {MANY:,} and {MANY_OF_A_CLASS} per class)."
+    )
+
+
+def _judge_similarity(numbers: Numbers) -> tuple[Similarity, list[str]]:
+    """Layers decide where they differ; where they do not, what ImageNet calls the images."""
+    by_layers, told = _compare_layers(numbers)
+    by_names = _compare_names(numbers)
+    if by_layers is not None:
+        agrees = by_names is None or by_names[0] == by_layers
+        others = [] if by_names is None else [by_names[1] + ("" if agrees else " The layers are the better witness.")]
+        return by_layers, [told, *others]
+    if by_names is not None:
+        return by_names[0], [told, by_names[1]]
+    return "similar", [told]
+
+
+def _compare_layers(numbers: Numbers) -> tuple[Similarity | None, str]:
+    """Which layer wins by more than noise; None: neither."""
+    last, inner = numbers.last, numbers.inner
+    on = f"on {numbers.judged:,} images, by cross-validation"
+    if inner is None:
+        return None, (
+            f"A linear head on the last layer ({last.name}) has {_a(numbers.metric)} of {last.score:.3f} {on}; no "
+            "layer below it was judged."
+        )
+    margin = max(_LEAST_MARGIN, 2 * numbers.error) if numbers.error is not None else _MARGIN_OF_LABELS
+    gain = inner.score - last.score
+    scores = (
+        f"A linear head has {_a(numbers.metric)} of {inner.score:.3f} on the best inner layer ({inner.name}, after "
+        f"{inner.share:.0%} of the network's work) and of {last.score:.3f} on the last one ({last.name}), {on}: "
+    )
+    if gain > margin:
+        return "different", (
+            f"{scores}{gain:.3f} more, where {margin:.3f} could be chance. The upper layers have lost what tells these "
+            "classes apart."
+        )
+    if gain < -margin:
+        return "similar", f"{scores}{-gain:.3f} less, where {margin:.3f} could be chance. The upper layers suit these."
+    return None, f"{scores}a difference below {margin:.3f}, which could be chance."
+
+
+def _compare_names(numbers: Numbers) -> tuple[Similarity, str] | None:
+    """How far ImageNet's classes tell the user's apart; None where it was not measured."""
+    if numbers.information is None or numbers.told is None or numbers.chance is None:
+        return None
+    similarity: Similarity = "similar" if numbers.information >= TOLD else "different"
+    return similarity, (
+        f"What ImageNet calls an image tells its class for {numbers.told:.0%} of the images (the largest class has "
+        f"{numbers.chance:.0%}); adjusted mutual information {numbers.information:.2f}, where {TOLD} and more is "
+        f"{_WORDS['similar']}."
+    )
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def difference_error(one: Sequence[bool], other: Sequence[bool]) -> float | None:
+    """Standard error of the difference of two accuracies on the same images; None for fewer than two images."""
+    if len(one) < 2:
+        return None
+    gaps = [int(a) - int(b) for a, b in zip(one, other, strict=True)]
+    mean = sum(gaps) / len(gaps)
+    return math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1) / len(gaps))

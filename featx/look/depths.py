@@ -1,0 +1,200 @@
+"""How well a linear head does at a few depths of a backbone: which layer suits some images, in seconds.
+
+The layers are the last clean cut of every size of map: behind them the network goes on with a coarser map. Each is
+judged averaged, and averaged over a grid, which keeps where on the image something is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from featx.backbones import BackboneSpec, Output, list_layers, resolve, resolve_outputs
+from featx.dataset import ImageSet
+from featx.extraction import Extraction, extract
+from featx.files import StatIndex, digest_json
+from featx.heads import Features, head_kind
+from featx.heads.folds import make_folds
+from featx.heads.scaling import check_finite
+from featx.heads.scores import score
+from featx.heads.search import try_strengths
+from featx.options import FeaturesOptions, HeadOptions, Metric
+from featx.progress import Progress, no_progress
+
+_MOST_LAYERS = 5
+_GRID = 4  # cells along each side, or as many as the map has places
+_FOLDS = 5
+_STEP = 2  # of the strengths that a fit would search, every second: layers are compared, not heads
+_REMEMBERED = 1  # raised where `find_depths` finds others
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A layer to probe.
+
+    share : of the network's multiply-adds that are done up to it; side : of its map, the smaller; 0: it has no map
+    """
+
+    layer: str
+    share: float
+    side: int
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What is taken of it."""
+        cells = min(_GRID, self.side)
+        return (Output(self.layer, "avg"), *([Output(self.layer, f"grid:{cells}")] if cells > 1 else []))
+
+
+@dataclass(frozen=True)
+class DepthFeatures:
+    """The features of a few depths.
+
+    extraction : of all their outputs, the lowest first; shares : layer -> `Depth.share`
+    """
+
+    extraction: Extraction
+    shares: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One output, judged.
+
+    score : of a ridge classifier on the rows that a fold left out, at the strength that does best
+    right : bool (n,), which of those rows it was right about; None where images have several labels
+    """
+
+    output: Output
+    share: float
+    score: float
+    right: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Probing:
+    """All outputs, judged on the same images, the lowest layer first.
+
+    metric : accuracy, or average_precision where images have several labels; rows : images that were judged
+    """
+
+    probes: tuple[Probe, ...]
+    metric: Metric
+    rows: int
+
+    @property
+    def last(self) -> tuple[Probe, ...]:
+        """Those of the last layer."""
+        return tuple(probe for probe in self.probes if probe.output.layer == self.probes[-1].output.layer)
+
+    @property
+    def inner(self) -> tuple[Probe, ...]:
+        """Those of the layers below."""
+        return self.probes[: len(self.probes) - len(self.last)]
+
+
+def extract_depths(images: ImageSet, options: FeaturesOptions, progress: Progress = no_progress) -> DepthFeatures:
+    """The features of images at a few depths, out of the store or computed now.
+
+    They lie where those of `featx extract` do, so that a head on one of them need not compute them again.
+
+    Raises
+    ------
+    DataError
+        None of the images can be read.
+    BackboneError
+        What building the network raises.
+    """
+    spec = resolve(options)
+    (last,) = resolve_outputs(replace(options, layer=(), pooling=("avg",)), spec)
+    depths = _recall_depths(spec, last.layer, options)
+    names = tuple(output.name for depth in depths for output in depth.outputs)
+    done = extract(images, replace(options, layer=names, pooling=()), progress)
+    return DepthFeatures(done, {depth.layer: depth.share for depth in depths})
+
+
+def probe_depths(
+    features: DepthFeatures, rows: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None, seed: int = 0
+) -> Probing | None:
+    """Judge every output by folds; None where no row can be left out.
+
+    Parameters
+    ----------
+    features : of `extract_depths`
+    rows : positions in the images of its extraction, of different ones that could be read
+    y : of these rows, int64 (n,) codes, or bool (n, k) which of k labels they have
+    groups : int64 (n,); rows of one group are never in two folds
+    """
+    held = make_folds(y, groups, _FOLDS, seed)
+    judged = held >= 0
+    if not judged.any() or (y.ndim == 1 and len(np.unique(y)) < 2):
+        return None
+    metric: Metric = "accuracy" if y.ndim == 1 else "average_precision"
+    extraction, probes = features.extraction, []
+    for output in extraction.outputs:
+        found, right = _probe(extraction.features(output, rows), y, held, metric, seed)
+        probes.append(Probe(output, features.shares[output.layer], found, right))
+    return Probing(tuple(probes), metric, int(judged.sum()))
+
+
+def _probe(
+    features: Features, y: np.ndarray, held: np.ndarray, metric: Metric, seed: int
+) -> tuple[float, np.ndarray | None]:
+    """The best score among the strengths, and which rows it is right about."""
+    check_finite(features)
+    kind = head_kind("ridge")
+    judged = np.flatnonzero(held >= 0)
+    index = np.unique(y, return_inverse=True)[1][judged] if y.ndim == 1 else y[judged]
+    best, logits = -np.inf, np.empty(0)
+    for trial in try_strengths(kind, kind.strengths[::_STEP], features, y, held, None, HeadOptions(), seed):
+        found = score(metric, trial.logits[judged], index)
+        if found > best:
+            best, logits = found, trial.logits[judged]
+    return best, logits.argmax(axis=1) == index if y.ndim == 1 else None
+
+
+def _recall_depths(spec: BackboneSpec, last: str, options: FeaturesOptions) -> list[Depth]:
+    """The layers to probe: out of the cache, without TensorFlow, where they were found before."""
+    index = StatIndex(Path(options.cache) / "index.sqlite")
+    key = digest_json([asdict(spec), last, version("keras"), version("featx"), _REMEMBERED])
+    # a .keras file may be another network tomorrow
+    known = None if Path(spec.name).is_absolute() else index.recall("depths", key)
+    if known is None:
+        known = [asdict(depth) for depth in find_depths(spec, last)]
+        index.remember("depths", key, known)
+    return [Depth(**one) for one in known]
+
+
+def find_depths(spec: BackboneSpec, last: str) -> list[Depth]:
+    """The layers to probe, the lowest first; builds the network.
+
+    last : the layer that features are taken from where nothing else is said; it is always among them
+    """
+    found = list_layers(spec)
+    shapes = [one.shape for one in found if one.name == last]
+    rows = [(one.name, one.block, one.share, one.shape) for one in found if one.clean_cut and not one.top]
+    return choose_depths(rows, last, shapes[0] if shapes else ())
+
+
+def choose_depths(
+    layers: Sequence[tuple[str, str, float, tuple[int | None, ...]]], last: str, shape: tuple[int | None, ...]
+) -> list[Depth]:
+    """Of clean cuts (layer, block, share, shape of its output) the last one of each size of map, and `last`.
+
+    Only ends of blocks count: the first layers of the next block still have the size of the map.
+    """
+    ends = {
+        block: Depth(layer, share, _side(size)) for layer, block, share, size in layers if _side(size) and share > 0
+    }
+    by_side = {depth.side: depth for depth in ends.values()}
+    depths = [depth for depth in by_side.values() if depth.layer != last and depth.side != _side(shape)]
+    return [*depths[-(_MOST_LAYERS - 1) :], Depth(last, 1.0, _side(shape))]
+
+
+def _side(shape: tuple[int | None, ...]) -> int:
+    """The smaller side of a map (height, width, channels); 0 for what is none."""
+    return min(int(shape[0] or 0), int(shape[1] or 0)) if len(shape) == 3 else 0

@@ -1,0 +1,88 @@
+"""What the backbone is given of an image, as a picture: a wrong preprocessing is one that can be seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.backbones import BackboneSpec
+from featx.backbones.preprocessing import FORMULAS
+from featx.dataset import ImageSet
+from featx.images import load_image
+from featx.look.album import Album
+from featx.look.sheet import Sheet
+from featx.pictures import Picture
+
+_SHOWN = 6  # images
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image as a backbone sees it.
+
+    values : float32 (height, width, 3), what the network is given
+    pixels : uint8 (height, width, 3), these values as the picture that the network takes them for: the preprocessing
+        that it was trained with undone, and cut off at black and white
+    difference : mean absolute difference of these pixels from those that were decoded, in grey levels of 255
+    """
+
+    values: np.ndarray
+    pixels: np.ndarray
+    difference: float
+
+
+def see(path: str, spec: BackboneSpec, resize: str) -> Seen:
+    """Decode, resize and preprocess an image as every stage does, and undo what the network expects.
+
+    With the network's own preprocessing the image comes back; with another it looks as wrong as it is to the network.
+    What a network of a .keras file expects is not known; what it is given is undone, so that the image comes back.
+
+    Raises
+    ------
+    BadImage
+        When no image can be made of the file.
+    """
+    decoded = load_image(path, spec.input_size, resize)
+    values = FORMULAS[spec.preprocessing].apply(decoded)
+    taken = np.clip(np.rint(FORMULAS[_own(spec) or spec.preprocessing].undo(values)), 0, 255).astype(np.uint8)
+    return Seen(values, taken, float(np.abs(taken.astype(np.float32) - decoded).mean()))
+
+
+def _own(spec: BackboneSpec) -> str | None:
+    """The preprocessing that a network was trained with; None where nobody knows."""
+    return None if spec.entry is None else spec.entry.preprocessing
+
+
+def show_seen(sheet: Sheet, images: ImageSet, spec: BackboneSpec, resize: str, album: Album) -> dict[str, Any]:
+    """Draw images of the sheet as their files are and as the backbone sees them; tell what happens in between."""
+    turns = zip_longest(*(strip.rows for strip in sheet.strips))  # the first of every class, then the second
+    rows = list(dict.fromkeys(row for turn in turns for row in turn if row is not None))[:_SHOWN]
+    seen = [see(images.paths[row], spec, resize) for row in rows]
+    names = [Path(images.paths[row]).name for row in rows]
+    files = [Picture(name, ("file", name), pixels=sheet.pixels[row]) for row, name in zip(rows, names, strict=True)]
+    given = [
+        Picture(name, ("as seen", f"{one.values.min():.4g} to {one.values.max():.4g}"), pixels=one.pixels)
+        for one, name in zip(seen, names, strict=True)
+    ]
+    album.grid("seen", [*files, *given], len(rows))
+    own, difference = _own(spec), float(np.mean([one.difference for one in seen]))
+    warning = None
+    if own is not None and own != spec.preprocessing:
+        warning = (
+            f"{spec.label} was trained with the preprocessing {own} and is given {spec.preprocessing}: what it sees is "
+            f"off by {difference:.0f} of 255 grey levels. Leave --preprocessing out."
+        )
+    return {
+        "picture": album.path_of("seen"),
+        "backbone": spec.label,
+        "input_size": list(spec.input_size),
+        "resize": resize,
+        "preprocessing": spec.preprocessing,
+        "own": own,
+        "mean_difference": difference,
+        "warning": warning,
+    }

@@ -1,0 +1,154 @@
+"""The scripts of examples/ answer what `featx predict` answers, in processes that cannot import featx."""
+
+from __future__ import annotations
+
+import ast
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import environment
+from fitted import Lab, call, make_lab
+from PIL import Image
+from test_export import made
+
+from featx.bundle import Bundle
+from featx.export import FORMATS, check, export
+from featx.images import load_image
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+ISOLATED = """
+import runpy, sys
+sys.modules["featx"] = None  # importing it is an error
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+assert not [name for name in sys.modules if name.startswith("featx.")]
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Format -> its export of the lab's logistic regression."""
+    bundle = made(make_lab(tmp_path_factory.getbasetemp() / "lab"), "logreg")
+    out = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:  # speeds are measured with as few calls as can be
+        patch.setattr(check, "_LEAST_SECONDS", 0.0)
+        patch.setattr(check, "_LEAST_CALLS", 1)
+        done = export(bundle, out, list(FORMATS))
+    assert not done.refused
+    return {one.format: Path(one.path) for one in done.outcomes} | {"keras": bundle.path}
+
+
+def assert_answers(lines: list[str], bundle: Bundle, paths: list[str], cwd: Path) -> None:
+    """The printed lines say what the command `featx predict` prints, but for rounding."""
+    told = call("predict", *paths, "--model", bundle.path, cwd=cwd).out.splitlines()[1:]
+    assert len(lines) == len(told) == len(paths)
+    for line, expected in zip(lines, told, strict=True):
+        (path, text, confidence), (expected_path, *same) = parsed(line), parsed(expected)
+        assert (path, text) == (expected_path, same[0])
+        assert confidence == pytest.approx(same[1], abs=0.11)  # of percent, of which one decimal is printed
+
+
+def parsed(line: str) -> tuple[str, str, float]:
+    """Path, what is said of it, and the confidence in percent."""
+    path, text = line.split(maxsplit=1)
+    words, _, rest = text.rpartition(" ")
+    return path, words, float(rest.rstrip(")").rstrip("%"))
+
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("savedmodel", "keras")]  # TensorFlow starts slowly
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino", "litert", *SLOW])
+def test_an_example_answers_as_featx_does(lab: Lab, exported: dict[str, Path], tmp_path: Path, name: str) -> None:
+    paths = lab.pictures[::10]
+    script = EXAMPLES / f"predict_{name}.py"
+    env = environment()
+    env.pop("PYTHONPATH", None)
+    command = [sys.executable, "-I", "-c", ISOLATED, str(script), str(exported[name]), *paths]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert_answers(done.stdout.splitlines(), made(lab, "logreg"), paths, tmp_path)
+
+
+def run_here(name: str, *arguments: str | Path) -> None:
+    """Run an example in this process, which has its libraries loaded already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+
+@pytest.mark.parametrize("kind", ["dense", "labels"])
+def test_keras_alone_runs_other_bundles(
+    lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """A head that is a network with a temperature, and several labels with their thresholds."""
+    bundle, paths = made(lab, kind), lab.pictures[::10]
+    run_here("predict_keras.py", bundle.path, *paths)
+    assert_answers(capsys.readouterr().out.splitlines(), bundle, paths, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["knn", "isotonic"])
+def test_what_keras_alone_cannot_do_is_said(lab: Lab, kind: str) -> None:
+    with pytest.raises(SystemExit, match="head of scikit-learn or curves"):
+        run_here("predict_keras.py", made(lab, kind).path, lab.pictures[0])
+
+
+def functions(script: Path) -> dict[str, ast.FunctionDef]:
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_the_examples_share_their_reader() -> None:
+    """Each is a file of its own, to be copied; what they have in common is the same in all."""
+    scripts = sorted(EXAMPLES.glob("predict_*.py"))
+    assert [script.stem.removeprefix("predict_") for script in scripts] == sorted([*FORMATS, "keras"])
+    for name in ("read_image", "answer"):
+        assert len({ast.dump(functions(script)[name]) for script in scripts}) == 1
+
+
+def reader() -> Any:
+    """`read_image` of an example, without the rest of it."""
+    from PIL import ImageOps
+
+    space: dict[str, Any] = {"np": np, "Image": Image, "ImageOps": ImageOps}
+    node = functions(EXAMPLES / "predict_onnx.py")["read_image"]
+    exec(compile(ast.Module([node], []), "predict_onnx.py", "exec"), space)
+    return space["read_image"]
+
+
+def write_kinds(folder: Path) -> list[str]:
+    """Images of every kind that decoders treat in a way of their own."""
+    random = np.random.default_rng(0)
+    wide = Image.fromarray(random.integers(0, 256, (20, 53, 3), np.uint8))
+    large = wide.resize((530, 200))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    wide.save(folder / "wide.png")
+    large.save(folder / "large.jpg")  # decoded at a part of its size
+    large.save(folder / "turned.jpg", exif=turned)
+    wide.convert("L").save(folder / "grey.png")
+    wide.quantize(16).save(folder / "palette.gif")
+    Image.fromarray(random.integers(0, 256, (31, 17, 4), np.uint8)).save(folder / "clear.png")
+    Image.fromarray(random.integers(0, 65536, (40, 30), np.uint16)).save(folder / "deep.png")
+    wide.convert("CMYK").save(folder / "print.jpg")
+    return sorted(map(str, folder.iterdir()))
+
+
+@pytest.mark.parametrize("rule", ["stretch", "crop", "pad"])
+def test_the_reader_gives_the_pixels_of_featx(tmp_path: Path, rule: str) -> None:
+    read_image = reader()
+    for path in write_kinds(tmp_path):
+        for size in ((24, 32), (64, 64), (7, 5)):
+            expected = load_image(path, size, rule)
+            np.testing.assert_array_equal(read_image(path, *size, rule)[0], expected, err_msg=path)
+
+
+def test_the_pages_name_every_example() -> None:
+    page = (EXAMPLES.parent / "docs" / "export.md").read_text(encoding="utf-8")
+    for script in EXAMPLES.glob("*.py"):
+        assert f"(../examples/{script.name})" in page
