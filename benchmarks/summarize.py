@@ -43,21 +43,25 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
     "hdf5": ("bench_hdf5.py",),
 }
 REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the script names it -> why it was missed
-    "extract-InceptionV3": {
-        "bfloat16: whole run / (decoding + inference)": (
-            "not established: the run is short, it opens the engine, which the parts leave out, and other work shared "
-            "the machine; to be measured again with 2,000 images"
+    "extract-EfficientNetB0": {
+        "float32: featx / keras, images per second": (
+            "1.57 in each of two runs; decoding alone and inference alone, the least that two cores can do, allow 1.4 "
+            "to 1.7 on this processor"
         ),
+        "bfloat16: featx / keras, images per second": (
+            "2.06 and 2.24 in two runs; decoding alone and inference alone allow 1.9 to 2.5 on this processor"
+        ),
+        "bfloat16: whole run / (decoding + inference)": "0.94 and 1.11 in two runs",
     },
     "heads": {
         "search: LogisticRegressionCV / featx, seconds": (
-            "2.07 and 1.95 in two runs of one round; ten strengths are tried, since the least regularised is best here"
+            "1.6 to 2.1 in four runs, as the speed of the machine changed between the two sides; ten strengths are "
+            "tried, since the least regularised is best here"
         ),
     },
     "cold-start": {
-        "featx cache ls, seconds": "between 0.34 and 0.43 from run to run",
-        "featx predict, seconds": "between 0.71 and 0.86 from run to run; importing NumPy, OpenVINO and featx's own "
-        "modules takes most of it",
+        "featx predict, seconds": "between 0.69 and 0.94 from run to run, as all else in this table rose and fell; "
+        "importing NumPy, OpenVINO and featx's own modules takes most of it",
     },
 }
 HEAD = """# Performance
@@ -65,8 +69,8 @@ HEAD = """# Performance
 Written by `make bench` from the scripts in `benchmarks/`; do not edit. Every script runs featx and the alternative in
 turn, each in a process of its own, and takes medians. Absolute figures drift from day to day and from machine to
 machine; the ratios hold better. The figures of 2026-11-22 come from a virtual machine whose speed changed by a factor
-of two within minutes. Inference alone has three rounds on the quiet machine, MobileNetV2 and ResNet50 one each; the
-others have one to five, some with fewer images than the goals name, and other work on the same cores part of the time.
+of two within minutes. Extraction has one or two rounds of 2,000 images, fine-tuning from the cache one, inference 3;
+the others have one to five. The second run, HDF5, the SVM and the large JPEG files shared the cores with other work.
 Peak memory is the largest resident size of the process, mapped files included.
 """
 

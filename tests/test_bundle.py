@@ -61,7 +61,11 @@ def test_it_says_what_it_is_and_where_it_comes_from(lab: Lab) -> None:
     assert about["head"]["clf"] == "logreg"
     assert about["head"]["temperature"] > 0
     assert about["head"]["features"] == 16
-    assert about["split"] == {"digest": lab.prepared.sample.digest, "images": {"train": 30, "val": 15, "test": 15}}
+    split = about["split"]
+    assert split["digest"] == lab.prepared.sample.digest
+    assert split["images"] == {"train": 30, "val": 15, "test": 15}
+    assert split["classes"]["train"] == {"blue": 10, "green": 10, "red": 10}
+    assert (split["declared"], split["grouped"]) == (False, False)
     assert {"python", "featx", "keras", "scikit-learn"} <= about["versions"].keys()
     for part in ("val", "test"):
         assert about["metrics"][part]["images"] == 15

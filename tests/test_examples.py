@@ -17,7 +17,7 @@ from PIL import Image
 from test_export import made
 
 from featx.bundle import Bundle
-from featx.export import FORMATS, check, export
+from featx.export import FORMATS, export
 from featx.images import load_image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -36,8 +36,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     bundle = made(make_lab(tmp_path_factory.getbasetemp() / "lab"), "logreg")
     out = tmp_path_factory.mktemp("exported")
     with pytest.MonkeyPatch.context() as patch:  # speeds are measured with as few calls as can be
-        patch.setattr(check, "_LEAST_SECONDS", 0.0)
-        patch.setattr(check, "_LEAST_CALLS", 1)
+        patch.setattr("featx.predict._LEAST_SECONDS", 0.0)
+        patch.setattr("featx.predict._LEAST_CALLS", 1)
         done = export(bundle, out, list(FORMATS))
     assert not done.refused
     return {one.format: Path(one.path) for one in done.outcomes} | {"keras": bundle.path}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from featx.backbones.runtime import import_keras
-from featx.files import atomic_path, write_json
+from featx.files import atomic_path, remove_stale, write_json
 from featx.options import CheckpointKind
 
 History = list[dict[str, Any]]
@@ -95,6 +95,7 @@ class Snapshots:
         path = self.folder / f"epoch-{number:03}.keras"
         with atomic_path(path) as temporary:
             model.save(temporary)
+        remove_stale(self.folder, older_than=0)  # of a write that was killed: nobody else writes here
         if self.kind == "best":
             for other in set(self.folder.glob("epoch-*.keras")) - {path}:
                 other.unlink()
