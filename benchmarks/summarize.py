@@ -53,12 +53,6 @@ REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the scr
         ),
         "bfloat16: whole run / (decoding + inference)": "0.94 and 1.11 in two runs",
     },
-    "heads": {
-        "search: LogisticRegressionCV / featx, seconds": (
-            "1.6 to 2.1 in four runs, as the speed of the machine changed between the two sides; ten strengths are "
-            "tried, since the least regularised is best here"
-        ),
-    },
     "cold-start": {
         "featx predict, seconds": "between 0.69 and 0.94 from run to run, as all else in this table rose and fell; "
         "importing NumPy, OpenVINO and featx's own modules takes most of it",
