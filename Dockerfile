@@ -1,7 +1,7 @@
 # featx on CPUs; docs/containers.md says how it is built and run
 FROM python:3.12-slim
 
-ENV KERAS_HOME=/work/.keras \
+ENV KERAS_HOME=/data/.keras \
     MPLCONFIGDIR=/tmp/matplotlib \
     PYTHONUNBUFFERED=1 \
     TF_CPP_MIN_LOG_LEVEL=3
@@ -15,10 +15,10 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && rm -rf build ./*.egg-info
 
 RUN useradd --create-home --uid 1000 featx \
-    && install --directory --owner=featx --group=featx /work
+    && install --directory --owner=featx --group=featx /data
 USER featx
-WORKDIR /work
-VOLUME ["/work"]
+WORKDIR /data
+VOLUME ["/data"]
 
 ENTRYPOINT ["featx"]
 CMD ["--help"]

@@ -18,12 +18,12 @@ from featx.serve.service import Service, Terms
 
 @contextmanager
 def served(
-    bundle: Bundle, terms: Terms | None = None, limits: Limits | None = None, key: str | None = None
+    bundle: Bundle, terms: Terms | None = None, limits: Limits | None = None, key: str | None = None, port: int = 0
 ) -> Iterator[httpx.Client]:
-    """A client of a server that ends with the block."""
+    """A client of a server that ends with the block. port : 0: a free one."""
     service = Service(bundle, "lab/1", terms or Terms(), limits or Limits())
     service.start()
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", port)
     server = make_server(service, listener, key)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +20,10 @@ from featx.images import load_image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ISOLATED = """
-import runpy, sys
+import os, runpy, sys
 sys.modules["featx"] = None  # importing it is an error
 sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))  # where Python looks first when it is given a script
 runpy.run_path(sys.argv[0], run_name="__main__")
 assert not [name for name in sys.modules if name.startswith("featx.")]
 """
@@ -79,6 +78,7 @@ def run_here(name: str, *arguments: str | Path) -> None:
     """Run an example in this process, which has its libraries loaded already."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *map(str, arguments)])
+        patch.syspath_prepend(EXAMPLES)
         runpy.run_path(str(EXAMPLES / name), run_name="__main__")
 
 
@@ -98,27 +98,9 @@ def test_what_keras_alone_cannot_do_is_said(lab: Lab, kind: str) -> None:
         run_here("predict_keras.py", made(lab, kind).path, lab.pictures[0])
 
 
-def functions(script: Path) -> dict[str, ast.FunctionDef]:
-    tree = ast.parse(script.read_text(encoding="utf-8"))
-    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-
-
-def test_the_examples_share_their_reader() -> None:
-    """Each is a file of its own, to be copied; what they have in common is the same in all."""
-    scripts = sorted(EXAMPLES.glob("predict_*.py"))
-    assert [script.stem.removeprefix("predict_") for script in scripts] == sorted([*FORMATS, "keras"])
-    for name in ("read_image", "answer"):
-        assert len({ast.dump(functions(script)[name]) for script in scripts}) == 1
-
-
-def reader() -> Any:
-    """`read_image` of an example, without the rest of it."""
-    from PIL import ImageOps
-
-    space: dict[str, Any] = {"np": np, "Image": Image, "ImageOps": ImageOps}
-    node = functions(EXAMPLES / "predict_onnx.py")["read_image"]
-    exec(compile(ast.Module([node], []), "predict_onnx.py", "exec"), space)
-    return space["read_image"]
+def test_there_is_an_example_for_every_format() -> None:
+    scripts = sorted(script.stem.removeprefix("predict_") for script in EXAMPLES.glob("predict_*.py"))
+    assert scripts == sorted([*FORMATS, "keras"])
 
 
 def write_kinds(folder: Path) -> list[str]:
@@ -141,7 +123,7 @@ def write_kinds(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("rule", ["stretch", "crop", "pad"])
 def test_the_reader_gives_the_pixels_of_featx(tmp_path: Path, rule: str) -> None:
-    read_image = reader()
+    read_image = runpy.run_path(str(EXAMPLES / "reading.py"))["read_image"]
     for path in write_kinds(tmp_path):
         for size in ((24, 32), (64, 64), (7, 5)):
             expected = load_image(path, size, rule)

@@ -102,9 +102,15 @@ def test_a_server_that_has_ended_is_told_and_can_be_asked_again(page: Any, bundl
     with served(bundle, Terms(maps=False)) as client:
         page.goto(str(client.base_url))
         page.get_by_text("3 classes").wait_for()
+        port = client.base_url.port
     page.locator("#files").set_input_files(lab.pictures[0])
-    page.get_by_text("Is featx serve still running?").first.wait_for()
     page.get_by_role("button", name="Try again").wait_for()
+    assert "Is featx serve still running?" in page.get_by_role("alert").first.inner_text()
+    with served(bundle, Terms(maps=False), port=port):
+        page.get_by_role("button", name="Try again").click()
+        page.locator(".card .bars li").first.wait_for()
+        (wanted,) = predict(bundle, lab.pictures[:1])
+        assert wanted.label in page.locator(".label:visible").inner_text()
 
 
 def test_several_labels_the_report_and_a_drop(page: Any, bundle: Bundle, lab: Lab, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class Batcher(Generic[Source, Item, Result]):
         try:
             if not answer.cancelled():
                 job = _Job(self._prepare(source), answer)
-        except Exception as error:
+        except Exception as error:  # whatever it is, it belongs to who waits for this answer
             if answer.set_running_or_notify_cancel():
                 answer.set_exception(error)
         finally:
@@ -120,7 +120,7 @@ class Batcher(Generic[Source, Item, Result]):
             return
         try:
             results = self._work([job.item for job in jobs])
-        except Exception as error:
+        except Exception as error:  # likewise
             if len(jobs) == 1:
                 jobs[0].answer.set_exception(error)
                 return
