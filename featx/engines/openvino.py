@@ -72,7 +72,8 @@ class OpenVINOEngine:
         model.reshape([self.batch_size, *self._size, 3])
         hints = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
         if threads:
-            hints["INFERENCE_NUM_THREADS"] = str(threads)
+            # Pinned to cores, the few threads of every process would share the first ones.
+            hints |= {"INFERENCE_NUM_THREADS": str(threads), "ENABLE_CPU_PINNING": "NO"}
         compiled = core.compile_model(model, "CPU", hints)
         _require_effective(compiled, precision)
         self._outputs = {name: compiled.output(tensor) for name, tensor in description["outputs"].items()}
@@ -116,12 +117,12 @@ def _require_effective(compiled: Any, precision: str) -> None:
 
 
 def compile_graph(
-    make_model: Callable[[], keras.Model], graph: Path, precision: str, batch_size: int = 0
+    make_model: Callable[[], keras.Model], graph: Path, precision: str, batch_size: int = 0, threads: int = 0
 ) -> OpenVINOEngine:
     """The engine of the graph in the directory, converted first when it is not there whole."""
     if not is_whole(graph):
         convert(make_model(), graph)
-    return OpenVINOEngine(graph, precision, batch_size)
+    return OpenVINOEngine(graph, precision, batch_size, threads)
 
 
 def load_graph(graph: Path, precision: str, batch_size: int = 0, threads: int = 0) -> OpenVINOEngine:

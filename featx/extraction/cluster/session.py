@@ -1,0 +1,216 @@
+"""Ray, started here or joined: the one module that imports it.
+
+It sends nothing anywhere and writes nothing to the terminal: usage statistics and the dashboard are off, logs stay in
+its own folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from featx.errors import ClusterError
+from featx.extraction.cluster.placement import Machine, Placement
+from featx.images import usable_cores
+
+LOCAL = "local"
+_ANSWER_SECONDS = 10.0  # within which a machine of the cluster accepts a connection
+_PATIENCE = "20"  # seconds within which a cluster that was reached has to answer
+_OBJECT_STORE_BYTES = 100_000_000  # only names and reports travel; Ray's least is 75 MB
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_SCHEDULER_EVENTS": "0",
+    "RAY_TQDM_PATCH_PRINT": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_gcs_server_request_timeout_seconds": _PATIENCE,
+}
+
+_CONTROL = "control"  # the thread of a worker in which it can be spoken to while it computes
+
+_logger = logging.getLogger(__name__)
+
+
+class WorkerDied(Exception):  # noqa: N818 - what happened, which is no fault of the caller
+    """The process or the machine of a worker is gone, or out of reach. The text says why, in one line."""
+
+
+class Cluster:
+    """Processes on other machines, as the coordinator sees them: an object there, calls to it, and their answers."""
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self._kinds: dict[type, Any] = {}
+
+    def machines(self) -> list[Machine]:
+        """The machines that are alive."""
+        found = []
+        for node in self._ray.nodes():
+            if node["Alive"]:
+                cores, gpus = (int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU"))
+                found.append(Machine(node["NodeID"], node["NodeManagerHostname"], cores, gpus))
+        return found
+
+    def hire(self, kind: type, placement: Placement, *arguments: Any) -> Any:
+        """Make an object of this kind in a process of its own; returns at once, whether there is room or not yet."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        options = {
+            "num_cpus": placement.threads,
+            "num_gpus": placement.gpus,
+            "max_restarts": 0,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(placement.node, soft=False),
+        }
+        if kind not in self._kinds:
+            self._kinds[kind] = self._ray.remote(concurrency_groups={_CONTROL: 1})(kind)
+        return self._kinds[kind].options(**options).remote(*arguments)
+
+    def call(self, worker: Any, method: str, *arguments: Any) -> Any:
+        """Ask for a method, after those asked for before; returns what `result` takes."""
+        return getattr(worker, method).remote(*arguments)
+
+    def interrupt(self, worker: Any, method: str) -> None:
+        """Have a method run beside the one that runs."""
+        getattr(worker, method).options(concurrency_group=_CONTROL).remote()
+
+    def dismiss(self, worker: Any) -> None:
+        """End the process of a worker, if it is there."""
+        with suppress(Exception):  # it may be dead already, and its machine, too
+            self._ray.kill(worker)
+
+    def wait(self, answers: Sequence[Any], count: int, seconds: float) -> list[Any]:
+        """Those of the answers that are there, as soon as there are `count`, or after some seconds."""
+        ready: list[Any] = self._ray.wait(answers, num_returns=count, timeout=seconds)[0]
+        return ready
+
+    def result(self, answer: Any) -> Any:
+        """What a method returned, or raised.
+
+        Raises
+        ------
+        WorkerDied
+            Before it was done.
+        """
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(answer)
+        except errors.RayTaskError as error:
+            raise error.cause from None
+        except errors.RayError as error:
+            raise WorkerDied(last_line(error)) from error
+
+
+@contextmanager
+def connect(address: str) -> Iterator[Cluster]:
+    """The cluster at an address. A Ray that was started for it ends with the context.
+
+    A Ray that this process is connected to already is used, whatever the address, and left as it is.
+
+    address : "local" starts one on this machine; else HOST:PORT of a cluster that this machine is part of
+
+    Raises
+    ------
+    ClusterError
+        Ray is not installed, does not start, or nobody answers at the address.
+    """
+    ray = _import_ray()
+    if ray.is_initialized():
+        yield Cluster(ray)
+    elif address == LOCAL:
+        with _started(ray):
+            yield Cluster(ray)
+    else:
+        with _joined(ray, address):
+            yield Cluster(ray)
+
+
+def last_line(error: BaseException) -> str:
+    """What an error says in the end, without the lines that led to it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300].rstrip(".")
+
+
+def _import_ray() -> Any:
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    try:
+        import ray
+    except ImportError:
+        raise ClusterError(
+            "Ray is not installed here, and --cluster computes on it. Type: pip install 'featx[ray]'"
+        ) from None
+    return ray
+
+
+@contextmanager
+def _started(ray: Any) -> Iterator[None]:
+    """A Ray of this machine alone, which no other machine can reach; it leaves no file behind."""
+    # Ray guards what it starts by a token, and without one here it would write one into the home folder.
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    place = "/tmp" if os.path.isdir("/tmp") else None  # noqa: S108, PTH112 - names of sockets are at most 107 bytes long
+    folder = tempfile.mkdtemp(prefix="featx-ray-", dir=place)
+    try:
+        with _explained("Ray does not start on this machine"):
+            ray.init(
+                address="local",
+                num_cpus=usable_cores(),
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _temp_dir=folder,
+                _node_ip_address="127.0.0.1",
+                **_quiet(),
+            )
+        try:
+            yield
+        finally:
+            ray.shutdown(wait_for_processes=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _joined(ray: Any, address: str) -> Iterator[None]:
+    if address != "auto":
+        _require_answer(address)
+    with _explained(
+        f"The cluster at {address} cannot be joined. The command has to run on one of its machines, with the same "
+        "versions of Ray and Python"
+    ):
+        ray.init(address=address, **_quiet())
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _quiet() -> dict[str, Any]:
+    return {"log_to_driver": False, "logging_level": logging.ERROR}
+
+
+def _require_answer(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"Nobody answers at {address} ({getattr(error, 'strerror', None) or error}). Type ray start --head on one "
+            "machine, and give the address that it prints."
+        ) from error
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Ray's own errors, which are of many kinds and lines, as one sentence."""
+    try:
+        yield
+    except Exception as error:
+        _logger.info("%s", error, exc_info=True)
+        raise ClusterError(f"{what}: {last_line(error.__cause__ or error)}.") from error
