@@ -6,6 +6,7 @@ its own folder.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import secrets
@@ -21,6 +22,7 @@ from featx.extraction.cluster.placement import Machine, Placement
 from featx.images import usable_cores
 
 LOCAL = "local"
+_HERE = "auto"  # Ray's word for the cluster that runs on this machine
 _ANSWER_SECONDS = 10.0  # within which a machine of the cluster accepts a connection
 _PATIENCE = "20"  # seconds within which a cluster that was reached has to answer
 _OBJECT_STORE_BYTES = 100_000_000  # only names and reports travel; Ray's least is 75 MB
@@ -119,6 +121,10 @@ def connect(address: str) -> Iterator[Cluster]:
     ClusterError
         Ray is not installed, does not start, or nobody answers at the address.
     """
+    if importlib.util.find_spec("ray") is None:
+        raise ClusterError("Ray is not installed here, and --cluster computes on it. Type: pip install 'featx[ray]'")
+    if address not in {LOCAL, _HERE}:
+        _require_answer(address)  # Ray itself takes long to find out
     ray = _import_ray()
     if ray.is_initialized():
         yield Cluster(ray)
@@ -140,12 +146,8 @@ def _import_ray() -> Any:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        import ray
-    except ImportError:
-        raise ClusterError(
-            "Ray is not installed here, and --cluster computes on it. Type: pip install 'featx[ray]'"
-        ) from None
+    import ray
+
     return ray
 
 
@@ -168,24 +170,20 @@ def _started(ray: Any) -> Iterator[None]:
                 _node_ip_address="127.0.0.1",
                 **_quiet(),
             )
-        try:
-            yield
-        finally:
-            ray.shutdown(wait_for_processes=True)
+        yield
     finally:
+        ray.shutdown(wait_for_processes=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def _joined(ray: Any, address: str) -> Iterator[None]:
-    if address != "auto":
-        _require_answer(address)
-    with _explained(
-        f"The cluster at {address} cannot be joined. The command has to run on one of its machines, with the same "
-        "versions of Ray and Python"
-    ):
-        ray.init(address=address, **_quiet())
     try:
+        with _explained(
+            f"The cluster at {address} cannot be joined. The command has to run on one of its machines, with the same "
+            "versions of Ray and Python"
+        ):
+            ray.init(address=address, **_quiet())
         yield
     finally:
         ray.shutdown()
