@@ -40,6 +40,7 @@ from featx.extraction.cluster.placement import Machine, Placement, place_workers
 from featx.extraction.cluster.session import Cluster, WorkerDied
 from featx.extraction.cluster.worker import Worker
 from featx.extraction.reservations import Reservations
+from featx.files import digest_file
 from featx.options import AugmentOptions, DataOptions, FeaturesOptions, Pipeline, check_options
 from featx.run import augmenter_of
 from featx.store import PART_BYTES, FeatureStore, list_stores
@@ -244,9 +245,15 @@ def rows_of(done: Extraction, number: int = 0) -> np.ndarray:
     return done.features(done.outputs[number], np.flatnonzero(done.readable)).asarray()
 
 
-def in_one_process(images: ImageSet, options: FeaturesOptions, warm: Path, place: Path, **more: Any) -> Extraction:
-    shutil.copytree(warm, place)
+def in_one_process(images: ImageSet, options: FeaturesOptions, place: Path, **more: Any) -> Extraction:
+    """The same in a cache of its own, which has the converted networks and no features."""
+    shutil.copytree(options.cache, place, ignore=shutil.ignore_patterns("*@*"))
     return extract(images, replace(options, cache=str(place), **more))
+
+
+def some(images: ImageSet, count: int) -> ImageSet:
+    """The first images, without labels: a class may be left without any."""
+    return replace(images.take(np.arange(count)), labels=None, classes=())
 
 
 def clean(cache: Path) -> bool:
@@ -262,7 +269,6 @@ def test_rows_are_those_of_one_process(
     on: Callable[..., Extraction],
     options: FeaturesOptions,
     image_folder: Callable[..., Path],
-    warm_cache: Path,
     tmp_path: Path,
 ) -> None:
     folder = image_folder(30)
@@ -270,9 +276,9 @@ def test_rows_are_those_of_one_process(
     shutil.copy(next(folder.glob("cat/*1.png")), folder / "dog" / "twin.png")
     images, cluster = read(folder), Inline()
     layers = ("high@avg", "low@flatten", "low@grid:2")
-    extract(images.take(np.arange(12)), options)  # one of the outputs has some of the rows already
+    extract(some(images, 12), options)  # one of the outputs has some of the rows already
     done = on(images, cluster, layer=layers)
-    other = in_one_process(images, options, warm_cache, tmp_path / "other", layer=layers)
+    other = in_one_process(images, options, tmp_path / "other", layer=layers)
     for number in range(3):
         np.testing.assert_array_equal(rows_of(done, number), rows_of(other, number))
     assert (done.computed, done.reused, done.duplicates, done.bad) == (60, 0, 1, other.bad)
@@ -292,7 +298,6 @@ def test_a_worker_that_dies_loses_nothing(
     on: Callable[..., Extraction],
     options: FeaturesOptions,
     image_folder: Callable[..., Path],
-    warm_cache: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -308,9 +313,7 @@ def test_a_worker_that_dies_loses_nothing(
     assert len(cluster.hired) == 4
     assert caplog.text.count("A worker on host") == 2
     assert "has died (killed). Its 14 images are computed again." in caplog.text
-    np.testing.assert_array_equal(
-        rows_of(done), rows_of(in_one_process(images, options, warm_cache, tmp_path / "other"))
-    )
+    np.testing.assert_array_equal(rows_of(done), rows_of(in_one_process(images, options, tmp_path / "other")))
     assert done.store.table("high", "avg").rows == 60
 
 
@@ -389,8 +392,8 @@ def test_images_that_kill_every_worker_end_the_run_when_all_others_are_done(
 @pytest.mark.parametrize(
     ("error", "expected", "said"),
     [
-        (StoreError("No space left on the disk."), StoreError, "On host0: No space left on the disk."),
-        (OSError(116, "Stale file handle"), ClusterError, "A worker on host0 failed: OSError: .*Stale file handle"),
+        (StoreError("No space left on the disk."), StoreError, "On host1: No space left on the disk."),
+        (OSError(116, "Stale file handle"), ClusterError, "A worker on host1 failed: OSError: .*Stale file handle"),
     ],
 )
 def test_what_a_worker_raises_ends_the_run_and_names_its_machine(
@@ -428,9 +431,8 @@ def test_ctrl_c_lets_workers_write_what_they_have(
 
     with pytest.raises(KeyboardInterrupt):
         on(images, Inline(interrupt))
-    # Two reservations were reported, a third was lost with the interrupt; what else was with the workers was finished.
     assert len(set(map(id, stopped))) == 2
-    assert len(plan(images, options).rows) == 40 - 14 - 2 * 7
+    assert len(plan(images, options).rows) == 7  # of the one that was interrupted; the others have ended theirs
     assert clean(Path(options.cache))
 
 
@@ -462,12 +464,13 @@ def test_other_processes_leave_alone_what_is_handed_out(
         done = on(images, Inline(lambda _: seen.append(len(other.of_others()))))
     assert (done.computed, done.reused) == (39, 1)
     assert seen[0] >= 4 * 7  # two reservations of each worker
-    assert seen[-1] == 4  # the last one
+    assert len(seen) == 6
+    assert min(seen) >= 4  # at least the one that is computed
 
 
 def plan_store(images: ImageSet, options: FeaturesOptions) -> FeatureStore:
     """The store of these options, with its folder."""
-    return extract(images.take(np.arange(1)), options).store
+    return extract(some(images, 1), options).store
 
 
 def test_the_cluster_waits_for_another_process_and_counts_its_rows(
@@ -475,10 +478,9 @@ def test_the_cluster_waits_for_another_process_and_counts_its_rows(
 ) -> None:
     images = read(image_folder(10))
     store = plan_store(images, options)
-    done = extract(images, replace(options, layer=("low",)))
-    taken = np.array([3, 4, 5])
+    taken = np.array([digest_file(Path(path)) for path in images.paths[3:6]], "S32")
     with store.leases() as other:
-        other.claim(done.digests[taken])
+        other.claim(taken)
 
         def finish() -> None:
             give_up = time.monotonic() + 20
@@ -498,7 +500,6 @@ def test_views_are_computed_on_a_cluster_too(
     on: Callable[..., Extraction],
     options: FeaturesOptions,
     image_folder: Callable[..., Path],
-    warm_cache: Path,
     tmp_path: Path,
 ) -> None:
     images = read(image_folder(8))
@@ -507,7 +508,7 @@ def test_views_are_computed_on_a_cluster_too(
     done = on(images, Inline())
     views = extract_views(done, rows, augmenter, 3)  # its options say: on the cluster
     assert sum(worker["images"] for worker in views.extraction.workers) == 48
-    here = in_one_process(images, options, warm_cache, tmp_path / "other")
+    here = in_one_process(images, options, tmp_path / "other")
     other = extract_views(here, rows, augmenter, 3)
     np.testing.assert_array_equal(views.features(done.outputs[0]).asarray(), other.features(here.outputs[0]).asarray())
 
@@ -646,7 +647,7 @@ def test_the_options_are_keywords_too(
     image_folder: Callable[..., Path], options: FeaturesOptions, on: Callable[..., Extraction], monkeypatch: Any
 ) -> None:
     folder = image_folder(4)
-    on(read(folder).take(np.arange(1)), Inline())  # sets the inline cluster up
+    on(some(read(folder), 1), Inline())  # sets the inline cluster up
     done = extract_files(
         str(folder), backbone=options.backbone, layer="high", cache=options.cache, cluster="local", cluster_workers=1
     )
@@ -831,7 +832,7 @@ def test_begun_here_and_finished_by_the_node_that_is_left(
     undisturbed: tuple[np.ndarray, np.ndarray],
 ) -> None:
     images = read(photos)
-    extract(replace(images.take(np.arange(30)), labels=None, classes=()), options)
+    extract(some(images, 30), options)
     process = begin("--cluster", nodes.address)
     give_up = time.monotonic() + 60
     while len(list(cache.glob("*/high@avg/*.h5"))) < 2:

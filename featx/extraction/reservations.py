@@ -72,7 +72,7 @@ class Reservations:
             names, views = self._done.digests[chunk], self._done.view(chunk)
             absent = np.logical_or.reduce([table.missing(names, views) for table in self._tables.values()])
             others = np.isin(names, self._leases.of_others())
-            mine = chunk[absent & ~others]
+            mine: np.ndarray = chunk[absent & ~others]
             self._hold(mine)
         self.done_by_others += int((~absent).sum())
         if (absent & others).any():

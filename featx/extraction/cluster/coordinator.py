@@ -201,7 +201,7 @@ class Coordinator:
         seat.flying -= 1
         if errand.rows is None:
             seat.process, seat.ready = found[1], True
-            _logger.info("worker %s is ready: %s, %d threads", seat.name, seat.engine, seat.placement.threads)
+            _logger.info("worker %s is ready: %s, threads: %d", seat.name, seat.engine, seat.placement.threads)
         else:
             self._note(seat, errand.rows, found)
 

@@ -30,7 +30,6 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SCHEDULER_EVENTS": "0",
     "RAY_TQDM_PATCH_PRINT": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_gcs_server_request_timeout_seconds": _PATIENCE,
 }
 
@@ -155,7 +154,7 @@ def _import_ray() -> Any:
 def _started(ray: Any) -> Iterator[None]:
     """A Ray of this machine alone, which no other machine can reach; it leaves no file behind."""
     # Ray guards what it starts by a token, and without one here it would write one into the home folder.
-    if "RAY_AUTH_MODE" not in os.environ:
+    if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     place = "/tmp" if os.path.isdir("/tmp") else None  # noqa: S108, PTH112 - names of sockets are at most 107 bytes long
     folder = tempfile.mkdtemp(prefix="featx-ray-", dir=place)
