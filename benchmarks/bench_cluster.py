@@ -25,11 +25,12 @@ from harness import compare, in_process, report, write_photos
 
 GOAL = 1.15
 _NODES = """
-import shutil, sys, tempfile
+import os, shutil, sys, tempfile
+place = os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="featx-bench-", dir="/tmp")
+os.mkdir(place + "/ray")
 from ray.cluster_utils import Cluster
-place = tempfile.mkdtemp(prefix="featx-bench-", dir="/tmp")
 options = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args={**options, "temp_dir": place})
+cluster = Cluster(initialize_head=True, head_node_args=options)
 node = cluster.add_node(**options)
 print(cluster.address, flush=True)
 for line in sys.stdin:

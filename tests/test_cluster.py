@@ -6,6 +6,7 @@ Most tests have a cluster of workers in this process. Those that are slow have R
 from __future__ import annotations
 
 import heapq
+import io
 import json
 import logging
 import os
@@ -657,11 +658,12 @@ def test_the_options_are_keywords_too(
 # --- Ray ---------------------------------------------------------------------------------------------------------
 
 _NODES = """
-import shutil, sys, tempfile
+import os, shutil, sys, tempfile
+place = os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="featx-test-", dir="/tmp")
+os.mkdir(place + "/ray")
 from ray.cluster_utils import Cluster
-place = tempfile.mkdtemp(prefix="featx-test-", dir="/tmp")
 options = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args={**options, "temp_dir": place})
+cluster = Cluster(initialize_head=True, head_node_args=options)
 node = cluster.add_node(**options)
 print(cluster.address, flush=True)
 for line in sys.stdin:
@@ -671,7 +673,7 @@ for line in sys.stdin:
 cluster.shutdown()
 shutil.rmtree(place, ignore_errors=True)
 """
-COUNT = 260
+COUNT = 16 * 16
 
 
 class Nodes:
@@ -714,12 +716,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images that take some time to decode, two of them damaged: a worker is at them when it is killed."""
     folder = tmp_path_factory.mktemp("photos")
     slope = np.add.outer(np.arange(1400), np.arange(1400)) % 251
-    for number in range(COUNT):
-        pixels = np.stack([slope, slope.T, np.full_like(slope, number % 256)], axis=2).astype(np.uint8)
-        pixels[:3, :3] = number // 256
-        path = folder / ("cat" if number % 2 else "dog") / f"{number:03}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(path, compress_level=1)
+    for shade in range(0, 256, 16):
+        pixels = np.stack([slope, slope.T, np.full_like(slope, shade)], axis=2).astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "png", compress_level=1)
+        for number in range(COUNT // 16):
+            path = folder / ("cat" if number % 2 else "dog") / f"{shade:03}-{number:02}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(file.getvalue() + b"%d" % number)  # what stands behind a PNG file's end is not decoded
     write_bad_ones(folder)
     return folder
 

@@ -14,7 +14,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
 from featx.errors import ClusterError
@@ -127,12 +127,9 @@ def connect(address: str) -> Iterator[Cluster]:
     ray = _import_ray()
     if ray.is_initialized():
         yield Cluster(ray)
-    elif address == LOCAL:
-        with _started(ray):
-            yield Cluster(ray)
-    else:
-        with _joined(ray, address):
-            yield Cluster(ray)
+        return
+    with _no_output(), _started(ray) if address == LOCAL else _joined(ray, address):
+        yield Cluster(ray)
 
 
 def last_line(error: BaseException) -> str:
@@ -186,6 +183,13 @@ def _joined(ray: Any, address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _no_output() -> Iterator[None]:
+    """Keep what a thread of Ray prints, whatever it is told about logs, out of the one JSON object on stdout."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def _quiet() -> dict[str, Any]:
