@@ -715,7 +715,7 @@ def nodes() -> Iterator[Nodes]:
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images that take some time to decode, two of them damaged: a worker is at them when it is killed."""
     folder = tmp_path_factory.mktemp("photos")
-    slope = np.add.outer(np.arange(1400), np.arange(1400)) % 251
+    slope = np.add.outer(np.arange(800), np.arange(800)) % 251
     for shade in range(0, 256, 16):
         pixels = np.stack([slope, slope.T, np.full_like(slope, shade)], axis=2).astype(np.uint8)
         file = io.BytesIO()
