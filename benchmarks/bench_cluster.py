@@ -13,6 +13,7 @@ store is compared row by row with that of one process.
 from __future__ import annotations
 
 import argparse
+import importlib
 import subprocess
 import sys
 import tempfile
@@ -44,8 +45,7 @@ shutil.rmtree(place, ignore_errors=True)
 
 def one_process(backbone: str, folder: str, cache: str) -> dict[str, Any]:
     """Extract with all cores."""
-    from featx.extraction import work
-
+    work: Any = importlib.import_module("featx.extraction.work")
     opened: list[float] = []
     open_engine = work.open_engine
 
@@ -106,7 +106,8 @@ def fresh(run: Any, backbone: str, folder: str, graph: str, *more: Any) -> dict[
 
     with tempfile.TemporaryDirectory() as cache:
         shutil.copytree(graph, cache, dirs_exist_ok=True)
-        return run(backbone, folder, cache, *more)
+        found: dict[str, Any] = run(backbone, folder, cache, *more)
+        return found
 
 
 def convert(backbone: str, folder: str, cache: str) -> dict[str, Any]:
@@ -129,13 +130,14 @@ def with_a_node_killed(backbone: str, folder: str, cache: str) -> dict[str, Any]
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    address = process.stdout.readline().strip()
+    answers = process.stdout
+    address = answers.readline().strip()
     killed: list[int] = []
 
     def tell(stage: str, done: int, total: int, /, **_: int) -> None:
         if stage == "extract" and 3 * done > total and not killed:
             print("kill", file=process.stdin, flush=True)
-            process.stdout.readline()
+            answers.readline()
             killed.append(done)
 
     begin = time.perf_counter()

@@ -143,6 +143,8 @@ class Worker:
             for batch in compute_rows(self._rows(len(done.images)), done, tools):
                 bad += batch.bad
                 passing |= batch.passing
+                if self._stop.is_set():  # what is decoded ahead is let go
+                    break
         stages = done.stages | {"write": writer.seconds}
         row_bytes = max(writer.bytes.values()) / max(1, done.computed)
         seconds = time.perf_counter() - begin
