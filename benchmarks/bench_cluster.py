@@ -111,11 +111,10 @@ def fresh(run: Any, backbone: str, folder: str, graph: str, *more: Any) -> dict[
 
 
 def convert(backbone: str, folder: str, cache: str) -> dict[str, Any]:
-    """Fill a cache with the converted network, and with nothing else."""
+    """Fill a cache with the converted network and what is known of it, and with no features."""
     _extract(backbone, folder, cache)
     for part in Path(cache).glob("*/*@*/*.h5"):
         part.unlink()
-    Path(cache, "index.sqlite").unlink(missing_ok=True)
     return {"seconds": 0.0}
 
 

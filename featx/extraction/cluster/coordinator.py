@@ -260,13 +260,9 @@ class Coordinator:
             self._queue.give_back(rows)
         seat.ready, seat.flying, seat.rate = False, 0, None
         seat.deaths += 1
-        _logger.warning(
-            "A worker on %s has died (%s). Its %d images are computed again.",
-            seat.placement.host,
-            reason,
-            sum(map(len, lost)),
-        )
         if lost:
+            text = "A worker on %s has died (%s). Its %d images are computed again."
+            _logger.warning(text, seat.placement.host, reason, sum(map(len, lost)))
             self._suspect(lost[0], reason)
         alive = any(machine.node == seat.placement.node for machine in self._cluster.machines())
         if alive and seat.deaths < _DEATHS:

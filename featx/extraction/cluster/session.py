@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -25,6 +26,7 @@ LOCAL = "local"
 _HERE = "auto"  # Ray's word for the cluster that runs on this machine
 _ANSWER_SECONDS = 10.0  # within which a machine of the cluster accepts a connection
 _PATIENCE = "20"  # seconds within which a cluster that was reached has to answer
+_ATTEMPTS = "RAY_gcs_server_port_wait_time_s"
 _OBJECT_STORE_BYTES = 100_000_000  # only names and reports travel; Ray's least is 75 MB
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -104,7 +106,16 @@ class Cluster:
         except errors.RayTaskError as error:
             raise error.cause from None
         except errors.RayError as error:
-            raise WorkerDied(last_line(error)) from error
+            raise WorkerDied(self._why(error)) from error
+
+    def _why(self, error: Exception) -> str:
+        """What became of a worker, in few words: Ray's own are several lines with names of its insides."""
+        errors = self._ray.exceptions
+        if isinstance(error, errors.OutOfMemoryError) or "memory pressure" in str(error):
+            return "out of memory"
+        if isinstance(error, errors.ActorUnavailableError):
+            return "out of reach"
+        return last_line(error).partition(". ")[0]
 
 
 @contextmanager
@@ -156,7 +167,7 @@ def _started(ray: Any) -> Iterator[None]:
     place = "/tmp" if os.path.isdir("/tmp") else None  # noqa: S108, PTH112 - names of sockets are at most 107 bytes long
     folder = tempfile.mkdtemp(prefix="featx-ray-", dir=place)
     try:
-        with _explained("Ray does not start on this machine"):
+        with _explained("Ray does not start on this machine"), _no_messages():
             ray.init(
                 address="local",
                 num_cpus=usable_cores(),
@@ -175,9 +186,13 @@ def _started(ray: Any) -> Iterator[None]:
 @contextmanager
 def _joined(ray: Any, address: str) -> Iterator[None]:
     try:
-        with _explained(
-            f"The cluster at {address} cannot be joined. The command has to run on one of its machines, with the same "
-            "versions of Ray and Python"
+        with (
+            _explained(
+                f"The cluster at {address} cannot be joined. Run the command on one of its machines, with the same "
+                "versions of Ray and Python"
+            ),
+            _no_messages(),
+            _one_attempt(),
         ):
             ray.init(address=address, **_quiet())
         yield
@@ -190,6 +205,34 @@ def _no_output() -> Iterator[None]:
     """Keep what a thread of Ray prints, whatever it is told about logs, out of the one JSON object on stdout."""
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         yield
+
+
+@contextmanager
+def _no_messages() -> Iterator[None]:
+    """Keep off the terminal what Ray's C++ writes to stderr as long as it has no log file."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextmanager
+def _one_attempt() -> Iterator[None]:
+    """Let Ray ask once, for half a minute, where it would ask twenty times: somebody listens there already."""
+    before = os.environ.get(_ATTEMPTS)
+    os.environ[_ATTEMPTS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_ATTEMPTS]
+        else:
+            os.environ[_ATTEMPTS] = before
 
 
 def _quiet() -> dict[str, Any]:
