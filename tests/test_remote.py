@@ -324,7 +324,8 @@ def test_explain_similar_check_and_relabel_read_a_bucket(
 ) -> None:
     query = f"{url}/green/{UNKIND}"
     told = run("explain", query, "--out", tmp_path / "maps", "--json", cwd=fitted).json
-    assert Image.open(told["images"][0]["classes"][0]["files"]["overlay"]).width >= 256
+    with Image.open(told["images"][0]["classes"][0]["files"]["overlay"]) as overlay:
+        assert overlay.width >= 256
     found = run(
         *("similar", query, "--data", url, "--backbone", tiny_backbone, "--layer", "high", "--top", 2, "--json"),
         *("--out", tmp_path / "similar.png"),

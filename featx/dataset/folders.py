@@ -165,25 +165,21 @@ def _walk(root: str, aside: _Aside) -> Iterator[str]:
     """Every file below a folder, in the order of Keras: by folder path, then by name. Links to folders are followed."""
     found: list[tuple[str, list[str]]] = []
     # A link may lead back up: a folder is entered only where it is not one of its own ancestors.
-    # There are no links on a server.
-    waiting: list[tuple[str, frozenset[str]]] = [(root, frozenset() if is_url(root) else frozenset([_real(root)]))]
+    reached = () if is_url(root) else (os.path.realpath(root),)  # there are no links on a server
+    waiting: list[tuple[str, frozenset[str]]] = [(root, frozenset(reached))]
     while waiting:
         folder, ancestors = waiting.pop()
         folders, files = _list(folder, aside)
         found.append((folder, files))
         for name in folders:
             path = _join(folder, name)
-            real = _real(path) if not is_url(path) and Path(path).is_symlink() else None
+            real = os.path.realpath(path) if not is_url(path) and Path(path).is_symlink() else None
             if real is not None and any(_is_within(ancestor, real) for ancestor in ancestors):
                 aside.add("links that lead back to a folder above them", path)
             else:
                 waiting.append((path, ancestors if real is None else ancestors | {real}))
     for folder, files in sorted(found):
         yield from (_join(folder, name) for name in files)
-
-
-def _real(path: str) -> str:
-    return os.path.realpath(path)
 
 
 def _is_within(path: str, folder: str) -> bool:
