@@ -103,7 +103,7 @@ def parts(backbone: str, precision: str, folder: str) -> dict[str, Any]:
         engine = compile_graph(choose_engine("auto"), lambda: cut(spec, outputs), Path(graph) / "g", precision)
         start = time.perf_counter()
         batches = [
-            b.images for b in iter_batches(paths, range(len(paths)), spec.input_size, "stretch", engine.batch_size)
+            b.images for b in iter_batches(paths, range(len(paths)), spec.input_size, "stretch", engine.handover)
         ]
         decode = time.perf_counter() - start
         engine.infer(batches[0])

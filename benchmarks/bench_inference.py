@@ -4,7 +4,7 @@
 
 The practical peak is the best that OpenVINO sustains on large float32 convolutions, measured in the same run. What a
 network does per second is its multiply-adds, two operations each, times its images per second. `model.predict` of the
-same network, images in memory on both sides, is the alternative.
+same network, images in memory on both sides, is the alternative; so is one batch after the other, each on all cores.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 
 from harness import compare, in_process, report
 
-SETTINGS = {  # backbone: (input size, layer, goal as a share of the peak)
+SETTINGS: dict[str, tuple[int, str, float | None]] = {  # backbone: (input size, layer, goal as a share of the peak)
     "ResNet50": (224, "conv5_block3_out", 0.9),
     "VGG16": (224, "block5_pool", 0.9),
     "InceptionV3": (150, "mixed7", 0.8),
+    "EfficientNetB0": (224, "top_activation", None),
 }
 CONVOLUTIONS = ((128, 112), (256, 56), (512, 28))  # channels, side of the map
 CONVOLUTION_BATCH, CONVOLUTION_LAYERS = 8, 4
@@ -90,12 +91,34 @@ def featx_way(backbone: str, graph: str, multiply_adds: int, images: int) -> dic
     engine = load_graph(Path(graph), "float32")
     size = SETTINGS[backbone][0]
     batch = np.random.default_rng(0).integers(0, 256, (images, size, size, 3), np.uint8)
-    engine.infer(batch[: 2 * engine.batch_size])
+    engine.infer(batch[: engine.handover])
     start = time.perf_counter()
     engine.infer(batch)
     seconds = time.perf_counter() - start
     rate = images / seconds
     return {"seconds": seconds, "images_per_second": rate, "gflops": 2e-9 * multiply_adds * rate}
+
+
+def one_by_one(backbone: str, graph: str, images: int) -> dict[str, Any]:
+    """All cores on one batch of 8 after the other."""
+    from pathlib import Path
+
+    import numpy as np
+    import openvino
+
+    size = SETTINGS[backbone][0]
+    core = openvino.Core()
+    model = core.read_model(Path(graph) / "graph.xml")
+    model.reshape([8, size, size, 3])
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    request = core.compile_model(model, "CPU", hints).create_infer_request()
+    batches = np.random.default_rng(0).integers(0, 256, (-(-images // 8), 8, size, size, 3), np.uint8)
+    request.infer([batches[0]], share_inputs=True)
+    start = time.perf_counter()
+    for batch in batches:
+        request.infer([batch], share_inputs=True)
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "images_per_second": 8 * len(batches) / seconds}
 
 
 def keras_way(backbone: str, multiply_adds: int, images: int) -> dict[str, Any]:
@@ -127,13 +150,17 @@ def main() -> None:
             graph = f"{root}/{backbone}"
             work = in_process(convert, (backbone, graph))["multiply_adds"]
             cases[f"{backbone}, featx"] = (featx_way, (backbone, graph, work, arguments.images))
+            cases[f"{backbone}, one batch at a time"] = (one_by_one, (backbone, graph, arguments.images))
             cases[f"{backbone}, model.predict"] = (keras_way, (backbone, work, arguments.images))
         results = compare(cases, arguments.rounds)
     most = results["practical peak"]["gflops"]
     goals, figures = {}, {}
     for backbone in arguments.backbones:
         ours, theirs = results[f"{backbone}, featx"], results[f"{backbone}, model.predict"]
-        goals[f"{backbone}: share of the practical peak"] = (SETTINGS[backbone][2], ours["gflops"] / most, "min")
+        alone, goal = results[f"{backbone}, one batch at a time"], SETTINGS[backbone][2]
+        if goal is not None:
+            goals[f"{backbone}: share of the practical peak"] = (goal, ours["gflops"] / most, "min")
+        figures[f"{backbone}: featx / one batch at a time"] = ours["images_per_second"] / alone["images_per_second"]
         figures[f"{backbone}: featx / model.predict"] = ours["images_per_second"] / theirs["images_per_second"]
     report("Inference alone in float32, against the practical peak", results, goals, figures)
 

@@ -54,7 +54,7 @@ class Gate:
         self.open = threading.Event()
         self.entered = threading.Event()
         self.sizes: list[int] = []
-        self.handover = self.engine.handover  # type: ignore[attr-defined]
+        self.batch_size = self.engine.batch_size  # type: ignore[attr-defined]
 
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Features, as soon as the gate is open."""

@@ -189,6 +189,7 @@ def empty_folder(folder: Path) -> None:
         (None, ["fit-head", "-p", "gone.yaml"], 2, ["no pipeline file gone.yaml"]),
         (None, ["fit-head", "-p", "lab.yaml", "--set", "head.clv=svm"], 2, ["'head.clv'", "Did you mean 'clf'"]),
         (None, ["evaluate", "-p", "lab.yaml"], 1, ["no bundle", "featx fit-head"]),
+        (None, ["evaluate", "BUNDLE"], 2, ["was made of pictures", "--data", "-p FILE"]),
         (None, ["predict", "pictures", "-p", "lab.yaml"], 1, ["no bundle", "featx fit-head"]),
         (None, ["predict", "pictures", "--model", "gone"], 1, ["no bundle at gone"]),
         (None, ["predict", "gone.png", "--model", "BUNDLE"], 1, ["gone.png"]),

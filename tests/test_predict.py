@@ -105,9 +105,9 @@ def test_no_images_give_no_answers(lab: Lab) -> None:
 
 
 def test_probabilities_come_batch_by_batch(lab: Lab) -> None:
-    batches = list(iter_probabilities(lab.bundle("logreg"), lab.pictures))
+    batches = list(iter_probabilities(lab.bundle("logreg"), lab.pictures * 3))
     assert len(batches) > 1
-    assert np.concatenate([rows for rows, _, _ in batches]).tolist() == list(range(60))
+    assert np.concatenate([rows for rows, _, _ in batches]).tolist() == list(range(180))
     for _, chances, _ in batches:
         np.testing.assert_allclose(chances.sum(axis=1), 1)
 

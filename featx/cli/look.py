@@ -113,11 +113,12 @@ def _text(found: dict[str, Any], imagenet: bool) -> str:
 
 def _sizes(found: dict[str, Any]) -> str:
     sizes = list(found["classes"].values())
+    images = "1 image" if found["images"] == 1 else f"{found['images']:,} images"
     if not sizes:
-        return f"{found['images']:,} images without labels"
+        return f"{images} without labels"
     counted = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
     classes = "1 class" if len(sizes) == 1 else f"{len(sizes):,} classes"
-    return f"{found['images']:,} images in {classes}, {counted} in each"
+    return f"{images} in {classes}, {counted} in each"
 
 
 def _answers(found: dict[str, Any]) -> str:

@@ -100,6 +100,8 @@ def evaluate(
     say(f"Measuring {model.path}")
     if data is not None:
         pipeline = replace(pipeline, data=replace(pipeline.data, path=data, relabel=None))
+    elif pipeline_file is None and not settings:
+        _require_own_data(model, pipeline)
     part = part or ("test" if data is None else "all")
     rival = None if against is None else load_bundle(_find(against, pipeline))
     if rival is not None:
@@ -125,6 +127,15 @@ def evaluate(
     if rival is not None and comparison is not None:
         content["against"] = {"bundle": str(rival.path), **asdict(comparison), "verdict": comparison.verdict}
     emit(as_json, content, _metrics_text(content))
+
+
+def _require_own_data(model: Bundle, pipeline: Pipeline) -> None:
+    source = model.about["data"]["source"]
+    if Path(pipeline.data.path or "").name != source:
+        raise UsageError(
+            f"{model.path} was made of {source}, and nothing says where its images are now. Give their folder or CSV "
+            "with --data, and --split test for those it was not fitted on; or the pipeline file with -p FILE."
+        )
 
 
 def _metrics_text(found: dict[str, Any]) -> str:

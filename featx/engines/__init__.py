@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -182,19 +182,24 @@ def check_images(images: np.ndarray, size: tuple[int, int]) -> None:
 def infer_in_batches(
     images: np.ndarray, batch_size: int, run: Callable[[np.ndarray], Mapping[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Run batches of one fixed size, the last filled up with black images whose rows are dropped.
+    """Features of all images by output name, one batch of a fixed size after the other.
 
     run : takes uint8 (batch_size, h, w, 3), gives {name: (batch_size, ...)}, which may be overwritten by the next call
     """
-    count = len(images)
     results: dict[str, np.ndarray] = {}
-    for start in range(0, max(count, 1), batch_size):
-        batch = images[start : start + batch_size]
-        used = len(batch)
-        if used < batch_size:
-            batch = np.concatenate([batch, np.zeros((batch_size - used, *images.shape[1:]), np.uint8)])
-        for name, rows in run(np.ascontiguousarray(batch)).items():
+    for start, batch in full_batches(images, batch_size):
+        used = min(batch_size, len(images) - start)
+        for name, rows in run(batch).items():
             if name not in results:
-                results[name] = np.empty((count, *rows.shape[1:]), np.float32)
+                results[name] = np.empty((len(images), *rows.shape[1:]), np.float32)
             results[name][start : start + used] = rows[:used]
     return results
+
+
+def full_batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (position of the first, images) in batches of one size, at least one, the last filled up with black."""
+    for start in range(0, max(len(images), 1), batch_size):
+        batch = images[start : start + batch_size]
+        if len(batch) < batch_size:
+            batch = np.concatenate([batch, np.zeros((batch_size - len(batch), *images.shape[1:]), np.uint8)])
+        yield start, np.ascontiguousarray(batch)

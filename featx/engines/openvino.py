@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,17 +20,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from featx.engines import check_images, infer_in_batches
+from featx.engines import check_images, full_batches
 from featx.engines.tensorflow import freeze, without_xla
 from featx.errors import EngineError
 from featx.files import write_json
+from featx.images import usable_cores
 
 if TYPE_CHECKING:
     import keras
 
 FILES = ("graph.xml", "graph.bin", "graph.json")
 SCHEMA = 1
-DEFAULT_BATCH = 8
+DEFAULT_BATCH = 4
+_HANDOVER = 64  # images: enough that cores seldom wait for the last of them
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _CAPABILITIES = {"bfloat16": "BF16", "float16": "FP16"}
 
@@ -58,35 +61,84 @@ def _hidden(module: str) -> Iterator[None]:
 
 
 class OpenVINOEngine:
-    """A graph compiled for one batch size and one precision."""
+    """A graph compiled for one batch size and one precision.
+
+    Several batches are computed at once, each on cores of its own: cores that share one batch wait for each other
+    after every layer (`benchmarks/bench_inference.py` has the ratio). A single image, where nothing can be computed
+    beside it, gets all cores. Each of the two is compiled when it is first wanted.
+    """
 
     name = "openvino"
 
     def __init__(self, graph: Path, precision: str, batch_size: int = 0, threads: int = 0) -> None:
         self.batch_size = batch_size or DEFAULT_BATCH
         self.precision = precision
+        self.handover = self.batch_size * max(-(-_HANDOVER // self.batch_size), 2 * usable_cores())
         description = _read_description(graph)
         self._size: tuple[int, int] = (description["input_size"][0], description["input_size"][1])
-        core = import_openvino().Core()
-        model = _read_model(core, graph)
-        model.reshape([self.batch_size, *self._size, 3])
-        hints = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
-        if threads:
-            hints["INFERENCE_NUM_THREADS"] = str(threads)
-        compiled = core.compile_model(model, "CPU", hints)
-        _require_effective(compiled, precision)
-        self._outputs = {name: compiled.output(tensor) for name, tensor in description["outputs"].items()}
-        self._request = compiled.create_infer_request()
-        self.handover = self.batch_size
+        self._tensors: dict[str, str] = description["outputs"]
+        self._threads = threads
+        self._core = import_openvino().Core()
+        self._model = _read_model(self._core, graph)
+        self._networks: dict[int, _Network] = {}  # by images per inference
 
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Features of every image by output name; see `featx.engines.Engine`."""
         check_images(images, self._size)
-        return infer_in_batches(images, self.batch_size, self._run)
+        size = self.batch_size if len(images) > 1 else 1
+        if size not in self._networks:
+            self._networks[size] = _Network(self._compile(size), self._tensors, size)
+        return self._networks[size].infer(images)
 
-    def _run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
-        results = self._request.infer([batch], share_inputs=True)
-        return {name: results[output] for name, output in self._outputs.items()}
+    def _compile(self, size: int) -> Any:
+        self._model.reshape([size, *self._size, 3])
+        hints = {
+            "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
+            "PERFORMANCE_HINT": "LATENCY" if size == 1 else "THROUGHPUT",
+        }
+        if self._threads:
+            hints["INFERENCE_NUM_THREADS"] = str(self._threads)
+        compiled = self._core.compile_model(self._model, "CPU", hints)
+        _require_effective(compiled, self.precision)
+        return compiled
+
+
+class _Network:
+    """A graph compiled for `size` images, and as many requests at once as OpenVINO finds best for it."""
+
+    def __init__(self, compiled: Any, tensors: dict[str, str], size: int) -> None:
+        self._size = size
+        self._ports = {name: compiled.output(tensor) for name, tensor in tensors.items()}
+        # Not its AsyncInferQueue: the threads that call back want the interpreter once more after the last call, and
+        # hang with whoever frees the compiled network in that moment (seen with OpenVINO 2026.4).
+        at_once = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._requests = [compiled.create_infer_request() for _ in range(at_once)]
+
+    def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        shapes = {name: tuple(port.shape)[1:] for name, port in self._ports.items()}
+        results = {name: np.empty((len(images), *shape), np.float32) for name, shape in shapes.items()}
+        free, running = deque(self._requests), deque[_Running]()
+        for start, batch in full_batches(images, self._size):
+            if not free:
+                free.append(self._finish(running.popleft(), results))
+            request = free.popleft()
+            request.start_async([batch], share_inputs=True)
+            running.append((request, start, batch))
+        while running:
+            self._finish(running.popleft(), results)
+        return results
+
+    def _finish(self, one: _Running, results: dict[str, np.ndarray]) -> Any:
+        """Wait for a request and keep its rows; gives the request, which is free again."""
+        request, start, _ = one
+        request.wait()
+        for name, port in self._ports.items():
+            rows = results[name][start : start + self._size]
+            rows[:] = request.get_tensor(port).data[: len(rows)]
+        return request
+
+
+_Running = tuple[Any, int, np.ndarray]  # a request, the position of its first image, and its images, which it reads
 
 
 def require_precision(precision: str) -> None:

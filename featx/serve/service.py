@@ -231,7 +231,8 @@ class Service:
 
     @cached_property
     def _predictions(self) -> Batcher[bytes, np.ndarray, tuple[np.ndarray, float | None]]:
-        size = max(1, min(self.bundle.engine.handover, _MOST_TOGETHER))
+        # One batch for each core: with more, all clients wait together, and no core works while they ask again.
+        size = min(self.bundle.engine.batch_size * usable_cores(), _MOST_TOGETHER)
         return Batcher(self._load, self._judge, size, usable_cores())
 
     @cached_property
