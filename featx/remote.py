@@ -363,7 +363,7 @@ def _translate(error: Exception, url: str) -> OSError | DataError:
 
 def _describe_missing(scheme: str, error: ImportError) -> str:
     package = _PACKAGES.get(scheme, "fsspec" if error.name == "fsspec" else None)
-    advice = f"Type: pip install '{package}'" if package else " ".join(str(error).split())
+    advice = f"Type: pip install '{package}'" if package else f"{' '.join(str(error).split()).rstrip('.')}."
     return f"{scheme}:// needs a package that is not installed. {advice}"
 
 
