@@ -114,6 +114,7 @@ def featx_way(folder: str, clf: str, epochs: int) -> dict[str, Any]:
         done = extract(read_images(folder, DataOptions()), options)
         extracted = time.perf_counter()
         images = done.images
+        assert images.labels is not None
         rows = np.flatnonzero(done.readable)
         shares = [0.8, 0.2] if clf == "dense" else [1.0, 0.0]
         split = np.random.default_rng(0).choice(2, len(rows), p=shares).astype(np.uint8)

@@ -47,7 +47,7 @@ def keras_way(backbone: str, folder: str, out: str) -> dict[str, Any]:
         images = keras.utils.image_dataset_from_directory(
             where, image_size=(size, size), batch_size=32, shuffle=False, verbose=False
         )
-        return model.predict(images.map(lambda x, _: preprocess(x)).prefetch(2), verbose=0)
+        return np.asarray(model.predict(images.map(lambda x, _: preprocess(x)).prefetch(2), verbose=0))
 
     features(str(Path(folder).parent / "warm"))
     start = time.perf_counter()
@@ -64,15 +64,8 @@ def _options(backbone: str, precision: str, cache: str) -> Any:
     from featx.options import FeaturesOptions
 
     size, layer, *_ = SETTINGS[backbone]
-    return FeaturesOptions(
-        backbone=backbone,
-        weights="random",
-        weights_seed=WEIGHTS_SEED,
-        layer=(layer,),
-        input_size=size,
-        precision=precision,
-        cache=cache,
-    )
+    common: dict[str, Any] = {"precision": precision, "cache": cache, "weights": "random", "weights_seed": WEIGHTS_SEED}
+    return FeaturesOptions(backbone=backbone, layer=(layer,), input_size=size, **common)
 
 
 def featx_way(backbone: str, precision: str, folder: str) -> dict[str, Any]:

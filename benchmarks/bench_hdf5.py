@@ -185,7 +185,7 @@ def main() -> None:
             for layout in layouts:
                 cases[f"{name}: {layout}"] = (measure, (layout, source, chunk))
         results = compare(cases, arguments.rounds)
-    figures = {}
+    figures: dict[str, float] = {}
     for name in shapes:
         ours, theirs = results[f"{name}: featx, contiguous"], results[f"{name}: h5py, gzip 4"]
         figures |= {

@@ -55,7 +55,8 @@ def accuracy(root: str, weights: str, max_train: int, precision: str, storage: s
         else:
             data = DataOptions(path=f"{root}/digits", split=(0.65, 0.1, 0.25), max_train=max_train)
             features = FeaturesOptions(layer=("block3b_add",), input_size=64, **common)
-        pipeline = Pipeline(data, features, HeadOptions(clf="logreg"), report=ReportOptions(runs=f"{work}/runs"))
+        head, report = HeadOptions(clf="logreg"), ReportOptions(runs=f"{work}/runs")
+        pipeline = Pipeline(data=data, features=features, head=head, report=report)
         prepared = prepare(pipeline)
         about = fit(prepared).about
         done, test = prepared.extraction, about["metrics"]["test"]
