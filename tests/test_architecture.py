@@ -18,6 +18,7 @@ PACKAGE = Path(featx.__file__).parent
 FLOW = (
     ("on_use",),
     ("__init__", "errors", "kinds", "probes", "progress"),
+    ("remote",),
     ("files", "options", "versions"),
     ("images", "pipeline"),
     ("augment", "dataset", "pictures", "samples"),
@@ -62,6 +63,7 @@ ALLOWED = {
     "yaml": {"pipeline"},
     "tqdm": {"cli"},
     "sqlite3": {"files"},
+    "fsspec": {"remote"},
     "matplotlib": {"overlays", "pictures", "report"},
     "jinja2": {"report", "serve"},
     "mlflow": {"tracking"},
@@ -89,6 +91,7 @@ LAZY = {
     "matplotlib",
     "jinja2",
     "mlflow",
+    "fsspec",
     "pandas",
     "fastapi",
     "starlette",

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -19,8 +18,9 @@ from featx.extraction.network import open_engine
 from featx.extraction.outcome import Extraction
 from featx.extraction.planning import Plan, check_space
 from featx.files import MTIME_TRUST_NS, digest_file
-from featx.images import Alter, Batch, iter_batches
+from featx.images import REPLACED, Alter, Batch, Pinned, Source, iter_batches
 from featx.progress import Progress
+from featx.remote import is_url
 from featx.store import FeatureTable, Leases, TableWriter
 
 _CLAIM = 512  # images a process reserves at a time
@@ -50,12 +50,12 @@ def _compute(todo: Plan, job: Job, bad: dict[int, str], done: Extraction, progre
     engine = open_engine(todo.outputs, job.spec, job.options, job.store.graph)
     writer = TableWriter(tables, job.options.storage, job.options.compression)
     total, size, resize = len(todo.rows), job.spec.input_size, job.options.resize
-    alter = _alter(job.augmenter, done)
+    alter, sources = _alter(job.augmenter, done), _pin(done)
     with job.store.leases() as leases, writer:
         queue = _WorkQueue(todo.rows, done, tables, leases)
         while queue.remaining:
             claims, workers = queue.claim(), job.options.workers
-            for decoded in iter_batches(done.images.sources, claims, size, resize, engine.handover, workers, alter):
+            for decoded in iter_batches(sources, claims, size, resize, engine.handover, workers, alter):
                 leases.give_sign()
                 batch = _leave_changed(decoded, job, done)
                 _note_bad(batch, job, bad, done)
@@ -77,6 +77,15 @@ def _alter(augmenter: Augmenter | None, done: Extraction) -> Alter | None:
     return lambda row, image: augmenter(image, bytes(done.digests[row]), int(views[row]))
 
 
+def _pin(done: Extraction) -> Sequence[Source]:
+    """What to decode; a URL with its digest, which is cheaper than to ask a server whether the file has changed."""
+    images = done.images
+    if images.contents is not None or not any(map(is_url, images.paths)):
+        return images.sources
+    pairs = zip(images.paths, done.digests, strict=True)
+    return [Pinned(path, whole(digest)) if is_url(path) else path for path, digest in pairs]
+
+
 def _leave_changed(batch: Batch, job: Job, done: Extraction) -> Batch:
     """Take out images whose file was replaced since it was hashed: their pixels are not those of their digest."""
     if done.images.contents is not None:
@@ -87,16 +96,18 @@ def _leave_changed(batch: Batch, job: Job, done: Extraction) -> Batch:
         return batch
     keep = ~np.isin(batch.rows, list(changed))
     bad = [(row, reason) for row, reason in batch.bad if row not in changed]
-    bad += [(row, "it was replaced while featx ran: run the same command again") for row in sorted(changed)]
+    bad += [(row, REPLACED) for row in sorted(changed)]
     return replace(batch, rows=batch.rows[keep], images=batch.images[keep], bad=bad, passing=batch.passing | changed)
 
 
 def _has_changed(path: str, digest: bytes, began: int) -> bool:
+    if is_url(path):  # it was compared with its digest when it was read
+        return False
     try:
         status = os.stat(path)
         if max(status.st_mtime_ns, status.st_ctime_ns) < began - MTIME_TRUST_NS:
             return False
-        return digest_file(Path(path)) != whole(digest)
+        return digest_file(path) != whole(digest)
     except OSError:  # gone, which decoding has noticed if it mattered
         return False
 
