@@ -27,6 +27,7 @@ from featx.pipeline import apply_options, option_names, start_pipeline
 from featx.predict import Prediction, Unread, find_files, iter_probabilities
 from featx.predict import predict as predict_images
 from featx.progress import Progress, no_progress
+from featx.remote import plain
 from featx.run import choose_images, fit, images_of_part, prepare, read_data
 
 PathLike = str | Path
@@ -94,10 +95,10 @@ def as_written(value: Any) -> Any:
 
 
 def _command(name: str, data: PathLike | None, pipeline: PathLike | None, options: Mapping[str, Any]) -> str:
-    """What was called, for the record of a bundle."""
+    """What was called, for the record of a bundle: without the passwords and signatures of URLs."""
     given = {"pipeline": pipeline and str(pipeline)} if pipeline is not None else {}
     listed = [f"{key}={as_written(value)!r}" for key, value in (given | dict(options)).items()]
-    return f"{name}({', '.join([*([repr(str(data))] if data is not None else []), *listed])})"
+    return f"{name}({', '.join([*([repr(plain(str(data)))] if data is not None else []), *listed])})"
 
 
 @_takes("data", "features")

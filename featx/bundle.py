@@ -38,6 +38,7 @@ from featx.errors import BundleError, EngineError
 from featx.files import atomic_directory, atomic_path, digest_file, digest_json, remove_stale, write_json
 from featx.heads import calibrate, front, persist
 from featx.heads.front import Front, load_front
+from featx.remote import is_url, plain
 
 SCHEMA = 1
 ABOUT = "bundle.json"
@@ -365,6 +366,8 @@ def best_bundle(run: Path, is_wanted: Callable[[dict[str, Any]], bool] = lambda 
 def find_bundle(where: str | None, runs: Path, name: str) -> Path:
     """The bundle that a command means: a bundle, a run (its best), or by default the best of `runs/name`."""
     if where is not None:
+        if is_url(where):
+            raise BundleError(f"A model is read from this machine, got {plain(where)}. Copy it here first.")
         path = Path(where)
         if not path.exists():
             raise BundleError(f"There is no bundle at {path}. {_choices(runs)}")

@@ -20,13 +20,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from featx.errors import StoreError
+from featx import remote
+from featx.errors import StoreError, UsageError
+from featx.remote import Entry, is_url
 
 TEMPORARY = ".tmp-"
 # A file that changed less than this long before it was hashed may change again within one tick of its mtime.
 MTIME_TRUST_NS = 2_000_000_000
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}  # file systems without hard links
+
+Status = os.stat_result | Entry
+"""What is known of a file without opening it: of one on this machine, or of one on a server"""
 
 
 @contextmanager
@@ -37,7 +42,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     ------
     StoreError
         When the disk is full. Nothing is left behind.
+    UsageError
+        A URL: results are written to this machine.
     """
+    require_local(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
@@ -57,6 +65,7 @@ def atomic_directory(path: Path, replace: bool = False) -> Iterator[Path]:
 
     replace : a directory that is there already goes, once the new one is whole
     """
+    require_local(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
@@ -74,6 +83,15 @@ def atomic_directory(path: Path, replace: bool = False) -> Iterator[Path]:
         raise explain_os_error(error, path) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_local(path: Path) -> None:
+    """Refuse a URL (`UsageError`), of which `Path` makes a folder that is called `s3:`."""
+    scheme = path.parts[0] if path.parts else ""
+    if len(scheme) > 2 and scheme.endswith(":"):
+        raise UsageError(
+            f"Results are written to this machine, got {scheme}//{'/'.join(path.parts[1:])}. Name a folder or a file."
+        )
 
 
 def _exchange(path: Path, temporary: Path) -> None:
@@ -162,8 +180,10 @@ def digest_bytes(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def digest_file(path: Path) -> bytes:
-    """SHA-256 of a file's bytes, 32 bytes."""
+def digest_file(path: str | Path) -> bytes:
+    """SHA-256 of the bytes of a file, which may lie on a URL, 32 bytes."""
+    if is_url(path):
+        return digest_bytes(remote.read(path))
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 
@@ -190,7 +210,8 @@ class StatIndex:
     """What is known of unchanged files and of networks, in one SQLite file (`cache/index.sqlite`).
 
     A file's digest is remembered by (path, size, mtime, inode) and forgotten when any of them changes. A digest taken
-    within two seconds of the file's mtime is not remembered, since the file may change again unseen. Bad images are
+    within two seconds of the file's mtime is not remembered, since the file may change again unseen. For URLs the
+    server's tag stands in for mtime and inode, or its time where it gives no tag (`featx.remote.Entry`). Bad images are
     remembered by (digest, decoder), facts about networks by (kind, key). Losing the file costs time, never a result:
     a damaged index is set aside and begun anew.
     """
@@ -221,10 +242,10 @@ class StatIndex:
         )
         return connection
 
-    def known_digests(self, paths: Sequence[str], status: Sequence[os.stat_result | None]) -> list[bytes | None]:
+    def known_digests(self, paths: Sequence[str], status: Sequence[Status | None]) -> list[bytes | None]:
         """The remembered digest of each file, None where it is unknown or the file has changed.
 
-        paths : absolute paths; status : what `os.stat` says of each (None: not a file)
+        paths : absolute paths, or URLs; status : what is known of each (None: not a file)
         """
         known: dict[str, tuple[int, int, int, bytes]] = {}
         for start in range(0, len(paths), 500):
@@ -242,7 +263,7 @@ class StatIndex:
             found.append(row4[3] if row4 is not None and same else None)
         return found
 
-    def remember_digests(self, rows: Iterable[tuple[str, os.stat_result, bytes]]) -> None:
+    def remember_digests(self, rows: Iterable[tuple[str, Status, bytes]]) -> None:
         """Remember (path, status before hashing, digest); a file that changed within two seconds is left out."""
         now = time.time_ns()
         trusted = [
@@ -283,6 +304,6 @@ class StatIndex:
         self._connection.close()
 
 
-def _inode(status: os.stat_result) -> int:
+def _inode(status: Status) -> int:
     # SQLite integers are signed 64 bit; Windows has inodes beyond that.
     return status.st_ino & 0x7FFF_FFFF_FFFF_FFFF

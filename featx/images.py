@@ -1,9 +1,9 @@
 """From a file to pixels: one decoder and one resizer for every stage.
 
-An image is opened by its content, turned upright by its EXIF orientation, brought to 8-bit RGB whatever mode it was
-stored in, and resized with an antialiased bilinear filter. `iter_batches` does that in threads and hands out uint8
-batches in the order asked for. A file that cannot be read is a `BadImage` with a reason in words; it never costs its
-batch.
+An image, here or on a URL, is opened by its content, turned upright by its EXIF orientation, brought to 8-bit RGB
+whatever mode it was stored in, and resized with an antialiased bilinear filter. `iter_batches` does that in threads and
+hands out uint8 batches in the order asked for. A file that cannot be read is a `BadImage` with a reason in words; it
+never costs its batch.
 """
 
 from __future__ import annotations
@@ -46,11 +46,25 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from featx import remote
 from featx.errors import DataError, UsageError
 from featx.kinds import HEAD, describe_content, describe_damage, describe_os_error
 from featx.probes import PROBES
+from featx.remote import is_url
 
-Source = str | Path | bytes
+
+@dataclass(frozen=True)
+class Pinned:
+    """A URL, and the SHA-256 that its content must have (32 bytes): a server tells of no change unless it is asked."""
+
+    url: str
+    digest: bytes
+
+    def __str__(self) -> str:
+        return self.url
+
+
+Source = str | Path | bytes | Pinned
 Alter = Callable[[int, np.ndarray], np.ndarray]
 
 # Formats that Pillow knows by a signature and decodes itself (JPEG includes multi-picture MPO). EPS starts Ghostscript,
@@ -73,6 +87,7 @@ FORMATS: tuple[str, ...] = tuple(
 )
 RESIZES = ("stretch", "crop", "pad")
 MAX_PIXELS = 178_956_970  # twice Pillow's warning level: where Pillow itself refuses
+REPLACED = "it was replaced while featx ran: run the same command again"
 PAD_COLOUR = (127, 127, 127)  # near zero after every preprocessing
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -125,7 +140,7 @@ def decode(source: Source, size: tuple[int, int] | None = None, max_pixels: int 
 
     Parameters
     ----------
-    source : a path, or the bytes of a file
+    source : a path, a URL, or the bytes of a file
     size : (height, width) that is wanted afterwards; a JPEG is then decoded at the smallest of 1, 1/2, 1/4, 1/8 of its
         size that is not below it, which is several times faster
     max_pixels : larger images are refused by their header, before they take memory
@@ -156,7 +171,7 @@ def load_image(source: Source, size: tuple[int, int], resize: str, max_pixels: i
 
     Parameters
     ----------
-    source : a path, or the bytes of a file
+    source : a path, a URL, or the bytes of a file
     size : (height, width)
     resize : "stretch" changes the proportions; "crop" keeps the middle; "pad" adds grey borders
     max_pixels : larger images are refused
@@ -231,6 +246,14 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def decoding_threads(sources: Sequence[Source]) -> int:
+    """How many threads decode: one per core, and more where they wait for a server; told by a few of the sources."""
+    some = sources[:: 1 + len(sources) // 16] if isinstance(sources, list | tuple) else ()
+    if any(isinstance(source, Pinned) or is_url(source) for source in some):
+        return max(remote.AT_ONCE, usable_cores())
+    return usable_cores()
+
+
 @dataclass(frozen=True)
 class Batch:
     """Some decoded images.
@@ -268,19 +291,19 @@ def iter_batches(
 
     Parameters
     ----------
-    paths : paths, or the bytes of files
+    paths : paths, URLs, or the bytes of files
     rows : positions in `paths`
     size : (height, width)
     resize : as in `load_image`
     batch_size : rows per batch
-    workers : decoding threads; 0: one per core
+    workers : decoding threads; 0: as `decoding_threads` says
     alter : called in the decoding threads with (row, image uint8 (height, width, 3), not to be written to); what it
         returns, of the same shape and type, takes the image's place; it may raise BadImage
     """
     if resize not in RESIZES or batch_size < 1:
         raise UsageError(f"Cannot resize by {resize!r} ({', '.join(RESIZES)}) in batches of {batch_size} (at least 1).")
     claims = iter(rows)
-    workers = workers or usable_cores()
+    workers = workers or decoding_threads(paths)
     ahead = 2 + -(-2 * workers // batch_size)  # enough that every thread has work while a batch is being used
     pool = ThreadPoolExecutor(workers, thread_name_prefix="featx-decode")
     started: deque[_Started] = deque()
@@ -350,6 +373,9 @@ def _open_file(source: Source) -> Iterator[IO[bytes]]:
     if isinstance(source, bytes):
         yield io.BytesIO(source)
         return
+    if isinstance(source, Pinned) or is_url(source):
+        yield io.BytesIO(_read_url(source))
+        return
     try:
         status = os.stat(source)
         if stat.S_ISDIR(status.st_mode):
@@ -361,6 +387,17 @@ def _open_file(source: Source) -> Iterator[IO[bytes]]:
         raise BadImage(describe_os_error(source, error), str(source), lasting=False) from error
     with file:
         yield file
+
+
+def _read_url(source: str | Pinned) -> bytes:
+    url = str(source)
+    try:
+        content = remote.read(url)
+    except OSError as error:
+        raise BadImage(describe_os_error(url, error), url, lasting=False) from error
+    if isinstance(source, Pinned) and hashlib.sha256(content).digest() != source.digest:
+        raise BadImage(REPLACED, url, lasting=False)
+    return content
 
 
 def _decode_file(file: IO[bytes], size: tuple[int, int] | None, max_pixels: int) -> Image.Image:

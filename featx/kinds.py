@@ -96,7 +96,8 @@ def _describe_text(head: bytes) -> str | None:
 def describe_os_error(path: str | Path, error: OSError) -> str:
     """Say why a file cannot be opened."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return f"broken symlink to {Path(path).readlink()}" if Path(path).is_symlink() else "no such file"
+        linked = "://" not in str(path) and Path(path).is_symlink()
+        return f"broken symlink to {Path(path).readlink()}" if linked else "no such file"
     if error.errno == errno.ELOOP:
         return "a symlink that leads to itself"
     if isinstance(error, PermissionError):

@@ -21,6 +21,7 @@ from featx.files import atomic_path
 from featx.images import decode
 from featx.pictures import Picture, draw_grid
 from featx.predict import Unread
+from featx.remote import plain
 
 COLOURS = "inferno"  # of matplotlib: perceptually uniform, and its darkest means nothing
 GRID = "grid.png"
@@ -146,7 +147,7 @@ class Album:
         return max(0, len(self._pictures) - MOST_IN_GRID)
 
     def _write(self, answer: Explanation, found: ClassMap, source: str | Path | bytes) -> dict[str, Any]:
-        name = self._name(Path(answer.path).stem, found.label)
+        name = self._name(Path(plain(answer.path)).stem, found.label)
         over, alone = draw_map(found, source, self.bundle)
         files = {"overlay": self.out / f"{name}-overlay.png", "heatmap": self.out / f"{name}-heatmap.png"}
         _save(over, files["overlay"])
@@ -158,7 +159,7 @@ class Album:
             with atomic_path(arrays[layer]) as temporary, open(temporary, "wb") as file:
                 np.save(file, values)
         said = answer.label if answer.labels is None else " | ".join(answer.labels) or "no label"
-        caption = (Path(answer.path).name, f"{found.label} {found.confidence:.1%}")
+        caption = (Path(plain(answer.path)).name, f"{found.label} {found.confidence:.1%}")
         other = () if said == found.label else (f"taken for {said}",)
         self._pictures.append(Picture(str(files["overlay"]), (*caption, *other)))
         return {

@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from featx import remote
 from featx.augment import Augmenter
 from featx.bundle import Bundle
-from featx.dataset.folders import read_files
+from featx.dataset.folders import describe_absence, expand, read_files
 from featx.errors import DataError, UsageError
 from featx.files import atomic_path, digest_bytes, digest_file
 from featx.images import Alter, BadImage, iter_batches
 from featx.kinds import describe_os_error
 from featx.novelty import Reference, load_reference
 from featx.options import AugmentOptions
+from featx.remote import is_url
 
 UNKNOWN, UNSURE = "unknown", "unsure"
 _LEAST_SECONDS, _LEAST_CALLS = 0.4, 3  # of a measured speed
@@ -90,7 +92,7 @@ class Average:
         def digest(image: int) -> bytes:
             source = paths[image]
             try:
-                return digest_bytes(source) if isinstance(source, bytes) else digest_file(Path(source))
+                return digest_bytes(source) if isinstance(source, bytes) else digest_file(source)
             except OSError as error:
                 raise BadImage(describe_os_error(str(source), error), str(source), lasting=False) from error
 
@@ -120,7 +122,7 @@ def predict(
 ) -> Iterator[Prediction | Unread]:
     """Yield one answer per image in the order of `paths`, batch by batch; memory stays flat however many there are.
 
-    paths : files, or the bytes of files; top : how many classes to tell
+    paths : files, URLs, or the bytes of files; top : how many classes to tell
     min_confidence : in [0, 1]; where the likeliest class has less, the answer is "unsure"
     max_distance : images farther from all training images are answered "unknown"; 1: as far as 1 % of the known are
     average : views over which the probabilities of an image are averaged; its distance is that of the image itself
@@ -214,10 +216,11 @@ def images_per_second(run: Callable[[np.ndarray], np.ndarray], images: np.ndarra
 
 
 def find_files(sources: Sequence[str | Path]) -> tuple[str, ...]:
-    """Every file that is named or lies in a named folder, at any depth; labels do not matter."""
-    missing = [str(source) for source in sources if not Path(source).expanduser().exists()]
-    if missing and len(missing) == len(sources):
-        raise DataError(f"No such file or folder: {', '.join(missing[:3])}. Check the name, or the folder you are in.")
+    """Every file that is named or lies in a named folder, at any depth, here or on URLs; labels do not matter."""
+    faults = remote.faults(sources)
+    missing = [source for source in sources if not is_url(source) and not Path(expand(source)).exists()]
+    if sources and len(missing) + len(faults) == len(sources):
+        raise DataError(describe_absence([*faults, *missing][:3], faults))
     return read_files(sources).paths
 
 

@@ -31,7 +31,7 @@ def draw_policy(augmenter: Augmenter, path: str, size: tuple[int, int], resize: 
             "or name a pipeline file with a section augment: -p FILE."
         )
     image = load_image(path, size, resize)
-    digest = digest_file(Path(path))
+    digest = digest_file(path)
 
     def row(one: Augmenter, title: tuple[str, ...], operation: str | None) -> list[Picture]:
         cells = [Picture(path, title, pixels=image)]

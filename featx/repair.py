@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from featx import remote
 from featx.augment import Augmenter
 from featx.backbones import resolve, resolve_outputs
 from featx.dataset.folders import read_files
@@ -14,6 +15,7 @@ from featx.extraction import extract, make_key
 from featx.files import StatIndex
 from featx.options import FeaturesOptions
 from featx.progress import Progress
+from featx.remote import is_url
 from featx.store import NO_VIEWS, Damage, FeatureStore
 from featx.views import repair_views
 
@@ -38,10 +40,17 @@ def repair_store(store: FeatureStore, damages: Sequence[Damage], cache: Path, pr
         store.repair(damage)
     left = _count_rows(store)
     for name, wanted in sorted(images.items()):
-        _compute(store, name, sorted(one for one in wanted if Path(one[0]).is_file()), cache, progress)
+        _compute(store, name, _still_there(wanted), cache, progress)
     bad = sum(len(damage.rows) for damage in damages)
     computed = min(bad, _count_rows(store) - left)
     return computed, bad - computed
+
+
+def _still_there(wanted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Those (path, view) whose image can still be read, in order."""
+    rows = sorted(wanted)
+    gone = remote.faults({path for path, _ in rows})
+    return [one for one in rows if (one[0] not in gone if is_url(one[0]) else Path(one[0]).is_file())]
 
 
 def _count_rows(store: FeatureStore) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from featx.errors import DataError
-from featx.files import TEMPORARY, explain_os_error
+from featx.files import TEMPORARY, explain_os_error, require_local
 from featx.images import fit
 
 # As published with the data set (https://github.com/zalandoresearch/fashion-mnist), "/" replaced for file systems.
@@ -131,6 +131,7 @@ def _read(path: Path) -> bytes:
 
 def write_images(out: Path, images: Iterable[tuple[str, np.ndarray]]) -> int:
     """Write images uint8 (height, width) as `out/<name>`, each a PNG file; return how many there are."""
+    require_local(out)
     count = 0
     folders: set[Path] = set()
     for count, (name, pixels) in enumerate(images, 1):  # noqa: B007 - the last count is the result

@@ -18,6 +18,7 @@ from featx.bundle import ABOUT, Bundle
 from featx.card import model_card
 from featx.errors import UsageError
 from featx.options import SECTIONS, Pipeline, TrackingOptions
+from featx.remote import plain
 from featx.report.occasions import FOLDER
 
 _MOST_METRICS, _MOST_PARAMETERS = 1000, 100  # that an MLflow server takes at once
@@ -97,7 +98,7 @@ def describe_parameters(about: Mapping[str, Any], pipeline: Pipeline) -> dict[st
         for entry in fields(kind)
         if getattr(getattr(pipeline, section), entry.name) != entry.default
     }
-    return {name: str(value) for name, value in {**said, **chosen}.items()}
+    return {name: plain(str(value)) for name, value in {**said, **chosen}.items()}
 
 
 def iter_metrics(about: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:

@@ -30,6 +30,7 @@ from featx.heads.scores import signed_score
 from featx.nested import nested_estimate
 from featx.options import HeadOptions, Pipeline
 from featx.progress import Tell, say_nothing
+from featx.remote import plain
 from featx.report.occasions import count_classes, report_fit
 from featx.tracking import track
 from featx.training.journal import Journal, as_told, write_log
@@ -321,7 +322,12 @@ def describe_sample(sample: Sample, bad: int, duplicates: int, classes: list[str
             "declared": images.declared is not None,
             "grouped": images.groups is not None,
         },
-        "data": {"source": Path(images.source).name, "images": len(images), "bad": bad, "duplicates": duplicates},
+        "data": {
+            "source": Path(plain(images.source)).name,
+            "images": len(images),
+            "bad": bad,
+            "duplicates": duplicates,
+        },
         "command": command,
         "versions": {"python": platform.python_version()} | installed_versions(*_LIBRARIES),
     }

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from featx import remote
 from featx.api import as_written
 from featx.dataset import ImageSet
 from featx.dataset.folders import expand
@@ -172,5 +173,6 @@ def _read(X: Any) -> ImageSet:
     """
     given = several(X)
     if isinstance(given, list) and given and all(isinstance(one, str | Path) for one in given):
+        remote.forget()
         return ImageSet("X", "X", tuple(expand(path) for path in given))
     return images_in_memory(given)

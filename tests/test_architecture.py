@@ -18,6 +18,7 @@ PACKAGE = Path(featx.__file__).parent
 FLOW = (
     ("on_use",),
     ("__init__", "errors", "kinds", "probes", "progress"),
+    ("remote",),
     ("files", "options", "versions"),
     ("images", "pipeline"),
     ("augment", "dataset", "pictures", "samples"),
@@ -63,6 +64,7 @@ ALLOWED = {
     "ray": {"extraction"},
     "tqdm": {"cli"},
     "sqlite3": {"files"},
+    "fsspec": {"remote"},
     "matplotlib": {"overlays", "pictures", "report"},
     "jinja2": {"report", "serve"},
     "mlflow": {"tracking"},
@@ -90,6 +92,7 @@ LAZY = {
     "matplotlib",
     "jinja2",
     "mlflow",
+    "fsspec",
     "pandas",
     "ray",
     "fastapi",

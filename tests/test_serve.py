@@ -239,6 +239,7 @@ END = b"--xxx--\r\n"
         (BOUNDARY, b"--xxx\r\nbad header\r\n\r\n" + END, 400, "damaged"),
         (BOUNDARY, part(b"") + END, 422, "x.png: empty file"),
         (BOUNDARY, part(b"/etc/passwd") + END, 422, "x.png: text, not an image"),
+        (BOUNDARY, part(b"s3://bucket/x.png") + END, 422, "x.png: text, not an image"),
         (BOUNDARY, part(bomb(9000)) + END, 422, "81 megapixels: over the limit of 64"),
         (BOUNDARY, part(b"x") * 33 + END, 413, "may hold 32 images"),
         (BOUNDARY, b"x" * 32_000_001, 413, "larger than 32 MB"),

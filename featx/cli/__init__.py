@@ -98,10 +98,12 @@ def _fail(text: str, status: int, verbose: bool) -> int:
 
 
 def command_line() -> str:
-    """What was typed, for the record of a bundle."""
+    """What was typed, for the record of a bundle: without the passwords and signatures of URLs."""
     import shlex
 
-    return "featx " + shlex.join(sys.argv[1:])
+    from featx.remote import plain
+
+    return "featx " + shlex.join(map(plain, sys.argv[1:]))
 
 
 __all__: list[Any] = ["cli", "command_line", "main"]

@@ -13,6 +13,7 @@ from featx.backbones import BACKBONES
 from featx.errors import UsageError
 from featx.options import Clf, Pipeline, Stage
 from featx.pipeline import section_of, set_keys
+from featx.remote import is_url
 
 _NAME = "compare"  # of the results, where neither the pipeline nor its file has a name
 # the sections that may differ by each of these
@@ -140,7 +141,7 @@ def _read_overrides(
 
 def _is_known(name: str) -> bool:
     """Whether it could be compared, though it is not now."""
-    return name in {*BACKBONES, *get_args(Clf), *get_args(Stage)} or Path(name).exists()
+    return name in {*BACKBONES, *get_args(Clf), *get_args(Stage)} or is_url(name) or Path(name).exists()
 
 
 def short_name(axis: str, value: str) -> str:

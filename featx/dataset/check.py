@@ -13,7 +13,7 @@ from featx.dataset.digests import conflicts, digest_images, ignore_progress, lis
 from featx.dataset.imageset import NONE, SPLITS, ImageSet
 from featx.errors import DataError
 from featx.files import StatIndex
-from featx.images import BadImage, decode, decoder_version, usable_cores
+from featx.images import BadImage, decode, decoder_version, decoding_threads
 
 _CHUNK = 256  # images decoded before what is known of them is written down
 
@@ -59,7 +59,7 @@ def check_images(
     ----------
     images : the set
     index : what is remembered of files
-    workers : decoding threads; 0: one per core
+    workers : decoding threads; 0: one per core, and more where images lie on URLs
     progress : told how many images are done so far
     """
     found = digest_images(images.paths, index)
@@ -138,7 +138,7 @@ def _decode_all(
     report = progress or ignore_progress
     done = len(images) - len(rows)
     report(done)
-    with ThreadPoolExecutor(workers or usable_cores(), thread_name_prefix="featx-check") as pool:
+    with ThreadPoolExecutor(workers or decoding_threads(images.paths), thread_name_prefix="featx-check") as pool:
         for start in range(0, len(rows), _CHUNK):
             some = rows[start : start + _CHUNK]
             faults = list(pool.map(_try_to_decode, (images.paths[row] for row in some)))

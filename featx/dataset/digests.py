@@ -6,19 +6,20 @@ as Python bytes (one digest in 256 has one): use `whole` on it, or view the arra
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from featx import remote
 from featx.dataset.imageset import ImageSet
-from featx.files import StatIndex, digest_bytes
+from featx.files import StatIndex, Status, digest_bytes, digest_file
 from featx.images import usable_cores
 from featx.kinds import describe_os_error
+from featx.remote import Entry, is_url
 
 _CHUNK = 1000  # files hashed before what is known is written down
 
@@ -56,15 +57,16 @@ def digest_images(
 
     Parameters
     ----------
-    paths : absolute paths
+    paths : absolute paths, or URLs
     index : what is remembered of files
     progress : told how many files are done so far
-    workers : threads that read; 0: two per core, since they wait for the disk
+    workers : threads that read; 0: two per core, since they wait for the disk, and more where there are URLs
     """
+    workers = workers or max(2 * usable_cores(), remote.AT_ONCE if any(map(is_url, paths)) else 0)
     report = progress or ignore_progress
     digests = np.zeros(len(paths), "S32")
     bad: dict[int, str] = {}
-    with ThreadPoolExecutor(workers or 2 * usable_cores(), thread_name_prefix="featx-digest") as pool:
+    with ThreadPoolExecutor(workers, thread_name_prefix="featx-digest") as pool:
         for start in range(0, len(paths), _CHUNK):  # in chunks, so that memory does not grow with the number of files
             rows = range(start, min(start + _CHUNK, len(paths)))
             _digest_rows(rows, paths, index, pool, digests, bad)
@@ -81,7 +83,9 @@ def _digest_rows(
     bad: dict[int, str],
 ) -> None:
     """Digests of some rows, put into `digests`, with the reasons of those that cannot be read put into `bad`."""
-    status = {row: _look(paths[row], row, bad) for row in rows}
+    urls = [paths[row] for row in rows if is_url(paths[row])]
+    told = dict(zip(urls, remote.look(urls), strict=True)) if urls else {}
+    status = {row: _look(paths[row], row, bad, told) for row in rows}
     known = index.known_digests([paths[row] for row in rows], list(status.values()))
     for row, digest in zip(rows, known, strict=True):
         if digest is not None:
@@ -138,9 +142,15 @@ def ignore_progress(done: int) -> None:
     """Take a report of progress and tell nobody."""
 
 
-def _look(path: str, row: int, bad: dict[int, str]) -> os.stat_result | None:
+def _look(path: str, row: int, bad: dict[int, str], told: Mapping[str, Entry | OSError]) -> Status | None:
+    """What is known of a file without reading it; None, and why in `bad`, where there is none to be read.
+
+    told : what servers say of URLs
+    """
     try:
-        status = os.stat(path)
+        status = told[path] if path in told else os.stat(path)
+        if isinstance(status, OSError):
+            raise status
     except OSError as error:
         bad[row] = describe_os_error(path, error)
         return None
@@ -155,7 +165,6 @@ def _look(path: str, row: int, bad: dict[int, str]) -> os.stat_result | None:
 
 def _digest(path: str) -> bytes | str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+        return digest_file(path)
     except OSError as error:
         return describe_os_error(path, error)

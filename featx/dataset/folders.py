@@ -1,4 +1,4 @@
-"""Images in folders: a folder per class, train/val/test folders that hold those, or files without labels.
+"""Images in folders, here or on a URL: a folder per class, train/val/test folders that hold those, or files alone.
 
 The order is that of Keras: classes in alphanumeric order, and the files of a class by folder and name. Every file in a
 class folder is a candidate, whatever its name ends in: whether it is an image shows when it is decoded.
@@ -7,15 +7,19 @@ class folder is a candidate, whatever its name ends in: whether it is an image s
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from featx import remote
 from featx.dataset.imageset import NONE, SPLIT_NAMES, TRAIN, ImageSet, choose_classes
 from featx.errors import DataError
+from featx.kinds import describe_os_error
 from featx.options import DataOptions
+from featx.remote import is_url, plain
 
 _LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}  # of file managers, in lower case
 
@@ -43,6 +47,7 @@ def read_folder(source: str, root: str, options: DataOptions) -> ImageSet:
     source : as the user gave it; root : the same, absolute; options : `classes` is used
     """
     aside = _Aside()
+    _list_ahead([root])
     folders, files = _list(root, aside)
     parts = _find_parts(root, folders)
     if parts:
@@ -51,7 +56,7 @@ def read_folder(source: str, root: str, options: DataOptions) -> ImageSet:
         rows, names = [(name, path, NONE) for name in folders for path in _walk(_join(root, name), aside)], folders
     for name in files if rows or folders else ():
         aside.add("files outside the class folders", name)
-    name = Path(root).name or "images"
+    name = Path(plain(root)).name or "images"
     if not folders and files:
         return ImageSet(source, name, tuple(_join(root, name) for name in files), notes=aside.notes())
     if not rows:
@@ -101,12 +106,15 @@ def read_files(items: Sequence[str | Path]) -> ImageSet:
     """Files, and the files in folders at any depth, without labels; each once."""
     aside = _Aside()
     paths: dict[str, None] = {}
-    for item in items:
-        path = expand(item)
-        paths.update(dict.fromkeys(_walk(path, aside) if Path(path).is_dir() else [path]))
+    wanted = [expand(item) for item in items]
+    folders = remote.find_folders([path for path in wanted if is_url(path)])
+    _list_ahead(folders)
+    for path in wanted:
+        holds_files = path in folders if is_url(path) else Path(path).is_dir()
+        paths.update(dict.fromkeys(_walk(path, aside) if holds_files else [path]))
     if not paths:
         raise DataError(f"No files in {', '.join(map(str, items))}. Name image files, or a folder that has some.")
-    first = Path(expand(items[0]))
+    first = Path(plain(wanted[0]))
     name = first.stem if len(items) == 1 else first.parent.name or "images"
     return ImageSet(" ".join(map(str, items)), name, tuple(paths), notes=aside.notes())
 
@@ -114,31 +122,58 @@ def read_files(items: Sequence[str | Path]) -> ImageSet:
 def _list(folder: str, aside: _Aside) -> tuple[list[str], list[str]]:
     """Names of the folders and of the files in a folder, sorted; hidden and unusable names are left aside."""
     folders, files = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in _LITTER:
-                aside.add("hidden files and those of file managers", entry.name)
-            elif not _is_text(entry.name):
-                aside.add("files whose name is not valid UTF-8", entry.name.encode(errors="backslashreplace").decode())
-            elif _is_folder(entry):
-                folders.append(entry.name)
-            else:
-                files.append(entry.name)
+    for name, holds_others in _scan(folder):
+        if name.startswith(".") or name.lower() in _LITTER:
+            aside.add("hidden files and those of file managers", name)
+        elif not _is_text(name):
+            aside.add("files whose name is not valid UTF-8", name.encode(errors="backslashreplace").decode())
+        elif holds_others:
+            folders.append(name)
+        else:
+            files.append(name)
     return sorted(folders), sorted(files)
+
+
+def _scan(folder: str) -> Iterator[tuple[str, bool]]:
+    """Name of everything in a folder, and whether it is a folder."""
+    if not is_url(folder):
+        with os.scandir(folder) as entries:
+            yield from ((entry.name, _is_folder(entry)) for entry in entries)
+        return
+    try:
+        yield from remote.list_folder(folder)
+    except OSError as error:
+        raise _cannot_list(folder, error) from error
+
+
+def _list_ahead(folders: Sequence[str]) -> None:
+    """Have servers list these folders and all below them: several at a time, where a walk takes one after the other."""
+    for folder in filter(is_url, folders):
+        try:
+            remote.list_tree(folder)
+        except OSError as error:
+            raise _cannot_list(folder, error) from error
+
+
+def _cannot_list(folder: str, error: OSError) -> DataError:
+    return DataError(
+        f"{plain(folder)} cannot be listed: {describe_os_error(folder, error)}. Run the same command again."
+    )
 
 
 def _walk(root: str, aside: _Aside) -> Iterator[str]:
     """Every file below a folder, in the order of Keras: by folder path, then by name. Links to folders are followed."""
     found: list[tuple[str, list[str]]] = []
     # A link may lead back up: a folder is entered only where it is not one of its own ancestors.
-    waiting: list[tuple[str, frozenset[str]]] = [(root, frozenset([os.path.realpath(root)]))]
+    reached = () if is_url(root) else (os.path.realpath(root),)  # there are no links on a server
+    waiting: list[tuple[str, frozenset[str]]] = [(root, frozenset(reached))]
     while waiting:
         folder, ancestors = waiting.pop()
         folders, files = _list(folder, aside)
         found.append((folder, files))
         for name in folders:
             path = _join(folder, name)
-            real = os.path.realpath(path) if Path(path).is_symlink() else None
+            real = os.path.realpath(path) if not is_url(path) and Path(path).is_symlink() else None
             if real is not None and any(_is_within(ancestor, real) for ancestor in ancestors):
                 aside.add("links that lead back to a folder above them", path)
             else:
@@ -186,10 +221,51 @@ def _hint(root: str, folders: Sequence[str], parts: dict[str, int]) -> tuple[str
     )
 
 
+def describe_absence(items: Sequence[str | Path], faults: Mapping[str, str]) -> str:
+    """The sentence on files and folders that are not there.
+
+    faults : as `featx.remote.faults` tells them, of URLs among the items
+    """
+    first = items[0]
+    if is_url(first) and faults[first] != "no such file":
+        return f"{plain(first)}: {faults[first]}."
+    listed = ", ".join(plain(str(item)) for item in items)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/[^/]", str(first)):
+        return f"No such file or folder: {listed}. If it is a URL, give it as text: Path makes one slash of two."
+    return f"No such file or folder: {listed}. Check the name, or the folder you are in."
+
+
 def expand(path: str | Path) -> str:
-    """The absolute path, with the home folder of `~`; links are kept as they are."""
+    """The absolute path, with the home folder of `~`; links are kept as they are. URLs stay, but for `file://`."""
+    if is_url(path):
+        return path
+    if isinstance(path, str) and path[:7].lower() == "file://":
+        from urllib.parse import urlsplit
+        from urllib.request import url2pathname  # takes some hundredths of a second
+
+        path = url2pathname(urlsplit(path).path)
     return os.path.abspath(Path(path).expanduser())
 
 
+def locate(name: str, home: str) -> str:
+    """The absolute path or URL of what a CSV names: whole, or relative to the folder `home`."""
+    if is_url(name) or name[:7].lower() == "file://":
+        return expand(name)
+    if is_url(home) and not Path(name).is_absolute():
+        return remote.join(home, name)
+    return os.path.normpath(os.path.join(home, name))
+
+
+def folder_of(path: str) -> str:
+    """The folder that a file, here or on a URL, lies in."""
+    return remote.parent(path) if is_url(path) else str(Path(path).parent)
+
+
+def is_folder(path: str) -> bool:
+    """Whether there is a folder, here or on a URL."""
+    return path in remote.find_folders([path]) if is_url(path) else Path(path).is_dir()
+
+
 def _join(*parts: str) -> str:
-    return os.sep.join(parts) if not parts[0].endswith(os.sep) else os.path.join(*parts)
+    separator = "/" if is_url(parts[0]) else os.sep
+    return separator.join(parts) if not parts[0].endswith(separator) else parts[0] + separator.join(parts[1:])

@@ -33,7 +33,7 @@ class ImageSet:
     ----------
     source : as the user gave it
     name : of the data: the folder's name or the stem of the CSV
-    paths : absolute
+    paths : absolute paths, or URLs
     labels : int64 (n,), positions in `classes`, -1 where there is no label; bool (n, classes) for a multi-label set;
         None where nothing has a label
     classes : names

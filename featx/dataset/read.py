@@ -6,16 +6,20 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from featx.dataset.folders import expand, read_files, read_folder
+from featx import remote
+from featx.dataset.folders import describe_absence, expand, folder_of, is_folder, read_files, read_folder
 from featx.dataset.imageset import ImageSet
 from featx.dataset.relabel import relabel
 from featx.dataset.table import is_table, read_table
 from featx.errors import DataError
 from featx.options import DataOptions
+from featx.remote import is_url
 
 
 def read_images(source: str | Path | Sequence[str | Path], options: DataOptions) -> ImageSet:
-    """Find the images of a folder, a CSV or a list of files and folders, without opening any.
+    """Find the images of a folder, a CSV or a list of files and folders, here or on URLs, without opening any.
+
+    What servers have told before is forgotten, since it may have changed.
 
     Parameters
     ----------
@@ -28,26 +32,28 @@ def read_images(source: str | Path | Sequence[str | Path], options: DataOptions)
     DataError
         When there is nothing to read, or when labels, columns or splits make no sense.
     """
+    remote.forget()
     images = _read(source, options)
     return images if options.relabel is None else relabel(images, options.relabel, data_folder(source, options))
 
 
 def data_folder(source: str | Path | Sequence[str | Path], options: DataOptions) -> str:
-    """The folder that paths in CSVs about these images are relative to: the data's own, absolute."""
+    """The folder that paths in CSVs about these images are relative to: the data's own, absolute or a URL."""
     path = expand(source if isinstance(source, str | Path) else next(iter(source)))
-    return path if Path(path).is_dir() else expand(options.image_dir or Path(path).parent)
+    return path if is_folder(path) else expand(options.image_dir or folder_of(path))
 
 
 def _read(source: str | Path | Sequence[str | Path], options: DataOptions) -> ImageSet:
     several = [source] if isinstance(source, str | Path) else list(source)
     if not several:
         raise DataError("No images given. Name a folder, a CSV or image files.")
+    faults = remote.faults(several)
     for item in several:
-        if not os.path.lexists(expand(item)):
-            raise DataError(f"No such file or folder: {item}. Check the name, or the folder you are in.")
+        if item in faults or not (is_url(item) or os.path.lexists(expand(item))):
+            raise DataError(describe_absence([item], faults))
     if len(several) > 1:
         return read_files(several)
     path = expand(several[0])
-    if Path(path).is_dir():
+    if is_folder(path):
         return read_folder(str(several[0]), path, options)
     return read_table(str(several[0]), path, options) if is_table(path, options) else read_files(several)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from featx.dataset.folders import expand
+from featx import remote
+from featx.dataset.folders import describe_absence, expand, is_folder, locate
 from featx.dataset.imageset import ImageSet
 from featx.dataset.table import read_labels
 from featx.errors import DataError
+from featx.remote import is_url
 
 
 def relabel(images: ImageSet, file: str, home: str) -> ImageSet:
@@ -30,13 +31,16 @@ def relabel(images: ImageSet, file: str, home: str) -> ImageSet:
         kind = "no labels" if images.labels is None else "several labels per image"
         raise DataError(f"{images.source} has {kind}, and --relabel replaces one label of an image.")
     path = expand(file)
-    if not Path(path).is_file():
+    faults = remote.faults([path])
+    if faults:
+        raise DataError(describe_absence([path], faults))
+    if is_folder(path) or (not is_url(path) and not Path(path).is_file()):
         raise DataError(f"There is no file {file} to take labels from. featx check --features writes one to correct.")
     row_of = {name: row for row, name in enumerate(images.paths)}
     code_of = {name: code for code, name in enumerate(images.classes)}
     labels, lines = images.labels.copy(), dict[int, int]()
     for line, name, label in read_labels(path):
-        row = row_of.get(os.path.normpath(os.path.join(home, name)))
+        row = row_of.get(locate(name, home))
         if row is None:
             raise DataError(
                 f"{file}, line {line}: {name} is none of the {len(images):,} images of {images.source}. "

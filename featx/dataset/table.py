@@ -12,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.dataset.folders import expand
+from featx import remote
+from featx.dataset.folders import expand, folder_of, locate
 from featx.dataset.imageset import NONE, SPLIT_NAMES, SPLITS, ImageSet, choose_classes
 from featx.errors import DataError
 from featx.files import write_atomic
+from featx.kinds import describe_os_error
 from featx.options import DataOptions
+from featx.remote import is_url, plain
 
 _DELIMITERS = (",", ";", "\t")
 _SUFFIXES = (".csv", ".tsv")
@@ -25,11 +28,10 @@ _SEPARATORS = ("$", "|", ";", "+")  # between the labels of one image, where a s
 
 def is_table(path: str, options: DataOptions) -> bool:
     """Whether a file is a CSV of images: by its name, or because its first line has the path column."""
-    if path.lower().endswith(_SUFFIXES):
+    if plain(path).lower().endswith(_SUFFIXES):
         return True
     try:
-        with open(path, "rb") as file:
-            line = file.read(4096).decode("utf-8-sig").split("\n")[0]
+        line = _read_bytes(path, 4096).decode("utf-8-sig").split("\n")[0]
     except (OSError, UnicodeDecodeError):
         return False
     return any(options.path_column in _split(line, delimiter) for delimiter in _DELIMITERS)
@@ -38,7 +40,8 @@ def is_table(path: str, options: DataOptions) -> bool:
 def read_table(source: str, path: str, options: DataOptions) -> ImageSet:
     """Read a CSV: UTF-8, with a header, its cells separated by commas, semicolons or tabs.
 
-    Paths are relative to `options.image_dir`, or to the folder of the CSV. Files that do not exist stay in the set.
+    Paths are URLs, or relative to `options.image_dir`, or to the folder of the CSV, of which each may be a URL. Files
+    that do not exist stay in the set.
 
     Raises
     ------
@@ -55,11 +58,11 @@ def read_table(source: str, path: str, options: DataOptions) -> ImageSet:
         notes += (f"No column {options.label_column!r} in {source}, so its images have no labels",)
     else:
         labels, classes = _read_labels(source, [row.cells[table.label] for row in rows], options)
-    home = expand(options.image_dir or Path(path).parent)
+    home = expand(options.image_dir or folder_of(path))
     return ImageSet(
         source,
-        Path(path).stem,
-        paths=tuple(os.path.normpath(os.path.join(home, _local(row.cells[table.path].strip()))) for row in rows),
+        Path(plain(path)).stem,
+        paths=tuple(locate(_local(row.cells[table.path].strip()), home) for row in rows),
         labels=labels,
         classes=classes,
         declared=None if table.split is None else _read_splits(path, rows, table.split),
@@ -146,9 +149,19 @@ class _Table:
         )
 
 
+def _read_bytes(path: str, most: int | None = None) -> bytes:
+    """A file, here or on a URL, or its first `most` bytes."""
+    if is_url(path):
+        return remote.read(path, most)
+    with open(path, "rb") as file:
+        return file.read(most)
+
+
 def _read_text(path: str) -> str:
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        return _read_bytes(path).decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{plain(path)}: {describe_os_error(path, error)}.") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path} is not UTF-8 text (line {line}). Save it as CSV UTF-8.") from error
@@ -236,5 +249,7 @@ def _local(path: str) -> str:
 
 def relative_path(path: str, home: str) -> str:
     """A path as a CSV has it: relative to the folder `home` where it lies below it, else absolute; with slashes."""
+    if is_url(path):
+        return path.removeprefix(f"{home.rstrip('/')}/")
     inside = path.startswith(home.rstrip(os.sep) + os.sep)
     return Path(os.path.relpath(path, home) if inside else path).as_posix()

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -24,8 +23,9 @@ from featx.extraction.outcome import Extraction
 from featx.extraction.planning import Plan
 from featx.extraction.reservations import Reservations
 from featx.files import MTIME_TRUST_NS, digest_file
-from featx.images import Alter, Batch, iter_batches
+from featx.images import REPLACED, Alter, Batch, Pinned, Source, iter_batches
 from featx.progress import Progress
+from featx.remote import is_url
 from featx.store import TableWriter
 
 _CLAIM = 512  # images a process reserves at a time
@@ -46,12 +46,14 @@ class Tools:
     """What a process computes rows with.
 
     tables : by the names of the outputs, which of the rows each lacks
+    sources : what to decode, by row, as `pin` gives it
     began : when the run began, in nanoseconds: a file that changed since may not be the one that was hashed
     """
 
     engine: Engine
     tables: Mapping[str, Lacking]
     writer: TableWriter
+    sources: Sequence[Source]
     augmenter: Augmenter | None
     began: int
 
@@ -64,7 +66,7 @@ def compute_here(todo: Plan, job: Job, bad: dict[int, str], done: Extraction, pr
     tables = {output.name: job.store.table(output.layer, output.pooling) for output in todo.outputs}
     engine = open_engine(todo.outputs, job.spec, job.options, job.store.graph)
     writer = TableWriter(tables, job.options.storage, job.options.compression)
-    tools = Tools(engine, tables, writer, job.augmenter, job.began)
+    tools = Tools(engine, tables, writer, pin(done), job.augmenter, job.began)
     total = len(todo.rows)
     with job.store.leases() as leases, writer:
         queue = Reservations(todo.rows, done, tables, leases)
@@ -100,7 +102,7 @@ def compute_rows(rows: Iterable[int], done: Extraction, tools: Tools) -> Iterato
     """
     size, resize, workers = done.spec.input_size, done.options.resize, done.options.workers
     alter, handover = _alter(tools.augmenter, done), tools.engine.handover
-    for decoded in iter_batches(done.images.sources, rows, size, resize, handover, workers, alter):
+    for decoded in iter_batches(tools.sources, rows, size, resize, handover, workers, alter):
         batch = _leave_changed(decoded, done, tools.began)
         _infer(batch, tools.engine, tools.tables, tools.writer, done)
         yield batch
@@ -113,6 +115,15 @@ def _alter(augmenter: Augmenter | None, done: Extraction) -> Alter | None:
     return lambda row, image: augmenter(image, bytes(done.digests[row]), int(views[row]))
 
 
+def pin(done: Extraction) -> Sequence[Source]:
+    """What to decode; a URL with its digest, which is cheaper than to ask a server whether the file has changed."""
+    images = done.images
+    if images.contents is not None or not any(map(is_url, images.paths)):
+        return images.sources
+    pairs = zip(images.paths, done.digests, strict=True)
+    return [Pinned(path, whole(digest)) if is_url(path) else path for path, digest in pairs]
+
+
 def _leave_changed(batch: Batch, done: Extraction, began: int) -> Batch:
     """Take out images whose file was replaced since it was hashed: their pixels are not those of their digest."""
     if done.images.contents is not None:
@@ -123,16 +134,18 @@ def _leave_changed(batch: Batch, done: Extraction, began: int) -> Batch:
         return batch
     keep = ~np.isin(batch.rows, list(changed))
     bad = [(row, reason) for row, reason in batch.bad if row not in changed]
-    bad += [(row, "it was replaced while featx ran: run the same command again") for row in sorted(changed)]
+    bad += [(row, REPLACED) for row in sorted(changed)]
     return replace(batch, rows=batch.rows[keep], images=batch.images[keep], bad=bad, passing=batch.passing | changed)
 
 
 def _has_changed(path: str, digest: bytes, began: int) -> bool:
+    if is_url(path):  # it was compared with its digest when it was read
+        return False
     try:
         status = os.stat(path)
         if max(status.st_mtime_ns, status.st_ctime_ns) < began - MTIME_TRUST_NS:
             return False
-        return digest_file(Path(path)) != whole(digest)
+        return digest_file(path) != whole(digest)
     except OSError:  # gone, which decoding has noticed if it mattered
         return False
 

@@ -21,6 +21,7 @@ from featx.options.sections import (
     TrainingOptions,
 )
 from featx.options.values import parse_bytes, parse_hidden, parse_share
+from featx.remote import is_url
 
 
 def check_options(pipeline: Pipeline) -> Pipeline:
@@ -67,6 +68,9 @@ def check_options(pipeline: Pipeline) -> Pipeline:
     for section, options in trained:
         _check_span(section, options)
     _check_compare(pipeline.compare)
+    for name, where in (("features.cache", pipeline.features.cache), ("report.runs", pipeline.report.runs)):
+        if is_url(where):
+            raise UsageError(f"{name} must be a folder of this machine, got {where}: only images lie on URLs.")
     return pipeline
 
 

@@ -40,7 +40,9 @@ class DataOptions:
 
     __pydantic_config__ = _FORBID_UNKNOWN
 
-    path: str | None = _option(None, "A folder per class, train/val/test folders, a CSV, or image files.")
+    path: str | None = _option(
+        None, "A folder per class, train/val/test folders, a CSV, or image files; a path or a URL."
+    )
     path_column: str = _option("path", "CSV column that holds the image path.", metavar="NAME")
     label_column: str = _option("label", "CSV column that holds the label.", metavar="NAME")
     split_column: str | None = _option(
@@ -50,7 +52,9 @@ class DataOptions:
         None, "CSV column of what belongs together (a plant, a patient): never split apart.", metavar="NAME"
     )
     weight_column: str | None = _option(None, "CSV column of sample weights for fitting.", metavar="NAME")
-    image_dir: str | None = _option(None, "Folder that CSV paths are relative to (default: the CSV's).", metavar="DIR")
+    image_dir: str | None = _option(
+        None, "Folder or URL that CSV paths are relative to (default: the CSV's).", metavar="DIR"
+    )
     label_separator: str | None = _option(
         None, "Several labels in one cell, separated by this: a multi-label set.", metavar="TEXT"
     )

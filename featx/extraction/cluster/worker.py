@@ -27,7 +27,7 @@ from featx.errors import ClusterError
 from featx.extraction.cluster.placement import Placement
 from featx.extraction.network import open_engine
 from featx.extraction.outcome import Extraction
-from featx.extraction.work import Tools, compute_rows
+from featx.extraction.work import Tools, compute_rows, pin
 from featx.images import decoder_identity
 from featx.options import FeaturesOptions
 from featx.store import FeatureStore, Key, TableWriter, identities
@@ -139,7 +139,8 @@ class Worker:
         bad: list[tuple[int, str]] = []
         passing: frozenset[int] = frozenset()
         with _warnings() as said, TableWriter(folders, options.storage, options.compression) as writer:
-            tools = Tools(self._engine, lacking, writer, self._assignment.augmenter, self._assignment.began)
+            augmenter, began = self._assignment.augmenter, self._assignment.began
+            tools = Tools(self._engine, lacking, writer, pin(done), augmenter, began)
             for batch in compute_rows(self._rows(len(done.images)), done, tools):
                 bad += batch.bad
                 passing |= batch.passing
