@@ -160,8 +160,11 @@ def _import_ray() -> Any:
 
 @contextmanager
 def _started(ray: Any) -> Iterator[None]:
-    """A Ray of this machine alone, which no other machine can reach; it leaves no file behind."""
-    # Ray guards what it starts by a token, and without one here it would write one into the home folder.
+    """A Ray of this machine alone, guarded by a token that only this process and its children know; it leaves no file.
+
+    It listens on the network as every Ray does.
+    """
+    # Without a token here Ray would write one into the home folder.
     if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     place = "/tmp" if os.path.isdir("/tmp") else None  # noqa: S108, PTH112 - names of sockets are at most 107 bytes long
@@ -174,7 +177,6 @@ def _started(ray: Any) -> Iterator[None]:
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
                 _temp_dir=folder,
-                _node_ip_address="127.0.0.1",
                 **_quiet(),
             )
         yield
