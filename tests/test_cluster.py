@@ -514,6 +514,21 @@ def test_views_are_computed_on_a_cluster_too(
     np.testing.assert_array_equal(views.features(done.outputs[0]).asarray(), other.features(here.outputs[0]).asarray())
 
 
+def test_images_on_urls_are_read_where_they_are_computed(
+    on: Callable[..., Extraction], options: FeaturesOptions, image_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    store = pytest.importorskip("fsspec").filesystem("memory")
+    folder = image_folder(8)
+    for path in folder.rglob("*.png"):
+        store.pipe(f"/cluster/{path.parent.name}/{path.name}", path.read_bytes())
+    try:
+        done = on(read_images("memory://cluster", DataOptions()), Inline())
+    finally:
+        store.rm("/cluster", recursive=True)
+    assert {path.split(":")[0] for path in done.images.paths} == {"memory"}
+    np.testing.assert_array_equal(rows_of(done), rows_of(in_one_process(read(folder), options, tmp_path / "other")))
+
+
 def test_a_replaced_file_is_not_taken_for_the_one_that_was_hashed(
     on: Callable[..., Extraction], image_folder: Callable[..., Path]
 ) -> None:
