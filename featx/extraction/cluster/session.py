@@ -31,7 +31,6 @@ _OBJECT_STORE_BYTES = 100_000_000  # only names and reports travel; Ray's least 
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SCHEDULER_EVENTS": "0",
-    "RAY_TQDM_PATCH_PRINT": "0",
     "RAY_gcs_server_request_timeout_seconds": _PATIENCE,
 }
 
