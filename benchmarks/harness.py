@@ -37,6 +37,7 @@ LIBRARIES = (
     "pillow",
     "h5py",
     "hdf5plugin",
+    "ray",
 )
 
 

@@ -32,6 +32,8 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
     "large-jpegs": ("bench_large_jpegs.py",),
     "layers": ("bench_layers.py",),
     "precision": ("bench_precision.py",),
+    "cluster": ("bench_cluster.py",),
+    "cluster-kill": ("bench_cluster.py", "--kill"),
     "second-run": ("bench_second_run.py",),
     "cold-start": ("bench_cold_start.py",),
     "heads": ("bench_heads.py", "--only", "search", "large"),

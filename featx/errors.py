@@ -27,6 +27,10 @@ class EngineError(FeatxError):
     """A frozen graph that cannot be run here."""
 
 
+class ClusterError(FeatxError):
+    """A cluster that cannot be reached, or whose workers fail."""
+
+
 class StoreError(FeatxError):
     """Feature files that are damaged, or that cannot be written."""
 

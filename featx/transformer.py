@@ -48,8 +48,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    backbone, weights, ..., cache : as the options of `featx extract` with the same names, which `featx extract --help`
-        explains. Several layers or poolings are put side by side; maps (pooling none) are flattened.
+    backbone, weights, ..., cluster_workers : as the options of `featx extract` with the same names, which
+        `featx extract --help` explains. Several layers or poolings are put side by side; maps (pooling none) are
+        flattened. A cluster takes files, not images in memory.
 
     Attributes
     ----------
@@ -75,6 +76,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         infer_batch: int = 0,
         workers: int = 0,
         cache: str | Path = "cache",
+        cluster: str | None = None,
+        cluster_workers: int = 0,
     ) -> None:
         self.backbone = backbone
         self.weights = weights
@@ -91,6 +94,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.infer_batch = infer_batch
         self.workers = workers
         self.cache = cache
+        self.cluster = cluster
+        self.cluster_workers = cluster_workers
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002
         """Compute the features that the store lacks of X, and learn how many an image has.

@@ -61,6 +61,7 @@ ALLOWED = {
     "ai_edge_litert": {"export"},
     "pydantic": {"pipeline"},
     "yaml": {"pipeline"},
+    "ray": {"extraction"},
     "tqdm": {"cli"},
     "sqlite3": {"files"},
     "fsspec": {"remote"},
@@ -93,6 +94,7 @@ LAZY = {
     "mlflow",
     "fsspec",
     "pandas",
+    "ray",
     "fastapi",
     "starlette",
     "python_multipart",
@@ -196,6 +198,16 @@ def test_openvino_and_tensorflow_have_one_engine_each() -> None:
             if name.split(".")[0] == library
         }
         assert users == {f"{library}.py"}
+
+
+def test_one_module_knows_ray() -> None:
+    users = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in modules()
+        for name in imports(path, top=False)
+        if name.split(".")[0] == "ray"
+    }
+    assert users == {"extraction/cluster/session.py"}
 
 
 def loaded(code: str) -> set[str]:

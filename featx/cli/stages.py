@@ -108,9 +108,19 @@ def _extraction_text(done: Extraction) -> str:
     rows = [
         (name, "x".join(map(str, one["shape"])), one["dtype"], one["path"]) for name, one in found["layers"].items()
     ]
-    return "\n".join(
-        part for part in (head, table(["features", "shape", "type", "folder"], rows), bad_images(found["bad"])) if part
-    )
+    parts = (head, table(["features", "shape", "type", "folder"], rows), _workers_text(done), bad_images(found["bad"]))
+    return "\n".join(part for part in parts if part)
+
+
+def _workers_text(done: Extraction) -> str:
+    """What each worker of a cluster has done; nothing where this process computed."""
+    if not done.workers:
+        return ""
+    rows = [
+        (f"{one['host']}:{one['pid']}", one["images"], one["images"] / one["seconds"] if one["seconds"] else None)
+        for one in done.workers
+    ]
+    return table(["worker", "images", "images/s"], rows)
 
 
 @click.command("fit-head")

@@ -125,7 +125,12 @@ def effective_precision(engine: str, precision: str) -> str:
 
 
 def compile_graph(
-    engine: str, make_model: Callable[[], keras.Model], graph: Path, precision: str, batch_size: int = 0
+    engine: str,
+    make_model: Callable[[], keras.Model],
+    graph: Path,
+    precision: str,
+    batch_size: int = 0,
+    threads: int = 0,
 ) -> Engine:
     """A cut network ready to run.
 
@@ -133,6 +138,8 @@ def compile_graph(
     graph : a directory; OpenVINO keeps its converted graph there, whole or not at all, and reuses it without
         TensorFlow. TensorFlow keeps nothing.
     batch_size : images per inference, 0 for the engine's default
+    threads : on the CPU, 0 for all cores; fewer where other processes compute beside this one. TensorFlow heeds it
+        only where it has not run yet.
 
     Raises
     ------
@@ -140,7 +147,7 @@ def compile_graph(
         A precision this machine does not have, or a graph that cannot be converted or read.
     """
     effective_precision(engine, precision)
-    compiled: Engine = _module(engine).compile_graph(make_model, graph, precision, batch_size)
+    compiled: Engine = _module(engine).compile_graph(make_model, graph, precision, batch_size, threads)
     return compiled
 
 

@@ -73,7 +73,7 @@ class OpenVINOEngine:
     def __init__(self, graph: Path, precision: str, batch_size: int = 0, threads: int = 0) -> None:
         self.batch_size = batch_size or DEFAULT_BATCH
         self.precision = precision
-        self.handover = self.batch_size * max(-(-_HANDOVER // self.batch_size), 2 * usable_cores())
+        self.handover = self.batch_size * max(-(-_HANDOVER // self.batch_size), 2 * (threads or usable_cores()))
         description = _read_description(graph)
         self._size: tuple[int, int] = (description["input_size"][0], description["input_size"][1])
         self._tensors: dict[str, str] = description["outputs"]
@@ -97,7 +97,8 @@ class OpenVINOEngine:
             "PERFORMANCE_HINT": "LATENCY" if size == 1 else "THROUGHPUT",
         }
         if self._threads:
-            hints["INFERENCE_NUM_THREADS"] = str(self._threads)
+            # Pinned to cores, the few threads of every process would share the first ones.
+            hints |= {"INFERENCE_NUM_THREADS": str(self._threads), "ENABLE_CPU_PINNING": "NO"}
         compiled = self._core.compile_model(self._model, "CPU", hints)
         _require_effective(compiled, self.precision)
         return compiled
@@ -168,12 +169,12 @@ def _require_effective(compiled: Any, precision: str) -> None:
 
 
 def compile_graph(
-    make_model: Callable[[], keras.Model], graph: Path, precision: str, batch_size: int = 0
+    make_model: Callable[[], keras.Model], graph: Path, precision: str, batch_size: int = 0, threads: int = 0
 ) -> OpenVINOEngine:
     """The engine of the graph in the directory, converted first when it is not there whole."""
     if not is_whole(graph):
         convert(make_model(), graph)
-    return OpenVINOEngine(graph, precision, batch_size)
+    return OpenVINOEngine(graph, precision, batch_size, threads)
 
 
 def load_graph(graph: Path, precision: str, batch_size: int = 0, threads: int = 0) -> OpenVINOEngine:

@@ -219,9 +219,20 @@ def compile_graph(
     graph: Path,  # noqa: ARG001
     precision: str,
     batch_size: int = 0,
+    threads: int = 0,
 ) -> TensorFlowEngine:
     """The engine of a freshly built model; freezing takes seconds, so nothing is kept in the directory."""
+    if threads:
+        _limit_threads(threads)
     return TensorFlowEngine(make_model(), precision, batch_size)
+
+
+def _limit_threads(threads: int) -> None:
+    import tensorflow as tf
+
+    with suppress(RuntimeError):  # TensorFlow has been used already: it has its threads
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def _prepare_device() -> str:

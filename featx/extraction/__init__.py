@@ -1,8 +1,8 @@
 """The heavy stage: images x backbone -> feature store, each image once.
 
 `extract` reads as the flow: digest the files, open the store that belongs to these settings (`job`), see which rows are
-missing (`planning`), compute those (`work`) and tell it (`outcome`). Nothing here imports TensorFlow when no row is
-missing.
+missing (`planning`), compute those (`dispatch`), here (`work`) or on a cluster (`cluster`), and tell it (`outcome`).
+Nothing here imports TensorFlow when no row is missing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 
 from featx.dataset import Digests, ImageSet, digest_images, require_usable
 from featx.dataset.digests import digest_contents, whole
+from featx.extraction.dispatch import compute
 from featx.extraction.job import Job, make_key, settle
 from featx.extraction.network import frozen_files, open_engine
 from featx.extraction.outcome import Extraction
 from featx.extraction.planning import Plan, estimate, plan_extraction, usual_rate
-from featx.extraction.work import compute
 from featx.files import StatIndex
 from featx.options import FeaturesOptions
 from featx.progress import Progress, no_progress

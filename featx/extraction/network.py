@@ -12,8 +12,13 @@ from featx.files import atomic_path, digest_json
 from featx.options import FeaturesOptions
 
 
-def open_engine(outputs: tuple[Output, ...], spec: BackboneSpec, options: FeaturesOptions, graph: Path) -> Engine:
-    """The cut network, ready to run. It is built once: its converted graph and `.keras` file are kept in `graph`."""
+def open_engine(
+    outputs: tuple[Output, ...], spec: BackboneSpec, options: FeaturesOptions, graph: Path, threads: int = 0
+) -> Engine:
+    """The cut network, ready to run. It is built once: its converted graph and `.keras` file are kept in `graph`.
+
+    threads : of inference on the CPU; 0 for all cores
+    """
     engine = choose_engine(options.engine)
     precision = effective_precision(engine, options.precision)
     return compile_graph(
@@ -22,6 +27,7 @@ def open_engine(outputs: tuple[Output, ...], spec: BackboneSpec, options: Featur
         graph / _graph_name(outputs),
         precision,
         options.infer_batch,
+        threads,
     )
 
 

@@ -27,6 +27,7 @@ class Extraction:
     seconds : of the whole, and `stages` of decoding, inference and writing
     store : the `FeatureStore`; digests, readable : 'S32' (n,) and bool (n,), by which its rows are found
     views : uint16 (n,), which view of its image a row is; 0 where the rows are the images themselves
+    workers : of a cluster: {"host", "pid", "images", "seconds"} of each; empty where this process computed
     """
 
     images: ImageSet
@@ -44,6 +45,7 @@ class Extraction:
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=lambda: {"decode": 0.0, "infer": 0.0, "write": 0.0})
     views: np.ndarray | int = 0
+    workers: list[dict[str, Any]] = field(default_factory=list)
 
     def features(self, output: Output, rows: np.ndarray) -> StoredFeatures:
         """The stored features of some rows of `images` (positions), not yet read."""
@@ -73,4 +75,5 @@ class Extraction:
             "engine": self.engine,
             "store": str(self.store.directory),
             "layers": layers,
+            **({"workers": self.workers} if self.workers else {}),
         }

@@ -15,6 +15,8 @@ from featx.extraction.job import Job
 from featx.files import StatIndex
 from featx.store import FeatureStore, FeatureTable, identities
 
+_RATES = {False: "images_per_second", True: "images_per_second of a cluster"}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -83,15 +85,23 @@ def _row_bytes(table: FeatureTable) -> int:
     return int(np.prod(part.row_shape)) * part.dtype.itemsize
 
 
-def usual_rate(index: StatIndex, store: FeatureStore) -> float | None:
-    """Images per second of the last extraction into a store, by this machine's memory; None before one."""
-    rate: float | None = index.recall("images_per_second", store.key.digest)
+def usual_rate(index: StatIndex, store: FeatureStore, cluster: bool = False) -> float | None:
+    """Images per second of the last extraction into a store, by this machine's memory; None before one.
+
+    cluster : of the last one on a cluster; else of the last one in one process
+    """
+    rate: float | None = index.recall(_RATES[cluster], store.key.digest)
     return rate
+
+
+def remember_rate(job: Job, rate: float) -> None:
+    """Keep the images per second of an extraction for `usual_rate`."""
+    job.index.remember(_RATES[bool(job.options.cluster)], job.store.key.digest, rate)
 
 
 def estimate(found: Plan, job: Job) -> Plan:
     """A plan with the seconds that it will take and the space that there is."""
-    rate = usual_rate(job.index, job.store)
+    rate = usual_rate(job.index, job.store, bool(job.options.cluster))
     seconds = len(found.rows) / rate if rate else None if len(found.rows) else 0.0
     return replace(found, seconds=seconds, free_bytes=_free_bytes(job.store.directory))
 

@@ -1,12 +1,16 @@
-"""Decode, infer and write what is missing, beside other processes that may do the same."""
+"""Decode, infer and write what is missing, in this process, beside other processes that may do the same.
+
+`compute_rows` is what every process does with the rows it has reserved, on a cluster as well as here.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -16,58 +20,92 @@ from featx.engines import Engine
 from featx.extraction.job import Job
 from featx.extraction.network import open_engine
 from featx.extraction.outcome import Extraction
-from featx.extraction.planning import Plan, check_space
+from featx.extraction.planning import Plan
+from featx.extraction.reservations import Reservations
 from featx.files import MTIME_TRUST_NS, digest_file
 from featx.images import REPLACED, Alter, Batch, Pinned, Source, iter_batches
 from featx.progress import Progress
 from featx.remote import is_url
-from featx.store import FeatureTable, Leases, TableWriter
+from featx.store import TableWriter
 
 _CLAIM = 512  # images a process reserves at a time
+_COVER = 64  # reservations that are kept: enough to cover what is not yet in a part
 _WAIT = 0.5  # seconds between looks at what other processes have finished
 
 
-def compute(todo: Plan, job: Job, bad: dict[int, str], done: Extraction, progress: Progress) -> None:
-    """Compute and write the planned rows of `done`, if there are any, and count them there.
+class Lacking(Protocol):
+    """Knows which rows one layer and pooling lacks."""
+
+    def missing(self, digest: np.ndarray, view: np.ndarray | int = 0) -> np.ndarray:
+        """Mask (n,) of the digests 'S32' that have no row."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a process computes rows with.
+
+    tables : by the names of the outputs, which of the rows each lacks
+    sources : what to decode, by row, as `pin` gives it
+    began : when the run began, in nanoseconds: a file that changed since may not be the one that was hashed
+    """
+
+    engine: Engine
+    tables: Mapping[str, Lacking]
+    writer: TableWriter
+    sources: Sequence[Source]
+    augmenter: Augmenter | None
+    began: int
+
+
+def compute_here(todo: Plan, job: Job, bad: dict[int, str], done: Extraction, progress: Progress) -> None:
+    """Compute and write the planned rows; others may share the work, and what they finish counts as reused.
 
     bad : rows that cannot be read, and why; those that show it now are added
     """
-    if not len(todo.rows):
-        return
-    start = time.perf_counter()
-    check_space(todo, job.store.directory)
-    made_of = {**asdict(job.spec), "engine": job.engine, "resize": job.options.resize}
-    job.store.open(made_of | ({"augment": job.augmenter.as_json()} if job.augmenter else {}))
-    _compute(todo, job, bad, done, progress)
-    if done.computed:
-        rate = done.computed / (time.perf_counter() - start)
-        job.index.remember("images_per_second", job.store.key.digest, rate)
-
-
-def _compute(todo: Plan, job: Job, bad: dict[int, str], done: Extraction, progress: Progress) -> None:
-    """Decode, infer and write the planned rows; others may share the work, and what they finish counts as reused."""
     tables = {output.name: job.store.table(output.layer, output.pooling) for output in todo.outputs}
     engine = open_engine(todo.outputs, job.spec, job.options, job.store.graph)
     writer = TableWriter(tables, job.options.storage, job.options.compression)
-    total, size, resize = len(todo.rows), job.spec.input_size, job.options.resize
-    alter, sources = _alter(job.augmenter, done), _pin(done)
+    tools = Tools(engine, tables, writer, pin(done), job.augmenter, job.began)
+    total = len(todo.rows)
     with job.store.leases() as leases, writer:
-        queue = _WorkQueue(todo.rows, done, tables, leases)
+        queue = Reservations(todo.rows, done, tables, leases)
         while queue.remaining:
-            claims, workers = queue.claim(), job.options.workers
-            for decoded in iter_batches(sources, claims, size, resize, engine.handover, workers, alter):
+            for batch in compute_rows(_claim(queue), done, tools):
                 leases.give_sign()
-                batch = _leave_changed(decoded, job, done)
-                _note_bad(batch, job, bad, done)
-                _infer(batch, engine, tables, writer, done)
+                note_bad(batch.bad, batch.passing, job, bad, done)
                 reused = todo.unique - total + queue.done_by_others
                 progress("extract", done.computed + queue.done_by_others, total, reused=reused, bad=len(bad))
             if queue.remaining:  # all of it is leased by others: show them ours, then look again
                 writer.wait()
                 queue.release()
                 time.sleep(_WAIT)
+                queue.look_again()
         progress("extract", total, total)
     done.stages["write"] = writer.seconds
+
+
+def _claim(queue: Reservations) -> Iterator[int]:
+    """Rows to compute now. Ends when nothing is left, or when others work on all that is left."""
+    recent: deque[np.ndarray] = deque()
+    while len(rows := queue.reserve(_CLAIM)):
+        recent.append(rows)
+        if len(recent) > _COVER:
+            queue.finish(recent.popleft())
+        yield from rows.tolist()
+
+
+def compute_rows(rows: Iterable[int], done: Extraction, tools: Tools) -> Iterator[Batch]:
+    """Decode and infer these rows of `done`, hand them to the writer and count them; yields every batch afterwards.
+
+    `rows` is advanced only a few batches ahead.
+    """
+    size, resize, workers = done.spec.input_size, done.options.resize, done.options.workers
+    alter, handover = _alter(tools.augmenter, done), tools.engine.handover
+    for decoded in iter_batches(tools.sources, rows, size, resize, handover, workers, alter):
+        batch = _leave_changed(decoded, done, tools.began)
+        _infer(batch, tools.engine, tools.tables, tools.writer, done)
+        yield batch
 
 
 def _alter(augmenter: Augmenter | None, done: Extraction) -> Alter | None:
@@ -77,7 +115,7 @@ def _alter(augmenter: Augmenter | None, done: Extraction) -> Alter | None:
     return lambda row, image: augmenter(image, bytes(done.digests[row]), int(views[row]))
 
 
-def _pin(done: Extraction) -> Sequence[Source]:
+def pin(done: Extraction) -> Sequence[Source]:
     """What to decode; a URL with its digest, which is cheaper than to ask a server whether the file has changed."""
     images = done.images
     if images.contents is not None or not any(map(is_url, images.paths)):
@@ -86,12 +124,12 @@ def _pin(done: Extraction) -> Sequence[Source]:
     return [Pinned(path, whole(digest)) if is_url(path) else path for path, digest in pairs]
 
 
-def _leave_changed(batch: Batch, job: Job, done: Extraction) -> Batch:
+def _leave_changed(batch: Batch, done: Extraction, began: int) -> Batch:
     """Take out images whose file was replaced since it was hashed: their pixels are not those of their digest."""
     if done.images.contents is not None:
         return batch
     rows = [*batch.rows.tolist(), *(row for row, _ in batch.bad)]
-    changed = {row for row in rows if _has_changed(done.images.paths[row], done.digests[row], job.began)}
+    changed = {row for row in rows if _has_changed(done.images.paths[row], done.digests[row], began)}
     if not changed:
         return batch
     keep = ~np.isin(batch.rows, list(changed))
@@ -112,15 +150,16 @@ def _has_changed(path: str, digest: bytes, began: int) -> bool:
         return False
 
 
-def _note_bad(batch: Batch, job: Job, bad: dict[int, str], done: Extraction) -> None:
-    bad |= dict(batch.bad)
-    lasting = [(whole(done.digests[row]), reason) for row, reason in batch.bad if row not in batch.passing]
+def note_bad(
+    faults: Sequence[tuple[int, str]], passing: frozenset[int], job: Job, bad: dict[int, str], done: Extraction
+) -> None:
+    """Add rows that cannot be read to `bad`, and remember those whose fault will last."""
+    bad |= dict(faults)
+    lasting = [(whole(done.digests[row]), reason) for row, reason in faults if row not in passing]
     job.index.remember_bad(job.decoder, lasting)
 
 
-def _infer(
-    batch: Batch, engine: Engine, tables: dict[str, FeatureTable], writer: TableWriter, done: Extraction
-) -> None:
+def _infer(batch: Batch, engine: Engine, tables: Mapping[str, Lacking], writer: TableWriter, done: Extraction) -> None:
     """Features of a batch, of which each table takes the rows that it misses."""
     done.stages["decode"] += batch.seconds
     if not len(batch.rows):
@@ -135,43 +174,3 @@ def _infer(
             paths = [done.images.paths[row] for row in batch.rows[new]]
             writer.add(name, digests[new], paths, features[name][new], views[new])
     done.computed += len(batch.rows)
-
-
-class _WorkQueue:
-    """Rows still to compute, handed out in reservations that other processes respect."""
-
-    def __init__(self, rows: np.ndarray, done: Extraction, tables: dict[str, FeatureTable], leases: Leases) -> None:
-        self._done, self._tables, self._leases = done, tables, leases
-        self._open = deque(rows[start : start + _CLAIM] for start in range(0, len(rows), _CLAIM))
-        self._mine = deque[np.ndarray](maxlen=64)  # enough to cover what is not yet in a part
-        self.done_by_others = 0
-
-    @property
-    def remaining(self) -> int:
-        """Reservations not yet handed out."""
-        return len(self._open)
-
-    def claim(self) -> Iterator[int]:
-        """Rows to compute now. Ends when nothing is left, or when others work on all that is left."""
-        for _ in range(len(self._open)):
-            chunk, leased = self._reserve(self._open.popleft())
-            if len(leased):
-                self._open.append(leased)
-            yield from chunk.tolist()
-
-    def release(self) -> None:
-        """End the own reservations: all of their rows are visible, or of images that cannot be read."""
-        self._mine.clear()
-        self._leases.claim(np.empty(0, "S32"))
-
-    def _reserve(self, chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with self._leases.exclusive():
-            for table in self._tables.values():
-                table.refresh()
-            names, views = self._done.digests[chunk], self._done.view(chunk)
-            absent = np.logical_or.reduce([table.missing(names, views) for table in self._tables.values()])
-            self.done_by_others += int((~absent).sum())
-            others = np.isin(names, self._leases.of_others())
-            self._mine.append(names[absent & ~others])
-            self._leases.claim(np.concatenate(self._mine))
-        return chunk[absent & ~others], chunk[absent & others]

@@ -13,6 +13,7 @@ from featx.options.sections import (
     SECTIONS,
     Clf,
     CompareOptions,
+    FeaturesOptions,
     FinetuneOptions,
     HeadOptions,
     Pipeline,
@@ -38,6 +39,7 @@ def check_options(pipeline: Pipeline) -> Pipeline:
             f"augment.views must be 0 where no operation is on, got {pipeline.augment.views}: every view would be the "
             "image itself. Add one, like --flip horizontal or --rotation 20; featx augment draws what they do."
         )
+    _check_cluster(pipeline.features)
     if pipeline.head.memory is not None:
         parse_bytes(pipeline.head.memory)
     if pipeline.head.strength is not None and pipeline.head.strength <= 0:
@@ -79,6 +81,21 @@ def _check_bounds(section: str, options: Any) -> None:
             raise UsageError(f"{section}.{entry.name} must be at least {least}, got {value}.")
         if most is not None and value is not None and not value <= most:
             raise UsageError(f"{section}.{entry.name} must be at most {most}, got {value}.")
+
+
+def _check_cluster(options: FeaturesOptions) -> None:
+    if options.cluster is None:
+        if options.cluster_workers:
+            raise UsageError(
+                "features.cluster_workers belongs to features.cluster, which is not set; got "
+                f"{options.cluster_workers}. Add --cluster local, or the address of a cluster."
+            )
+    elif options.cluster not in {"local", "auto"} and not re.fullmatch(r"[^\s/]+:\d{1,5}", options.cluster):
+        raise UsageError(
+            "features.cluster must be local or HOST:PORT, as ray start --head prints it, like 10.0.0.1:6379; "
+            f"got {options.cluster!r}."
+            + (" Run featx on a machine of the cluster and leave out ray://." if "ray://" in options.cluster else "")
+        )
 
 
 def _check_compare(options: CompareOptions) -> None:

@@ -107,8 +107,19 @@ class FeaturesOptions:
     compression: Literal["none", "zstd"] = _option("none", "Of new feature files; zstd needs hdf5plugin to read.")
     engine: EngineName = _option("auto", "What runs the backbone (auto: OpenVINO without a GPU, else TensorFlow).")
     infer_batch: int = _option(0, "Images per inference (0: what is fastest for the backbone).", least=0)
-    workers: int = _option(0, "Decoding threads (0: one per core).", least=0)
+    workers: int = _option(0, "Decoding threads (0: one per core); with --cluster those of each worker.", least=0)
     cache: str = _option("cache", "Folder of the feature store.", metavar="DIR")
+    cluster: str | None = _option(
+        None,
+        "Extract on Ray: local, or HOST:PORT of a cluster whose machines share --cache and the images; needs "
+        "featx[ray] (default: in this process).",
+        metavar="ADDRESS|local",
+    )
+    cluster_workers: int = _option(
+        0,
+        "Workers of --cluster, which share its cores (0: one per GPU, and one per core of machines without a GPU).",
+        least=0,
+    )
 
 
 @dataclass(frozen=True)

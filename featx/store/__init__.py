@@ -26,12 +26,21 @@ from featx.files import atomic_path, remove_stale, write_json
 from featx.store.key import NO_VIEWS, SCHEMA, Key, file_name
 from featx.store.leases import Leases
 from featx.store.part import SUFFIX, DamagedPart, Part, Rows, read_name, read_rows, write_part
-from featx.store.table import PART_BYTES, FeatureTable, StoredFeatures, TableWriter, identities
+from featx.store.table import (
+    PART_BYTES,
+    PART_SECONDS,
+    FeatureTable,
+    StoredFeatures,
+    TableFolder,
+    TableWriter,
+    identities,
+)
 from featx.versions import installed_versions
 
 __all__ = [
     "NO_VIEWS",
     "PART_BYTES",
+    "PART_SECONDS",
     "SCHEMA",
     "Damage",
     "FeatureStore",
@@ -39,6 +48,7 @@ __all__ = [
     "Key",
     "Leases",
     "StoredFeatures",
+    "TableFolder",
     "TableWriter",
     "export_features",
     "identities",
@@ -92,11 +102,16 @@ class FeatureStore:
         """The rows of one layer and pooling, as they are on disk now."""
         name = f"{layer}@{pooling}"
         if name not in self._tables:
-            attributes = {"key": self.key.digest, "layer": layer, "pooling": pooling}
-            self._tables[name] = FeatureTable(self.directory / file_name(name), attributes)
+            place = self.folder(layer, pooling)
+            self._tables[name] = FeatureTable(place.directory, place.attributes)
         else:
             self._tables[name].refresh()
         return self._tables[name]
+
+    def folder(self, layer: str, pooling: str) -> TableFolder:
+        """Where the parts of one layer and pooling belong, without looking at those that are there."""
+        attributes = {"key": self.key.digest, "layer": layer, "pooling": pooling}
+        return TableFolder(self.directory / file_name(f"{layer}@{pooling}"), attributes)
 
     def tables(self) -> dict[str, FeatureTable]:
         """Every table on disk, by `layer@pooling`."""

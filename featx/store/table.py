@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -67,7 +67,15 @@ class _Lookup:
         return np.where(here, self.part[at], -1), np.where(here, self.row[at], -1)
 
 
-class FeatureTable:
+@dataclass(eq=False)
+class TableFolder:
+    """Where the parts of one layer and pooling lie, and what every one of them says of itself. Enough to write one."""
+
+    directory: Path
+    attributes: dict[str, str]
+
+
+class FeatureTable(TableFolder):
     """All rows of one layer and pooling. The listing of the parts is the truth; there is no other index.
 
     Attributes
@@ -76,8 +84,7 @@ class FeatureTable:
     """
 
     def __init__(self, directory: Path, attributes: dict[str, str]) -> None:
-        self.directory = directory
-        self.attributes = attributes
+        super().__init__(directory, attributes)
         self.parts: list[Part] = []
         self.damaged: dict[Path, str] = {}
         self._seen: set[str] = set()
@@ -247,7 +254,7 @@ def _map(part: Part) -> np.ndarray:
 class _Buffer:
     """Rows of one table that wait to become a part."""
 
-    table: FeatureTable
+    table: TableFolder
     dtype: np.dtype[Any]
     batches: list[tuple[np.ndarray, np.ndarray, Sequence[str], np.ndarray]] = field(default_factory=list)
     bytes: int = 0
@@ -277,16 +284,18 @@ class TableWriter:
     Attributes
     ----------
     seconds : spent on encoding, writing and flushing to disk
+    bytes : of the features that were added, by table
     """
 
-    def __init__(self, tables: dict[str, FeatureTable], storage: str, compression: str) -> None:
+    def __init__(self, tables: Mapping[str, TableFolder], storage: str, compression: str) -> None:
         self._buffers = {name: _Buffer(table, np.dtype(storage)) for name, table in tables.items()}
         self._compression = compression
-        self._queue: queue.Queue[tuple[FeatureTable, Rows] | None] = queue.Queue(maxsize=1)
+        self._queue: queue.Queue[tuple[TableFolder, Rows] | None] = queue.Queue(maxsize=1)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._publish_all, daemon=True)
         self._last = time.monotonic()
         self.seconds = 0.0
+        self.bytes = dict.fromkeys(tables, 0)
 
     def __enter__(self) -> TableWriter:
         self._thread.start()
@@ -314,6 +323,7 @@ class TableWriter:
             buffer.dtype = np.dtype(np.float32)
             stored = features
         buffer.add(digest, np.broadcast_to(np.asarray(view, np.uint16), len(digest)), path, stored)
+        self.bytes[name] += stored.nbytes
         if buffer.bytes >= PART_BYTES:
             self._send(buffer)
         if time.monotonic() - self._last > PART_SECONDS:
