@@ -114,9 +114,12 @@ def test_only_what_is_missing_is_computed(known: Extraction, options: FeaturesOp
 def test_an_interrupted_extraction_of_views_goes_on(
     known: Extraction, options: FeaturesOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from featx.engines import openvino
     from featx.extraction import work
 
     monkeypatch.setattr(work, "_CLAIM", 8)
+    monkeypatch.setattr(openvino, "_HANDOVER", 8)
+    monkeypatch.setattr(openvino, "usable_cores", lambda: 1)
     undisturbed = values(views_of(known, 4, seed=1))
 
     def stop(name: str, done: int, total: int, /, **_: int) -> None:
