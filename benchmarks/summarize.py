@@ -46,18 +46,10 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
 }
 REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the script names it -> why it was missed
     "extract-EfficientNetB0": {
-        "float32: featx / keras, images per second": (
-            "1.57 in each of two runs; decoding alone and inference alone, the least that two cores can do, allow 1.4 "
-            "to 1.7 on this processor"
-        ),
         "bfloat16: featx / keras, images per second": (
-            "2.06 and 2.24 in two runs; decoding alone and inference alone allow 1.9 to 2.5 on this processor"
+            "2.29, and 2.40 in a second run; decoding alone and inference alone, the least that two cores can do, "
+            "allowed 2.27 and 2.93, as the machine changed its speed in between"
         ),
-        "bfloat16: whole run / (decoding + inference)": "0.94 and 1.11 in two runs",
-    },
-    "cold-start": {
-        "featx predict, seconds": "between 0.69 and 0.94 from run to run, as all else in this table rose and fell; "
-        "importing NumPy, OpenVINO and featx's own modules takes most of it",
     },
 }
 HEAD = """# Performance
@@ -65,8 +57,10 @@ HEAD = """# Performance
 Written by `make bench` from the scripts in `benchmarks/`; do not edit. Every script runs featx and the alternative in
 turn, each in a process of its own, and takes medians. Absolute figures drift from day to day and from machine to
 machine; the ratios hold better. The figures of 2026-11-22 come from a virtual machine whose speed changed by a factor
-of two within minutes. Extraction has one or two rounds of 2,000 images, fine-tuning from the cache one, inference 3;
-the others have one to five. The second run, HDF5, the SVM and the large JPEG files shared the cores with other work.
+of two within minutes. Extraction has one or two rounds of 2,000 images, fine-tuning from the cache and serving one,
+inference and the cluster 2; the others have one to five. Extraction with EfficientNetB0, inference, cold start,
+precision, serving and the cluster were measured since OpenVINO computes several batches at once, the others before. The
+second run, HDF5, the SVM, precision and the large JPEG files shared the cores with other work.
 Peak memory is the largest resident size of the process, mapped files included.
 """
 
