@@ -33,6 +33,7 @@ FILES = ("graph.xml", "graph.bin", "graph.json")
 SCHEMA = 1
 DEFAULT_BATCH = 4
 _HANDOVER = 64  # images: enough that cores seldom wait for the last of them
+_FEW = 8  # images that are computed one by one at most
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _CAPABILITIES = {"bfloat16": "BF16", "float16": "FP16"}
 
@@ -64,8 +65,8 @@ class OpenVINOEngine:
     """A graph compiled for one batch size and one precision.
 
     Several batches are computed at once, each on cores of its own: cores that share one batch wait for each other
-    after every layer (`benchmarks/bench_inference.py` has the ratio). A single image, where nothing can be computed
-    beside it, gets all cores. Each of the two is compiled when it is first wanted.
+    after every layer (`benchmarks/bench_inference.py` has the ratio). Few images, with which most cores would be idle,
+    are computed one by one on all cores. Each of the two is compiled when it is first wanted.
     """
 
     name = "openvino"
@@ -73,11 +74,12 @@ class OpenVINOEngine:
     def __init__(self, graph: Path, precision: str, batch_size: int = 0, threads: int = 0) -> None:
         self.batch_size = batch_size or DEFAULT_BATCH
         self.precision = precision
-        self.handover = self.batch_size * max(-(-_HANDOVER // self.batch_size), 2 * (threads or usable_cores()))
         description = _read_description(graph)
         self._size: tuple[int, int] = (description["input_size"][0], description["input_size"][1])
         self._tensors: dict[str, str] = description["outputs"]
         self._threads = threads
+        self._round = self.batch_size * (threads or usable_cores())  # images
+        self.handover = max(self.batch_size * -(-_HANDOVER // self.batch_size), 2 * self._round)
         self._core = import_openvino().Core()
         self._model = _read_model(self._core, graph)
         self._networks: dict[int, _Network] = {}  # by images per inference
@@ -85,10 +87,24 @@ class OpenVINOEngine:
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Features of every image by output name; see `featx.engines.Engine`."""
         check_images(images, self._size)
-        size = self.batch_size if len(images) > 1 else 1
+        together = len(images) - self._count_few(len(images))
+        if not together:
+            return self._network(1).infer(images)
+        found = self._network(self.batch_size).infer(images[:together])
+        if together < len(images):
+            others = self._network(1).infer(images[together:])
+            found = {name: np.concatenate([rows, others[name]]) for name, rows in found.items()}
+        return found
+
+    def _count_few(self, count: int) -> int:
+        """How many of these images are left for one by one, when the others fill all cores with batches."""
+        few = count % self._round
+        return few if few <= min(_FEW, self._round // 2) else 0
+
+    def _network(self, size: int) -> _Network:
         if size not in self._networks:
             self._networks[size] = _Network(self._compile(size), self._tensors, size)
-        return self._networks[size].infer(images)
+        return self._networks[size]
 
     def _compile(self, size: int) -> Any:
         self._model.reshape([size, *self._size, 3])
@@ -119,14 +135,18 @@ class _Network:
         shapes = {name: tuple(port.shape)[1:] for name, port in self._ports.items()}
         results = {name: np.empty((len(images), *shape), np.float32) for name, shape in shapes.items()}
         free, running = deque(self._requests), deque[_Running]()
-        for start, batch in full_batches(images, self._size):
-            if not free:
-                free.append(self._finish(running.popleft(), results))
-            request = free.popleft()
-            request.start_async([batch], share_inputs=True)
-            running.append((request, start, batch))
-        while running:
-            self._finish(running.popleft(), results)
+        try:
+            for start, batch in full_batches(images, self._size):
+                if not free:
+                    free.append(self._finish(running.popleft(), results))
+                request = free.popleft()
+                request.start_async([batch], share_inputs=True)
+                running.append((request, start, batch))
+            while running:
+                self._finish(running.popleft(), results)
+        finally:  # of a call that was interrupted none is left busy
+            for request, *_ in running:
+                request.wait()
         return results
 
     def _finish(self, one: _Running, results: dict[str, np.ndarray]) -> Any:
