@@ -51,14 +51,20 @@ REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the scr
             "allowed 2.27 and 2.93, as the machine changed its speed in between"
         ),
     },
+    "serve": {
+        "EfficientNetLite0: 16 clients / engine alone": (
+            "a request costs about 3 ms of a core (HTTP, the form, decoding; 0.3 ms of it the client's), the network 14 "
+            "ms, and all of them have the same two cores"
+        ),
+    },
 }
 HEAD = """# Performance
 
 Written by `make bench` from the scripts in `benchmarks/`; do not edit. Every script runs featx and the alternative in
 turn, each in a process of its own, and takes medians. Absolute figures drift from day to day and from machine to
 machine; the ratios hold better. The figures of 2026-11-22 come from a virtual machine whose speed changed by a factor
-of two within minutes. Extraction has one or two rounds of 2,000 images, fine-tuning from the cache and serving one,
-inference and the cluster 2; the others have one to five. Extraction with EfficientNetB0, inference, cold start,
+of two within minutes. Extraction has one or two rounds of 2,000 images, fine-tuning from the cache one, inference,
+serving and the cluster two; the others have one to five. Extraction with EfficientNetB0, inference, cold start,
 precision, serving and the cluster were measured since OpenVINO computes several batches at once, the others before. The
 second run, HDF5, the SVM, precision and the large JPEG files shared the cores with other work.
 Peak memory is the largest resident size of the process, mapped files included.
