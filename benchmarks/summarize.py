@@ -53,8 +53,8 @@ REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the scr
     },
     "serve": {
         "EfficientNetLite0: 16 clients / engine alone": (
-            "a request costs about 3 ms of a core (HTTP, the form, decoding; 0.3 ms of it the client's), the network 14 "
-            "ms, and all of them have the same two cores"
+            "a request costs about 3 ms of a core (HTTP, the form, decoding; 0.3 ms of it the client's), the network "
+            "14 ms, and all of them have the same two cores"
         ),
     },
 }
