@@ -318,7 +318,7 @@ def _asking(url: str) -> Iterator[None]:
         yield
     except FeatxError:
         raise
-    except Exception as error:
+    except Exception as error:  # every library behind fsspec has its own
         fault = _translate(error, url)
         if isinstance(fault, ConnectionError):
             _down[server] = (time.monotonic(), str(fault.strerror))

@@ -152,7 +152,7 @@ def _verdict(about: dict[str, Any], metric: str) -> str:
             (low, high), p_value = (about["comparison"][part][name] for name in ("interval", "p_value"))
             ahead, sure = sign * (new - old) > 0, p_value < SURE
             word = "equals" if new == old else "does not beat" if not ahead else "beats" if sure else "is just ahead of"
-            noise = "" if sure else "within noise: "
+            noise = "" if sure or new == old else "within noise: "
             told.append(
                 f"{word} {origin} on {part} ({metric} {new:.4f} against {old:.4f}; {noise}95 % interval of the "
                 f"difference in accuracy {low:+.4f} to {high:+.4f})"

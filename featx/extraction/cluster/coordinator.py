@@ -116,7 +116,7 @@ class Coordinator:
                 self._hand_out()
                 self._wait()
                 self._tell()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: what was computed is written down before it ends
             self._wind_up()
             raise
         finally:
@@ -195,7 +195,7 @@ class Coordinator:
         except WorkerDied as error:
             self._bury(seat, str(error))
             return
-        except Exception as error:
+        except Exception as error:  # whatever the worker raised, on another machine
             raise _explain(error, seat) from error
         errand = self._flying.pop(answer)
         seat.flying -= 1

@@ -256,6 +256,6 @@ def _explained(what: str) -> Iterator[None]:
     """Ray's own errors, which are of many kinds and lines, as one sentence."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # Ray raises errors of gRPC, of sockets and of its own
         _logger.info("%s", error, exc_info=True)
         raise ClusterError(f"{what}: {last_line(error.__cause__ or error)}.") from error
