@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.render import emit
+from featx.cli.render import counted, emit
 from featx.options import DataOptions, FeaturesOptions
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -49,4 +49,4 @@ def augment(
     augmenter = Augmenter(pipeline.augment, pipeline.data.seed)
     draw_policy(augmenter, image, resolve(pipeline.features).input_size, pipeline.features.resize, out, count)
     content = {"out": str(out), "views": count, "operations": list(pipeline.augment.operations)}
-    emit(as_json, content, f"{count} views of {image} -> {out}")
+    emit(as_json, content, f"{counted(count, 'view')} of {image} -> {out}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from featx.cli.lazy import LazyGroup
-from featx.cli.render import Bars, emit, say, table
+from featx.cli.render import Bars, counted, emit, say, table
 from featx.errors import StoreError
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -69,10 +69,10 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
             say(f"{store.directory}: {computed} rows computed again, {lost} without their image")
         elif found:
             unrepaired += len(found)
-    text = f"{parts} parts, {len(damaged)} damaged" + (" and repaired" if repair and damaged else "")
+    text = f"{counted(parts, 'part')}, {len(damaged)} damaged" + (" and repaired" if repair and damaged else "")
     emit(as_json, {"parts": parts, "damaged": damaged, "repaired": repair}, text)
     if unrepaired:
-        raise StoreError(f"{unrepaired} parts are damaged. Mend them: featx cache verify --repair")
+        raise StoreError(f"Damaged: {counted(unrepaired, 'part')}. Mend with: featx cache verify --repair")
 
 
 @click.command()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from featx.cli.arguments import need_data, pipeline_of, section_options
-from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.cli.render import Bars, bad_images, counted, emit, say, table
 from featx.errors import UsageError
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -64,8 +64,8 @@ def check(
 
 def _check_text(found: dict[str, Any]) -> str:
     head = (
-        f"{found['images']:,} images, {found['readable']:,} readable, {len(found['bad']):,} bad, "
-        f"{len(found['duplicates']):,} sets of duplicates, {len(found['conflicts']):,} with conflicting labels"
+        f"{counted(found['images'], 'image')}, {found['readable']:,} readable, {len(found['bad']):,} bad, "
+        f"{counted(len(found['duplicates']), 'set')} of duplicates, {len(found['conflicts']):,} with conflicting labels"
     )
     parts = [
         head,

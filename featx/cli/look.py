@@ -11,7 +11,7 @@ import click
 
 from featx.cli import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
-from featx.cli.render import Bars, bad_images, emit, table
+from featx.cli.render import Bars, bad_images, counted, emit, table
 
 if TYPE_CHECKING:
     from featx.options import Pipeline
@@ -101,7 +101,7 @@ def _text(found: dict[str, Any], imagenet: bool) -> str:
         _sizes(found),
         bad_images(found["bad"]),
         *[f"note: {note}" for note in found["notes"]],
-        f"contact sheet of {found['shown']:,} images: {found['sheet']}",
+        f"contact sheet of {counted(found['shown'], 'image')}: {found['sheet']}",
         f"what {seen['backbone']} sees ({size}, {seen['resize']}, {seen['preprocessing']}): {seen['picture']}",
         _answers(found["imagenet"]) if imagenet and found["imagenet"] else "",
         _depths(found["depths"]) if found["depths"] else "",
@@ -113,12 +113,11 @@ def _text(found: dict[str, Any], imagenet: bool) -> str:
 
 def _sizes(found: dict[str, Any]) -> str:
     sizes = list(found["classes"].values())
-    images = "1 image" if found["images"] == 1 else f"{found['images']:,} images"
+    images = counted(found["images"], "image")
     if not sizes:
         return f"{images} without labels"
-    counted = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
-    classes = "1 class" if len(sizes) == 1 else f"{len(sizes):,} classes"
-    return f"{images} in {classes}, {counted} in each"
+    each = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
+    return f"{images} in {counted(len(sizes), 'class', 'classes')}, {each} in each"
 
 
 def _answers(found: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import click
 
 from featx.cli import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
-from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.cli.render import Bars, bad_images, counted, emit, say, table
 from featx.errors import FeatxError, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_jso
         for note in prepared.extraction.images.notes:
             say(note)
         out = out or prepared.run / "check"
-        say(f"Comparing {len(prepared.sample.rows):,} images")
+        say(f"Comparing {counted(len(prepared.sample.rows), 'image')}")
         found = review(prepared, out, NEAR if near is None else near, command_line())
     done = prepared.extraction
     content = {
@@ -52,7 +52,7 @@ def _review_text(found: dict[str, Any]) -> str:
         bad_images(found["bad"]),
         f"{found['images']:,} different images, compared by {found['output']}",
         table(["what", "found", "list", "pictures"], rows),
-        f"{pairs['across']:,} pairs of near-duplicates are in different parts of the split." if pairs["across"] else "",
+        f"Pairs of near-duplicates in different parts of the split: {pairs['across']:,}" if pairs["across"] else "",
         "" if pairs["complete"] else "There are more near-duplicates than are listed. Raise --near.",
         *found["notes"],
     ]

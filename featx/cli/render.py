@@ -53,17 +53,18 @@ def _is_number(cell: str) -> bool:
     return cell == "-" or cell.replace(",", "").replace(".", "").replace("%", "").lstrip("-").isdigit()
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number with its noun: 1 image, 1,200 images. many : where it is not `one` with an s."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def bad_images(bad: Sequence[dict[str, str]], shown: int = 10) -> str:
     """Bad images as lines, the first few of them."""
     if not bad:
         return ""
     lines = [f"  {one['path']}: {one['reason']}" for one in bad[:shown]]
     more = [f"  and {len(bad) - shown} more; --json lists them all"] if len(bad) > shown else []
-    head = (
-        "1 image could not be read and was left out:"
-        if len(bad) == 1
-        else f"{len(bad)} images could not be read and were left out:"
-    )
+    head = f"{counted(len(bad), 'image')} could not be read and {'was' if len(bad) == 1 else 'were'} left out:"
     return "\n".join([head, *lines, *more])
 
 

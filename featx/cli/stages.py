@@ -9,7 +9,7 @@ import click
 
 from featx.cli import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
-from featx.cli.render import Bars, bad_images, emit, metric_names, say, table
+from featx.cli.render import Bars, bad_images, counted, emit, metric_names, say, table
 
 if TYPE_CHECKING:
     from featx.bundle import Bundle
@@ -102,7 +102,7 @@ def _extraction_text(done: Extraction) -> str:
     found = done.as_json()
     rate = f" ({found['images_per_second']} images/s)" if found["images_per_second"] else ""
     head = (
-        f"{found['images']:,} images: {found['computed']:,} computed, {found['reused']:,} reused, "
+        f"{counted(found['images'], 'image')}: {found['computed']:,} computed, {found['reused']:,} reused, "
         f"{found['duplicates']:,} duplicates, {len(found['bad']):,} bad, in {found['seconds']:.1f} s{rate}"
     )
     rows = [
