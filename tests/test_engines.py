@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,15 @@ def test_results_are_not_overwritten_by_the_next_inference(engine: engines.Engin
     assert all(np.array_equal(first[name], copies[name]) for name in first)
 
 
+def test_threads_get_answers_of_their_own(engine: engines.Engine, images: np.ndarray):
+    shares = [images[start : start + 3] for start in range(8)] * 3
+    expected = [engine.infer(share) for share in shares]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(engine.infer, shares))
+    for mine, alone in zip(found, expected, strict=True):
+        assert all(np.array_equal(mine[name], alone[name]) for name in alone)
+
+
 @pytest.mark.parametrize(
     "wrong", [np.zeros((2, SIDE, SIDE, 3), np.float32), np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, 3), np.uint8)]
 )
@@ -164,6 +174,7 @@ def test_a_graph_runs_without_tensorflow(
     code = f"""
 import sys
 import numpy as np
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from featx.engines import load_graph
 engine = load_graph(Path({str(graph)!r}), "float32", batch_size=2, threads=1)

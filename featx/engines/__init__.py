@@ -47,7 +47,7 @@ class Engine(Protocol):
         """Features of every image by output name.
 
         images : uint8 (n, height, width, 3), RGB. Gives {output name: float32 (n, ...)} in memory of its own. A row
-        does not depend on the other rows of its batch.
+        does not depend on the other rows of its batch. Threads that call at the same time wait for each other.
 
         Raises
         ------

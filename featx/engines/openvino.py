@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,10 +84,15 @@ class OpenVINOEngine:
         self._core = import_openvino().Core()
         self._model = _read_model(self._core, graph)
         self._networks: dict[int, _Network] = {}  # by images per inference
+        self._alone = threading.Lock()  # the requests of a network know nothing of threads
 
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Features of every image by output name; see `featx.engines.Engine`."""
         check_images(images, self._size)
+        with self._alone:
+            return self._infer(images)
+
+    def _infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         together = len(images) - self._count_few(len(images))
         if not together:
             return self._network(1).infer(images)

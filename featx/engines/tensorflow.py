@@ -7,6 +7,7 @@ come in as uint8, so that four times fewer bytes travel to a GPU.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ CPU_BATCH = 8
 GPU_BATCHES = (32, 64, 128, 256)  # tried in turn, as long as they are faster and fit
 GPU_AHEAD = 4  # batches handed over at once, so that copying one and computing another overlap
 _PROBE_SECONDS = 0.2
+_ALONE = threading.Lock()  # the option that shortens arithmetic is one for all engines
 _COMPILED = "_XlaMustCompile"  # how a call is marked that XLA compiles
 _INLINED = "_inlined"
 
@@ -125,9 +127,9 @@ class TensorFlowEngine:
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Features of every image by output name; see `featx.engines.Engine`."""
         check_images(images, self._size)
-        if self._on_gpu:
-            return self._infer_ahead(images)
-        with _arithmetic(self.precision):  # TensorFlow reads the option at every call
+        with _ALONE, _arithmetic("float32" if self._on_gpu else self.precision):  # the option is read at every call
+            if self._on_gpu:
+                return self._infer_ahead(images)
             return infer_in_batches(images, self.batch_size, self._call)
 
     def _infer_ahead(self, images: np.ndarray) -> dict[str, np.ndarray]:
