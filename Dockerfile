@@ -15,7 +15,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && rm -rf build ./*.egg-info
 
 RUN useradd --create-home --uid 1000 featx \
-    && install --directory --owner=featx --group=featx /data
+    && install --directory --owner=featx --group=featx /data /data/cache /data/runs
 USER featx
 WORKDIR /data
 VOLUME ["/data"]

@@ -58,16 +58,23 @@ REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the scr
         ),
     },
 }
+NOTES: dict[str, str] = {  # name of the result -> what a reader has to know of its figures
+    "inference": (
+        "the practical peak is what stacks of 3x3 convolutions reached in the same run, one batch at a time; a network "
+        "can pass it"
+    ),
+}
 HEAD = """# Performance
 
-Written by `make bench` from the scripts in `benchmarks/`; do not edit. Every script runs featx and the alternative in
-turn, each in a process of its own, and takes medians. Absolute figures drift from day to day and from machine to
-machine; the ratios hold better. The figures of 2026-11-22 come from a virtual machine whose speed changed by a factor
-of two within minutes. Extraction has one or two rounds of 2,000 images, fine-tuning from the cache one, inference,
-serving and the cluster two; the others have one to five. Extraction with EfficientNetB0, inference, cold start,
-precision, serving and the cluster were measured since OpenVINO computes several batches at once, the others before. The
-second run, HDF5, the SVM, precision and the large JPEG files shared the cores with other work.
-Peak memory is the largest resident size of the process, mapped files included.
+Written by `benchmarks/summarize.py` from the results of the scripts in `benchmarks/`, some of which were run with
+fewer rounds than `make bench` takes; thingsvision and trained weights are options of it. Do not edit. Every script
+runs featx and the alternative in turn, each in a process of its own, and takes medians. Absolute figures drift from
+day to day and from machine to machine; the ratios hold better. The figures of 2026-11-22 come from a virtual machine
+whose speed changed by a factor of two within minutes. Extraction has one or two rounds of 2,000 images, fine-tuning
+from the cache one, inference, serving and the cluster two; the others have one to five. Extraction with
+EfficientNetB0, inference, cold start, precision, serving and the cluster were measured since OpenVINO computes several
+batches at once, the others before. The seconds of the second run, HDF5, the SVM, precision and the large JPEG files
+are those of a busy machine. Peak memory is the largest resident size of the process, mapped files included.
 """
 
 
@@ -152,7 +159,7 @@ def section(name: str, found: dict[str, Any]) -> str:
         for goal, one in found["goals"].items()
         if not one["met"]
     ]
-    parts += [_sentence(note) for note in found.get("notes", ())]
+    parts += [_sentence(note) for note in [*filter(None, [NOTES.get(name)]), *found.get("notes", ())]]
     return "\n\n".join(parts)
 
 
