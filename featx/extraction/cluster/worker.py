@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from featx import remote
 from featx.augment import Augmenter
 from featx.backbones import BackboneSpec, Output
 from featx.dataset import ImageSet
@@ -164,6 +165,7 @@ class Worker:
     def _extraction(self, reservation: Reservation) -> Extraction:
         """The images of a reservation as an extraction of their own."""
         wanted = self._assignment
+        remote.trust(reservation.paths)  # the coordinator has their digests, so that it has read them or heard of them
         options = replace(wanted.options, workers=wanted.options.workers or self._placement.threads)
         store = FeatureStore(Path(options.cache), wanted.key)
         images = ImageSet("a reservation", "reservation", reservation.paths)
