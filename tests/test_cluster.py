@@ -338,6 +338,30 @@ def test_what_a_worker_wrote_before_it_died_is_not_computed_again(
     assert done.store.table("high", "avg").rows == 40
 
 
+def test_a_worker_that_never_starts_does_not_hold_up_the_end(
+    on: Callable[..., Extraction], image_folder: Callable[..., Path]
+) -> None:
+    """Its cores are taken by others, maybe for hours, while another worker has computed everything."""
+    hired: list[Any] = []
+
+    class Busy(Inline):
+        idle = 0
+
+        def hire(self, kind: type, placement: Placement, *arguments: Any) -> Any:
+            hired.append(super().hire(kind, placement, *arguments))
+            return hired[-1]
+
+        def wait(self, answers: Sequence[Any], count: int, seconds: float) -> list[Any]:
+            ready = [answer for answer in answers if self.calls[answer][0] is hired[0]]
+            self.idle += not ready
+            assert self.idle < 20, "it waits for the other worker"
+            return ready[:count]
+
+    cluster = Busy()
+    done = on(read(image_folder(10)), cluster)
+    assert (done.computed, len(done.workers), cluster.dead) == (20, 1, {hired[1]})
+
+
 def test_a_machine_that_is_gone_is_left_out(on: Callable[..., Extraction], image_folder: Callable[..., Path]) -> None:
     def lose_a_machine(number: int) -> None:
         if number == 3:
