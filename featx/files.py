@@ -41,12 +41,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises
     ------
     StoreError
-        When the disk is full. Nothing is left behind.
+        When the disk is full, or where no file can be written. Nothing is left behind.
     UsageError
         A URL: results are written to this machine.
     """
     require_local(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    if path.is_dir():  # renaming would fail in the end, after hours maybe
+        raise StoreError(f"{path} is a folder, and a file is written. Name a file in it, or another one.")
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
         yield temporary
@@ -54,7 +56,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _flush(path.parent)
     except OSError as error:
-        raise explain_os_error(error, path) from error
+        raise _explain_start(error, path, temporary) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -66,7 +68,7 @@ def atomic_directory(path: Path, replace: bool = False) -> Iterator[Path]:
     replace : a directory that is there already goes, once the new one is whole
     """
     require_local(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
         temporary.mkdir()
@@ -80,9 +82,39 @@ def atomic_directory(path: Path, replace: bool = False) -> Iterator[Path]:
             temporary.rename(path)
         _flush(path.parent)
     except OSError as error:
-        raise explain_os_error(error, path) from error
+        raise _explain_start(error, path, temporary) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises
+    ------
+    StoreError
+        A file is where a folder has to be, nothing can be made there, or the disk is full.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _explain_folder(error, path) from error
+
+
+def _explain_folder(error: OSError, path: Path) -> Exception:
+    taken = next((one for one in (path, *path.parents) if os.path.lexists(one) and not one.is_dir()), None)
+    if taken is not None:
+        return StoreError(f"{taken} has to be a folder, and it is a file. Choose another name, or move it away.")
+    if isinstance(error, FileNotFoundError):  # as in /proc
+        return StoreError(f"Nothing can be written into {path}: {error.strerror}. Choose another folder.")
+    return explain_os_error(error, path / "file")
+
+
+def _explain_start(error: OSError, path: Path, temporary: Path) -> Exception:
+    """As `explain_os_error`, and a folder in which not even the temporary file can be made. Renaming has two names."""
+    if isinstance(error, FileNotFoundError) and error.filename2 is None and str(error.filename) == str(temporary):
+        return _explain_folder(error, path.parent)
+    return explain_os_error(error, path)
 
 
 def require_local(path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from featx.errors import StoreError
 from featx.files import (
     TEMPORARY,
     StatIndex,
+    atomic_directory,
     atomic_path,
     digest_bytes,
     digest_file,
@@ -33,6 +35,11 @@ def names(folder: Path) -> list[str]:
 
 
 # Atomic writes
+
+
+def make_and_leave(path: Path, content: str) -> None:
+    with atomic_directory(path) as temporary:
+        (temporary / "file").write_text(content)
 
 
 def test_a_file_appears_whole_in_a_new_folder(tmp_path: Path) -> None:
@@ -74,6 +81,17 @@ def test_a_failing_disk_is_a_sentence(code: int, tmp_path: Path) -> None:
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     error = OSError(errno.EISDIR, "Is a directory")
     assert explain_os_error(error, tmp_path) is error
+
+
+@pytest.mark.parametrize("way", [write_atomic, make_and_leave])
+def test_a_file_in_the_place_of_a_folder_is_a_sentence(way: Callable[[Path, str], None], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for name in ("file/x.csv", "file/deep/x.csv"):
+        with pytest.raises(StoreError, match=r"/file has to be a folder, and it is a file\. Choose another"):
+            way(tmp_path / name, "content")
+    with pytest.raises(StoreError, match="Nothing can be written into /proc"):
+        way(Path("/proc/x.csv"), "content")
+    assert names(tmp_path) == ["file"]
 
 
 def test_json_is_indented_utf8_and_refuses_nan(tmp_path: Path) -> None:
