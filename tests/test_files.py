@@ -232,6 +232,32 @@ def test_facts(index: StatIndex) -> None:
     assert index.recall("other", "x") is None
 
 
+def test_damage_that_shows_only_when_it_is_asked_begins_the_index_anew(index: StatIndex, file: Path) -> None:
+    """The first pages, which opening reads, are whole."""
+    index.remember_digests((f"/{number}", file.stat(), b"d" * 32) for number in range(2_000))
+    index.remember_bad("old", [(b"%031d" % number + b"d", "truncated") for number in range(500)])
+    for number in range(500):
+        index.remember("identity", str(number), ["x" * 100])
+    index.close()
+    content = index.path.read_bytes()
+    answers: list[Callable[[StatIndex], object]] = [
+        lambda one: one.known_digests([f"/{number}" for number in range(2_000)], [file.stat()] * 2_000).count(None),
+        lambda one: one.known_bad("old"),
+        lambda one: one.recall("identity", "250"),
+        lambda one: one.remember("identity", "250", "y"),
+    ]
+    for answer, unknown in zip(answers, (2_000, {}, None, None), strict=True):
+        index.path.write_bytes(content[: 4 * 4096] + b"\xff" * (len(content) - 4 * 4096))
+        fresh = StatIndex(index.path)
+        assert answer(fresh) == unknown
+        remember(fresh, file)
+        assert ask(fresh, file) == b"d" * 32
+        fresh.close()
+        assert {"index.sqlite", "index.damaged"} <= set(names(index.path.parent))
+        assert ask(StatIndex(index.path), file) == b"d" * 32
+        (index.path.parent / "index.damaged").unlink()
+
+
 @pytest.mark.parametrize("damage", [b"this is no database" * 100, b"SQLite format 3\x00" + b"\xff" * 5000])
 def test_a_damaged_index_is_set_aside_and_begun_anew(index: StatIndex, file: Path, damage: bytes) -> None:
     remember(index, file)
