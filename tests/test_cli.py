@@ -171,6 +171,10 @@ def a_file(folder: Path) -> None:
     (folder / "file").write_text("x")
 
 
+ESTIMATOR = ["fit-head", "pictures", "OPTIONS", "--clf", "estimator", "--estimator", "sklearn.naive_bayes.GaussianNB"]
+RADIAL = ["fit-head", "pictures", "OPTIONS", "--clf", "svm", "--kernel", "rbf"]
+
+
 @pytest.mark.parametrize(
     ("make", "arguments", "status", "words"),
     [
@@ -192,6 +196,9 @@ def a_file(folder: Path) -> None:
         (None, ["fit-head", "pictures", "--classes", "red,blue"], 1, ["green"]),
         (None, ["fit-head", "-p", "gone.yaml"], 2, ["no pipeline file gone.yaml"]),
         (None, ["fit-head", "-p", "lab.yaml", "--set", "head.clv=svm"], 2, ["'head.clv'", "Did you mean 'clf'"]),
+        (None, [*ESTIMATOR, "--strength", "5"], 2, ["head.strength", "5.0", "--grid"]),
+        (None, [*ESTIMATOR, "--grid", "{var_smoothing: [-1]}"], 1, ["GaussianNB cannot be fitted", "var_smoothing"]),
+        (None, [*RADIAL, "--strength", "1", "--class-weight", "red=0"], 1, ["class of weight 0", "--classes"]),
         (a_file, ["extract", "pictures", "OPTIONS", "--cache", "file"], 1, ["file has to be a folder", "Choose"]),
         (a_file, ["data", "digits", "--out", "file"], 1, ["file has to be a folder"]),
         (a_file, ["predict", "pictures", "--model", "BUNDLE", "--out", "file/x.csv"], 1, ["file has to be a folder"]),
