@@ -133,6 +133,11 @@ def forget() -> None:
     _answered.clear()
 
 
+def try_again() -> None:
+    """Try servers anew that could not be reached."""
+    _down.clear()
+
+
 def trust(items: Iterable[object]) -> None:
     """Wait for the servers of those of these that are URLs: another process has had answers from them."""
     _answered.update(_server(item) for item in items if is_url(item))
