@@ -436,7 +436,7 @@ class Model:
         sections = ("data", "features", "finetune", "report", "tracking")
         wanted = read_options(sections, options, "finetune", data, pipeline)
         command = _command("featx.Model.finetune", data, pipeline, options)
-        return Model(finetune(self.bundle, prepare(wanted, progress), command, progress))
+        return Model(finetune(self.bundle, prepare(wanted, progress, views=False), command, progress))
 
     def pack(self, out: PathLike) -> Path:
         """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere."""

@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises
     ------
     StoreError
-        When the disk is full. Nothing is left behind.
+        When the disk is full, or where no file can be written. Nothing is left behind.
     UsageError
         A URL: results are written to this machine.
     """
     require_local(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    if path.is_dir():  # renaming would fail in the end, after hours maybe
+        raise StoreError(f"{path} is a folder, and a file is written. Name a file in it, or another one.")
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
         yield temporary
@@ -54,7 +56,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _flush(path.parent)
     except OSError as error:
-        raise explain_os_error(error, path) from error
+        raise _explain_start(error, path, temporary) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -66,7 +68,7 @@ def atomic_directory(path: Path, replace: bool = False) -> Iterator[Path]:
     replace : a directory that is there already goes, once the new one is whole
     """
     require_local(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
         temporary.mkdir()
@@ -80,9 +82,39 @@ def atomic_directory(path: Path, replace: bool = False) -> Iterator[Path]:
             temporary.rename(path)
         _flush(path.parent)
     except OSError as error:
-        raise explain_os_error(error, path) from error
+        raise _explain_start(error, path, temporary) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises
+    ------
+    StoreError
+        A file is where a folder has to be, nothing can be made there, or the disk is full.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _explain_folder(error, path) from error
+
+
+def _explain_folder(error: OSError, path: Path) -> Exception:
+    taken = next((one for one in (path, *path.parents) if os.path.lexists(one) and not one.is_dir()), None)
+    if taken is not None:
+        return StoreError(f"{taken} has to be a folder, and it is a file. Choose another name, or move it away.")
+    if isinstance(error, FileNotFoundError):  # as in /proc
+        return StoreError(f"Nothing can be written into {path}: {error.strerror}. Choose another folder.")
+    return explain_os_error(error, path / "file")
+
+
+def _explain_start(error: OSError, path: Path, temporary: Path) -> Exception:
+    """As `explain_os_error`, and a folder in which not even the temporary file can be made. Renaming has two names."""
+    if isinstance(error, FileNotFoundError) and error.filename2 is None and str(error.filename) == str(temporary):
+        return _explain_folder(error, path.parent)
+    return explain_os_error(error, path)
 
 
 def require_local(path: Path) -> None:
@@ -213,7 +245,7 @@ class StatIndex:
     within two seconds of the file's mtime is not remembered, since the file may change again unseen. For URLs the
     server's tag stands in for mtime and inode, or its time where it gives no tag (`featx.remote.Entry`). Bad images are
     remembered by (digest, decoder), facts about networks by (kind, key). Losing the file costs time, never a result:
-    a damaged index is set aside and begun anew.
+    a damaged index is set aside and begun anew, whenever the damage shows.
     """
 
     def __init__(self, path: Path) -> None:
@@ -221,14 +253,20 @@ class StatIndex:
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         try:
             return self._connect()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):  # locked or not writable: the file itself is fine
                 return self._connect(":memory:")
-            self.path.replace(self.path.with_suffix(".damaged"))
+            self._set_aside()
             return self._connect()
+
+    def _set_aside(self) -> None:
+        """Rename the file, and those beside it, which another database of its name must not find."""
+        for ending in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.replace(f"{self.path}{ending}", f"{self.path.with_suffix('.damaged')}{ending}")
 
     def _connect(self, path: str | None = None) -> sqlite3.Connection:
         connection = sqlite3.connect(path or self.path, timeout=10, check_same_thread=False)
@@ -251,7 +289,7 @@ class StatIndex:
         for start in range(0, len(paths), 500):
             some = paths[start : start + 500]
             marks = ",".join("?" * len(some))
-            for path, *row in self._connection.execute(
+            for path, *row in self._query(
                 f"SELECT path, size, mtime, inode, digest FROM files WHERE path IN ({marks})",  # noqa: S608
                 some,
             ):
@@ -275,7 +313,7 @@ class StatIndex:
 
     def known_bad(self, decoder: str) -> dict[bytes, str]:
         """Digest and reason of every image that this decoder could not read."""
-        return dict(self._connection.execute("SELECT digest, reason FROM bad WHERE decoder = ?", (decoder,)))
+        return dict(self._query("SELECT digest, reason FROM bad WHERE decoder = ?", (decoder,)))
 
     def remember_bad(self, decoder: str, rows: Iterable[tuple[bytes, str]]) -> None:
         """Remember (digest, reason) of images that this decoder could not read."""
@@ -283,12 +321,20 @@ class StatIndex:
 
     def recall(self, kind: str, key: str) -> Any:
         """A remembered fact, None when there is none."""
-        row = self._connection.execute("SELECT value FROM facts WHERE kind = ? AND key = ?", (kind, key)).fetchone()
-        return None if row is None else json.loads(row[0])
+        rows = self._query("SELECT value FROM facts WHERE kind = ? AND key = ?", (kind, key))
+        return json.loads(rows[0][0]) if rows else None
 
     def remember(self, kind: str, key: str, value: Any) -> None:
         """Remember a fact; `value` is anything that JSON can hold."""
         self._write("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", [(kind, key, json.dumps(value))])
+
+    def _query(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        """The rows found; none where the file turns out to be damaged."""
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            self._recover(error)
+            return []
 
     def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         if not rows:
@@ -298,6 +344,16 @@ class StatIndex:
                 self._connection.executemany(statement, rows)
         except sqlite3.OperationalError:  # full disk or locked: forgetting costs time, not the result
             return
+        except sqlite3.DatabaseError as error:
+            self._recover(error)
+
+    def _recover(self, error: sqlite3.DatabaseError) -> None:
+        """Begin the file anew when a page of it is damaged, which opening it does not show."""
+        if type(error) is not sqlite3.DatabaseError:  # a subclass: locked, or a mistake here
+            raise error
+        self._connection.close()
+        self._set_aside()
+        self._connection = self._connect()
 
     def close(self) -> None:
         """Close the file."""

@@ -246,12 +246,16 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def decoding_threads(sources: Sequence[Source]) -> int:
-    """How many threads decode: one per core, and more where they wait for a server; told by a few of the sources."""
+def decoding_threads(sources: Sequence[Source], cores: int = 0) -> int:
+    """How many threads decode: one per core, and more where they wait for a server; told by a few of the sources.
+
+    cores : of this process' own; 0: all that it may use
+    """
+    cores = cores or usable_cores()
     some = sources[:: 1 + len(sources) // 16] if isinstance(sources, list | tuple) else ()
     if any(isinstance(source, Pinned) or is_url(source) for source in some):
-        return max(remote.AT_ONCE, usable_cores())
-    return usable_cores()
+        return max(remote.AT_ONCE, cores)
+    return cores
 
 
 @dataclass(frozen=True)

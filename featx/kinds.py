@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 
 HEAD = 4096  # bytes that `describe_content` wants to see
+_UNREAD = "cannot be read: "  # what a disk or a server failed to give, unlike what is not there or no image
 
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", "a damaged JPEG file"),
@@ -104,7 +105,12 @@ def describe_os_error(path: str | Path, error: OSError) -> str:
         return "not permitted to read it"
     if isinstance(error, IsADirectoryError):
         return "a folder, not a file"
-    return f"cannot be read: {error.strerror or error}"
+    return f"{_UNREAD}{error.strerror or error}"
+
+
+def may_pass(reason: str) -> bool:
+    """Whether an image may be read another time that could not be read for this reason, as told here."""
+    return reason.startswith(_UNREAD)
 
 
 def describe_damage(error: Exception) -> str:
@@ -112,7 +118,7 @@ def describe_damage(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
     if isinstance(error, OSError) and error.errno:
-        return f"cannot be read: {error.strerror or error}"
+        return f"{_UNREAD}{error.strerror or error}"
     message = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     truncated = "truncated" in message.lower() or isinstance(error, EOFError)
     return f"{'truncated' if truncated else 'damaged'}: {message}"

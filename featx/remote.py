@@ -4,19 +4,22 @@ The only module that knows fsspec, which is imported when the first URL is met: 
 asked as little as possible. One listing of a folder tells size and tag (or time) of everything in it; that is kept
 until `forget`, so that a command that looks at its images several times asks once. What goes wrong is an `OSError` that
 `featx.kinds.describe_os_error` can put into words; what would go wrong for every image (no credentials, a package that
-is missing, a scheme that nobody reads) is a `DataError` at once.
+is missing, a scheme that nobody reads) is a `DataError` at once. So is a server that has answered and stays away: what
+is left of the images is not what was asked for.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import re
 import stat
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeGuard, TypeVar
@@ -27,6 +30,10 @@ from featx.kinds import describe_os_error
 AT_ONCE = 16  # requests: a thread that waits for a server takes no core
 _MANY = 200  # URLs in one folder for which listing it is cheaper than asking for each
 _PAUSE = 10.0  # seconds for which a server that cannot be reached is not tried again
+_PATIENCE = 30.0  # seconds for which a server that has answered before is waited for
+_FIRST_PROBE, _LONGEST_PROBE = 0.25, 4.0  # seconds between the first tries of a server that is away, and the last
+_TRIES = (0.3, 1.0, 2.0)  # seconds before a request is made again that failed for a reason that may pass
+_PASSING = {408, 425, 429}  # statuses of HTTP below 500 that another moment may change
 _NO_TIME = 2**63 - 1  # a time to come: `StatIndex` trusts no digest of a file that may still change
 _URL = re.compile(r"(?!(?i:file)://)[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z][A-Za-z0-9+.-]+)*://")
 _HTTP = ("http", "https")
@@ -76,6 +83,11 @@ _FOLDER = Entry(stat.S_IFDIR, 0, 0, 0)
 _told: dict[str, Entry] = {}
 _listed: dict[str, tuple[tuple[str, bool], ...]] = {}
 _down: dict[str, tuple[float, str]] = {}  # server -> when it could not be reached, and why
+_answered: set[str] = set()  # servers
+_failing: Counter[str] = Counter()  # by server, the requests in a row that failed however often they were made
+_probing = threading.Lock()  # held by the one thread that tries a server which is away
+
+_logger = logging.getLogger(__name__)
 
 
 def is_url(path: object) -> TypeGuard[str]:
@@ -118,6 +130,17 @@ def forget() -> None:
     """Ask servers anew from here on: what lies there may have changed."""
     _told.clear()
     _listed.clear()
+    _answered.clear()
+
+
+def try_again() -> None:
+    """Try servers anew that could not be reached."""
+    _down.clear()
+
+
+def trust(items: Iterable[object]) -> None:
+    """Wait for the servers of those of these that are URLs: another process has had answers from them."""
+    _answered.update(_server(item) for item in items if is_url(item))
 
 
 def look(urls: Sequence[str]) -> list[Entry | OSError]:
@@ -160,10 +183,13 @@ def list_folder(url: str) -> tuple[tuple[str, bool], ...]:
         As `read`.
     """
     base = url if url.endswith("://") else f"{url.rstrip('/')}/"
+
+    def ask() -> list[tuple[str, Mapping[str, Any]]]:
+        system, path = _open(base if _scheme(url) in _HTTP else url)
+        return list(_children(system.ls(path, detail=True), path, _scheme(url) in _HTTP))
+
     if base not in _listed:
-        with _asking(url):
-            system, path = _open(base if _scheme(url) in _HTTP else url)
-            found = list(_children(system.ls(path, detail=True), path, _scheme(url) in _HTTP))
+        found = _request(url, ask)
         told = {f"{base}{name}": _entry(info) for name, info in found}
         # What a listing does not tell of a file, the file itself may.
         _told.update((name, entry) for name, entry in told.items() if entry.st_mtime_ns != _NO_TIME)
@@ -203,12 +229,15 @@ def read(url: str, most: int | None = None) -> bytes:
     OSError
         No such file, no permission, a server that cannot be reached or does not answer.
     DataError
-        No credentials, a missing package, an unknown scheme.
+        No credentials, a missing package, an unknown scheme; a server that has answered, and was waited for in vain.
     """
-    with _asking(url):
+
+    def ask() -> bytes:
         system, path = _open(url)
         content = system.cat_file(path) if most is None else system.cat_file(path, start=0, end=most)
-    return bytes(content[:most])
+        return bytes(content[:most])
+
+    return _request(url, ask)
 
 
 def _scheme(url: str) -> str:
@@ -234,10 +263,13 @@ def _open(url: str) -> tuple[Any, str]:
 
 
 def _ask(url: str) -> Entry | OSError:
+    def ask() -> Mapping[str, Any]:
+        system, path = _open(url)
+        info: Mapping[str, Any] = system.info(path)
+        return info
+
     try:
-        with _asking(url):
-            system, path = _open(url)
-            info = system.info(path)
+        info = _request(url, ask)
     except OSError as error:
         return error
     return _FOLDER if _scheme(url) in _HTTP and _without_query(url).endswith("/") else _entry(info)
@@ -304,26 +336,89 @@ def _in_threads(function: Callable[[Asked], Answer], items: Sequence[Asked]) -> 
         return list(pool.map(function, items))
 
 
-@contextmanager
-def _asking(url: str) -> Iterator[None]:
-    """Every error as `read` raises it. A server that cannot be reached is left alone for a while.
+def _request(url: str, ask: Callable[[], Answer]) -> Answer:
+    """What a server answers; every error as `read` raises it.
+
+    What may pass is asked for again, unless this server fails one request after the other: thousands would take hours.
+    """
+    server = _server(url)
+    pauses = iter(_TRIES if _failing[server] < AT_ONCE else ())
+    while True:
+        try:
+            answer = _reach(url, ask)
+        except OSError as fault:
+            if not _may_pass(fault):
+                raise
+            pause = next(pauses, None)
+            if pause is None:
+                _failing[server] += 1
+                raise
+        else:
+            _failing[server] = 0
+            return answer
+        time.sleep(pause)
+
+
+def _may_pass(fault: OSError) -> bool:
+    """Whether the same request may be answered in a moment. A server that cannot be reached is waited for, or not."""
+    told = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ConnectionError)
+    return not isinstance(fault, told) and fault.errno != errno.EINVAL
+
+
+def _reach(url: str, ask: Callable[[], Answer]) -> Answer:
+    """An answer of a server. One that has answered before is waited for; another is left alone for a while.
 
     Libraries try again for many seconds before they give up: with thousands of images, that would be hours.
     """
     server = _server(url)
-    since, why = _down.get(server, (-_PAUSE, ""))
-    if time.monotonic() - since < _PAUSE:
-        raise ConnectionError(errno.EHOSTUNREACH, why)
+    _refuse_down(server)
     try:
-        yield
+        return _ask_once(url, ask)
+    except ConnectionError as fault:
+        if server not in _answered:
+            _down[server] = (time.monotonic(), str(fault.strerror))
+            raise
+    with _probing:  # the other threads wait here until one of them has had an answer, or has given up
+        _refuse_down(server)
+        return _wait_for(url, ask)
+
+
+def _refuse_down(server: str) -> None:
+    since, why = _down.get(server, (-_PAUSE, ""))
+    if time.monotonic() - since >= _PAUSE:
+        return
+    if server not in _answered:
+        raise ConnectionError(errno.EHOSTUNREACH, why)
+    # Else all images that are left would be unreadable, and a head would be fitted on the few that are not.
+    raise DataError(f"{why}, though it has answered before. What was finished is kept: run the same command again.")
+
+
+def _wait_for(url: str, ask: Callable[[], Answer]) -> Answer:
+    """Try again and again, as long as a restart of a server may take."""
+    server, pause, end = _server(url), _FIRST_PROBE, time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return _ask_once(url, ask)
+        except ConnectionError as fault:
+            if time.monotonic() >= end:
+                _down[server] = (time.monotonic(), str(fault.strerror))
+                _refuse_down(server)
+        if pause == _FIRST_PROBE:
+            _logger.warning("%s cannot be reached any more: it is tried again for %.0f seconds.", server, _PATIENCE)
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PROBE)
+
+
+def _ask_once(url: str, ask: Callable[[], Answer]) -> Answer:
+    try:
+        answer = ask()
     except FeatxError:
         raise
     except Exception as error:  # every library behind fsspec has its own
-        fault = _translate(error, url)
-        if isinstance(fault, ConnectionError):
-            _down[server] = (time.monotonic(), str(fault.strerror))
-        raise fault from error
-    _down.pop(server, None)
+        raise _translate(error, url) from error
+    _answered.add(_server(url))
+    _down.pop(_server(url), None)
+    return answer
 
 
 def _translate(error: Exception, url: str) -> OSError | DataError:
@@ -355,7 +450,8 @@ def _translate(error: Exception, url: str) -> OSError | DataError:
     if isinstance(error, TimeoutError):
         return TimeoutError(errno.ETIMEDOUT, "the server did not answer in time")
     if isinstance(status, int):
-        return OSError(errno.EIO, f"HTTP status {status}")
+        passing = status >= 500 or status in _PASSING
+        return OSError(errno.EBUSY if passing else errno.EINVAL, f"HTTP status {status}")
     if isinstance(error, OSError):
         return OSError(error.errno or errno.EIO, error.strerror or text)
     return OSError(errno.EIO, f"{type(error).__name__}: {text}")

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from featx.errors import DataError
-from featx.files import TEMPORARY, explain_os_error, require_local
+from featx.files import TEMPORARY, explain_os_error, make_folder, require_local
 from featx.images import fit
 
 # As published with the data set (https://github.com/zalandoresearch/fashion-mnist), "/" replaced for file systems.
@@ -138,7 +138,7 @@ def write_images(out: Path, images: Iterable[tuple[str, np.ndarray]]) -> int:
         path = out / name
         try:
             if path.parent not in folders:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(path.parent)
                 folders.add(path.parent)
             _write_unless_same(path, _encode_png(pixels))
         except OSError as error:

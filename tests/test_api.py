@@ -247,9 +247,15 @@ def test_a_bundle_is_evaluated_as_by_the_command(work: Callable[..., Outcome], o
         model.evaluate("pictures", "tset")
 
 
-def test_finetune_starts_from_the_model(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
+def test_finetune_starts_from_the_model(
+    work: Callable[..., Outcome], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = featx.fit_head("pictures", **FIT, **options)
-    tuned = model.finetune("pictures", epochs=1, batch_size=8, html=False, **SPLIT, **options)
+    Path("views.yaml").write_text("data: {path: pictures}\naugment: {flip: horizontal, views: 2}\n")
+    monkeypatch.setattr("featx.run.extract_views", lambda *_: pytest.fail("features of views are of no use to it"))
+    tuned = model.finetune(
+        pipeline="views.yaml", epochs=1, batch_size=8, name="pictures", html=False, **SPLIT, **options
+    )
     assert tuned.bundle.about["from"]["digest"] == model.bundle.about["digest"]
     assert tuned.path.parent == model.path.parent
     best = featx.load("runs/pictures")  # a run stands for its best bundle

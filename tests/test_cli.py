@@ -167,6 +167,14 @@ def empty_folder(folder: Path) -> None:
     (folder / "empty").mkdir()
 
 
+def a_file(folder: Path) -> None:
+    (folder / "file").write_text("x")
+
+
+ESTIMATOR = ["fit-head", "pictures", "OPTIONS", "--clf", "estimator", "--estimator", "sklearn.naive_bayes.GaussianNB"]
+RADIAL = ["fit-head", "pictures", "OPTIONS", "--clf", "svm", "--kernel", "rbf"]
+
+
 @pytest.mark.parametrize(
     ("make", "arguments", "status", "words"),
     [
@@ -188,6 +196,14 @@ def empty_folder(folder: Path) -> None:
         (None, ["fit-head", "pictures", "--classes", "red,blue"], 1, ["green"]),
         (None, ["fit-head", "-p", "gone.yaml"], 2, ["no pipeline file gone.yaml"]),
         (None, ["fit-head", "-p", "lab.yaml", "--set", "head.clv=svm"], 2, ["'head.clv'", "Did you mean 'clf'"]),
+        (None, [*ESTIMATOR, "--strength", "5"], 2, ["head.strength", "5.0", "--grid"]),
+        (None, [*ESTIMATOR, "--grid", "{var_smoothing: [-1]}"], 1, ["GaussianNB cannot be fitted", "var_smoothing"]),
+        (None, [*RADIAL, "--strength", "1", "--class-weight", "red=0"], 1, ["class of weight 0", "--classes"]),
+        (a_file, ["extract", "pictures", "OPTIONS", "--cache", "file"], 1, ["file has to be a folder", "Choose"]),
+        (a_file, ["data", "digits", "--out", "file"], 1, ["file has to be a folder"]),
+        (a_file, ["predict", "pictures", "--model", "BUNDLE", "--out", "file/x.csv"], 1, ["file has to be a folder"]),
+        (None, ["predict", "pictures", "--model", "BUNDLE", "--out", "/proc/x.csv"], 1, ["written into /proc"]),
+        (empty_folder, ["predict", "pictures", "--model", "BUNDLE", "--out", "empty"], 1, ["empty is a folder"]),
         (None, ["evaluate", "-p", "lab.yaml"], 1, ["no bundle", "featx fit-head"]),
         (None, ["evaluate", "BUNDLE"], 2, ["was made of pictures", "--data", "-p FILE"]),
         (None, ["predict", "pictures", "-p", "lab.yaml"], 1, ["no bundle", "featx fit-head"]),

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -31,6 +31,7 @@ from conftest import environment, save_backbone
 from fitted import Outcome, call
 from PIL import Image
 
+from featx import remote
 from featx.api import extract as extract_files
 from featx.dataset import ImageSet, read_images
 from featx.errors import ClusterError, EngineError, FeatxError, StoreError, UsageError
@@ -338,6 +339,30 @@ def test_what_a_worker_wrote_before_it_died_is_not_computed_again(
     assert done.store.table("high", "avg").rows == 40
 
 
+def test_a_worker_that_never_starts_does_not_hold_up_the_end(
+    on: Callable[..., Extraction], image_folder: Callable[..., Path]
+) -> None:
+    """Its cores are taken by others, maybe for hours, while another worker has computed everything."""
+    hired: list[Any] = []
+
+    class Busy(Inline):
+        idle = 0
+
+        def hire(self, kind: type, placement: Placement, *arguments: Any) -> Any:
+            hired.append(super().hire(kind, placement, *arguments))
+            return hired[-1]
+
+        def wait(self, answers: Sequence[Any], count: int, seconds: float) -> list[Any]:
+            ready = [answer for answer in answers if self.calls[answer][0] is hired[0]]
+            self.idle += not ready
+            assert self.idle < 20, "it waits for the other worker"
+            return ready[:count]
+
+    cluster = Busy()
+    done = on(read(image_folder(10)), cluster)
+    assert (done.computed, len(done.workers), cluster.dead) == (20, 1, {hired[1]})
+
+
 def test_a_machine_that_is_gone_is_left_out(on: Callable[..., Extraction], image_folder: Callable[..., Path]) -> None:
     def lose_a_machine(number: int) -> None:
         if number == 3:
@@ -527,6 +552,29 @@ def test_images_on_urls_are_read_where_they_are_computed(
         store.rm("/cluster", recursive=True)
     assert {path.split(":")[0] for path in done.images.paths} == {"memory"}
     np.testing.assert_array_equal(rows_of(done), rows_of(in_one_process(read(folder), options, tmp_path / "other")))
+
+
+def test_a_worker_of_one_core_reads_several_urls_at_once(
+    on: Callable[..., Extraction], image_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = pytest.importorskip("fsspec").filesystem("memory")
+    for path in image_folder(8).rglob("*.png"):
+        store.pipe(f"/several/{path.parent.name}/{path.name}", path.read_bytes())
+    original, together, met = remote.read, threading.Barrier(4), []
+
+    def read_together(url: str, most: int | None = None) -> bytes:
+        if threading.current_thread().name.startswith("featx-decode") and len(met) < 4:
+            with suppress(threading.BrokenBarrierError):
+                met.append(together.wait(0.5))
+        return original(url, most)
+
+    monkeypatch.setattr(remote, "read", read_together)
+    try:
+        done = on(read_images("memory://several", DataOptions()), Inline())
+    finally:
+        store.rm("/several", recursive=True)
+    assert {one.threads for one in place_workers(Inline().machines(), 0, use_gpus=False)} == {1}
+    assert (done.computed, len(met) >= 4) == (16, True)
 
 
 def test_a_replaced_file_is_not_taken_for_the_one_that_was_hashed(

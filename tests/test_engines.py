@@ -337,6 +337,24 @@ def test_the_gpu_path_finds_a_batch_size_that_fits(monkeypatch: pytest.MonkeyPat
     assert max(small.sizes) <= 128  # it went no further than the first that did not fit
 
 
+def test_the_gpu_path_compiles_once_for_any_number_of_images(
+    monkeypatch: pytest.MonkeyPatch, tiny_backbone: Path
+) -> None:
+    from featx.engines.tensorflow import compile_graph
+
+    small = _gpu_path(monkeypatch, fits=100)
+    spec, output = resolve(FeaturesOptions(backbone=str(tiny_backbone))), Output("high", "avg")
+    engine = compile_graph(lambda: cut(spec, [output]), Path("unused"), "float32", batch_size=4)
+    images = np.random.default_rng(0).integers(0, 256, (11, 16, 16, 3), np.uint8)
+    expected = cut(spec, [output]).predict(images.astype(np.float32), verbose=0)[output.name]
+    for count in (11, 4, 1, 0, 7):
+        found = engine.infer(images[:count])[output.name]
+        assert found.shape == (count, *expected.shape[1:])
+        np.testing.assert_allclose(found, expected[:count], rtol=1e-4, atol=1e-6)
+    assert set(small.sizes) == {4}
+    assert small.function.experimental_get_tracing_count() == 1
+
+
 def test_out_of_memory_halves_the_batch_instead_of_failing(
     monkeypatch: pytest.MonkeyPatch, tiny_backbone: Path
 ) -> None:

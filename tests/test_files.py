@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from featx.errors import StoreError
 from featx.files import (
     TEMPORARY,
     StatIndex,
+    atomic_directory,
     atomic_path,
     digest_bytes,
     digest_file,
@@ -33,6 +35,11 @@ def names(folder: Path) -> list[str]:
 
 
 # Atomic writes
+
+
+def make_and_leave(path: Path, content: str) -> None:
+    with atomic_directory(path) as temporary:
+        (temporary / "file").write_text(content)
 
 
 def test_a_file_appears_whole_in_a_new_folder(tmp_path: Path) -> None:
@@ -74,6 +81,17 @@ def test_a_failing_disk_is_a_sentence(code: int, tmp_path: Path) -> None:
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     error = OSError(errno.EISDIR, "Is a directory")
     assert explain_os_error(error, tmp_path) is error
+
+
+@pytest.mark.parametrize("way", [write_atomic, make_and_leave])
+def test_a_file_in_the_place_of_a_folder_is_a_sentence(way: Callable[[Path, str], None], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for name in ("file/x.csv", "file/deep/x.csv"):
+        with pytest.raises(StoreError, match=r"/file has to be a folder, and it is a file\. Choose another"):
+            way(tmp_path / name, "content")
+    with pytest.raises(StoreError, match="Nothing can be written into /proc"):
+        way(Path("/proc/x.csv"), "content")
+    assert names(tmp_path) == ["file"]
 
 
 def test_json_is_indented_utf8_and_refuses_nan(tmp_path: Path) -> None:
@@ -212,6 +230,32 @@ def test_facts(index: StatIndex) -> None:
     index.remember("identity", "x", {"weights": "def"})
     assert index.recall("identity", "x") == {"weights": "def"}
     assert index.recall("other", "x") is None
+
+
+def test_damage_that_shows_only_when_it_is_asked_begins_the_index_anew(index: StatIndex, file: Path) -> None:
+    """The first pages, which opening reads, are whole."""
+    index.remember_digests((f"/{number}", file.stat(), b"d" * 32) for number in range(2_000))
+    index.remember_bad("old", [(b"%031d" % number + b"d", "truncated") for number in range(500)])
+    for number in range(500):
+        index.remember("identity", str(number), ["x" * 100])
+    index.close()
+    content = index.path.read_bytes()
+    answers: list[Callable[[StatIndex], object]] = [
+        lambda one: one.known_digests([f"/{number}" for number in range(2_000)], [file.stat()] * 2_000).count(None),
+        lambda one: one.known_bad("old"),
+        lambda one: one.recall("identity", "250"),
+        lambda one: one.remember("identity", "250", "y"),
+    ]
+    for answer, unknown in zip(answers, (2_000, {}, None, None), strict=True):
+        index.path.write_bytes(content[: 4 * 4096] + b"\xff" * (len(content) - 4 * 4096))
+        fresh = StatIndex(index.path)
+        assert answer(fresh) == unknown
+        remember(fresh, file)
+        assert ask(fresh, file) == b"d" * 32
+        fresh.close()
+        assert {"index.sqlite", "index.damaged"} <= set(names(index.path.parent))
+        assert ask(StatIndex(index.path), file) == b"d" * 32
+        (index.path.parent / "index.damaged").unlink()
 
 
 @pytest.mark.parametrize("damage", [b"this is no database" * 100, b"SQLite format 3\x00" + b"\xff" * 5000])

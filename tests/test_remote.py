@@ -120,10 +120,13 @@ def url(endpoint: str, pictures: Path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def anew() -> None:
-    """No test profits from what another was told."""
+def anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test profits from what another was told, or waits as long as for a real server."""
     remote.forget()
     remote._down.clear()
+    remote._failing.clear()
+    monkeypatch.setattr(remote, "_TRIES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(remote, "_FIRST_PROBE", 0.05)
 
 
 @pytest.fixture
@@ -496,12 +499,24 @@ def test_a_server_that_tells_the_time_alone_is_trusted_after_two_seconds(
 
 @dataclass
 class Web:
-    """A web server. url : of its folder; got : the paths that were asked for; told : whether it tells times"""
+    """A web server. url : of its folder; got : the paths that were asked for; told : whether it tells times
+
+    status : what it answers, or only the next `failures` times where that is not None
+    """
 
     url: str
     got: list[str]
     told: bool = True
     status: int = 200
+    failures: int | None = None
+    start: Callable[[], None] = lambda: None
+    stop: Callable[[], None] = lambda: None
+
+    def fails(self) -> bool:
+        if self.failures is None:
+            return self.status != 200
+        self.failures -= 1
+        return self.failures >= 0
 
 
 @pytest.fixture
@@ -513,10 +528,10 @@ def web(few: Path, tmp_path: Path) -> Iterator[Web]:
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
             found.got.append(self.path)
-            if found.status == 200:
-                super().do_GET()
-            else:
+            if found.fails():
                 self.send_error(found.status)
+            else:
+                super().do_GET()
 
         def send_header(self, keyword: str, value: str) -> None:
             if found.told or keyword != "Last-Modified":
@@ -525,14 +540,26 @@ def web(few: Path, tmp_path: Path) -> Iterator[Web]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "www")))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    found.url = f"http://127.0.0.1:{server.server_port}"
+    running: list[tuple[ThreadingHTTPServer, threading.Thread]] = []
+
+    def start(port: int = 0) -> int:
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=str(tmp_path / "www")))
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        running.append((server, thread))
+        return server.server_port
+
+    def stop() -> None:
+        while running:
+            server, thread = running.pop()
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+    port = start()
+    found.url, found.start, found.stop = f"http://127.0.0.1:{port}", lambda: start(port) and None, stop
     yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    stop()
 
 
 def test_a_folder_of_a_web_server(web: Web, few: Path, options: FeaturesOptions) -> None:
@@ -641,7 +668,7 @@ def test_a_server_that_is_down_is_a_sentence_and_no_mark_on_its_images(
     assert {one["reason"][:54] for one in done.bad} == {
         f"cannot be read: s3://{BUCKET} cannot be reached (Could no"[:54]
     }
-    assert len(asked.calls) <= remote.AT_ONCE  # the others were not tried
+    assert len(asked.calls) <= 2 * remote.AT_ONCE  # in either round the others were not tried
     other_server.setenv("AWS_ENDPOINT_URL", endpoint)
     S3FileSystem.clear_instance_cache()
     remote._down.clear()
@@ -666,6 +693,94 @@ def test_an_image_whose_server_fails_is_not_bad_for_ever(
     done = extract(read(url), options)
     assert {"path": failing, "reason": "cannot be read: the server did not answer in time"} in done.bad
     assert [one["path"] for one in extract(read(url), options).bad] == [f"{url}/blue/broken.png"]
+
+
+def at_the_end_of(stage: str, act: Callable[[], object]) -> Callable[..., None]:
+    """A progress that does something when all images are hashed, for instance, and none is decoded."""
+
+    def progress(now: str, done: int, total: int, **_: Any) -> None:
+        if (now, done) == (stage, total):
+            act()
+
+    return progress
+
+
+def test_a_server_that_restarts_costs_no_image(
+    web: Web, options: FeaturesOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    restart = threading.Timer(0.2, web.start)
+
+    def go_away() -> None:
+        web.stop()
+        restart.start()
+
+    done = extract(read(f"{web.url}/all pictures/"), options, at_the_end_of("hash", go_away))
+    restart.join()
+    assert (done.computed, len(done.bad)) == (13, 1)  # only the broken one
+    assert f"{web.url} cannot be reached any more" in caplog.text
+    assert "could not be fetched" not in caplog.text
+
+
+def test_a_server_that_is_not_up_yet_costs_no_image(
+    web: Web, options: FeaturesOptions, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [(f"{web.url}/all%20pictures/{path.relative_to(few)}", path.parent.name) for path in few.rglob("0-*.png")]
+    images, try_again = read(write_rows(tmp_path / "there.csv", rows)), remote.try_again
+    web.stop()
+    monkeypatch.setattr(remote, "try_again", lambda: (web.start(), try_again()))
+    done = extract(images, options)
+    assert (done.computed, done.bad) == (12, [])
+
+
+def test_a_server_that_stays_away_ends_the_run(
+    web: Web, options: FeaturesOptions, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a head would be fitted on the images that happen to be there."""
+    monkeypatch.setattr(remote, "_PATIENCE", 0.2)
+    rows = [(f"{web.url}/all%20pictures/{path.relative_to(few)}", path.parent.name) for path in few.rglob("0-*.png")]
+    rows += [(str(path), path.parent.name) for path in few.rglob("0-00.png")]
+    images = read(write_rows(tmp_path / "mixed.csv", rows))
+    with pytest.raises(DataError, match=r"cannot be reached \(.*though it has answered before\. .*same command"):
+        extract(images, options, at_the_end_of("hash", web.stop))
+    remote._down.clear()
+    web.start()
+    assert extract(images, options).bad == []
+
+
+def test_what_may_pass_is_asked_for_again(web: Web) -> None:
+    web.status, web.failures = 429, 3
+    assert remote.read(f"{web.url}/all%20pictures/red/0-00.png", 2) == b"\x89P"
+    assert len(web.got) == 4
+    web.status, web.failures = 400, 1
+    with pytest.raises(OSError, match="HTTP status 400"):  # the next answer would be the same
+        remote.read(f"{web.url}/all%20pictures/red/0-00.png")
+    assert len(web.got) == 5
+
+
+def test_a_server_that_fails_every_time_is_not_asked_four_times_for_each_image(web: Web) -> None:
+    web.status = 503
+    for number in range(40):
+        with pytest.raises(OSError, match="HTTP status 503"):
+            remote.read(f"{web.url}/{number}.png")
+    assert len(web.got) == 4 * remote.AT_ONCE + (40 - remote.AT_ONCE)
+    web.status = 200
+    with pytest.raises(FileNotFoundError):
+        remote.read(f"{web.url}/40.png")
+
+
+def test_images_that_could_not_be_fetched_are_told_apart_from_broken_ones(
+    web: Web, tiny_backbone: Path, warm_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(warm_cache, tmp_path / "cache")
+    names = ("red/0-00.png", "green/0-00.png", "blue/0-00.png", "blue/broken.png", "blue/gone.png")
+    rows = [(f"{web.url}/all%20pictures/{name}", name.partition("/")[0]) for name in names]
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        rows.append((f"http://127.0.0.1:{closed.getsockname()[1]}/x.png", "red"))
+        write_rows(tmp_path / "mixed.csv", rows)
+        done = run("extract", "mixed.csv", "--backbone", tiny_backbone, "--layer", "high", "--json", cwd=tmp_path)
+    assert len(done.json["bad"]) == 3
+    assert "1 of 6 images could not be fetched, which says nothing of the images: run the same command" in caplog.text
 
 
 def test_what_is_written_and_models_are_on_this_machine(fitted: Path, url: str, tiny_backbone: Path) -> None:

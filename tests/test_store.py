@@ -17,8 +17,19 @@ import numpy as np
 import pytest
 from conftest import environment
 
+from featx import store as store_module
 from featx.errors import StoreError
-from featx.store import Damage, FeatureStore, FeatureTable, Key, TableWriter, describe, export_features, list_stores
+from featx.store import (
+    Damage,
+    FeatureStore,
+    FeatureTable,
+    Key,
+    Leases,
+    TableWriter,
+    describe,
+    export_features,
+    list_stores,
+)
 from featx.store import part as part_module
 from featx.store import table as table_module
 from featx.store.part import DamagedPart, Rows, open_part, path_array, read_rows, write_part
@@ -612,6 +623,28 @@ def test_prune_on_a_full_disk_keeps_the_old_parts(store: FeatureStore, monkeypat
     with pytest.raises(StoreError, match="No space left"):
         store.prune()
     assert all(path.exists() for path in paths)
+
+
+def test_a_long_prune_gives_signs_of_life(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else another process takes it for dead after ten minutes, and removes parts that it counts on."""
+    monkeypatch.setattr("featx.store.PART_BYTES", 60)
+    signs: list[int] = []
+    read, give_sign = store_module.read_rows, Leases.give_sign
+
+    def sign(leases: Leases) -> None:
+        signs.append(0)
+        give_sign(leases)
+
+    def read_for_long(path: Path) -> Any:
+        signs[-1] += 1
+        return read(path)
+
+    monkeypatch.setattr(Leases, "give_sign", sign)
+    monkeypatch.setattr("featx.store.read_rows", read_for_long)
+    for seed in range(6):
+        add_part(store, make_rows(8, (4,), seed))
+    assert store.prune() == (6, 6)
+    assert max(signs) == 1  # no more than one group of parts between two signs
 
 
 def test_two_prunes_at_once_are_refused(store: FeatureStore) -> None:

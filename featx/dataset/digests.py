@@ -18,7 +18,7 @@ from featx import remote
 from featx.dataset.imageset import ImageSet
 from featx.files import StatIndex, Status, digest_bytes, digest_file
 from featx.images import usable_cores
-from featx.kinds import describe_os_error
+from featx.kinds import describe_os_error, may_pass
 from featx.remote import Entry, is_url
 
 _CHUNK = 1000  # files hashed before what is known is written down
@@ -71,11 +71,17 @@ def digest_images(
             rows = range(start, min(start + _CHUNK, len(paths)))
             _digest_rows(rows, paths, index, pool, digests, bad)
             report(rows.stop)
+        missed = [row for row, reason in bad.items() if is_url(paths[row]) and may_pass(reason)]
+        if missed:  # a server that had just restarted, or was asked for too much: it has had some time
+            remote.try_again()
+            for row in missed:
+                del bad[row]
+            _digest_rows(missed, paths, index, pool, digests, bad)
     return Digests(digests, dict(sorted(bad.items())))
 
 
 def _digest_rows(
-    rows: range,
+    rows: Sequence[int],
     paths: Sequence[str],
     index: StatIndex,
     pool: ThreadPoolExecutor,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.backbones.runtime import share_gpu_memory
-from featx.engines import check_images, infer_in_batches
+from featx.engines import check_images, full_batches, infer_in_batches
 from featx.errors import EngineError
 
 if TYPE_CHECKING:
@@ -133,16 +133,18 @@ class TensorFlowEngine:
             return infer_in_batches(images, self.batch_size, self._call)
 
     def _infer_ahead(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Start every batch before the one before it is waited for: calls to a GPU return before it is done."""
-        size, waiting = self.batch_size, deque[tuple[np.ndarray, Any]]()
+        """Start every batch before the one before it is waited for: calls to a GPU return before it is done.
+
+        All batches are full, since XLA compiles anew, for seconds, for every number of images that it has not met.
+        """
+        waiting = deque[tuple[np.ndarray, Any]]()
         found = []
-        for start in range(0, max(len(images), 1), size):
-            batch = images[start : start + size]
+        for _, batch in full_batches(images, self.batch_size):
             waiting.append((batch, self._start(batch)))
             if len(waiting) == 2:
                 found.append(self._finish(*waiting.popleft()))
         found.append(self._finish(*waiting.popleft()))
-        return {name: np.concatenate([part[name] for part in found]) for name in self._names}
+        return {name: np.concatenate([part[name] for part in found])[: len(images)] for name in self._names}
 
     def _start(self, batch: np.ndarray) -> Any:
         """Send a batch on its way; None where it does not fit."""

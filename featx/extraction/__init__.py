@@ -21,6 +21,7 @@ from featx.extraction.network import frozen_files, open_engine
 from featx.extraction.outcome import Extraction
 from featx.extraction.planning import Plan, estimate, plan_extraction, usual_rate
 from featx.files import StatIndex
+from featx.kinds import may_pass
 from featx.options import FeaturesOptions
 from featx.progress import Progress, no_progress
 
@@ -92,6 +93,7 @@ def _conclude(done: Extraction, bad: dict[int, str], todo: Plan) -> None:
     _spread_bad(done.digests, bad)
     done.readable[list(bad)] = False
     done.bad = [{"path": done.images.paths[row], "reason": bad[row]} for row in sorted(bad)]
+    _tell_missed(done)
     require_usable(done.images, done.readable)
     unique = len(np.unique(done.digests[done.readable]))
     done.duplicates = int(done.readable.sum()) - unique
@@ -101,6 +103,14 @@ def _conclude(done: Extraction, bad: dict[int, str], todo: Plan) -> None:
         spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in done.stages.items())
         slowest = max(done.stages, key=lambda stage: done.stages[stage])
         _logger.info("%s: the bottleneck is %s", spent, slowest)
+
+
+def _tell_missed(done: Extraction) -> None:
+    """Say apart from broken files what only a server or a disk failed to give."""
+    missed = sum(may_pass(one["reason"]) for one in done.bad)
+    if missed:
+        text = "%d of %d images could not be fetched, which says nothing of the images: run the same command again."
+        _logger.warning(text, missed, len(done.images))
 
 
 def _spread_bad(digests: np.ndarray, bad: dict[int, str]) -> None:

@@ -75,7 +75,13 @@ class _Estimator(Parameters):
 
         check_finite(features)
         x = features.asarray()
-        self.estimator_ = make_pipeline(StandardScaler(), classifier).fit(x, y, **more)
+        try:
+            self.estimator_ = make_pipeline(StandardScaler(), classifier).fit(x, y, **more)
+        except (ValueError, IndexError) as error:  # wrong parameters, classes of too few rows
+            raise HeadError(
+                f"{type(classifier).__name__} cannot be fitted on these {len(y)} rows: {' '.join(str(error).split())}. "
+                "Change its parameters or the weights, or choose another --clf."
+            ) from error
         self.classes_ = np.arange(y.shape[1]) if y.ndim == 2 else np.asarray(self.estimator_.classes_, np.int64)
         self.n_features_in_ = x.shape[1]
         return self
@@ -138,6 +144,11 @@ class KernelSVM(_Estimator):
                 "or dense."
             )
         weight = row_weights(index, sample_weight, self.class_weight)
+        if not np.bincount(index, weight).all():  # SVC leaves such a class out, and fails when it is asked
+            raise HeadError(
+                "The radial kernel needs some weight in every class, and got a class of weight 0. Give it a small one, "
+                "like 0.01, leave the class out by --classes, or choose --clf logreg."
+            )
         return self._fit(SVC(C=self.C, decision_function_shape="ovr"), features, y, svc__sample_weight=weight)
 
 

@@ -44,6 +44,11 @@ def check_options(pipeline: Pipeline) -> Pipeline:
         parse_bytes(pipeline.head.memory)
     if pipeline.head.strength is not None and pipeline.head.strength <= 0:
         raise UsageError(f"head.strength must be more than 0, got {pipeline.head.strength}.")
+    if pipeline.head.strength is not None and pipeline.head.clf == "estimator":
+        raise UsageError(
+            f"head.strength belongs to other heads than clf estimator, got {pipeline.head.strength}. Leave it out, and "
+            "give the parameters to try: --grid '{var_smoothing: [1e-9, 1e-6]}'."
+        )
     low, high = pipeline.head.threshold_range
     if not 0 < low <= high < 1:
         raise UsageError(

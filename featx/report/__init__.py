@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from featx.evaluate import Judged
-from featx.files import write_atomic
+from featx.files import make_folder, write_atomic
 from featx.report.album import NAMES, draw_album
 from featx.report.content import Content
 from featx.report.page import render_page
@@ -38,7 +38,7 @@ def write_report(directory: Path, content: Content) -> Path:
     """
     judged = [part for part in content.judged if len(part.labels)]
     scores = [score_part(part, curves=part is judged[-1]) for part in judged]
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     plots = draw_album(directory, content, judged[-1] if judged else None, scores)
     for name in set(NAMES) - plots.keys():
         (directory / f"{name}.png").unlink(missing_ok=True)

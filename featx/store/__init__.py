@@ -145,9 +145,10 @@ class FeatureStore:
     def repair(self, damage: Damage) -> None:
         """Keep the good rows of a damaged part in a new one and remove the old one; bad rows are missing from then."""
         path = Path(damage.part)
-        with self._maintenance():
+        with self._maintenance() as leases:
             if damage.rows:
                 rows, good = read_rows(path)
+                leases.give_sign()
                 table = next(table for table in self.tables().values() if table.directory == path.parent)
                 if good.any():
                     write_part(path.parent, rows.take(good), table.attributes)
@@ -157,13 +158,16 @@ class FeatureStore:
         self._tables.clear()
 
     @contextmanager
-    def _maintenance(self) -> Iterator[None]:
-        """Keep two processes from removing parts at once: each might remove what the other counts on."""
+    def _maintenance(self) -> Iterator[Leases]:
+        """Keep two processes from removing parts at once: each might remove what the other counts on.
+
+        Who takes longer than the patience of a lease has to give signs with it.
+        """
         with self.leases() as leases:
             leases.claim(np.array([_MAINTENANCE], "S32"))
             if _MAINTENANCE in leases.of_others():
                 raise StoreError(f"Another prune or repair is at work in {self.directory}. Wait until it has ended.")
-            yield
+            yield leases
 
     def prune(self, compression: str = "none") -> tuple[int, int]:
         """Merge small parts, drop doubled rows and what killed runs left. Publishes before it unlinks.
@@ -176,11 +180,11 @@ class FeatureStore:
             When another process prunes or repairs this store.
         """
         before = after = 0
-        with self._maintenance():
+        with self._maintenance() as leases:
             self._tables.clear()
             for table in self.tables().values():
                 before += len(table.parts)
-                after += _compact(table, compression)
+                after += _compact(table, compression, leases)
             self._tables.clear()
             remove_stale(self.directory)
             for path in self.directory.glob("*@*/*.damaged"):
@@ -232,12 +236,13 @@ def _damage_of(path: Path) -> Damage | None:
     return Damage(str(path), bad.tolist(), images, "checksum does not hold", rows.view[bad].tolist())
 
 
-def _compact(table: FeatureTable, compression: str) -> int:
+def _compact(table: FeatureTable, compression: str, leases: Leases) -> int:
     """Merge runs of parts that are far below the usual size, and parts with doubled rows; return the parts left."""
     left = 0
     seen = np.empty(0, "S34")
     for group in _groups(table.parts):
         published, seen = _merge(table, group, seen, compression)
+        leases.give_sign()
         left += published
     return left
 

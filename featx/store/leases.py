@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.files import TEMPORARY, explain_os_error
+from featx.files import TEMPORARY, explain_os_error, make_folder
 
 EXPIRY = 60.0
 HEARTBEAT = 10.0
@@ -43,10 +43,7 @@ class Leases:
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Leases:
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise explain_os_error(error, self.path) from error
+        make_folder(self.directory)
         self.claim(np.empty(0, "S32"))
         self._heart.start()
         return self

@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 
 from featx.errors import StoreError
-from featx.files import publish
+from featx.files import make_folder, publish
 from featx.store.key import SCHEMA
 
 SUFFIX = ".h5"
@@ -111,7 +111,7 @@ def write_part(directory: Path, rows: Rows, attributes: dict[str, str], compress
     now = time.time_ns()
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // 10**9)) + f".{now // 1000 % 1_000_000:06d}"
     path = directory / f"{stamp}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     publish(path, _file_image(rows, attributes, compression))
     return path
 

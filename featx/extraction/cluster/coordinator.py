@@ -112,10 +112,11 @@ class Coordinator:
         try:
             for seat in self._seats:
                 self._start(seat)
-            while self._remaining or self._flying:
+            while self._remaining or self._computing:
                 self._hand_out()
                 self._wait()
                 self._tell()
+            self._dismiss_late()
         except BaseException:  # Ctrl-C too: what was computed is written down before it ends
             self._wind_up()
             raise
@@ -129,6 +130,11 @@ class Coordinator:
     @property
     def _remaining(self) -> int:
         return self._queue.remaining + len(self._stock)
+
+    @property
+    def _computing(self) -> bool:
+        """Whether any worker has images that it has not reported on."""
+        return any(errand.rows is not None for errand in self._flying.values())
 
     def _start(self, seat: _Seat) -> None:
         arguments = self._assignment, seat.placement, seat.engine
@@ -174,8 +180,9 @@ class Coordinator:
 
     def _wait(self) -> None:
         """Until a report comes, or what others work on is to be looked at again."""
-        if not self._flying:  # others work on all that is left: end the own leases, lest they wait for ours
+        if not self._computing and not len(self._stock):  # others work on all that is left: lest they wait for ours
             self._queue.release()
+        if not self._flying:
             time.sleep(_LOOK)
             self._queue.look_again()
             return
@@ -303,6 +310,12 @@ class Coordinator:
                     self._note(seat, np.asarray(rows), self._cluster.result(answer))
 
     # --- the end -------------------------------------------------------------------------------------------------
+
+    def _dismiss_late(self) -> None:
+        """Let workers go that have not started when all is done: their cores may be taken for hours."""
+        for errand in self._flying.values():
+            self._cluster.dismiss(errand.seat.worker)
+        self._flying = {}
 
     def _await_parts(self) -> None:
         """Until all that was reported is to be seen from here, too.

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from featx import remote
 from featx.augment import Augmenter
 from featx.backbones import BackboneSpec, Output
 from featx.dataset import ImageSet
@@ -28,7 +29,7 @@ from featx.extraction.cluster.placement import Placement
 from featx.extraction.network import open_engine
 from featx.extraction.outcome import Extraction
 from featx.extraction.work import Tools, compute_rows, pin
-from featx.images import decoder_identity
+from featx.images import decoder_identity, decoding_threads
 from featx.options import FeaturesOptions
 from featx.store import FeatureStore, Key, TableWriter, identities
 
@@ -164,7 +165,9 @@ class Worker:
     def _extraction(self, reservation: Reservation) -> Extraction:
         """The images of a reservation as an extraction of their own."""
         wanted = self._assignment
-        options = replace(wanted.options, workers=wanted.options.workers or self._placement.threads)
+        remote.trust(reservation.paths)  # the coordinator has their digests, so that it has read them or heard of them
+        threads = wanted.options.workers or decoding_threads(reservation.paths, self._placement.threads)
+        options = replace(wanted.options, workers=threads)
         store = FeatureStore(Path(options.cache), wanted.key)
         images = ImageSet("a reservation", "reservation", reservation.paths)
         readable = np.ones(len(images), bool)
