@@ -29,6 +29,10 @@ _BLOCK_BYTES = 32_000_000
 _OPEN_PARTS = 8  # mapped at once per table: a map is an open file, and what was read of it counts as memory
 _AHEAD = 2  # batches read before they are asked for
 _LOADED_PARTS = 4  # compressed parts are held in memory instead
+_CACHED = 65_536  # numbers that stay in the processor's cache between two steps
+_EXPONENT = np.int16(0x7C00)  # of a float16; all of it set: infinity or NaN
+_SIGN_AND_NUMBER = np.int32(-0x70002000)  # of a float16 carried to 32 bits and moved by 13
+_SHIFT = np.float32(2.0**112)
 _logger = logging.getLogger(__name__)
 
 
@@ -239,8 +243,35 @@ class StoredFeatures:
         out = np.empty((len(row), self._width), dtype)
         for number in np.unique(part):
             here = np.flatnonzero(part == number)
-            out[here] = self._numbers(int(number))[row[here]].reshape(len(here), -1)
+            found = self._numbers(int(number))[row[here]].reshape(len(here), -1)
+            if here[-1] - here[0] == len(here) - 1:  # neighbours, as they mostly are
+                _convert(found, out[here[0] : here[-1] + 1])
+            else:
+                out[here] = found
         return out
+
+
+def _convert(found: np.ndarray, out: np.ndarray) -> None:
+    """Like `out[:] = found`, but nearly three times as fast from float16 to float32 (NumPy 2.4 goes one by one).
+
+    The bits of a float16, moved to where a float32 has its own, are the number divided by 2**112; multiplying is exact
+    for subnormal numbers, too. Infinity and NaN, which would become finite, are left to NumPy.
+    """
+    if found.dtype != np.float16 or out.dtype != np.float32:
+        out[:] = found
+        return
+    step = max(1, _CACHED // max(1, found.shape[1]))
+    for start in range(0, len(found), step):
+        half, whole = found[start : start + step], out[start : start + step]
+        bits = half.view(np.int16)
+        if np.bitwise_and(bits, _EXPONENT).max(initial=0) == _EXPONENT:
+            whole[:] = half
+            continue
+        moved = whole.view(np.int32)
+        moved[:] = bits  # the sign is carried into all bits above
+        moved <<= 13
+        moved &= _SIGN_AND_NUMBER
+        whole *= _SHIFT
 
 
 def _map(part: Part) -> np.ndarray:
