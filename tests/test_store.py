@@ -273,6 +273,18 @@ def test_blocks_are_consecutive(filled: tuple[FeatureTable, np.ndarray, np.ndarr
     np.testing.assert_array_equal(np.concatenate(blocks), values[order].reshape(-1, 6))
 
 
+def test_every_float16_comes_out_as_it_went_in(store: FeatureStore) -> None:
+    every = np.arange(65_536, dtype=np.uint16).view(np.float16).reshape(512, 128)  # the last of each sign: inf and NaN
+    rows = make_rows(512, (128,))
+    add_part(store, Rows(rows.digest, rows.view, rows.path, every))
+    table = store.table("mixed7", "avg")
+    for order in (np.arange(512), np.random.default_rng(3).permutation(512)):
+        expected = every[order].astype(np.float32)
+        found = table.read(rows.digest[order]).asarray()
+        np.testing.assert_array_equal(found, expected)  # NaN where NaN was
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
+
+
 def test_take_by_position_and_mask(filled: tuple[FeatureTable, np.ndarray, np.ndarray]) -> None:
     table, digests, values = filled
     features = table.read(digests)
