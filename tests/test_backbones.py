@@ -157,7 +157,7 @@ def test_rows_of_the_table_are_what_the_network_is(name: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ConvNeXtTiny", "InceptionV3", "EfficientNetB0", "NASNetLarge", "VGG16"])
+@pytest.mark.parametrize("name", ["ConvNeXtTiny", "InceptionV3", "EfficientNetB0", "NASNetMobile", "VGG16"])
 def test_rows_of_the_table_are_what_the_larger_networks_are(name: str):
     assert_row_is_what_the_network_is(name)
 

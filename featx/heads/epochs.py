@@ -12,7 +12,7 @@ from featx.heads.scaling import float_blocks
 from featx.heads.targets import Targets
 from featx.training.network import Network
 
-_CHUNK_BYTES = 64 << 20  # rows are drawn from the store in chunks of about this size
+_CHUNK_BYTES = 32 << 20  # rows are drawn from the store in chunks of about this size
 
 
 @dataclass(frozen=True)

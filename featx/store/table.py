@@ -26,7 +26,7 @@ PART_SECONDS = 30.0
 # Below this the largest value of a row is subnormal in float16 and has lost more than 1 part in 1,024.
 _FLOAT16_SMALLEST = 2.0**-14
 _BLOCK_BYTES = 32_000_000
-_OPEN_PARTS = 8  # mapped at once per table: a map is an open file, and what was read of it counts as memory
+_OPEN_PARTS = 2  # mapped at once per table: a map is an open file, and what was read of it counts as memory
 _AHEAD = 2  # batches read before they are asked for
 _LOADED_PARTS = 4  # compressed parts are held in memory instead
 _CACHED = 65_536  # numbers that stay in the processor's cache between two steps
