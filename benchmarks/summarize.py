@@ -59,6 +59,10 @@ REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the scr
     },
 }
 NOTES: dict[str, str] = {  # name of the result -> what a reader has to know of its figures
+    "memory": (
+        "the heads were measured one by one; ridge before features were widened faster, dense in memory beside other "
+        "work, and dense with 1GB in a run of its own"
+    ),
     "inference": (
         "the practical peak is what stacks of 3x3 convolutions reached in the same run, one batch at a time; a network "
         "can pass it"
