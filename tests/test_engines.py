@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,24 @@ def test_threads_get_answers_of_their_own(engine: engines.Engine, images: np.nda
         assert all(np.array_equal(mine[name], alone[name]) for name in alone)
 
 
+def test_an_interrupted_inference_leaves_no_request_busy(
+    graph: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    engine = load_graph(graph, "float32")
+    expected = engine.infer(images[:1])
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    finish = openvino_engine._Network._finish
+    monkeypatch.setattr(openvino_engine._Network, "_finish", interrupted)
+    with suppress(KeyboardInterrupt):
+        engine.infer(images[:1])
+    openvino_engine._Network._finish = finish  # at once: the request is busy for a millisecond
+    found = engine.infer(images[:1])
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
 @pytest.mark.parametrize(
     "wrong", [np.zeros((2, SIDE, SIDE, 3), np.float32), np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, 3), np.uint8)]
 )
@@ -175,6 +194,7 @@ def test_a_graph_runs_without_tensorflow(
 import sys
 import numpy as np
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from featx.engines import load_graph
 engine = load_graph(Path({str(graph)!r}), "float32", batch_size=2, threads=1)

@@ -151,7 +151,7 @@ class _Network:
             while running:
                 self._finish(running.popleft(), results)
         finally:  # of a call that was interrupted none is left busy
-            for request, *_ in running:
+            for request in self._requests:  # also the one that was waited for
                 request.wait()
         return results
 
