@@ -79,7 +79,7 @@ def explain(
     }
     emit(as_json, content, _text(content))
     if not album.entries:
-        raise FeatxError(f"None of the {len(paths)} images could be read.")
+        raise FeatxError("None of the images could be read.")
 
 
 def _text(found: dict[str, Any]) -> str:

@@ -237,7 +237,7 @@ def predict(
         read = sum(isinstance(one, Prediction) for one in found)
         emit(as_json, as_json_object(found), _predictions_text(found))
     if not read:
-        raise FeatxError(f"None of the {len(paths)} images could be read.")
+        raise FeatxError("None of the images could be read.")
 
 
 def _prediction_text(one: Prediction) -> str:

@@ -114,7 +114,7 @@ def similar(
     text = [table(["image", "similar", "class", "similarity"], rows) if rows else "", bad_images(list(done.bad))]
     emit(as_json, content, "\n".join(part for part in [*text, content["out"]] if part))
     if not done.found:
-        raise FeatxError(f"None of the {len(queries)} images could be read.")
+        raise FeatxError("None of the images could be read.")
 
 
 def require_features_flag(out: Path | None, near: float | None) -> None:
