@@ -99,10 +99,10 @@ def featx_way(folder: str, clf: str, epochs: int) -> dict[str, Any]:
     start = time.perf_counter()
     import numpy as np
 
-    from featx.choose import choose_head
+    from featx.config import DataOptions, FeaturesOptions, HeadOptions
     from featx.dataset import read_images
-    from featx.extraction import extract
-    from featx.options import DataOptions, FeaturesOptions, HeadOptions
+    from featx.extraction.flow import extract
+    from featx.selection.heads import choose_head
 
     if clf == "dense":
         hidden = f"{HIDDEN[0]},{DROPOUT},{HIDDEN[1]}"

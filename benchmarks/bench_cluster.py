@@ -79,10 +79,10 @@ def on_cluster(backbone: str, folder: str, cache: str, address: str, workers: in
 def _extract(backbone: str, folder: str, cache: str, progress: Any = None, **more: Any) -> Any:
     from dataclasses import replace
 
+    from featx.config import DataOptions
     from featx.dataset import read_images
-    from featx.extraction import extract
-    from featx.options import DataOptions
-    from featx.progress import no_progress
+    from featx.extraction.flow import extract
+    from featx.io.progress import no_progress
 
     options = replace(_options(backbone, "float32", cache), **more)
     return extract(read_images(folder, DataOptions()), options, progress or no_progress)
@@ -150,7 +150,7 @@ def differences(one: str, other: str) -> dict[str, Any]:
     """Rows that two stores do not share, that differ, or whose checksum does not hold."""
     import numpy as np
 
-    from featx.store import list_stores
+    from featx.store.store import list_stores
 
     tables = []
     for cache in (one, other):

@@ -61,7 +61,7 @@ def keras_way(backbone: str, folder: str, out: str) -> dict[str, Any]:
 
 
 def _options(backbone: str, precision: str, cache: str) -> Any:
-    from featx.options import FeaturesOptions
+    from featx.config import FeaturesOptions
 
     size, layer, *_ = SETTINGS[backbone]
     common: dict[str, Any] = {"precision": precision, "cache": cache, "weights": "random", "weights_seed": WEIGHTS_SEED}
@@ -69,9 +69,9 @@ def _options(backbone: str, precision: str, cache: str) -> Any:
 
 
 def featx_way(backbone: str, precision: str, folder: str) -> dict[str, Any]:
+    from featx.config import DataOptions
     from featx.dataset import read_images
-    from featx.extraction import extract
-    from featx.options import DataOptions
+    from featx.extraction.flow import extract
 
     with tempfile.TemporaryDirectory() as cache:
         options = _options(backbone, precision, cache)
@@ -85,8 +85,8 @@ def featx_way(backbone: str, precision: str, folder: str) -> dict[str, Any]:
 def parts(backbone: str, precision: str, folder: str) -> dict[str, Any]:
     """Seconds of decoding alone and of inference alone, of the same images."""
     from featx.backbones import cut, resolve, resolve_outputs
-    from featx.engines import choose_engine, compile_graph
-    from featx.images import iter_batches
+    from featx.engines.choice import choose_engine, compile_graph
+    from featx.images.batches import iter_batches
 
     options = _options(backbone, precision, "unused")
     spec = resolve(options)

@@ -29,14 +29,7 @@ VAL = 0.1
 
 
 def _pipeline(name: str, root: str, epochs: int = 1) -> Any:
-    from featx.options import (
-        DataOptions,
-        FeaturesOptions,
-        FinetuneOptions,
-        HeadOptions,
-        Pipeline,
-        ReportOptions,
-    )
+    from featx.config import DataOptions, FeaturesOptions, FinetuneOptions, HeadOptions, Pipeline, ReportOptions
 
     backbone, side, layer, batch, _ = CASES[name]
     return Pipeline(
@@ -56,8 +49,8 @@ def _pipeline(name: str, root: str, epochs: int = 1) -> Any:
 
 def prepare(name: str, root: str) -> dict[str, Any]:
     """Extract the features of the head and the maps in one pass, and fit the head."""
-    from featx.run import fit
-    from featx.run import prepare as extract
+    from featx.workflow.prepare import prepare as extract
+    from featx.workflow.run import fit
 
     prepared = extract(_pipeline(name, root))
     bundle = fit(prepared)
@@ -66,10 +59,10 @@ def prepare(name: str, root: str) -> dict[str, Any]:
 
 def finetune(name: str, root: str, bundle: str, epochs: int, from_cache: bool) -> dict[str, Any]:
     """Seconds of an epoch, the first left out."""
-    from featx.bundle import load_bundle
-    from featx.finetune import finetune as train
-    from featx.finetune import graft
-    from featx.run import prepare as extract
+    from featx.bundle.bundle import load_bundle
+    from featx.finetune.flow import finetune as train
+    from featx.finetune.flow import graft
+    from featx.workflow.prepare import prepare as extract
 
     pipeline, layer = _pipeline(name, root, epochs), CASES[name][2]
     start = load_bundle(Path(bundle))

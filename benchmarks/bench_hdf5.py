@@ -73,7 +73,7 @@ class _Parts:
     """featx's own files."""
 
     def __init__(self, folder: str, compression: str) -> None:
-        from featx.store import FeatureTable
+        from featx.store.table import FeatureTable
 
         self._open: Callable[[], Any] = lambda: FeatureTable(Path(folder), _ATTRIBUTES)
         self._compression = compression
@@ -82,7 +82,7 @@ class _Parts:
     def write(self, features: Any) -> None:
         import numpy as np
 
-        from featx.store import TableWriter
+        from featx.store.writer import TableWriter
 
         self._digest = np.array([number.to_bytes(32, "big") for number in range(1, len(features) + 1)], "S32")
         with TableWriter({"table": self._open()}, "float16", self._compression) as writer:

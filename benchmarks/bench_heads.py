@@ -57,8 +57,8 @@ def _read(folder: str) -> Any:
 def featx_search(folder: str) -> dict[str, Any]:
     import numpy as np
 
-    from featx.choose import choose_head
-    from featx.options import HeadOptions
+    from featx.config import HeadOptions
+    from featx.selection.heads import choose_head
 
     x, y, test_x, test_y = _read(folder)
     names = tuple(map(str, range(y.max() + 1)))
@@ -81,8 +81,8 @@ def sklearn_search(folder: str) -> dict[str, Any]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from featx.heads import HEADS
-    from featx.heads.folds import make_folds
+    from featx.heads.table import HEADS
+    from featx.selection.folds import make_folds
 
     warnings.simplefilter("ignore")  # of deprecations; those of convergence are what the default tolerance gives
     x, y, test_x, test_y = _read(folder)

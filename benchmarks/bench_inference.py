@@ -28,7 +28,7 @@ CONVOLUTION_BATCH, CONVOLUTION_LAYERS = 8, 4
 
 def _spec(backbone: str) -> Any:
     from featx.backbones import resolve, resolve_outputs
-    from featx.options import FeaturesOptions
+    from featx.config import FeaturesOptions
 
     size, layer, _ = SETTINGS[backbone]
     options = FeaturesOptions(backbone=backbone, weights="random", weights_seed=1, layer=(layer,), input_size=size)
@@ -86,7 +86,7 @@ def featx_way(backbone: str, graph: str, multiply_adds: int, images: int) -> dic
 
     import numpy as np
 
-    from featx.engines import load_graph
+    from featx.engines.choice import load_graph
 
     engine = load_graph(Path(graph), "float32")
     size = SETTINGS[backbone][0]

@@ -55,7 +55,7 @@ def _paths(folder: str) -> list[str]:
 
 
 def featx_way(folder: str, threads: int) -> dict[str, Any]:
-    from featx.images import iter_batches
+    from featx.images.batches import iter_batches
 
     paths = _paths(folder)
     start = time.perf_counter()
@@ -105,7 +105,7 @@ def difference(folder: str, count: int, with_simplejpeg: bool) -> dict[str, Any]
     """How far the pixels of featx and of simplejpeg are from plain Pillow's, of 255."""
     import numpy as np
 
-    from featx.images import load_image
+    from featx.images.decoder import load_image
 
     ways: dict[str, Callable[[str], Any]] = {"featx": lambda path: load_image(path, SIZE, "stretch")}
     if with_simplejpeg:

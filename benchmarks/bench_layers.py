@@ -24,9 +24,9 @@ GOAL = 1.1
 
 def featx_way(backbone: str, count: int, folder: str) -> dict[str, Any]:
     """Extract the first `count` outputs."""
+    from featx.config import DataOptions, FeaturesOptions
     from featx.dataset import read_images
-    from featx.extraction import extract
-    from featx.options import DataOptions, FeaturesOptions
+    from featx.extraction.flow import extract
 
     size, outputs = SETTINGS[backbone]
     with tempfile.TemporaryDirectory() as cache:

@@ -30,7 +30,8 @@ def write_store(folder: str, rows: int, width: int) -> dict[str, Any]:
 
     import numpy as np
 
-    from featx.store import FeatureTable, TableWriter
+    from featx.store.table import FeatureTable
+    from featx.store.writer import TableWriter
 
     random = np.random.default_rng(0)
     hidden = 128
@@ -56,9 +57,9 @@ def fit(folder: str, clf: str, memory: str) -> dict[str, Any]:
     """Fit one head with the option `memory`, or without one where it is empty."""
     import numpy as np
 
-    from featx.choose import choose_head
-    from featx.options import HeadOptions
-    from featx.store import FeatureTable
+    from featx.config import HeadOptions
+    from featx.selection.heads import choose_head
+    from featx.store.table import FeatureTable
 
     with np.load(Path(folder) / "rows.npz") as held:
         digest, y, split = held["digest"].view("S32").ravel(), held["y"], held["split"]
@@ -79,15 +80,15 @@ def fit(folder: str, clf: str, memory: str) -> dict[str, Any]:
 
 
 def _strength(clf: str) -> float:
-    from featx.heads import head_kind
+    from featx.heads.table import head_kind
 
     return head_kind(clf).default
 
 
 def _count_rows() -> list[int]:
     """Count from now on the rows that features in memory and in the store hand out in blocks."""
-    from featx.heads import ArrayFeatures
-    from featx.store import StoredFeatures
+    from featx.features import ArrayFeatures
+    from featx.store.stored import StoredFeatures
 
     count = [0]
 

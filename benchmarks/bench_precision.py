@@ -23,7 +23,7 @@ DIGITS = "EfficientNetLite0 block3b_add on digits"
 
 
 def write_data(root: str, fashion_mnist: str) -> dict[str, Any]:
-    from featx.samples import write_digits, write_fashion_mnist
+    from featx.dataset.samples import write_digits, write_fashion_mnist
 
     written = {"digits": write_digits(Path(root) / "digits")}
     if fashion_mnist:
@@ -32,7 +32,7 @@ def write_data(root: str, fashion_mnist: str) -> dict[str, Any]:
 
 
 def has_bfloat16() -> dict[str, Any]:
-    from featx.engines import choose_engine, effective_precision
+    from featx.engines.choice import choose_engine, effective_precision
     from featx.errors import EngineError
 
     try:
@@ -44,8 +44,9 @@ def has_bfloat16() -> dict[str, Any]:
 
 def accuracy(root: str, weights: str, max_train: int, precision: str, storage: str) -> dict[str, Any]:
     """One run: InceptionV3 on Fashion-MNIST where `weights` are given, else EfficientNetLite0 on the digits."""
-    from featx.options import DataOptions, FeaturesOptions, HeadOptions, Pipeline, ReportOptions
-    from featx.run import fit, prepare
+    from featx.config import DataOptions, FeaturesOptions, HeadOptions, Pipeline, ReportOptions
+    from featx.workflow.prepare import prepare
+    from featx.workflow.run import fit
 
     with tempfile.TemporaryDirectory() as work:
         common: dict[str, Any] = {"precision": precision, "storage": storage, "cache": f"{work}/cache"}

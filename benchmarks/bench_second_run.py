@@ -84,7 +84,7 @@ def new_among_old(root: str) -> dict[str, Any]:
 
 
 def _options(backbone: str, cache: str) -> Any:
-    from featx.options import FeaturesOptions
+    from featx.config import FeaturesOptions
 
     size, layer, module = SETTINGS[backbone]
     weights = "random" if module else "bundled"
@@ -101,9 +101,9 @@ def featx_ready(backbone: str, cache: str) -> dict[str, Any]:
     import numpy as np
 
     from featx.backbones import resolve, resolve_outputs
-    from featx.extraction import make_key, open_engine
-    from featx.files import StatIndex
-    from featx.store import FeatureStore
+    from featx.extraction.flow import make_key, open_engine
+    from featx.io.index import StatIndex
+    from featx.store.store import FeatureStore
 
     options = _options(backbone, cache)
     spec = resolve(options)

@@ -45,7 +45,7 @@ def prepare(root: str, backbone: str) -> dict[str, Any]:
 def engine_alone(root: str, bundle: str, images: int) -> dict[str, Any]:
     import numpy as np
 
-    from featx.bundle import load_bundle
+    from featx.bundle.bundle import load_bundle
 
     model = load_bundle(Path(root) / bundle)
     height, width = model.input_size

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from featx.on_use import import_on_use
+from featx.io.lazy import import_on_use
 
 if TYPE_CHECKING:
-    from featx.api import FeatureArrays, Model, Predictions, extract, fit_head, load, read_features
+    from featx.api.arrays import FeatureArrays, read_features
+    from featx.api.functions import extract, fit_head
+    from featx.api.model import Model, Predictions, load
+    from featx.api.transformer import FeatureExtractor
     from featx.errors import FeatxError
-    from featx.transformer import FeatureExtractor
 
 __version__ = "0.1.0"
 
@@ -40,9 +42,11 @@ __all__ = [
 __getattr__ = import_on_use(
     __name__,
     {
-        "api": ("FeatureArrays", "Model", "Predictions", "extract", "fit_head", "load", "read_features"),
+        "api.arrays": ("FeatureArrays", "read_features"),
+        "api.functions": ("extract", "fit_head"),
+        "api.model": ("Model", "Predictions", "load"),
+        "api.transformer": ("FeatureExtractor",),
         "errors": ("FeatxError",),
-        "transformer": ("FeatureExtractor",),
     },
 )
 

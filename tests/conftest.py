@@ -17,7 +17,7 @@ import pytest
 from fitted import Lab, make_lab
 from PIL import Image
 
-from featx.run import Prepared
+from featx.extraction.prepared import Prepared
 
 SIDE = 16  # of the images the tiny backbone takes
 
@@ -95,9 +95,9 @@ def featx(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="session")
 def warm_cache(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache without features that gives `high@avg` or `low@flatten` of the tiny backbone without TensorFlow."""
+    from featx.config import DataOptions, FeaturesOptions
     from featx.dataset import read_images
-    from featx.extraction import extract
-    from featx.options import DataOptions, FeaturesOptions
+    from featx.extraction.flow import extract
 
     folder = tmp_path_factory.mktemp("warm")
     write_images(folder / "images", 2, seed=77)

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featx.bundle import Bundle
-from featx.options import (
+from featx.bundle.bundle import Bundle
+from featx.config import (
     DataOptions,
     FeaturesOptions,
     FinetuneOptions,
@@ -25,7 +25,9 @@ from featx.options import (
     ReportOptions,
     check_options,
 )
-from featx.run import Prepared, fit, prepare
+from featx.extraction.prepared import Prepared
+from featx.workflow.prepare import prepare
+from featx.workflow.run import fit
 
 COLOURS = {"blue": (60, 90, 170), "green": (80, 160, 90), "red": (170, 80, 70)}
 
@@ -157,7 +159,7 @@ class Outcome:
 
 def call(*arguments: str | Path, cwd: Path) -> Outcome:
     """Run a command of featx in this process, as if in the folder `cwd`."""
-    from featx.cli import main
+    from featx.cli.app import main
 
     out, err = io.StringIO(), io.StringIO()
     with chdir(cwd), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import httpx
 import numpy as np
 
-from featx.bundle import Bundle
+from featx.bundle.bundle import Bundle
 from featx.serve.limits import Limits
 from featx.serve.server import listen, make_server, url
 from featx.serve.service import Service, Terms

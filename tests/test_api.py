@@ -16,8 +16,8 @@ from fitted import Lab, Outcome, call, write_pictures
 from PIL import Image
 
 import featx
+from featx.config import SECTIONS, help_of
 from featx.errors import BackboneError, BundleError, DataError, FeatxError, UsageError
-from featx.options import SECTIONS, help_of
 
 
 @pytest.fixture
@@ -252,7 +252,9 @@ def test_finetune_starts_from_the_model(
 ) -> None:
     model = featx.fit_head("pictures", **FIT, **options)
     Path("views.yaml").write_text("data: {path: pictures}\naugment: {flip: horizontal, views: 2}\n")
-    monkeypatch.setattr("featx.run.extract_views", lambda *_: pytest.fail("features of views are of no use to it"))
+    monkeypatch.setattr(
+        "featx.workflow.prepare.extract_views", lambda *_: pytest.fail("features of views are of no use to it")
+    )
     tuned = model.finetune(
         pipeline="views.yaml", epochs=1, batch_size=8, name="pictures", html=False, **SPLIT, **options
     )

@@ -14,11 +14,12 @@ from fitted import call
 from PIL import Image
 from scipy import ndimage
 
-from featx import images
-from featx.augment import Augmenter, Change
-from featx.images import PAD_COLOUR, iter_batches
-from featx.options import OPERATIONS, AugmentOptions
-from featx.pipeline import read_pipeline
+from featx.config import OPERATIONS, AugmentOptions
+from featx.config.pipeline import read_pipeline
+from featx.images import batches as image_batches
+from featx.images.augment import Augmenter, Change
+from featx.images.batches import iter_batches
+from featx.images.resize import PAD_COLOUR
 
 EVERYTHING = AugmentOptions(
     flip="both",
@@ -324,13 +325,13 @@ def test_batches_are_altered_row_by_row_and_a_source_is_decoded_once(monkeypatch
     sources = [png(picture) for picture in pictures for _ in range(3)]  # three views of each
     sources[7:7] = [b"no image"]
     decoded = []
-    real = images.load_image
+    real = image_batches.load_image
 
     def load(source: bytes, size: tuple[int, int], resize: str) -> np.ndarray:
         decoded.append(source)
         return real(source, size, resize)
 
-    monkeypatch.setattr(images, "load_image", load)
+    monkeypatch.setattr(image_batches, "load_image", load)
 
     def alter(row: int, image: np.ndarray) -> np.ndarray:
         return np.roll(image, row, axis=1)

@@ -37,10 +37,10 @@ from featx.backbones import (
     resolve,
     resolve_outputs,
 )
+from featx.config import FeaturesOptions
 from featx.errors import BackboneError, UsageError
-from featx.files import StatIndex
-from featx.images import fit
-from featx.options import FeaturesOptions
+from featx.images.resize import fit
+from featx.io.index import StatIndex
 
 INCEPTION = Path(__file__).parent.parent.parent / "shared" / "weights" / "inception_v3_notop.weights.h5"
 
@@ -234,8 +234,8 @@ def test_what_needs_no_network_needs_no_tensorflow(tmp_path: Path, index: StatIn
 import sys
 from pathlib import Path
 from featx.backbones import identify, resolve, resolve_outputs
-from featx.files import StatIndex
-from featx.options import FeaturesOptions
+from featx.io.index import StatIndex
+from featx.config.sections import FeaturesOptions
 options = FeaturesOptions(input_size=32)
 spec = resolve(options)
 resolve_outputs(options, spec)

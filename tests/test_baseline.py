@@ -14,10 +14,11 @@ from fitted import Outcome, call
 from PIL import Image
 from test_report import open_page
 
-from featx.baseline import train_baseline
+from featx.baseline.flow import train_baseline
 from featx.baseline.networks import OUTPUT, feature_network, make_network
-from featx.bundle import Bundle, best_bundle, load_bundle
-from featx.options import AugmentOptions, BaselineOptions, DataOptions, FeaturesOptions, Pipeline, ReportOptions
+from featx.bundle.bundle import Bundle, load_bundle
+from featx.config import AugmentOptions, BaselineOptions, DataOptions, FeaturesOptions, Pipeline, ReportOptions
+from featx.runs.bundles import best_bundle
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (200, 50, 40)}
 CONV = {"conv1": [(3, 32)], "conv3": [(3, 32), (32, 64), (64, 128)]}

@@ -16,16 +16,21 @@ import numpy as np
 import pytest
 from fitted import Lab
 
-from featx import bundle as bundles
-from featx.bundle import Bundle, best_bundle, find_bundle, list_bundles, load_bundle, new_directory, pack, unpack
-from featx.choose import choose_head
+from featx.bundle import manifest as bundles
+from featx.bundle.archive import unpack
+from featx.bundle.bundle import Bundle, load_bundle, pack
 from featx.dataset import TEST, TRAIN, VAL
 from featx.errors import BundleError
-from featx.files import digest_json, write_json
-from featx.heads import calibrate, persist
-from featx.heads.front import Front
-from featx.predict import predict
-from featx.run import fit, run_directory
+from featx.heads import persist
+from featx.heads.transform import Transform
+from featx.inference.predict import predict
+from featx.io.digests import digest_json
+from featx.io.files import write_json
+from featx.metrics.probabilities import softmax
+from featx.runs.bundles import best_bundle, find_bundle, list_bundles, new_directory
+from featx.runs.folder import run_directory
+from featx.selection.heads import choose_head
+from featx.workflow.run import fit
 
 HEADS = ("logreg", "svm", "ridge", "knn", "rbf", "dense")
 
@@ -101,8 +106,8 @@ def refuse(*arguments, **more):
     raise OSError("no network here")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 from pathlib import Path
-from featx.bundle import load_bundle
-from featx.predict import predict
+from featx.bundle.bundle import load_bundle
+from featx.inference.predict import predict
 bundle = load_bundle(Path(sys.argv[1]))
 answers = [(one.label, one.confidence) for one in predict(bundle, sys.argv[2:])]
 heavy = [name for name in ("tensorflow", "keras", "sklearn", "skops", "pydantic") if name in sys.modules]
@@ -183,10 +188,10 @@ def test_a_saved_head_has_the_probabilities_of_the_fitted_one(lab: Lab, tmp_path
     stored = prepared.extraction.features(output, sample.rows)
     choice = choose_head(stored, sample.y, sample.split, sample.images.classes, lab.head(head))
     features = stored.asarray()
-    expected = calibrate.softmax(choice.head.logits(features), choice.temperature)
-    file, kind, _ = persist.save_head(choice.head, choice.temperature, Front(), tmp_path)
+    expected = softmax(choice.head.logits(features), choice.temperature)
+    file, kind, _ = persist.save_head(choice.head, choice.temperature, Transform(), tmp_path)
     about = {"kind": kind, "temperature": choice.temperature}
-    found = calibrate.softmax(persist.load_head(tmp_path, about)(features))
+    found = softmax(persist.load_head(tmp_path, about)(features))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert file.suffix == {"knn": ".skops", "rbf": ".skops", "dense": ".keras"}.get(head, ".npz")
     # and the bundle, which was fitted with the same options, has the same head

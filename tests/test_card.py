@@ -14,12 +14,12 @@ from fitted import COLOURS, Lab, call
 
 from featx.backbones.spec import resolve
 from featx.backbones.table import BACKBONES
-from featx.bundle import pack
-from featx.card import model_card
+from featx.bundle.bundle import pack
+from featx.card.card import model_card
+from featx.config import FeaturesOptions
 from featx.dataset import TEST, TRAIN
-from featx.files import digest_file
-from featx.options import FeaturesOptions
-from featx.predict import predict
+from featx.inference.predict import predict
+from featx.io.digests import digest_file
 
 SECTIONS = (  # of Mitchell et al. 2019, figure 1
     *("Model details", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data"),

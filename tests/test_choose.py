@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featx.choose import Choice, choose_head
+from featx.config import HeadOptions
 from featx.dataset import NONE, TEST, TRAIN, VAL
 from featx.errors import HeadError
-from featx.heads import HEADS, FeaturesError
-from featx.heads.calibrate import softmax
+from featx.features import FeaturesError
 from featx.heads.estimators import KernelSVM
-from featx.heads.folds import make_folds
 from featx.heads.linear import LogisticRegression
-from featx.heads.scores import score
-from featx.options import HeadOptions
+from featx.heads.table import HEADS
+from featx.metrics.probabilities import softmax
+from featx.metrics.scores import score
+from featx.selection.choice import Choice
+from featx.selection.folds import make_folds
+from featx.selection.heads import choose_head
 
 CLASSES = ("ant", "bee", "cow", "dog")
 
@@ -97,7 +99,7 @@ def test_auto_compares_all_kinds_on_the_same_rows() -> None:
 
 
 def test_auto_leaves_out_what_many_rows_make_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featx.choose.HEADS", {name: HEADS[name] for name in ("ridge", "svm-rbf")})
+    monkeypatch.setattr("featx.selection.heads.HEADS", {name: HEADS[name] for name in ("ridge", "svm-rbf")})
     x, y = blobs(5100, d=2)
     choice = choose(x, y, np.full(5100, TRAIN), clf="auto", folds=2)
     assert choice.clf == "ridge"
@@ -116,7 +118,7 @@ def test_a_search_gives_up_once_weaker_is_worse(monkeypatch: pytest.MonkeyPatch)
         "accuracy": iter([0.5, 0.5, 0.5, 0.7, 0.6, 0.7, 0.9, 0.9]),
         "log_loss": iter([1.0, 0.9, 0.8, 0.7, 0.8, 0.8, 0.1, 0.1]),  # falls while accuracy stands still, then rises
     }
-    monkeypatch.setattr("featx.choose.score", lambda metric, logits, index: next(told[metric]))
+    monkeypatch.setattr("featx.selection.heads.score", lambda metric, logits, index: next(told[metric]))
     x, y = blobs(90)
     choice = choose(x, y, np.full(90, TRAIN))
     assert len(choice.candidates) == 6
@@ -155,7 +157,7 @@ def test_the_same_seed_gives_the_same_choice() -> None:
 def test_auto_search_takes_folds_for_few_rows_and_val_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = blobs()
     assert choose(x, y, parts(300)).candidates[0]["where"] == "cv"
-    monkeypatch.setattr("featx.choose._MOST_CV_ROWS", 100)
+    monkeypatch.setattr("featx.selection.heads._MOST_CV_ROWS", 100)
     assert choose(x, y, parts(300)).candidates[0]["where"] == "val"
     assert choose(x, y, parts(300, val=0)).candidates[0]["where"] == "cv"
 
@@ -164,7 +166,7 @@ def test_features_larger_than_memory_are_streamed(monkeypatch: pytest.MonkeyPatc
     x, y = blobs()
     split = parts(300)
     inside = choose(x, y, split, clf="svm")
-    monkeypatch.setattr("featx.choose._physical_memory", lambda: 0)
+    monkeypatch.setattr("featx.selection.rows._physical_memory", lambda: 0)
     outside = choose(x, y, split, clf="svm")
     assert outside.params == inside.params
     np.testing.assert_allclose(outside.head.logits(x), inside.head.logits(x), rtol=1e-3, atol=1e-3)

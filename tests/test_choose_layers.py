@@ -14,16 +14,16 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler, normalize
 
-from featx.choose import choose_head
-from featx.choose_layers import LayersChoice, choose_layers
+from featx.config import HeadOptions
 from featx.dataset import TEST, TRAIN, VAL
 from featx.errors import HeadError
-from featx.heads import ArrayFeatures, as_features
-from featx.heads.calibrate import Calibration, fit_calibration, load_curves
-from featx.heads.front import Front, JoinedFeatures, fit_front, load_front
-from featx.heads.scores import score
-from featx.nested import nested_estimate
-from featx.options import HeadOptions
+from featx.features import ArrayFeatures, as_features
+from featx.heads.calibration import Calibration, fit_calibration, load_curves
+from featx.heads.transform import JoinedFeatures, Transform, fit_transform, load_transform
+from featx.metrics.scores import score
+from featx.selection.heads import choose_head
+from featx.selection.layers import LayersChoice, choose_layers
+from featx.selection.nested import nested_estimate
 
 CLASSES = ("ant", "bee", "cow", "dog")
 
@@ -102,7 +102,7 @@ def test_joined_features_stream_as_they_are_in_memory() -> None:
 @pytest.mark.parametrize("components", [3, 0.8])
 def test_components_and_unit_length_are_those_of_scikit_learn(components: float) -> None:
     x = np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32) * np.arange(1, 7, dtype=np.float32)
-    front = fit_front(as_features(x), True, components, 1 << 30, 0)
+    front = fit_transform(as_features(x), True, components, 1 << 30, 0)
     reference = PCA(int(components) if components >= 1 else components).fit(normalize(x))
     expected = reference.transform(normalize(x))
     found = front.of(as_features(x))
@@ -114,22 +114,22 @@ def test_components_and_unit_length_are_those_of_scikit_learn(components: float)
 def test_components_of_features_beyond_memory_span_nearly_the_same_space() -> None:
     random = np.random.default_rng(0)
     x = (random.normal(size=(600, 3)) @ random.normal(size=(3, 8)) + 0.05 * random.normal(size=(600, 8))).astype("f4")
-    near, far = (fit_front(as_features(x), False, 3, memory, 0) for memory in (1 << 30, 100))
+    near, far = (fit_transform(as_features(x), False, 3, memory, 0) for memory in (1 << 30, 100))
     assert near.components is not None
     assert far.components is not None
     np.testing.assert_allclose(np.linalg.svd(near.components @ far.components.T)[1], 1, atol=1e-3)
     with pytest.raises(HeadError, match="--memory"):
-        fit_front(as_features(x), False, 0.9, 100, 0)
+        fit_transform(as_features(x), False, 0.9, 100, 0)
     with pytest.raises(HeadError, match="at most 8"):
-        fit_front(as_features(x), False, 9, 1 << 30, 0)
+        fit_transform(as_features(x), False, 9, 1 << 30, 0)
 
 
 def test_a_front_is_written_and_read(tmp_path: Any) -> None:
     random = np.random.default_rng(0)
-    front = Front(True, random.normal(size=4).astype("f4"), random.normal(size=(2, 4)).astype("f4"))
+    front = Transform(True, random.normal(size=4).astype("f4"), random.normal(size=(2, 4)).astype("f4"))
     front.save(tmp_path / "front.npz")
     x = random.normal(size=(5, 4)).astype("f4")
-    np.testing.assert_array_equal(load_front(tmp_path / "front.npz").apply(x), front.apply(x))
+    np.testing.assert_array_equal(load_transform(tmp_path / "front.npz").apply(x), front.apply(x))
 
 
 def test_a_head_behind_a_front_learns_from_it() -> None:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from fitted import Lab, Outcome, call, write_pictures
 
-from featx.bundle import read_split
+from featx.bundle.split import read_split
 from featx.cli.render import Bars, bad_images, table
+from featx.config.pipeline import as_yaml
 from featx.dataset import SPLITS
-from featx.files import digest_file
-from featx.pipeline import as_yaml
+from featx.io.digests import digest_file
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_a_mistake_in_featx_is_told_as_such(work: Callable[..., Outcome], monkey
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr("featx.run.prepare", fail)
+    monkeypatch.setattr("featx.workflow.prepare.prepare", fail)
     outcome = work("fit-head", "pictures")
     assert outcome.status == 1
     assert outcome.sentence.startswith("featx: Unexpected ZeroDivisionError: oh.")
@@ -265,14 +265,14 @@ def test_interrupted(work: Callable[..., Outcome], monkeypatch: pytest.MonkeyPat
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("featx.run.prepare", interrupt)
+    monkeypatch.setattr("featx.workflow.prepare.prepare", interrupt)
     outcome = work("fit-head", "pictures")
     assert outcome.status == 130
     assert "run the same command again" in outcome.sentence
 
 
 def test_help_lists_every_command_and_every_command_has_help(work: Callable[..., Outcome]) -> None:
-    from featx.cli import _COMMANDS
+    from featx.cli.app import _COMMANDS
 
     text = work("--help")
     assert text.status == 0

@@ -31,22 +31,23 @@ from conftest import environment, save_backbone
 from fitted import Outcome, call
 from PIL import Image
 
-from featx import remote
-from featx.api import extract as extract_files
+from featx.api.functions import extract as extract_files
+from featx.config import AugmentOptions, DataOptions, FeaturesOptions, Pipeline, check_options
 from featx.dataset import ImageSet, read_images
 from featx.errors import ClusterError, EngineError, FeatxError, StoreError, UsageError
-from featx.extraction import Extraction, extract, plan
-from featx.extraction import cluster as package
-from featx.extraction.cluster import coordinator, placement
-from featx.extraction.cluster.placement import Machine, Placement, place_workers, reservation_size
-from featx.extraction.cluster.session import Cluster, WorkerDied
-from featx.extraction.cluster.worker import Worker
+from featx.extraction.flow import Extraction, extract, plan
+from featx.extraction.ray import coordinator, placement
+from featx.extraction.ray import flow as package
+from featx.extraction.ray.placement import Machine, Placement, place_workers, reservation_size
+from featx.extraction.ray.session import Cluster, WorkerDied
+from featx.extraction.ray.worker import Worker
 from featx.extraction.reservations import Reservations
-from featx.files import digest_file
-from featx.options import AugmentOptions, DataOptions, FeaturesOptions, Pipeline, check_options
-from featx.run import augmenter_of
-from featx.store import PART_BYTES, FeatureStore, list_stores
-from featx.views import extract_views
+from featx.extraction.views import extract_views
+from featx.io import remote
+from featx.io.digests import digest_file
+from featx.store.store import FeatureStore, list_stores
+from featx.store.writer import PART_BYTES
+from featx.workflow.prepare import augmenter_of
 
 # --- sharing out -------------------------------------------------------------------------------------------------
 
@@ -610,7 +611,7 @@ def test_a_machine_with_another_folder_or_other_pixels_is_told_apart(
         on(images, Inline())
     monkeypatch.setattr(Inline, "hire", hire)
     worker = Worker(replace(assignments[0], lease=options.backbone), Placement("n", "h", 1), "openvino")
-    monkeypatch.setattr("featx.extraction.cluster.worker.decoder_identity", lambda: "another Pillow")
+    monkeypatch.setattr("featx.extraction.ray.worker.decoder_identity", lambda: "another Pillow")
     with pytest.raises(ClusterError, match=r"other pixels .* same versions of featx and Pillow"):
         worker.start()
 
@@ -639,7 +640,7 @@ def test_an_engine_that_a_worker_lacks_is_an_error_of_its_machine(
     def refuse(*_: Any, **__: Any) -> None:
         raise EngineError("This processor has no bfloat16 arithmetic.")
 
-    monkeypatch.setattr("featx.extraction.cluster.worker.open_engine", refuse)
+    monkeypatch.setattr("featx.extraction.ray.worker.open_engine", refuse)
     with pytest.raises(EngineError, match="On host0: This processor has no bfloat16"):
         on(read(image_folder(3)), Inline())
 

@@ -23,16 +23,17 @@ from test_report import open_page
 
 from featx.backbones import resolve
 from featx.backbones.layers import list_depths
-from featx.bundle import list_bundles, load_bundle
-from featx.compare import plan
+from featx.bundle.bundle import load_bundle
+from featx.compare.plan import plan
+from featx.config import CompareOptions, FeaturesOptions, Pipeline
+from featx.config.pipeline import read_pipeline
 from featx.errors import UsageError
-from featx.evaluate import judge
-from featx.files import StatIndex
-from featx.options import CompareOptions, FeaturesOptions, Pipeline
-from featx.pipeline import read_pipeline
+from featx.inference.judge import judge
+from featx.io.index import StatIndex
 from featx.report.comparison import Place, Row, headings_and_cells, write_comparison
 from featx.report.tradeoffs import pareto_front
-from featx.run import images_of_part
+from featx.runs.bundles import list_bundles
+from featx.workflow.prepare import images_of_part
 
 PIPELINES = Path(__file__).parent.parent / "pipelines"
 
@@ -52,7 +53,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick_speeds() -> Iterator[None]:
     """Three predictions are enough to tell that a speed is measured."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("featx.predict._LEAST_SECONDS", 0)
+        patch.setattr("featx.inference.predict._LEAST_SECONDS", 0)
         yield
 
 

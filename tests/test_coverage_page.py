@@ -7,8 +7,8 @@ from configparser import ConfigParser
 from dataclasses import fields
 from pathlib import Path
 
-from featx.cli import cli
-from featx.options import SECTIONS
+from featx.cli.app import cli
+from featx.config import SECTIONS
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "seeds-coverage.md").read_text(encoding="utf-8")

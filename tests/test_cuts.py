@@ -19,8 +19,8 @@ from featx.backbones import (
     resolve,
     split_network,
 )
+from featx.config import FeaturesOptions
 from featx.errors import BackboneError
-from featx.options import FeaturesOptions
 
 FAMILIES = {"VGG16": 32, "MobileNetV2": 32, "EfficientNetLite0": 32}
 MORE = {

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from unkind import encode, gradient, make_unkind_folder
 
+from featx.config import DataOptions
 from featx.dataset import (
     NONE,
     TEST,
@@ -27,8 +28,8 @@ from featx.dataset import (
 )
 from featx.dataset.digests import whole
 from featx.errors import DataError, UsageError
-from featx.files import StatIndex, digest_bytes
-from featx.options import DataOptions
+from featx.io.digests import digest_bytes
+from featx.io.index import StatIndex
 
 OPTIONS = DataOptions()
 

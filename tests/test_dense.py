@@ -17,27 +17,20 @@ import pytest
 from conftest import environment
 from fitted import Lab, call
 
-from featx.bundle import load_bundle
-from featx.choose import choose_head
+from featx.bundle.bundle import load_bundle
+from featx.config import FinetuneOptions, HeadOptions, Pipeline, TrainingOptions, check_options, help_of, listed_options
+from featx.config.pipeline import read_pipeline
 from featx.dataset import TRAIN
 from featx.errors import HeadError, UsageError
-from featx.heads.calibrate import softmax
+from featx.extraction.prepared import Prepared
 from featx.heads.dense import DenseHead
-from featx.options import (
-    FinetuneOptions,
-    HeadOptions,
-    Pipeline,
-    TrainingOptions,
-    check_options,
-    help_of,
-    listed_options,
-)
-from featx.pipeline import read_pipeline
-from featx.run import Prepared, fit
+from featx.metrics.probabilities import softmax
+from featx.selection.heads import choose_head
 from featx.training import checkpoints
-from featx.training.journal import COLUMNS, Journal
+from featx.training.log import COLUMNS, Journal
 from featx.training.network import OPTIMIZERS, make_optimizer
 from featx.training.schedules import Epoch, Schedule, Stopping, Watch
+from featx.workflow.run import fit
 
 
 class Killed(BaseException):

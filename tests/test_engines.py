@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featx import engines
 from featx.backbones import Output, cut, resolve
-from featx.engines import choose_engine, compile_graph, effective_precision, load_graph
+from featx.config import FeaturesOptions
+from featx.engines import choice
 from featx.engines import openvino as openvino_engine
+from featx.engines.choice import choose_engine, compile_graph, effective_precision, load_graph
+from featx.engines.protocol import Engine
 from featx.errors import EngineError, UsageError
-from featx.options import FeaturesOptions
 
 SIDE = 64
 # eleven: with more than ten, an order by text puts output_10 before output_2
@@ -67,7 +68,7 @@ def graph(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["openvino", "tensorflow"])
-def engine(request: pytest.FixtureRequest, model: Any, graph: Path) -> engines.Engine:
+def engine(request: pytest.FixtureRequest, model: Any, graph: Path) -> Engine:
     return compile_graph(request.param, lambda: model, graph, "float32", batch_size=4)
 
 
@@ -78,7 +79,7 @@ def fail() -> Any:
 # --- the numbers -------------------------------------------------------------------------------------------------
 
 
-def test_every_output_is_that_of_predict(engine: engines.Engine, images: np.ndarray, expected: dict[str, np.ndarray]):
+def test_every_output_is_that_of_predict(engine: Engine, images: np.ndarray, expected: dict[str, np.ndarray]):
     found = engine.infer(images)
     assert set(found) == {output.name for output in OUTPUTS} == set(expected)
     for name, value in expected.items():
@@ -89,27 +90,27 @@ def test_every_output_is_that_of_predict(engine: engines.Engine, images: np.ndar
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 11])
-def test_any_number_of_images(engine: engines.Engine, images: np.ndarray, count: int):
+def test_any_number_of_images(engine: Engine, images: np.ndarray, count: int):
     whole, some = engine.infer(images), engine.infer(images[:count])
     for name, value in whole.items():
         assert some[name].shape == (count, *value.shape[1:])
         np.testing.assert_array_equal(some[name], value[:count])
 
 
-def test_a_row_does_not_depend_on_its_batch(engine: engines.Engine, images: np.ndarray):
+def test_a_row_does_not_depend_on_its_batch(engine: Engine, images: np.ndarray):
     forward, backward = engine.infer(images), engine.infer(images[::-1])
     for name, value in forward.items():
         np.testing.assert_allclose(backward[name][::-1], value, rtol=1e-5, atol=1e-5 * np.abs(value).max())
 
 
-def test_results_are_not_overwritten_by_the_next_inference(engine: engines.Engine, images: np.ndarray):
+def test_results_are_not_overwritten_by_the_next_inference(engine: Engine, images: np.ndarray):
     first = engine.infer(images[:4])
     copies = {name: value.copy() for name, value in first.items()}
     engine.infer(images[4:8])
     assert all(np.array_equal(first[name], copies[name]) for name in first)
 
 
-def test_threads_get_answers_of_their_own(engine: engines.Engine, images: np.ndarray):
+def test_threads_get_answers_of_their_own(engine: Engine, images: np.ndarray):
     shares = [images[start : start + 3] for start in range(8)] * 3
     expected = [engine.infer(share) for share in shares]
     with ThreadPoolExecutor(4) as pool:
@@ -139,7 +140,7 @@ def test_an_interrupted_inference_leaves_no_request_busy(
 @pytest.mark.parametrize(
     "wrong", [np.zeros((2, SIDE, SIDE, 3), np.float32), np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, 3), np.uint8)]
 )
-def test_other_images_are_refused(engine: engines.Engine, wrong: np.ndarray):
+def test_other_images_are_refused(engine: Engine, wrong: np.ndarray):
     with pytest.raises(EngineError, match=rf"uint8 \(n, 64, 64, 3\); received {wrong.dtype}"):
         engine.infer(wrong)
 
@@ -196,7 +197,7 @@ import numpy as np
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from featx.engines import load_graph
+from featx.engines.choice import load_graph
 engine = load_graph(Path({str(graph)!r}), "float32", batch_size=2, threads=1)
 np.save({str(tmp_path / "found.npy")!r}, engine.infer(np.load({str(tmp_path / "images.npy")!r}))["block4b_add@grid:3"])
 print(sorted({{"tensorflow", "keras", "sklearn"}} & set(sys.modules)))
@@ -275,8 +276,8 @@ def test_of_two_conversions_the_first_stays(copy: Path, model: Any, images: np.n
     [(True, False, "openvino"), (True, True, "tensorflow"), (False, False, "tensorflow")],
 )
 def test_auto(installed: bool, gpu: bool, chosen: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(engines, "_installed", lambda engine: installed or engine == "tensorflow")
-    monkeypatch.setattr(engines, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(choice, "_installed", lambda engine: installed or engine == "tensorflow")
+    monkeypatch.setattr(choice, "has_gpu", lambda: gpu)
     assert choose_engine("auto") == chosen
 
 
@@ -284,7 +285,7 @@ def test_choosing_by_name(monkeypatch: pytest.MonkeyPatch):
     assert choose_engine("tensorflow") == "tensorflow"
     with pytest.raises(UsageError, match="Choose one of auto, openvino, tensorflow"):
         choose_engine("onnx")
-    monkeypatch.setattr(engines, "_installed", lambda engine: engine == "tensorflow")
+    monkeypatch.setattr(choice, "_installed", lambda engine: engine == "tensorflow")
     with pytest.raises(EngineError, match="pip install openvino"):
         choose_engine("openvino")
 
@@ -294,15 +295,15 @@ def test_a_hidden_gpu_is_none(hidden: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Path, "exists", lambda _: True)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert engines.has_gpu()
+    assert choice.has_gpu()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert not engines.has_gpu()
+    assert not choice.has_gpu()
 
 
 def test_choosing_imports_neither_library():
     code = """
 import sys
-from featx.engines import choose_engine
+from featx.engines.choice import choose_engine
 choose_engine("auto")
 print(sorted({"tensorflow", "keras", "openvino"} & set(sys.modules)))
 """

@@ -14,12 +14,13 @@ from fitted import Lab, call
 from scipy import stats
 from sklearn import metrics
 
+from featx.config import DataOptions
 from featx.dataset import TEST, VAL, read_images
 from featx.errors import DataError
-from featx.evaluate import Judged, align, compare_judged, evaluate, measure, probabilities_of, summary
-from featx.options import DataOptions
-from featx.run import images_of_part
-from featx.uncertainty import compare
+from featx.inference.judge import Judged, align, compare_judged, evaluate, probabilities_of
+from featx.metrics.comparison import compare
+from featx.metrics.measures import measure, summary
+from featx.workflow.prepare import images_of_part
 
 
 def draw(n: int, k: int, seed: int = 0, sharpness: float = 2.0) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -14,9 +14,9 @@ from fitted import Lab, call, make_lab
 from PIL import Image
 from test_export import made
 
-from featx.bundle import Bundle
-from featx.export import FORMATS, export
-from featx.images import load_image
+from featx.bundle.bundle import Bundle
+from featx.export.flow import FORMATS, export
+from featx.images.decoder import load_image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ISOLATED = """
@@ -35,8 +35,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     bundle = made(make_lab(tmp_path_factory.getbasetemp() / "lab"), "logreg")
     out = tmp_path_factory.mktemp("exported")
     with pytest.MonkeyPatch.context() as patch:  # speeds are measured with as few calls as can be
-        patch.setattr("featx.predict._LEAST_SECONDS", 0.0)
-        patch.setattr("featx.predict._LEAST_CALLS", 1)
+        patch.setattr("featx.inference.predict._LEAST_SECONDS", 0.0)
+        patch.setattr("featx.inference.predict._LEAST_CALLS", 1)
         done = export(bundle, out, list(FORMATS))
     assert not done.refused
     return {one.format: Path(one.path) for one in done.outcomes} | {"keras": bundle.path}

@@ -18,15 +18,17 @@ from fitted import call
 from PIL import Image
 from unkind import gradient, rotated_jpeg
 
-from featx.bundle import Bundle, load_bundle, seal
+from featx.bundle.bundle import Bundle, load_bundle
+from featx.bundle.manifest import seal
+from featx.config import DataOptions, FeaturesOptions, FinetuneOptions, HeadOptions, Pipeline, ReportOptions
 from featx.errors import BundleError, UsageError
-from featx.explain import Explainer, Explanation
-from featx.finetune import finetune
-from featx.images import decode, load_image
-from featx.options import DataOptions, FeaturesOptions, FinetuneOptions, HeadOptions, Pipeline, ReportOptions
-from featx.overlays import seen_box, spread, strength
-from featx.predict import Prediction, Unread, predict
-from featx.run import fit, prepare
+from featx.finetune.flow import finetune
+from featx.images.decoder import decode, load_image
+from featx.inference.explain import Explainer, Explanation
+from featx.inference.overlays import seen_box, spread, strength
+from featx.inference.predict import Prediction, Unread, predict
+from featx.workflow.prepare import prepare
+from featx.workflow.run import fit
 
 OBJECTS = {"blue": (30, 60, 240), "green": (40, 220, 60), "red": (240, 50, 40)}
 SIDE = 32  # of the scenes
@@ -127,7 +129,7 @@ def explained(bundle: Bundle, paths: Sequence[str | Path | bytes], *more: Any, *
 def logits_of(bundle: Bundle, paths: Sequence[str]) -> np.ndarray:
     """As the bundle itself predicts, through its engine."""
     images = np.stack([load_image(path, bundle.input_size, "stretch") for path in paths])
-    return bundle.head(bundle.front.apply(bundle.features(images)))
+    return bundle.head(bundle.transform.apply(bundle.features(images)))
 
 
 def map_of(scenes: Scenes, path: str, layer: str) -> np.ndarray:

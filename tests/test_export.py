@@ -19,16 +19,18 @@ import pytest
 from conftest import environment
 from fitted import Lab, call
 
-from featx.bundle import Bundle
+from featx.bundle.bundle import Bundle
+from featx.config import FeaturesOptions, HeadOptions, Pipeline
 from featx.errors import DataError, ExportError, StoreError, UsageError
-from featx.export import FORMATS, check, export, formats
+from featx.export import check, formats
 from featx.export import openvino as openvino_format
+from featx.export.flow import FORMATS, export
 from featx.export.network import OUTPUT, build_network
-from featx.finetune import finetune
-from featx.heads import calibrate
-from featx.images import load_image
-from featx.options import FeaturesOptions, HeadOptions, Pipeline
-from featx.run import fit, prepare
+from featx.finetune.flow import finetune
+from featx.heads.calibration import fit_calibration
+from featx.images.decoder import load_image
+from featx.workflow.prepare import prepare
+from featx.workflow.run import fit
 
 KINDS = ("logreg", "dense", "sigmoid", "isotonic", "several", "labels", "label_curves", "finetuned")
 
@@ -36,8 +38,8 @@ KINDS = ("logreg", "dense", "sigmoid", "isotonic", "several", "labels", "label_c
 @pytest.fixture(autouse=True)
 def no_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Speeds are measured with as few calls as can be."""
-    monkeypatch.setattr("featx.predict._LEAST_SECONDS", 0.0)
-    monkeypatch.setattr("featx.predict._LEAST_CALLS", 1)
+    monkeypatch.setattr("featx.inference.predict._LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("featx.inference.predict._LEAST_CALLS", 1)
 
 
 def made(lab: Lab, kind: str) -> Bundle:
@@ -114,7 +116,7 @@ def test_every_calibration_can_be_put_in_the_graph(kind: Any, shape: tuple[int, 
     random = np.random.default_rng(3)
     logits = (random.standard_normal(shape) * 4).astype(np.float32)
     noisy = logits + random.standard_normal(shape) * 3
-    calibration = calibrate.fit_calibration(kind, logits, noisy > 0 if several else noisy.argmax(axis=1))
+    calibration = fit_calibration(kind, logits, noisy > 0 if several else noisy.argmax(axis=1))
     scaled = replace(calibration, temperature=1.0)  # the temperature is folded into the head
     tried = np.concatenate([logits, logits * 30, random.standard_normal(shape).astype(np.float32)])
     inputs = keras.Input((shape[1],))
@@ -386,7 +388,7 @@ def test_bad_images_are_left_out_and_named(lab: Lab, tmp_path: Path) -> None:
 def test_a_full_disk_is_one_sentence(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    import featx.export as module
+    import featx.export.flow as module
 
     def convert(network: Any, path: Path, *_: Any) -> None:
         path.write_bytes(b"half of it")

@@ -18,14 +18,16 @@ from conftest import SIDE, environment, save_backbone, write_images
 from PIL import Image
 
 from featx.backbones import resolve, resolve_outputs
+from featx.config import DataOptions, FeaturesOptions
 from featx.dataset import ImageSet, read_images
 from featx.errors import DataError, FeatxError, StoreError
-from featx.extraction import Extraction, extract, job, make_key, plan, planning
-from featx.files import StatIndex, digest_file
-from featx.options import DataOptions, FeaturesOptions
-from featx.progress import no_progress
-from featx.repair import repair_store
-from featx.store import FeatureStore, list_stores
+from featx.extraction import job, planning
+from featx.extraction.flow import Extraction, extract, make_key, plan
+from featx.extraction.repair import repair_store
+from featx.io.digests import digest_file
+from featx.io.index import StatIndex
+from featx.io.progress import no_progress
+from featx.store.store import FeatureStore, list_stores
 
 
 @pytest.fixture

@@ -12,20 +12,18 @@ from pathlib import Path
 import pytest
 
 from featx.errors import StoreError
-from featx.files import (
+from featx.io.digests import digest_bytes, digest_file, digest_json
+from featx.io.files import (
     TEMPORARY,
-    StatIndex,
     atomic_directory,
     atomic_path,
-    digest_bytes,
-    digest_file,
-    digest_json,
     explain_os_error,
     publish,
     remove_stale,
     write_atomic,
     write_json,
 )
+from featx.io.index import StatIndex
 
 OLD = time.time() - 3600
 

@@ -10,24 +10,26 @@ import numpy as np
 import pytest
 from fitted import Lab, with_finetune, write_pictures
 
-from featx.augment import Augmenter
-from featx.bundle import Bundle, load_bundle
+from featx.bundle.bundle import Bundle, load_bundle
+from featx.config import AugmentOptions, FeaturesOptions, HeadOptions
 from featx.dataset import TRAIN, VAL
 from featx.errors import BundleError, DataError, HeadError, UsageError
-from featx.evaluate import evaluate
-from featx.files import digest_file
-from featx.finetune import Examples, ImageSource, finetune, graft, tuned_fingerprint
+from featx.extraction.prepared import Prepared
+from featx.finetune.flow import Examples, ImageSource, finetune, graft, tuned_fingerprint
 from featx.finetune.unfreezing import Unfreezing
-from featx.heads import calibrate
-from featx.images import load_image
-from featx.options import AugmentOptions, FeaturesOptions, HeadOptions
-from featx.run import Prepared, fit, images_of_part, prepare
+from featx.images.augment import Augmenter
+from featx.images.decoder import load_image
+from featx.inference.judge import evaluate
+from featx.io.digests import digest_file
+from featx.metrics.probabilities import softmax
 from featx.training import checkpoints
+from featx.workflow.prepare import images_of_part, prepare
+from featx.workflow.run import fit
 
 
 def pictures(lab: Lab, side: int = 32, count: int = 9) -> np.ndarray:
     """uint8 (count, side, side, 3)."""
-    from featx.images import load_image
+    from featx.images.decoder import load_image
 
     return np.stack([load_image(path, (side, side), "stretch") for path in lab.pictures[:: 60 // count][:count]])
 
@@ -44,7 +46,7 @@ def check_start(bundle: Bundle, images: np.ndarray) -> None:
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
     # and what `featx predict` tells, through the engine
     chances = bundle.probabilities(bundle.features(images))
-    np.testing.assert_allclose(calibrate.softmax(found), chances, atol=2e-3)
+    np.testing.assert_allclose(softmax(found), chances, atol=2e-3)
     assert (found.argmax(axis=1) == chances.argmax(axis=1)).mean() > 0.8
 
 
@@ -426,7 +428,7 @@ def test_layers_side_by_side_behind_a_front_are_grafted_and_trained(lab: Lab, cl
     bundle = fit(prepared)
     assert bundle.about["outputs"] == ["stem_relu@max", "last@max"]
     images = pictures(lab)
-    logits = bundle.head(bundle.front.apply(bundle.features(images)))
+    logits = bundle.head(bundle.transform.apply(bundle.features(images)))
     grafted = graft(bundle).predict(images.astype(np.float32), verbose=0)
     np.testing.assert_allclose(grafted, logits, atol=1e-3 * np.abs(logits).max())
     tuned = finetune(bundle, prepared)

@@ -11,13 +11,8 @@ import numpy as np
 import pytest
 from fitted import call, write_pictures
 
-from featx.bundle import Bundle, load_bundle
-from featx.dataset import TRAIN
-from featx.errors import BackboneError, BundleError, UsageError
-from featx.evaluate import evaluate
-from featx.extraction import work
-from featx.finetune import finetune, graft, source
-from featx.options import (
+from featx.bundle.bundle import Bundle, load_bundle
+from featx.config import (
     AugmentOptions,
     DataOptions,
     FeaturesOptions,
@@ -26,8 +21,16 @@ from featx.options import (
     Pipeline,
     ReportOptions,
 )
-from featx.run import Prepared, fit, images_of_part, prepare
-from featx.store import list_stores
+from featx.dataset import TRAIN
+from featx.errors import BackboneError, BundleError, UsageError
+from featx.extraction import work
+from featx.extraction.prepared import Prepared
+from featx.finetune import source
+from featx.finetune.flow import finetune, graft
+from featx.inference.judge import evaluate
+from featx.store.store import list_stores
+from featx.workflow.prepare import images_of_part, prepare
+from featx.workflow.run import fit
 
 CUT = "middle"
 

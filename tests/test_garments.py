@@ -16,12 +16,12 @@ from sklearn.metrics import average_precision_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
-from featx.bundle import read_split
+from featx.bundle.split import read_split
+from featx.config import DataOptions, FeaturesOptions
 from featx.dataset import NONE, SPLITS, read_images
-from featx.extraction import extract
-from featx.garments import KINDS, write_garments
-from featx.options import DataOptions, FeaturesOptions
-from featx.samples import FASHION_CLASSES
+from featx.dataset.garments import KINDS, write_garments
+from featx.dataset.samples import FASHION_CLASSES
+from featx.extraction.flow import extract
 
 SIDE = 28
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from fitted import Lab
 
-from featx.bundle import Bundle
-from featx.finetune import GRAFTABLE, graft
+from featx.bundle.bundle import Bundle
+from featx.config import FeaturesOptions, HeadOptions
+from featx.finetune.flow import GRAFTABLE, graft
 from featx.finetune.unfreezing import Unfreezing
-from featx.images import load_image
-from featx.options import FeaturesOptions, HeadOptions
-from featx.run import fit, prepare
+from featx.images.decoder import load_image
+from featx.workflow.prepare import prepare
+from featx.workflow.run import fit
 
 
 def pictures(lab: Lab, side: int = 32, count: int = 6) -> np.ndarray:
@@ -34,7 +35,7 @@ def check_first_step(bundle: Bundle, images: np.ndarray, *, training: bool) -> N
     backbone = keras.saving.load_model(bundle.path / "backbone.keras", compile=False)
     made = backbone(images, training=False)
     maps = [np.asarray(made[name]).reshape(len(images), -1) for name in bundle.about["outputs"]]
-    expected = bundle.head(bundle.front.apply(np.concatenate(maps, axis=1)))
+    expected = bundle.head(bundle.transform.apply(np.concatenate(maps, axis=1)))
     assert np.ptp(expected, axis=0).max() > 0, "the images are told apart"
     model = graft(bundle)
     Unfreezing(model, ["featx_head"], "all", "frozen").set(0)

@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from featx.config import HeadOptions
 from featx.errors import HeadError, UsageError
-from featx.heads import HEADS, ArrayFeatures, FeaturesError, as_features, check_targets, head_kind, make_head
-from featx.heads.calibrate import fit_temperature, softmax
+from featx.features import ArrayFeatures, FeaturesError, as_features
+from featx.heads.base import check_targets
 from featx.heads.dense import DenseHead, model_logits, parse_hidden
 from featx.heads.epochs import Batches
 from featx.heads.estimators import KernelSVM, Neighbours, estimator_logits
 from featx.heads.linear import LinearSVM, LogisticRegression, row_weights
 from featx.heads.ridge import Ridge, gram_solver, span_solver
 from featx.heads.scaling import standardize
-from featx.heads.search import try_strengths, widen
+from featx.heads.table import HEADS, head_kind, make_head
 from featx.heads.targets import Targets
-from featx.options import HeadOptions
+from featx.metrics.probabilities import fit_temperature, softmax
+from featx.selection.search import try_strengths, widen
 from featx.training.network import OPTIMIZERS
 
 LINEAR = (LogisticRegression, LinearSVM, Ridge)

@@ -10,17 +10,10 @@ import pytest
 from PIL import Image, ImageOps
 from unkind import bomb, encode, gradient, make_unkind_folder, rotated_jpeg
 
-from featx import images
 from featx.errors import DataError, UsageError
-from featx.images import (
-    BadImage,
-    check_image,
-    decode,
-    decoder_identity,
-    decoder_version,
-    iter_batches,
-    load_image,
-)
+from featx.images import resize
+from featx.images.batches import iter_batches
+from featx.images.decoder import BadImage, check_image, decode, decoder_identity, decoder_version, load_image
 
 SIZE = (24, 32)
 
@@ -356,7 +349,7 @@ def test_the_identity_is_stable_quick_and_sensitive(monkeypatch: pytest.MonkeyPa
     start = time.perf_counter()
     assert decoder_identity() == first
     assert time.perf_counter() - start < 0.2
-    monkeypatch.setattr(images, "PAD_COLOUR", (126, 127, 127))
+    monkeypatch.setattr(resize, "PAD_COLOUR", (126, 127, 127))
     decoder_identity.cache_clear()
     assert decoder_identity() != first
     monkeypatch.undo()
@@ -365,7 +358,7 @@ def test_the_identity_is_stable_quick_and_sensitive(monkeypatch: pytest.MonkeyPa
 
 
 def test_every_probe_can_be_read() -> None:
-    from featx.probes import PROBES
+    from featx.images.probes import PROBES
 
     assert [check_image(probe) for probe in PROBES.values()] == [None] * len(PROBES)
 

@@ -16,14 +16,15 @@ import numpy as np
 import pytest
 from conftest import environment, write_images
 
-from featx.store import FeatureStore, FeatureTable, list_stores
+from featx.store.store import FeatureStore, list_stores
+from featx.store.table import FeatureTable
 
 PER_CLASS = 200
 PART_ROWS = 64
 # Writes parts of 64 rows, and the number of rows computed so far into a file that survives a kill.
 _WORKER = f"""
 import os, sys, time
-import featx.store.table as table
+import featx.store.writer as table
 from featx.cli import main
 from featx.extraction import work
 table.PART_BYTES = {PART_ROWS} * 8 * 2

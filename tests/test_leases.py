@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 from conftest import environment, write_images
 
+from featx.config import FeaturesOptions
 from featx.dataset.folders import read_files
 from featx.errors import StoreError
-from featx.extraction import Extraction, extract
-from featx.files import digest_file
-from featx.options import FeaturesOptions
-from featx.store import Leases, list_stores
+from featx.extraction.flow import Extraction, extract
+from featx.io.digests import digest_file
 from featx.store import leases as module
+from featx.store.leases import Leases
+from featx.store.store import list_stores
 
 A, B, C = (np.array([bytes([value]) * 32], "S32") for value in (1, 2, 3))
 

@@ -18,18 +18,18 @@ from unkind import make_unkind_folder
 
 from featx.backbones import BACKBONES, BackboneSpec, Output, preprocess, resolve
 from featx.backbones.preprocessing import FORMULAS
+from featx.config import DataOptions, FeaturesOptions, Pipeline
 from featx.dataset import ImageSet, read_images
 from featx.errors import BackboneError
-from featx.images import load_image
-from featx.look import Scope, look
+from featx.images.decoder import load_image
+from featx.images.grid import Picture, draw_grid
 from featx.look.advice import Judged, Numbers, advise, difference_error
 from featx.look.depths import choose_depths, extract_depths, find_depths, probe_depths
+from featx.look.flow import Scope, look
 from featx.look.imagenet import Answers, ask, class_names, count_pairs, measure_separation
 from featx.look.seen import see
 from featx.look.sheet import choose_sheet
 from featx.look.study import Study, draw_sample
-from featx.options import DataOptions, FeaturesOptions, Pipeline
-from featx.pictures import Picture, draw_grid
 
 
 @pytest.fixture(scope="module")
@@ -345,8 +345,8 @@ def test_a_probe_is_the_best_ridge_of_scikit_learn(place: Path, told: dict[str, 
     from sklearn.linear_model import RidgeClassifier
     from sklearn.preprocessing import StandardScaler
 
-    from featx.heads import head_kind
-    from featx.heads.folds import make_folds
+    from featx.heads.table import head_kind
+    from featx.selection.folds import make_folds
 
     images = read_images(place / "pictures", DataOptions())
     rows = np.flatnonzero([Path(path).name != "broken.png" for path in images.paths])

@@ -24,14 +24,16 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from featx.choose import choose_head
+from featx.config import HeadOptions
 from featx.errors import HeadError
-from featx.evaluate import measure_labels
-from featx.heads import Head, as_features, head_kind, make_head
-from featx.heads.folds import make_folds
-from featx.heads.thresholds import search_thresholds
-from featx.options import HeadOptions
-from featx.uncertainty import LABELS_MEASURED
+from featx.features import as_features
+from featx.heads.base import Head
+from featx.heads.table import head_kind, make_head
+from featx.metrics.intervals import LABELS_MEASURED
+from featx.metrics.measures import measure_labels
+from featx.selection.folds import make_folds
+from featx.selection.heads import choose_head
+from featx.selection.thresholds import search_thresholds
 
 
 def made_up(n: int = 400, d: int = 12, k: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

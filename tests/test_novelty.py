@@ -17,12 +17,12 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import cosine_distances
 
-from featx.bundle import Bundle
+from featx.bundle.bundle import Bundle
+from featx.bundle.novelty import choose_rows, fit_reference, load_reference
 from featx.dataset import TRAIN
 from featx.errors import BundleError
-from featx.heads import ArrayFeatures
-from featx.novelty import choose_rows, fit_reference, load_reference
-from featx.predict import Prediction, Unread, predict
+from featx.features import ArrayFeatures
+from featx.inference.predict import Prediction, Unread, predict
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_the_command_line_says_unknown(
 
 @pytest.mark.slow
 def test_a_fine_tuned_bundle_measures_in_its_own_features(lab: Lab, strange: list[str], tmp_path: Path) -> None:
-    from featx.finetune import finetune
+    from featx.finetune.flow import finetune
 
     pipeline = replace(lab.pipeline, finetune=replace(lab.pipeline.finetune, epochs=1, learning_rate=1e-2))
     tuned = finetune(lab.bundle("logreg"), replace(lab.prepared, pipeline=pipeline, run=tmp_path / "tuned"))

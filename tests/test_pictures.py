@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from featx.pictures import Picture, draw_grid, shorten
+from featx.images.grid import Picture, draw_grid, shorten
 
 
 def test_a_grid_shows_every_image_and_survives_a_broken_one(tmp_path: Path) -> None:

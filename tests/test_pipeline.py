@@ -10,11 +10,11 @@ from typing import Any
 import click
 import pytest
 
-from featx.cli import cli
+from featx.cli.app import cli
 from featx.cli.arguments import pipeline_of
+from featx.config import SECTIONS, FinetuneOptions, Pipeline
+from featx.config.pipeline import apply_settings, as_yaml, override, read_default, read_pipeline
 from featx.errors import UsageError
-from featx.options import SECTIONS, FinetuneOptions, Pipeline
-from featx.pipeline import apply_settings, as_yaml, override, read_default, read_pipeline
 
 
 def read(tmp_path: Path, text: str, *settings: str) -> Pipeline:

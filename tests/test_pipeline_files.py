@@ -15,9 +15,10 @@ import pytest
 from fitted import call, make_lab, write_pictures
 
 from featx.backbones import resolve, resolve_outputs
-from featx.bundle import Bundle, list_bundles, load_bundle
-from featx.options import SECTIONS
-from featx.pipeline import read_pipeline
+from featx.bundle.bundle import Bundle, load_bundle
+from featx.config import SECTIONS
+from featx.config.pipeline import read_pipeline
+from featx.runs.bundles import list_bundles
 
 PIPELINES = Path(__file__).parent.parent / "pipelines"
 NAMES = sorted(path.stem for path in PIPELINES.glob("*.yaml"))

@@ -14,7 +14,15 @@ from PIL import Image
 from unkind import make_unkind_folder
 
 from featx.errors import DataError
-from featx.predict import Prediction, Unread, as_json_object, find_files, iter_probabilities, predict, write_csv
+from featx.inference.predict import (
+    Prediction,
+    Unread,
+    as_json_object,
+    find_files,
+    iter_probabilities,
+    predict,
+    write_csv,
+)
 
 
 def pixels(path: str) -> np.ndarray:

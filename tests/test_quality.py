@@ -15,19 +15,15 @@ from sklearn.datasets import load_digits, load_sample_images
 from sklearn.metrics import log_loss
 from sklearn.metrics.pairwise import cosine_distances, cosine_similarity
 
-from featx import similarity
-from featx.heads import ArrayFeatures, FeaturesError
-from featx.heads.calibrate import softmax
+from featx.features import ArrayFeatures, FeaturesError
 from featx.heads.linear import LogisticRegression
-from featx.quality import (
-    find_label_errors,
-    find_near_duplicates,
-    find_outliers,
-    inspect,
-    out_of_fold_probabilities,
-    robust_scores,
-)
-from featx.similarity import close_pairs, nearest
+from featx.metrics import similarity
+from featx.metrics.probabilities import softmax
+from featx.metrics.similarity import close_pairs, nearest
+from featx.quality.inspection import inspect
+from featx.quality.label_errors import find_label_errors, out_of_fold_probabilities
+from featx.quality.near_duplicates import find_near_duplicates
+from featx.quality.outliers import find_outliers, robust_scores
 
 
 @pytest.fixture
@@ -235,9 +231,9 @@ def reencoded(image: Image.Image, quality: int) -> Image.Image:
 
 @pytest.mark.slow
 def test_a_copy_saved_again_and_a_shifted_crop_are_near_duplicates(tmp_path: Path) -> None:
+    from featx.config import DataOptions, FeaturesOptions
     from featx.dataset import read_images
-    from featx.extraction import extract
-    from featx.options import DataOptions, FeaturesOptions
+    from featx.extraction.flow import extract
 
     folder = tmp_path / "images"
     folder.mkdir()

@@ -27,17 +27,18 @@ from fitted import Outcome, call, write_pictures
 from PIL import Image
 
 import featx
-from featx import remote
+from featx.config import DataOptions, FeaturesOptions
 from featx.dataset import ImageSet, check_images, read_images, split_images, write_split
 from featx.dataset.folders import expand
 from featx.errors import DataError, UsageError
-from featx.extraction import Extraction, extract
-from featx.files import StatIndex, atomic_path
-from featx.images import load_image
-from featx.options import DataOptions, FeaturesOptions
-from featx.progress import no_progress
-from featx.repair import repair_store
-from featx.store import FeatureStore
+from featx.extraction.flow import Extraction, extract
+from featx.extraction.repair import repair_store
+from featx.images.decoder import load_image
+from featx.io import remote
+from featx.io.files import atomic_path
+from featx.io.index import StatIndex
+from featx.io.progress import no_progress
+from featx.store.store import FeatureStore
 
 # of the libraries behind the test servers
 pytestmark = [pytest.mark.filterwarnings(f"ignore::DeprecationWarning:{name}") for name in ("moto", "botocore", "s3fs")]

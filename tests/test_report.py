@@ -22,14 +22,15 @@ from PIL import Image
 from sklearn import metrics
 
 import featx.report
-from featx.evaluate import measure
-from featx.pipeline import as_yaml
-from featx.report import Content, Judged, gallery, plots, write_report
+from featx.config.pipeline import as_yaml
+from featx.metrics.intervals import LABELS_MEASURED
+from featx.metrics.measures import measure
+from featx.report import gallery, plots
 from featx.report.album import kept_epoch, strength_lines
 from featx.report.curves import precision_recall_curves, roc_curves
 from featx.report.occasions import count_classes, history_of
+from featx.report.report import Content, Judged, write_report
 from featx.report.scores import score_part
-from featx.uncertainty import LABELS_MEASURED
 
 ODD = ("<script>alert(1)</script>", "$a_b^2$", "größe & 'maß'", "a very long name of a class that goes on for ever")
 

@@ -21,14 +21,16 @@ from fitted import Lab, Outcome, call, write_pictures
 from PIL import Image
 from sklearn.metrics.pairwise import cosine_similarity
 
-from featx.bundle import Bundle, read_split
+from featx.bundle.bundle import Bundle
+from featx.bundle.split import read_split
+from featx.config import DataOptions
+from featx.config.pipeline import as_yaml
 from featx.dataset import read_images
 from featx.errors import BundleError, DataError
-from featx.heads import ArrayFeatures
-from featx.options import DataOptions
-from featx.pipeline import as_yaml
-from featx.quality import find_outliers, out_of_fold_probabilities
-from featx.similar import search_with_bundle
+from featx.features import ArrayFeatures
+from featx.quality.label_errors import out_of_fold_probabilities
+from featx.quality.outliers import find_outliers
+from featx.quality.similar import search_with_bundle
 
 
 @pytest.fixture

@@ -31,9 +31,9 @@ from PIL import Image
 from serving import gated, served, several_labels
 from unkind import bomb, encode, gradient, make_unkind_folder
 
-from featx.bundle import Bundle, pack
-from featx.explain import Explainer
-from featx.predict import as_json_object, predict
+from featx.bundle.bundle import Bundle, pack
+from featx.inference.explain import Explainer
+from featx.inference.predict import as_json_object, predict
 from featx.serve.batching import Batcher
 from featx.serve.limits import Limits
 from featx.serve.service import Terms
@@ -179,7 +179,7 @@ def picture_of(uri: str) -> Image.Image:
 
 
 def test_maps_are_those_of_featx_explain(client: httpx.Client, bundle: Bundle) -> None:
-    from featx.overlays import draw_map
+    from featx.inference.overlays import draw_map
 
     image = encode(gradient(), "PNG")
     found = client.post("/explain", files=form(image, names=["x.png"])).json()
@@ -403,7 +403,9 @@ def test_other_web_sites_can_neither_ask_nor_read(client: httpx.Client, lab: Lab
 
 def test_the_report_is_shown_and_can_do_nothing(lab: Lab, bundle: Bundle, tmp_path: Path) -> None:
     copy = replace(bundle, path=tmp_path)
-    copy.__dict__.update(engine=bundle.engine, head=bundle.head, front=bundle.front, calibration=bundle.calibration)
+    copy.__dict__.update(
+        engine=bundle.engine, head=bundle.head, transform=bundle.transform, calibration=bundle.calibration
+    )
     with served(copy) as client:
         assert client.get("/model").json()["report"] is False
         (tmp_path / "report").mkdir()

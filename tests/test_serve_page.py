@@ -12,8 +12,8 @@ import pytest
 from fitted import Lab, make_lab
 from serving import served, several_labels
 
-from featx.bundle import Bundle
-from featx.predict import predict
+from featx.bundle.bundle import Bundle
+from featx.inference.predict import predict
 from featx.serve.service import Terms
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -115,7 +115,9 @@ def test_a_server_that_has_ended_is_told_and_can_be_asked_again(page: Any, bundl
 
 def test_several_labels_the_report_and_a_drop(page: Any, bundle: Bundle, lab: Lab, tmp_path: Path) -> None:
     copy = replace(several_labels(bundle), path=tmp_path)
-    copy.__dict__.update(engine=bundle.engine, head=bundle.head, front=bundle.front, calibration=bundle.calibration)
+    copy.__dict__.update(
+        engine=bundle.engine, head=bundle.head, transform=bundle.transform, calibration=bundle.calibration
+    )
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "index.html").write_text("<!doctype html><title>R</title><p>All of the report.")
     with served(copy, Terms(maps=False)) as client:

@@ -14,7 +14,7 @@ import click
 import pytest
 import yaml
 
-from featx.cli import cli
+from featx.cli.app import cli
 
 ROOT = Path(__file__).parents[1]
 TEXTS = sorted(

@@ -17,22 +17,17 @@ import numpy as np
 import pytest
 from conftest import environment
 
-from featx import store as store_module
 from featx.errors import StoreError
-from featx.store import (
-    Damage,
-    FeatureStore,
-    FeatureTable,
-    Key,
-    Leases,
-    TableWriter,
-    describe,
-    export_features,
-    list_stores,
-)
 from featx.store import part as part_module
-from featx.store import table as table_module
+from featx.store import store as store_module
+from featx.store import writer as table_module
+from featx.store.export import describe, export_features
+from featx.store.key import Key
+from featx.store.leases import Leases
 from featx.store.part import DamagedPart, Rows, open_part, path_array, read_rows, write_part
+from featx.store.store import Damage, FeatureStore, list_stores
+from featx.store.table import FeatureTable
+from featx.store.writer import TableWriter
 
 KEY = Key("tiny", "a" * 64, "b" * 64, (32, 48), "stretch", "c" * 64, "tf", "float32", "float16")
 OTHER: dict[str, Any] = {
@@ -188,7 +183,7 @@ def test_a_crash_before_the_link_leaves_nothing_visible(
     def fail(*arguments: object) -> None:
         raise PowerCut
 
-    target = "builtins.open" if step == "open" else f"featx.files.os.{step}"
+    target = "builtins.open" if step == "open" else f"featx.io.files.os.{step}"
     with monkeypatch.context() as patch:
         patch.setattr(target, fail)
         patch.setattr(Path, "unlink", lambda *_, **__: None)  # a power cut cleans nothing up
@@ -215,7 +210,7 @@ def test_a_file_system_without_hard_links_gets_a_rename(store: FeatureStore, mon
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("featx.files.os.link", refuse)
+    monkeypatch.setattr("featx.io.files.os.link", refuse)
     add_part(store, make_rows(4))
     assert store.table("mixed7", "avg").rows == 4
     assert not list(store.directory.rglob(".tmp-*"))
@@ -229,7 +224,7 @@ def test_a_full_or_forbidden_disk_is_one_sentence(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch, pytest.raises(StoreError, match=words):
-        patch.setattr("featx.files.os.fsync", fail)
+        patch.setattr("featx.io.files.os.fsync", fail)
         add_part(store, make_rows(4))
     assert not [path for path in store.directory.rglob("*") if path.name.endswith(".h5")]
     add_part(store, make_rows(4))
@@ -401,7 +396,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-from featx.store import list_stores
+from featx.store.store import list_stores
 (store,) = list_stores(Path(sys.argv[1]))
 table = store.table("mixed7", "avg")
 digests = np.random.default_rng(0).integers(0, 256, (1500, 32), np.uint8).view("S32").ravel()
@@ -419,7 +414,7 @@ print(len(table.parts))
 
 @pytest.mark.slow
 def test_more_parts_than_files_may_be_open(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featx.files.os.fsync", lambda _: None)  # for speed
+    monkeypatch.setattr("featx.io.files.os.fsync", lambda _: None)  # for speed
     rows = Rows(
         make_digests(1500),
         np.zeros(1500, np.uint16),
@@ -567,7 +562,7 @@ def test_prune_merges_small_parts_and_loses_nothing(store: FeatureStore) -> None
 
 
 def test_prune_leaves_large_parts_alone(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featx.store.PART_BYTES", 100)
+    monkeypatch.setattr("featx.store.compaction.PART_BYTES", 100)
     large = add_part(store, make_rows(20, (4,), 0))
     small = [add_part(store, make_rows(2, (4,), seed)) for seed in (1, 2)]
     assert store.prune() == (3, 2)
@@ -578,7 +573,7 @@ def test_prune_leaves_large_parts_alone(store: FeatureStore, monkeypatch: pytest
 def test_prune_keeps_the_first_row_of_doubles_across_groups(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featx.store.PART_BYTES", 60)
+    monkeypatch.setattr("featx.store.compaction.PART_BYTES", 60)
     first, second = make_rows(8, (4,), 1), make_rows(8, (4,), 2)
     add_part(store, first)
     add_part(store, replace(second, digest=np.concatenate([first.digest[:5], second.digest[5:]])))
@@ -631,7 +626,7 @@ def test_prune_on_a_full_disk_keeps_the_old_parts(store: FeatureStore, monkeypat
     def fail(*_: object) -> None:
         raise StoreError("No space left")
 
-    monkeypatch.setattr("featx.store.write_part", fail)
+    monkeypatch.setattr("featx.store.compaction.write_part", fail)
     with pytest.raises(StoreError, match="No space left"):
         store.prune()
     assert all(path.exists() for path in paths)
@@ -639,7 +634,7 @@ def test_prune_on_a_full_disk_keeps_the_old_parts(store: FeatureStore, monkeypat
 
 def test_a_long_prune_gives_signs_of_life(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else another process takes it for dead after ten minutes, and removes parts that it counts on."""
-    monkeypatch.setattr("featx.store.PART_BYTES", 60)
+    monkeypatch.setattr("featx.store.compaction.PART_BYTES", 60)
     signs: list[int] = []
     read, give_sign = store_module.read_rows, Leases.give_sign
 
@@ -652,7 +647,7 @@ def test_a_long_prune_gives_signs_of_life(store: FeatureStore, monkeypatch: pyte
         return read(path)
 
     monkeypatch.setattr(Leases, "give_sign", sign)
-    monkeypatch.setattr("featx.store.read_rows", read_for_long)
+    monkeypatch.setattr("featx.store.compaction.read_rows", read_for_long)
     for seed in range(6):
         add_part(store, make_rows(8, (4,), seed))
     assert store.prune() == (6, 6)

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from fitted import Lab, call
 
-from featx import tracking
+from featx.config import TrackingOptions
 from featx.errors import UsageError
-from featx.finetune import finetune
-from featx.options import TrackingOptions
-from featx.run import Prepared, fit
-from featx.tracking import describe_parameters, iter_metrics, require_tracker, track
+from featx.extraction.prepared import Prepared
+from featx.finetune.flow import finetune
+from featx.workflow import tracking
+from featx.workflow.run import fit
+from featx.workflow.tracking import describe_parameters, iter_metrics, require_tracker, track
 
 needs_mlflow = pytest.mark.skipif(
     importlib.util.find_spec("mlflow") is None, reason="mlflow is not installed: pip install 'featx[mlflow]'"

@@ -23,10 +23,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 from sklearn.utils.estimator_checks import check_estimator
 
-from featx import FeatureExtractor, transformer
+from featx import FeatureExtractor
+from featx.api import transformer
+from featx.config import FeaturesOptions
 from featx.errors import BackboneError, DataError, UsageError
-from featx.options import FeaturesOptions
-from featx.store import list_stores
+from featx.store.store import list_stores
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_a_second_transform_computes_nothing(
 
 
 def _without_network(*arguments: Any) -> Any:
-    from featx.extraction import extract
+    from featx.extraction.flow import extract
 
     done = extract(*arguments)
     assert done.computed == 0

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from fitted import Lab, call
 
-from featx.augment import Augmenter
-from featx.bundle import Bundle
+from featx.bundle.bundle import Bundle
+from featx.bundle.novelty import load_reference
+from featx.config import AugmentOptions, HeadOptions
 from featx.errors import UsageError
-from featx.evaluate import judge
-from featx.files import digest_file
-from featx.images import load_image
-from featx.novelty import load_reference
-from featx.options import AugmentOptions, HeadOptions
-from featx.predict import Average, Prediction, Unread, predict
-from featx.run import fit, images_of_part, prepare
+from featx.images.augment import Augmenter
+from featx.images.decoder import load_image
+from featx.inference.judge import judge
+from featx.inference.predict import Average, Prediction, Unread, predict
+from featx.io.digests import digest_file
+from featx.workflow.prepare import images_of_part, prepare
+from featx.workflow.run import fit
 
 POLICY = AugmentOptions(flip="horizontal", rotation=30, brightness=0.3)
 

@@ -22,15 +22,18 @@ import yaml
 from conftest import environment
 from fitted import Lab, Outcome, call, with_finetune, write_squares
 
-from featx.bundle import Bundle, best_bundle, load_bundle
+from featx.bundle.bundle import Bundle, load_bundle
+from featx.config.pipeline import as_yaml
 from featx.dataset import TRAIN
-from featx.finetune import Examples, finetune
-from featx.heads import row_weights
-from featx.images import load_image
-from featx.pipeline import as_yaml
-from featx.predict import predict
-from featx.run import Prepared, fit, prepare
-from featx.uncertainty import compare
+from featx.extraction.prepared import Prepared
+from featx.finetune.flow import Examples, finetune
+from featx.heads.base import row_weights
+from featx.images.decoder import load_image
+from featx.inference.predict import predict
+from featx.metrics.comparison import compare
+from featx.runs.bundles import best_bundle
+from featx.workflow.prepare import prepare
+from featx.workflow.run import fit
 
 
 def on_tensorflow(lab: Lab) -> Any:
@@ -186,7 +189,7 @@ def test_a_head_that_is_no_network_is_fitted_again_as_one(
     names = sorted(path.name for path in (tmp_path / "runs" / "lab").glob("[0-9]*"))
     assert names == [f"1-{head[0]}", "2-logreg", "3-logreg-finetuned"]
     again = load_bundle(tmp_path / "runs" / "lab" / "2-logreg")
-    assert again.front.unit
+    assert again.transform.unit
     assert again.about["head"]["class_weight"] == "red=3,blue=0.5"
     assert again.about["split"] == load_bundle(tmp_path / "runs" / "lab" / f"1-{head[0]}").about["split"]
     assert load_bundle(tmp_path / done.json["bundle"]).about["from"]["bundle"] == "2-logreg"
@@ -242,7 +245,7 @@ def test_the_first_step_is_that_of_keras_with_the_weights(lab: Lab, prepared: Pr
     """One step of plain SGD on all images at once moves the head as Keras' own training does."""
     import keras
 
-    from featx.finetune import graft
+    from featx.finetune.flow import graft
     from featx.finetune.unfreezing import Unfreezing
 
     start = lab.bundle("logreg")

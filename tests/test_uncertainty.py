@@ -10,15 +10,15 @@ import pytest
 from scipy.stats import bootstrap
 from sklearn import metrics
 
-from featx.evaluate import measure
-from featx.uncertainty import (
+from featx.metrics.intervals import (
     LABELS_MEASURED,
     MEASURED,
     bootstrap_interval,
     bootstrap_intervals,
     bootstrap_label_intervals,
-    reliability,
 )
+from featx.metrics.measures import measure
+from featx.metrics.reliability import reliability
 
 N, K = 400, 6
 
@@ -96,7 +96,7 @@ def test_a_seed_gives_the_same_interval_again_and_another_level_a_narrower_one()
 def test_resamples_are_drawn_in_chunks_without_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, chances = draw()
     whole = bootstrap_intervals(labels, chances)
-    monkeypatch.setattr("featx.uncertainty._CHUNK", 10 * N)
+    monkeypatch.setattr("featx.metrics.intervals._CHUNK", 10 * N)
     assert bootstrap_intervals(labels, chances) == whole
 
 
@@ -203,7 +203,7 @@ def test_intervals_of_several_labels_are_those_of_other_resamples() -> None:
 
 def test_resamples_of_several_labels_are_drawn_in_chunks_without_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = bootstrap_label_intervals(*draw_labels(), resamples=50)
-    monkeypatch.setattr("featx.uncertainty._CHUNK", 7 * 80)
+    monkeypatch.setattr("featx.metrics.intervals._CHUNK", 7 * 80)
     assert bootstrap_label_intervals(*draw_labels(), resamples=50) == whole
 
 
@@ -216,7 +216,7 @@ def test_an_interval_of_several_labels_that_is_not_defined_is_none(monkeypatch: 
     assert nobody["exact_match"] == [1.0, 1.0]
     assert nobody["f1_samples"] == [1.0, 1.0]
     assert nobody["f1_micro"] == [0.0, 0.0]
-    monkeypatch.setattr("featx.uncertainty._MOST_RANKED", truth.size - 1)
+    monkeypatch.setattr("featx.metrics.intervals._MOST_RANKED", truth.size - 1)
     some = bootstrap_label_intervals(truth, chances, given)
     assert (some["roc_auc_macro"], some["average_precision_macro"]) == (None, None)
     assert some["f1_macro"] is not None

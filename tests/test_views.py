@@ -14,21 +14,23 @@ import pytest
 from fitted import call, write_pictures
 from PIL import Image
 
-from featx.augment import Augmenter
-from featx.bundle import load_bundle
-from featx.choose import choose_head
+from featx.bundle.bundle import load_bundle
+from featx.bundle.novelty import load_reference
+from featx.config import AugmentOptions, DataOptions, FeaturesOptions, HeadOptions, Pipeline, ReportOptions
 from featx.dataset import TEST, TRAIN
 from featx.errors import DataError
-from featx.extraction import Extraction, extract
-from featx.files import digest_file
-from featx.nested import nested_estimate
-from featx.novelty import load_reference
-from featx.options import AugmentOptions, DataOptions, FeaturesOptions, HeadOptions, Pipeline, ReportOptions
-from featx.progress import no_progress
-from featx.repair import repair_store
-from featx.run import Prepared, fit, fitted_before, prepare
-from featx.store import FeatureStore, list_stores
-from featx.views import Views, extract_views
+from featx.extraction.flow import Extraction, extract
+from featx.extraction.prepared import Prepared
+from featx.extraction.repair import repair_store
+from featx.extraction.views import Views, extract_views
+from featx.images.augment import Augmenter
+from featx.io.digests import digest_file
+from featx.io.progress import no_progress
+from featx.selection.heads import choose_head
+from featx.selection.nested import nested_estimate
+from featx.store.store import FeatureStore, list_stores
+from featx.workflow.prepare import prepare
+from featx.workflow.run import fit, fitted_before
 
 POLICY = AugmentOptions(flip="horizontal", rotation=20, brightness=0.3)
 
@@ -217,7 +219,7 @@ def test_the_score_of_folds_is_that_of_their_images_alone(clf: str) -> None:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from featx.heads.folds import make_folds
+    from featx.selection.folds import make_folds
 
     x, y, view_of = noise_with_views(90)
     x[:, 0] += y  # something to learn
@@ -261,16 +263,16 @@ def test_a_nested_estimate_never_sees_views_of_what_it_judges() -> None:
 
 
 def _features(x: np.ndarray) -> Any:
-    from featx.heads import as_features
+    from featx.features import as_features
 
     return as_features(x)
 
 
 def test_a_dense_head_watches_the_images_that_are_left_out_and_not_their_views() -> None:
     """By hand: two folds, each trained on its images and views, stopped by the images of the other."""
-    from featx.heads import head_kind, make_head
-    from featx.heads.folds import make_folds
-    from featx.heads.scores import score
+    from featx.heads.table import head_kind, make_head
+    from featx.metrics.scores import score
+    from featx.selection.folds import make_folds
 
     x, y, view_of = noise_with_views(40)
     x[:40, 0] += 2 * y[:40]
@@ -376,8 +378,8 @@ def test_principal_components_are_those_of_images_and_views(pipeline: Pipeline) 
     bundle = fit(prepared)
     x, _ = rows_by_hand(prepared, TRAIN)
     expected = PCA(3).fit(x).components_
-    assert bundle.front.components is not None
-    cosines = np.abs((bundle.front.components * expected).sum(axis=1))
+    assert bundle.transform.components is not None
+    cosines = np.abs((bundle.transform.components * expected).sum(axis=1))
     np.testing.assert_allclose(cosines, 1, atol=1e-4)
 
 
@@ -455,7 +457,7 @@ def test_the_command_line_extracts_plans_exports_and_fits_with_views(pipeline: P
 
 
 def test_a_pipeline_file_runs_with_views_and_is_up_to_date_then(pipeline: Pipeline, tmp_path: Path) -> None:
-    from featx.pipeline import as_yaml
+    from featx.config.pipeline import as_yaml
 
     off = replace(pipeline, finetune=replace(pipeline.finetune, enabled=False))
     (tmp_path / "p.yaml").write_text(as_yaml(off))

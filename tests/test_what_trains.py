@@ -17,19 +17,20 @@ from fitted import Lab, call, with_finetune
 from PIL import Image
 
 from featx.backbones import runtime
-from featx.bundle import load_bundle
+from featx.bundle.bundle import load_bundle
+from featx.config import Pipeline
+from featx.config.pipeline import as_yaml, override, read_pipeline
 from featx.dataset import TRAIN
 from featx.errors import EngineError, HeadError, UsageError
-from featx.finetune import ImageSource, finetune, graft
+from featx.extraction.prepared import Prepared
 from featx.finetune.downscaling import triangle_filter
+from featx.finetune.flow import ImageSource, finetune, graft
 from featx.finetune.mixing import SoftTargets
 from featx.finetune.tuning import Tuning
-from featx.heads.calibrate import softmax
 from featx.heads.targets import Targets
-from featx.images import decode, fit, load_image
-from featx.options import Pipeline
-from featx.pipeline import as_yaml, override, read_pipeline
-from featx.run import Prepared
+from featx.images.decoder import decode, load_image
+from featx.images.resize import fit
+from featx.metrics.probabilities import softmax
 
 
 def tuning_of(lab: Lab, prepared: Prepared) -> Tuning:
@@ -240,10 +241,10 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from pathlib import Path
-from featx.bundle import load_bundle
-from featx.finetune import finetune
-from featx.pipeline import read_pipeline
-from featx.run import prepare
+from featx.bundle.bundle import load_bundle
+from featx.finetune.flow import finetune
+from featx.config.pipeline import read_pipeline
+from featx.workflow.prepare import prepare
 curves = []
 for devices in ("1", "2"):
     settings = [*json.loads(sys.argv[3]), f"finetune.devices={devices}", f"report.runs={sys.argv[4]}/{devices}"]

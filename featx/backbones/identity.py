@@ -12,7 +12,8 @@ from featx.backbones import lite0
 from featx.backbones.network import build, keep_for_cut, needs_top
 from featx.backbones.spec import BackboneSpec, Output
 from featx.backbones.weights import digest_weights
-from featx.files import StatIndex, digest_file, digest_json
+from featx.io.digests import digest_file, digest_json
+from featx.io.index import StatIndex
 
 if TYPE_CHECKING:
     import keras

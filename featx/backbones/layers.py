@@ -14,7 +14,8 @@ from featx.backbones.cuts import LayerGraph
 from featx.backbones.identity import memory_key
 from featx.backbones.network import construct
 from featx.backbones.spec import BackboneSpec
-from featx.files import StatIndex, digest_json
+from featx.io.digests import digest_json
+from featx.io.index import StatIndex
 
 _DEPTHS = 1  # which keys remembered depths have
 _REARRANGING = frozenset({"InputLayer", "ZeroPadding2D", "Dropout", "Reshape", "Flatten", "Rescaling", "Normalization"})

@@ -15,8 +15,8 @@ from pathlib import Path
 from featx.backbones import modelfile
 from featx.backbones.preprocessing import FORMULAS
 from featx.backbones.table import BACKBONES, WEIGHTS_LICENSES, Entry
+from featx.config import FeaturesOptions
 from featx.errors import BackboneError, UsageError
-from featx.options import FeaturesOptions
 
 POOLINGS = ("avg", "max", "grid:N", "flatten", "none")
 PREPROCESSINGS = tuple(FORMULAS)

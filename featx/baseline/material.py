@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from featx.augment import Augmenter
+from featx.config import Pipeline
 from featx.dataset import TRAIN, VAL, check_images, digest_images, require_usable
 from featx.errors import DataError
-from featx.evaluate import align
-from featx.files import StatIndex
+from featx.extraction.sample import Sample, require_fittable
 from featx.heads.targets import Targets
-from featx.images import iter_batches
-from featx.options import Pipeline
-from featx.progress import Progress, no_progress
-from featx.run import read_data, run_directory, split_of_run
-from featx.train import Sample, require_fittable
+from featx.images.augment import Augmenter
+from featx.images.batches import iter_batches
+from featx.inference.judge import align
+from featx.io.index import StatIndex
+from featx.io.progress import Progress, no_progress
+from featx.runs.folder import run_directory
+from featx.runs.split import split_of_run
+from featx.workflow.prepare import read_data
 
 
 @dataclass(frozen=True)

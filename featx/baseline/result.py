@@ -11,24 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx import novelty
 from featx.baseline.networks import LOGITS, OUTPUT, feature_network
 from featx.baseline.trainee import Scratch
-from featx.bundle import Bundle, add_bundle, best_bundle, list_bundles, load_bundle, write_split
+from featx.bundle import novelty
+from featx.bundle.bundle import Bundle, load_bundle
+from featx.bundle.split import write_split
+from featx.config import BaselineOptions, Pipeline
 from featx.dataset import SPLITS, TEST, TRAIN, VAL
-from featx.engines import choose_engine, compile_graph
-from featx.evaluate import Judged, align, measure_judged, metric_of, summary
-from featx.heads import ArrayFeatures
-from featx.heads.front import join
+from featx.engines.choice import choose_engine, compile_graph
+from featx.extraction.sample import Sample
+from featx.features import ArrayFeatures
 from featx.heads.scaling import float_blocks
-from featx.options import BaselineOptions, Pipeline
-from featx.progress import Tell
+from featx.heads.transform import join
+from featx.inference.judge import Judged, align, measure_judged
+from featx.io.progress import Tell
+from featx.metrics.measures import metric_of, summary
 from featx.report.occasions import FOLDER, count_classes, report_evaluation, report_model
-from featx.store import list_stores
-from featx.tracking import track
-from featx.train import Sample, describe_sample
-from featx.training.journal import as_told, columns, write_log
+from featx.runs.bundles import add_bundle, best_bundle, list_bundles
+from featx.store.store import list_stores
+from featx.training.log import as_told, columns, write_log
 from featx.training.schedules import Epoch, Stopping
+from featx.workflow.describe import describe_sample
+from featx.workflow.tracking import track
 
 if TYPE_CHECKING:
     import keras

@@ -8,11 +8,11 @@ import numpy as np
 
 from featx.backbones import import_keras
 from featx.baseline.material import Material
+from featx.config import BaselineOptions
 from featx.dataset import SPLITS, TRAIN, VAL
-from featx.evaluate import Judged
-from featx.heads import calibrate
-from featx.options import BaselineOptions
-from featx.progress import Progress, no_progress
+from featx.inference.judge import Judged
+from featx.io.progress import Progress, no_progress
+from featx.metrics.probabilities import fit_temperature, softmax
 from featx.training.network import Network, make_optimizer
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ class Scratch:
         logits, rows = self.logits(VAL)
         labels = self.material.targets.values[rows]
         known = labels < self.material.known
-        return calibrate.fit_temperature(logits[known], labels[known])
+        return fit_temperature(logits[known], labels[known])
 
     def judge(self, code: int, temperature: float) -> Judged:
         """One part as the network stands."""
         logits, rows = self.logits(code)
         paths = tuple(self.material.path(row) for row in rows.tolist())
-        chances = calibrate.softmax(logits, temperature)
+        chances = softmax(logits, temperature)
         return Judged(SPLITS[code], paths, self.material.targets.values[rows], chances, self.material.classes)

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from featx.card.facts import (
-    is_multilabel,
-    judged_classes,
-    metric_names,
-    metrics_on,
-    source_of,
-    train_counts,
-)
+from featx.card.facts import is_multilabel, judged_classes, metric_names, metrics_on, source_of, train_counts
 from featx.card.markdown import (
     NOT_MEASURED,
     NOT_RECORDED,
@@ -26,8 +19,8 @@ from featx.card.markdown import (
     table,
 )
 from featx.dataset import SPLITS
+from featx.metrics.intervals import LEVEL
 from featx.report.scores import metric_label
-from featx.uncertainty import LEVEL
 
 _MEANINGS = {
     "accuracy": "share of images whose likeliest class is right",

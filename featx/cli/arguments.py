@@ -1,4 +1,4 @@
-"""click options made from the dataclasses of `featx.options`, and the pipeline that a command line means."""
+"""click options made from the dataclasses of `featx.config`, and the pipeline that a command line means."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 import click
 
+from featx.config import SECTIONS, Pipeline, help_of, listed_options
 from featx.errors import UsageError
-from featx.options import SECTIONS, Pipeline, help_of, listed_options
 
 if TYPE_CHECKING:
     from click.core import ParameterSource
@@ -49,7 +49,7 @@ class _Mapping(click.ParamType[Any]):
         self._flag, self._example = flag, example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from featx.pipeline import parse_value
+        from featx.config.pipeline import parse_value
 
         found = parse_value(value, self._flag) if isinstance(value, str) else value
         if not isinstance(found, dict):
@@ -122,7 +122,7 @@ def pipeline_of(
 
     values : `<section>__<key>` -> value, as click hands them over; only those that were typed count
     """
-    from featx.pipeline import apply_settings, override, start_pipeline
+    from featx.config.pipeline import apply_settings, override, start_pipeline
 
     pipeline = start_pipeline(data, pipeline_file)
     for section in SECTIONS:

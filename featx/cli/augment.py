@@ -10,7 +10,7 @@ import click
 
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.render import counted, emit
-from featx.options import DataOptions, FeaturesOptions
+from featx.config import DataOptions, FeaturesOptions
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _ITS_OPTIONS = {"data.seed", "features.backbone", "features.input_size", "features.resize"}
@@ -41,9 +41,9 @@ def augment(
 
     A view depends on the image's content, its number, the policy and --seed alone: it is the same wherever it is made.
     """
-    from featx.augment import Augmenter
     from featx.backbones import resolve
-    from featx.preview import draw_policy
+    from featx.images.augment import Augmenter
+    from featx.images.preview import draw_policy
 
     pipeline = pipeline_of(image, pipeline_file, settings, values)
     augmenter = Augmenter(pipeline.augment, pipeline.data.seed)

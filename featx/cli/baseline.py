@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from featx.cli import command_line
+from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.render import Bars, say
 from featx.cli.stages import tell_bundle
-from featx.options import FeaturesOptions
+from featx.config import FeaturesOptions
 
 _OF_IMAGES = {"resize", "engine", "workers", "cache"}  # what a baseline takes of the features section
 _OTHERS = [f"features.{entry.name}" for entry in fields(FeaturesOptions) if entry.name not in _OF_IMAGES]
@@ -29,7 +29,7 @@ def baseline(
 
     No features are needed. The result is one more bundle of the run; the report of the run's best head tells of it.
     """
-    from featx.baseline import train_baseline
+    from featx.baseline.flow import train_baseline
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     with Bars() as bars:

@@ -19,7 +19,8 @@ _CACHE = click.option("--cache", default="cache", show_default=True, type=click.
 @_JSON
 def ls(cache: Path, as_json: bool) -> None:
     """List what is cached."""
-    from featx.store import describe, list_stores
+    from featx.store.export import describe
+    from featx.store.store import list_stores
 
     found = [describe(store) for store in list_stores(cache)]
     rows = [
@@ -38,7 +39,7 @@ def ls(cache: Path, as_json: bool) -> None:
 
 
 def _titled(name: str, views: str) -> str:
-    from featx.store import NO_VIEWS
+    from featx.store.key import NO_VIEWS
 
     return name if views == NO_VIEWS else f"{name}, views"
 
@@ -51,8 +52,8 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
     """Read every row and compare its checksum. Exit status 1 when damage is found and not repaired."""
     from dataclasses import asdict
 
-    from featx.repair import repair_store
-    from featx.store import list_stores
+    from featx.extraction.repair import repair_store
+    from featx.store.store import list_stores
 
     parts, damaged, unrepaired = 0, [], 0
     for store in list_stores(cache):
@@ -81,8 +82,8 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
 @_JSON
 def prune(cache: Path, compression: str, as_json: bool) -> None:
     """Merge small parts, drop doubled rows and what killed runs have left."""
-    from featx.files import remove_stale
-    from featx.store import list_stores
+    from featx.io.files import remove_stale
+    from featx.store.store import list_stores
 
     before = after = 0
     for store in list_stores(cache):

@@ -28,7 +28,7 @@ def export(
 
     With --views the views of the training images follow the images; a column `view` tells which is which.
     """
-    from featx.run import export_prepared, prepare
+    from featx.workflow.prepare import export_prepared, prepare
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     with Bars() as bars:

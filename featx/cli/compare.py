@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featx.cli import command_line
+from featx.cli.app import command_line
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.render import Bars, emit, say, table
 from featx.errors import FeatxError
 
 if TYPE_CHECKING:
-    from featx.compare import Compared
+    from featx.compare.flow import Compared
 
 
 @click.command()
@@ -33,7 +33,7 @@ def compare(
     Each is a bundle in RUNS/NAME/<data set>/. What is there already is not made again, what fails is a line of the
     table. The table is printed and written to RUNS/NAME/ as CSV, Markdown and a page with pictures.
     """
-    from featx.compare import compare as run
+    from featx.compare.flow import compare as run
 
     pipeline = pipeline_of(data[0] if data else None, pipeline_file, settings, values)
     if data:

@@ -15,7 +15,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 
 
 def _index(cache: str) -> Any:
-    from featx.files import StatIndex
+    from featx.io.index import StatIndex
 
     return StatIndex(Path(cache) / "index.sqlite")
 
@@ -46,7 +46,7 @@ def check(
     """
     from featx.cli.quality import require_features_flag, review_data
     from featx.dataset import check_images
-    from featx.run import read_data
+    from featx.workflow.prepare import read_data
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     if by_features:
@@ -100,7 +100,7 @@ def split(
 
     from featx.dataset import SPLITS, check_images, split_images, write_split
     from featx.dataset.digests import digest_images
-    from featx.run import read_data
+    from featx.workflow.prepare import read_data
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     images = read_data(pipeline)
@@ -130,7 +130,7 @@ def data() -> None:
 @_JSON
 def digits(out: Path, as_json: bool) -> None:
     """scikit-learn's 1,797 handwritten digits, 8x8 pixels, a folder per class."""
-    from featx.samples import write_digits
+    from featx.dataset.samples import write_digits
 
     count = write_digits(out)
     emit(as_json, {"out": str(out), "images": count}, f"{count:,} images in {out}")
@@ -159,7 +159,7 @@ def fashion_mnist(
     by side with the labels of both; --label-separator '$' reads their index.csv.
     """
     if multilabel:
-        from featx.garments import INDEX, write_garments
+        from featx.dataset.garments import INDEX, write_garments
 
         count = write_garments(source, out, 3000 if images is None else images, seed or 0)
         index = str(out / INDEX)
@@ -168,7 +168,7 @@ def fashion_mnist(
     for name, value in (("--images", images), ("--seed", seed)):
         if value is not None:
             raise UsageError(f"{name} goes with --multilabel: featx data fashion-mnist --multilabel {name} ...")
-    from featx.samples import write_fashion_mnist
+    from featx.dataset.samples import write_fashion_mnist
 
     count = write_fashion_mnist(source, out)
     emit(as_json, {"out": str(out), "images": count}, f"{count:,} images in {out}")

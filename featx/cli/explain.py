@@ -51,10 +51,11 @@ def explain(
 
     Writes for each image and class the picture with the map over it, the map alone, and the map's values (.npy).
     """
-    from featx.bundle import find_bundle, load_bundle
-    from featx.explain import Explainer
-    from featx.overlays import GRID, Album
-    from featx.predict import find_files
+    from featx.bundle.bundle import load_bundle
+    from featx.inference.explain import Explainer
+    from featx.inference.overlays import GRID, Album
+    from featx.inference.predict import find_files
+    from featx.runs.bundles import find_bundle
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
     name = pipeline.report.name or Path(pipeline.data.path or "default").stem

@@ -9,11 +9,11 @@ import click
 
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.render import bad_images, emit, say, table
+from featx.config import ExportFormat, ExportPrecision
 from featx.errors import ExportError
-from featx.options import ExportFormat, ExportPrecision
 
 if TYPE_CHECKING:
-    from featx.export import Export, Outcome
+    from featx.export.flow import Export, Outcome
 
 
 @click.command()
@@ -62,8 +62,9 @@ def export(
 
     Every export is run in its own runtime and compared with the bundle before it is put in place.
     """
-    from featx.bundle import find_bundle, load_bundle
-    from featx.export import export as write
+    from featx.bundle.bundle import load_bundle
+    from featx.export.flow import export as write
+    from featx.runs.bundles import find_bundle
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
     name = pipeline.report.name or Path(pipeline.data.path or "default").stem
@@ -116,7 +117,7 @@ def _speeds(found: dict[str, float] | None) -> tuple[str | None, str | None]:
 
 
 def _sentence(outcome: Outcome, formats: tuple[str, ...]) -> str:
-    from featx.export import FORMATS
+    from featx.export.flow import FORMATS
 
     others = [f"--format {name}" for name in FORMATS if name not in formats]
     tries = [*(["--precision float32"] if outcome.precision != "float32" else []), *others]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featx.cli import command_line
+from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.render import Bars, bad_images, counted, emit, table
 
 if TYPE_CHECKING:
-    from featx.options import Pipeline
+    from featx.config import Pipeline
 
 _PREDICTIONS = 30  # lines
 _NOT_ITS_OPTIONS = (
@@ -66,8 +66,8 @@ def look(
     sample, and says which of the four cases of transfer learning the data are in, which layer and head to try, and
     whether to fine-tune.
     """
-    from featx.look import Scope
-    from featx.look import look as look_at
+    from featx.look.flow import Scope
+    from featx.look.flow import look as look_at
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     scope = Scope(show_classes, show_images, sample, imagenet, advice)
@@ -78,7 +78,7 @@ def look(
 
 def _arguments(data: str | None, file: Path | None, pipeline: Pipeline) -> str:
     """Data, pipeline file and the options that differ from what these say, for the commands that are advised."""
-    from featx.pipeline import start_pipeline
+    from featx.config.pipeline import start_pipeline
 
     start = start_pipeline(data, file)
     parts = [data] if data is not None else []

@@ -56,7 +56,7 @@ def layers(backbone: str, input_size: int | None, everything: bool, as_json: boo
     named wherever a layer to unfreeze from can.
     """
     from featx.backbones import resolve
-    from featx.options import FeaturesOptions
+    from featx.config import FeaturesOptions
 
     spec = resolve(FeaturesOptions(backbone=backbone, input_size=input_size))
     found = _listing(spec)
@@ -82,7 +82,8 @@ def _listing(spec: BackboneSpec) -> list[dict[str, Any]]:
     from dataclasses import asdict
     from importlib.metadata import version
 
-    from featx.files import StatIndex, digest_json
+    from featx.io.digests import digest_json
+    from featx.io.index import StatIndex
 
     cache = Path("cache")
     index = StatIndex(cache / "index.sqlite") if cache.is_dir() and not Path(spec.name).is_absolute() else None

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featx.cli import command_line
+from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.render import Bars, bad_images, counted, emit, say, table
 from featx.errors import FeatxError, UsageError
 
 if TYPE_CHECKING:
-    from featx.options import Pipeline
+    from featx.config import Pipeline
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _KINDS = {"label_errors": "likely label errors", "near_duplicates": "near-duplicates", "outliers": "outliers"}
@@ -21,9 +21,9 @@ _KINDS = {"label_errors": "likely label errors", "near_duplicates": "near-duplic
 
 def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_json: bool) -> None:
     """What `featx check --features` does."""
-    from featx.quality import NEAR
-    from featx.review import review
-    from featx.run import prepare
+    from featx.quality.near_duplicates import NEAR
+    from featx.workflow.prepare import prepare
+    from featx.workflow.review import review
 
     with Bars() as bars:
         prepared = prepare(pipeline, bars, views=False)
@@ -89,10 +89,11 @@ def similar(
 
     What lacks features is extracted first; with --model, what lacks them is left out.
     """
-    from featx.bundle import find_bundle, load_bundle
-    from featx.predict import find_files
-    from featx.run import choose_images, read_data
-    from featx.similar import draw_found, search, search_with_bundle
+    from featx.bundle.bundle import load_bundle
+    from featx.inference.predict import find_files
+    from featx.quality.similar import draw_found, search, search_with_bundle
+    from featx.runs.bundles import find_bundle
+    from featx.workflow.prepare import choose_images, read_data
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     queries = find_files(images)

@@ -9,8 +9,8 @@ import click
 
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.render import say
+from featx.config import parse_bytes
 from featx.errors import UsageError
-from featx.options import parse_bytes
 from featx.serve.limits import Limits
 
 
@@ -88,14 +88,15 @@ def serve(
 
     Only this machine can reach it unless --host says otherwise.
     """
-    from featx.serve import require_installed
+    from featx.serve.installed import require_installed
 
     require_installed()
     if api_key is not None and not api_key.strip():
         raise UsageError("--api-key is empty, so everybody would know it. Give one, or leave the option out.")
     limits = Limits(parse_bytes(max_upload), max_images, max_megapixels, timeout, max_requests)
 
-    from featx.bundle import find_bundle, load_bundle
+    from featx.bundle.bundle import load_bundle
+    from featx.runs.bundles import find_bundle
     from featx.serve.server import is_local, listen, make_server, run, url
     from featx.serve.service import Service, Terms
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featx.cli import command_line
+from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.render import Bars, bad_images, counted, emit, metric_names, say, table
 
 if TYPE_CHECKING:
-    from featx.bundle import Bundle
-    from featx.extraction import Extraction
-    from featx.options import Pipeline
+    from featx.bundle.bundle import Bundle
+    from featx.config import Pipeline
+    from featx.extraction.flow import Extraction
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _DATA = click.argument("data", required=False)
@@ -26,7 +26,7 @@ _DATA = click.argument("data", required=False)
 @_JSON
 def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Bring every stage up to date, and say why each was run or not."""
-    from featx.run import run_pipeline
+    from featx.workflow.run import run_pipeline
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, {}))
     with Bars() as bars:
@@ -50,7 +50,7 @@ def extract(
     **values: Any,
 ) -> None:
     """Compute the features of every image that lacks them, and with --views those of views, and cache them."""
-    from featx.run import extract_all, plan_all
+    from featx.workflow.prepare import extract_all, plan_all
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     _tell_unused_policy(pipeline)
@@ -135,7 +135,8 @@ def fit_head(
     Features that are missing are extracted first. With --views N the head is fitted on N altered versions of every
     training image as well.
     """
-    from featx.run import fit, prepare
+    from featx.workflow.prepare import prepare
+    from featx.workflow.run import fit
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     _tell_unused_policy(pipeline)
@@ -162,9 +163,12 @@ def finetune(
     **values: Any,
 ) -> None:
     """Graft a bundle's head onto its backbone and train both end to end; keep the result as one more bundle."""
-    from featx.bundle import find_bundle, load_bundle
-    from featx.finetune import finetune as train
-    from featx.run import prepare, regraft, run_directory
+    from featx.bundle.bundle import load_bundle
+    from featx.finetune.flow import finetune as train
+    from featx.runs.bundles import find_bundle
+    from featx.runs.folder import run_directory
+    from featx.workflow.prepare import prepare
+    from featx.workflow.run import regraft
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     with Bars() as bars:

@@ -13,18 +13,22 @@ import numpy as np
 
 from featx.backbones import BackboneSpec, Output, resolve, resolve_outputs
 from featx.backbones.layers import Depth, list_depths
-from featx.bundle import Bundle, list_bundles, load_bundle
+from featx.bundle.bundle import Bundle, load_bundle
 from featx.compare.memory import Memory
 from featx.compare.plan import Pass, Trial, short_name
+from featx.config import Pipeline
 from featx.dataset import TEST, VAL
 from featx.errors import BackboneError, FeatxError
-from featx.files import StatIndex
-from featx.finetune import finetune, tuned_fingerprint
-from featx.options import Pipeline
-from featx.progress import Progress, Tell, no_progress, say_nothing
+from featx.extraction.prepared import Prepared
+from featx.extraction.sample import require_fittable
+from featx.finetune.flow import finetune, tuned_fingerprint
+from featx.io.index import StatIndex
+from featx.io.progress import Progress, Tell, no_progress, say_nothing
 from featx.report.comparison import Place
-from featx.run import Prepared, fit, prepare, read_data, regraft
-from featx.train import fingerprint, require_fittable
+from featx.runs.bundles import list_bundles
+from featx.workflow.fit import fingerprint
+from featx.workflow.prepare import prepare, read_data
+from featx.workflow.run import fit, regraft
 
 _MEASURED = 64  # images by which the speed of a prediction is measured
 _SEVERAL = ("all", "blocks")  # what stands for layers in the place of one

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from featx.extraction import Extraction, usual_rate
-from featx.files import StatIndex, write_json
+from featx.extraction.flow import Extraction, usual_rate
+from featx.io.files import write_json
+from featx.io.index import StatIndex
 
 
 class Memory:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from featx.on_use import import_on_use
+from featx.io.lazy import import_on_use
 
 if TYPE_CHECKING:
     from featx.dataset.check import Check, check_images, require_usable

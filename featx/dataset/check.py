@@ -12,8 +12,9 @@ import numpy as np
 from featx.dataset.digests import conflicts, digest_images, ignore_progress, list_equal, whole
 from featx.dataset.imageset import NONE, SPLITS, ImageSet
 from featx.errors import DataError
-from featx.files import StatIndex
-from featx.images import BadImage, decode, decoder_version, decoding_threads
+from featx.images.batches import decoding_threads
+from featx.images.decoder import BadImage, decode, decoder_version
+from featx.io.index import StatIndex
 
 _CHUNK = 256  # images decoded before what is known of them is written down
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featx import remote
 from featx.dataset.imageset import ImageSet
-from featx.files import StatIndex, Status, digest_bytes, digest_file
-from featx.images import usable_cores
-from featx.kinds import describe_os_error, may_pass
-from featx.remote import Entry, is_url
+from featx.images.batches import usable_cores
+from featx.io import remote
+from featx.io.digests import digest_bytes, digest_file
+from featx.io.filetypes import describe_os_error, may_pass
+from featx.io.index import StatIndex, Status
+from featx.io.remote import Entry, is_url
 
 _CHUNK = 1000  # files hashed before what is known is written down
 

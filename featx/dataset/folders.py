@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from featx import remote
+from featx.config import DataOptions
 from featx.dataset.imageset import NONE, SPLIT_NAMES, TRAIN, ImageSet, choose_classes
 from featx.errors import DataError
-from featx.kinds import describe_os_error
-from featx.options import DataOptions
-from featx.remote import is_url, plain
+from featx.io import remote
+from featx.io.filetypes import describe_os_error
+from featx.io.remote import is_url, plain
 
 _LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}  # of file managers, in lower case
 
@@ -224,7 +224,7 @@ def _hint(root: str, folders: Sequence[str], parts: dict[str, int]) -> tuple[str
 def describe_absence(items: Sequence[str | Path], faults: Mapping[str, str]) -> str:
     """The sentence on files and folders that are not there.
 
-    faults : as `featx.remote.faults` tells them, of URLs among the items
+    faults : as `featx.io.remote.faults` tells them, of URLs among the items
     """
     first = items[0]
     if is_url(first) and faults[first] != "no such file":

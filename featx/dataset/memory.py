@@ -17,7 +17,7 @@ from PIL import Image
 
 from featx.dataset.imageset import ImageSet
 from featx.errors import DataError
-from featx.images import BadImage, upright_rgb
+from featx.images.decoder import BadImage, upright_rgb
 
 
 def several(images: Any) -> Sequence[Any] | np.ndarray:

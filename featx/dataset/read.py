@@ -6,14 +6,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from featx import remote
+from featx.config import DataOptions
 from featx.dataset.folders import describe_absence, expand, folder_of, is_folder, read_files, read_folder
 from featx.dataset.imageset import ImageSet
 from featx.dataset.relabel import relabel
 from featx.dataset.table import is_table, read_table
 from featx.errors import DataError
-from featx.options import DataOptions
-from featx.remote import is_url
+from featx.io import remote
+from featx.io.remote import is_url
 
 
 def read_images(source: str | Path | Sequence[str | Path], options: DataOptions) -> ImageSet:

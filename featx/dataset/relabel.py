@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from featx import remote
 from featx.dataset.folders import describe_absence, expand, is_folder, locate
 from featx.dataset.imageset import ImageSet
 from featx.dataset.table import read_labels
 from featx.errors import DataError
-from featx.remote import is_url
+from featx.io import remote
+from featx.io.remote import is_url
 
 
 def relabel(images: ImageSet, file: str, home: str) -> ImageSet:

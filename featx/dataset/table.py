@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from featx import remote
+from featx.config import DataOptions
 from featx.dataset.folders import expand, folder_of, locate
 from featx.dataset.imageset import NONE, SPLIT_NAMES, SPLITS, ImageSet, choose_classes
 from featx.errors import DataError
-from featx.files import write_atomic
-from featx.kinds import describe_os_error
-from featx.options import DataOptions
-from featx.remote import is_url, plain
+from featx.io import remote
+from featx.io.files import write_atomic
+from featx.io.filetypes import describe_os_error
+from featx.io.remote import is_url, plain
 
 _DELIMITERS = (",", ";", "\t")
 _SUFFIXES = (".csv", ".tsv")

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from featx.engines import check_images, full_batches
+from featx.engines.protocol import check_images, full_batches
 from featx.engines.tensorflow import freeze, without_xla
 from featx.errors import EngineError
-from featx.files import write_json
-from featx.images import usable_cores
+from featx.images.batches import usable_cores
+from featx.io.files import write_json
 
 if TYPE_CHECKING:
     import keras
@@ -87,7 +87,7 @@ class OpenVINOEngine:
         self._alone = threading.Lock()  # the requests of a network know nothing of threads
 
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Features of every image by output name; see `featx.engines.Engine`."""
+        """Features of every image by output name; see `featx.engines.protocol.Engine`."""
         check_images(images, self._size)
         with self._alone:
             return self._infer(images)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.backbones.runtime import share_gpu_memory
-from featx.engines import check_images, full_batches, infer_in_batches
+from featx.engines.protocol import check_images, full_batches, infer_in_batches
 from featx.errors import EngineError
 
 if TYPE_CHECKING:
@@ -121,11 +121,11 @@ class TensorFlowEngine:
 
     @property
     def handover(self) -> int:
-        """Images worth handing over at once; see `featx.engines.Engine`."""
+        """Images worth handing over at once; see `featx.engines.protocol.Engine`."""
         return self.batch_size * (GPU_AHEAD if self._on_gpu else 1)
 
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Features of every image by output name; see `featx.engines.Engine`."""
+        """Features of every image by output name; see `featx.engines.protocol.Engine`."""
         check_images(images, self._size)
         with _ALONE, _arithmetic("float32" if self._on_gpu else self.precision):  # the option is read at every call
             if self._on_gpu:

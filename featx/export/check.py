@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.bundle import Bundle
+from featx.bundle.bundle import Bundle
+from featx.dataset.samples import sample_images
 from featx.errors import DataError
 from featx.export.formats import Runner
-from featx.images import iter_batches
-from featx.predict import find_files, images_per_second
-from featx.samples import sample_images
+from featx.images.batches import iter_batches
+from featx.inference.predict import find_files, images_per_second
 
 BATCHES = (1, 8)
 MOST_CHECKED = 64

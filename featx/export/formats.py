@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from featx.config import ExportPrecision
 from featx.errors import ExportError, UsageError
-from featx.options import ExportPrecision
 
 if TYPE_CHECKING:
     import keras

@@ -12,7 +12,7 @@ import numpy as np
 
 from featx.export import savedmodel
 from featx.export.network import INPUT, OUTPUT
-from featx.images import usable_cores
+from featx.images.batches import usable_cores
 
 if TYPE_CHECKING:
     import keras

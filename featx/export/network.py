@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.backbones import import_keras
-from featx.bundle import Bundle
+from featx.bundle.bundle import Bundle
 from featx.errors import ExportError
-from featx.finetune import GRAFTABLE, graft
-from featx.heads.calibrate import Calibration
+from featx.finetune.flow import GRAFTABLE, graft
+from featx.heads.calibration import Calibration
 
 if TYPE_CHECKING:
     import keras

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 
-from featx.extraction.cluster import compute_on_cluster
+from featx.extraction.extraction import Extraction
 from featx.extraction.job import Job
-from featx.extraction.outcome import Extraction
 from featx.extraction.planning import Plan, check_space, remember_rate
+from featx.extraction.ray.flow import compute_on_cluster
 from featx.extraction.work import compute_here
-from featx.progress import Progress
+from featx.io.progress import Progress
 
 
 def compute(todo: Plan, job: Job, bad: dict[int, str], done: Extraction, progress: Progress) -> None:

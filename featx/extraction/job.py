@@ -6,13 +6,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featx.augment import Augmenter
 from featx.backbones import BackboneSpec, Output, identify, resolve, resolve_outputs
-from featx.engines import choose_engine, effective_precision
-from featx.files import StatIndex
-from featx.images import decoder_identity, decoder_version
-from featx.options import FeaturesOptions
-from featx.store import FeatureStore, Key
+from featx.config import FeaturesOptions
+from featx.engines.choice import choose_engine, effective_precision
+from featx.images.augment import Augmenter
+from featx.images.decoder import decoder_identity, decoder_version
+from featx.io.index import StatIndex
+from featx.store.key import Key
+from featx.store.store import FeatureStore
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from featx.backbones import BackboneSpec, Output, cut
-from featx.engines import Engine, choose_engine, compile_graph, effective_precision
-from featx.extraction.outcome import Extraction
-from featx.files import atomic_path, digest_json
-from featx.options import FeaturesOptions
+from featx.config import FeaturesOptions
+from featx.engines.choice import choose_engine, compile_graph, effective_precision
+from featx.engines.protocol import Engine
+from featx.extraction.extraction import Extraction
+from featx.io.digests import digest_json
+from featx.io.files import atomic_path
 
 
 def open_engine(

@@ -12,8 +12,9 @@ import numpy as np
 from featx.backbones import Output
 from featx.errors import StoreError
 from featx.extraction.job import Job
-from featx.files import StatIndex
-from featx.store import FeatureStore, FeatureTable, identities
+from featx.io.index import StatIndex
+from featx.store.store import FeatureStore
+from featx.store.table import FeatureTable, identities
 
 _RATES = {False: "images_per_second", True: "images_per_second of a cluster"}
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from featx.extraction.outcome import Extraction
-from featx.store import FeatureTable, Leases
+from featx.extraction.extraction import Extraction
+from featx.store.leases import Leases
+from featx.store.table import FeatureTable
 
 
 class Reservations:

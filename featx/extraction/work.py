@@ -14,19 +14,21 @@ from typing import Protocol
 
 import numpy as np
 
-from featx.augment import Augmenter
 from featx.dataset.digests import whole
-from featx.engines import Engine
+from featx.engines.protocol import Engine
+from featx.extraction.extraction import Extraction
 from featx.extraction.job import Job
 from featx.extraction.network import open_engine
-from featx.extraction.outcome import Extraction
 from featx.extraction.planning import Plan
 from featx.extraction.reservations import Reservations
-from featx.files import MTIME_TRUST_NS, digest_file
-from featx.images import REPLACED, Alter, Batch, Pinned, Source, iter_batches
-from featx.progress import Progress
-from featx.remote import is_url
-from featx.store import TableWriter
+from featx.images.augment import Augmenter
+from featx.images.batches import Alter, Batch, iter_batches
+from featx.images.decoder import REPLACED, Pinned, Source
+from featx.io.digests import digest_file
+from featx.io.index import MTIME_TRUST_NS
+from featx.io.progress import Progress
+from featx.io.remote import is_url
+from featx.store.writer import TableWriter
 
 _CLAIM = 512  # images a process reserves at a time
 _COVER = 64  # reservations that are kept: enough to cover what is not yet in a part

@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featx.augment import Augmenter
 from featx.backbones import Output, clean_cuts, require_clean_cut, resolve, split_network
 from featx.backbones.spec import suggest
-from featx.bundle import Bundle
+from featx.bundle.bundle import Bundle
+from featx.config import AugmentOptions, FeaturesOptions
 from featx.errors import BundleError, UsageError
-from featx.extraction import Extraction, extract, frozen_files, make_key
-from featx.files import StatIndex
+from featx.extraction.flow import Extraction, extract, frozen_files, make_key
+from featx.extraction.views import extract_views
 from featx.finetune.source import Examples
 from featx.heads import persist
-from featx.options import AugmentOptions, FeaturesOptions
-from featx.progress import Progress, no_progress
-from featx.views import extract_views
+from featx.images.augment import Augmenter
+from featx.io.index import StatIndex
+from featx.io.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     import keras
 
-    from featx.run import Prepared
+    from featx.extraction.prepared import Prepared
 
 _SAME = ("backbone", "architecture", "weights", "input_size", "resize", "preprocessing")  # of the key
 _OFFERED = 8  # layers that an error names

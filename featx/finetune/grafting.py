@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from featx.backbones import import_keras, split_network
-from featx.bundle import Bundle
+from featx.bundle.bundle import Bundle
 from featx.errors import BundleError
 from featx.finetune.downscaling import prepend_downscale
 from featx.heads import persist
@@ -74,10 +74,10 @@ def is_graftable(bundle: Bundle) -> bool:
 
 
 def _graft_front(keras: Any, bundle: Bundle, features: Any) -> Any:
-    """The front of a bundle's head as layers, which do not train."""
-    if bundle.front.unit:
+    """The transform of a bundle's head as layers, which do not train."""
+    if bundle.transform.unit:
         features = keras.layers.UnitNormalization(axis=-1, name="featx_unit")(features)
-    mean, components = bundle.front.mean, bundle.front.components
+    mean, components = bundle.transform.mean, bundle.transform.components
     if mean is None or components is None:
         return features
     projection = keras.layers.Dense(len(components), name="featx_components", dtype="float32")
@@ -87,7 +87,7 @@ def _graft_front(keras: Any, bundle: Bundle, features: Any) -> Any:
 
 
 def feature_network(model: keras.Model) -> keras.Model:
-    """The part of a grafted model, or of its upper half, that gives the features (n, d), before the head's front."""
+    """The part of a grafted model, or of its upper half, that gives features (n, d), before the head's transform."""
     names = {layer.name for layer in model.layers}
     last = _FEATURES if _FEATURES in names else f"{_FLAT}_0"
     return split_network(model, last).lower

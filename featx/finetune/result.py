@@ -11,27 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx import novelty
-from featx.augment import Augmenter
 from featx.backbones import import_keras
-from featx.bundle import LOWER_IS_BETTER, Bundle, add_bundle, write_split
+from featx.bundle import novelty
+from featx.bundle.bundle import Bundle
+from featx.bundle.split import write_split
+from featx.config import HeadOptions
 from featx.dataset import TEST, TRAIN, VAL
-from featx.engines import choose_engine, compile_graph
-from featx.evaluate import Judged, compare_judged, measure_judged, metric_of, summary
+from featx.engines.choice import choose_engine, compile_graph
+from featx.features import ArrayFeatures
 from featx.finetune.grafting import HEAD, feature_network, load_backbone
 from featx.finetune.tuning import Tuning
-from featx.heads import ArrayFeatures, calibrate, front
-from featx.heads.thresholds import search_thresholds
-from featx.options import HeadOptions
+from featx.heads.calibration import Calibration, fit_calibration
+from featx.heads.transform import TRANSFORM_FILE
+from featx.images.augment import Augmenter
+from featx.inference.judge import Judged, compare_judged, measure_judged
+from featx.metrics.comparison import SURE
+from featx.metrics.measures import metric_of, summary
+from featx.metrics.table import LOWER_IS_BETTER
 from featx.report.occasions import report_fit
-from featx.tracking import track
-from featx.train import describe_model
-from featx.training.journal import as_told, columns, write_log
+from featx.runs.bundles import add_bundle
+from featx.selection.thresholds import search_thresholds
+from featx.training.log import as_told, columns, write_log
 from featx.training.schedules import Epoch, Stopping
-from featx.uncertainty import SURE
+from featx.workflow.describe import describe_model
+from featx.workflow.tracking import track
 
 if TYPE_CHECKING:
-    from featx.run import Prepared
+    from featx.extraction.prepared import Prepared
 
 _LOG = "training.csv"
 
@@ -43,7 +49,7 @@ class Reading:
     thresholds : float64 (k,) of several labels per image; None where an image has one
     """
 
-    calibration: calibrate.Calibration
+    calibration: Calibration
     thresholds: np.ndarray | None
 
     @classmethod
@@ -58,8 +64,8 @@ class Reading:
         truth = tuning.examples.labels[rows]
         if truth.ndim == 1:
             known = truth < tuning.examples.known
-            return cls(calibrate.fit_calibration("temperature", logits[known], truth[known]), None)
-        found = calibrate.fit_calibration("temperature", logits, truth)
+            return cls(fit_calibration("temperature", logits[known], truth[known]), None)
+        found = fit_calibration("temperature", logits, truth)
         chances = found.probabilities(logits)
         return cls(found, search_thresholds(chances, truth, options.thresholds, *options.threshold_range))
 
@@ -136,7 +142,7 @@ def _figures(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
 
 
 def _compare(after: Sequence[Judged], before: Sequence[Judged]) -> dict[str, dict[str, Any] | None]:
-    """`featx.uncertainty.Comparison` of each part, what came out first, what it was second; None without images."""
+    """`Comparison` of each part, what came out first, what it was second; None without images."""
     pairs = zip(after, before, strict=True)
     return {new.part: asdict(compare_judged(new, old)) if new.paths else None for new, old in pairs}
 
@@ -176,7 +182,7 @@ def _write(
         if layer.name in trained:
             layer.set_weights(trained[layer.name].get_weights())
     backbone.save(folder / "backbone.keras")
-    sources = {name: bundle.path / name for name in (front.FILE,) if name in bundle.about["files"]}
+    sources = {name: bundle.path / name for name in (TRANSFORM_FILE,) if name in bundle.about["files"]}
     sources |= {name: folder / name for name in ("backbone.keras", "split.npz", _LOG)}
     write_split(folder / "split.npz", prepared.sample.digests, prepared.sample.split)  # of what it was trained on
     write_log(folder / _LOG, columns(history))

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from featx.augment import Augmenter
-from featx.bundle import Bundle
-from featx.choose import parse_class_weight
+from featx.bundle.bundle import Bundle
 from featx.dataset import TRAIN, VAL
 from featx.errors import DataError, UsageError
-from featx.evaluate import align, align_labels
 from featx.heads.targets import Targets, label_emphasis
-from featx.images import Alter, iter_batches
+from featx.images.augment import Augmenter
+from featx.images.batches import Alter, iter_batches
+from featx.inference.judge import align, align_labels
+from featx.selection.weights import parse_class_weight
 
 if TYPE_CHECKING:
-    from featx.run import Prepared
+    from featx.extraction.prepared import Prepared
 
 
 @dataclass(frozen=True)

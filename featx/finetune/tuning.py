@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.backbones import import_keras
+from featx.config import FinetuneOptions
 from featx.dataset import TRAIN, VAL
 from featx.engines.tensorflow import choose_precision, mix_precision
 from featx.finetune.downscaling import PREFIX, downscale_layers
@@ -15,8 +16,7 @@ from featx.finetune.grafting import HEAD
 from featx.finetune.mixing import Mixing, SoftTargets
 from featx.finetune.source import Source
 from featx.finetune.unfreezing import Unfreezing
-from featx.options import FinetuneOptions
-from featx.progress import Progress, no_progress
+from featx.io.progress import Progress, no_progress
 from featx.training.devices import ONE_DEVICE, Devices
 from featx.training.groups import Group, GroupedOptimizer
 from featx.training.network import Network, make_optimizer

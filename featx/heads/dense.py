@@ -13,25 +13,26 @@ from typing import Any, Self
 import numpy as np
 
 from featx.backbones.runtime import import_keras
+from featx.config import HeadOptions, Monitor, Optimizer, ScheduleKind, check_dense, parse_hidden
 from featx.errors import UsageError
-from featx.files import digest_bytes, digest_json
-from featx.heads import Features, Parameters, as_features, check_width, width
+from featx.features import Features, as_features, width
+from featx.heads.base import Parameters, check_width
 from featx.heads.epochs import Batches, FeaturesTrainee
 from featx.heads.scaling import Standardization, float_blocks, standardize
 from featx.heads.targets import Targets, training_targets, watched_targets
-from featx.options import HeadOptions, Monitor, Optimizer, ScheduleKind, check_dense, parse_hidden
-from featx.training.journal import Journal, columns
+from featx.io.digests import digest_bytes, digest_json
+from featx.io.versions import installed_versions
+from featx.training.log import Journal, columns
 from featx.training.loop import train
 from featx.training.network import Network, make_optimizer
 from featx.training.schedules import Schedule, Stopping
-from featx.versions import installed_versions
 
 
 @dataclass
 class DenseHead(Parameters):
     """Hidden layers and one layer of logits, trained by gradient steps.
 
-    The parameters are the options of the same names (`featx.options.HeadOptions`), checked when it is fitted.
+    The parameters are the options of the same names (`featx.config.HeadOptions`), checked when it is fitted.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featx.heads import Features
+from featx.features import Features
 from featx.heads.scaling import Standardization, float_blocks
 
 Loss = Callable[[np.ndarray, np.ndarray, np.ndarray], float]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featx.heads import Features, width
+from featx.features import Features, width
 from featx.heads.scaling import float_blocks
 from featx.heads.targets import Targets
 from featx.training.network import Network

@@ -14,18 +14,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from featx.config import HeadOptions
 from featx.errors import HeadError
-from featx.heads import (
-    Features,
-    Parameters,
-    as_features,
-    check_targets,
-    check_width,
-    row_weights,
-    two_columns,
-)
+from featx.features import Features, as_features
+from featx.heads.base import Parameters, check_targets, check_width, row_weights, two_columns
 from featx.heads.scaling import check_finite
-from featx.options import HeadOptions
 
 _LEAST = 1e-6  # the probability that is taken for 0 where it is not made of votes
 

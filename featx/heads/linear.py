@@ -13,23 +13,13 @@ from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
+from featx.config import HeadOptions
 from featx.errors import HeadError
-from featx.heads import (
-    Features,
-    Parameters,
-    as_features,
-    check_targets,
-    check_width,
-    row_weights,
-    signed_targets,
-    two_columns,
-    width,
-)
+from featx.features import Features, as_features, width
+from featx.heads.base import Parameters, Trial, check_targets, check_width, row_weights, signed_targets, two_columns
 from featx.heads.descent import HessianGuess, Loss, Problems, fold, minimize, null_gradients, sample_gram, unchanged
 from featx.heads.scaling import Standardization, float_blocks, standardize
-from featx.heads.search import Trial
 from featx.heads.span import is_wide, solve_in_span
-from featx.options import HeadOptions
 
 # Strengths are compared a little short of the minimum, which took a fifth off a search and changed no choice (the
 # benchmark of heads); the one that is chosen goes on from there to the tolerance of the head.

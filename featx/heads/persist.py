@@ -16,8 +16,9 @@ import numpy as np
 
 from featx.backbones.runtime import import_keras
 from featx.errors import BundleError
-from featx.heads import Head, as_features
-from featx.heads.front import Front
+from featx.features import as_features
+from featx.heads.base import Head
+from featx.heads.transform import Transform
 
 Scorer = Callable[[np.ndarray], np.ndarray]
 """features float32 (n, d) -> logits float32 (n, k), the temperature applied"""
@@ -25,16 +26,16 @@ Scorer = Callable[[np.ndarray], np.ndarray]
 FILES = {"linear": "head.npz", "estimator": "head.skops", "network": "head.keras"}
 
 
-def save_head(head: Head, temperature: float, front: Front, directory: Path) -> tuple[Path, str, Front]:
-    """Write a fitted head; return its file, its kind, and what of the front is not folded into it."""
+def save_head(head: Head, temperature: float, transform: Transform, directory: Path) -> tuple[Path, str, Transform]:
+    """Write a fitted head; return its file, its kind, and what of the transform is not folded into it."""
     kind = "linear" if hasattr(head, "as_dense") else "estimator" if hasattr(head, "estimator_") else "network"
     path = directory / FILES[kind]
     if kind == "linear":
         kernel, bias = fold_temperature(head, temperature)
-        if front.mean is not None and front.components is not None:
-            bias = bias - (front.components @ front.mean) @ kernel
-            kernel = front.components.T @ kernel
-            front = Front(front.unit)
+        if transform.mean is not None and transform.components is not None:
+            bias = bias - (transform.components @ transform.mean) @ kernel
+            kernel = transform.components.T @ kernel
+            transform = Transform(transform.unit)
         np.savez(path, kernel=kernel, bias=bias)
     elif kind == "estimator":
         from skops.io import dump
@@ -42,7 +43,7 @@ def save_head(head: Head, temperature: float, front: Front, directory: Path) -> 
         dump(head.estimator_, path)  # type: ignore[attr-defined]
     else:
         head.save(path)  # type: ignore[attr-defined]
-    return path, kind, front
+    return path, kind, transform
 
 
 def fold_temperature(head: Any, temperature: float) -> tuple[np.ndarray, np.ndarray]:

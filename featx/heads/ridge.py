@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from featx.heads import width
+from featx.features import width
 from featx.heads.descent import Loss, sample_gram
 from featx.heads.linear import Linear, Solver, Task, squared_loss
 from featx.heads.span import is_wide, solve_in_span

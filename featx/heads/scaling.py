@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featx.heads import Features, FeaturesError, width
+from featx.features import Features, FeaturesError, width
 
 _CONSTANT = 10 * float(np.finfo(np.float32).eps)  # a spread below this share of the mean is rounding, not signal
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featx.heads import ArrayFeatures, width
+from featx.features import ArrayFeatures, width
 from featx.heads.scaling import Standardization
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from featx.errors import HeadError
-from featx.heads import Features, check_targets, row_weights
+from featx.features import Features
+from featx.heads.base import check_targets, row_weights
 
 
 @dataclass(frozen=True)

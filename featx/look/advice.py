@@ -53,7 +53,7 @@ class Numbers:
     error : standard error of `inner.score - last.score`, on the same images; None where it is not known
     judged : how many images they were judged on
     metric : of the scores, in words
-    information, told, chance : how far ImageNet's classes tell these apart (`featx.look.imagenet.Separation`); None
+    information, told, chance : how far ImageNet's classes tell these apart (`Separation`); None
         where that was not measured
     """
 

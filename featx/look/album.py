@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from featx.pictures import Picture, draw_grid
+from featx.images.grid import Picture, draw_grid
 from featx.report.album import Plot
 from featx.report.plots import save
 

@@ -14,16 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from featx.backbones import BackboneSpec, Output, list_layers, resolve, resolve_outputs
+from featx.config import FeaturesOptions, HeadOptions, Metric
 from featx.dataset import ImageSet
-from featx.extraction import Extraction, extract
-from featx.files import StatIndex, digest_json
-from featx.heads import Features, head_kind
-from featx.heads.folds import make_folds
+from featx.extraction.flow import Extraction, extract
+from featx.features import Features
 from featx.heads.scaling import check_finite
-from featx.heads.scores import score
-from featx.heads.search import try_strengths
-from featx.options import FeaturesOptions, HeadOptions, Metric
-from featx.progress import Progress, no_progress
+from featx.heads.table import head_kind
+from featx.io.digests import digest_json
+from featx.io.index import StatIndex
+from featx.io.progress import Progress, no_progress
+from featx.metrics.scores import score
+from featx.selection.folds import make_folds
+from featx.selection.search import try_strengths
 
 _MOST_LAYERS = 5
 _GRID = 4  # cells along each side, or as many as the map has places

@@ -15,11 +15,11 @@ from importlib.resources import files
 import numpy as np
 
 from featx.backbones import BackboneSpec, Output, resolve
+from featx.config import FeaturesOptions
 from featx.dataset import ImageSet
 from featx.errors import BackboneError
-from featx.extraction import Extraction, extract
-from featx.options import FeaturesOptions
-from featx.progress import Progress, no_progress
+from featx.extraction.flow import Extraction, extract
+from featx.io.progress import Progress, no_progress
 
 BUNDLED = "EfficientNetLite0"  # whose top comes along
 

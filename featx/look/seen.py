@@ -12,10 +12,10 @@ import numpy as np
 from featx.backbones import BackboneSpec
 from featx.backbones.preprocessing import FORMULAS
 from featx.dataset import ImageSet
-from featx.images import load_image
+from featx.images.decoder import load_image
+from featx.images.grid import Picture
 from featx.look.album import Album
 from featx.look.sheet import Sheet
-from featx.pictures import Picture
 
 _SHOWN = 6  # images
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from featx.dataset import ImageSet
 from featx.errors import DataError
-from featx.images import BadImage, load_image
+from featx.images.decoder import BadImage, load_image
+from featx.images.grid import THUMBNAIL, Picture
 from featx.look.album import Album
-from featx.pictures import THUMBNAIL, Picture
 
 NO_LABEL = "(no label)"
 _ROWS = 4  # of a sheet without classes

@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from featx.config import Pipeline
 from featx.dataset import ImageSet
 from featx.dataset.check import count_classes
 from featx.errors import BackboneError
-from featx.extraction import Extraction
+from featx.extraction.flow import Extraction
+from featx.images.grid import Picture
+from featx.io.progress import Progress, no_progress
 from featx.look.advice import Advice, Judged, Numbers, advise, difference_error
 from featx.look.album import Album
 from featx.look.depths import Probe, Probing, extract_depths, probe_depths
 from featx.look.imagenet import Answers, ask, class_names, count_pairs, measure_separation
 from featx.look.sheet import NO_LABEL, some_of
-from featx.options import Pipeline
-from featx.pictures import Picture
-from featx.progress import Progress, no_progress
 from featx.report.plots import draw_depths, style
 from featx.report.scores import metric_label
 

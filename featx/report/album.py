@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featx.evaluate import Judged
-from featx.heads import HEADS
-from featx.pictures import Picture, draw_grid
+from featx.heads.table import HEADS
+from featx.images.grid import Picture, draw_grid
+from featx.inference.judge import Judged
 from featx.report import gallery, plots
 from featx.report.content import Content
 from featx.report.scores import Scores, is_multilabel, metric_label

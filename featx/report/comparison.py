@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from featx.files import write_atomic
+from featx.io.files import write_atomic
 from featx.report import tradeoffs
 from featx.report.album import Plot
 from featx.report.page import render

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from featx.evaluate import Judged
+from featx.inference.judge import Judged
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from featx.files import write_atomic
+from featx.io.files import write_atomic
 from featx.report.album import Plot
 from featx.report.page import render
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from featx.evaluate import Judged
-from featx.pictures import Picture
+from featx.images.grid import Picture
+from featx.inference.judge import Judged
 from featx.report.scores import decide, indicators
 
 MOST = 18

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from featx.bundle import Bundle, list_bundles
+from featx.bundle.bundle import Bundle
+from featx.config import Pipeline
+from featx.config.pipeline import as_yaml
 from featx.dataset import SPLITS
-from featx.evaluate import Judged
-from featx.extraction import Extraction
-from featx.options import Pipeline
-from featx.pipeline import as_yaml
-from featx.report import INDEX, write_report
+from featx.extraction.flow import Extraction
+from featx.inference.judge import Judged
 from featx.report.content import Content
+from featx.report.report import INDEX, write_report
+from featx.runs.bundles import list_bundles
 
 FOLDER = "report"  # in a bundle's directory; not one of the bundle's files, which are sealed before
 _SERIES = {"loss": "loss", "val_log_loss": "val_loss", "accuracy": "accuracy", "val_accuracy": "val_accuracy"}

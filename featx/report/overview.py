@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from featx.files import write_atomic
+from featx.io.files import write_atomic
 from featx.report.album import Plot
 from featx.report.page import render
 
@@ -18,7 +18,7 @@ def write_overview(
 ) -> Path:
     """Write the page to `index`; it holds its pictures and loads nothing.
 
-    content : what `featx.look.look` tells; plots : by name, those it drew; command : that wrote the page
+    content : what `featx.look.flow.look` tells; plots : by name, those it drew; command : that wrote the page
 
     Raises
     ------

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from featx.metrics.intervals import RESAMPLES
 from featx.report.album import STRENGTHS, Plot, head_name
 from featx.report.content import Content
 from featx.report.scores import Scores, metric_label
-from featx.uncertainty import RESAMPLES
 
 _MOST_ROWS = 200  # of bad images
 _MOST_CONFUSIONS = 20

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.files import atomic_path
-from featx.pictures import shorten
+from featx.images.grid import shorten
+from featx.io.files import atomic_path
+from featx.metrics.reliability import Reliability
 from featx.report.curves import Curve, Curves
 from featx.report.scores import Scores, metric_label
-from featx.uncertainty import Reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from featx.evaluate import Judged, measure, measure_labels
+from featx.inference.judge import Judged
+from featx.metrics.measures import measure, measure_labels
+from featx.metrics.reliability import Reliability, reliability
 from featx.report.curves import Curves, precision_recall_curves, roc_curves
-from featx.uncertainty import Reliability, reliability
 
 _MOST_VALUES = 5_000_000  # probabilities that curves are made of; sorting more takes seconds
 

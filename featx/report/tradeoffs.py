@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.bundle import LOWER_IS_BETTER
-from featx.pictures import shorten
+from featx.images.grid import shorten
+from featx.metrics.table import LOWER_IS_BETTER
 from featx.report.scores import metric_label
 
 if TYPE_CHECKING:

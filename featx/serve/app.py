@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.requests import ClientDisconnect
 
 from featx import __version__
-from featx.predict import Prediction, Unread, as_json_object
+from featx.inference.predict import Prediction, Unread, as_json_object
 from featx.serve import page
 from featx.serve.guard import KEY_HEADER, OPEN_PATHS
 from featx.serve.service import Explained, ModelInfo, Service

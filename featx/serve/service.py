@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from featx import __version__
-from featx.bundle import Bundle
-from featx.images import BadImage, load_image, usable_cores
-from featx.novelty import load_reference
-from featx.predict import Prediction, Unread, make_prediction
-from featx.report import INDEX
+from featx.bundle.bundle import Bundle
+from featx.bundle.novelty import load_reference
+from featx.images.batches import usable_cores
+from featx.images.decoder import BadImage, load_image
+from featx.inference.predict import Prediction, Unread, make_prediction
 from featx.report.occasions import FOLDER
+from featx.report.report import INDEX
 from featx.serve.batching import Batcher
 from featx.serve.limits import Limits
 from featx.serve.uploads import Upload
 
 if TYPE_CHECKING:
-    from featx.explain import Explainer
-    from featx.novelty import Reference
+    from featx.bundle.novelty import Reference
+    from featx.inference.explain import Explainer
 
 _MOST_TOGETHER = 32  # images; more at once only make the first of them wait
 _MAPS = 3  # classes that are explained of an image with one label
@@ -40,7 +41,7 @@ class Terms:
     """On what terms a server answers.
 
     top : classes that are told, unless a request says otherwise
-    min_confidence, max_distance : as of `featx.predict.predict`
+    min_confidence, max_distance : as of `featx.inference.predict.predict`
     maps : whether it explains; report : whether it shows the bundle's report
     """
 
@@ -223,7 +224,7 @@ class Service:
 
     @cached_property
     def _explainer(self) -> Explainer:
-        from featx.explain import Explainer
+        from featx.inference.explain import Explainer
 
         # An engine serves one thread at a time, and covering an image takes it for seconds: a copy has one of its own.
         bundle = replace(self.bundle)
@@ -256,7 +257,7 @@ class Service:
         return _Picture(upload, self._load(upload.content))
 
     def _explain(self, picture: _Picture) -> Explained:
-        from featx.overlays import draw_map
+        from featx.inference.overlays import draw_map
 
         upload = picture.upload
         (found,) = self._explainer.explain_images(picture.pixels[None], [upload.name])

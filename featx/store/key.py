@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from featx.files import digest_json
+from featx.io.digests import digest_json
 
 SCHEMA = 1
 NO_VIEWS = "none"

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.files import TEMPORARY, explain_os_error, make_folder
+from featx.io.files import TEMPORARY, explain_os_error, make_folder
 
 EXPIRY = 60.0
 HEARTBEAT = 10.0

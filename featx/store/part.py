@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 
 from featx.errors import StoreError
-from featx.files import make_folder, publish
+from featx.io.files import make_folder, publish
 from featx.store.key import SCHEMA
 
 SUFFIX = ".h5"

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from featx.backbones.runtime import import_keras
-from featx.files import atomic_path, remove_stale, write_json
-from featx.options import CheckpointKind
+from featx.config import CheckpointKind
+from featx.io.files import atomic_path, remove_stale, write_json
 
 History = list[dict[str, Any]]
 """One JSON object per epoch"""

@@ -10,7 +10,7 @@ import numpy as np
 
 from featx.errors import HeadError
 from featx.training.checkpoints import Checkpoint, History, reseed
-from featx.training.journal import EventWriter, Journal
+from featx.training.log import EventWriter, Journal
 from featx.training.schedules import Epoch, Schedule, Stopping
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, get_args
 
+from featx.config import Optimizer
 from featx.errors import UsageError
-from featx.options import Optimizer
 from featx.training.devices import ONE_DEVICE, Devices, Part
 
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from featx.options import Monitor, ScheduleKind, TrainingOptions
+from featx.config import Monitor, ScheduleKind, TrainingOptions
 
 Epoch = dict[str, Any]
 """loss, accuracy, val_loss, val_accuracy (both None without validation rows), and what else is told of an epoch"""

@@ -1,0 +1,134 @@
+"""Features as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featx.api.keywords import PathLike, read_options, takes
+from featx.dataset import SPLITS
+from featx.errors import FeatxError, UsageError
+from featx.extraction.flow import Extraction
+from featx.extraction.flow import extract as extract_images
+from featx.io.progress import Progress, no_progress
+from featx.workflow.prepare import prepare, read_data
+
+
+@dataclass(frozen=True)
+class FeatureArrays:
+    """Features and what is known of their images: one row for each different image, in the order of the files.
+
+    Attributes
+    ----------
+    features : by `layer@pooling`: float32 (n, d), or (n, height, width, channels) of the pooling none
+    labels : int64 (n,), positions in `classes`; bool (n, k) of images with several labels; None without labels
+    classes : str (k,)
+    paths : object (n,)
+    split : str (n,), train, val or test, the same that `fit_head` uses; None where there are no two classes
+    """
+
+    features: dict[str, np.ndarray]
+    labels: np.ndarray | None
+    classes: np.ndarray
+    paths: np.ndarray
+    split: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def X(self) -> np.ndarray:  # noqa: N802 - scikit-learn's name for features
+        """The features of the one layer and pooling.
+
+        Raises
+        ------
+        UsageError
+            When there are several: take them from `features`.
+        """
+        if len(self.features) != 1:
+            names = ", ".join(self.features)
+            raise UsageError(f"There are features of {names}. Choose, as in features[{min(self.features)!r}].")
+        return next(iter(self.features.values()))
+
+    def to_pandas(self) -> Any:
+        """A `pandas.DataFrame`: path, label, split where they are known, then a column for every feature.
+
+        Several labels of an image are a column of bool each, `label_<class>`. Features are named `layer@pooling_0` and
+        so on, maps in the order of their flattened values.
+
+        Raises
+        ------
+        FeatxError
+            When pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise FeatxError(
+                "to_pandas needs pandas, which featx does not install. Type: pip install pandas"
+            ) from error
+        known: dict[str, Any] = {"path": self.paths}
+        if self.labels is not None and self.labels.ndim == 2:
+            known |= {f"label_{name}": self.labels[:, code] for code, name in enumerate(self.classes)}
+        elif self.labels is not None:
+            known["label"] = pd.Categorical.from_codes(self.labels, self.classes)
+        if self.split is not None:
+            known["split"] = self.split
+        tables = [pd.DataFrame(known)]
+        for name, values in self.features.items():
+            flat = values.reshape(len(values), -1)
+            tables.append(pd.DataFrame(flat, columns=[f"{name}_{i}" for i in range(flat.shape[1])]))
+        return pd.concat(tables, axis=1)
+
+
+@takes("data", "features", "report")
+def read_features(
+    data: PathLike | None = None,
+    *,
+    pipeline: PathLike | None = None,
+    progress: Progress = no_progress,
+    **options: Any,
+) -> FeatureArrays:
+    """Features, labels, paths and split as arrays; what the store lacks is computed first.
+
+    Images that belong to no part of the split (the same bytes under two labels, those without a label) are left out,
+    as they are by `featx cache export`. The parts are kept in `<runs>/<name>`, as `fit_head` keeps them.
+
+    Parameters
+    ----------
+    data, pipeline, progress : as of `featx.extract`
+    options : of the sections data, features and report, listed below
+
+    Returns
+    -------
+    FeatureArrays
+        with `features`, `labels`, `classes`, `paths`, `split`, and `X` where there is one layer; `to_pandas()`
+
+    Raises
+    ------
+    FeatxError
+        What a user can mend, in one sentence.
+    """
+    wanted = read_options(("data", "features", "report"), options, "featx.read_features", data, pipeline)
+    images = read_data(wanted)
+    if images.labels is None or len(images.classes) < 2:  # nothing to split by
+        done = extract_images(images, wanted.features, progress)
+        used = np.flatnonzero(done.readable)
+        rows = used[np.sort(np.unique(done.digests[used], return_index=True)[1])]
+        return _arrays(done, rows, None if images.labels is None else images.labels[rows], None)
+    prepared = prepare(wanted, progress)
+    sample = prepared.sample
+    return _arrays(prepared.extraction, sample.rows, sample.y, np.array(SPLITS)[sample.split])
+
+
+def _arrays(done: Extraction, rows: np.ndarray, labels: np.ndarray | None, split: np.ndarray | None) -> FeatureArrays:
+    tables = {output.name: done.features(output, rows) for output in done.outputs}
+    return FeatureArrays(
+        features={name: table.asarray().reshape(table.shape) for name, table in tables.items()},
+        labels=labels,
+        classes=np.array(done.images.classes, dtype=str),
+        paths=np.array([done.images.paths[row] for row in rows], dtype=object),
+        split=split,
+    )

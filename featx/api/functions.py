@@ -1,0 +1,78 @@
+"""The public functions: featx.extract, fit_head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from featx.api.keywords import PathLike, call_text, read_options, takes
+from featx.api.model import Model
+from featx.extraction.flow import Extraction
+from featx.extraction.flow import extract as extract_images
+from featx.io.progress import Progress, no_progress
+from featx.workflow.prepare import choose_images, prepare, read_data
+from featx.workflow.run import fit
+
+
+@takes("data", "features")
+def extract(
+    data: PathLike | None = None,
+    *,
+    pipeline: PathLike | None = None,
+    progress: Progress = no_progress,
+    **options: Any,
+) -> Extraction:
+    """Compute the features that the store lacks, as `featx extract` does.
+
+    Parameters
+    ----------
+    data : a folder per class, train/val/test folders, a CSV, or a folder of images without labels; without it that of
+        the pipeline file
+    pipeline : a pipeline file, which the options override; without it and without data, the default one
+    progress : told (stage, done, total) while it goes on
+    options : of the sections data and features, listed below
+
+    Returns
+    -------
+    Extraction
+        with `images` (an `ImageSet`: `paths`, `labels`, `classes`), `computed`, `reused`, `duplicates`, `bad`
+        [{path, reason}], `seconds`
+
+    Raises
+    ------
+    FeatxError
+        What a user can mend, in one sentence.
+    """
+    wanted = read_options(("data", "features"), options, "featx.extract", data, pipeline)
+    return extract_images(choose_images(wanted, read_data(wanted)), wanted.features, progress)
+
+
+@takes("data", "features", "head", "report", "tracking")
+def fit_head(
+    data: PathLike | None = None,
+    *,
+    pipeline: PathLike | None = None,
+    progress: Progress = no_progress,
+    **options: Any,
+) -> Model:
+    """Fit a head on cached features, measure it and save it as a bundle, as `featx fit-head` does.
+
+    Features that are missing are computed first.
+
+    Parameters
+    ----------
+    data, pipeline, progress : as of `featx.extract`
+    options : of the sections data, features, head, report and tracking, listed below
+
+    Returns
+    -------
+    Model
+        with `metrics`, `classes`, `path`, `predict`
+
+    Raises
+    ------
+    FeatxError
+        What a user can mend, in one sentence.
+    """
+    sections = ("data", "features", "head", "report", "tracking")
+    wanted = read_options(sections, options, "featx.fit_head", data, pipeline)
+    return Model(fit(prepare(wanted, progress), call_text("featx.fit_head", data, pipeline, options)))

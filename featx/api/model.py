@@ -1,0 +1,238 @@
+"""A bundle, to be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.api.keywords import PathLike, call_text, read_options, takes
+from featx.bundle.bundle import Bundle, load_bundle
+from featx.bundle.bundle import pack as pack_bundle
+from featx.dataset import SPLITS
+from featx.dataset.memory import images_in_memory, several
+from featx.errors import DataError, UsageError
+from featx.inference.judge import judge, measure_judged
+from featx.inference.predict import Prediction, Unread, find_files, iter_probabilities
+from featx.inference.predict import predict as predict_images
+from featx.io.progress import Progress, no_progress
+from featx.runs.bundles import find_bundle
+from featx.workflow.prepare import images_of_part, prepare
+
+
+@dataclass(frozen=True)
+class Predictions(Sequence[Prediction | Unread]):
+    """An answer for every image, in the order of the images.
+
+    answers : a `Prediction` (path, label, confidence, top) each, or an `Unread` (path, reason)
+    """
+
+    answers: tuple[Prediction | Unread, ...]
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self.answers[row]
+
+    def __iter__(self) -> Iterator[Prediction | Unread]:
+        return iter(self.answers)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The likeliest class of each image: object (n,), None where it cannot be read.
+
+        Of a model that gives several labels, a tuple of them.
+        """
+        found = np.empty(len(self), dtype=object)
+        for row, one in enumerate(self.answers):
+            if isinstance(one, Prediction):
+                found[row] = one.label if one.labels is None else one.labels
+        return found
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """Of the likeliest class of each image, float64 (n,), in [0, 1]; NaN where it cannot be read."""
+        return np.array([one.confidence if isinstance(one, Prediction) else np.nan for one in self.answers])
+
+    @property
+    def bad(self) -> list[Unread]:
+        """The images that cannot be read, with the reason."""
+        return [one for one in self.answers if isinstance(one, Unread)]
+
+
+class Model:
+    """A bundle, to be asked. `featx.fit_head` makes one and `featx.load` reads one.
+
+    Attributes
+    ----------
+    bundle : the `featx.bundle.bundle.Bundle` behind it
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+
+    def __repr__(self) -> str:
+        about = self.bundle.about
+        return f"<featx.Model {self.path}: {about['head']['clf']} on {', '.join(about['outputs'])}>"
+
+    @property
+    def path(self) -> Path:
+        """The bundle's directory."""
+        return self.bundle.path
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes, in the order of the columns of `predict_proba`."""
+        return self.bundle.classes
+
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """What was measured when it was made: {"val": {"accuracy": ...}, "test": {...}}; None is not defined."""
+        return dict(self.bundle.about["metrics"])
+
+    def predict(
+        self,
+        images: Any,
+        *,
+        top: int = 1,
+        min_confidence: float = 0.0,
+        max_distance: float | None = None,
+        workers: int = 0,
+    ) -> Predictions:
+        """The classes of images, as `featx predict` tells them.
+
+        Parameters
+        ----------
+        images : a file or folder; a sequence of files; an array uint8 (n, height, width, 3) of RGB; a sequence of such
+            arrays or of Pillow's images
+        top : how many classes to tell
+        min_confidence : in [0, 1]; where the likeliest class has less, the label is "unsure"
+        max_distance : the label is "unknown" farther than this from all training images, in units within which 99 % of
+            the images of known classes lie
+        workers : decoding threads, 0 for one per core
+
+        Raises
+        ------
+        FeatxError
+            No images, what is no image, or a bundle that cannot tell distances.
+        """
+        sources = _sources(images)
+        return Predictions(tuple(predict_images(self.bundle, sources, top, workers, min_confidence, max_distance)))
+
+    def predict_proba(self, images: Any, *, workers: int = 0) -> np.ndarray:
+        """The confidence of every class: float64 (n, k), in the order of `classes`.
+
+        Parameters
+        ----------
+        images, workers : as of `predict`
+
+        Raises
+        ------
+        DataError
+            An image that cannot be read: it is named.
+        """
+        sources = _sources(images)
+        found = np.empty((len(sources), len(self.classes)))
+        for rows, chances, bad in iter_probabilities(self.bundle, sources, workers):
+            for row, reason in bad:
+                source = sources[row]
+                name = f"image {row + 1}" if isinstance(source, bytes) else str(source)
+                raise DataError(f"{name} cannot be read ({reason}). predict tells of such images, and goes on.")
+            found[rows] = chances
+        return found
+
+    @takes("data")
+    def evaluate(
+        self,
+        data: PathLike | None = None,
+        part: str = "all",
+        *,
+        pipeline: PathLike | None = None,
+        progress: Progress = no_progress,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Measure on labelled images, as `featx evaluate` does.
+
+        Parameters
+        ----------
+        data, pipeline, progress : as of `featx.extract`
+        part : "train", "val", "test" as they were when the bundle was made, by the images' content, or "all"
+        options : of the section data, listed below
+
+        Returns
+        -------
+        dict
+            accuracy and the other metrics of `featx evaluate --json`; bad [{path, reason}]
+
+        Raises
+        ------
+        FeatxError
+            No labels, no image of that part, or another part than these.
+        """
+        if part not in {*SPLITS, "all"}:
+            raise UsageError(f"part is one of {', '.join(SPLITS)} and all, got {part!r}.")
+        wanted = read_options(("data",), options, "evaluate", data, pipeline)
+        images, _ = images_of_part(wanted, self.bundle, part)
+        judged, bad = judge(self.bundle, images, part, progress)
+        return measure_judged(judged) | {"bad": bad}
+
+    @takes("data", "features", "finetune", "report", "tracking")
+    def finetune(
+        self,
+        data: PathLike | None = None,
+        *,
+        pipeline: PathLike | None = None,
+        progress: Progress = no_progress,
+        **options: Any,
+    ) -> Model:
+        """Train backbone and head end to end from here, as `featx finetune` does, and keep it as one more bundle.
+
+        Parameters
+        ----------
+        data, pipeline, progress : as of `featx.extract`
+        options : of the sections data, features, finetune, report and tracking, listed below; give those of data,
+            features and report that `fit_head` was given
+
+        Raises
+        ------
+        FeatxError
+            A head that is no network, no val part, or a loss that becomes infinite.
+        """
+        from featx.finetune.flow import finetune
+
+        sections = ("data", "features", "finetune", "report", "tracking")
+        wanted = read_options(sections, options, "finetune", data, pipeline)
+        command = call_text("featx.Model.finetune", data, pipeline, options)
+        return Model(finetune(self.bundle, prepare(wanted, progress, views=False), command, progress))
+
+    def pack(self, out: PathLike) -> Path:
+        """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere."""
+        pack_bundle(self.bundle, Path(out))
+        return Path(out)
+
+
+def _sources(images: Any) -> Sequence[str | Path | bytes]:
+    """What to decode, one source for each answer."""
+    if isinstance(images, str | Path):
+        return find_files([images])
+    given = several(images)
+    if isinstance(given, list) and given and all(isinstance(one, str | Path | bytes) for one in given):
+        return given
+    return images_in_memory(given).sources
+
+
+def load(bundle: PathLike, *, runs: PathLike = "runs") -> Model:
+    """A bundle to predict with: its folder, a `.featx` file, or the folder of a run, whose best bundle is taken.
+
+    runs : the folder of results, for the message when there is none
+
+    Raises
+    ------
+    BundleError
+        When there is none, or when it is damaged, changed or newer than this featx.
+    """
+    return Model(load_bundle(find_bundle(str(bundle), Path(runs), "")))

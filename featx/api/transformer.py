@@ -1,0 +1,178 @@
+"""A transformer of scikit-learn whose memory is the feature store.
+
+Only `featx.FeatureExtractor` loads this module: its base classes are scikit-learn's, which takes most of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from featx.api.keywords import as_written
+from featx.config import Pipeline
+from featx.config.pipeline import apply_options
+from featx.dataset import ImageSet
+from featx.dataset.folders import expand
+from featx.dataset.memory import images_in_memory, several
+from featx.errors import DataError
+from featx.extraction.flow import Extraction, extract
+from featx.io import remote
+from featx.store.stored import StoredFeatures
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Images -> the features that a frozen backbone has of them, each image computed once.
+
+    What is computed stays in the feature store (`cache`), by the content of the image and everything that alters the
+    values; a second transform of the same images, in this process or another, computes nothing. So it can stand in
+    a `Pipeline` and in a `GridSearchCV` over `layer` without a `memory`. Give all layers of a grid at once to a first
+    `fit` (`FeatureExtractor(layer=["mixed2", "mixed7"]).fit(X)`) and one pass of the network computes them all.
+
+    X is one of
+
+    - paths of image files: a list, a one-dimensional array, a column of pandas;
+    - an array uint8 (n, height, width, 3), RGB, values from 0 to 255;
+    - a list of such arrays of any sizes, or of Pillow's images.
+
+    An image in memory counts as the binary PPM file of its pixels: by that it is found in the store, and an array and
+    a file are one image only if the file is that PPM file.
+
+    The network is frozen: `transform` needs no `fit`, which only computes the features of its images and learns how
+    many there are. y is ignored.
+
+    Parameters
+    ----------
+    backbone, weights, ..., cluster_workers : as the options of `featx extract` with the same names, which
+        `featx extract --help` explains. Several layers or poolings are put side by side; maps (pooling none) are
+        flattened. A cluster takes files, not images in memory.
+
+    Attributes
+    ----------
+    outputs_ : the names `layer@pooling` of what is put side by side
+    n_features_out_ : how many features an image has; features_out_ : how many of each output
+    """
+
+    def __init__(
+        self,
+        backbone: str | Path = "EfficientNetLite0",
+        *,
+        weights: str | Path = "auto",
+        weights_seed: int = 0,
+        layer: str | Sequence[str] = (),
+        pooling: str | Sequence[str] = (),
+        input_size: int | None = None,
+        resize: str = "stretch",
+        preprocessing: str = "auto",
+        precision: str = "float32",
+        storage: str = "float16",
+        compression: str = "none",
+        engine: str = "auto",
+        infer_batch: int = 0,
+        workers: int = 0,
+        cache: str | Path = "cache",
+        cluster: str | None = None,
+        cluster_workers: int = 0,
+    ) -> None:
+        self.backbone = backbone
+        self.weights = weights
+        self.weights_seed = weights_seed
+        self.layer = layer
+        self.pooling = pooling
+        self.input_size = input_size
+        self.resize = resize
+        self.preprocessing = preprocessing
+        self.precision = precision
+        self.storage = storage
+        self.compression = compression
+        self.engine = engine
+        self.infer_batch = infer_batch
+        self.workers = workers
+        self.cache = cache
+        self.cluster = cluster
+        self.cluster_workers = cluster_workers
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002
+        """Compute the features that the store lacks of X, and learn how many an image has.
+
+        Raises
+        ------
+        FeatxError
+            What `transform` raises.
+        """
+        extraction = self._extract(X)
+        self.outputs_ = [output.name for output in extraction.outputs]
+        self.features_out_ = [int(np.prod(table.shape[1:])) for table in _tables(extraction)]
+        self.n_features_out_ = sum(self.features_out_)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Features float32 (n, n_features_out_), a row for every image of X, in its order.
+
+        Raises
+        ------
+        DataError
+            X that holds no images, or an image that cannot be read: it is named.
+        UsageError, BackboneError
+            A parameter that does not fit, such as a layer that the backbone does not have.
+        """
+        return np.concatenate([table.asarray() for table in _tables(self._extract(X))], axis=1)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:  # noqa: ARG002
+        """`layer@pooling_0`, `layer@pooling_1` and so on: object (n_features_out_,).
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`, when it is not known how many there are.
+        """
+        check_is_fitted(self, "n_features_out_")
+        columns = zip(self.outputs_, self.features_out_, strict=True)
+        return np.array([f"{name}_{i}" for name, count in columns for i in range(count)], dtype=object)
+
+    def _extract(self, X: Any) -> Extraction:
+        images = _read(X)
+        given = {name: as_written(value) for name, value in self.get_params().items()}
+        done = extract(images, apply_options(Pipeline(), ("features",), given, type(self).__name__).features)
+        if done.bad:
+            first = done.bad[0]
+            raise DataError(
+                f"{len(done.bad)} of {len(images)} images cannot be read, and each needs its row: {first['path']} "
+                f"({first['reason']}). Leave out what featx check finds."
+            )
+        return done
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.transformer_tags.preserves_dtype = []
+        tags.requires_fit = False
+        tags.no_validation = True  # of tables; what is no image is refused
+        return tags
+
+
+def _tables(extraction: Extraction) -> list[StoredFeatures]:
+    """The features of every output, a row for each image."""
+    rows = np.arange(len(extraction.images))
+    return [extraction.features(output, rows) for output in extraction.outputs]
+
+
+def _read(X: Any) -> ImageSet:
+    """What X holds, as an image set.
+
+    Raises
+    ------
+    DataError
+        When it holds no images.
+    """
+    given = several(X)
+    if isinstance(given, list) and given and all(isinstance(one, str | Path) for one in given):
+        remote.forget()
+        return ImageSet("X", "X", tuple(expand(path) for path in given))
+    return images_in_memory(given)

@@ -1,0 +1,1 @@
+"""Bundle: one model that predicts anywhere."""

@@ -1,0 +1,53 @@
+"""A bundle as one `.featx` file: a stored zip, with `bundle.json` first."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from pathlib import Path
+
+from featx.bundle.manifest import ABOUT, is_plain_name, read_about, verify_files
+from featx.errors import BundleError
+from featx.io.files import atomic_directory
+
+# What zipfile raises for a damaged, encrypted or oddly compressed file
+_NO_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
+
+
+def unpack(path: Path, directory: Path) -> None:
+    """Unpack a `.featx` file into a directory that must not exist, which appears only when every checksum holds.
+
+    Only the files that it declares are written.
+    """
+    if directory.exists():
+        raise BundleError(f"{directory} exists already. Name a folder that does not.")
+    with atomic_directory(directory) as temporary:
+        extract_archive(path, temporary)
+        verify_files(temporary, read_about(temporary))
+
+
+def extract_archive(path: Path, directory: Path) -> None:
+    """Unpack the files that a `.featx` declares; raise BundleError where it is not whole."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+            if ABOUT not in names:
+                if _begins_as_packed(path):  # cut off behind a file that is a zip itself, whose end was taken for ours
+                    raise zipfile.BadZipFile("its end is missing")
+                raise BundleError(f"{path} is not a bundle: it has no {ABOUT}.")
+            outside = [name for name in names if not is_plain_name(name)]
+            if outside:
+                raise BundleError(f"{path} holds {outside[0]!r}, which would lie outside of it. Do not use it.")
+            declared = {ABOUT, *json.loads(archive.read(ABOUT)).get("files", {})}
+            for name in names:
+                if name in declared:
+                    archive.extract(name, directory)
+    except (*_NO_ZIP, OSError, ValueError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path} is not a whole .featx file: {error}. Copy it again.") from error
+
+
+def _begins_as_packed(path: Path) -> bool:
+    """Whether the first file in a zip is `bundle.json`, where `pack` puts it."""
+    with open(path, "rb") as file:
+        return file.read(30 + len(ABOUT))[30:] == ABOUT.encode()

@@ -1,0 +1,105 @@
+"""The command line: parse, call, render. Commands live in the modules of this package by what they are about.
+
+A command's module is imported when the command is used, so that `featx --help` loads click and nothing heavy.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+
+import click
+
+from featx.cli.lazy import LazyGroup
+from featx.errors import FeatxError
+
+# command -> (module, one line for `featx --help`); in the order in which data flows
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("stages", "Bring every stage of a pipeline up to date."),
+    "check": ("data", "Find bad images, duplicates and conflicting labels."),
+    "split": ("data", "Write the split into train, val and test as a CSV."),
+    "look": ("look", "Look at a data set: contact sheet, what the backbone sees, ImageNet's answers, advice."),
+    "augment": ("augment", "Draw what augmentation does to an image."),
+    "backbones": ("networks", "List the backbones."),
+    "layers": ("networks", "List the layers of a backbone."),
+    "extract": ("stages", "Compute features once and cache them."),
+    "fit-head": ("stages", "Fit a head on cached features and save a bundle."),
+    "finetune": ("stages", "Graft the best head onto its backbone and train end to end."),
+    "baseline": ("baseline", "Train a small network from scratch, to see what the backbone is worth."),
+    "compare": ("compare", "Compare data sets, backbones, layers, heads and fine-tuning in one table."),
+    "evaluate": ("evaluate", "Measure a bundle on a part of the data."),
+    "predict": ("predict", "Tell the class of images."),
+    "explain": ("explain", "Show which places of an image speak for a class."),
+    "serve": ("serve", "Serve a bundle as a web page and over HTTP."),
+    "similar": ("quality", "Show the images of a set that are most like given ones."),
+    "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel."),
+    "bundle": ("bundle", "Pack, unpack and verify bundles, and write their model cards."),
+    "cache": ("cache", "List, verify, export and prune cached features."),
+    "data": ("data", "Write embedded data sets as image folders."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    homes=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="featx")
+@click.option("-v", "--verbose", is_flag=True, help="Show stage logs, and tracebacks of errors.")
+def cli(verbose: bool) -> None:
+    """Extract features with a frozen backbone once, then fit classical heads on the cache.
+
+    Commands without DATA and without -p work on pipelines/default.yaml.
+    """
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    if not verbose:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point `featx`. Every error becomes one sentence on stderr and an exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    verbose = "-v" in arguments[:1] or "--verbose" in arguments[:1]
+    try:
+        status = cli.main(arguments, prog_name="featx", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nInterrupted. What was finished is kept: run the same command again to go on.", err=True)
+        status = 130
+    except BrokenPipeError:  # the reader of our output has gone (`featx layers X | head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except FeatxError as error:
+        status = _fail(str(error), error.exit_code, verbose)
+    except MemoryError:
+        status = _fail("Not enough memory. Use a smaller --infer-batch or --pooling avg.", 1, verbose)
+    except Exception as error:  # the last resort: whatever it is, the user gets a sentence and not a traceback
+        line = " ".join(str(error).split())
+        text = (
+            f"Unexpected {type(error).__name__}: {line[:500]}. This is a mistake in featx: 'featx -v ...' shows where."
+        )
+        status = _fail(text, 1, verbose)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(text: str, status: int, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exc()
+    click.echo(f"featx: {text}", err=True)
+    return status
+
+
+def command_line() -> str:
+    """What was typed, for the record of a bundle: without the passwords and signatures of URLs."""
+    import shlex
+
+    from featx.io.remote import plain
+
+    return "featx " + shlex.join(map(plain, sys.argv[1:]))

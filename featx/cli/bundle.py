@@ -1,0 +1,116 @@
+"""featx bundle pack | unpack | verify | card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.render import emit
+from featx.errors import UsageError
+
+if TYPE_CHECKING:
+    pass
+from featx.cli.bundles import JSON_OPTION, find
+
+
+@click.group()
+def bundle() -> None:
+    """Pack a bundle into one file, unpack it, verify it, write its model card."""
+
+
+_MODEL = click.argument("model", required=False)
+
+
+@bundle.command()
+@_MODEL
+@click.option("--out", type=click.Path(path_type=Path), help="The .featx file (default: the bundle's name, here).")
+@section_options("report", without=["report.html"])
+@JSON_OPTION
+def pack(
+    model: str | None,
+    out: Path | None,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Write a bundle (default: the best one) as one .featx file that predicts on any machine with featx."""
+    from featx.bundle.bundle import load_bundle
+    from featx.bundle.bundle import pack as write
+
+    found = load_bundle(find(model, pipeline_of(None, pipeline_file, settings, values)))
+    out = out or Path(f"{found.path.parent.name}-{found.path.name}.featx")
+    write(found, out)
+    size = out.stat().st_size
+    emit(as_json, {"bundle": str(found.path), "out": str(out), "bytes": size}, f"{out}: {size / 1e6:.1f} MB")
+
+
+@bundle.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The folder to make (default: the file's name without .featx)."
+)
+@JSON_OPTION
+def unpack(file: Path, out: Path | None, as_json: bool) -> None:
+    """Unpack a .featx file into a bundle's folder, and verify it."""
+    from featx.bundle.archive import unpack as extract
+    from featx.bundle.bundle import load_bundle
+
+    if not file.is_file():
+        raise UsageError(f"There is no file {file}.")
+    out = out or file.with_suffix("")
+    extract(file, out)
+    load_bundle(out)
+    emit(as_json, {"bundle": str(out)}, str(out))
+
+
+@bundle.command()
+@_MODEL
+@section_options("report", without=["report.html"])
+@JSON_OPTION
+def verify(
+    model: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
+) -> None:
+    """Check every file of a bundle against its checksum, and that its head can be loaded."""
+    from featx.bundle.bundle import load_bundle
+
+    path = find(model, pipeline_of(None, pipeline_file, settings, values))
+    found = load_bundle(path)
+    _ = found.head
+    files = len(found.about["files"])
+    emit(as_json, {"bundle": str(path), "files": files, "ok": True}, f"{path}: {files} files, all as they were written")
+
+
+@bundle.command()
+@_MODEL
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The Markdown file (default: print it).")
+@click.option("--force", is_flag=True, help="Replace the file where there is one, and what was added to it by hand.")
+@section_options("report", without=["report.html"])
+@JSON_OPTION
+def card(
+    model: str | None,
+    out: Path | None,
+    force: bool,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Write the model card of a bundle (default: the best one): what it is, how right it is, where not to use it."""
+    from featx.bundle.bundle import load_bundle
+    from featx.card.card import model_card
+    from featx.io.files import write_atomic
+
+    if out is not None and out.exists() and not force:
+        raise UsageError(f"{out} exists already. Replace it with --force, or name another file with --out.")
+    path = find(model, pipeline_of(None, pipeline_file, settings, values))
+    whole = path.resolve()
+    name = whole.stem if path.is_file() else f"{whole.parent.name}/{whole.name}"
+    text = model_card(load_bundle(path).about, name, str(path))
+    if out is not None:
+        write_atomic(out, text)
+    content = {"bundle": str(path), "out": None if out is None else str(out), "card": text}
+    emit(as_json, content, text.rstrip("\n") if out is None else str(out))

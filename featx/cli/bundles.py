@@ -1,0 +1,49 @@
+"""What the commands on a bundle share: which one, and views to average over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featx.cli.arguments import pipeline_of
+from featx.errors import UsageError
+
+if TYPE_CHECKING:
+    from featx.bundle.bundle import Bundle
+    from featx.config import Pipeline
+    from featx.inference.predict import Average
+
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+TTA_OPTION = click.option(
+    "--tta",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Average over the image and so many altered versions of it, by the bundle's policy of augmentation or by the "
+    "one that the options say.",
+)
+
+
+def average_of(
+    bundle: Bundle, tta: int, pipeline_file: Path | None, settings: tuple[str, ...], values: dict[str, Any]
+) -> Average | None:
+    """What is averaged over; a default pipeline file says nothing of it."""
+    from featx.inference.predict import Average
+
+    said = pipeline_of("", pipeline_file, settings, {k: v for k, v in values.items() if k.startswith("augment__")})
+    if tta:
+        return Average.of_bundle(bundle, tta, said.augment, said.data.seed)
+    if said.augment.operations and pipeline_file is None:
+        raise UsageError(f"{', '.join(said.augment.operations)}: views are averaged with --tta N. Add --tta 5.")
+    return None
+
+
+def find(where: str | None, pipeline: Pipeline) -> Path:
+    """The bundle that a command works on: the one named, or the best of the run."""
+    from featx.runs.bundles import find_bundle
+
+    name = pipeline.report.name or Path(pipeline.data.path or "default").stem
+    return find_bundle(where, Path(pipeline.report.runs), name)

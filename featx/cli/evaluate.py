@@ -1,0 +1,142 @@
+"""featx evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featx.cli.app import command_line
+from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.render import Bars, bad_images, emit, metric_names, say, table
+from featx.errors import UsageError
+
+if TYPE_CHECKING:
+    from featx.bundle.bundle import Bundle
+    from featx.config import Pipeline
+from featx.cli.bundles import JSON_OPTION, TTA_OPTION, average_of, find
+
+
+@click.command()
+@click.argument("bundle", required=False)
+@click.option("--data", "data", help="Measure on these images instead of those of the pipeline.")
+@click.option(
+    "--split",
+    "part",
+    type=click.Choice(["train", "val", "test", "all"]),
+    help="Which part (default: test; all with --data).",
+)
+@click.option("--against", metavar="BUNDLE", help="Say whether it differs from this bundle by more than noise.")
+@TTA_OPTION
+@click.option(
+    "--report",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the report here (default: into the bundle's folder, when it is one of a run and there is no --data "
+    "and no --tta).",
+)
+@section_options("augment", "report", without=["augment.views"])
+@JSON_OPTION
+def evaluate(
+    bundle: str | None,
+    data: str | None,
+    part: str | None,
+    against: str | None,
+    tta: int,
+    directory: Path | None,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Measure a bundle (default: the best one) on labelled images.
+
+    The parts are those that the bundle was made with, by the images' content, wherever the files lie now.
+    """
+    import time
+    from dataclasses import asdict, replace
+
+    from featx.bundle.bundle import load_bundle
+    from featx.inference.judge import compare_judged, judge, measure_judged, require_comparable
+    from featx.report.occasions import FOLDER, belongs_to_run, report_evaluation
+    from featx.workflow.prepare import images_of_part
+
+    pipeline = pipeline_of(None, pipeline_file, settings, values)
+    path = find(bundle, pipeline)
+    model = load_bundle(path)
+    say(f"Measuring {model.path}")
+    if data is not None:
+        pipeline = replace(pipeline, data=replace(pipeline.data, path=data, relabel=None))
+    elif pipeline_file is None and not settings:
+        _require_own_data(model, pipeline)
+    part = part or ("test" if data is None else "all")
+    rival = None if against is None else load_bundle(find(against, pipeline))
+    if rival is not None:
+        require_comparable(model.multilabel, rival.multilabel)
+    average = average_of(model, tta, pipeline_file, settings, values)
+    rivals = None if rival is None else average_of(rival, tta, pipeline_file, settings, values)
+    images, notes = images_of_part(pipeline, model, part)
+    name = part if data is None else images.name
+    start = time.perf_counter()
+    with Bars() as bars:
+        judged, bad = judge(model, images, name, bars, average)
+        comparison = None if rival is None else compare_judged(judged, judge(rival, images, name, bars, rivals)[0])
+    for note in notes:
+        say(note)
+    found = measure_judged(judged)
+    if directory is None and pipeline.report.html and data is None and not tta and belongs_to_run(path):
+        directory = path / FOLDER
+    seconds = time.perf_counter() - start
+    page = directory and report_evaluation(directory, model, path, judged, bad, pipeline, command_line(), seconds)
+    content = {"bundle": str(model.path), "split": part, **found, "bad": bad, "report": page and str(page)}
+    if model.multilabel:
+        content["thresholds"] = dict(zip(model.classes, model.thresholds.tolist(), strict=True))
+    if rival is not None and comparison is not None:
+        content["against"] = {"bundle": str(rival.path), **asdict(comparison), "verdict": comparison.verdict}
+    emit(as_json, content, _metrics_text(content))
+
+
+def _require_own_data(model: Bundle, pipeline: Pipeline) -> None:
+    source = model.about["data"]["source"]
+    if Path(pipeline.data.path or "").name != source:
+        raise UsageError(
+            f"{model.path} was made of {source}, and nothing says where its images are now. Give their folder or CSV "
+            "with --data, and --split test for those it was not fitted on; or the pipeline file with -p FILE."
+        )
+
+
+def _metrics_text(found: dict[str, Any]) -> str:
+    names = metric_names(found)
+    rows = [one.values() for one in found["per_class"] or []]
+    parts = [
+        table(["part", *names], [(found["split"], *[found[name] for name in names])]),
+        table(["class", *list(found["per_class"][0])[1:]], rows) if rows else "",
+        _confusion_text(found) if "confusion" in found and 0 < len(rows) <= 20 else "",
+        _comparison_text(found["against"]) if "against" in found else "",
+        bad_images(found["bad"]),
+        f"report: {found['report']}" if found["report"] else "",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _comparison_text(found: dict[str, Any]) -> str:
+    first, second = found["accuracy"]
+    low, high = found["interval"]
+    return (
+        f"against {found['bundle']}: {found['images']} images, accuracy {first:.4f} and {second:.4f}, difference "
+        f"{first - second:+.4f} ({low:+.4f} to {high:+.4f}, 95 %)\n{found['verdict']}"
+    )
+
+
+def _confusion_text(found: dict[str, Any]) -> str:
+    labels = [one["label"] for one in found["per_class"]]
+    if "exact_match" in found:
+        cells = [
+            (label, there, missed, wrong, no)
+            for label, ((no, wrong), (missed, there)) in zip(labels, found["confusion"], strict=True)
+        ]
+        return table(["class", "has it: given", "not given", "has it not: given", "not given"], cells)
+    return "truth down, prediction across\n" + table(
+        ["", *labels], [(label, *row) for label, row in zip(labels, found["confusion"], strict=True)]
+    )

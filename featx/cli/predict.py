@@ -1,0 +1,106 @@
+"""featx predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.render import bad_images, emit, say, table
+from featx.errors import FeatxError
+
+if TYPE_CHECKING:
+    from featx.inference.predict import Prediction
+from featx.cli.bundles import JSON_OPTION, TTA_OPTION, average_of, find
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True)
+@click.option("--model", metavar="BUNDLE", help="A bundle, a .featx file, or a folder of bundles (default: the best).")
+@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many classes to tell.")
+@click.option(
+    "--min-confidence", type=click.FloatRange(0, 1), default=0.0, help="Answer 'unsure' where the confidence is less."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write a CSV instead of printing.")
+@click.option(
+    "--max-distance",
+    type=click.FloatRange(min=0),
+    help="Answer 'unknown' farther than this from all training images; 99 % of images of known classes are within 1.",
+)
+@TTA_OPTION
+@section_options("augment", "report", without=["augment.views", "report.html"])
+@JSON_OPTION
+def predict(
+    images: tuple[str, ...],
+    model: str | None,
+    top: int,
+    min_confidence: float,
+    out: Path | None,
+    max_distance: float | None,
+    tta: int,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Tell the class of images or of all images in folders, with the confidence.
+
+    Fails when no image at all could be read.
+    """
+    from dataclasses import asdict
+
+    from featx.bundle.bundle import load_bundle
+    from featx.inference.predict import Prediction, as_json_object, find_files, write_csv
+    from featx.inference.predict import predict as answer
+
+    if (
+        model is not None
+        and pipeline_file is None
+        and not settings
+        and (Path(model).is_file() or (Path(model) / "bundle.json").is_file())
+    ):
+        bundle = load_bundle(Path(model))
+    else:
+        bundle = load_bundle(find(model, pipeline_of(None, pipeline_file, settings, values)))
+    paths = find_files(images)
+    average = average_of(bundle, tta, pipeline_file, settings, values)
+    answers = answer(bundle, paths, top, 0, min_confidence, max_distance, average)
+    if not as_json:
+        say(f"Predicting with {bundle.path}")
+    if out is not None:
+        read, unread = write_csv(out, answers, max_distance is not None)
+        bad = [asdict(one) for one in unread]
+        text = "\n".join(filter(None, [bad_images(bad), f"{read:,} predictions, {len(bad):,} bad -> {out}"]))
+        emit(as_json, {"out": str(out), "images": read, "bad": bad}, text)
+    else:
+        found = list(answers)
+        read = sum(isinstance(one, Prediction) for one in found)
+        emit(as_json, as_json_object(found), _predictions_text(found))
+    if not read:
+        raise FeatxError("None of the images could be read.")
+
+
+def _prediction_text(one: Prediction) -> str:
+    top = ", ".join(f"{choice.label} {choice.confidence:.1%}" for choice in one.top)
+    if one.unknown:
+        return f"unknown (taken for {top})"
+    if one.labels is not None:
+        return f"{' | '.join(one.labels) or 'no label'} ({top})"
+    return top if one.label == one.top[0].label else f"{one.label} ({top})"
+
+
+def _predictions_text(answers: list[Any]) -> str:
+    from dataclasses import asdict
+
+    from featx.inference.predict import Prediction
+
+    found = [one for one in answers if isinstance(one, Prediction)]
+    rows: list[tuple[Any, ...]] = [(one.path, _prediction_text(one)) for one in found]
+    measured = any(one.distance is not None for one in found)
+    if measured:
+        rows = [(*row, f"{one.distance:.2f}") for row, one in zip(rows, found, strict=True)]
+    text = table(["image", "class", *(["distance"] if measured else [])], rows) if rows else ""
+    bad = bad_images([asdict(one) for one in answers if not isinstance(one, Prediction)], shown=50)
+    return "\n".join(part for part in (text, bad) if part)

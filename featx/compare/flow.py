@@ -1,0 +1,170 @@
+"""Compare many models: data sets x backbones x layers x poolings x heads x what is trained, in one table.
+
+Every data set passes every backbone once, for all layers and poolings together. Each combination is a bundle of its
+own in `<runs>/<name>/<data set>/`, so what was finished is found again by its fingerprint: an interrupted comparison
+goes on, and one that is finished computes nothing. What fails is a line of the table with its reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.bundle.bundle import Bundle, load_bundle
+from featx.compare.cells import Cell, Work, run_pass
+from featx.compare.memory import Memory
+from featx.compare.plan import Pass, Trial, name_of, plan
+from featx.config import Pipeline
+from featx.config.pipeline import as_yaml
+from featx.errors import DataError
+from featx.images.batches import iter_batches
+from featx.inference.predict import images_per_second
+from featx.io.progress import Progress, Tell, no_progress, say_nothing
+from featx.metrics.measures import metric_of
+from featx.metrics.table import LOWER_IS_BETTER
+from featx.report.comparison import Place, Row, write_comparison
+
+__all__ = ["Compared", "Pass", "Place", "Row", "Trial", "compare", "plan"]
+
+_MEMORY = "compare.json"
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A finished comparison: the rows of the table, the files that it was written to, and what was computed for it."""
+
+    rows: tuple[Row, ...]
+    files: dict[str, str | None]
+    computed: dict[str, int]
+
+    @property
+    def failed(self) -> list[Row]:
+        """The rows without a model."""
+        return [row for row in self.rows if row.reason is not None]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `featx compare --json` prints."""
+        best = {row.place.data: row.bundle for row in self.rows if row.best}
+        rows = [row.as_json() for row in self.rows]
+        return {"rows": rows, "best": best, "failed": len(self.failed), "computed": self.computed, **self.files}
+
+
+def compare(
+    pipeline: Pipeline, command: str = "", progress: Progress = no_progress, tell: Tell = say_nothing
+) -> Compared:
+    """Make every model that the pipeline's section `compare` asks for and is not there yet, and write the table.
+
+    What is best is chosen by validation. Test figures are read once all is chosen.
+
+    Raises
+    ------
+    UsageError
+        What `plan` raises; a combination that fails later is a row with its reason.
+    """
+    passes = plan(pipeline)
+    folder = Path(pipeline.report.runs) / name_of(pipeline)
+    work = Work(Memory(folder / _MEMORY), command, progress, tell)
+    cells = [cell for one in passes for cell in run_pass(one, work)]
+    best = _choose_best(cells)
+    speeds = [_measure_speed(cell, work) for cell in cells]
+    rows = tuple(
+        _describe(cell, number in best, speed) for number, (cell, speed) in enumerate(zip(cells, speeds, strict=True))
+    )
+    title = f"{name_of(pipeline)}: {len(rows)} models compared"
+    files = write_comparison(folder, title, rows, command, as_yaml(pipeline), pipeline.report.html)
+    return Compared(rows, files, work.computed)
+
+
+def _choose_best(cells: Sequence[Cell]) -> set[int]:
+    """The positions of the best of each data set by validation; of equal ones the first."""
+    best: dict[str, tuple[float, int]] = {}
+    kinds: dict[str, tuple[str, str]] = {}
+    for number, cell in enumerate(cells):
+        score = None if cell.bundle is None else cell.bundle.about["score"]
+        if score is None or score["value"] is None:
+            continue
+        data, kind = cell.place.data, (score["metric"], score["where"])
+        value = -score["value"] if score["metric"] in LOWER_IS_BETTER else score["value"]
+        if kinds.setdefault(data, kind) == kind and (data not in best or value > best[data][0]):
+            best[data] = value, number
+    return {number for _, number in best.values()}
+
+
+def _measure_speed(cell: Cell, work: Work) -> float | None:
+    """Images per second that the cell's bundle predicts with its engine, decoded before; remembered."""
+    if cell.bundle is None:
+        return None
+    digest = str(cell.bundle.about["digest"])
+    known = work.memory.speed(digest)
+    if known is not None:
+        return known
+    work.tell(f"{cell.place}: measuring the speed of predictions")
+    try:
+        bundle = load_bundle(cell.bundle.path)
+        speed = images_per_second(lambda images: bundle.probabilities(bundle.features(images)), _read(cell, bundle))
+    except Exception as error:  # a speed is not worth a table
+        _logger.warning("The speed of %s was not measured: %s", cell.bundle.path, error)
+        return None
+    work.computed["speeds"] += 1
+    work.memory.remember_speed(digest, speed)
+    return speed
+
+
+def _read(cell: Cell, bundle: Bundle) -> np.ndarray:
+    count, resize = len(cell.sample), str(bundle.about["backbone"]["resize"])
+    images = next(iter_batches(cell.sample, range(count), bundle.input_size, resize, count)).images
+    if not len(images):
+        raise DataError(f"None of {count} images can be read any more.")
+    return images
+
+
+def _describe(cell: Cell, best: bool, speed: float | None) -> Row:
+    """The row of a cell. Here, after everything is chosen, test figures are read for the first time."""
+    if cell.bundle is None:
+        return Row(cell.place, cell.reason, share=cell.share)
+    about = cell.bundle.about
+    score, val, test = about["score"], about["metrics"]["val"], about["metrics"]["test"]
+    name = "exact_match" if cell.bundle.multilabel else "accuracy"
+    low, high = (test.get("intervals") or {}).get(name) or (None, None)
+    gain, helped = _judge_training(about, name)
+    return Row(
+        cell.place,
+        best=best,
+        metric=score["metric"],
+        score=score["value"],
+        where=score["where"],
+        val_accuracy=val.get(name),
+        test_accuracy=test.get(name),
+        low=low,
+        high=high,
+        test_images=test["images"],
+        gain=gain,
+        helped=helped,
+        extract_seconds=cell.extract_seconds,
+        fit_seconds=about["seconds"],
+        features=about["head"]["features"],
+        bytes=sum((cell.bundle.path / file).stat().st_size for file in about["files"]),
+        images_per_second=speed,
+        share=cell.share,
+        bundle=str(cell.bundle.path),
+        digest=about["digest"],
+    )
+
+
+def _judge_training(about: Mapping[str, Any], name: str) -> tuple[float | None, bool | None]:
+    """What training has added to the accuracy on test, and whether it raised the score; None for a head."""
+    if "from" not in about:
+        return None, None
+    before, after, metric = about["from"]["metrics"], about["metrics"], about["score"]["metric"]
+    old, new = before["test"].get(name), after["test"].get(name)
+    scores = metric_of(before["val"], metric), metric_of(after["val"], metric)
+    helped = None
+    if scores[0] is not None and scores[1] is not None:
+        helped = scores[1] < scores[0] if metric in LOWER_IS_BETTER else scores[1] > scores[0]
+    return None if old is None or new is None else new - old, helped

@@ -1,0 +1,220 @@
+"""Export: a bundle's whole model, from images to probabilities, for runtimes that know nothing of featx.
+
+An export is a folder: the model, `classes.txt`, and `model.json`, which says what goes in and what comes out. Every
+one is run in its own runtime and compared with the bundle before it is put in place; one that predicts something else
+is deleted and reported.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import featx
+from featx.bundle.bundle import Bundle
+from featx.errors import ExportError, FeatxError, StoreError, UsageError
+from featx.export.check import (
+    Comparison,
+    Sample,
+    compare,
+    judge,
+    measure_speed,
+    predict_in_batches,
+    read_sample,
+    tolerance_of,
+)
+from featx.export.formats import FORMATS, PRECISIONS, Format, choose_formats
+from featx.export.network import INPUT, OUTPUT, build_network, require_network
+from featx.images.resize import PAD_COLOUR
+from featx.io.files import atomic_directory, explain_os_error, remove_stale, write_atomic, write_json
+from featx.io.progress import Tell, say_nothing
+from featx.io.versions import installed_versions
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["FORMATS", "PRECISIONS", "Export", "Outcome", "export"]
+
+ABOUT, CLASSES = "model.json", "classes.txt"
+SCHEMA = 1
+_LEAST_FREE = 1 << 20  # bytes; with less, what a converter could not write is put down to the disk
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one format.
+
+    path : its folder; None where it was refused, for `reason`
+    bytes : of the model's files; comparison : with the bundle; images_per_second : by batch size
+    """
+
+    format: str
+    precision: str
+    path: str | None = None
+    bytes: int | None = None
+    comparison: Comparison | None = None
+    images_per_second: dict[str, float] | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Export:
+    """The outcomes in the order asked for, the images they were checked on, and the speed of the bundle itself."""
+
+    outcomes: tuple[Outcome, ...]
+    sample: Sample
+    engine: str
+    images_per_second: dict[str, float]
+
+    @property
+    def refused(self) -> list[Outcome]:
+        """Those that were not put in place."""
+        return [outcome for outcome in self.outcomes if outcome.reason is not None]
+
+
+class _Refused(Exception):  # noqa: N818 - no error, an outcome
+    """An export that is not put in place, and why."""
+
+    def __init__(self, reason: str, comparison: Comparison | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.comparison = reason, comparison
+
+
+def export(
+    bundle: Bundle,
+    out: Path,
+    formats: Sequence[str],
+    precision: str = "float32",
+    data: str | None = None,
+    force: bool = False,
+    tell: Tell = say_nothing,
+) -> Export:
+    """Write a bundle's model in each format as the folder `out/<format>-<precision>`, whole and checked or not at all.
+
+    data : a file or folder of images to check on, and to measure the ranges of int8 by; None takes a few images that
+        come with the packages
+    force : replace an export that is there already
+
+    Raises
+    ------
+    UsageError
+        An unknown format, or a precision that it does not have; int8 without `data`.
+    ExportError
+        A head that is no network, missing packages, or a folder that is there already.
+    StoreError
+        The disk is full.
+    """
+    rows = choose_formats(formats, precision)
+    require_network(bundle)
+    if precision == "int8" and data is None:
+        raise UsageError("int8 takes the ranges of its numbers from images like those it will see: add --data FOLDER.")
+    targets = [out / f"{row.name}-{precision}" for row in rows]
+    for target in targets:
+        _require_free(target, force)
+    sample = read_sample(bundle, data, precision)
+    remove_stale(out, deep=False)
+    tell(f"Checking on {len(sample.images)} images: {sample.source}")
+    own = bundle.probabilities(bundle.features(sample.images))
+    network = build_network(bundle)
+    job = _Job(bundle, network, precision, sample, own, force)
+    outcomes = []
+    for row, target in zip(rows, targets, strict=True):
+        tell(f"Writing {row.name}")
+        outcomes.append(job.put_in_place(row, target))
+    speed = measure_speed(lambda images: bundle.probabilities(bundle.features(images)), sample.images)
+    return Export(tuple(outcomes), sample, bundle.engine.name, speed)
+
+
+def _require_free(target: Path, force: bool) -> None:
+    if not target.exists():
+        return
+    if not force:
+        raise ExportError(f"{target} exists already. Replace it with --force, or name another folder with --out.")
+    if not (target / ABOUT).is_file():
+        raise ExportError(f"{target} is no export of featx, and is not replaced. Name another folder with --out.")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all formats have in common."""
+
+    bundle: Bundle
+    network: keras.Model
+    precision: str
+    sample: Sample
+    own: np.ndarray
+    force: bool
+
+    def put_in_place(self, row: Format, target: Path) -> Outcome:
+        """Write, check and publish one format."""
+        try:
+            with atomic_directory(target, replace=self.force) as folder:
+                comparison, speed = self._write_checked(row, folder)
+                size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                about = describe(self.bundle, row, self.precision, self.sample, comparison)
+                write_json(folder / ABOUT, about)
+                write_atomic(folder / CLASSES, "".join(f"{name}\n" for name in self.bundle.classes))
+        except _Refused as refused:
+            return Outcome(row.name, self.precision, comparison=refused.comparison, reason=refused.reason)
+        return Outcome(row.name, self.precision, str(target), size, comparison, speed)
+
+    def _write_checked(self, row: Format, folder: Path) -> tuple[Comparison, dict[str, float]]:
+        path = folder / row.file
+        try:
+            row.convert(self.network, path, self.precision, self.sample.measured)
+            run = row.load(path)
+            found = predict_in_batches(run, self.sample.images)
+        except Exception as error:  # the converters raise whatever they like
+            raise _explain(error, folder) from error
+        tolerance = tolerance_of(self.bundle, self.precision)
+        comparison = compare(self.own, found, tolerance, self.bundle.thresholds if self.bundle.multilabel else None)
+        reason = judge(comparison, self.precision, tolerance, self.bundle.calibration.kind == "isotonic")
+        if reason is not None:
+            raise _Refused(reason, comparison)
+        return comparison, measure_speed(run, self.sample.images)
+
+
+def _explain(error: Exception, folder: Path) -> Exception:
+    """A full disk as such, whatever the converter made of it; anything else as a refusal."""
+    if isinstance(error, MemoryError):
+        return error
+    if isinstance(error, OSError) and isinstance(explained := explain_os_error(error, folder), FeatxError):
+        return explained
+    if shutil.disk_usage(folder).free < _LEAST_FREE:
+        return StoreError(f"No space left on the disk that holds {folder.parent}. Free some, and export again.")
+    return _Refused(f"it cannot be written or run ({type(error).__name__}: {' '.join(str(error).split())[:300]})")
+
+
+def describe(bundle: Bundle, row: Format, precision: str, sample: Sample, comparison: Comparison) -> dict[str, Any]:
+    """What `model.json` says: all that is needed to use the model without featx."""
+    several = bundle.multilabel
+    thresholds = dict(zip(bundle.classes, bundle.thresholds.tolist(), strict=True)) if several else None
+    resize = str(bundle.about["backbone"]["resize"])
+    return {
+        "schema": SCHEMA,
+        "format": row.name,
+        "precision": precision,
+        "file": row.file,
+        "classes": list(bundle.classes),
+        "multilabel": several,
+        "thresholds": thresholds,
+        "input": {
+            "name": INPUT,
+            "dtype": "uint8",
+            "shape": [None, *bundle.input_size, 3],
+            "axes": ["images", "height", "width", "channels"],
+            "channels": "RGB",
+        },
+        "resize": {"rule": resize, "filter": "bilinear, antialiased"}
+        | ({"colour": list(PAD_COLOUR)} if resize == "pad" else {}),
+        "output": {"name": OUTPUT, "dtype": "float32", "shape": [None, len(bundle.classes)]},
+        "calibration": bundle.calibration.kind,
+        "check": asdict(comparison) | {"source": sample.source},
+        "bundle": {"name": bundle.path.name, "digest": bundle.about["digest"]},
+        "versions": {"featx": featx.__version__, **installed_versions("keras", "tensorflow", *row.packages)},
+    }

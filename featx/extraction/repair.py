@@ -1,0 +1,102 @@
+"""Compute damaged rows of a store again, from the images they were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from featx.backbones import resolve, resolve_outputs
+from featx.config import FeaturesOptions
+from featx.dataset.folders import read_files
+from featx.errors import StoreError
+from featx.extraction.flow import extract, make_key
+from featx.extraction.views import repair_views
+from featx.images.augment import Augmenter
+from featx.io import remote
+from featx.io.index import StatIndex
+from featx.io.progress import Progress
+from featx.io.remote import is_url
+from featx.store.key import NO_VIEWS
+from featx.store.store import Damage, FeatureStore
+
+
+def repair_store(store: FeatureStore, damages: Sequence[Damage], cache: Path, progress: Progress) -> tuple[int, int]:
+    """Set damaged rows aside and compute them again into a new part.
+
+    Returns how many rows were computed, and how many could not be since their image is gone, or since the damage hit
+    its path. Of a part that cannot be read at all the images are unknown. The next extraction computes all of those.
+
+    Raises
+    ------
+    StoreError
+        When this machine would compute other values. The damaged rows are gone then, the others are kept.
+    """
+    names = {table.directory: name for name, table in store.tables().items()}
+    images: dict[str, set[tuple[str, int]]] = {}
+    for damage in damages:
+        if damage.rows:
+            rows = zip(damage.images, damage.views, strict=True)
+            images.setdefault(names[Path(damage.part).parent], set()).update(rows)
+        store.repair(damage)
+    left = _count_rows(store)
+    for name, wanted in sorted(images.items()):
+        _compute(store, name, _still_there(wanted), cache, progress)
+    bad = sum(len(damage.rows) for damage in damages)
+    computed = min(bad, _count_rows(store) - left)
+    return computed, bad - computed
+
+
+def _still_there(wanted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Those (path, view) whose image can still be read, in order."""
+    rows = sorted(wanted)
+    gone = remote.faults({path for path, _ in rows})
+    return [one for one in rows if (one[0] not in gone if is_url(one[0]) else Path(one[0]).is_file())]
+
+
+def _count_rows(store: FeatureStore) -> int:
+    return sum(table.rows for table in store.tables().values())
+
+
+def _compute(store: FeatureStore, name: str, wanted: list[tuple[str, int]], cache: Path, progress: Progress) -> None:
+    """These rows (path, view) of the one table `layer@pooling`; those that it has stay as they are."""
+    if not wanted:
+        return
+    options = _options(store, cache, name)
+    spec = resolve(options)
+    index = StatIndex(cache / "index.sqlite")
+    key = make_key(options, spec, resolve_outputs(options, spec), index)
+    index.close()
+    augmenter = None
+    if store.key.views != NO_VIEWS:
+        augmenter = Augmenter.from_json(store.made_of()["augment"])
+        key = replace(key, views=augmenter.identity)
+    if key != store.key:
+        raise StoreError(
+            f"{store.directory} was made by other versions or with other weights, so its rows cannot be computed "
+            "again here. The damaged ones were removed; featx extract fills a new store."
+        )
+    if augmenter is None:
+        extract(read_files([path for path, _ in wanted]), options, progress)
+    else:
+        repair_views(wanted, options, augmenter, progress)
+
+
+def _options(store: FeatureStore, cache: Path, name: str) -> FeaturesOptions:
+    """The options that the store was made with, for one layer and pooling."""
+    made = store.made_of()
+    height, width = made["input_size"]
+    precision, _, engine = store.key.precision.partition("/")
+    return FeaturesOptions(
+        backbone=made["name"],
+        weights=made["weights"],
+        weights_seed=made["weights_seed"],
+        layer=(name,),
+        input_size=height if height == width else None,  # only a file has another shape than a square: its own
+        resize=made["resize"],
+        preprocessing=made["preprocessing"],
+        precision=precision,  # type: ignore[arg-type]
+        storage=store.key.storage,  # type: ignore[arg-type]
+        engine=engine or "auto",  # type: ignore[arg-type]
+        cache=str(cache),
+    )

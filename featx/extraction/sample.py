@@ -1,0 +1,85 @@
+"""What is fitted on and measured: one row per different image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from featx.dataset import NONE, SPLITS, TRAIN, ImageSet
+from featx.dataset.digests import whole
+from featx.errors import DataError
+from featx.extraction.views import Views
+from featx.io.digests import digest_json
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is fitted on and measured: one row per different image.
+
+    rows : positions in `images.paths`; y : int64 (n,), positions in `images.classes`, or bool (n, classes) where an
+    image can have several labels; split : uint8
+    views : of the train rows, in their order, where heads are fitted on views as well; they are no rows themselves
+    """
+
+    images: ImageSet
+    digests: np.ndarray
+    rows: np.ndarray
+    y: np.ndarray
+    split: np.ndarray
+    groups: np.ndarray | None
+    weight: np.ndarray | None
+    views: Views | None = None
+
+    @classmethod
+    def of(cls, images: ImageSet, digests: np.ndarray, split: np.ndarray) -> Sample:
+        """Rows that are in a part, duplicates once."""
+        require_fittable(images)
+        assert images.labels is not None
+        used = np.flatnonzero(split != NONE)
+        _, first = np.unique(digests[used], return_index=True)
+        rows = used[np.sort(first)]
+        groups = None if images.groups is None else np.unique(images.groups, return_inverse=True)[1][rows]
+        weight = None if images.weights is None else images.weights[rows]
+        return cls(images, digests[rows], rows, images.labels[rows], split[rows], groups, weight)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over (digest, part, class) of every image: bundles with the same one can be compared."""
+        order = np.argsort(self.digests)
+        names = (
+            [self.images.classes[code] for code in self.y[order]]
+            if self.y.ndim == 1
+            else [np.flatnonzero(marks).tolist() for marks in self.y[order]]
+        )
+        return digest_json([[whole(d).hex() for d in self.digests[order]], self.split[order].tolist(), names])
+
+    def counts(self) -> dict[str, int]:
+        """Images per part."""
+        return {name: int((self.split == code).sum()) for code, name in enumerate(SPLITS)}
+
+    @property
+    def train_rows(self) -> np.ndarray:
+        """The positions in `images.paths` of the train rows, of which there can be views."""
+        return np.asarray(self.rows[self.split == TRAIN])
+
+    @property
+    def fitted(self) -> np.ndarray:
+        """What a head is fitted on and judged by: the rows of the sample, then one for each view, the row it is of."""
+        rows, train = np.arange(len(self.rows)), np.flatnonzero(self.split == TRAIN)
+        return rows if self.views is None else np.concatenate([rows, train[self.views.of]])
+
+
+def require_fittable(images: ImageSet) -> None:
+    """Refuse images that no head can be fitted on, before anything is computed.
+
+    Raises
+    ------
+    DataError
+        No labels, or a single class.
+    """
+    if images.labels is None:
+        raise DataError(f"{images.source} has no labels: a folder per class or a CSV with labels is needed to fit.")
+    if len(images.classes) < 2:
+        only = images.classes[0] if images.classes else "none"
+        raise DataError(f"A head tells classes apart, but {images.source} has one class ({only}). Add another folder.")

@@ -1,0 +1,135 @@
+"""Confidence: from logits to probabilities, fitted off the head's training rows.
+
+Margins are not probabilities: a softmax of linear-SVM margins was 0.46 sure of what it got right in 0.85 of the cases.
+Every head has a temperature: dividing the logits by it mends the confidence and never changes the predicted class (Guo
+et al. 2017). Instead, each class may have a curve of its own: a sigmoid (Platt 1999) or a rising staircase (isotonic
+regression, Zadrozny and Elkan 2002), which can change it.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from featx.errors import BundleError
+from featx.metrics.probabilities import fit_temperature, sigmoid, softmax
+
+CALIBRATION_FILE = "calibration.npz"
+Kind = Literal["temperature", "sigmoid", "isotonic"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How logits become probabilities.
+
+    Attributes
+    ----------
+    several : whether an image can have several labels: each has a probability of its own, and they need not add up
+    temperature : logits are divided by it
+    curves : of each class, increasing logits float64 (m,) and their probabilities (m,), between which lines are drawn
+        and beyond which the ends hold; or slope and intercept of a sigmoid. One curve, of the second class, for two
+        classes. Empty: the temperature alone
+    kind : temperature, sigmoid or isotonic
+    """
+
+    several: bool = False
+    temperature: float = 1.0
+    kind: Kind = "temperature"
+    curves: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities float64 (n, k) of logits (n, k)."""
+        if self.kind == "temperature":
+            return (sigmoid if self.several else softmax)(logits, self.temperature)
+        decisions = _decisions(np.asarray(logits, np.float64) / self.temperature, self.several)
+        found = np.stack([self._curve(*pair) for pair in zip(decisions.T, self.curves, strict=True)], axis=1)
+        if self.several:
+            return found
+        if found.shape[1] == 1:
+            return np.hstack([1 - found, found])
+        total = found.sum(axis=1, keepdims=True)
+        return np.asarray(np.where(total > 0, found / np.where(total > 0, total, 1), 1 / found.shape[1]))
+
+    def _curve(self, decision: np.ndarray, curve: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        if self.kind == "sigmoid":
+            return sigmoid(decision * curve[0][0] + curve[1][0])
+        return np.asarray(np.interp(decision, *curve))
+
+    def save(self, path: Path) -> None:
+        """Write the curves as plain arrays."""
+        lengths = np.array([len(x) for x, _ in self.curves])
+        x, y = (np.concatenate([curve[i] for curve in self.curves]) for i in (0, 1))
+        np.savez(path, kind=np.array(self.kind), several=np.array(self.several), x=x, y=y, lengths=lengths)
+
+
+def load_curves(path: Path) -> Calibration:
+    """Read what `Calibration.save` wrote; the head's logits have been divided by the temperature already.
+
+    Raises
+    ------
+    BundleError
+        A file that is not one.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            ends = np.cumsum(held["lengths"])[:-1]
+            curves = tuple(zip(np.split(held["x"], ends), np.split(held["y"], ends), strict=True))
+            return Calibration(bool(held["several"]), kind=str(held["kind"]), curves=curves)  # type: ignore[arg-type]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path} is damaged: {error}. Take the bundle from where it came again.") from error
+
+
+def fit_calibration(kind: Kind, logits: np.ndarray, y: np.ndarray) -> Calibration:
+    """Fit on rows that the head was not fitted on.
+
+    Parameters
+    ----------
+    logits : (n, k), finite
+    y : int (n,), column of each row's class; or bool (n, k), the labels of each row
+
+    Returns
+    -------
+    Calibration
+        Curves as scikit-learn's CalibratedClassifierCV has them, one class against the rest. Where a class has no row,
+        or has them all, nothing can be learned of it and all classes share a temperature.
+    """
+    several = y.ndim == 2
+    truth = y if several else y[:, None] == np.arange(logits.shape[1])
+    if not several and logits.shape[1] == 2:
+        truth = truth[:, 1:]
+    if kind == "temperature" or not len(y) or (truth.all(axis=0) | ~truth.any(axis=0)).any():
+        return Calibration(several, fit_temperature(logits, y))
+    fit = _fit_sigmoid if kind == "sigmoid" else _fit_isotonic
+    decisions = _decisions(np.asarray(logits, np.float64), several)
+    return Calibration(several, 1.0, kind, tuple(fit(*pair) for pair in zip(decisions.T, truth.T, strict=True)))
+
+
+def _decisions(logits: np.ndarray, several: bool) -> np.ndarray:
+    """One column per class; for two classes the margin of the second."""
+    return logits[:, 1:] - logits[:, :1] if not several and logits.shape[1] == 2 else logits
+
+
+def _fit_sigmoid(decision: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slope and intercept (1,); the targets are Platt's, kept off 0 and 1 by how many rows there are."""
+    from sklearn.linear_model import LogisticRegression
+
+    positive = int(truth.sum())
+    target = np.where(truth, (positive + 1) / (positive + 2), 1 / (len(truth) - positive + 2))
+    scale = max(float(np.abs(decision).max()), 1e-12)  # the solver likes numbers near 1
+    fitted = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000).fit(
+        np.concatenate([decision, decision])[:, None] / scale,
+        np.repeat([1, 0], len(decision)),
+        np.concatenate([target, 1 - target]),
+    )
+    return fitted.coef_[0] / scale, fitted.intercept_
+
+
+def _fit_isotonic(decision: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.isotonic import IsotonicRegression
+
+    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(decision, truth)
+    return np.asarray(fitted.X_thresholds_, np.float64), np.asarray(fitted.y_thresholds_, np.float64)

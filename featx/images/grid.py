@@ -1,0 +1,93 @@
+"""Grids of images with captions, as PNG files: contact sheets, mistakes, neighbours, suspicious labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from featx.images.decoder import BadImage, load_image
+from featx.images.resize import fit
+from featx.io.files import atomic_path
+
+THUMBNAIL = 160  # pixels
+_DPI = 120
+_SIDE = THUMBNAIL / _DPI  # inches, as is what follows: an image's pixels are the file's
+_CELL = 1.6  # width of an image with its caption
+_LINE = 0.13  # of a caption
+_GAP = 0.12
+_TITLE = 0.35
+_FRAMES = {True: "#2e7d32", False: "#c62828", None: "#888888"}
+_LONGEST = 24  # characters of a caption's line
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One cell of a grid.
+
+    path : of the image; caption : lines under it; good : a green frame, a red one, or (None) a grey one
+    pixels : uint8 (h, w, 3), shown in place of the file's
+    """
+
+    path: str
+    caption: tuple[str, ...]
+    good: bool | None = None
+    pixels: np.ndarray | None = None
+
+
+def draw_grid(pictures: Sequence[Picture | None], out: Path, columns: int = 6, title: str = "") -> Path:
+    """Draw the pictures row by row into a PNG file; an image that cannot be read becomes a grey square.
+
+    A cell of None stays empty.
+    """
+    from matplotlib.figure import Figure
+
+    columns = max(1, min(columns, len(pictures)))
+    rows = max(1, -(-len(pictures) // columns))
+    lines = max((len(picture.caption) for picture in pictures if picture), default=0)
+    top, height = _GAP + (_TITLE if title else 0), _SIDE + _LINE * (lines + 0.5) + _GAP
+    size = (_CELL * columns, top + height * rows)
+    figure = Figure(size, dpi=_DPI)
+    axis = figure.add_axes((0, 0, 1, 1))  # one for all: an axes of its own for each image takes ten times as long
+    axis.set_axis_off()
+    for number, picture in enumerate(pictures):
+        row, column = divmod(number, columns)
+        if picture is not None:
+            _draw_picture(axis, picture, _CELL * column + (_CELL - _SIDE) / 2, top + height * row)
+    axis.set_xlim(0, size[0])
+    axis.set_ylim(size[1], 0)
+    if title:
+        axis.text(size[0] / 2, top / 2, title, fontsize=10, ha="center", va="center", parse_math=False)
+    with atomic_path(out) as temporary:
+        figure.savefig(temporary, dpi=_DPI, format="png", pil_kwargs={"compress_level": 3})
+    return out
+
+
+def _draw_picture(axis: Any, picture: Picture, x: float, y: float) -> None:
+    """Draw one cell, its image with the upper left corner at (x, y)."""
+    from matplotlib.patches import Rectangle
+
+    axis.imshow(_thumbnail(picture), extent=(x, x + _SIDE, y + _SIDE, y), aspect="auto")
+    axis.add_patch(Rectangle((x, y), _SIDE, _SIDE, fill=False, edgecolor=_FRAMES[picture.good], linewidth=2))
+    caption = "\n".join(map(shorten, picture.caption))
+    axis.text(x + _SIDE / 2, y + _SIDE + _LINE / 2, caption, fontsize=7, ha="center", va="top", parse_math=False)
+
+
+def shorten(text: str, longest: int = _LONGEST) -> str:
+    """A text whose middle is left out where it is long."""
+    half = (longest - 1) // 2
+    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
+
+
+def _thumbnail(picture: Picture) -> np.ndarray:
+    size = (THUMBNAIL, THUMBNAIL)
+    if picture.pixels is not None:
+        return np.asarray(fit(Image.fromarray(picture.pixels), size, "pad"))
+    try:
+        return load_image(picture.path, size, "pad")
+    except BadImage:
+        return np.full((THUMBNAIL, THUMBNAIL, 3), 200, np.uint8)

@@ -1,0 +1,234 @@
+"""Class activation maps: which places of an image speak for a class, by a bundle with any head.
+
+Three methods, all in units of the class's logit; positive places speak for the class, negative ones against it:
+
+cam : Zhou et al. 2016, for linear heads on maps that were averaged, whole or in a grid, or flattened. Exact: the map
+    takes the logit apart, its mean and the bias are the logit.
+gradcam : Selvaraju et al. 2017, for every head that has a gradient. The channels of the layer's map, weighed by the
+    logit's gradient averaged over all places. It is multiplied by the number of places, so that several layers can be
+    added and linear heads on averaged maps give what `cam` gives, and it is kept signed: pictures cut it off at 0.
+occlusion : Zeiler and Fergus 2014, for every head. What the logit loses when a square of the image is covered.
+
+Of two classes the scores are opposite: their logits count only by their difference, which is what is explained.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from featx.bundle.bundle import Bundle
+from featx.errors import BundleError, UsageError
+from featx.images.batches import iter_batches
+from featx.inference.predict import Unread
+from featx.io.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    pass
+from featx.inference.maps import BATCH, MapNetwork, Maps, Site, cam, class_scores, gradcam, occlusion
+
+Method = Literal["auto", "cam", "gradcam", "occlusion"]
+METHODS: tuple[str, ...] = get_args(Method)
+SUM = "sum"  # of the maps of several layers
+_SHOWN = 20  # class names in a message
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Where an image speaks for one class.
+
+    Attributes
+    ----------
+    confidence : the class's probability, in [0, 1]
+    score : its logit; of two classes, its logit less the other's
+    bias : of `cam`, the part of the score that belongs to no place; else None
+    maps : float32 (height, width) in units of the score, by name. One for each layer, at the layer's own resolution;
+        behind several of them their sum, at the resolution of the image that the backbone sees. An occlusion map is
+        called "occlusion"
+    """
+
+    label: str
+    confidence: float
+    score: float
+    bias: float | None
+    maps: Mapping[str, np.ndarray]
+
+    @property
+    def map(self) -> np.ndarray:
+        """float32 (height, width): the one to look at, which is the only one or the sum."""
+        return self.maps[SUM] if SUM in self.maps else next(iter(self.maps.values()))
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a bundle says of an image, and why.
+
+    label, confidence : the likeliest class; labels : of a bundle that gives several, those at or above their thresholds
+    method : cam, gradcam or occlusion; classes : the explained classes, the likeliest first
+    """
+
+    path: str
+    label: str
+    confidence: float
+    labels: tuple[str, ...] | None
+    method: str
+    classes: tuple[ClassMap, ...]
+
+
+class Explainer:
+    """Explains images by one bundle, whose network is loaded once.
+
+    bundle : with any head
+    method : `auto` is cam where that is exact, else gradcam where there is a gradient, else occlusion
+    labels : the classes to explain, whatever the image is taken for
+    top : how many of the likeliest classes to explain; by default the likeliest, or all labels that are given to the
+        image by a bundle that gives several
+
+    Raises
+    ------
+    UsageError
+        A method or a class that does not exist, or `labels` and `top` together.
+    """
+
+    def __init__(
+        self, bundle: Bundle, method: str = "auto", labels: Sequence[str] = (), top: int | None = None
+    ) -> None:
+        if method not in METHODS:
+            raise UsageError(f"No method {method!r}. Choose one of {', '.join(METHODS)}.")
+        if labels and top is not None:
+            raise UsageError("--class and --top exclude each other: name the classes, or say how many.")
+        self.bundle = bundle
+        self._network = MapNetwork(bundle)
+        self._asked = method
+        self._labels = [_position(bundle, label) for label in dict.fromkeys(labels)]
+        self._top = top
+
+    @cached_property
+    def method(self) -> str:
+        """What images are explained by: cam, gradcam or occlusion.
+
+        Raises
+        ------
+        BundleError
+            A method asked for that this bundle does not have.
+        """
+        if self._asked == "occlusion":  # which needs no Keras
+            return self._asked
+        return _choose_method(self.bundle, self._asked, self._network.sites)
+
+    def explain(
+        self, paths: Sequence[str | Path | bytes], workers: int = 0, progress: Progress = no_progress
+    ) -> Iterator[Explanation | Unread]:
+        """Yield one answer per image in the order of `paths`: files, or the bytes of files.
+
+        Raises
+        ------
+        BundleError
+            As `method`.
+        """
+        resize, done = str(self.bundle.about["backbone"]["resize"]), 0
+        size = 1 if self.method == "occlusion" else BATCH  # where an image takes seconds, each is answered at once
+        for batch in iter_batches(paths, range(len(paths)), self.bundle.input_size, resize, size, workers):
+            answers: dict[int, Explanation | Unread] = {
+                row: Unread(_name(paths[row], row), reason) for row, reason in batch.bad
+            }
+            names = [_name(paths[row], row) for row in batch.rows]
+            answers |= zip(batch.rows.tolist(), self.explain_images(batch.images, names), strict=True)
+            for row in sorted(answers):
+                yield answers[row]
+            done += len(answers)
+            progress("explain", done, len(paths))
+
+    def explain_images(self, images: np.ndarray, names: Sequence[str]) -> list[Explanation]:
+        """Explain images uint8 (n, height, width, 3), as large as the backbone takes them.
+
+        names : what stands in `path` of each answer
+        """
+        if not len(images):
+            return []
+        if self.method == "occlusion":
+            seen = occlusion(self.bundle, images, self._chosen)
+        else:
+            seen = {"cam": cam, "gradcam": gradcam}[self.method](self._network, images, self._chosen)
+        return [self._answer(name, *one) for name, one in zip(names, seen, strict=True)]
+
+    def _answer(self, name: str, logits: np.ndarray, chances: np.ndarray, maps: dict[int, Maps]) -> Explanation:
+        bundle, order = self.bundle, np.argsort(-chances, kind="stable")
+        scores = class_scores(bundle, logits[None])[0]
+        bias = class_scores(bundle, self._network.linear[1][None])[0] if self.method == "cam" else None
+        classes = tuple(
+            ClassMap(
+                bundle.classes[k],
+                round(float(chances[k]), 6),
+                float(scores[k]),
+                None if bias is None else float(bias[k]),
+                _with_sum(found, bundle.input_size),
+            )
+            for k, found in maps.items()
+        )
+        given = [bundle.classes[k] for k in order if chances[k] >= bundle.thresholds[k]] if bundle.multilabel else None
+        return Explanation(
+            name,
+            bundle.classes[order[0]],
+            round(float(chances[order[0]]), 6),
+            None if given is None else tuple(given),
+            self.method,
+            classes,
+        )
+
+    def _chosen(self, chances: np.ndarray) -> list[int]:
+        """Positions of the classes to explain, the likeliest first, of probabilities (classes,)."""
+        order: list[int] = np.argsort(-chances, kind="stable").tolist()
+        if self._labels:
+            return [k for k in order if k in self._labels]
+        if self._top is None and self.bundle.multilabel:
+            return [k for k in order if chances[k] >= self.bundle.thresholds[k]] or order[:1]
+        return order[: self._top or 1]
+
+
+def _choose_method(bundle: Bundle, asked: str, sites: Sequence[Site]) -> str:
+    kind, clf = bundle.about["head"]["kind"], bundle.about["head"]["clf"]
+    exact = bool(sites) and kind == "linear" and all(one.own and one.output.pooling != "max" for one in sites)
+    if asked == "auto":
+        return "cam" if exact else "gradcam" if sites else "occlusion"
+    if asked == "cam" and not exact:
+        raise BundleError(
+            f"cam needs a linear head on averaged or flattened maps; {bundle.path} has {clf} on "
+            f"{', '.join(bundle.about['outputs'])}. Choose --method auto, gradcam or occlusion."
+        )
+    if asked == "gradcam" and not sites:
+        why = f"the head {clf} has none" if kind == "estimator" else "no layer below the head has a map"
+        raise BundleError(f"gradcam needs a gradient at a map, and {why}. Choose --method auto or occlusion.")
+    return asked
+
+
+def _position(bundle: Bundle, label: str) -> int:
+    classes = bundle.classes
+    if label in classes:
+        return classes.index(label)
+    near = difflib.get_close_matches(label, classes, n=1)
+    listed = ", ".join(classes[:_SHOWN]) + (f" and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else "")
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise UsageError(f"{bundle.path} has no class {label!r}.{hint} It has {listed}.")
+
+
+def _with_sum(maps: Maps, size: tuple[int, int]) -> Maps:
+    """Maps of several layers and their sum at `size` (height, width); a single one as it is."""
+    if len(maps) == 1:
+        return maps
+    height, width = size
+    total = np.zeros(size, np.float32)
+    for one in maps.values():
+        total += np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR))
+    return maps | {SUM: total}
+
+
+def _name(path: str | Path | bytes, row: int) -> str:
+    return f"image {row + 1}" if isinstance(path, bytes) else str(path)

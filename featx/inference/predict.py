@@ -1,0 +1,290 @@
+"""Images -> classes with confidence, through a bundle alone."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.bundle.bundle import Bundle
+from featx.bundle.novelty import Reference, load_reference
+from featx.config import AugmentOptions
+from featx.dataset.folders import describe_absence, expand, read_files
+from featx.errors import DataError, UsageError
+from featx.images.augment import Augmenter
+from featx.images.batches import Alter, iter_batches
+from featx.images.decoder import BadImage
+from featx.io import remote
+from featx.io.digests import digest_bytes, digest_file
+from featx.io.files import atomic_path
+from featx.io.filetypes import describe_os_error
+from featx.io.remote import is_url
+
+UNKNOWN, UNSURE = "unknown", "unsure"
+_LEAST_SECONDS, _LEAST_CALLS = 0.4, 3  # of a measured speed
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A class and how sure the model is of it, in [0, 1]."""
+
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most likely classes of one image, the likeliest first.
+
+    label : the likeliest; "unsure" where it has less than the least confidence asked for, "unknown" where that is true
+    confidence : of the likeliest class, in any case
+    labels : of a model that gives several, those at or above their thresholds, the likeliest first; else None
+    unknown, distance : whether the image is unlike all training images, and how far from the nearest, in units within
+        which 99 % of the images of known classes lie; None where it was not asked for
+    """
+
+    path: str
+    label: str
+    confidence: float
+    top: tuple[Choice, ...]
+    labels: tuple[str, ...] | None = None
+    unknown: bool | None = None
+    distance: float | None = None
+
+
+@dataclass(frozen=True)
+class Average:
+    """Test-time augmentation: the mean of an image's probabilities and of those of its first views.
+
+    augmenter : what makes the views; views : how many, at least 1
+    """
+
+    augmenter: Augmenter
+    views: int
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle, views: int, policy: AugmentOptions | None = None, seed: int = 0) -> Average:
+        """An average over views by a policy where one is given, else by that which the bundle was made with.
+
+        Raises
+        ------
+        UsageError
+            When there is none.
+        """
+        if policy is not None and policy.operations:
+            return cls(Augmenter(policy, seed), views)
+        if "augment" not in bundle.about:
+            raise UsageError(
+                f"{bundle.path} was made without augmentation, so --tta {views} needs a policy. Add one, like --flip "
+                "horizontal, or name a pipeline file with a section augment: -p FILE."
+            )
+        return cls(Augmenter.from_json(bundle.about["augment"]), views)
+
+    def of(self, paths: Sequence[str | Path | bytes]) -> Alter:
+        """What makes row i of the images and views, image by image and each first as it is, of its image."""
+
+        @lru_cache(1024)
+        def digest(image: int) -> bytes:
+            source = paths[image]
+            try:
+                return digest_bytes(source) if isinstance(source, bytes) else digest_file(source)
+            except OSError as error:
+                raise BadImage(describe_os_error(str(source), error), str(source), lasting=False) from error
+
+        def alter(row: int, image: np.ndarray) -> np.ndarray:
+            number, view = divmod(row, 1 + self.views)
+            return self.augmenter(image, digest(number), view)
+
+        return alter
+
+
+@dataclass(frozen=True)
+class Unread:
+    """An image that could not be read, and why."""
+
+    path: str
+    reason: str
+
+
+def predict(
+    bundle: Bundle,
+    paths: Sequence[str | Path | bytes],
+    top: int = 1,
+    workers: int = 0,
+    min_confidence: float = 0.0,
+    max_distance: float | None = None,
+    average: Average | None = None,
+) -> Iterator[Prediction | Unread]:
+    """Yield one answer per image in the order of `paths`, batch by batch; memory stays flat however many there are.
+
+    paths : files, URLs, or the bytes of files; top : how many classes to tell
+    min_confidence : in [0, 1]; where the likeliest class has less, the answer is "unsure"
+    max_distance : images farther from all training images are answered "unknown"; 1: as far as 1 % of the known are
+    average : views over which the probabilities of an image are averaged; its distance is that of the image itself
+
+    Raises
+    ------
+    BundleError
+        `max_distance` with a bundle that does not keep what it takes.
+    """
+    reference = None if max_distance is None else load_reference(bundle.path)
+    return _predict(bundle, paths, top, workers, min_confidence, reference, max_distance or 0.0, average)
+
+
+def _predict(
+    bundle: Bundle,
+    paths: Sequence[str | Path | bytes],
+    top: int,
+    workers: int,
+    min_confidence: float,
+    reference: Reference | None,
+    max_distance: float,
+    average: Average | None,
+) -> Iterator[Prediction | Unread]:
+    for rows, features, probabilities, bad in _iter_judged(bundle, paths, workers, average):
+        answers: dict[int, Prediction | Unread] = {row: Unread(_name(paths[row], row), reason) for row, reason in bad}
+        distances: list[float | None] = [None] * len(rows)
+        if reference is not None and len(rows):
+            distances = reference.distances(features).tolist()
+        for row, chances, distance in zip(rows.tolist(), probabilities, distances, strict=True):
+            answers[row] = make_prediction(
+                _name(paths[row], row), chances, bundle, top, min_confidence, distance, max_distance
+            )
+        yield from (answers[row] for row in sorted(answers))
+
+
+def iter_probabilities(
+    bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int = 0, average: Average | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
+    """Yield (positions in `paths`, probabilities float64 (n, classes), [(position, why it cannot be read)])."""
+    for rows, _, probabilities, bad in _iter_judged(bundle, paths, workers, average):
+        yield rows, probabilities, bad
+
+
+def _iter_judged(
+    bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int, average: Average | None
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, str]]]]:
+    """As `iter_probabilities`, with the images' features float32 (n, d) before the probabilities."""
+    each = 1 if average is None else 1 + average.views
+    for rows, features, bad in _iter_views(bundle, paths, workers, average):
+        if not len(rows):
+            yield rows, features, np.empty((0, len(bundle.classes))), bad
+            continue
+        chances = bundle.probabilities(features)
+        yield rows, features[::each], chances.reshape(len(rows), each, -1).mean(axis=1), bad
+
+
+def iter_features(
+    bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
+    """Yield (positions in `paths`, features float32 (n, d), [(position, why it cannot be read)])."""
+    yield from _iter_views(bundle, paths, workers, None)
+
+
+def _iter_views(
+    bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int, average: Average | None
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
+    """As `iter_features`; with `average` an image has a row of features for itself and then one for each view."""
+    resize, each, alter = str(bundle.about["backbone"]["resize"]), 1, None
+    if average is not None:
+        each, alter = 1 + average.views, average.of(paths)
+        paths = [path for path in paths for _ in range(each)]
+    size = each * max(1, bundle.engine.handover // each)  # whole images
+    for batch in iter_batches(paths, range(len(paths)), bundle.input_size, resize, size, workers, alter):
+        features = bundle.features(batch.images) if len(batch.rows) else np.empty((0, 0), np.float32)
+        bad = [(row // each, reason) for row, reason in batch.bad if row % each == 0]  # none of its views can be read
+        yield batch.rows[::each] // each, features, bad
+
+
+def images_per_second(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> float:
+    """How many images a second a model answers, by the median of its calls after one that is not counted.
+
+    run : takes all of `images`, uint8 (n, height, width, 3), at once
+    """
+    run(images)
+    seconds: list[float] = []
+    while len(seconds) < _LEAST_CALLS or sum(seconds) < _LEAST_SECONDS:
+        start = time.perf_counter()
+        run(images)
+        seconds.append(time.perf_counter() - start)
+    return len(images) / statistics.median(seconds)
+
+
+def find_files(sources: Sequence[str | Path]) -> tuple[str, ...]:
+    """Every file that is named or lies in a named folder, at any depth, here or on URLs; labels do not matter."""
+    faults = remote.faults(sources)
+    missing = [source for source in sources if not is_url(source) and not Path(expand(source)).exists()]
+    if sources and len(missing) + len(faults) == len(sources):
+        raise DataError(describe_absence([*faults, *missing][:3], faults))
+    return read_files(sources).paths
+
+
+def _name(path: str | Path | bytes, row: int) -> str:
+    return f"image {row + 1}" if isinstance(path, bytes) else str(path)
+
+
+def make_prediction(
+    path: str,
+    chances: np.ndarray,
+    bundle: Bundle,
+    top: int = 1,
+    min_confidence: float = 0.0,
+    distance: float | None = None,
+    max_distance: float = 0.0,
+) -> Prediction:
+    """What is said of one image.
+
+    path : its name; chances : float64 (classes,); top : how many classes to tell
+    min_confidence : where the likeliest class has less, the answer is "unsure"
+    distance : from the nearest training image, where it was measured; more than `max_distance` is "unknown"
+    """
+    order = np.argsort(-chances, kind="stable")
+    best = tuple(Choice(bundle.classes[i], round(float(chances[i]), 6)) for i in order[: max(1, top)])
+    label = best[0].label if chances[order[0]] >= min_confidence else UNSURE
+    given = tuple(bundle.classes[i] for i in order if chances[i] >= bundle.thresholds[i]) if bundle.multilabel else None
+    if distance is None:
+        return Prediction(path, label, best[0].confidence, best, given)
+    unknown = distance > max_distance
+    said = UNKNOWN if unknown else label
+    return Prediction(path, said, best[0].confidence, best, given, unknown, round(distance, 6))
+
+
+def as_json_object(answers: Iterable[Prediction | Unread]) -> dict[str, list[Any]]:
+    """What `featx predict --json` prints; `unknown` and `distance` are there where distances were asked for."""
+    found: dict[str, list[Any]] = {"predictions": [], "bad": []}
+    for answer in answers:
+        if isinstance(answer, Prediction):
+            found["predictions"].append({name: value for name, value in asdict(answer).items() if value is not None})
+        else:
+            found["bad"].append(asdict(answer))
+    return found
+
+
+def write_csv(out: Path, answers: Iterable[Prediction | Unread], measured: bool = False) -> tuple[int, list[Unread]]:
+    """Write `path,label,confidence,reason` while the answers come; return how many were read, and the others.
+
+    Several labels are separated by `|`.
+
+    measured : whether there are distances, which are one more column, `distance`
+    """
+    read, unread = 0, []
+    with atomic_path(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label", "confidence", *(["distance"] if measured else []), "reason"])
+        for answer in answers:
+            if isinstance(answer, Prediction):
+                label = answer.label if answer.labels is None or answer.unknown else "|".join(answer.labels)
+                distance = [f"{answer.distance:.6f}"] if answer.distance is not None else []
+                rows.writerow([answer.path, label, f"{answer.confidence:.6f}", *distance, ""])
+                read += 1
+            else:
+                rows.writerow([answer.path, "", "", *([""] if measured else []), answer.reason])
+                unread.append(answer)
+    return read, unread

@@ -1,0 +1,1 @@
+"""Files, digests, the index, URLs, file types: what every room may use."""

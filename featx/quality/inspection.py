@@ -1,0 +1,52 @@
+"""Everything that features say about the data: label errors, near-duplicates, outliers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from featx.features import ArrayFeatures, Features, width
+from featx.heads.scaling import check_finite
+from featx.quality.label_errors import LabelErrors, find_label_errors, out_of_fold_probabilities
+from featx.quality.near_duplicates import NEAR, NearDuplicates, find_near_duplicates
+from featx.quality.outliers import Outliers, find_outliers
+
+
+@dataclass(frozen=True)
+class Quality:
+    """All that was found. errors : None where images have several labels, which are not judged"""
+
+    errors: LabelErrors | None
+    duplicates: NearDuplicates
+    outliers: Outliers
+
+
+def inspect(
+    features: Features,
+    y: np.ndarray,
+    split: np.ndarray,
+    groups: np.ndarray | None = None,
+    near: float = NEAR,
+    memory: int = 4 << 30,
+    seed: int = 0,
+) -> Quality:
+    """Look for all three; for label errors only where an image has one label.
+
+    Parameters
+    ----------
+    features : of n rows, no two of the same image
+    y : int64 (n,), codes of at least two classes; or bool (n, k), which of k labels a row has
+    split : (n,), the part of each row
+    groups : int64 (n,), rows that are not to judge each other's labels
+    near : least similarity of near-duplicates
+    memory : bytes of features that may be held; larger ones are read from the disk again and again
+    """
+    if 4 * features.shape[0] * width(features) <= memory:
+        features = ArrayFeatures(features.asarray())
+    errors = None
+    if y.ndim == 1:
+        errors = find_label_errors(y, out_of_fold_probabilities(features, y, groups, seed=seed))
+    else:
+        check_finite(features)
+    return Quality(errors, find_near_duplicates(features, split, near), find_outliers(features, y))

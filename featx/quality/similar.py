@@ -1,0 +1,167 @@
+"""The images of a set that are most like a given one, by the cosine similarity of their cached features.
+
+The search is exact and reads every row of the store once, in blocks: some 2 s for every 100,000 images of 1,280 values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.bundle.bundle import Bundle
+from featx.config import FeaturesOptions
+from featx.dataset import ImageSet, digest_images
+from featx.dataset.folders import read_files
+from featx.errors import BundleError, UsageError
+from featx.extraction.flow import extract
+from featx.features import Features
+from featx.images.grid import Picture, draw_grid
+from featx.inference.predict import iter_features
+from featx.io.index import StatIndex
+from featx.io.progress import Progress, no_progress
+from featx.metrics.similarity import nearest
+from featx.store.store import list_stores
+from featx.store.table import FeatureTable
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """An image of the set. label : None where it has none; similarity : cosine, in [-1, 1]."""
+
+    path: str
+    label: str | None
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is most like one image, the most similar first; images of the same bytes once."""
+
+    path: str
+    similar: tuple[Neighbour, ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """The answers in the order of the images that were asked for, those that could not be read, and what to note."""
+
+    found: tuple[Found, ...]
+    bad: tuple[dict[str, str], ...]
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """What `featx similar --json` prints."""
+        return {"images": [asdict(one) for one in self.found], "bad": list(self.bad)}
+
+
+def search(
+    queries: Sequence[str], images: ImageSet, options: FeaturesOptions, top: int, progress: Progress = no_progress
+) -> Search:
+    """Search a set with the features of one layer, which are extracted where they are missing; the queries' as well.
+
+    Raises
+    ------
+    UsageError
+        Several layers or poolings.
+    DataError
+        When no image can be read.
+    """
+    known = extract(images, options, progress)
+    if len(known.outputs) > 1:
+        names = ", ".join(output.name for output in known.outputs)
+        raise UsageError(f"Images are compared by one layer and pooling, there are {names}. Choose with --layer.")
+    asked = extract(read_files(queries), options, progress)
+    rows = _different(known.digests, known.readable)
+    mine = np.flatnonzero(asked.readable)
+    wanted = asked.features(known.outputs[0], mine).asarray()
+    features = known.features(known.outputs[0], rows)
+    paths = [asked.images.paths[row] for row in mine]
+    return Search(_find(paths, wanted, images, rows, features, top), tuple(asked.bad))
+
+
+def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle, cache: Path, top: int) -> Search:
+    """Search a set by the features that a bundle predicts from; the bundle's own network runs on the queries.
+
+    Images of the set that have no such features in the cache are left out.
+
+    Raises
+    ------
+    BundleError
+        A fine-tuned bundle, whose features are in no cache, or one of whose features none are cached.
+    """
+    table = _table_of(bundle, cache)
+    digests = digest_images(images.paths, StatIndex(cache / "index.sqlite"))
+    here = digests.usable & ~table.missing(digests.digest)
+    if not here.any():
+        raise BundleError(
+            f"None of the {len(images):,} images of {images.source} has the features of {bundle.path} in {cache}. "
+            "Run featx extract with the options it was made with."
+        )
+    rows, left = _different(digests.digest, here), int((~here).sum())
+    notes = (f"{left:,} images have no such features in {cache} and are left out; featx extract adds them.",)
+    paths, wanted, bad = list[str](), [], list[dict[str, str]]()
+    for some, features, unread in iter_features(bundle, queries):
+        paths += [queries[row] for row in some]
+        wanted += [features] if len(some) else []
+        bad += [{"path": queries[row], "reason": reason} for row, reason in unread]
+    found = _find(paths, np.concatenate(wanted), images, rows, table.read(digests.digest[rows]), top) if paths else ()
+    return Search(found, tuple(bad), notes if left else ())
+
+
+def _table_of(bundle: Bundle, cache: Path) -> FeatureTable:
+    if bundle.about.get("baseline"):
+        raise BundleError(
+            f"{bundle.path} was trained from scratch, and its features are not cached. Leave out --model."
+        )
+    if bundle.about["backbone"].get("finetuned"):
+        raise BundleError(
+            f"{bundle.path} is fine-tuned, and its features are not cached. Name the bundle it came from "
+            f"({bundle.about['from']['bundle']}), or leave out --model."
+        )
+    if len(bundle.outputs) > 1:
+        raise BundleError(f"{bundle.path} takes several layers, and images are compared by one. Leave out --model.")
+    for store in list_stores(cache):
+        if store.key.as_json() == bundle.about["key"]:
+            return store.table(bundle.outputs[0].layer, bundle.outputs[0].pooling)
+    raise BundleError(
+        f"{cache} holds no features of the network in {bundle.path}. Run featx extract with the options it was made "
+        "with, or name its cache: --cache DIR."
+    )
+
+
+def _different(digests: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """The first row of every different image."""
+    rows = np.flatnonzero(usable)
+    return rows[np.sort(np.unique(digests[rows], return_index=True)[1])]
+
+
+def _find(
+    paths: Sequence[str], wanted: np.ndarray, images: ImageSet, rows: np.ndarray, features: Features, top: int
+) -> tuple[Found, ...]:
+    position, similarity = nearest(features, wanted, top)
+    return tuple(
+        Found(
+            path,
+            tuple(
+                Neighbour(images.paths[row], ", ".join(images.label_names(row)) or None, round(float(value), 6))
+                for row, value in zip(rows[places].tolist(), values, strict=True)
+            ),
+        )
+        for path, places, values in zip(paths, position, similarity, strict=True)
+    )
+
+
+def draw_found(found: Sequence[Found], out: Path) -> Path:
+    """A line of pictures for each image: itself, then what is like it."""
+    pictures = []
+    for one in found:
+        pictures.append(Picture(one.path, (Path(one.path).name, "asked for")))
+        pictures += [
+            Picture(near.path, (Path(near.path).name, near.label or "", f"{near.similarity:.3f}"), good=True)
+            for near in one.similar
+        ]
+    return draw_grid(pictures, out, columns=1 + max((len(one.similar) for one in found), default=0))

@@ -1,0 +1,47 @@
+"""The report: one HTML file that tells how good a model is, where it fails, and what made it.
+
+`write_report` scores what was judged (`scores`, `curves`), draws the pictures (`album`, `plots`, `gallery`) and writes
+the page (`page`). `report_fit` and `report_evaluation` know what a report of theirs holds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from featx.inference.judge import Judged
+from featx.io.files import make_folder, write_atomic
+from featx.report.album import NAMES, draw_album
+from featx.report.content import Content
+from featx.report.page import render_page
+from featx.report.scores import score_part
+
+INDEX = "index.html"
+
+__all__ = ["INDEX", "Content", "Judged", "write_report"]
+
+
+def write_report(directory: Path, content: Content) -> Path:
+    """Write `index.html`, which holds everything, and the same pictures as PNG files beside it.
+
+    The part that is shown in detail is the last of `content.judged` with images. An earlier report in the directory is
+    replaced; other files in it are left alone.
+
+    Returns
+    -------
+    Path
+        of index.html
+
+    Raises
+    ------
+    StoreError
+        A full disk, or a folder that cannot be written to.
+    """
+    judged = [part for part in content.judged if len(part.labels)]
+    scores = [score_part(part, curves=part is judged[-1]) for part in judged]
+    make_folder(directory)
+    plots = draw_album(directory, content, judged[-1] if judged else None, scores)
+    for name in set(NAMES) - plots.keys():
+        (directory / f"{name}.png").unlink(missing_ok=True)
+    index = directory / INDEX
+    write_atomic(index, render_page(content, scores, plots))
+    return index

@@ -1,0 +1,1 @@
+"""Choosing: strengths, heads, layers and poolings, thresholds."""

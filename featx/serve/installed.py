@@ -1,0 +1,39 @@
+"""One bundle as a web page and an HTTP interface.
+
+    server.py     binds the port, runs until Ctrl-C
+    guard.py      who may ask, how many at once, what browsers are told
+    app.py        the routes and their documents
+    uploads.py    images out of a request, in memory, within the limits
+    service.py    what is answered: predictions and maps
+    batching.py   concurrent requests share one pass through the network
+    page.*        the page; docs.html : the description of the interface
+
+Nothing in here is imported by the rest of featx, and FastAPI and uvicorn are an extra: `pip install 'featx[serve]'`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+from featx.errors import FeatxError
+from featx.serve.limits import Limits
+
+__all__ = ["Limits", "require_installed"]
+
+_NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
+
+
+def require_installed() -> None:
+    """Refuse to go on without the packages of the extra `serve`.
+
+    Raises
+    ------
+    FeatxError
+        That says which are missing, and what to type.
+    """
+    missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise FeatxError(
+            f"featx serve needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: "
+            "pip install 'featx[serve]'"
+        )

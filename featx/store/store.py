@@ -1,0 +1,209 @@
+"""FeatureStore: bottleneck features on disk, addressed by content.
+
+    cache/<backbone>-<input size>-<key8>/     one folder per key
+      key.json                                everything the key is made of
+      graph/                                  the cut network as the engine runs it
+      leases/                                 who works on what right now
+      <layer>@<pooling>/*.h5                  parts, immutable once visible
+
+`docs/hdf5.md` describes the files for other tools.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.errors import StoreError
+from featx.io.files import remove_stale, write_json
+from featx.io.versions import installed_versions
+from featx.store.compaction import MAINTENANCE, compact
+from featx.store.key import Key, file_name
+from featx.store.leases import Leases
+from featx.store.part import SUFFIX, DamagedPart, read_name, read_rows, write_part
+from featx.store.table import FeatureTable, TableFolder
+
+_LIBRARIES = ("tensorflow", "keras", "openvino", "pillow", "numpy", "h5py")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Rows of a part that do not hold their checksum; `rows` is empty where the whole file is unreadable.
+
+    images, views : of each of the rows, where its image was first seen, and which view of it the row is
+    """
+
+    part: str
+    rows: list[int]
+    images: list[str]
+    reason: str
+    views: list[int] = field(default_factory=list)
+
+
+class FeatureStore:
+    """The features of one key. Cheap to make; nothing is written before `open`."""
+
+    def __init__(self, cache: Path, key: Key) -> None:
+        self.key = key
+        self.directory = cache / key.directory
+        self.graph = self.directory / "graph"
+        self._tables: dict[str, FeatureTable] = {}
+
+    def open(self, made_of: dict[str, Any]) -> None:
+        """Make the folder and its `key.json`; `made_of` tells how to build the backbone again."""
+        path = self.directory / "key.json"
+        if path.exists():
+            found = _read_key(path)
+            if found != self.key:
+                raise StoreError(f"{path} belongs to another key. Move that folder away and run again.")
+            return
+        note = {
+            "key": self.key.as_json(),
+            "digest": self.key.digest,
+            "backbone": made_of,
+            "versions": installed_versions(*_LIBRARIES),
+        }
+        write_json(path, note)
+
+    def table(self, layer: str, pooling: str) -> FeatureTable:
+        """The rows of one layer and pooling, as they are on disk now."""
+        name = f"{layer}@{pooling}"
+        if name not in self._tables:
+            place = self.folder(layer, pooling)
+            self._tables[name] = FeatureTable(place.directory, place.attributes)
+        else:
+            self._tables[name].refresh()
+        return self._tables[name]
+
+    def folder(self, layer: str, pooling: str) -> TableFolder:
+        """Where the parts of one layer and pooling belong, without looking at those that are there."""
+        attributes = {"key": self.key.digest, "layer": layer, "pooling": pooling}
+        return TableFolder(self.directory / file_name(f"{layer}@{pooling}"), attributes)
+
+    def tables(self) -> dict[str, FeatureTable]:
+        """Every table on disk, by `layer@pooling`."""
+        for folder in sorted(self.directory.glob("*@*")):
+            name = _table_name(folder)
+            if name is not None:
+                self.table(*name.rsplit("@", 1))
+        return dict(sorted(self._tables.items()))
+
+    def leases(self) -> Leases:
+        """The leases of this store, to be used as a context."""
+        return Leases(self.directory / "leases")
+
+    def made_of(self) -> dict[str, Any]:
+        """What `open` was told of the backbone."""
+        return dict(json.loads((self.directory / "key.json").read_text())["backbone"])
+
+    def verify(self) -> Iterator[tuple[Path, Damage | None]]:
+        """Read every row of every part and compare its checksum; yields each part and what is wrong with it."""
+        tables = {table.directory: table for table in self.tables().values()}
+        for folder in sorted(self.directory.glob("*@*")):
+            if folder in tables:
+                for path, reason in tables[folder].damaged.items():
+                    yield path, Damage(str(path), [], [], reason)
+                for part in tables[folder].parts:
+                    yield part.path, _damage_of(part.path)
+            else:
+                for path in sorted(folder.glob(f"*{SUFFIX}")):
+                    yield path, Damage(str(path), [], [], f"{path} cannot be read, nor can any other part beside it.")
+
+    def repair(self, damage: Damage) -> None:
+        """Keep the good rows of a damaged part in a new one and remove the old one; bad rows are missing from then."""
+        path = Path(damage.part)
+        with self._maintenance() as leases:
+            if damage.rows:
+                rows, good = read_rows(path)
+                leases.give_sign()
+                table = next(table for table in self.tables().values() if table.directory == path.parent)
+                if good.any():
+                    write_part(path.parent, rows.take(good), table.attributes)
+                path.unlink(missing_ok=True)
+            else:
+                path.replace(path.with_suffix(".damaged"))
+        self._tables.clear()
+
+    @contextmanager
+    def _maintenance(self) -> Iterator[Leases]:
+        """Keep two processes from removing parts at once: each might remove what the other counts on.
+
+        Who takes longer than the patience of a lease has to give signs with it.
+        """
+        with self.leases() as leases:
+            leases.claim(np.array([MAINTENANCE], "S32"))
+            if MAINTENANCE in leases.of_others():
+                raise StoreError(f"Another prune or repair is at work in {self.directory}. Wait until it has ended.")
+            yield leases
+
+    def prune(self, compression: str = "none") -> tuple[int, int]:
+        """Merge small parts, drop doubled rows and what killed runs left. Publishes before it unlinks.
+
+        Returns the number of parts before and after.
+
+        Raises
+        ------
+        StoreError
+            When another process prunes or repairs this store.
+        """
+        before = after = 0
+        with self._maintenance() as leases:
+            self._tables.clear()
+            for table in self.tables().values():
+                before += len(table.parts)
+                after += compact(table, compression, leases)
+            self._tables.clear()
+            remove_stale(self.directory)
+            for path in self.directory.glob("*@*/*.damaged"):
+                path.unlink(missing_ok=True)
+        return before, after
+
+
+def list_stores(cache: Path) -> list[FeatureStore]:
+    """Every feature store under a cache folder, by name."""
+    stores = []
+    for path in sorted(cache.glob("*/key.json")):
+        store = FeatureStore(cache, _read_key(path))
+        store.directory, store.graph = path.parent, path.parent / "graph"
+        stores.append(store)
+    return stores
+
+
+def _read_key(path: Path) -> Key:
+    try:
+        return Key.from_json(json.loads(path.read_text())["key"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged or from a newer featx ({error}). Move that folder away.") from error
+
+
+def _table_name(folder: Path) -> str | None:
+    """`layer@pooling` as its parts spell it: a folder name has lost the colon of `grid:4`.
+
+    None where no part can be read. A part that names another folder is damaged and not believed.
+    """
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            name = read_name(path)
+        except (FileNotFoundError, DamagedPart):
+            continue
+        if file_name(name) == folder.name:
+            return name
+    return None
+
+
+def _damage_of(path: Path) -> Damage | None:
+    try:
+        rows, good = read_rows(path)
+    except DamagedPart as error:
+        return Damage(str(path), [], [], str(error))
+    bad = np.flatnonzero(~good)
+    if not len(bad):
+        return None
+    images = [bytes(name).decode("utf-8", "surrogateescape") for name in rows.path[bad]]
+    return Damage(str(path), bad.tolist(), images, "checksum does not hold", rows.view[bad].tolist())

@@ -1,0 +1,1 @@
+"""The stages in order: prepare, fit, publish, run."""

@@ -1,0 +1,162 @@
+"""What every stage starts from: images read, features extracted, the split kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.backbones.runtime import limit_gpu_memory
+from featx.bundle.bundle import Bundle
+from featx.config import Pipeline, parse_share
+from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, conflicts, digest_images, read_images
+from featx.dataset.digests import whole
+from featx.errors import DataError, UsageError
+from featx.extraction.flow import Extraction, extract, plan
+from featx.extraction.prepared import Prepared
+from featx.extraction.sample import Sample, require_fittable
+from featx.extraction.views import Views, extract_views, plan_views
+from featx.images.augment import Augmenter
+from featx.io.index import StatIndex
+from featx.io.progress import Progress, Tell, no_progress
+from featx.runs.folder import run_directory
+from featx.runs.split import split_of_run
+from featx.store.export import export_features
+from featx.workflow.tracking import require_tracker
+
+
+def read_data(pipeline: Pipeline) -> ImageSet:
+    """The images that the pipeline's data section names."""
+    if pipeline.data.path is None:
+        raise DataError("No images: name a folder or CSV, or a pipeline file with data.path (-p FILE).")
+    return read_images(pipeline.data.path, pipeline.data)
+
+
+def choose_images(pipeline: Pipeline, images: ImageSet) -> ImageSet:
+    """The images whose features are wanted: all of them, or with `max_train` those that are in a part of the split."""
+    if pipeline.data.max_train is None:
+        return images
+    digests = digest_images(images.paths, StatIndex(Path(pipeline.features.cache) / "index.sqlite"))
+    split = split_of_run(images, digests.digest, digests.usable, pipeline.data, run_directory(pipeline, images))
+    return images.take(np.flatnonzero((split != NONE) | ~digests.usable))
+
+
+def prepare(pipeline: Pipeline, progress: Progress = no_progress, views: bool = True) -> Prepared:
+    """Extract, and split the images as the last run of this name did; new images join the parts.
+
+    views : whether the views that the pipeline asks for are extracted, too, for a head to be fitted on
+    """
+    require_tracker(pipeline.tracking)
+    limit_gpu_memory(parse_share(pipeline.finetune.gpu_memory))
+    images = read_data(pipeline)
+    require_fittable(images)
+    extraction = extract(choose_images(pipeline, images), pipeline.features, progress)
+    run = run_directory(pipeline, extraction.images)
+    split = split_of_run(extraction.images, extraction.digests, extraction.readable, pipeline.data, run)
+    sample = Sample.of(extraction.images, extraction.digests, split)
+    if views and pipeline.augment.views:
+        made = extract_views(extraction, sample.train_rows, augmenter_of(pipeline), pipeline.augment.views, progress)
+        sample = replace(sample, views=made)
+    return Prepared(pipeline, extraction, sample, run)
+
+
+def augmenter_of(pipeline: Pipeline) -> Augmenter:
+    """The pipeline's policy at work."""
+    return Augmenter(pipeline.augment, pipeline.data.seed)
+
+
+def extract_all(pipeline: Pipeline, progress: Progress, tell: Tell) -> tuple[Extraction, Views | None]:
+    """The features of the images, and of views of the training images where the pipeline asks for such.
+
+    Raises
+    ------
+    DataError
+        Views of images that have no labels.
+    """
+    images = _images_told(pipeline, tell)
+    if not pipeline.augment.views:
+        return extract(images, pipeline.features, progress), None
+    prepared = prepare(pipeline, progress)
+    return prepared.extraction, prepared.sample.views
+
+
+def plan_all(pipeline: Pipeline, progress: Progress, tell: Tell) -> dict[str, Any]:
+    """What `extract_all` would do, as `featx extract --dry-run --json` prints it; nothing is computed."""
+    images = _images_told(pipeline, tell)
+    content = plan(images, pipeline.features, progress).as_json()
+    if pipeline.augment.views:
+        require_fittable(images)
+        digests = digest_images(images.paths, StatIndex(Path(pipeline.features.cache) / "index.sqlite"))
+        run = run_directory(pipeline, images)
+        split = split_of_run(images, digests.digest, digests.usable, pipeline.data, run, keep=False)
+        rows = Sample.of(images, digests.digest, split).train_rows
+        each = pipeline.augment.views
+        views = plan_views(images.take(rows), digests.digest[rows], pipeline.features, augmenter_of(pipeline), each)
+        content["views"] = views.as_json()
+    return content
+
+
+def _images_told(pipeline: Pipeline, tell: Tell) -> ImageSet:
+    """The images whose features are wanted; tells what was left aside."""
+    images = choose_images(pipeline, read_data(pipeline))
+    for note in images.notes:
+        tell(note)
+    return images
+
+
+def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str) -> tuple[ImageSet, list[str]]:
+    """The images of one part ("train", "val", "test", "all"), each different one once, and what is worth noting.
+
+    The parts are the bundle's own, by content; images it has not seen belong to none but "all".
+    """
+    images = read_data(pipeline)
+    if images.labels is None:
+        raise DataError(f"{images.source} has no labels to measure against. featx predict needs none.")
+    digests = digest_images(images.paths, StatIndex(Path(pipeline.features.cache) / "index.sqlite"))
+    known = bundle.split()
+    codes = np.array([known.get(whole(digest), NONE) for digest in digests.digest], np.uint8)
+    _, first = np.unique(digests.digest, return_index=True)
+    different = np.zeros(len(images), bool)
+    different[first] = True
+    torn = [row for rows in conflicts(images, np.where(digests.usable, digests.digest, b"")) for row in rows]
+    different[torn] = False
+    notes = [f"{images.paths[row]}: {reason}" for row, reason in sorted(digests.bad.items())]
+    if torn:
+        notes.append(f"{len(torn)} files have the bytes of another under a different label: left out. See featx check.")
+    if part == "all":
+        seen = int((codes == TRAIN).sum())
+        if seen:
+            notes.append(f"{seen} of these images were trained on: the figures flatter the model.")
+        wanted = different & digests.usable
+    else:
+        wanted = different & (codes == SPLITS.index(part))
+        if not wanted.any():
+            raise DataError(
+                f"None of the {len(images)} images of {images.source} is in the part {part!r} of {bundle.path}. "
+                "Choose another --split, or all."
+            )
+    return images.take(np.flatnonzero(wanted)), notes
+
+
+def export_prepared(prepared: Prepared, out: Path) -> tuple[int, ...]:
+    """Write the features of the first layer and pooling with labels, paths, classes and split; returns their shape."""
+    extraction, sample = prepared.extraction, prepared.sample
+    if len(extraction.outputs) > 1:
+        names = ", ".join(output.name for output in extraction.outputs)
+        raise UsageError(f"One file holds one layer and pooling, there are {names}. Choose with --layer and --pooling.")
+    features, fitted, views = extraction.features(extraction.outputs[0], sample.rows), sample.fitted, sample.views
+    columns: dict[str, list[str] | np.ndarray] = {
+        "paths": [extraction.images.paths[row] for row in sample.rows[fitted]],
+        "classes": list(extraction.images.classes),
+        "split": [SPLITS[code] for code in sample.split[fitted]],
+    }
+    about = {"output": extraction.outputs[0].name, "key": extraction.store.key.as_json()}
+    if views is not None:
+        features = features.followed_by(views.features(extraction.outputs[0]))
+        numbers = views.extraction.view(views.rows)
+        columns["view"] = np.concatenate([np.zeros(len(sample.rows), numbers.dtype), numbers])
+        about["augment"] = views.augmenter.as_json()
+    export_features(out, features, sample.y[fitted], columns, about)
+    return features.shape

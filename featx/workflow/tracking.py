@@ -1,0 +1,117 @@
+"""What was made, written down in a tracker: an MLflow store, in a file on this machine or on a server.
+
+A tracked run is a bundle: what it was made with, what was measured, its epochs, its report and its model card. The
+bundle itself stays where it is. As with the report, a fit does not fail where its tracking does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from featx.bundle.bundle import Bundle
+from featx.bundle.manifest import ABOUT
+from featx.card.card import model_card
+from featx.config import SECTIONS, Pipeline, TrackingOptions
+from featx.errors import UsageError
+from featx.io.remote import plain
+from featx.report.occasions import FOLDER
+
+_MOST_METRICS, _MOST_PARAMETERS = 1000, 100  # that an MLflow server takes at once
+_MOST_LETTERS = 500  # of a parameter that every store takes
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+_logger = logging.getLogger(__name__)
+
+
+def require_tracker(options: TrackingOptions) -> None:
+    """Refuse a tracker that is not installed, before anything is computed.
+
+    Raises
+    ------
+    UsageError
+        Says what to install.
+    """
+    if options.tracker == "mlflow" and importlib.util.find_spec("mlflow") is None:
+        raise UsageError(
+            "tracking.tracker is mlflow, which is not installed: pip install 'featx[mlflow]', or --tracker none."
+        )
+
+
+def track(bundle: Bundle, pipeline: Pipeline) -> None:
+    """Write a new bundle down in the tracker of the pipeline, if there is one."""
+    if pipeline.tracking.tracker == "none":
+        return
+    try:
+        _log_to_mlflow(bundle, pipeline)
+    except Exception as error:  # whatever a server or a database has to say, the model is made and measured
+        _logger.warning("%s could not be tracked: %s", bundle.path, error, exc_info=_logger.isEnabledFor(logging.INFO))
+
+
+def _log_to_mlflow(bundle: Bundle, pipeline: Pipeline) -> None:
+    os.environ.setdefault(_RETRIES, "2")  # seven of them take minutes where there is no server
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param, RunTag
+
+    for name in ("mlflow", "alembic"):  # they tell of every table that they create
+        logging.getLogger(name).setLevel(logging.ERROR)
+    options, about = pipeline.tracking, bundle.about
+    client = MlflowClient(tracking_uri=options.tracking_uri)
+    name = options.experiment or bundle.path.parent.name
+    experiment = client.get_experiment_by_name(name)
+    where = client.create_experiment(name) if experiment is None else experiment.experiment_id
+    run = client.create_run(where, run_name=bundle.path.name).info.run_id
+    tags = {"bundle": str(bundle.path.resolve()), "digest": about["digest"], "command": about["command"]}
+    client.log_batch(run, tags=[RunTag(f"featx.{key}", value[:_MOST_LETTERS]) for key, value in tags.items()])
+    parameters = [Param(key, value[:_MOST_LETTERS]) for key, value in describe_parameters(about, pipeline).items()]
+    for start in range(0, len(parameters), _MOST_PARAMETERS):
+        client.log_batch(run, params=parameters[start : start + _MOST_PARAMETERS])
+    metrics = [Metric(key, value, 0, step) for key, value, step in iter_metrics(about)]
+    for start in range(0, len(metrics), _MOST_METRICS):
+        client.log_batch(run, metrics=metrics[start : start + _MOST_METRICS])
+    client.log_artifact(run, str(bundle.path / ABOUT))
+    client.log_text(run, model_card(about, f"{name}/{bundle.path.name}", str(bundle.path)), "model-card.md")
+    if (bundle.path / FOLDER).is_dir():
+        client.log_artifacts(run, str(bundle.path / FOLDER), FOLDER)
+    client.set_terminated(run)
+
+
+def describe_parameters(about: Mapping[str, Any], pipeline: Pipeline) -> dict[str, str]:
+    """What a bundle was made with: every option that is not at its default, and what was chosen in the search."""
+    backbone, head = about["backbone"], about["head"]
+    chosen = {
+        "backbone": backbone["name"],
+        "weights": backbone["weights"],
+        "layers": ", ".join(about["outputs"]),
+        "input_size": "x".join(map(str, backbone["input_size"])),
+        "clf": head["clf"],
+        "split": about["split"]["digest"][:16],
+        **{f"chosen.{name}": value for name, value in head["params"].items()},
+        **{f"images.{part}": count for part, count in about["split"]["images"].items()},
+    }
+    said = {
+        f"{section}.{entry.name}": getattr(getattr(pipeline, section), entry.name)
+        for section, kind in SECTIONS.items()
+        for entry in fields(kind)
+        if getattr(getattr(pipeline, section), entry.name) != entry.default
+    }
+    return {name: plain(str(value)) for name, value in {**said, **chosen}.items()}
+
+
+def iter_metrics(about: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
+    """Name, value and step of every figure: `val/...` and `test/...` at step 0, `epoch/...` at the epoch."""
+    for part, measured in about["metrics"].items():
+        yield from ((f"{part}/{name}", value, 0) for name, value in (measured or {}).items() if _is_figure(value))
+    for epoch in about.get("history") or ():
+        step = int(epoch["epoch"])
+        yield from (
+            (f"epoch/{name}", value, step) for name, value in epoch.items() if name != "epoch" and _is_figure(value)
+        )
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
