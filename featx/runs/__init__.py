@@ -1,0 +1,1 @@
+"""The folder of results: its split, its bundles, the best of them."""
