@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fitted import call, write_pictures
+from fitted import call, evaluate, write_pictures
 
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import (
@@ -27,7 +27,6 @@ from featx.extraction import work
 from featx.extraction.prepared import Prepared
 from featx.finetune import source
 from featx.finetune.flow import finetune, graft
-from featx.inference.judge import evaluate
 from featx.store.store import list_stores
 from featx.workflow.prepare import images_of_part, prepare
 from featx.workflow.run import fit

@@ -15,10 +15,11 @@ from featx.bundle.bundle import pack as pack_bundle
 from featx.dataset import SPLITS
 from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError, UsageError
-from featx.inference.judge import judge, measure_judged
+from featx.inference.judge import judge
 from featx.inference.predict import Prediction, Unread, find_files, iter_probabilities
 from featx.inference.predict import predict as predict_images
 from featx.io.progress import Progress, no_progress
+from featx.metrics.measures import measure
 from featx.runs.bundles import find_bundle
 from featx.workflow.prepare import images_of_part, prepare
 
@@ -178,7 +179,7 @@ class Model:
         wanted = read_options(("data",), options, "evaluate", data, pipeline)
         images, _ = images_of_part(wanted, self.bundle, part)
         judged, bad = judge(self.bundle, images, part, progress)
-        return measure_judged(judged) | {"bad": bad}
+        return measure(judged).as_json() | {"bad": bad}
 
     @takes("data", "features", "finetune", "report", "tracking")
     def finetune(

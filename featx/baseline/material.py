@@ -16,9 +16,9 @@ from featx.extraction.sample import Sample, require_fittable
 from featx.heads.targets import Targets
 from featx.images.augment import Augmenter
 from featx.images.batches import iter_batches
-from featx.inference.judge import align
 from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
+from featx.metrics.predictions import align
 from featx.runs.folder import run_directory
 from featx.runs.split import split_of_run
 from featx.workflow.prepare import read_data

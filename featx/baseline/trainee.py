@@ -10,8 +10,8 @@ from featx.backbones import import_keras
 from featx.baseline.material import Material
 from featx.config import BaselineOptions
 from featx.dataset import SPLITS, TRAIN, VAL
-from featx.inference.judge import Judged
 from featx.io.progress import Progress, no_progress
+from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.probabilities import fit_temperature, softmax
 from featx.training.network import Network, make_optimizer
 
@@ -70,9 +70,11 @@ class Scratch:
         known = labels < self.material.known
         return fit_temperature(logits[known], labels[known])
 
-    def judge(self, code: int, temperature: float) -> Judged:
+    def judge(self, code: int, temperature: float) -> LabelledPredictions:
         """One part as the network stands."""
         logits, rows = self.logits(code)
         paths = tuple(self.material.path(row) for row in rows.tolist())
         chances = softmax(logits, temperature)
-        return Judged(SPLITS[code], paths, self.material.targets.values[rows], chances, self.material.classes)
+        return LabelledPredictions(
+            self.material.targets.values[rows], chances, self.material.classes, part=SPLITS[code], paths=paths
+        )

@@ -20,7 +20,7 @@ from featx.card.markdown import (
 )
 from featx.dataset import SPLITS
 from featx.metrics.intervals import LEVEL
-from featx.report.scores import metric_label
+from featx.metrics.table import metric_label
 
 _MEANINGS = {
     "accuracy": "share of images whose likeliest class is right",

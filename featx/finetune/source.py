@@ -14,7 +14,7 @@ from featx.errors import DataError, UsageError
 from featx.heads.targets import Targets, label_emphasis
 from featx.images.augment import Augmenter
 from featx.images.batches import Alter, iter_batches
-from featx.inference.judge import align, align_labels
+from featx.metrics.predictions import align, align_labels
 from featx.selection.weights import parse_class_weight
 
 if TYPE_CHECKING:

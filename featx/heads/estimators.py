@@ -17,7 +17,7 @@ import numpy as np
 from featx.config import HeadOptions
 from featx.errors import HeadError
 from featx.features import Features, as_features
-from featx.heads.base import Parameters, check_targets, check_width, row_weights, two_columns
+from featx.heads.base import Parameters, Params, check_targets, check_width, row_weights, two_columns
 from featx.heads.scaling import check_finite
 
 _LEAST = 1e-6  # the probability that is taken for 0 where it is not made of votes
@@ -42,10 +42,10 @@ def estimator_logits(estimator: Any, features: np.ndarray) -> np.ndarray:
 def _label_odds(neighbours: Any, features: np.ndarray) -> np.ndarray:
     """Votes for each label against those without it, half a vote at least on either side."""
     least = 0.5 / neighbours[-1].n_neighbors
-    chances = neighbours.predict_proba(features)  # one array for each label, of a single column where all are alike
-    votes = [chance @ known.astype(np.float64) for chance, known in zip(chances, neighbours[-1].classes_, strict=True)]
-    shares = np.clip(np.stack(votes, axis=1), least, 1 - least)
-    return np.asarray(np.log(shares / (1 - shares)), np.float32)
+    shares = neighbours.predict_proba(features)  # one array for each label, of a single column where all are alike
+    votes = [one @ known.astype(np.float64) for one, known in zip(shares, neighbours[-1].classes_, strict=True)]
+    share = np.clip(np.stack(votes, axis=1), least, 1 - least)
+    return np.asarray(np.log(share / (1 - share)), np.float32)
 
 
 class _Estimator(Parameters):
@@ -150,7 +150,7 @@ class Estimator(_Estimator):
     """A classifier of scikit-learn by its dotted path; of several labels per row, one for each."""
 
     path: str
-    params: dict[str, Any]
+    params: Params
     seed: int = 0
     classes_: np.ndarray = field(init=False, repr=False)
     n_features_in_: int = field(init=False, repr=False)
@@ -177,7 +177,7 @@ class Estimator(_Estimator):
         return self._fit(OneVsRestClassifier(classifier) if y.ndim == 2 else classifier, features, y, **more)
 
 
-def grid_points(options: HeadOptions) -> list[dict[str, Any]]:
+def grid_points(options: HeadOptions) -> list[Params]:
     """Every combination of the values in `grid`; one empty combination without a grid.
 
     Raises
@@ -193,7 +193,7 @@ def grid_points(options: HeadOptions) -> list[dict[str, Any]]:
     return [dict(point) for point in ParameterGrid(grid)]
 
 
-def make_classifier(path: str, params: dict[str, Any], seed: int) -> Any:
+def make_classifier(path: str, params: Params, seed: int) -> Any:
     """An unfitted classifier of scikit-learn; where it draws, it draws from `seed`.
 
     Raises

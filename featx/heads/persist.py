@@ -83,8 +83,8 @@ def load_head(directory: Path, about: dict[str, Any]) -> Scorer:
 def load_dense(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Kernel (d, k) and bias (k,) of a linear head's file."""
     try:
-        with np.load(path, allow_pickle=False) as held:
-            return np.asarray(held["kernel"], np.float32), np.asarray(held["bias"], np.float32)
+        with np.load(path, allow_pickle=False) as arrays:
+            return np.asarray(arrays["kernel"], np.float32), np.asarray(arrays["bias"], np.float32)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} is not a linear head: {error}.") from error
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.backbones import BackboneSpec, Output, list_layers, resolve, resolve_outputs
-from featx.config import FeaturesOptions, HeadOptions, Metric
+from featx.config import FeaturesOptions, Metric
 from featx.dataset import ImageSet
 from featx.extraction.flow import Extraction, extract
 from featx.features import Features
@@ -23,9 +23,12 @@ from featx.heads.table import head_kind
 from featx.io.digests import digest_json
 from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
-from featx.metrics.scores import score
+from featx.metrics.predictions import target_of
+from featx.metrics.scores import resolve_metric, score
 from featx.selection.folds import make_folds
+from featx.selection.problem import Problem
 from featx.selection.search import try_strengths
+from featx.selection.settings import SearchSettings
 
 _MOST_LAYERS = 5
 _GRID = 4  # cells along each side, or as many as the map has places
@@ -135,7 +138,7 @@ def probe_depths(
     judged = held >= 0
     if not judged.any() or (y.ndim == 1 and len(np.unique(y)) < 2):
         return None
-    metric: Metric = "accuracy" if y.ndim == 1 else "average_precision"
+    metric: Metric = resolve_metric("auto", target_of(y))
     extraction, probes = features.extraction, []
     for output in extraction.outputs:
         found, right = _probe(extraction.features(output, rows), y, held, metric, seed)
@@ -152,7 +155,9 @@ def _probe(
     judged = np.flatnonzero(held >= 0)
     index = np.unique(y, return_inverse=True)[1][judged] if y.ndim == 1 else y[judged]
     best, logits = -np.inf, np.empty(0)
-    for trial in try_strengths(kind, kind.strengths[::_STEP], features, y, held, None, HeadOptions(), seed):
+    for trial in try_strengths(
+        kind, kind.strengths[::_STEP], Problem.of_train(features, y), held, SearchSettings(seed=seed)
+    ):
         found = score(metric, trial.logits[judged], index)
         if found > best:
             best, logits = found, trial.logits[judged]

@@ -22,8 +22,8 @@ from featx.look.album import Album
 from featx.look.depths import Probe, Probing, extract_depths, probe_depths
 from featx.look.imagenet import Answers, ask, class_names, count_pairs, measure_separation
 from featx.look.sheet import NO_LABEL, some_of
+from featx.metrics.table import metric_label
 from featx.report.plots import draw_depths, style
-from featx.report.scores import metric_label
 
 _LEAST_OF_A_CLASS = 5  # images in the sample; of more classes than fit, some are drawn
 _ANSWERED = 24  # images in the picture of ImageNet's answers

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from featx.heads.table import HEADS
 from featx.images.grid import Picture, draw_grid
-from featx.inference.judge import Judged
+from featx.metrics.predictions import LabelledPredictions
+from featx.metrics.table import metric_label
 from featx.report import gallery, plots
 from featx.report.content import Content
-from featx.report.scores import Scores, is_multilabel, metric_label
+from featx.report.scores import Scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,9 @@ class Plot:
     wide: bool = False
 
 
-def draw_album(directory: Path, content: Content, judged: Judged | None, scores: Sequence[Scores]) -> dict[str, Plot]:
+def draw_album(
+    directory: Path, content: Content, judged: LabelledPredictions | None, scores: Sequence[Scores]
+) -> dict[str, Plot]:
     """Draw what there is to draw, by name. `judged` is the part that is shown in detail, the last of `scores`."""
     album = _Album(directory)
     with plots.style(_names(content, scores)):
@@ -54,7 +57,7 @@ def draw_album(directory: Path, content: Content, judged: Judged | None, scores:
     return album.plots
 
 
-def _draw_part(album: _Album, judged: Judged, scores: Scores) -> None:
+def _draw_part(album: _Album, judged: LabelledPredictions, scores: Scores) -> None:
     names, part = judged.classes, scores.part
     if scores.confusion is not None:
         right, images = int(scores.confusion.trace()), scores.images
@@ -68,8 +71,8 @@ def _draw_part(album: _Album, judged: Judged, scores: Scores) -> None:
         album.draw("precision-recall", plots.draw_precision_recall(scores.precision_recall), alt)
     error = scores.reliability.expected_calibration_error or 0.0
     alt = f"Accuracy by confidence on {part}: expected calibration error {error:.4f}."
-    album.draw("reliability", plots.draw_reliability(scores.reliability, multilabel=is_multilabel(judged)), alt)
-    if is_multilabel(judged):
+    album.draw("reliability", plots.draw_reliability(scores.reliability, multilabel=judged.target == "labels"), alt)
+    if judged.target == "labels":
         album.grid("mistakes", gallery.worst_images(judged))
     else:
         album.grid("mistakes", gallery.confident_mistakes(judged))
