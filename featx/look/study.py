@@ -16,6 +16,7 @@ from featx.dataset.check import count_classes
 from featx.errors import BackboneError
 from featx.extraction.flow import Extraction
 from featx.images.grid import Picture
+from featx.io.digest_arrays import first_of_equal
 from featx.io.progress import Progress, no_progress
 from featx.look.advice import Advice, Judged, Numbers, advise, difference_error
 from featx.look.album import Album
@@ -75,7 +76,7 @@ class Study:
         """The rows of the sample that can be read, of equal images one; the others are put down."""
         self.bad |= {one["path"]: one["reason"] for one in extraction.bad}
         rows = np.flatnonzero(extraction.readable)
-        return np.asarray(rows[np.sort(np.unique(extraction.digests[rows], return_index=True)[1])])
+        return np.asarray(rows[first_of_equal(extraction.digests[rows])])
 
     def codes(self, rows: np.ndarray) -> np.ndarray | None:
         """The class of each row, int64 (n,); of several labels, which set of them; None without labels."""
