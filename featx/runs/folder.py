@@ -30,7 +30,6 @@ from featx.workflow.fit import fingerprint, fit_head
 from featx.extraction.views import Views, extract_views, plan_views
 
 
-
 def run_directory(pipeline: Pipeline, images: ImageSet | None = None) -> Path:
     """Where results go: `<runs>/<name of the pipeline or the data>`."""
     name = pipeline.report.name or (images.name if images else "default")
