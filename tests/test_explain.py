@@ -19,7 +19,7 @@ from PIL import Image
 from unkind import gradient, rotated_jpeg
 
 from featx.bundle.bundle import Bundle, load_bundle
-from featx.bundle.manifest import seal
+from featx.bundle.sealing import seal
 from featx.config import DataOptions, FeaturesOptions, FinetuneOptions, HeadOptions, Pipeline, ReportOptions
 from featx.errors import BundleError, UsageError
 from featx.finetune.flow import finetune

@@ -15,7 +15,7 @@ from dataclasses import fields
 from typing import Any
 
 from featx.bundle.bundle import Bundle
-from featx.bundle.manifest import ABOUT
+from featx.bundle.sealing import ABOUT
 from featx.card.card import model_card
 from featx.config import SECTIONS, Pipeline, TrackingOptions
 from featx.errors import UsageError
