@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageOps
 from unkind import bomb, encode, gradient, make_unkind_folder, rotated_jpeg
@@ -14,6 +16,7 @@ from featx.errors import DataError, UsageError
 from featx.images import resize
 from featx.images.batches import iter_batches
 from featx.images.decoder import BadImage, check_image, decode, decoder_identity, decoder_version, load_image
+from featx.images.probes import PROBES
 
 SIZE = (24, 32)
 
@@ -341,6 +344,16 @@ def test_draft_respects_sideways_orientation() -> None:
 # Identity
 
 
+def test_the_probes_are_those_of_every_version() -> None:
+    whole = hashlib.sha256(b"".join(PROBES.values())).hexdigest()
+    assert whole == "0985ca1ed78ec6ab8472a76ba22d60577f97930398fce168f51df4c06ce0f459"
+
+
+@pytest.mark.skipif(PIL.__version__ != "13.0.0", reason="another Pillow may make other pixels of them")
+def test_the_decoder_is_that_of_every_version() -> None:
+    assert decoder_identity() == "851902b1629b6790b9d15626dc7609ebcabb529609a9ec9e7578cb0d2bd04beb"
+
+
 def test_the_identity_is_stable_quick_and_sensitive(monkeypatch: pytest.MonkeyPatch) -> None:
     first = decoder_identity()
     assert len(bytes.fromhex(first)) == 32
@@ -358,7 +371,6 @@ def test_the_identity_is_stable_quick_and_sensitive(monkeypatch: pytest.MonkeyPa
 
 
 def test_every_probe_can_be_read() -> None:
-    from featx.images.probes import PROBES
 
     assert [check_image(probe) for probe in PROBES.values()] == [None] * len(PROBES)
 
