@@ -27,7 +27,7 @@ from featx.images.decoder import REPLACED, Pinned, Source
 from featx.io.digests import digest_file
 from featx.io.index import MTIME_TRUST_NS
 from featx.io.progress import Progress
-from featx.io.remote import is_url
+from featx.io.urls import is_url
 from featx.store.writer import TableWriter
 
 _CLAIM = 512  # images a process reserves at a time

@@ -16,8 +16,8 @@ import numpy as np
 from featx.errors import UsageError
 from featx.images.decoder import BadImage, Pinned, Source, load_image
 from featx.images.resize import RESIZES
-from featx.io import remote
-from featx.io.remote import is_url
+from featx.io.servers import AT_ONCE
+from featx.io.urls import is_url
 
 Alter = Callable[[int, np.ndarray], np.ndarray]
 
@@ -35,7 +35,7 @@ def decoding_threads(sources: Sequence[Source], cores: int = 0) -> int:
     cores = cores or usable_cores()
     some = sources[:: 1 + len(sources) // 16] if isinstance(sources, list | tuple) else ()
     if any(isinstance(source, Pinned) or is_url(source) for source in some):
-        return max(remote.AT_ONCE, cores)
+        return max(AT_ONCE, cores)
     return cores
 
 

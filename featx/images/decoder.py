@@ -39,9 +39,9 @@ from PIL import (
 from featx.errors import DataError
 from featx.images.probes import PROBES
 from featx.images.resize import RESIZES, fit
-from featx.io import remote
 from featx.io.filetypes import HEAD, describe_content, describe_damage, describe_os_error
-from featx.io.remote import is_url
+from featx.io.remote import shared_remote
+from featx.io.urls import is_url
 
 # A damaged image is reported by its reason, a large one is admitted up to MAX_PIXELS: Pillow's warnings add nothing.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -231,7 +231,7 @@ def _open_file(source: Source) -> Iterator[IO[bytes]]:
 def _read_url(source: str | Pinned) -> bytes:
     url = str(source)
     try:
-        content = remote.read(url)
+        content = shared_remote().read(url)
     except OSError as error:
         raise BadImage(describe_os_error(url, error), url, lasting=False) from error
     if isinstance(source, Pinned) and hashlib.sha256(content).digest() != source.digest:

@@ -21,7 +21,7 @@ from featx.images.grid import Picture, draw_grid
 from featx.inference.explain import ClassMap, Explanation
 from featx.inference.predict import Unread
 from featx.io.files import atomic_path
-from featx.io.remote import plain
+from featx.io.urls import plain
 
 COLOURS = "inferno"  # of matplotlib: perceptually uniform, and its darkest means nothing
 GRID = "grid.png"

@@ -21,11 +21,11 @@ from featx.errors import DataError, UsageError
 from featx.images.augment import Augmenter
 from featx.images.batches import Alter, iter_batches
 from featx.images.decoder import BadImage
-from featx.io import remote
 from featx.io.digests import digest_bytes, digest_file
 from featx.io.files import atomic_path
 from featx.io.filetypes import describe_os_error
-from featx.io.remote import is_url
+from featx.io.remote import shared_remote
+from featx.io.urls import is_url
 
 UNKNOWN, UNSURE = "unknown", "unsure"
 _LEAST_SECONDS, _LEAST_CALLS = 0.4, 3  # of a measured speed
@@ -219,7 +219,7 @@ def images_per_second(run: Callable[[np.ndarray], np.ndarray], images: np.ndarra
 
 def find_files(sources: Sequence[str | Path]) -> tuple[str, ...]:
     """Every file that is named or lies in a named folder, at any depth, here or on URLs; labels do not matter."""
-    faults = remote.faults(sources)
+    faults = shared_remote().faults(sources)
     missing = [source for source in sources if not is_url(source) and not Path(expand(source)).exists()]
     if sources and len(missing) + len(faults) == len(sources):
         raise DataError(describe_absence([*faults, *missing][:3], faults))

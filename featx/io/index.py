@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from featx.io.files import make_folder
-from featx.io.remote import Entry
+from featx.io.remote import RemoteStatus
 
 # A file that changed less than this long before it was hashed may change again within one tick of its mtime.
 MTIME_TRUST_NS = 2_000_000_000
 
-Status = os.stat_result | Entry
+Status = os.stat_result | RemoteStatus
 """What is known of a file without opening it: of one on this machine, or of one on a server"""
 
 _SCHEMA = (
@@ -35,7 +35,7 @@ class StatIndex:
 
     A file's digest is remembered by (path, size, mtime, inode) and forgotten when any of them changes. A digest taken
     within two seconds of the file's mtime is not remembered, since the file may change again unseen. For URLs the
-    server's tag stands in for mtime and inode, or its time where it gives no tag (`Entry`). Bad images are
+    server's tag stands in for mtime and inode, or its time where it gives no tag (`RemoteStatus`). Bad images are
     remembered by (digest, decoder), facts about networks by (kind, key). Losing the file costs time, never a result:
     a damaged index is set aside and begun anew, whenever the damage shows.
 

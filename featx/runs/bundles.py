@@ -25,7 +25,7 @@ from featx.io.files import atomic_directory, atomic_path, remove_stale, write_js
 from featx.io.digests import digest_file, digest_json
 from featx.heads import persist
 from featx.heads.transform import Transform, load_transform
-from featx.io.remote import is_url, plain
+from featx.io.urls import is_url, plain
 from featx.bundle.manifest import ABOUT, read_about
 from featx.bundle.bundle import Bundle, save_bundle
 from featx.metrics.table import LOWER_IS_BETTER
