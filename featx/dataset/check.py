@@ -145,7 +145,7 @@ def _decode_all(
             faults = list(pool.map(_try_to_decode, (images.paths[row] for row in some)))
             new = [(digests[row], fault) for row, fault in zip(some, faults, strict=True) if fault is not None]
             reasons.update((digest, fault.reason) for digest, fault in new)
-            index.remember_bad(decoder, [(whole(digest), fault.reason) for digest, fault in new if fault.lasting])
+            index.remember_bad(decoder, [(whole(digest), fault.reason) for digest, fault in new if not fault.transient])
             done += len(some)
             report(done)
     return reasons

@@ -17,7 +17,7 @@ import numpy as np
 from featx.dataset.imageset import ImageSet
 from featx.images.batches import usable_cores
 from featx.io.digests import digest_bytes, digest_file
-from featx.io.filetypes import describe_os_error, may_pass
+from featx.io.filetypes import describe_os_error, is_transient_reason
 from featx.io.index import StatIndex, Status
 from featx.io.remote import RemoteStatus, shared_remote
 from featx.io.servers import AT_ONCE
@@ -73,7 +73,7 @@ def digest_images(
             rows = range(start, min(start + _CHUNK, len(paths)))
             _digest_rows(rows, paths, index, pool, digests, bad)
             report(rows.stop)
-        missed = [row for row, reason in bad.items() if is_url(paths[row]) and may_pass(reason)]
+        missed = [row for row, reason in bad.items() if is_url(paths[row]) and is_transient_reason(reason)]
         if missed:  # a server that had just restarted, or was asked for too much: it has had some time
             shared_remote().try_again()
             for row in missed:

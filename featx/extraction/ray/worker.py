@@ -147,8 +147,8 @@ class Worker:
             augmenter, began = self._assignment.augmenter, self._assignment.began
             tools = Tools(self._engine, lacking, writer, pin(done), augmenter, began)
             for batch in compute_rows(self._rows(len(done.images)), done, tools):
-                bad += batch.bad
-                passing |= batch.passing
+                bad += batch.unreadable
+                passing |= batch.transient
                 if self._stop.is_set():  # what is decoded ahead is let go
                     break
         stages = done.stages | {"write": writer.seconds}
