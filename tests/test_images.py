@@ -259,8 +259,8 @@ def test_flipped_bytes_and_cuts_give_an_image_or_a_bad_image(kind: str) -> None:
     outcomes: set[object] = set()
     for _ in range(150):
         damaged = bytearray(source)
-        for place in random.integers(0, min(len(source), 200), 3):
-            damaged[place] = random.integers(256)
+        for spot in random.integers(0, min(len(source), 200), 3):
+            damaged[spot] = random.integers(256)
         cut = bytes(damaged[: random.integers(1, len(source) + 1)]) if random.random() < 0.5 else bytes(damaged)
         try:
             shape = load_image(cut, SIZE, "stretch").shape
