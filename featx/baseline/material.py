@@ -15,7 +15,7 @@ from featx.errors import DataError
 from featx.extraction.sample import Sample, require_fittable
 from featx.heads.targets import Targets
 from featx.images.augment import Augmenter
-from featx.images.batches import iter_batches
+from featx.images.batches import Reading, iter_batches
 from featx.inference.judge import align
 from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
@@ -76,7 +76,7 @@ class Material:
 
         altered = epoch is not None and bool(self.augmenter.policy.operations)
         for batch in iter_batches(
-            paths, range(len(paths)), self.size, self.resize, size, self.workers, alter if altered else None
+            paths, range(len(paths)), Reading(self.size, self.resize, size, self.workers, alter if altered else None)
         ):
             if len(batch.rows):
                 yield rows[batch.rows], batch.images.astype(np.float32)

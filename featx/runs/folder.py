@@ -7,6 +7,7 @@ from pathlib import Path
 from featx.config import Pipeline
 from featx.dataset import ImageSet
 
+
 def run_directory(pipeline: Pipeline, images: ImageSet | None = None) -> Path:
     """Where results go: `<runs>/<name of the pipeline or the data>`."""
     name = pipeline.report.name or (images.name if images else "default")
