@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featx.io.files import write_atomic
-from featx.report.album import Plot
+from featx.report.figure_folder import Plot
 from featx.report.page import render
 
 _MOST_ROWS = 200  # of a list; its CSV has all of them
