@@ -429,7 +429,7 @@ def test_many_urls_in_one_folder_are_looked_up_by_one_listing(
 
 def test_a_split_of_a_bucket_is_read_again_as_it_was(url: str, tmp_path: Path) -> None:
     images = read(url)
-    digests = np.array([bytes([row] * 32) for row in range(1, len(images) + 1)], "S32")
+    digests = np.array([bytes([row] * 32) for row in range(1, len(images) + 1)], "V32")
     split = split_images(images, digests, np.ones(len(images), bool), DataOptions())
     write_split(tmp_path / "split.csv", images, split)
     again = read(tmp_path / "split.csv")

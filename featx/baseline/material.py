@@ -72,7 +72,7 @@ class Material:
         paths = [self.path(row) for row in rows.tolist()]
 
         def alter(place: int, image: np.ndarray) -> np.ndarray:
-            return self.augmenter(image, bytes(self.sample.digests[rows[place]]), 0 if epoch is None else epoch + 1)
+            return self.augmenter(image, self.sample.digests[rows[place]].tobytes(), 0 if epoch is None else epoch + 1)
 
         altered = epoch is not None and bool(self.augmenter.policy.operations)
         for batch in iter_batches(

@@ -14,7 +14,6 @@ from typing import Protocol
 
 import numpy as np
 
-from featx.dataset.digests import whole
 from featx.engines.protocol import Engine
 from featx.extraction.extraction import Extraction
 from featx.extraction.job import Job
@@ -39,7 +38,7 @@ class Lacking(Protocol):
     """Knows which rows one layer and pooling lacks."""
 
     def missing(self, digest: np.ndarray, view: np.ndarray | int = 0) -> np.ndarray:
-        """Mask (n,) of the digests 'S32' that have no row."""
+        """Mask (n,) of the digests V32 (n,) that have no row."""
         ...
 
 
@@ -114,7 +113,7 @@ def _alter(augmenter: Augmenter | None, done: Extraction) -> Alter | None:
     if augmenter is None:
         return None
     views = done.view(np.arange(len(done.digests)))
-    return lambda row, image: augmenter(image, bytes(done.digests[row]), int(views[row]))
+    return lambda row, image: augmenter(image, done.digests[row].tobytes(), int(views[row]))
 
 
 def pin(done: Extraction) -> Sequence[Source]:
@@ -122,8 +121,8 @@ def pin(done: Extraction) -> Sequence[Source]:
     images = done.images
     if images.contents is not None or not any(map(is_url, images.paths)):
         return images.sources
-    pairs = zip(images.paths, done.digests, strict=True)
-    return [Pinned(path, whole(digest)) if is_url(path) else path for path, digest in pairs]
+    pairs = zip(images.paths, done.digests.tolist(), strict=True)
+    return [Pinned(path, digest) if is_url(path) else path for path, digest in pairs]
 
 
 def _leave_changed(batch: Batch, done: Extraction, began: int) -> Batch:
@@ -131,7 +130,7 @@ def _leave_changed(batch: Batch, done: Extraction, began: int) -> Batch:
     if done.images.contents is not None:
         return batch
     rows = [*batch.rows.tolist(), *(row for row, _ in batch.bad)]
-    changed = {row for row in rows if _has_changed(done.images.paths[row], done.digests[row], began)}
+    changed = {row for row in rows if _has_changed(done.images.paths[row], done.digests[row].tobytes(), began)}
     if not changed:
         return batch
     keep = ~np.isin(batch.rows, list(changed))
@@ -147,7 +146,7 @@ def _has_changed(path: str, digest: bytes, began: int) -> bool:
         status = os.stat(path)
         if max(status.st_mtime_ns, status.st_ctime_ns) < began - MTIME_TRUST_NS:
             return False
-        return digest_file(path) != whole(digest)
+        return digest_file(path) != digest
     except OSError:  # gone, which decoding has noticed if it mattered
         return False
 
@@ -157,7 +156,7 @@ def note_bad(
 ) -> None:
     """Add rows that cannot be read to `bad`, and remember those whose fault will last."""
     bad |= dict(faults)
-    lasting = [(whole(done.digests[row]), reason) for row, reason in faults if row not in passing]
+    lasting = [(done.digests[row].tobytes(), reason) for row, reason in faults if row not in passing]
     job.index.remember_bad(job.decoder, lasting)
 
 

@@ -158,4 +158,4 @@ class ImageSource:
     def _alter(self, epoch: int | None) -> Alter | None:
         if epoch is None or not self.augmenter.policy.operations:
             return None
-        return lambda row, image: self.augmenter(image, bytes(self.digests[row]), 1 + epoch)
+        return lambda row, image: self.augmenter(image, self.digests[row].tobytes(), 1 + epoch)

@@ -174,8 +174,7 @@ class Augmenter:
 
     def _chances(self, operation: str, digest: bytes, view: int) -> tuple[float, ...]:
         """Numbers in [0, 1), equally likely, that belong to this operation. They need no library's random stream."""
-        whole = bytes(digest).ljust(32, b"\0")  # NumPy takes zeros off the end of an 'S32' value
-        drawn = hashlib.blake2b(f"{self.seed}/{operation}/{view}/".encode() + whole, digest_size=32).digest()
+        drawn = hashlib.blake2b(f"{self.seed}/{operation}/{view}/".encode() + digest, digest_size=32).digest()
         return tuple(float(number >> 11) * 2.0**-53 for number in np.frombuffer(drawn, "<u8").tolist())
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 from featx.config import Pipeline
 from featx.dataset import ImageSet
 from featx.extraction.flow import Extraction
+from featx.io.digest_arrays import first_of_equal
 from featx.io.progress import Progress, no_progress
 from featx.look.contact_sheet import NO_LABEL, some_of
 
@@ -52,6 +53,7 @@ class Study:
         """The sample as images alone: that a class has none that can be read is not an error here."""
         return replace(self.sample, labels=None, classes=())
 
+from featx.io.digest_arrays import first_of_equal
     def codes(self, rows: np.ndarray) -> np.ndarray | None:
         """The class of each row, int64 (n,); of several labels, which set of them; None without labels."""
         labels = self.sample.labels
@@ -92,7 +94,7 @@ def draw_sample(images: ImageSet, most: int, seed: int, without: Collection[int]
 def different_rows(extraction: Extraction) -> np.ndarray:
     """The rows that can be read, of equal images one: int64 (n,)."""
     rows = np.flatnonzero(extraction.readable)
-    return np.asarray(rows[np.sort(np.unique(extraction.digests[rows], return_index=True)[1])])
+    return np.asarray(rows[first_of_equal(extraction.digests[rows])])
 
 
 def reasons_of(extraction: Extraction) -> dict[str, str]:

@@ -21,6 +21,7 @@ from featx.extraction.flow import extract
 from featx.features import Features
 from featx.images.grid import Picture, draw_grid
 from featx.inference.predict import iter_features
+from featx.io.digest_arrays import first_of_equal
 from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
 from featx.metrics.similarity import nearest
@@ -136,7 +137,7 @@ def _table_of(bundle: Bundle, cache: Path) -> FeatureTable:
 def _different(digests: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """The first row of every different image."""
     rows = np.flatnonzero(usable)
-    return rows[np.sort(np.unique(digests[rows], return_index=True)[1])]
+    return np.asarray(rows[first_of_equal(digests[rows])])
 
 
 def _find(

@@ -192,7 +192,7 @@ class _Writer:
         row_of = dict(zip(sample.digests[rows].tolist(), rows.tolist(), strict=True))
         paths: dict[int, list[str]] = {row: [] for row in rows.tolist()}
         for place in np.flatnonzero(np.isin(digests, sample.digests[rows])).tolist():
-            paths[row_of[bytes(digests[place])]].append(sample.images.paths[place])
+            paths[row_of[digests[place].tobytes()]].append(sample.images.paths[place])
         return paths
 
     def _finish(

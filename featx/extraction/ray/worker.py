@@ -63,8 +63,8 @@ class Assignment:
 class Reservation:
     """Images that one worker is to compute.
 
-    paths : of n images; digests : 'S32' (n,); views : uint16 (n,)
-    present : by output, the identities ('S34') of those that it has already
+    paths : of n images; digests : V32 (n,); views : uint16 (n,)
+    present : by output, the identities (V34) of those that it has already
     """
 
     paths: tuple[str, ...]
