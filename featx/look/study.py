@@ -53,7 +53,6 @@ class Study:
         """The sample as images alone: that a class has none that can be read is not an error here."""
         return replace(self.sample, labels=None, classes=())
 
-from featx.io.digest_arrays import first_of_equal
     def codes(self, rows: np.ndarray) -> np.ndarray | None:
         """The class of each row, int64 (n,); of several labels, which set of them; None without labels."""
         labels = self.sample.labels
