@@ -16,8 +16,9 @@ import numpy as np
 
 from featx.metrics.intervals import RESAMPLES
 from featx.metrics.table import metric_label, signed_score
-from featx.report.album import STRENGTHS, Plot, head_name
 from featx.report.content import Content
+from featx.report.figure_folder import Plot
+from featx.report.figures import STRENGTHS, head_name
 from featx.report.scores import Scores
 
 _MOST_ROWS = 200  # of bad images

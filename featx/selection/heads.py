@@ -263,6 +263,6 @@ def _refit(kind: HeadKind, best: _Found | None, used: Problem, settings: SearchS
         train = used.take(used.train)
         return cast("Linear", head).fit(train.features, train.y, train.weight, trial.start if trial else None)
     if kind.stops_early and trial and not len(used.val):
-        head.set_params(epochs=int(np.median([cast("DenseHead", fold).best_epoch_ for fold in trial.heads])))
-    fit_rows(head, kind, used, used.train, used.val, settings.training_log)
+        head.set_params(epochs=int(np.median([cast("DenseHead", fold).training_log_.best for fold in trial.heads])))
+    fit_rows(head, kind, used, used.train, used.val, settings.recording)
     return head

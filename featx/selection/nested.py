@@ -62,7 +62,7 @@ def nested_estimate(tables: Mapping[str, Features], problem: Problem, settings: 
     folds = int(test_fold.max()) + 1
     if folds < 2:
         raise HeadError("--nested needs two images or more of a class.")
-    inner = replace(settings, show=lambda _: None, training_log=None).changed(search="cv", nested=False, refit=False)
+    inner = replace(settings, show=lambda _: None, recording=None).changed(search="cv", nested=False, refit=False)
     probabilities, thresholds = np.full((2, len(problem), len(problem.classes)), np.nan)
     chosen = []
     for fold in range(folds):

@@ -17,7 +17,7 @@ from featx.heads.base import Head, Trial
 from featx.heads.table import HeadKind, make_head
 from featx.selection.problem import Problem
 from featx.selection.settings import SearchSettings
-from featx.training.log import Journal
+from featx.training.callbacks import Recording
 
 if TYPE_CHECKING:
     from featx.heads.dense import DenseHead
@@ -46,7 +46,7 @@ def try_strengths(
     def fit_fold(strength: float, fold: int) -> Fold:
         head = make_head(kind, strength, settings.options, settings.seed)
         left_out = np.flatnonzero((test_fold == fold) & problem.own)
-        fit_rows(head, kind, problem, np.flatnonzero(test_fold != fold), left_out, settings.training_log)
+        fit_rows(head, kind, problem, np.flatnonzero(test_fold != fold), left_out, settings.recording)
         logits = head.logits(problem.features.take(left_out))
         return head, left_out, widen(logits, head.classes_, classes)
 
@@ -74,13 +74,13 @@ def fit_rows(
     problem: Problem,
     rows: np.ndarray,
     left_out: np.ndarray,
-    training_log: Journal | None = None,
+    recording: Recording | None = None,
 ) -> None:
-    """Fit on `rows`; a head that stops early watches the rows `left_out` and is resumed by its training log."""
+    """Fit on `rows`; a head that stops early watches the rows `left_out` and is resumed by its recording."""
     fitted = problem.features.take(rows), problem.y[rows], None if problem.weight is None else problem.weight[rows]
     if kind.stops_early:
         watched = (problem.features.take(left_out), problem.y[left_out]) if len(left_out) else None
-        cast("DenseHead", head).fit(*fitted, watched, training_log)
+        cast("DenseHead", head).fit(*fitted, watched, recording)
     else:
         head.fit(*fitted)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from featx.config import HeadOptions
 from featx.metrics.predictions import Target
 from featx.metrics.scores import resolve_metric
-from featx.training.log import Journal
+from featx.training.callbacks import Recording
 
 
 def _show_nothing(line: str) -> None:
@@ -21,13 +21,13 @@ class SearchSettings:
 
     seed : of folds, and of what heads draw
     show : called with one line per candidate
-    training_log : where heads that are trained epoch by epoch write it down, and are resumed from
+    recording : how heads that are trained epoch by epoch are recorded, and what they are resumed from
     """
 
     options: HeadOptions = field(default_factory=HeadOptions)
     seed: int = 0
     show: Callable[[str], None] = _show_nothing
-    training_log: Journal | None = None
+    recording: Recording | None = None
 
     def resolved(self, target: Target) -> SearchSettings:
         """With the metric that `auto` stands for.
@@ -45,7 +45,7 @@ class SearchSettings:
 
     def logged(self, folder: str) -> SearchSettings:
         """Of one of several fits: what is trained has a folder of its own."""
-        return self if self.training_log is None else replace(self, training_log=self.training_log.of(folder))
+        return self if self.recording is None else replace(self, recording=self.recording.of(folder))
 
     def titled(self, title: str) -> SearchSettings:
         """Of one of several searches: lines begin with its title."""

@@ -36,7 +36,8 @@ from featx.selection.layers import LayerError, LayersChoice, choose_layers
 from featx.selection.nested import nested_estimate
 from featx.selection.problem import Problem
 from featx.selection.settings import SearchSettings
-from featx.training.log import Journal, as_told, write_log
+from featx.training.callbacks import Recording
+from featx.training.log import TrainingLog
 from featx.workflow.describe import describe_model
 from featx.workflow.tracking import track
 
@@ -86,9 +87,9 @@ def fit_head(
     """
     start = time.perf_counter()
     wanted = fingerprint(extraction, sample, options, seed)
-    journal = _journal(wanted, sample, options, run, tell)
+    recording = _recording(wanted, sample, options, run, tell)
     tables = _tables(extraction, sample)
-    problem, settings = _problem(tables, sample), SearchSettings(options, seed, tell, journal)
+    problem, settings = _problem(tables, sample), SearchSettings(options, seed, tell, recording)
     chosen = _choose(tables, sample, problem, settings)
     choice, outputs = chosen.choice, tuple(Output.parse(name) for name in chosen.outputs)
     features = join([tables[name] for name in chosen.outputs])
@@ -114,7 +115,7 @@ def fit_head(
         "score": _score(choice, metrics["val"]),
         "search": {title: [one.as_json() for one in some] for title, some in chosen.tried.items()},
         "nested": nested_estimate(tables, problem, settings).as_json() if options.nested else None,
-        "history": as_told(getattr(choice.head, "history_", {})),
+        "history": _log_of(choice).as_json(),
         "notes": list(choice.notes),
         "seconds": round(time.perf_counter() - start, 3),
     }
@@ -123,7 +124,7 @@ def fit_head(
     bundle = save_model(
         run, about, choice, frozen_files(extraction, outputs), sample, _reference(features, sample, seed)
     )
-    journal.forget()
+    recording.discard_state()
     if pipeline is not None:
         report_fit(bundle, extraction, sample.y, sample.split, judged, pipeline)
         track(bundle, pipeline)
@@ -137,11 +138,11 @@ def _reference(features: Features, sample: Sample, seed: int) -> novelty.Referen
     return novelty.fit_reference(features.take(train), codes[train], features.take(val), seed)
 
 
-def _journal(wanted: str, sample: Sample, options: HeadOptions, run: Path, tell: Tell) -> Journal:
-    """Where heads that are trained epoch by epoch write it down; other rows or their order do not resume a training."""
+def _recording(wanted: str, sample: Sample, options: HeadOptions, run: Path, tell: Tell) -> Recording:
+    """How heads that are trained epoch by epoch are recorded; other rows or their order do not resume a training."""
     state = digest_json([wanted, _digest_array(sample.digests)])
     events = None if options.tensorboard is None else Path(options.tensorboard) / run.name
-    return Journal(run / f".training-{state[:12]}", events, tell)
+    return Recording(run / f".training-{state[:12]}", events, notify=tell)
 
 
 def _tables(extraction: Extraction, sample: Sample) -> dict[str, Features]:
@@ -229,11 +230,17 @@ def save_model(
         if choice.calibration.curves:
             choice.calibration.save(folder / CALIBRATION_FILE)
             files[CALIBRATION_FILE] = folder / CALIBRATION_FILE
-        if hasattr(choice.head, "history_"):
-            write_log(folder / "training.csv", choice.head.history_)
+        if len(log := _log_of(choice)):
+            log.write_csv(folder / "training.csv")
             files["training.csv"] = folder / "training.csv"
         about = about | {"head": about["head"] | {"kind": kind, "file": head_file.name}}
         return add_bundle(run, choice.clf, about, files)
+
+
+def _log_of(choice: Choice) -> TrainingLog:
+    """Return the log of a head that is trained epoch by epoch; one without epochs of any other."""
+    log: TrainingLog = getattr(choice.head, "training_log_", TrainingLog())
+    return log
 
 
 def _jsonable(params: dict[str, Any]) -> dict[str, Any]:
