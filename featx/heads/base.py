@@ -38,6 +38,13 @@ class Head(Protocol):
         """Change what the constructor was given; takes effect at the next `fit`."""
 
 
+class DenseForm(Protocol):
+    """A fitted head whose logits are one product."""
+
+    def as_dense(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return kernel float32 (d, k) and bias float32 (k,)."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One strength, tried.
