@@ -48,8 +48,6 @@ RANK = {name: rank for rank, line in enumerate(FLOW) for name in line}
 RESERVED = {"active"}
 # Arrows that still climb: publishing a result, which is the workflow's, is begun by the stages themselves.
 CLIMBING = {
-    ("runs", "report"),
-    ("runs", "workflow"),
     ("finetune", "report"),
     ("finetune", "workflow"),
     ("baseline", "report"),

@@ -83,16 +83,19 @@ def _listing(spec: BackboneSpec) -> list[dict[str, Any]]:
     from importlib.metadata import version
 
     from featx.io.digests import digest_json
-    from featx.io.index import StatIndex
+    from featx.store.cache import Cache
 
-    cache = Path("cache")
-    index = StatIndex(cache / "index.sqlite") if cache.is_dir() and not Path(spec.name).is_absolute() else None
-    key = digest_json([asdict(spec), version("keras"), version("featx"), _LISTING])
-    known: list[dict[str, Any]] | None = index.recall("layers", key) if index else None
-    if known is None:
+    def build() -> list[dict[str, Any]]:
         from featx.backbones.layers import list_layers
 
-        known = [asdict(one) | {"shape": list(one.shape)} for one in list_layers(spec)]
-        if index:
-            index.remember("layers", key, known)
-    return known
+        return [asdict(one) | {"shape": list(one.shape)} for one in list_layers(spec)]
+
+    with Cache("cache") as cache:
+        if not cache.path.is_dir() or Path(spec.name).is_absolute():
+            return build()
+        key = digest_json([asdict(spec), version("keras"), version("featx"), _LISTING])
+        known: list[dict[str, Any]] | None = cache.index.recall("layers", key)
+        if known is None:
+            known = build()
+            cache.index.remember("layers", key, known)
+        return known

@@ -21,6 +21,7 @@ from featx.report.overview import write_overview
 from featx.report.plots import draw_sizes, style
 from featx.report.report import INDEX
 from featx.runs.folder import run_directory
+from featx.store.cache import Cache
 from featx.workflow.prepare import read_data
 
 __all__ = ["Scope", "look"]
@@ -46,6 +47,7 @@ class Scope:
 
 def look(
     pipeline: Pipeline,
+    cache: Cache,
     out: Path | None = None,
     scope: Scope = Scope(),
     command: str = "",
@@ -82,7 +84,7 @@ def look(
     sheet = choose_sheet(images, scope.classes, scope.images, seed)
     draw_sheet(sheet, images, album)
     seen = show_seen(sheet, images, spec, pipeline.features.resize, album)
-    study = Study(images, images.take(draw_sample(images, scope.sample, seed, sheet.bad)), pipeline, progress)
+    study = Study(images, images.take(draw_sample(images, scope.sample, seed, sheet.bad)), pipeline, cache, progress)
     told = tell(study, scope.imagenet, scope.advice, album, arguments)
     bad = {images.paths[row]: reason for row, reason in sheet.bad.items()} | study.bad
     classes = count_classes(images, np.array([path not in bad for path in images.paths], bool))

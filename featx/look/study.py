@@ -25,6 +25,7 @@ from featx.look.imagenet import Answers, ask, class_names, count_pairs, measure_
 from featx.look.sheet import NO_LABEL, some_of
 from featx.report.plots import draw_depths, style
 from featx.report.scores import metric_label
+from featx.store.cache import Cache
 
 _LEAST_OF_A_CLASS = 5  # images in the sample; of more classes than fit, some are drawn
 _ANSWERED = 24  # images in the picture of ImageNet's answers
@@ -56,6 +57,7 @@ class Study:
     Attributes
     ----------
     images, sample : all images, and those that networks are run on
+    cache : where their features are
     notes : what could not be told, and why
     bad : path -> reason, of images of the sample that cannot be read
     """
@@ -63,6 +65,7 @@ class Study:
     images: ImageSet
     sample: ImageSet
     pipeline: Pipeline
+    cache: Cache
     progress: Progress = no_progress
     notes: list[str] = field(default_factory=list)
     bad: dict[str, str] = field(default_factory=dict)
@@ -115,7 +118,7 @@ def tell(study: Study, insist: bool, advice: bool, album: Album, arguments: str 
     if not len(study.sample) or not (insist or advice):
         return told
     try:
-        answers = ask(study.plain, study.pipeline.features, study.progress)
+        answers = ask(study.plain, study.pipeline.features, study.cache, study.progress)
         study.notes += answers.notes
         told["imagenet"] = _describe_answers(study, answers, album)
         if advice:
@@ -197,7 +200,7 @@ def _alternate(codes: np.ndarray | None, count: int) -> np.ndarray:
 
 
 def _advise(study: Study, separation: dict[str, float] | None, album: Album, arguments: str) -> dict[str, Any]:
-    features = extract_depths(study.plain, study.pipeline.features, study.progress)
+    features = extract_depths(study.plain, study.pipeline.features, study.cache, study.progress)
     rows = study.different(features.extraction)
     labels = study.sample.labels
     assert labels is not None
