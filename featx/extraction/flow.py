@@ -26,7 +26,7 @@ from featx.extraction.planning import Plan, estimate, plan_rows, usual_rate
 from featx.extraction.request import Request, request_images
 from featx.extraction.task import Task
 from featx.io.digest_arrays import has_digest
-from featx.io.filetypes import may_pass
+from featx.io.filetypes import is_transient_reason
 from featx.io.progress import Progress, no_progress
 from featx.store.cache import Cache
 
@@ -129,7 +129,7 @@ def _describe(request: Request, unreadable: Mapping[int, str]) -> list[dict[str,
 
 def _warn_of_missed(done: Extraction) -> None:
     """Tell broken files apart from what only a server or a disk failed to give."""
-    missed = sum(may_pass(one["reason"]) for one in done.bad)
+    missed = sum(is_transient_reason(one["reason"]) for one in done.bad)
     if missed:
         text = "%d of %d images could not be fetched, which says nothing of the images: run the same command again."
         _logger.warning(text, missed, len(done.images))

@@ -11,11 +11,12 @@ import numpy as np
 
 from featx.dataset import Digests, ImageSet, digest_images
 from featx.dataset.digests import digest_contents
-from featx.images.decoder import Pinned, Source, decoder_version
+from featx.images.decoder import decoder_version
+from featx.images.sources import Pinned, Source
 from featx.io.digest_arrays import digest_array
 from featx.io.index import StatIndex
 from featx.io.progress import Progress
-from featx.io.remote import is_url
+from featx.io.urls import is_url
 from featx.store.table import identities
 
 RowKind = Literal["image"]  # what a row is of; boxes in images and tiles of them may come

@@ -9,7 +9,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -24,12 +24,12 @@ from featx.extraction.request import Request
 from featx.extraction.reservations import Reservations
 from featx.extraction.task import Task
 from featx.images.augment import Augmenter
-from featx.images.batches import Alter, Batch, iter_batches
+from featx.images.batches import Alter, Batch, Reading, iter_batches
 from featx.images.decoder import REPLACED, decoder_version
 from featx.io.digests import digest_file
 from featx.io.index import MTIME_TRUST_NS
 from featx.io.progress import Progress
-from featx.io.remote import is_url
+from featx.io.urls import is_url
 from featx.store.writer import TableWriter
 
 _CLAIM = 512  # images a process reserves at a time
@@ -140,12 +140,11 @@ def compute_rows(rows: Iterable[int], request: Request, tools: Tools) -> Iterato
     `rows` is advanced only a few batches ahead.
     """
     options, alter = tools.options, _alter(tools.augmenter, request)
-    for decoded in iter_batches(
-        request.sources, rows, tools.spec.input_size, options.resize, tools.engine.handover, options.workers, alter
-    ):
+    reading = Reading(tools.spec.input_size, options.resize, tools.engine.handover, options.workers, alter)
+    for decoded in iter_batches(request.sources, rows, reading):
         batch = _leave_changed(decoded, request, tools.began)
         seconds = _infer(batch, request, tools) if len(batch.rows) else 0.0
-        yield Done(len(batch.rows), batch.bad, batch.passing, batch.seconds, seconds)
+        yield Done(len(batch.rows), batch.unreadable, batch.transient, batch.seconds, seconds)
 
 
 def _alter(augmenter: Augmenter | None, request: Request) -> Alter | None:
@@ -159,14 +158,14 @@ def _leave_changed(batch: Batch, request: Request, began: int) -> Batch:
     images = request.images
     if images.contents is not None:
         return batch
-    rows = [*batch.rows.tolist(), *(row for row, _ in batch.bad)]
+    rows = [*batch.rows.tolist(), *(row for row, _ in batch.unreadable)]
     changed = {row for row in rows if _has_changed(images.paths[row], request.digests[row].tobytes(), began)}
     if not changed:
         return batch
     keep = ~np.isin(batch.rows, list(changed))
-    bad = [(row, reason) for row, reason in batch.bad if row not in changed]
-    bad += [(row, REPLACED) for row in sorted(changed)]
-    return replace(batch, rows=batch.rows[keep], images=batch.images[keep], bad=bad, passing=batch.passing | changed)
+    unreadable = [(row, reason) for row, reason in batch.unreadable if row not in changed]
+    unreadable += [(row, REPLACED) for row in sorted(changed)]
+    return Batch(batch.rows[keep], batch.images[keep], unreadable, batch.transient | changed, batch.seconds)
 
 
 def _has_changed(path: str, digest: bytes, began: int) -> bool:

@@ -32,7 +32,7 @@ from featx.extraction.work import Tally, Tools, compute_rows
 from featx.images.augment import Augmenter
 from featx.images.batches import decoding_threads
 from featx.images.decoder import decoder_identity
-from featx.io import remote
+from featx.io.remote import shared_remote
 from featx.store.cache import Cache
 from featx.store.key import Key
 from featx.store.table import TableFolder, identities
@@ -207,7 +207,7 @@ class Worker:
 
 def _request(reservation: Reservation) -> Request:
     """The images of a reservation as a request of their own."""
-    remote.trust(reservation.paths)  # the coordinator has their digests, so that it has read them or heard of them
+    shared_remote().trust(reservation.paths)  # the coordinator has their digests, so it has read them or their status
     images = ImageSet("a reservation", "reservation", reservation.paths)
     return Request(images, reservation.digests, reservation.views)
 
