@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from featx.backbones.runtime import import_keras
-from featx.config import HeadOptions, Monitor, Optimizer, ScheduleKind, check_dense, parse_hidden
+from featx.config import HeadOptions, HiddenLayers, Monitor, Optimizer, ScheduleKind, check_dense
 from featx.errors import UsageError
 from featx.features import Features, as_features, width
 from featx.heads.base import Parameters, check_width
@@ -149,7 +149,7 @@ class DenseHead(Parameters):
             return keras.layers.Dense(units, kernel_initializer=start, kernel_regularizer=penalty, **more)
 
         layers = [keras.Input((len(scaling.mean),), name="features"), _standardization(keras, scaling)]
-        for item in parse_hidden(self.hidden):
+        for item in HiddenLayers(self.hidden).layers:
             if isinstance(item, int):
                 layers.append(dense(item, activation=_activation(keras, self.activation)))
             else:

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import shutil
-import tempfile
-import weakref
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from featx.backbones import Output
-from featx.engines.protocol import Engine
-from featx.engines.choice import choose_engine, compile_graph, effective_precision, load_graph
-from featx.errors import BundleError, EngineError
-from featx.io.files import atomic_directory, atomic_path, remove_stale, write_json
-from featx.io.digests import digest_file, digest_json
-from featx.heads import persist
-from featx.heads.transform import Transform, load_transform
-from featx.io.remote import is_url, plain
-from featx.bundle.manifest import ABOUT, read_about
 from featx.bundle.bundle import Bundle, save_bundle
+from featx.bundle.manifest import ABOUT, read_about
+from featx.errors import BundleError
+from featx.io.remote import is_url, plain
 from featx.metrics.table import LOWER_IS_BETTER
 
 
