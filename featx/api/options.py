@@ -16,7 +16,7 @@ from featx.config.pipeline import start_pipeline
 from featx.config.route import keys_of_options, option_names, set_keys
 from featx.config.values import plain
 from featx.errors import UsageError
-from featx.io import remote
+from featx.io import urls
 
 PathLike = str | Path
 
@@ -85,4 +85,4 @@ def call_text(name: str, data: PathLike | None, pipeline: PathLike | None, optio
     """What was called, for the record of a bundle: without the passwords and signatures of URLs."""
     given = {"pipeline": pipeline and str(pipeline)} if pipeline is not None else {}
     listed = [f"{key}={plain(value)!r}" for key, value in (given | dict(options)).items()]
-    return f"{name}({', '.join([*([repr(remote.plain(str(data)))] if data is not None else []), *listed])})"
+    return f"{name}({', '.join([*([repr(urls.plain(str(data)))] if data is not None else []), *listed])})"

@@ -15,7 +15,7 @@ from featx.config.option import Section, types_of
 from featx.config.sections import SECTIONS, Pipeline
 from featx.config.training import TrainingOptions
 from featx.errors import UsageError
-from featx.io.remote import is_url
+from featx.io.urls import is_url
 
 
 def check_options(pipeline: Pipeline) -> Pipeline:

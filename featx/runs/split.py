@@ -9,7 +9,7 @@ import numpy as np
 from featx.bundle.split import read_split, write_split
 from featx.config import DataOptions
 from featx.dataset import NONE, ImageSet, split_images
-from featx.dataset.digests import whole
+from featx.io.digest_arrays import digest_array
 from featx.io.digests import digest_json
 from featx.io.files import write_json
 
@@ -32,9 +32,9 @@ def split_of_run(
         kept = read_split(folder / _KEPT)
     split = split_images(images, digests, readable, options, kept)
     placed = split != NONE
-    now = {whole(d): int(code) for d, code in zip(digests[placed], split[placed], strict=True)}
+    now = dict(zip(digests[placed].tolist(), split[placed].tolist(), strict=True))
     if keep and now.items() - kept.items():
         merged = kept | now
-        write_split(folder / _KEPT, np.array(list(merged), "S32"), np.array(list(merged.values()), np.uint8))
+        write_split(folder / _KEPT, digest_array(merged), np.array(list(merged.values()), np.uint8))
         write_json(folder / "terms.json", {"terms": terms})
     return split
