@@ -99,7 +99,7 @@ def featx_way(folder: str, clf: str, epochs: int) -> dict[str, Any]:
     start = time.perf_counter()
     import numpy as np
 
-    from featx.config import DataOptions, FeaturesOptions, HeadOptions
+    from featx.config import DataOptions, FeaturesOptions, HeadOptions, HiddenLayers
     from featx.dataset import read_images
     from featx.extraction.flow import extract
     from featx.selection.heads import choose_head
@@ -107,7 +107,9 @@ def featx_way(folder: str, clf: str, epochs: int) -> dict[str, Any]:
 
     if clf == "dense":
         hidden = f"{HIDDEN[0]},{DROPOUT},{HIDDEN[1]}"
-        head = HeadOptions(clf="dense", search="val", hidden=hidden, epochs=epochs, patience=epochs, batch_size=BATCH)
+        head = HeadOptions(
+            clf="dense", search="val", hidden=HiddenLayers(hidden), epochs=epochs, patience=epochs, batch_size=BATCH
+        )
     else:
         head = HeadOptions(clf="logreg", search="cv", folds=FOLDS)
     with tempfile.TemporaryDirectory() as cache:
