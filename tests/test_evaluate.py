@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import images_of_part
 from fitted import Lab, call, evaluate
 from scipy import stats
 from sklearn import metrics
@@ -22,7 +23,6 @@ from featx.inference.judge import probabilities_of
 from featx.metrics.comparison import compare, compare_predictions
 from featx.metrics.measures import Measures, measure
 from featx.metrics.predictions import LabelledPredictions, align
-from featx.workflow.prepare import images_of_part
 
 
 def draw(n: int, k: int, seed: int = 0, sharpness: float = 2.0) -> tuple[np.ndarray, np.ndarray, list[str]]:

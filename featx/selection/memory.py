@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from featx.config import HeadOptions, parse_bytes
+from featx.config import HeadOptions
 from featx.errors import HeadError
 from featx.features import ArrayFeatures, FeaturesError, width
 from featx.heads.scaling import check_finite
@@ -45,7 +45,7 @@ def load_rows(problem: Problem, memory: int) -> Problem:
 
 def memory_budget(options: HeadOptions) -> int:
     """Return how many bytes of features may be held: a third of --memory, since a fit works on copies of parts."""
-    return _physical_memory() // 2 if options.memory is None else parse_bytes(options.memory) // 3
+    return _physical_memory() // 2 if options.memory is None else options.memory.bytes // 3
 
 
 def _physical_memory() -> int:
