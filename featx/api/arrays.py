@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from featx.api.keywords import PathLike, read_options, takes
+from featx.api.keywords import ReadFeaturesKeywords
+from featx.api.options import READ_FEATURES, PathLike, read_options, takes
 from featx.dataset import SPLITS
 from featx.errors import FeatxError, UsageError
 from featx.extraction.flow import Extraction
@@ -85,13 +86,13 @@ class FeatureArrays:
         return pd.concat(tables, axis=1)
 
 
-@takes("data", "features", "report")
+@takes(*READ_FEATURES)
 def read_features(
     data: PathLike | None = None,
     *,
     pipeline: PathLike | None = None,
     progress: Progress = no_progress,
-    **options: Any,
+    **options: Unpack[ReadFeaturesKeywords],
 ) -> FeatureArrays:
     """Features, labels, paths and split as arrays; what the store lacks is computed first.
 
@@ -113,7 +114,7 @@ def read_features(
     FeatxError
         What a user can mend, in one sentence.
     """
-    wanted = read_options(("data", "features", "report"), options, "featx.read_features", data, pipeline)
+    wanted = read_options(READ_FEATURES, options, "featx.read_features", data, pipeline)
     images = read_data(wanted)
     if images.labels is None or len(images.classes) < 2:  # nothing to split by
         with Cache(wanted.features.cache) as cache:

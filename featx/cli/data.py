@@ -9,6 +9,8 @@ import click
 
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.render import Bars, bad_images, counted, emit, say, table
+from featx.cli.values import number
+from featx.config.bounds import Cosine
 from featx.errors import UsageError
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -19,8 +21,10 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @click.option(
     "--features", "by_features", is_flag=True, help="Look for label errors, near-duplicates and outliers instead."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Of --features: folder (default: RUNS/NAME/check).")
-@click.option("--near", type=click.FloatRange(-1, 1), help="Of --features: least cosine of near-duplicates [0.95].")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the findings of --features (default: RUNS/NAME/check)."
+)
+@click.option("--near", type=number(Cosine), help="Least cosine of near-duplicates, with --features [0.95].")
 @section_options("data", "features", "report")
 @_JSON
 def check(
@@ -140,8 +144,8 @@ def digits(out: Path, as_json: bool) -> None:
 @click.option(
     "--multilabel", is_flag=True, help="Several labels per image instead, of one garment or two: PNG files and a CSV."
 )
-@click.option("--images", type=click.IntRange(min=5), help="Of --multilabel: how many images [3000].")
-@click.option("--seed", type=click.IntRange(min=0), help="Of --multilabel: of which garments are taken [0].")
+@click.option("--images", type=click.IntRange(min=5), help="How many images --multilabel makes [3000].")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the garments that --multilabel takes [0].")
 @_JSON
 def fashion_mnist(
     source: Path, out: Path, multilabel: bool, images: int | None, seed: int | None, as_json: bool

@@ -58,7 +58,9 @@ def evaluate(
     from dataclasses import asdict, replace
 
     from featx.bundle.bundle import load_bundle
-    from featx.inference.judge import compare_judged, judge, measure_judged, require_comparable
+    from featx.inference.judge import judge
+    from featx.metrics.comparison import compare_predictions, require_comparable
+    from featx.metrics.measures import measure
     from featx.report.occasions import FOLDER, belongs_to_run, report_evaluation
     from featx.store.cache import Cache
     from featx.workflow.prepare import images_of_part
@@ -83,10 +85,10 @@ def evaluate(
     start = time.perf_counter()
     with Bars() as bars:
         judged, bad = judge(model, images, name, bars, average)
-        comparison = None if rival is None else compare_judged(judged, judge(rival, images, name, bars, rivals)[0])
+        comparison = None if rival is None else compare_predictions(judged, judge(rival, images, name, bars, rivals)[0])
     for note in notes:
         say(note)
-    found = measure_judged(judged)
+    found = measure(judged).as_json()
     if directory is None and pipeline.report.html and data is None and not tta and belongs_to_run(path):
         directory = path / FOLDER
     seconds = time.perf_counter() - start

@@ -9,6 +9,8 @@ import click
 
 from featx.cli.arguments import Command
 from featx.cli.render import emit, table
+from featx.cli.values import number
+from featx.config.bounds import Count
 
 if TYPE_CHECKING:
     from featx.backbones import BackboneSpec
@@ -41,7 +43,9 @@ def backbones(as_json: bool) -> None:
 
 
 def _layer_options(command: Command) -> Command:
-    command = click.option("--input-size", type=int, help="Side in pixels of the square the network sees.")(command)
+    command = click.option("--input-size", type=number(Count), help="Side in pixels of the square the network sees.")(
+        command
+    )
     return click.option("--all", "everything", is_flag=True, help="Also layers that only rearrange or pad.")(command)
 
 

@@ -61,7 +61,7 @@ def _review_text(found: Review) -> str:
 @click.argument("images", nargs=-1, required=True)
 @click.option("--data", "data", help="Search these images instead of those of the pipeline.")
 @click.option("--model", metavar="BUNDLE", help="Compare by what this bundle or the best of this folder predicts from.")
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many images to tell.")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many images to show.")
 @click.option("--out", type=click.Path(path_type=Path), help="Draw them, as a PNG file.")
 @section_options("data", "features", "report")
 @_JSON

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featx.backbones import Output, clean_cuts, require_clean_cut, resolve, split_network
-from featx.backbones.spec import suggest
 from featx.bundle.bundle import Bundle
 from featx.config import AugmentOptions, FeaturesOptions
 from featx.errors import BundleError, UsageError
@@ -23,6 +22,7 @@ from featx.finetune.examples import make_examples
 from featx.heads import persist
 from featx.images.augment import Augmenter
 from featx.io.progress import Progress, no_progress
+from featx.io.suggest import did_you_mean
 from featx.store.cache import Cache
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def part_above(model: keras.Model, bundle: Bundle, layer: str, unfreeze: str) ->
     if layer not in names or _is_added(layer) or layer == names[0]:
         raise UsageError(
             f"--from-cache {layer!r} is no layer of the network of {bundle.path}, which ends where its head takes its "
-            f"features ({', '.join(bundle.about['outputs'])}).{suggest(layer, cuts)} {_offer(cuts)} To train above a "
-            "higher layer, fit a head there first: featx fit-head --layer LAYER"
+            f"features ({', '.join(bundle.about['outputs'])}).{did_you_mean(layer, cuts, most=3)} {_offer(cuts)} "
+            "To train above a higher layer, fit a head there first: featx fit-head --layer LAYER"
         )
     require_clean_cut(model, layer, cuts)
     if unfreeze in names[: names.index(layer) + 1]:

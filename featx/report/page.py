@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from featx.metrics.intervals import RESAMPLES
+from featx.metrics.table import metric_label, signed_score
 from featx.report.content import Content
 from featx.report.figure_folder import Plot
 from featx.report.figures import STRENGTHS, head_name
-from featx.report.scores import Scores, metric_label
+from featx.report.scores import Scores
 
 _MOST_ROWS = 200  # of bad images
 _MOST_CONFUSIONS = 20
@@ -204,7 +205,7 @@ def _candidates(search: Any) -> list[dict[str, Any]]:
     if not isinstance(search, Mapping):
         return []
     found = [{"output": output, "name": head_name(one), **one} for output, some in search.items() for one in some]
-    found.sort(key=lambda one: one["score"] if one["metric"] == "log_loss" else -one["score"])
+    found.sort(key=lambda one: -signed_score(one["metric"], one["score"]))
     return [one | {"params": _words(one["params"])} for one in found[:_MOST_CANDIDATES]]
 
 
