@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.backbones.runtime import share_gpu_memory
+from featx.backbones.runtime import gpu_memory
 from featx.engines.protocol import check_images, full_batches, infer_in_batches
 from featx.errors import EngineError
 
@@ -248,7 +248,7 @@ def _prepare_device() -> str:
         return "CPU"
     tf.config.experimental.enable_tensor_float_32_execution(False)
     with suppress(RuntimeError, ValueError):  # TensorFlow has been used already, so the choice is made
-        share_gpu_memory(tf)
+        gpu_memory().share_out(tf)
     return "GPU"
 
 

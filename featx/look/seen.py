@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.backbones import BackboneSpec
-from featx.backbones.preprocessing import FORMULAS
+from featx.backbones import BackboneSpec, open_network
 from featx.dataset import ImageSet
 from featx.images.decoder import load_image
 from featx.images.grid import Picture
