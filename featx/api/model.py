@@ -17,7 +17,7 @@ from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError, UsageError
 from featx.images.sources import source_name
 from featx.inference.judge import judge, measure_judged
-from featx.inference.predict import Prediction, Unread, find_files, iter_probabilities
+from featx.inference.predict import AnswerOptions, Prediction, Unread, find_files, iter_probabilities
 from featx.inference.predict import predict as predict_images
 from featx.io.progress import Progress, no_progress
 from featx.runs.bundles import find_bundle
@@ -122,7 +122,8 @@ class Model:
             No images, what is no image, or a bundle that cannot tell distances.
         """
         sources = _sources(images)
-        return Predictions(tuple(predict_images(self.bundle, sources, top, workers, min_confidence, max_distance)))
+        asked = AnswerOptions(top, min_confidence, max_distance)
+        return Predictions(tuple(predict_images(self.bundle, sources, asked, workers)))
 
     def predict_proba(self, images: Any, *, workers: int = 0) -> np.ndarray:
         """The confidence of every class: float64 (n, k), in the order of `classes`.
