@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featx.backbones import Output, cut, resolve
+from featx.backbones import Output, open_network, resolve
 from featx.config import FeaturesOptions
 from featx.engines import choice
 from featx.engines import openvino as openvino_engine
@@ -43,7 +43,7 @@ OUTPUTS = [
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return cut(resolve(FeaturesOptions(input_size=SIDE)), OUTPUTS)
+    return open_network(resolve(FeaturesOptions(input_size=SIDE))).cut(OUTPUTS)
 
 
 @pytest.fixture(scope="module")
@@ -349,11 +349,11 @@ def test_the_gpu_path_finds_a_batch_size_that_fits(monkeypatch: pytest.MonkeyPat
     small = _gpu_path(monkeypatch, fits=100)
     spec = resolve(FeaturesOptions(backbone=str(tiny_backbone)))
     output = Output("high", "avg")
-    engine = compile_graph(lambda: cut(spec, [output]), Path("unused"), "float32")
+    engine = compile_graph(lambda: open_network(spec).cut([output]), Path("unused"), "float32")
     assert engine.batch_size in GPU_BATCHES
     assert engine.batch_size <= 100
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
-    expected = cut(spec, [output]).predict(images.astype(np.float32), verbose=0)[output.name]
+    expected = open_network(spec).cut([output]).predict(images.astype(np.float32), verbose=0)[output.name]
     np.testing.assert_allclose(engine.infer(images)[output.name], expected, rtol=1e-4, atol=1e-6)
     assert max(small.sizes) <= 128  # it went no further than the first that did not fit
 
@@ -365,9 +365,9 @@ def test_the_gpu_path_compiles_once_for_any_number_of_images(
 
     small = _gpu_path(monkeypatch, fits=100)
     spec, output = resolve(FeaturesOptions(backbone=str(tiny_backbone))), Output("high", "avg")
-    engine = compile_graph(lambda: cut(spec, [output]), Path("unused"), "float32", batch_size=4)
+    engine = compile_graph(lambda: open_network(spec).cut([output]), Path("unused"), "float32", batch_size=4)
     images = np.random.default_rng(0).integers(0, 256, (11, 16, 16, 3), np.uint8)
-    expected = cut(spec, [output]).predict(images.astype(np.float32), verbose=0)[output.name]
+    expected = open_network(spec).cut([output]).predict(images.astype(np.float32), verbose=0)[output.name]
     for count in (11, 4, 1, 0, 7):
         found = engine.infer(images[:count])[output.name]
         assert found.shape == (count, *expected.shape[1:])
@@ -384,9 +384,9 @@ def test_out_of_memory_halves_the_batch_instead_of_failing(
     small = _gpu_path(monkeypatch, fits=3)
     spec = resolve(FeaturesOptions(backbone=str(tiny_backbone)))
     output = Output("high", "avg")
-    engine = compile_graph(lambda: cut(spec, [output]), Path("unused"), "float32", batch_size=16)
+    engine = compile_graph(lambda: open_network(spec).cut([output]), Path("unused"), "float32", batch_size=16)
     images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8)
-    expected = cut(spec, [output]).predict(images.astype(np.float32), verbose=0)[output.name]
+    expected = open_network(spec).cut([output]).predict(images.astype(np.float32), verbose=0)[output.name]
     np.testing.assert_allclose(engine.infer(images)[output.name], expected, rtol=1e-4, atol=1e-6)
     assert engine.batch_size <= 3
     small.fits = 0
@@ -406,9 +406,9 @@ def test_the_gpu_path_computes_in_mixed_precision_and_gives_float32(
     spec = resolve(FeaturesOptions(backbone=str(tiny_backbone)))
     outputs = [Output("high", "avg"), Output("low", "flatten")]
     engine.require_precision(precision)
-    short = compile_graph(lambda: cut(spec, outputs), Path("unused"), precision, batch_size=4)
+    short = compile_graph(lambda: open_network(spec).cut(outputs), Path("unused"), precision, batch_size=4)
     images = np.random.default_rng(0).integers(0, 256, (10, 16, 16, 3), np.uint8)
-    expected = cut(spec, outputs).predict(images.astype(np.float32), verbose=0)
+    expected = open_network(spec).cut(outputs).predict(images.astype(np.float32), verbose=0)
     assert short.handover == 16
     for name, rows in short.infer(images).items():
         assert rows.dtype == np.float32

@@ -16,7 +16,8 @@ from fitted import COLOURS, Outcome, call, make_lab, write_pictures, write_squar
 from PIL import Image
 from unkind import make_unkind_folder
 
-from featx.backbones import BACKBONES, BackboneSpec, Output, preprocess, resolve
+from featx.backbones import BACKBONES, BackboneSpec, Output, resolve
+from featx.backbones.keras_network import preprocess
 from featx.backbones.preprocessing import FORMULAS
 from featx.config import DataOptions, FeaturesOptions, Pipeline
 from featx.dataset import ImageSet, read_images
@@ -108,7 +109,7 @@ def test_the_formulas_are_those_of_keras_and_undo_themselves(mode: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 9, 7, 3)).astype(np.float32)
     expected = imagenet_utils.preprocess_input(pixels.copy(), data_format="channels_last", mode=mode)
     np.testing.assert_allclose(FORMULAS[mode].apply(pixels), expected, atol=1e-4)
-    np.testing.assert_allclose(np.asarray(preprocess(pixels, mode)), expected, atol=1e-4)
+    np.testing.assert_allclose(np.asarray(preprocess(pixels, FORMULAS[mode])), expected, atol=1e-4)
     np.testing.assert_allclose(FORMULAS[mode].undo(expected), pixels, atol=1e-3)
 
 
@@ -118,7 +119,9 @@ def test_the_right_preprocessing_gives_the_image_back_and_a_wrong_one_does_not(p
     for mode in FORMULAS:
         spec = resolve(FeaturesOptions(backbone=name, input_size=80, preprocessing=mode))
         found, decoded = view_as_backbone(path, spec, "crop"), load_image(path, (80, 80), "crop")
-        np.testing.assert_allclose(found.values, np.asarray(preprocess(decoded.astype(np.float32), mode)), atol=1e-4)
+        np.testing.assert_allclose(
+            found.values, np.asarray(preprocess(decoded.astype(np.float32), FORMULAS[mode])), atol=1e-4
+        )
         if mode == own:
             np.testing.assert_array_equal(found.pixels, decoded)
             assert found.difference == 0

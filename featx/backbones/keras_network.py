@@ -21,6 +21,8 @@ from featx.backbones.spec import BackboneSpec, Output, suggest
 from featx.backbones.weights import digest_weights
 from featx.errors import BackboneError
 
+_Files = tuple[tuple[int, int, int], ...]
+
 
 class KerasNetwork:
     """A network that Keras builds. See `featx.backbones.protocol.BackboneNetwork`."""
@@ -29,8 +31,8 @@ class KerasNetwork:
 
     def __init__(self, spec: BackboneSpec) -> None:
         self.spec = spec
-        # What was built to be digested, by whether it has its top, is what `cut` needs next.
-        self._built: dict[bool, KerasModel] = {}
+        # What was built to be digested, by whether it has its top and by its files, is what `cut` needs next.
+        self._built: dict[tuple[bool, _Files], KerasModel] = {}
 
     @property
     def sizes(self) -> Sizes:
@@ -70,7 +72,7 @@ class KerasNetwork:
         """Of the layers, what each computes and where it takes its input from; and of all variables."""
         top = self._needs_top(outputs)
         model = build(self.spec, top)
-        self._built = {top: model}
+        self._built = {(top, self._files()): model}
         return NetworkDigest(digest_architecture(model), digest_weights(model))
 
     def cut(self, outputs: Sequence[Output]) -> KerasModel:
@@ -79,7 +81,7 @@ class KerasNetwork:
         Called without `training=True`, dropout and batch normalisation are in inference mode.
         """
         top = self._needs_top(outputs)
-        model = self._built.pop(top, None) or build(self.spec, top)
+        model = self._built.pop((top, self._files()), None) or build(self.spec, top)
         return cut_model(model, self.spec, outputs)
 
     def find_faults(self, outputs: Iterable[Output]) -> dict[Output, BackboneError]:
@@ -92,6 +94,11 @@ class KerasNetwork:
             except BackboneError as error:
                 faults[output] = error
         return faults
+
+    def _files(self) -> _Files:
+        """The state of the files that it is built of, which may be written anew between two calls."""
+        paths = [Path(text) for text in (self.spec.name, self.spec.weights) if Path(text).is_absolute()]
+        return tuple((status.st_mtime_ns, status.st_size, status.st_ino) for status in map(Path.stat, paths))
 
     def _needs_top(self, outputs: Iterable[Output]) -> bool:
         return any(output.layer in self.top for output in outputs)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import cast
+from typing import Any
 
 from featx.backbones.identity import memory_key
 from featx.backbones.opening import open_network
@@ -16,7 +15,7 @@ from featx.io.index import StatIndex
 _LISTING = 3  # which keys a remembered listing has, and how its values are computed
 
 
-def list_layers(spec: BackboneSpec, index: StatIndex | None, top: bool = True) -> list[LayerInfo]:
+def list_layers(spec: BackboneSpec, index: StatIndex | None = None, top: bool = True) -> list[LayerInfo]:
     """Every layer of the network, as `BackboneNetwork.layers` gives them.
 
     index : what is remembered; None to build the network in any case
@@ -30,16 +29,12 @@ def list_layers(spec: BackboneSpec, index: StatIndex | None, top: bool = True) -
     if index is None:
         return open_network(spec).layers(top)
     key = digest_json([memory_key(spec, index, top), _LISTING])
-    known = index.recall("layers", key)
-    if known is None:
-        known = [asdict(one) for one in open_network(spec).layers(top)]
-        index.remember("layers", key, known)
-    return [_as_layer(one) for one in known]
-
-
-def _as_layer(known: Mapping[str, object]) -> LayerInfo:
-    shape = cast("list[int | None]", known["shape"])
-    return LayerInfo(**cast("dict[str, str]", known) | {"shape": tuple(shape)})  # type: ignore[arg-type] - as written
+    known: list[dict[str, Any]] | None = index.recall("layers", key)
+    if known is not None:
+        return [LayerInfo(**one | {"shape": tuple(one["shape"])}) for one in known]
+    found = open_network(spec).layers(top)
+    index.remember("layers", key, [asdict(one) for one in found])
+    return found
 
 
 @dataclass(frozen=True)

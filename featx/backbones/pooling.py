@@ -1,4 +1,4 @@
-"""Pooling: a layer's map as numbers, inside the network; and the cells of a grid, for whoever takes them apart again."""
+"""Pooling: a layer's map as numbers, inside the network; and the cells of a grid, for who takes them apart again."""
 
 from __future__ import annotations
 

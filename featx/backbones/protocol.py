@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from featx.backbones.preprocessing import Preprocessing
 from featx.backbones.runtime import KerasModel
 from featx.backbones.spec import BackboneSpec, Output
 from featx.errors import BackboneError
 
-CutNetwork = KerasModel
+CutNetwork: TypeAlias = "KerasModel"
 """What an engine compiles and a bundle keeps: from float32 (n, height, width, 3), RGB in [0, 255], to
 {output name: float32 (n, ...)}, with preprocessing and poolings inside"""
 
@@ -76,31 +76,42 @@ class LayerInfo:
 
 
 class BackboneNetwork(Protocol):
-    """A frozen network, wherever it came from. Properties cost nothing; methods build it or read its file.
-
-    spec : what was decided of it
-    trainable : whether it can be fine-tuned
-    sizes : the images that it takes
-    preprocessing : what it is given
-    trained_with : what it should be given; None where nobody knows
-    default_layer : where features are taken where nobody asks for another layer
-    top : names of the layers of its classification top, none without one
-    """
+    """A frozen network, wherever it came from. Properties cost nothing; methods build it or read its file."""
 
     @property
-    def spec(self) -> BackboneSpec: ...
+    def spec(self) -> BackboneSpec:
+        """What was decided of it."""
+        ...
+
     @property
-    def trainable(self) -> bool: ...
+    def trainable(self) -> bool:
+        """Whether it can be fine-tuned."""
+        ...
+
     @property
-    def sizes(self) -> Sizes: ...
+    def sizes(self) -> Sizes:
+        """The images that it takes."""
+        ...
+
     @property
-    def preprocessing(self) -> Preprocessing: ...
+    def preprocessing(self) -> Preprocessing:
+        """What it is given."""
+        ...
+
     @property
-    def trained_with(self) -> Preprocessing | None: ...
+    def trained_with(self) -> Preprocessing | None:
+        """What it should be given; None where nobody knows."""
+        ...
+
     @property
-    def default_layer(self) -> str: ...
+    def default_layer(self) -> str:
+        """Where features are taken where nobody asks for another layer."""
+        ...
+
     @property
-    def top(self) -> tuple[str, ...]: ...
+    def top(self) -> tuple[str, ...]:
+        """Names of the layers of its classification top, none without one."""
+        ...
 
     def layers(self, top: bool = True) -> list[LayerInfo]:
         """Every layer in the network's order, those of the classification top last, or left out.

@@ -83,6 +83,6 @@ def _listing(spec: BackboneSpec) -> list[LayerInfo]:
 
     cache = Path("cache")
     if not cache.is_dir():
-        return list_layers(spec, None)
+        return list_layers(spec)
     with StatIndex(cache / "index.sqlite") as index:
         return list_layers(spec, index)

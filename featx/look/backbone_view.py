@@ -63,15 +63,18 @@ def view_as_backbone(path: str, spec: BackboneSpec, resize: str) -> BackboneView
     BadImage
         When no image can be made of the file.
     """
+    network = open_network(spec)
     decoded = load_image(path, spec.input_size, resize)
-    values = FORMULAS[spec.preprocessing].apply(decoded)
-    taken = np.clip(np.rint(FORMULAS[_own(spec) or spec.preprocessing].undo(values)), 0, 255).astype(np.uint8)
+    values = network.preprocessing.formula.apply(decoded)
+    expected = (network.trained_with or network.preprocessing).formula
+    taken = np.clip(np.rint(expected.undo(values)), 0, 255).astype(np.uint8)
     return BackboneView(values, taken, float(np.abs(taken.astype(np.float32) - decoded).mean()))
 
 
 def _own(spec: BackboneSpec) -> str | None:
     """The preprocessing that a network was trained with; None where nobody knows."""
-    return None if spec.entry is None else spec.entry.preprocessing
+    own = open_network(spec).trained_with
+    return None if own is None else own.name
 
 
 def draw_views(
