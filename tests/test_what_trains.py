@@ -244,12 +244,14 @@ from pathlib import Path
 from featx.bundle.bundle import load_bundle
 from featx.finetune.flow import finetune
 from featx.config.pipeline import read_pipeline
+from featx.store.cache import Cache
 from featx.workflow.prepare import prepare
 curves = []
 for devices in ("1", "2"):
     settings = [*json.loads(sys.argv[3]), f"finetune.devices={devices}", f"report.runs={sys.argv[4]}/{devices}"]
-    prepared = prepare(read_pipeline(Path(sys.argv[1]), settings))
-    about = finetune(load_bundle(Path(sys.argv[2])), prepared).about
+    pipeline = read_pipeline(Path(sys.argv[1]), settings)
+    with Cache(pipeline.features.cache) as cache:
+        about = finetune(load_bundle(Path(sys.argv[2])), prepare(pipeline, cache)).about
     curves.append([[epoch[name] for name in ("loss", "val_log_loss")] for epoch in about["history"]])
 print(json.dumps(curves))
 """

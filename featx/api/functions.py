@@ -9,6 +9,7 @@ from featx.api.model import Model
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
 from featx.io.progress import Progress, no_progress
+from featx.store.cache import Cache
 from featx.workflow.prepare import choose_images, prepare, read_data
 from featx.workflow.run import fit
 
@@ -43,7 +44,8 @@ def extract(
         What a user can mend, in one sentence.
     """
     wanted = read_options(("data", "features"), options, "featx.extract", data, pipeline)
-    return extract_images(choose_images(wanted, read_data(wanted)), wanted.features, progress)
+    with Cache(wanted.features.cache) as cache:
+        return extract_images(choose_images(wanted, read_data(wanted), cache), wanted.features, cache, progress)
 
 
 @takes("data", "features", "head", "report", "tracking")
@@ -75,4 +77,5 @@ def fit_head(
     """
     sections = ("data", "features", "head", "report", "tracking")
     wanted = read_options(sections, options, "featx.fit_head", data, pipeline)
-    return Model(fit(prepare(wanted, progress), call_text("featx.fit_head", data, pipeline, options)))
+    with Cache(wanted.features.cache) as cache:
+        return Model(fit(prepare(wanted, cache, progress), call_text("featx.fit_head", data, pipeline, options)))

@@ -21,6 +21,7 @@ from featx.inference.predict import AnswerOptions, Prediction, Unread, find_file
 from featx.inference.predict import predict as predict_images
 from featx.io.progress import Progress, no_progress
 from featx.runs.bundles import find_bundle
+from featx.store.cache import Cache
 from featx.workflow.prepare import images_of_part, prepare
 
 
@@ -177,7 +178,8 @@ class Model:
         if part not in {*SPLITS, "all"}:
             raise UsageError(f"part is one of {', '.join(SPLITS)} and all, got {part!r}.")
         wanted = read_options(("data",), options, "evaluate", data, pipeline)
-        images, _ = images_of_part(wanted, self.bundle, part)
+        with Cache(wanted.features.cache) as cache:
+            images, _ = images_of_part(wanted, self.bundle, part, cache)
         judged, bad = judge(self.bundle, images, part, progress)
         return measure_judged(judged) | {"bad": bad}
 
@@ -208,7 +210,8 @@ class Model:
         sections = ("data", "features", "finetune", "report", "tracking")
         wanted = read_options(sections, options, "finetune", data, pipeline)
         command = call_text("featx.Model.finetune", data, pipeline, options)
-        return Model(finetune(self.bundle, prepare(wanted, progress, views=False), command, progress))
+        with Cache(wanted.features.cache) as cache:
+            return Model(finetune(self.bundle, prepare(wanted, cache, progress, views=False), command, progress))
 
     def pack(self, out: PathLike) -> Path:
         """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere."""

@@ -23,6 +23,7 @@ from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError
 from featx.extraction.flow import Extraction, extract
 from featx.io.remote import shared_remote
+from featx.store.cache import Cache
 from featx.store.stored import StoredFeatures
 
 
@@ -138,7 +139,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _extract(self, X: Any) -> Extraction:
         images = _read(X)
         given = {name: as_written(value) for name, value in self.get_params().items()}
-        done = extract(images, apply_options(Pipeline(), ("features",), given, type(self).__name__).features)
+        options = apply_options(Pipeline(), ("features",), given, type(self).__name__).features
+        with Cache(options.cache) as cache:
+            done = extract(images, options, cache)
         if done.bad:
             first = done.bad[0]
             raise DataError(

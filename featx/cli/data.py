@@ -14,12 +14,6 @@ from featx.errors import UsageError
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
-def _index(cache: str) -> Any:
-    from featx.io.index import StatIndex
-
-    return StatIndex(Path(cache) / "index.sqlite")
-
-
 @click.command()
 @click.argument("data", required=False)
 @click.option(
@@ -46,6 +40,7 @@ def check(
     """
     from featx.cli.quality import require_features_flag, review_data
     from featx.dataset import check_images
+    from featx.store.cache import Cache
     from featx.workflow.prepare import read_data
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
@@ -54,10 +49,8 @@ def check(
         return
     require_features_flag(out, near)
     images = read_data(pipeline)
-    with Bars() as bars:
-        found = check_images(
-            images, _index(pipeline.features.cache), progress=lambda done: bars("check", done, len(images))
-        )
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        found = check_images(images, cache.index, progress=lambda done: bars("check", done, len(images)))
     content = found.as_json()
     emit(as_json, content, _check_text(content))
 
@@ -100,14 +93,14 @@ def split(
 
     from featx.dataset import SPLITS, check_images, split_images, write_split
     from featx.dataset.digests import digest_images
+    from featx.store.cache import Cache
     from featx.workflow.prepare import read_data
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     images = read_data(pipeline)
-    index = _index(pipeline.features.cache)
-    with Bars() as bars:
-        found = check_images(images, index, progress=lambda done: bars("check", done, len(images)))
-    digests = digest_images(images.paths, index)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        found = check_images(images, cache.index, progress=lambda done: bars("check", done, len(images)))
+        digests = digest_images(images.paths, cache.index)
     bad = {one["path"] for one in found.bad}
     usable = np.array([path not in bad for path in images.paths], bool)
     parts = split_images(images, digests.digest, usable, pipeline.data)

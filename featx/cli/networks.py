@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -79,10 +78,7 @@ def layers(backbone: str, input_size: int | None, everything: bool, as_json: boo
 def _listing(spec: BackboneSpec) -> list[LayerInfo]:
     """The layers; remembered in the working directory's cache where there is one: building a network takes seconds."""
     from featx.backbones import list_layers
-    from featx.io.index import StatIndex
+    from featx.store.cache import Cache
 
-    cache = Path("cache")
-    if not cache.is_dir():
-        return list_layers(spec)
-    with StatIndex(cache / "index.sqlite") as index:
-        return list_layers(spec, index)
+    with Cache("cache") as cache:
+        return list_layers(spec, cache.index if cache.path.is_dir() else None)

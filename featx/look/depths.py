@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from featx.io.progress import Progress, no_progress
 from featx.metrics.scores import score
 from featx.selection.folds import make_folds
 from featx.selection.search import try_strengths
+from featx.store.cache import Cache
 
 _MOST_LAYERS = 5
 _GRID = 4  # cells along each side, or as many as the map has places
@@ -96,7 +96,9 @@ class Probing:
         return self.probes[: len(self.probes) - len(self.last)]
 
 
-def extract_depths(images: ImageSet, options: FeaturesOptions, progress: Progress = no_progress) -> DepthFeatures:
+def extract_depths(
+    images: ImageSet, options: FeaturesOptions, cache: Cache, progress: Progress = no_progress
+) -> DepthFeatures:
     """The features of images at a few depths, out of the store or computed now.
 
     They lie where those of `featx extract` do, so that a head on one of them need not compute them again.
@@ -110,10 +112,9 @@ def extract_depths(images: ImageSet, options: FeaturesOptions, progress: Progres
     """
     spec = resolve(options)
     (last,) = resolve_outputs(replace(options, layer=(), pooling=("avg",)), spec)
-    with StatIndex(Path(options.cache) / "index.sqlite") as index:
-        depths = find_depths(spec, last.layer, index)
+    depths = find_depths(spec, last.layer, cache.index)
     names = tuple(output.name for depth in depths for output in depth.outputs)
-    done = extract(images, replace(options, layer=names, pooling=()), progress)
+    done = extract(images, replace(options, layer=names, pooling=()), cache, progress)
     return DepthFeatures(done, {depth.layer: depth.share for depth in depths})
 
 
