@@ -128,11 +128,11 @@ def test_an_interrupted_inference_leaves_no_request_busy(
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    finish = openvino_engine._Network._finish
-    monkeypatch.setattr(openvino_engine._Network, "_finish", interrupted)
+    finish = openvino_engine._CompiledNetwork._finish
+    monkeypatch.setattr(openvino_engine._CompiledNetwork, "_finish", interrupted)
     with suppress(KeyboardInterrupt):
         engine.infer(images[:1])
-    openvino_engine._Network._finish = finish  # at once: the request is busy for a millisecond
+    openvino_engine._CompiledNetwork._finish = finish  # at once: the request is busy for a millisecond
     found = engine.infer(images[:1])
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
