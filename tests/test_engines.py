@@ -328,6 +328,7 @@ class _SmallGPU:
 
 def _gpu_path(monkeypatch: pytest.MonkeyPatch, fits: int) -> _SmallGPU:
     """Force the path that a GPU takes onto this machine's CPU."""
+    from featx.engines import precision
     from featx.engines import tensorflow as engine
 
     small = _SmallGPU(None, fits)
@@ -337,7 +338,8 @@ def _gpu_path(monkeypatch: pytest.MonkeyPatch, fits: int) -> _SmallGPU:
         return small
 
     original = engine._compile_with_xla
-    monkeypatch.setattr(engine, "_prepare_device", lambda: "GPU")
+    for module in (engine, precision):
+        monkeypatch.setattr(module, "prepare_device", lambda: "GPU")
     monkeypatch.setattr(engine, "_compile_with_xla", compile_with_xla)
     monkeypatch.setattr(engine, "_PROBE_SECONDS", 0.01)
     return small
@@ -398,14 +400,14 @@ def test_out_of_memory_halves_the_batch_instead_of_failing(
 def test_the_gpu_path_computes_in_mixed_precision_and_gives_float32(
     precision: str, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Path
 ) -> None:
-    from featx.engines import tensorflow as engine
-    from featx.engines.tensorflow import compile_graph
+    from featx.engines import precision as device
+    from featx.engines.tensorflow import compile_graph, require_precision
 
     _gpu_path(monkeypatch, fits=100)
-    monkeypatch.setattr(engine, "_capability", lambda: (8, 0))
+    monkeypatch.setattr(device, "_capability", lambda: (8, 0))
     spec = resolve(FeaturesOptions(backbone=str(tiny_backbone)))
     outputs = [Output("high", "avg"), Output("low", "flatten")]
-    engine.require_precision(precision)
+    require_precision(precision)
     short = compile_graph(lambda: open_network(spec).cut(outputs), Path("unused"), precision, batch_size=4)
     images = np.random.default_rng(0).integers(0, 256, (10, 16, 16, 3), np.uint8)
     expected = open_network(spec).cut(outputs).predict(images.astype(np.float32), verbose=0)
@@ -423,13 +425,13 @@ def test_the_gpu_path_computes_in_mixed_precision_and_gives_float32(
 def test_the_card_decides_which_short_types_there_are(
     capability: tuple[int, int], works: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from featx.engines import tensorflow as engine
+    from featx.engines import precision as device
 
-    monkeypatch.setattr(engine, "_prepare_device", lambda: "GPU")
-    monkeypatch.setattr(engine, "_capability", lambda: capability)
+    monkeypatch.setattr(device, "prepare_device", lambda: "GPU")
+    monkeypatch.setattr(device, "_capability", lambda: capability)
     for precision in ("float16", "bfloat16"):
         if precision in works:
-            engine.require_precision(precision)
+            device.require_precision(precision)
         else:
             with pytest.raises(EngineError, match="Choose --precision float32"):
-                engine.require_precision(precision)
+                device.require_precision(precision)

@@ -23,7 +23,7 @@ from featx.config import DataOptions, FeaturesOptions, Pipeline
 from featx.dataset import ImageSet, read_images
 from featx.errors import BackboneError
 from featx.images.decoder import load_image
-from featx.images.grid import Picture, draw_grid
+from featx.images.grid import GridImage, draw_grid
 from featx.look.advice import Numbers, ScoredOutput, advise, difference_error
 from featx.look.backbone_view import view_as_backbone
 from featx.look.contact_sheet import choose_contact_sheet
@@ -97,7 +97,7 @@ def test_the_sheet_depends_on_the_seed_alone(place: Path) -> None:
 
 
 def test_an_empty_cell_stays_white(tmp_path: Path) -> None:
-    black = Picture("", (), pixels=np.zeros((8, 8, 3), np.uint8))
+    black = GridImage("", (), pixels=np.zeros((8, 8, 3), np.uint8))
     with Image.open(draw_grid([black, None, black], tmp_path / "grid.png", columns=2)) as grid:
         dark = np.asarray(grid.convert("L")) < 10
     middle, centre = (side // 2 for side in dark.shape)

@@ -97,7 +97,7 @@ def mix_precision(model: KerasModel, precision: str, but: tuple[str, ...] = ()) 
     for layer in model.layers:
         if layer.name.startswith(but) or "Pooling" in type(layer).__name__:
             continue
-        if isinstance(layer, KerasModel):
+        if isinstance(layer, keras.Model):
             mix_precision(layer, precision, but)
         else:
             layer.dtype_policy = policy

@@ -11,7 +11,7 @@ import numpy as np
 from featx.backbones import BackboneSpec, open_network
 from featx.dataset import ImageSet
 from featx.images.decoder import load_image
-from featx.images.grid import Picture
+from featx.images.grid import GridImage
 from featx.look.contact_sheet import ContactSheet
 from featx.report.figure_folder import FigureFolder
 
@@ -85,9 +85,9 @@ def draw_views(
     rows = list(dict.fromkeys(row for turn in turns for row in turn if row is not None))[:_SHOWN]
     views = [view_as_backbone(images.paths[row], spec, resize) for row in rows]
     names = [Path(images.paths[row]).name for row in rows]
-    files = [Picture(name, ("file", name), pixels=sheet.pixels[row]) for row, name in zip(rows, names, strict=True)]
+    files = [GridImage(name, ("file", name), pixels=sheet.pixels[row]) for row, name in zip(rows, names, strict=True)]
     given = [
-        Picture(name, ("as seen", f"{one.values.min():.4g} to {one.values.max():.4g}"), pixels=one.pixels)
+        GridImage(name, ("as seen", f"{one.values.min():.4g} to {one.values.max():.4g}"), pixels=one.pixels)
         for one, name in zip(views, names, strict=True)
     ]
     picture = folder.grid("seen", [*files, *given], len(rows))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.heads.table import HEADS
-from featx.images.grid import Picture
+from featx.images.grid import GridImage
 from featx.inference.judge import Judged
 from featx.report import gallery, plots
 from featx.report.content import Content
@@ -69,7 +69,7 @@ def _draw_part(folder: FigureFolder, judged: Judged, scores: Scores) -> None:
         _draw_grid(folder, "hits", gallery.doubtful_hits(judged))
 
 
-def _draw_grid(folder: FigureFolder, name: str, pictures: Sequence[Picture]) -> None:
+def _draw_grid(folder: FigureFolder, name: str, pictures: Sequence[GridImage]) -> None:
     if pictures:
         folder.grid(name, pictures)
 
