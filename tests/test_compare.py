@@ -23,7 +23,7 @@ from PIL import Image
 from test_report import open_page
 
 from featx.backbones import resolve
-from featx.backbones.layers import list_depths
+from featx.backbones.listing import list_depths
 from featx.bundle.bundle import load_bundle
 from featx.compare.plan import plan
 from featx.config import CompareOptions, FeaturesOptions, Pipeline

@@ -105,15 +105,18 @@ def split(
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         found = check_images(images, cache.index, progress=lambda done: bars("check", done, len(images)))
         digests = digest_images(images.paths, cache.index)
-    bad = {one["path"] for one in found.bad}
-    usable = np.array([path not in bad for path in images.paths], bool)
+    unreadable = {one["path"] for one in found.unreadable}
+    usable = np.array([path not in unreadable for path in images.paths], bool)
     parts = split_images(images, digests.digest, usable, pipeline.data)
     write_split(out, images, parts)
     counts = {name: int((parts == code).sum()) for code, name in enumerate(SPLITS)}
     for note in images.notes:
         say(note)
-    content = {"out": str(out), **counts, "left_out": int((parts == len(SPLITS)).sum()), "bad": found.bad}
-    lines = [", ".join(f"{name} {number:,}" for name, number in counts.items()) + f" -> {out}", bad_images(found.bad)]
+    content = {"out": str(out), **counts, "left_out": int((parts == len(SPLITS)).sum()), "bad": found.unreadable}
+    lines = [
+        ", ".join(f"{name} {number:,}" for name, number in counts.items()) + f" -> {out}",
+        bad_images(found.unreadable),
+    ]
     emit(as_json, content, "\n".join(line for line in lines if line))
 
 
@@ -127,7 +130,7 @@ def data() -> None:
 @_JSON
 def digits(out: Path, as_json: bool) -> None:
     """scikit-learn's 1,797 handwritten digits, 8x8 pixels, a folder per class."""
-    from featx.dataset.samples import write_digits
+    from featx.dataset.digits import write_digits
 
     count = write_digits(out)
     emit(as_json, {"out": str(out), "images": count}, f"{count:,} images in {out}")
@@ -156,16 +159,16 @@ def fashion_mnist(
     by side with the labels of both; --label-separator '$' reads their index.csv.
     """
     if multilabel:
-        from featx.dataset.garments import INDEX, write_garments
+        from featx.dataset.labelled_fashion import INDEX, write_labelled_fashion
 
-        count = write_garments(source, out, 3000 if images is None else images, seed or 0)
+        count = write_labelled_fashion(source, out, 3000 if images is None else images, seed or 0)
         index = str(out / INDEX)
         emit(as_json, {"out": str(out), "images": count, "index": index}, f"{count:,} images in {index}")
         return
     for name, value in (("--images", images), ("--seed", seed)):
         if value is not None:
             raise UsageError(f"{name} goes with --multilabel: featx data fashion-mnist --multilabel {name} ...")
-    from featx.dataset.samples import write_fashion_mnist
+    from featx.dataset.fashion_mnist import write_fashion_mnist
 
     count = write_fashion_mnist(source, out)
     emit(as_json, {"out": str(out), "images": count}, f"{count:,} images in {out}")

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.backbones import BackboneSpec, Output, resolve, resolve_outputs
-from featx.backbones.layers import Depth, list_depths
+from featx.backbones import BackboneSpec, LayerDepth, Output, list_depths, open_network, resolve, resolve_outputs
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.compare.memory import Memory
 from featx.compare.plan import Pass, Trial, short_name
@@ -136,13 +135,13 @@ def _choose_outputs(pipeline: Pipeline, spec: BackboneSpec, index: StatIndex) ->
     return outputs, {depth.name: depth.share for depth in depths}
 
 
-def _layers_meant(layer: str, depths: Sequence[Depth]) -> list[str]:
+def _layers_meant(layer: str, depths: Sequence[LayerDepth]) -> list[str]:
     return [depth.name for depth in depths if layer == "all" or depth.ends] if layer in _SEVERAL else [layer]
 
 
 def _prepare(
     pipeline: Pipeline, spec: BackboneSpec, outputs: Sequence[Output], work: Work
-) -> tuple[Prepared, dict[Output, Exception]]:
+) -> tuple[Prepared, dict[Output, BackboneError]]:
     """Images with all features of a pass and a split; and why some layers or poolings cannot be had."""
 
     def extract(wanted: Sequence[Output]) -> Prepared:
@@ -152,24 +151,10 @@ def _prepare(
     try:
         return extract(outputs), {}
     except BackboneError:
-        faults = _find_faults(spec, outputs) if len(outputs) > 1 else {}
+        faults = open_network(spec).find_faults(outputs) if len(outputs) > 1 else {}
         if not faults or len(faults) == len(outputs):
             raise
         return extract([output for output in outputs if output not in faults]), faults
-
-
-def _find_faults(spec: BackboneSpec, outputs: Sequence[Output]) -> dict[Output, Exception]:
-    """The outputs that the network does not have, and why. It is built without its weights."""
-    from featx.backbones.network import construct, cut_network, needs_top
-
-    faults: dict[Output, Exception] = {}
-    network = construct(spec, needs_top(spec, outputs))
-    for output in outputs:
-        try:
-            cut_network(network, spec, (output,))
-        except BackboneError as error:
-            faults[output] = error
-    return faults
 
 
 def _count(data: str, prepared: Prepared, work: Work) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.bundle.bundle import Bundle
-from featx.dataset.samples import sample_images
+from featx.dataset.sample_images import sample_images
 from featx.errors import DataError
 from featx.export.formats import Runner
 from featx.images.batches import Reading, iter_batches

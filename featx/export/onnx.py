@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.engines.tensorflow import freeze, without_xla
+from featx.engines.freeze import freeze, without_xla
 from featx.export.network import INPUT, OUTPUT
 
 if TYPE_CHECKING:

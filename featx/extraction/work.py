@@ -199,4 +199,4 @@ def remember_unreadable(
 ) -> None:
     """Remember rows that cannot be read, but for those whose fault may pass."""
     lasting = [(request.digests[row].tobytes(), reason) for row, reason in faults if row not in transient]
-    job.cache.index.remember_bad(decoder_version(), lasting)
+    job.cache.index.remember_unreadable(decoder_version(), lasting)

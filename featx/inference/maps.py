@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.backbones import LayerGraph, Output, import_keras
+from featx.backbones import LayerGraph, Output, cell_shares, import_keras
 from featx.bundle.bundle import Bundle
 from featx.heads import persist
 
@@ -218,19 +218,10 @@ def _dissect(values: np.ndarray, column: np.ndarray, pooling: str) -> np.ndarray
     if pooling.startswith("grid:"):
         side = int(pooling[5:])
         cells = column.reshape(side, side, channels)
-        weights = np.einsum("hi,wj,ijc->hwc", _shares(height, side), _shares(width, side), cells)
+        weights = np.einsum("hi,wj,ijc->hwc", cell_shares(height, side), cell_shares(width, side), cells)
     else:
         weights = column.reshape(values.shape)
     return np.asarray(height * width * np.einsum("hwc,hwc->hw", values, weights), np.float32)
-
-
-def _shares(length: int, count: int) -> np.ndarray:
-    """(length, count): the share of each place in each cell's average, as `featx.backbones.pool` lays out the cells."""
-    shares = np.zeros((length, count), np.float32)
-    for i in range(count):
-        start, stop = i * length // count, -(-(i + 1) * length // count)
-        shares[start:stop, i] = 1 / (stop - start)
-    return shares
 
 
 def _cover(image: np.ndarray) -> Iterator[np.ndarray]:

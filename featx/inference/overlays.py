@@ -17,7 +17,7 @@ from PIL import Image
 
 from featx.bundle.bundle import Bundle
 from featx.images.decoder import decode
-from featx.images.grid import Picture, draw_grid
+from featx.images.grid import GridImage, draw_grid
 from featx.images.resize import Box, place
 from featx.inference.explain import ClassMap, Explanation
 from featx.inference.predict import Unread
@@ -103,7 +103,7 @@ class Album:
     bundle: Bundle
     entries: list[dict[str, Any]] = field(default_factory=list)
     bad: list[dict[str, str]] = field(default_factory=list)
-    _pictures: list[Picture] = field(default_factory=list)
+    _pictures: list[GridImage] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
 
     def add(self, answers: Iterable[Explanation | Unread], sources: Sequence[str | Path | bytes]) -> None:
@@ -143,7 +143,7 @@ class Album:
         said = answer.label if answer.labels is None else " | ".join(answer.labels) or "no label"
         caption = (Path(plain(answer.path)).name, f"{found.label} {found.confidence:.1%}")
         other = () if said == found.label else (f"taken for {said}",)
-        self._pictures.append(Picture(str(files["overlay"]), (*caption, *other)))
+        self._pictures.append(GridImage(str(files["overlay"]), (*caption, *other)))
         return {
             "label": found.label,
             "confidence": found.confidence,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.backbones.runtime import limit_gpu_memory
+from featx.backbones.runtime import gpu_memory
 from featx.bundle.bundle import Bundle
 from featx.config import Pipeline
 from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, conflicts, digest_images, read_images
@@ -49,7 +49,7 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     views : whether the views that the pipeline asks for are extracted, too, for a head to be fitted on
     """
     require_tracker(pipeline.tracking)
-    limit_gpu_memory(pipeline.finetune.gpu_memory.share)
+    gpu_memory().limit(pipeline.finetune.gpu_memory.share)
     images = read_data(pipeline)
     require_fittable(images)
     extraction = extract(choose_images(pipeline, images, cache), pipeline.features, cache, progress)
