@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from fitted import Lab
 
-from featx.bundle import manifest as bundles
+from featx.bundle import sealing as bundles
 from featx.bundle.archive import unpack
 from featx.bundle.bundle import Bundle, load_bundle, pack
 from featx.dataset import TEST, TRAIN, VAL

@@ -43,8 +43,8 @@ from featx.extraction.ray.session import Cluster, WorkerDied
 from featx.extraction.ray.worker import Worker
 from featx.extraction.reservations import Reservations
 from featx.extraction.views import extract_views
-from featx.io import remote
 from featx.io.digests import digest_file
+from featx.io.remote import shared_remote
 from featx.store.store import FeatureStore, list_stores
 from featx.store.writer import PART_BYTES
 from featx.workflow.prepare import augmenter_of
@@ -561,7 +561,7 @@ def test_a_worker_of_one_core_reads_several_urls_at_once(
     store = pytest.importorskip("fsspec").filesystem("memory")
     for path in image_folder(8).rglob("*.png"):
         store.pipe(f"/several/{path.parent.name}/{path.name}", path.read_bytes())
-    original, together, met = remote.read, threading.Barrier(4), []
+    original, together, met = shared_remote().read, threading.Barrier(4), []
 
     def read_together(url: str, most: int | None = None) -> bytes:
         if threading.current_thread().name.startswith("featx-decode") and len(met) < 4:
@@ -569,7 +569,7 @@ def test_a_worker_of_one_core_reads_several_urls_at_once(
                 met.append(together.wait(0.5))
         return original(url, most)
 
-    monkeypatch.setattr(remote, "read", read_together)
+    monkeypatch.setattr(shared_remote(), "read", read_together)
     try:
         done = on(read_images("memory://several", DataOptions()), Inline())
     finally:

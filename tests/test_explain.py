@@ -19,13 +19,14 @@ from PIL import Image
 from unkind import gradient, rotated_jpeg
 
 from featx.bundle.bundle import Bundle, load_bundle
-from featx.bundle.manifest import seal
+from featx.bundle.sealing import seal
 from featx.config import DataOptions, FeaturesOptions, FinetuneOptions, HeadOptions, Pipeline, ReportOptions
 from featx.errors import BundleError, UsageError
 from featx.finetune.flow import finetune
 from featx.images.decoder import decode, load_image
+from featx.images.resize import place
 from featx.inference.explain import Explainer, Explanation
-from featx.inference.overlays import seen_box, spread, strength
+from featx.inference.overlays import spread, strength
 from featx.inference.predict import AnswerOptions, Prediction, Unread, predict
 from featx.workflow.prepare import prepare
 from featx.workflow.run import fit
@@ -502,7 +503,7 @@ def test_a_map_lies_where_the_backbone_saw_it(
     path.write_bytes(rotated_jpeg(gradient(120, 200), orientation))
     upright = decode(path)
     seen = load_image(path, size, resize)
-    box = seen_box(upright.size, size, resize)
+    box = place(upright.size, size, resize).seen
     for channel in (0, 1):  # what the network sees, taken for a map, has to come to lie on itself
         found = spread(seen[..., channel].astype(np.float32), upright.size, box)
         assert found.shape == (upright.height, upright.width)

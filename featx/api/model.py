@@ -15,6 +15,7 @@ from featx.bundle.bundle import pack as pack_bundle
 from featx.dataset import SPLITS
 from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError, UsageError
+from featx.images.sources import source_name
 from featx.inference.judge import judge, measure_judged
 from featx.inference.predict import AnswerOptions, Prediction, Unread, find_files, iter_probabilities
 from featx.inference.predict import predict as predict_images
@@ -140,8 +141,7 @@ class Model:
         found = np.empty((len(sources), len(self.classes)))
         for rows, chances, bad in iter_probabilities(self.bundle, sources, workers):
             for row, reason in bad:
-                source = sources[row]
-                name = f"image {row + 1}" if isinstance(source, bytes) else str(source)
+                name = source_name(sources[row], row)
                 raise DataError(f"{name} cannot be read ({reason}). predict tells of such images, and goes on.")
             found[rows] = chances
         return found

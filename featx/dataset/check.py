@@ -149,7 +149,7 @@ def _decode_all(
                 (digests[row].tobytes(), fault) for row, fault in zip(some, faults, strict=True) if fault is not None
             ]
             reasons.update((digest, fault.reason) for digest, fault in new)
-            index.remember_bad(decoder, [(digest, fault.reason) for digest, fault in new if fault.lasting])
+            index.remember_bad(decoder, [(digest, fault.reason) for digest, fault in new if not fault.transient])
             done += len(some)
             report(done)
     return reasons

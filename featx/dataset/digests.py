@@ -12,12 +12,13 @@ import numpy as np
 
 from featx.dataset.imageset import ImageSet
 from featx.images.batches import usable_cores
-from featx.io import remote
 from featx.io.digest_arrays import NO_DIGEST, digest_array, has_digest
 from featx.io.digests import digest_bytes, digest_file
-from featx.io.filetypes import describe_os_error, may_pass
+from featx.io.filetypes import describe_os_error, is_transient_reason
 from featx.io.index import StatIndex, Status
-from featx.io.remote import Entry, is_url
+from featx.io.remote import RemoteStatus, shared_remote
+from featx.io.servers import AT_ONCE
+from featx.io.urls import is_url
 
 _CHUNK = 1000  # files hashed before what is known is written down
 
@@ -55,7 +56,7 @@ def digest_images(
     progress : told how many files are done so far
     workers : threads that read; 0: two per core, since they wait for the disk, and more where there are URLs
     """
-    workers = workers or max(2 * usable_cores(), remote.AT_ONCE if any(map(is_url, paths)) else 0)
+    workers = workers or max(2 * usable_cores(), AT_ONCE if any(map(is_url, paths)) else 0)
     report = progress or ignore_progress
     digests = np.full(len(paths), NO_DIGEST)
     bad: dict[int, str] = {}
@@ -64,9 +65,9 @@ def digest_images(
             rows = range(start, min(start + _CHUNK, len(paths)))
             _digest_rows(rows, paths, index, pool, digests, bad)
             report(rows.stop)
-        missed = [row for row, reason in bad.items() if is_url(paths[row]) and may_pass(reason)]
+        missed = [row for row, reason in bad.items() if is_url(paths[row]) and is_transient_reason(reason)]
         if missed:  # a server that had just restarted, or was asked for too much: it has had some time
-            remote.try_again()
+            shared_remote().try_again()
             for row in missed:
                 del bad[row]
             _digest_rows(missed, paths, index, pool, digests, bad)
@@ -83,7 +84,7 @@ def _digest_rows(
 ) -> None:
     """Digests of some rows, put into `digests`, with the reasons of those that cannot be read put into `bad`."""
     urls = [paths[row] for row in rows if is_url(paths[row])]
-    told = dict(zip(urls, remote.look(urls), strict=True)) if urls else {}
+    told = dict(zip(urls, shared_remote().look(urls), strict=True)) if urls else {}
     status = {row: _look(paths[row], row, bad, told) for row in rows}
     known = index.known_digests([paths[row] for row in rows], list(status.values()))
     for row, digest in zip(rows, known, strict=True):
@@ -141,7 +142,7 @@ def ignore_progress(done: int) -> None:
     """Take a report of progress and tell nobody."""
 
 
-def _look(path: str, row: int, bad: dict[int, str], told: Mapping[str, Entry | OSError]) -> Status | None:
+def _look(path: str, row: int, bad: dict[int, str], told: Mapping[str, RemoteStatus | OSError]) -> Status | None:
     """What is known of a file without reading it; None, and why in `bad`, where there is none to be read.
 
     told : what servers say of URLs

@@ -22,7 +22,7 @@ from featx.extraction.job import Job, make_key, settle
 from featx.extraction.network import frozen_files, open_engine
 from featx.extraction.planning import Plan, estimate, plan_extraction, usual_rate
 from featx.io.digest_arrays import NO_DIGEST, digest_array
-from featx.io.filetypes import may_pass
+from featx.io.filetypes import is_transient_reason
 from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
 
@@ -108,7 +108,7 @@ def _conclude(done: Extraction, bad: dict[int, str], todo: Plan) -> None:
 
 def _tell_missed(done: Extraction) -> None:
     """Say apart from broken files what only a server or a disk failed to give."""
-    missed = sum(may_pass(one["reason"]) for one in done.bad)
+    missed = sum(is_transient_reason(one["reason"]) for one in done.bad)
     if missed:
         text = "%d of %d images could not be fetched, which says nothing of the images: run the same command again."
         _logger.warning(text, missed, len(done.images))

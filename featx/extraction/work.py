@@ -21,12 +21,13 @@ from featx.extraction.network import open_engine
 from featx.extraction.planning import Plan
 from featx.extraction.reservations import Reservations
 from featx.images.augment import Augmenter
-from featx.images.batches import Alter, Batch, iter_batches
-from featx.images.decoder import REPLACED, Pinned, Source
+from featx.images.batches import Alter, Batch, Reading, iter_batches
+from featx.images.decoder import REPLACED
+from featx.images.sources import Pinned, Source
 from featx.io.digests import digest_file
 from featx.io.index import MTIME_TRUST_NS
 from featx.io.progress import Progress
-from featx.io.remote import is_url
+from featx.io.urls import is_url
 from featx.store.writer import TableWriter
 
 _CLAIM = 512  # images a process reserves at a time
@@ -74,7 +75,7 @@ def compute_here(todo: Plan, job: Job, bad: dict[int, str], done: Extraction, pr
         while queue.remaining:
             for batch in compute_rows(_claim(queue), done, tools):
                 leases.give_sign()
-                note_bad(batch.bad, batch.passing, job, bad, done)
+                note_bad(batch.unreadable, batch.transient, job, bad, done)
                 reused = todo.unique - total + queue.done_by_others
                 progress("extract", done.computed + queue.done_by_others, total, reused=reused, bad=len(bad))
             if queue.remaining:  # all of it is leased by others: show them ours, then look again
@@ -103,7 +104,7 @@ def compute_rows(rows: Iterable[int], done: Extraction, tools: Tools) -> Iterato
     """
     size, resize, workers = done.spec.input_size, done.options.resize, done.options.workers
     alter, handover = _alter(tools.augmenter, done), tools.engine.handover
-    for decoded in iter_batches(tools.sources, rows, size, resize, handover, workers, alter):
+    for decoded in iter_batches(tools.sources, rows, Reading(size, resize, handover, workers, alter)):
         batch = _leave_changed(decoded, done, tools.began)
         _infer(batch, tools.engine, tools.tables, tools.writer, done)
         yield batch
@@ -129,14 +130,16 @@ def _leave_changed(batch: Batch, done: Extraction, began: int) -> Batch:
     """Take out images whose file was replaced since it was hashed: their pixels are not those of their digest."""
     if done.images.contents is not None:
         return batch
-    rows = [*batch.rows.tolist(), *(row for row, _ in batch.bad)]
+    rows = [*batch.rows.tolist(), *(row for row, _ in batch.unreadable)]
     changed = {row for row in rows if _has_changed(done.images.paths[row], done.digests[row].tobytes(), began)}
     if not changed:
         return batch
     keep = ~np.isin(batch.rows, list(changed))
-    bad = [(row, reason) for row, reason in batch.bad if row not in changed]
+    bad = [(row, reason) for row, reason in batch.unreadable if row not in changed]
     bad += [(row, REPLACED) for row in sorted(changed)]
-    return replace(batch, rows=batch.rows[keep], images=batch.images[keep], bad=bad, passing=batch.passing | changed)
+    return replace(
+        batch, rows=batch.rows[keep], images=batch.images[keep], unreadable=bad, transient=batch.transient | changed
+    )
 
 
 def _has_changed(path: str, digest: bytes, began: int) -> bool:

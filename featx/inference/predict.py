@@ -18,14 +18,15 @@ from featx.config import AugmentOptions
 from featx.dataset.folders import describe_absence, expand, read_files
 from featx.errors import DataError, UsageError
 from featx.images.augment import Augmenter
-from featx.images.batches import Alter, iter_batches
+from featx.images.batches import Alter, Reading, iter_batches
 from featx.images.decoder import BadImage
-from featx.io import remote
+from featx.images.sources import source_name
 from featx.io.digests import digest_bytes, digest_file
 from featx.io.files import atomic_path
 from featx.io.filetypes import describe_os_error
 from featx.io.jsontypes import Json
-from featx.io.remote import is_url
+from featx.io.remote import shared_remote
+from featx.io.urls import is_url
 
 UNKNOWN, UNSURE = "unknown", "unsure"
 _LEAST_SECONDS, _LEAST_CALLS = 0.4, 3  # of a measured speed
@@ -100,7 +101,7 @@ class Average:
             try:
                 return digest_bytes(source) if isinstance(source, bytes) else digest_file(source)
             except OSError as error:
-                raise BadImage(describe_os_error(str(source), error), str(source), lasting=False) from error
+                raise BadImage(describe_os_error(str(source), error), str(source), transient=True) from error
 
         def alter(row: int, image: np.ndarray) -> np.ndarray:
             number, view = divmod(row, 1 + self.views)
@@ -162,12 +163,14 @@ def _answer(
     batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, str]]]],
 ) -> Iterator[Prediction | Unread]:
     for rows, features, probabilities, bad in batches:
-        answers: dict[int, Prediction | Unread] = {row: Unread(_name(paths[row], row), reason) for row, reason in bad}
+        answers: dict[int, Prediction | Unread] = {
+            row: Unread(source_name(paths[row], row), reason) for row, reason in bad
+        }
         distances: list[float | None] = [None] * len(rows)
         if reference is not None and len(rows):
             distances = reference.distances(features).tolist()
         for row, one, distance in zip(rows.tolist(), probabilities, distances, strict=True):
-            answers[row] = make_prediction(_name(paths[row], row), one, bundle, options, distance)
+            answers[row] = make_prediction(source_name(paths[row], row), one, bundle, options, distance)
         yield from (answers[row] for row in sorted(answers))
 
 
@@ -208,9 +211,11 @@ def _iter_views(
         each, alter = 1 + average.views, average.of(paths)
         paths = [path for path in paths for _ in range(each)]
     size = each * max(1, bundle.engine.handover // each)  # whole images
-    for batch in iter_batches(paths, range(len(paths)), bundle.input_size, resize, size, workers, alter):
+    for batch in iter_batches(paths, range(len(paths)), Reading(bundle.input_size, resize, size, workers, alter)):
         features = bundle.features(batch.images) if len(batch.rows) else np.empty((0, 0), np.float32)
-        bad = [(row // each, reason) for row, reason in batch.bad if row % each == 0]  # none of its views can be read
+        bad = [
+            (row // each, reason) for row, reason in batch.unreadable if row % each == 0
+        ]  # none of its views can be read
         yield batch.rows[::each] // each, features, bad
 
 
@@ -230,15 +235,11 @@ def images_per_second(run: Callable[[np.ndarray], np.ndarray], images: np.ndarra
 
 def find_files(sources: Sequence[str | Path]) -> tuple[str, ...]:
     """Every file that is named or lies in a named folder, at any depth, here or on URLs; labels do not matter."""
-    faults = remote.faults(sources)
+    faults = shared_remote().faults(sources)
     missing = [source for source in sources if not is_url(source) and not Path(expand(source)).exists()]
     if sources and len(missing) + len(faults) == len(sources):
         raise DataError(describe_absence([*faults, *missing][:3], faults))
     return read_files(sources).paths
-
-
-def _name(path: str | Path | bytes, row: int) -> str:
-    return f"image {row + 1}" if isinstance(path, bytes) else str(path)
 
 
 def make_prediction(
