@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,10 +11,14 @@ from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.render import Bars, bad_images, counted, emit, say, table
 from featx.errors import UsageError
 
+if TYPE_CHECKING:
+    from featx.dataset.check import Check
+    from featx.io.index import StatIndex
+
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
-def _index(cache: str) -> Any:
+def _index(cache: str) -> StatIndex:
     from featx.io.index import StatIndex
 
     return StatIndex(Path(cache) / "index.sqlite")
@@ -58,26 +62,22 @@ def check(
         found = check_images(
             images, _index(pipeline.features.cache), progress=lambda done: bars("check", done, len(images))
         )
-    content = found.as_json()
-    emit(as_json, content, _check_text(content))
+    emit(as_json, found.as_json(), _check_text(found))
 
 
-def _check_text(found: dict[str, Any]) -> str:
+def _check_text(found: Check) -> str:
     head = (
-        f"{counted(found['images'], 'image')}, {found['readable']:,} readable, {len(found['bad']):,} bad, "
-        f"{counted(len(found['duplicates']), 'set')} of duplicates, {len(found['conflicts']):,} with conflicting labels"
+        f"{counted(found.images, 'image')}, {found.readable:,} readable, {len(found.bad):,} bad, "
+        f"{counted(len(found.duplicates), 'set')} of duplicates, {len(found.conflicts):,} with conflicting labels"
     )
     parts = [
         head,
-        table(["class", "images"], found["classes"].items()) if found["classes"] else "",
-        bad_images(found["bad"], shown=50),
-        *["same bytes: " + ", ".join(group) for group in found["duplicates"][:20]],
-        *[
-            "conflict: " + ", ".join(map(str, one["paths"])) + " (left out of fitting)"
-            for one in found["conflicts"][:20]
-        ],
-        *["in two parts: " + ", ".join(map(str, one["paths"])) for one in found["straddling"][:20]],
-        *found["notes"],
+        table(["class", "images"], found.classes.items()) if found.classes else "",
+        bad_images(found.bad, shown=50),
+        *["same bytes: " + ", ".join(group) for group in found.duplicates[:20]],
+        *["conflict: " + ", ".join(one["paths"]) + " (left out of fitting)" for one in found.conflicts[:20]],
+        *["in two parts: " + ", ".join(one["paths"]) for one in found.straddling[:20]],
+        *found.notes,
     ]
     return "\n".join(part for part in parts if part)
 

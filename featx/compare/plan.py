@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from featx.backbones import BACKBONES
 from featx.config import Clf, Pipeline, Stage
 from featx.config.pipeline import section_of, set_keys
 from featx.errors import UsageError
+from featx.io.jsontypes import Json
 from featx.io.urls import is_url
 
 _NAME = "compare"  # of the results, where neither the pipeline nor its file has a name
@@ -27,7 +28,7 @@ _COMPARED = {"data.path", "features.backbone", "head.clf", "report.runs", "repor
 
 
 @dataclass(frozen=True)
-class Trial:
+class Combination:
     """A kind of head and what is trained, with all options of both."""
 
     clf: str
@@ -44,7 +45,7 @@ class Pass:
 
     data: str
     pipeline: Pipeline
-    trials: tuple[Trial, ...]
+    combinations: tuple[Combination, ...]
 
 
 def plan(pipeline: Pipeline) -> list[Pass]:
@@ -68,16 +69,16 @@ def plan(pipeline: Pipeline) -> list[Pass]:
     }
     overrides = _read_overrides(asked.override or {}, axes)
     names = _name_data(axes["data"], overrides)
-    trials = list(product(axes["clf"], axes["stage"]))
+    heads = list(product(axes["clf"], axes["stage"]))
     passes = []
     for data, backbone, size in product(axes["data"], axes["backbone"], asked.input_size or (None,)):
-        keys: dict[str, Any] = {"data.path": data, "features.backbone": backbone}
+        keys: dict[str, Json] = {"data.path": data, "features.backbone": backbone}
         listed = {"input_size": size, "layer": list(asked.layer), "pooling": list(asked.pooling)}
         keys |= {f"features.{name}": value for name, value in listed.items() if value}
         keys |= overrides["data", data] | overrides["backbone", backbone]
         keys |= {"report.name": f"{name_of(pipeline)}/{names[data]}", "report.html": False}
         common = set_keys(pipeline, keys, "compare")
-        made = tuple(_plan_trial(common, clf, stage, overrides) for clf, stage in trials)
+        made = tuple(_plan_combination(common, clf, stage, overrides) for clf, stage in heads)
         passes.append(Pass(names[data], common, made))
     return passes
 
@@ -87,8 +88,10 @@ def name_of(pipeline: Pipeline) -> str:
     return pipeline.report.name or _NAME
 
 
-def _plan_trial(common: Pipeline, clf: str, stage: str, overrides: Mapping[tuple[str, str], dict[str, Any]]) -> Trial:
-    keys: dict[str, Any] = {"head.clf": clf}
+def _plan_combination(
+    common: Pipeline, clf: str, stage: str, overrides: Mapping[tuple[str, str], dict[str, Json]]
+) -> Combination:
+    keys: dict[str, Json] = {"head.clf": clf}
     if clf != "estimator":
         keys |= {"head.estimator": None, "head.grid": None}
     found = set_keys(common, keys | overrides["clf", clf] | overrides["stage", stage], "compare")
@@ -99,19 +102,19 @@ def _plan_trial(common: Pipeline, clf: str, stage: str, overrides: Mapping[tuple
         )
     if stage == "finetuned":
         found = replace(found, finetune=replace(found.finetune, from_cache=None))
-    return Trial(clf, stage, found)
+    return Combination(clf, stage, found)
 
 
 def _read_overrides(
-    asked: Mapping[str, Mapping[str, Any]], axes: Mapping[str, Sequence[str]]
-) -> dict[tuple[str, str], dict[str, Any]]:
+    asked: Mapping[str, Mapping[str, Json]], axes: Mapping[str, Sequence[str]]
+) -> dict[tuple[str, str], dict[str, Json]]:
     """(axis, value) -> `section.key` -> value; empty for what nothing is said of."""
     owners: dict[str, set[tuple[str, str]]] = {}
     for axis, values in axes.items():
         for value in values:
             for name in {value, short_name(axis, value)}:
                 owners.setdefault(name, set()).add((axis, value))
-    found: dict[tuple[str, str], dict[str, Any]] = {
+    found: dict[tuple[str, str], dict[str, Json]] = {
         (axis, value): {} for axis, values in axes.items() for value in values
     }
     for name, keys in asked.items():
@@ -152,7 +155,7 @@ def short_name(axis: str, value: str) -> str:
     return path.stem if path.suffix == ".keras" else value
 
 
-def _name_data(data: Sequence[str], overrides: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[str, str]:
+def _name_data(data: Sequence[str], overrides: Mapping[tuple[str, str], Mapping[str, Json]]) -> dict[str, str]:
     names: dict[str, str] = {}
     for path in data:
         name = str(overrides["data", path].get("report.name") or short_name("data", path))
