@@ -99,19 +99,23 @@ def featx_way(folder: str, clf: str, epochs: int) -> dict[str, Any]:
     start = time.perf_counter()
     import numpy as np
 
-    from featx.config import DataOptions, FeaturesOptions, HeadOptions
+    from featx.config import DataOptions, FeaturesOptions, HeadOptions, HiddenLayers
     from featx.dataset import read_images
     from featx.extraction.flow import extract
     from featx.selection.heads import choose_head
+    from featx.store.cache import Cache
 
     if clf == "dense":
         hidden = f"{HIDDEN[0]},{DROPOUT},{HIDDEN[1]}"
-        head = HeadOptions(clf="dense", search="val", hidden=hidden, epochs=epochs, patience=epochs, batch_size=BATCH)
+        head = HeadOptions(
+            clf="dense", search="val", hidden=HiddenLayers(hidden), epochs=epochs, patience=epochs, batch_size=BATCH
+        )
     else:
         head = HeadOptions(clf="logreg", search="cv", folds=FOLDS)
     with tempfile.TemporaryDirectory() as cache:
         options = FeaturesOptions(backbone="VGG16", weights="random", layer=(LAYER,), input_size=SIZE, cache=cache)
-        done = extract(read_images(folder, DataOptions()), options)
+        with Cache(cache) as opened:
+            done = extract(read_images(folder, DataOptions()), options, opened)
         extracted = time.perf_counter()
         images = done.images
         assert images.labels is not None

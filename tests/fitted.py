@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import prepare
 from PIL import Image
 
 from featx.bundle.bundle import Bundle
@@ -26,7 +27,6 @@ from featx.config import (
     check_options,
 )
 from featx.extraction.prepared import Prepared
-from featx.workflow.prepare import prepare
 from featx.workflow.run import fit
 
 COLOURS = {"blue": (60, 90, 170), "green": (80, 160, 90), "red": (170, 80, 70)}

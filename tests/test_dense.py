@@ -111,7 +111,7 @@ def test_fine_tuning_has_the_same_options_and_limits(options: dict[str, Any], me
 def test_help_says_what_an_option_is_of_and_lists_a_stages_own_first() -> None:
     told = {kind: [help_of(kind, one) for one in listed_options(kind)] for kind in (HeadOptions, FinetuneOptions)}
     for kind, of in ((HeadOptions, "--clf dense"), (FinetuneOptions, "the fine-tune")):
-        assert f"Of {of}." in told[kind]
+        assert f"Optimizer of {of}." in told[kind]
         assert not any("{" in text and "NAME" not in text for text in told[kind])
     assert not any("--clf" in text for text in told[FinetuneOptions])
     assert [one.name for one in listed_options(HeadOptions)][:2] == ["clf", "estimator"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cached import images_of_part
 from fitted import Lab, call
 from scipy import stats
 from sklearn import metrics
@@ -20,7 +21,6 @@ from featx.errors import DataError
 from featx.inference.judge import Judged, align, compare_judged, evaluate, probabilities_of
 from featx.metrics.comparison import compare
 from featx.metrics.measures import measure, summary
-from featx.workflow.prepare import images_of_part
 
 
 def draw(n: int, k: int, seed: int = 0, sharpness: float = 2.0) -> tuple[np.ndarray, np.ndarray, list[str]]:

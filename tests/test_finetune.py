@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import images_of_part, prepare
 from fitted import Lab, with_finetune, write_pictures
 
 from featx.bundle.bundle import Bundle, load_bundle
@@ -24,7 +25,6 @@ from featx.inference.judge import evaluate
 from featx.io.digests import digest_file
 from featx.metrics.probabilities import softmax
 from featx.training import checkpoints
-from featx.workflow.prepare import images_of_part, prepare
 from featx.workflow.run import fit
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featx.config import HeadOptions
+from featx.config import HeadOptions, HiddenLayers
 from featx.errors import HeadError, UsageError
 from featx.features import ArrayFeatures, FeaturesError, as_features
 from featx.heads.base import check_targets
-from featx.heads.dense import DenseHead, model_logits, parse_hidden
+from featx.heads.dense import DenseHead, model_logits
 from featx.heads.epochs import Batches
 from featx.heads.estimators import KernelSVM, Neighbours, estimator_logits
 from featx.heads.linear import LinearSVM, LogisticRegression, row_weights
@@ -411,11 +411,11 @@ def test_estimators_go_through_skops(head: Any, tmp_path: Path) -> None:
 
 
 def test_hidden_layers_are_read() -> None:
-    assert parse_hidden("256,0.3, 128") == (256, 0.3, 128)
-    assert parse_hidden("") == ()
+    assert HiddenLayers("256,0.3, 128").layers == (256, 0.3, 128)
+    assert HiddenLayers("").layers == ()
     for bad in ("256;128", "1.5", "0", "-3", "wide"):
         with pytest.raises(UsageError, match=r"units \(whole numbers\) and dropout"):
-            parse_hidden(bad)
+            HiddenLayers(bad)
 
 
 def test_the_dense_head_learns_and_keeps_its_best_epoch() -> None:

@@ -231,9 +231,10 @@ def reencoded(image: Image.Image, quality: int) -> Image.Image:
 
 @pytest.mark.slow
 def test_a_copy_saved_again_and_a_shifted_crop_are_near_duplicates(tmp_path: Path) -> None:
+    from cached import extract
+
     from featx.config import DataOptions, FeaturesOptions
     from featx.dataset import read_images
-    from featx.extraction.flow import extract
 
     folder = tmp_path / "images"
     folder.mkdir()

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from cached import extract, extract_views, list_stores, prepare, repair_store
 from fitted import call, write_pictures
 from PIL import Image
 
@@ -19,17 +20,14 @@ from featx.bundle.novelty import load_reference
 from featx.config import AugmentOptions, DataOptions, FeaturesOptions, HeadOptions, Pipeline, ReportOptions
 from featx.dataset import TEST, TRAIN
 from featx.errors import DataError
-from featx.extraction.flow import Extraction, extract
+from featx.extraction.flow import Extraction
 from featx.extraction.prepared import Prepared
-from featx.extraction.repair import repair_store
-from featx.extraction.views import Views, extract_views
+from featx.extraction.views import Views
 from featx.images.augment import Augmenter
 from featx.io.digests import digest_file
-from featx.io.progress import no_progress
 from featx.selection.heads import choose_head
 from featx.selection.nested import nested_estimate
-from featx.store.store import FeatureStore, list_stores
-from featx.workflow.prepare import prepare
+from featx.store.cache import Cache
 from featx.workflow.run import fit, fitted_before
 
 POLICY = AugmentOptions(flip="horizontal", rotation=20, brightness=0.3)
@@ -90,7 +88,7 @@ def test_views_are_the_networks_features_of_the_altered_images(known: Extraction
     expected = inner.predict(np.stack(altered).astype(np.float32), verbose=0).mean((1, 2))
     np.testing.assert_allclose(values(found), expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
     np.testing.assert_array_equal(found.of, np.repeat(np.arange(12), 2))
-    np.testing.assert_array_equal(found.extraction.view(found.rows), np.tile([1, 2], 12))
+    np.testing.assert_array_equal(found.extraction.views[found.rows], np.tile([1, 2], 12))
 
 
 def test_only_what_is_missing_is_computed(known: Extraction, options: FeaturesOptions) -> None:
@@ -167,14 +165,14 @@ def test_views_are_verified_repaired_and_pruned_like_images(known: Extraction, o
     before = values(views_of(known, 1))
     views = views_of(known, 3)
     everything = values(views)
-    store = FeatureStore(Path(options.cache), views.extraction.store.key)
+    store = Cache(options.cache).store(views.extraction.store.key)
     part = sorted(store.directory.rglob("*.h5"))[-1]
     with h5py.File(part, "r+") as file:
         file["features"][5] = file["features"][6]
         lost = int(file["view"][5])
     (damage,) = [one for _, one in store.verify() if one is not None]
     assert (damage.rows, damage.views) == ([5], [lost])
-    assert repair_store(store, [damage], Path(options.cache), no_progress) == (1, 0)
+    assert repair_store(store, [damage]) == (1, 0)
     assert all(one is None for _, one in store.verify())
     assert counts(views_of(known, 3)) == (0, 36)
     np.testing.assert_array_equal(values(views_of(known, 3)), everything)

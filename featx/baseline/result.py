@@ -27,7 +27,7 @@ from featx.io.progress import Tell
 from featx.metrics.measures import metric_of, summary
 from featx.report.occasions import FOLDER, count_classes, report_evaluation, report_model
 from featx.runs.bundles import add_bundle, best_bundle, list_bundles
-from featx.store.store import list_stores
+from featx.store.cache import Cache
 from featx.training.log import TrainingLog
 from featx.workflow.describe import describe_sample
 from featx.workflow.tracking import track
@@ -151,7 +151,7 @@ def _reference(scratch: Scratch, backbone: keras.Model) -> novelty.Reference:
     return novelty.fit_reference(kept, labels[read], features(val)[1], scratch.seed)
 
 
-def renew_report(scratch: Scratch, pipeline: Pipeline, command: str, tell: Tell) -> None:
+def renew_report(scratch: Scratch, pipeline: Pipeline, cache: Cache, command: str, tell: Tell) -> None:
     """Write the report of the run's best head anew, on test, with the baseline in it; from cached features alone."""
     material, split = scratch.material, scratch.material.sample.digest
 
@@ -162,7 +162,7 @@ def renew_report(scratch: Scratch, pipeline: Pipeline, command: str, tell: Tell)
         return
     bundle = load_bundle(best_bundle(material.run, is_rival))
     start = time.perf_counter()
-    judged = judge_cached(bundle, material.sample, TEST, Path(pipeline.features.cache))
+    judged = judge_cached(bundle, material.sample, TEST, cache)
     if judged is None or not len(judged.labels):
         tell(f"featx evaluate {bundle.path} writes its report anew, with this baseline beside it.")
         return
@@ -170,11 +170,11 @@ def renew_report(scratch: Scratch, pipeline: Pipeline, command: str, tell: Tell)
     report_evaluation(bundle.path / FOLDER, bundle, bundle.path, judged, material.bad, pipeline, command, seconds)
 
 
-def judge_cached(bundle: Bundle, sample: Sample, code: int, cache: Path) -> Judged | None:
+def judge_cached(bundle: Bundle, sample: Sample, code: int, cache: Cache) -> Judged | None:
     """One part of a sample by a bundle of one label per image, from features in the cache; None where some are not."""
     if bundle.about["backbone"].get("finetuned"):
         return None
-    stores = [store for store in list_stores(cache) if store.key.as_json() == bundle.about["key"]]
+    stores = [store for store in cache.stores() if store.key.as_json() == bundle.about["key"]]
     rows = np.flatnonzero(sample.split == code)
     tables = [store.table(one.layer, one.pooling) for store in stores[:1] for one in bundle.outputs]
     if not tables or any(table.missing(sample.digests[rows]).any() for table in tables):

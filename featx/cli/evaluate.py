@@ -60,6 +60,7 @@ def evaluate(
     from featx.bundle.bundle import load_bundle
     from featx.inference.judge import compare_judged, judge, measure_judged, require_comparable
     from featx.report.occasions import FOLDER, belongs_to_run, report_evaluation
+    from featx.store.cache import Cache
     from featx.workflow.prepare import images_of_part
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
@@ -76,7 +77,8 @@ def evaluate(
         require_comparable(model.multilabel, rival.multilabel)
     average = average_of(model, tta, pipeline_file, settings, values)
     rivals = None if rival is None else average_of(rival, tta, pipeline_file, settings, values)
-    images, notes = images_of_part(pipeline, model, part)
+    with Cache(pipeline.features.cache) as cache:
+        images, notes = images_of_part(pipeline, model, part, cache)
     name = part if data is None else images.name
     start = time.perf_counter()
     with Bars() as bars:

@@ -29,6 +29,7 @@ from featx.io.progress import Progress, Tell, no_progress, say_nothing
 from featx.metrics.measures import metric_of
 from featx.metrics.table import LOWER_IS_BETTER
 from featx.report.comparison import Place, Row, write_comparison
+from featx.store.cache import Cache
 
 __all__ = ["Combination", "Compared", "Pass", "Place", "Row", "compare", "plan"]
 
@@ -57,7 +58,11 @@ class Compared:
 
 
 def compare(
-    pipeline: Pipeline, command: str = "", progress: Progress = no_progress, tell: Tell = say_nothing
+    pipeline: Pipeline,
+    cache: Cache,
+    command: str = "",
+    progress: Progress = no_progress,
+    tell: Tell = say_nothing,
 ) -> Compared:
     """Make every model that the pipeline's section `compare` asks for and is not there yet, and write the table.
 
@@ -70,7 +75,7 @@ def compare(
     """
     passes = plan(pipeline)
     folder = Path(pipeline.report.runs) / name_of(pipeline)
-    work = Work(Memory(folder / _MEMORY), command, progress, tell)
+    work = Work(Memory(folder / _MEMORY), cache, command, progress, tell)
     cells = [cell for one in passes for cell in run_pass(one, work)]
     best = _choose_best(cells)
     speeds = [_measure_speed(cell, work) for cell in cells]

@@ -26,6 +26,7 @@ from featx.io.progress import Progress, no_progress
 from featx.metrics.scores import score
 from featx.selection.folds import make_folds
 from featx.selection.search import try_strengths
+from featx.store.cache import Cache
 
 _MOST_LAYERS = 5
 _GRID = 4  # cells along each side, or as many as the map has places
@@ -99,7 +100,9 @@ class Probing:
         return self.probes[: len(self.probes) - len(self.last)]
 
 
-def extract_depths(images: ImageSet, options: FeaturesOptions, progress: Progress = no_progress) -> DepthFeatures:
+def extract_depths(
+    images: ImageSet, options: FeaturesOptions, cache: Cache, progress: Progress = no_progress
+) -> DepthFeatures:
     """The features of images at a few depths, out of the store or computed now.
 
     They lie where those of `featx extract` do, so that a head on one of them need not compute them again.
@@ -113,9 +116,9 @@ def extract_depths(images: ImageSet, options: FeaturesOptions, progress: Progres
     """
     spec = resolve(options)
     (last,) = resolve_outputs(replace(options, layer=(), pooling=("avg",)), spec)
-    depths = _recall_depths(spec, last.layer, options)
+    depths = _recall_depths(spec, last.layer, cache.index)
     names = tuple(output.name for depth in depths for output in depth.outputs)
-    done = extract(images, replace(options, layer=names, pooling=()), progress)
+    done = extract(images, replace(options, layer=names, pooling=()), cache, progress)
     return DepthFeatures(done, {depth.layer: depth.share for depth in depths})
 
 
@@ -159,9 +162,8 @@ def _probe(
     return best, logits.argmax(axis=1) == index if y.ndim == 1 else None
 
 
-def _recall_depths(spec: BackboneSpec, last: str, options: FeaturesOptions) -> list[ProbedLayer]:
+def _recall_depths(spec: BackboneSpec, last: str, index: StatIndex) -> list[ProbedLayer]:
     """The layers to probe: out of the cache, without TensorFlow, where they were found before."""
-    index = StatIndex(Path(options.cache) / "index.sqlite")
     key = digest_json([asdict(spec), last, version("keras"), _ALGORITHM])
     # a .keras file may be another network tomorrow
     known = None if Path(spec.name).is_absolute() else index.recall("depths", key)

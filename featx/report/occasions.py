@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def report_fit(
     """
     timings = {
         "extract": extraction.seconds,
-        **{f"extract: {stage}": seconds for stage, seconds in extraction.stages.items()},
+        **{f"extract: {stage}": seconds for stage, seconds in asdict(extraction.stages).items()},
         "fit": float(bundle.about.get("seconds", 0.0)),
     }
     counts = count_classes(extraction.images.classes, y, split)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featx.config import HeadOptions, parse_bytes
+from featx.config import HeadOptions
 from featx.dataset import TRAIN, VAL
 from featx.errors import HeadError
 from featx.features import ArrayFeatures, Features, FeaturesError, width
@@ -56,7 +56,7 @@ def load_rows(rows: Rows, split: np.ndarray, classes: tuple[str, ...], memory: i
 
 def memory_budget(options: HeadOptions) -> int:
     """Return how many bytes of features may be held: a third of --memory, since a fit works on copies of parts."""
-    return _physical_memory() // 2 if options.memory is None else parse_bytes(options.memory) // 3
+    return _physical_memory() // 2 if options.memory is None else options.memory.bytes // 3
 
 
 def _physical_memory() -> int:
