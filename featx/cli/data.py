@@ -15,6 +15,7 @@ from featx.errors import UsageError
 
 if TYPE_CHECKING:
     from featx.dataset.check import Check
+    from featx.io.jsontypes import Json
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -111,7 +112,8 @@ def split(
     counts = {name: int((parts == code).sum()) for code, name in enumerate(SPLITS)}
     for note in images.notes:
         say(note)
-    content = {"out": str(out), **counts, "left_out": int((parts == len(SPLITS)).sum()), "bad": found.bad}
+    left_out = int((parts == len(SPLITS)).sum())
+    content: dict[str, Json] = {"out": str(out), **counts, "left_out": left_out, "bad": found.bad}
     lines = [", ".join(f"{name} {number:,}" for name, number in counts.items()) + f" -> {out}", bad_images(found.bad)]
     emit(as_json, content, "\n".join(line for line in lines if line))
 

@@ -93,7 +93,7 @@ def _text(done: Exported) -> str:
     return "\n".join(filter(None, [bad, table(headers, rows), *folders]))
 
 
-def _row(outcome: FormatResult) -> tuple[Any, ...]:
+def _row(outcome: FormatResult) -> tuple[object, ...]:
     found = outcome.comparison
     largest = None if found is None or found.largest is None else f"{found.largest:.1e}"
     same = None if found is None else f"{found.agreement:.1%}"

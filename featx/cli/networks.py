@@ -64,7 +64,6 @@ def layers(backbone: str, input_size: int | None, everything: bool, as_json: boo
 
     spec = resolve(FeaturesOptions(backbone=backbone, input_size=input_size))
     found = _listing(spec)
-    content = {"backbone": spec.label, "layers": found}
     shown = [one for one in found if everything or one["kind"] not in _REARRANGING]
     rows = [
         (
@@ -78,7 +77,11 @@ def layers(backbone: str, input_size: int | None, everything: bool, as_json: boo
         )
         for one in shown
     ]
-    emit(as_json, content, table(["layer", "shape", "parameters", "share", "features", "clean cut", "block"], rows))
+    emit(
+        as_json,
+        {"backbone": spec.label, "layers": found},
+        table(["layer", "shape", "parameters", "share", "features", "clean cut", "block"], rows),
+    )
 
 
 def _listing(spec: BackboneSpec) -> list[dict[str, Any]]:
