@@ -28,9 +28,9 @@ from featx.quality.outliers import find_outliers, robust_scores
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of 64 rows, of which 70 or 128 are held: every border between blocks is met."""
+    """Blocks of 64 rows, of which 70 or 128 are kept: every border between blocks is met."""
     monkeypatch.setattr(similarity, "_BLOCK", 1)
-    monkeypatch.setattr(similarity, "_HELD", 4 * 5 * 128)
+    monkeypatch.setattr(similarity, "_KEPT", 4 * 5 * 128)
     monkeypatch.setattr(similarity, "_TILE", 70)
 
 

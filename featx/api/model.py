@@ -17,10 +17,11 @@ from featx.dataset import SPLITS
 from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError, UsageError
 from featx.images.sources import source_name
-from featx.inference.judge import judge, measure_judged
+from featx.inference.judge import judge
 from featx.inference.predict import AnswerOptions, Prediction, Unread, find_files, iter_probabilities
 from featx.inference.predict import predict as predict_images
 from featx.io.progress import Progress, no_progress
+from featx.metrics.measures import measure
 from featx.runs.bundles import find_bundle
 from featx.store.cache import Cache
 from featx.workflow.prepare import images_of_part, prepare
@@ -182,7 +183,7 @@ class Model:
         with Cache(wanted.features.cache) as cache:
             images, _ = images_of_part(wanted, self.bundle, part, cache)
         judged, bad = judge(self.bundle, images, part, progress)
-        return measure_judged(judged) | {"bad": bad}
+        return measure(judged).as_json() | {"bad": bad}
 
     @takes(*FINETUNE)
     def finetune(

@@ -12,8 +12,8 @@ from featx.dataset import TRAIN, VAL, check_images, digest_images, require_usabl
 from featx.errors import DataError
 from featx.extraction.sample import Sample, require_fittable
 from featx.images.augment import Augmenter
-from featx.inference.judge import align
 from featx.io.progress import Progress, no_progress
+from featx.metrics.predictions import align
 from featx.runs.folder import run_directory
 from featx.runs.split import split_of_run
 from featx.store.cache import Cache

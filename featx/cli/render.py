@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -63,7 +63,7 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
-def bad_images(bad: Sequence[dict[str, str]], shown: int = 10) -> str:
+def bad_images(bad: Sequence[Mapping[str, str]], shown: int = 10) -> str:
     """Bad images as lines, the first few of them."""
     if not bad:
         return ""
@@ -111,9 +111,8 @@ class Bars:
         self._stage = ""
 
 
-def metric_names(metrics: dict[str, Any]) -> list[str]:
+def metric_names(metrics: Mapping[str, Json]) -> list[str]:
     """The figures that are shown of what was measured."""
-    if "exact_match" in metrics:
-        names = ["images", "exact_match", "f1_samples", "f1_micro", "f1_macro"]
-        return [*names, "roc_auc_macro", "average_precision_macro", "log_loss"]
-    return ["images", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy"]
+    from featx.metrics.table import shown_keys, target_of_metrics
+
+    return ["images", *shown_keys(target_of_metrics(metrics), brief=True)]

@@ -26,8 +26,7 @@ from featx.images.batches import Reading, iter_batches
 from featx.inference.predict import images_per_second
 from featx.io.jsontypes import Json
 from featx.io.progress import Progress, Tell, no_progress, say_nothing
-from featx.metrics.measures import metric_of
-from featx.metrics.table import LOWER_IS_BETTER
+from featx.metrics.table import is_better, metric_of, signed_score
 from featx.report.comparison import Place, Row, write_comparison
 from featx.store.cache import Cache
 
@@ -96,7 +95,7 @@ def _choose_best(cells: Sequence[Cell]) -> set[int]:
         if score is None or score["value"] is None:
             continue
         data, kind = cell.place.data, (score["metric"], score["where"])
-        value = -score["value"] if score["metric"] in LOWER_IS_BETTER else score["value"]
+        value = signed_score(score["metric"], score["value"])
         if kinds.setdefault(data, kind) == kind and (data not in best or value > best[data][0]):
             best[data] = value, number
     return {number for _, number in best.values()}
@@ -172,5 +171,5 @@ def _judge_training(about: Mapping[str, Any], name: str) -> tuple[float | None, 
     scores = metric_of(before["val"], metric), metric_of(after["val"], metric)
     helped = None
     if scores[0] is not None and scores[1] is not None:
-        helped = scores[1] < scores[0] if metric in LOWER_IS_BETTER else scores[1] > scores[0]
+        helped = is_better(metric, scores[1], scores[0])
     return None if old is None or new is None else new - old, helped

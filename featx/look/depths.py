@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.backbones import BackboneSpec, Output, list_layers, resolve, resolve_outputs
-from featx.config import FeaturesOptions, HeadOptions, Metric
+from featx.config import FeaturesOptions, Metric
 from featx.dataset import ImageSet
 from featx.extraction.flow import Extraction, extract
 from featx.features import Features
@@ -23,9 +23,12 @@ from featx.heads.table import head_kind
 from featx.io.digests import digest_json
 from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
-from featx.metrics.scores import score
+from featx.metrics.predictions import target_of
+from featx.metrics.scores import resolve_metric, score
 from featx.selection.folds import make_folds
+from featx.selection.problem import Problem
 from featx.selection.search import try_strengths
+from featx.selection.settings import SearchSettings
 from featx.store.cache import Cache
 
 _MOST_LAYERS = 5
@@ -138,7 +141,7 @@ def probe_depths(
     judged = test_fold >= 0
     if not judged.any() or (y.ndim == 1 and len(np.unique(y)) < 2):
         return None
-    metric: Metric = "accuracy" if y.ndim == 1 else "average_precision"
+    metric: Metric = resolve_metric("auto", target_of(y))
     extraction, probes = features.extraction, []
     for output in extraction.outputs:
         found, right = _probe(extraction.features(output, rows), y, test_fold, metric, seed)
@@ -155,7 +158,9 @@ def _probe(
     judged = np.flatnonzero(test_fold >= 0)
     index = np.unique(y, return_inverse=True)[1][judged] if y.ndim == 1 else y[judged]
     best, logits = -np.inf, np.empty(0)
-    for trial in try_strengths(kind, kind.strengths[::_STEP], features, y, test_fold, None, HeadOptions(), seed):
+    for trial in try_strengths(
+        kind, kind.strengths[::_STEP], Problem.of_train(features, y), test_fold, SearchSettings(seed=seed)
+    ):
         found = score(metric, trial.logits[judged], index)
         if found > best:
             best, logits = found, trial.logits[judged]

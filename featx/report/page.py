@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from featx.metrics.intervals import RESAMPLES
+from featx.metrics.table import metric_label, signed_score
 from featx.report.content import Content
 from featx.report.figure_folder import Plot
 from featx.report.figures import STRENGTHS, head_name
-from featx.report.scores import Scores, metric_label
+from featx.report.scores import Scores
 
 _MOST_ROWS = 200  # of bad images
 _MOST_CONFUSIONS = 20
@@ -180,7 +181,7 @@ def _confusions(scores: Scores) -> list[_Confusion]:
         return []
     wrong = scores.confusion * ~np.eye(len(scores.confusion), dtype=bool)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSIONS]
-    names = [row["label"] for row in scores.classes]
+    names = [str(row["label"]) for row in scores.classes]
     cells = [divmod(int(cell), len(names)) for cell in order]
     return [
         _Confusion(
@@ -217,7 +218,7 @@ def _label_tables(scores: Scores) -> list[_LabelTable]:
         return []
     return [
         _LabelTable(
-            row["label"],
+            str(row["label"]),
             tuple((name, _label_cells(table[there], there)) for there, name in ((1, "has it"), (0, "has it not"))),
         )
         for row, table in zip(scores.classes, scores.tables, strict=True)
@@ -234,7 +235,7 @@ def _candidates(search: Any) -> list[dict[str, Any]]:
     if not isinstance(search, Mapping):
         return []
     found = [{"output": output, "name": head_name(one), **one} for output, some in search.items() for one in some]
-    found.sort(key=lambda one: one["score"] if one["metric"] == "log_loss" else -one["score"])
+    found.sort(key=lambda one: -signed_score(one["metric"], one["score"]))
     return [one | {"params": _words(one["params"])} for one in found[:_MOST_CANDIDATES]]
 
 
