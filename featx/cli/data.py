@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -39,7 +39,7 @@ def check(
     out: Path | None,
     near: float | None,
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Decode every file fully; report bad images, duplicates, and the same bytes under two labels.
 
@@ -90,7 +90,7 @@ def split(
     settings: tuple[str, ...],
     out: Path,
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Write path, label and split of every usable image as a CSV that featx and others read."""
     import numpy as np

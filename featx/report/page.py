@@ -57,7 +57,7 @@ def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, 
     )
 
 
-def render(template: str, *, plots: Mapping[str, Plot], **values: Any) -> str:
+def render(template: str, *, plots: Mapping[str, Plot], **values: object) -> str:
     """A template of this package as HTML with its styles, its one script and its pictures in it."""
     import jinja2
     from markupsafe import Markup
