@@ -14,6 +14,7 @@ from featx.backbones.preprocessing import Preprocessing
 from featx.backbones.runtime import KerasModel
 from featx.backbones.spec import BackboneSpec, Output
 from featx.errors import BackboneError
+from featx.io.jsontypes import Json
 
 CutNetwork: TypeAlias = "KerasModel"
 """What an engine compiles and a bundle keeps: from float32 (n, height, width, 3), RGB in [0, 255], to
@@ -69,7 +70,7 @@ class LayerInfo:
     branches: bool = False
     rearranges: bool = False
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Json]:
         """One entry of `featx layers --json`."""
         kept = {name: value for name, value in asdict(self).items() if name not in {"branches", "rearranges"}}
         return kept | {"shape": list(self.shape)}

@@ -62,7 +62,6 @@ def layers(backbone: str, input_size: int | None, everything: bool, as_json: boo
 
     spec = resolve(FeaturesOptions(backbone=backbone, input_size=input_size))
     found = _listing(spec)
-    content = {"backbone": spec.label, "layers": [one.as_json() for one in found]}
     rows = [
         (
             one.name,
@@ -76,7 +75,11 @@ def layers(backbone: str, input_size: int | None, everything: bool, as_json: boo
         for one in found
         if everything or one.kind not in _REARRANGING
     ]
-    emit(as_json, content, table(["layer", "shape", "parameters", "share", "features", "clean cut", "block"], rows))
+    emit(
+        as_json,
+        {"backbone": spec.label, "layers": [one.as_json() for one in found]},
+        table(["layer", "shape", "parameters", "share", "features", "clean cut", "block"], rows),
+    )
 
 
 def _listing(spec: BackboneSpec) -> list[LayerInfo]:

@@ -48,7 +48,7 @@ def extract(
     settings: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Compute the features of every image that lacks them, and with --views those of views, and cache them."""
     from featx.store.cache import Cache
@@ -129,7 +129,7 @@ def _workers_text(done: Extraction) -> str:
 @section_options("data", "features", "augment", "head", "report", "tracking")
 @_JSON
 def fit_head(
-    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
+    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object
 ) -> None:
     """Fit a head on cached features, measure it on val and test, and save it as a bundle.
 
@@ -162,7 +162,7 @@ def finetune(
     settings: tuple[str, ...],
     origin: str | None,
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Graft a bundle's head onto its backbone and train both end to end; keep the result as one more bundle."""
     from featx.bundle.bundle import load_bundle

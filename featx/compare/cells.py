@@ -14,7 +14,7 @@ import numpy as np
 from featx.backbones import BackboneSpec, LayerDepth, Output, list_depths, open_network, resolve, resolve_outputs
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.compare.memory import Memory
-from featx.compare.plan import Pass, Trial, short_name
+from featx.compare.plan import Combination, Pass, short_name
 from featx.config import Pipeline
 from featx.dataset import TEST, VAL
 from featx.errors import BackboneError, FeatxError
@@ -80,20 +80,20 @@ def run_pass(one: Pass, work: Work) -> Iterator[Cell]:
         outputs, shares = _choose_outputs(one.pipeline, spec, work.cache.index)
         prepared, faults = _prepare(one.pipeline, spec, outputs, work)
     except Exception as error:  # the other passes go on
-        for output, trial in product(outputs, one.trials):
-            yield _failed(_place(one, spec, output, trial), error, work)
+        for output, combination in product(outputs, one.combinations):
+            yield _failed(_place(one, spec, output, combination), error, work)
         return
     seconds = _count(one.data, prepared, work)
     sample = _sample(prepared)
     made = _find_made(prepared.run)
     for output in outputs:
         narrowed = replace(prepared, extraction=replace(prepared.extraction, outputs=(output,)))
-        for trial in one.trials:
-            place = _place(one, spec, output, trial)
+        for combination in one.combinations:
+            place = _place(one, spec, output, combination)
             try:
                 if output in faults:
                     raise faults[output]
-                bundle = _make(replace(narrowed, pipeline=trial.pipeline), trial.stage, made, work)
+                bundle = _make(replace(narrowed, pipeline=combination.pipeline), combination.stage, made, work)
             except Exception as error:  # the other combinations go on
                 yield replace(_failed(place, error, work), share=shares.get(output.layer))
             else:
@@ -107,7 +107,7 @@ def _split_name(text: str) -> tuple[str, str]:
     return (layer, pooling) if layer else (text, "")
 
 
-def _place(one: Pass, spec: BackboneSpec | None, output: Output, trial: Trial) -> Place:
+def _place(one: Pass, spec: BackboneSpec | None, output: Output, combination: Combination) -> Place:
     features = one.pipeline.features
     backbone = spec.label if spec else short_name("backbone", features.backbone)
     side = str(features.input_size or "")
@@ -115,7 +115,7 @@ def _place(one: Pass, spec: BackboneSpec | None, output: Output, trial: Trial) -
         height, width = spec.input_size
         side = str(height) if height == width else f"{height}x{width}"
     layer = output.name if output.pooling else output.layer
-    return Place(one.data, backbone, side, layer or "-", trial.clf, trial.stage)
+    return Place(one.data, backbone, side, layer or "-", combination.clf, combination.stage)
 
 
 def _failed(place: Place, error: Exception, work: Work) -> Cell:

@@ -1,4 +1,4 @@
-"""Which images a report shows: what a model is wrong about and sure of, and what it is right about and not."""
+"""The image grids of a report: what a model is wrong about and sure of, and what it is right about and not."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def _pictures(judged: LabelledPredictions, order: Callable[[np.ndarray, np.ndarr
 
 def worst_images(judged: LabelledPredictions) -> list[GridImage]:
     """The images of a multi-label set with the largest mean log loss over classes, the largest first."""
-    truth, said = indicators(judged), judged.predicted
-    chances = np.where(truth, judged.probabilities, 1 - judged.probabilities)
-    loss = -np.log(np.clip(chances, np.finfo(np.float64).eps, 1)).mean(axis=1)
+    labelled, predicted = indicators(judged), judged.predicted
+    found = np.where(labelled, judged.probabilities, 1 - judged.probabilities)
+    loss = -np.log(np.clip(found, np.finfo(np.float64).eps, 1)).mean(axis=1)
     return [
         GridImage(
             judged.paths[row],
             (
-                f"is {_names(judged.classes, truth[row])}",
-                f"said {_names(judged.classes, said[row])}",
+                f"is {_names(judged.classes, labelled[row])}",
+                f"said {_names(judged.classes, predicted[row])}",
                 f"log loss {loss[row]:.3f}",
             ),
-            bool((truth[row] == said[row]).all()),
+            bool((labelled[row] == predicted[row]).all()),
         )
         for row in np.argsort(-loss)[:MOST].tolist()
     ]
