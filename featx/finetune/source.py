@@ -113,10 +113,10 @@ def _label_targets(
 
 def _weights(bundle: Bundle, class_weight: str | None) -> tuple[str, float]:
     """The options --class-weight, unless it is given anew, and --positive-weight that the head was fitted with."""
-    head = {"class_weight": "none", "positive_weight": 1.0} | bundle.about["head"]["params"] | bundle.about["head"]
+    head = bundle.manifest.head
     if class_weight not in {None, "none", "balanced"} and bundle.multilabel:
         raise UsageError("--class-weight by name is for images of one class. Of several labels give none or balanced.")
-    return str(head["class_weight"] if class_weight is None else class_weight), float(head["positive_weight"])
+    return head.class_weight if class_weight is None else class_weight, head.positive_weight
 
 
 def _of_mean_one(weight: np.ndarray, trained: np.ndarray) -> np.ndarray:
@@ -143,7 +143,7 @@ class ImageSource:
         self.examples = Examples.of(bundle, prepared)
         factor = prepared.pipeline.finetune.downscale
         self.size = (factor * bundle.input_size[0], factor * bundle.input_size[1])
-        self.resize = str(bundle.about["backbone"]["resize"])
+        self.resize = bundle.manifest.backbone.resize
         self.workers = prepared.pipeline.features.workers
         self.digests = prepared.sample.digests
         self.augmenter = Augmenter(prepared.pipeline.augment, prepared.pipeline.data.seed)
