@@ -48,8 +48,6 @@ RANK = {name: rank for rank, line in enumerate(FLOW) for name in line}
 RESERVED = {"active"}
 # Arrows that still climb: publishing a result, which is the workflow's, is begun by the stages themselves.
 CLIMBING = {
-    ("runs", "report"),
-    ("runs", "workflow"),
     ("finetune", "report"),
     ("finetune", "workflow"),
     ("baseline", "report"),
@@ -64,7 +62,7 @@ ALLOWED = {
     "skops": {"heads"},
     "tensorflow": {"backbones", "engines", "export", "finetune", "heads", "inference", "training"},
     "keras": {"backbones", "baseline", "engines", "export", "finetune", "heads", "inference", "training"},
-    "openvino": {"engines"},
+    "openvino": {"backbones", "engines"},
     "onnx": {"export"},
     "onnxruntime": {"export"},
     "tf2onnx": {"export"},

@@ -19,7 +19,7 @@ from featx.bundle.bundle import Bundle
 from featx.config import BaselineOptions, Pipeline
 from featx.io.digests import digest_bytes, digest_json
 from featx.io.progress import Progress, Tell, no_progress, say_nothing
-from featx.training.log import Journal, epoch_teller
+from featx.training.callbacks import Recording
 from featx.training.loop import train
 from featx.training.schedules import Schedule, Stopping
 from featx.workflow.tracking import require_tracker
@@ -46,12 +46,12 @@ def train_baseline(
     options, seed = pipeline.baseline, pipeline.data.seed
     material = read_material(pipeline, progress)
     wanted = _fingerprint(material, options, pipeline)
-    model = make_network(options.net, options.input_size, material.known, options.dropout, seed)
+    model = make_network(options.net, options.input_size, material.examples.known, options.dropout, seed)
     scratch = Scratch(model, material, options, seed, progress)
-    journal = _journal(wanted, options, material.run, tell)
-    history = train(scratch, Schedule.of(options), Stopping.of(options), journal, seed)
-    bundle = save_baseline(scratch, history, pipeline, command, wanted, start)
-    journal.forget()
+    recording = _recording(wanted, options, material.run, tell)
+    log = train(scratch, Schedule.of(options), Stopping.of(options), recording, seed)
+    bundle = save_baseline(scratch, log, pipeline, command, wanted, start)
+    recording.discard_state()
     renew_report(scratch, pipeline, command, tell)
     return bundle, material
 
@@ -62,17 +62,17 @@ def _fingerprint(material: Material, options: BaselineOptions, pipeline: Pipelin
     return digest_json(
         {
             "baseline": asdict(replace(options, tensorboard=None)),
-            "resize": material.resize,
-            "augment": material.augmenter.identity,
+            "resize": material.source.resize,
+            "augment": material.source.augmenter.identity,
             "split": sample.digest,
             "rows": digest_bytes(sample.digests.tobytes()).hex(),  # their order is that of the training
-            "weight": digest_bytes(material.targets.weight.tobytes()).hex(),
+            "weight": digest_bytes(material.examples.targets.weight.tobytes()).hex(),
             "seed": pipeline.data.seed,
             "featx": featx.__version__,
         }
     )
 
 
-def _journal(state: str, options: BaselineOptions, run: Path, tell: Tell) -> Journal:
-    events = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"baseline-{state[:12]}"
-    return Journal(run / f".baseline-{state[:12]}", events, tell, epoch_teller(tell, options.epochs))
+def _recording(state: str, options: BaselineOptions, run: Path, tell: Tell) -> Recording:
+    curves = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"baseline-{state[:12]}"
+    return Recording(run / f".baseline-{state[:12]}", curves, notify=tell, epochs=options.epochs)

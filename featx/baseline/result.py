@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +29,7 @@ from featx.metrics.measures import metric_of, summary
 from featx.report.occasions import FOLDER, count_classes, report_evaluation, report_model
 from featx.runs.bundles import add_bundle, best_bundle, list_bundles
 from featx.store.store import list_stores
-from featx.training.log import as_told, columns, write_log
-from featx.training.schedules import Epoch, Stopping
+from featx.training.log import TrainingLog
 from featx.workflow.describe import describe_sample
 from featx.workflow.tracking import track
 
@@ -43,7 +41,7 @@ _LOG = "training.csv"
 
 def save_baseline(
     scratch: Scratch,
-    history: Sequence[Epoch],
+    log: TrainingLog,
     pipeline: Pipeline,
     command: str,
     fingerprint: str,
@@ -60,10 +58,10 @@ def save_baseline(
     metrics = {part: summary(found) for part, found in measured.items()}
     metric = _metric_of_run(material.run, material.sample.digest, pipeline)
     backbone = feature_network(scratch.model)
-    known = list(material.classes[: material.known])
+    known = list(material.examples.classes[: material.examples.known])
     about = describe_sample(material.sample, len(material.bad), material.duplicates, known, command) | {
         "outputs": [OUTPUT],
-        "backbone": _describe_network(options, material.resize, scratch.seed),
+        "backbone": _describe_network(options, material.source.resize, scratch.seed),
         "key": {"baseline": options.net},
         "fingerprint": fingerprint,
         "head": {
@@ -82,14 +80,14 @@ def save_baseline(
         "per_class": {part: found["per_class"] for part, found in measured.items()},
         "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
         "search": {},
-        "history": as_told(columns(history)),
-        "baseline": asdict(options) | {"best_epoch": Stopping.of(options).best(history) + 1},
-        "augment": material.augmenter.as_json(),
+        "history": log.as_json(),
+        "baseline": asdict(options) | {"best_epoch": log.best},
+        "augment": material.source.augmenter.as_json(),
         "notes": [],
         "seconds": round(time.perf_counter() - start, 3),
     }
     with tempfile.TemporaryDirectory(prefix="featx-") as name:
-        sources = _write(scratch, backbone, temperature, history, pipeline.features.engine, Path(name))
+        sources = _write(scratch, backbone, temperature, log, pipeline.features.engine, Path(name))
         bundle = add_bundle(material.run, options.net, Manifest.from_json(about | {"files": {}}, material.run), sources)
     counts = count_classes(material.sample.images.classes, material.sample.y, material.sample.split)
     timings = {"train": float(bundle.manifest.seconds or 0.0)}
@@ -122,7 +120,7 @@ def _describe_network(options: BaselineOptions, resize: str, seed: int) -> dict[
 
 
 def _write(
-    scratch: Scratch, backbone: keras.Model, temperature: float, history: Sequence[Epoch], engine: str, folder: Path
+    scratch: Scratch, backbone: keras.Model, temperature: float, log: TrainingLog, engine: str, folder: Path
 ) -> dict[str, Path]:
     """Write the files of the bundle into a folder; return what is where."""
     names = ["backbone.keras", "head.npz", "split.npz", _LOG, novelty.FILE]
@@ -132,7 +130,7 @@ def _write(
     )
     np.savez(folder / "head.npz", kernel=kernel, bias=bias)
     write_split(folder / "split.npz", scratch.material.sample.digests, scratch.material.sample.split)
-    write_log(folder / _LOG, columns(history))
+    log.write_csv(folder / _LOG)
     _reference(scratch, backbone).save(folder)
     if choose_engine(engine) == "openvino":
         compile_graph("openvino", lambda: backbone, folder / "graph", "float32")
@@ -142,17 +140,14 @@ def _write(
 
 def _reference(scratch: Scratch, backbone: keras.Model) -> novelty.Reference:
     """What unknown images are told by, in the features before the last layer."""
-    material, d = scratch.material, _width(scratch)
+    d = _width(scratch)
 
     def features(rows: np.ndarray) -> tuple[np.ndarray, ArrayFeatures]:
-        read, found = [np.empty(0, np.int64)], [np.empty((0, d), np.float32)]
-        for some, images in material.batches(rows, scratch.options.batch_size):
-            found.append(np.asarray(backbone.predict_on_batch(images)[OUTPUT]))
-            read.append(some)
-        return np.concatenate(read), ArrayFeatures(np.concatenate(found))
+        found, read = scratch.infer(lambda images: np.asarray(backbone.predict_on_batch(images)[OUTPUT]), rows, d)
+        return read, ArrayFeatures(found)
 
-    labels, train = material.targets.values, material.known_rows(TRAIN)
-    val = np.random.default_rng(scratch.seed).permutation(material.rows(VAL))[: novelty.MOST_ROWS]
+    labels, train = scratch.examples.labels, scratch.examples.known_rows(TRAIN)
+    val = np.random.default_rng(scratch.seed).permutation(scratch.examples.rows(VAL))[: novelty.MOST_ROWS]
     read, kept = features(train[novelty.choose_rows(labels[train], d, scratch.seed)])
     return novelty.fit_reference(kept, labels[read], features(val)[1], scratch.seed)
 

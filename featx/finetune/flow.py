@@ -1,8 +1,8 @@
 """Fine-tune: backbone + head as one Keras model, trained end to end from where the head stands.
 
 Before its first step the model gives the predictions of the bundle it comes from. The order of the images and every
-random number are functions of (seed, epoch), and weights, optimizer and history are written down after every epoch, so
-an interrupted run goes on as if nothing had happened; Keras' own BackupAndRestore does not.
+random number are functions of (seed, epoch), and weights, optimizer and training log are kept after every epoch, so an
+interrupted run goes on as if nothing had happened; Keras' own BackupAndRestore does not.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 import featx
 from featx.bundle.bundle import Bundle
 from featx.config import AugmentOptions, FinetuneOptions
+from featx.finetune.examples import image_source
 from featx.finetune.from_cache import MapSource, part_above
 from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable
 from featx.finetune.result import Reading, judge_parts, save_tuned
-from featx.finetune.source import Examples, ImageSource, Source
 from featx.finetune.tuning import Tuning
 from featx.images.augment import Augmenter
 from featx.io.digests import digest_json
 from featx.io.progress import Progress, Tell, no_progress, say_nothing
-from featx.training.checkpoints import Snapshots
+from featx.training.callbacks import ModelCheckpoints, Recording
 from featx.training.devices import choose_devices
-from featx.training.log import Journal, epoch_teller
 from featx.training.loop import train
 from featx.training.schedules import Schedule, Stopping
+from featx.training.source import Source
 
 if TYPE_CHECKING:
     from featx.extraction.prepared import Prepared
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CHECKPOINTS",
     "GRAFTABLE",
-    "Examples",
-    "ImageSource",
-    "Source",
     "finetune",
     "graft",
     "is_graftable",
@@ -81,7 +78,7 @@ def finetune(
     start = time.perf_counter()
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
     require_graftable(bundle)
-    source: Source = ImageSource(bundle, prepared)
+    source: Source = image_source(bundle, prepared)
     devices = choose_devices(options.devices)
     with devices.scope():
         model = graft(bundle, options.downscale)
@@ -97,21 +94,21 @@ def finetune(
     # measured again: the bundle's own figures may be of other images, where the split has grown
     before = judge_parts(tuning, Reading.of(bundle))
     wanted = tuned_fingerprint(bundle, options, seed, prepared.pipeline.augment)
-    journal = _journal(digest_json([wanted, prepared.sample.digest]), options, prepared.run, tell)
+    recording = _recording(digest_json([wanted, prepared.sample.digest]), options, prepared.run, tell)
     tuning.compute_in(tuning.precision)
-    history = train(tuning, Schedule.of(options), Stopping.of(options), journal, seed)
+    log = train(tuning, Schedule.of(options), Stopping.of(options), recording, seed)
     tuning.compute_in("float32")
     seconds = time.perf_counter() - start
-    found = save_tuned(bundle, prepared, tuning, before, history, command, wanted, seconds)
-    if journal.snapshots is not None and journal.snapshots.folder.exists():
-        journal.snapshots.folder.rename(found.path / CHECKPOINTS)
-    journal.forget()
+    found = save_tuned(bundle, prepared, tuning, before, log, command, wanted, seconds)
+    if recording.models is not None and recording.models.folder.exists():
+        recording.models.folder.rename(found.path / CHECKPOINTS)
+    recording.discard_state()
     return found
 
 
-def _journal(state: str, options: FinetuneOptions, run: Path, tell: Tell) -> Journal:
-    """Where it is written down; other images or labels do not resume a training."""
-    events = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"finetune-{state[:12]}"
+def _recording(state: str, options: FinetuneOptions, run: Path, tell: Tell) -> Recording:
+    """How it is recorded; other images or labels do not resume a training."""
+    curves = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"finetune-{state[:12]}"
     folder = run / f".finetune-{state[:12]}"
-    snapshots = None if options.checkpoints == "none" else Snapshots(folder / CHECKPOINTS, options.checkpoints)
-    return Journal(folder, events, tell, epoch_teller(tell, options.epochs), snapshots)
+    models = None if options.checkpoints == "none" else ModelCheckpoints(folder / CHECKPOINTS, options.checkpoints)
+    return Recording(folder, curves, models, tell, options.epochs)

@@ -32,8 +32,7 @@ from featx.metrics.table import LOWER_IS_BETTER
 from featx.report.occasions import report_fit
 from featx.runs.bundles import add_bundle
 from featx.selection.thresholds import search_thresholds
-from featx.training.log import as_told, columns, write_log
-from featx.training.schedules import Epoch, Stopping
+from featx.training.log import TrainingLog
 from featx.workflow.describe import describe_model
 from featx.workflow.tracking import track
 
@@ -87,7 +86,7 @@ def save_tuned(
     prepared: Prepared,
     tuning: Tuning,
     before: Sequence[Judged],
-    history: Sequence[Epoch],
+    log: TrainingLog,
     command: str,
     fingerprint: str,
     seconds: float,
@@ -103,7 +102,6 @@ def save_tuned(
     metric = bundle.manifest.score.metric
     temperature = reading.calibration.temperature
     total = temperature * (bundle.temperature if bundle.manifest.head.kind == "network" else 1.0)
-    best = Stopping.of(tuning.options).best(history) + 1
     about = describe_model(prepared.extraction, bundle.outputs, prepared.sample, list(bundle.classes), command) | {
         "backbone": bundle.manifest.backbone.as_json()
         | {"finetuned": True, "input_size": [tuning.options.downscale * side for side in bundle.input_size]},
@@ -116,8 +114,8 @@ def save_tuned(
         "per_class": {part: found["per_class"] for part, found in measured.items()},
         "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
         "search": [],
-        "history": as_told(columns(history)),
-        "finetune": asdict(tuning.options) | {"best_epoch": best},
+        "history": log.as_json(),
+        "finetune": asdict(tuning.options) | {"best_epoch": log.best},
         "from": {"bundle": bundle.path.name, "digest": bundle.manifest.digest, "metrics": _figures(before)},
         "comparison": _compare(judged, before),
         "notes": [],
@@ -130,7 +128,7 @@ def save_tuned(
         about["augment"] = bundle.manifest.augment.as_json()  # its head has learned from such views
     about["verdict"] = _verdict(about, metric)
     with tempfile.TemporaryDirectory(prefix="featx-") as name:
-        tuned = _write(bundle, prepared, tuning, temperature, history, about, Path(name))
+        tuned = _write(bundle, prepared, tuning, temperature, log, about, Path(name))
     sample = prepared.sample
     report_fit(tuned, prepared.extraction, sample.y, sample.split, judged, prepared.pipeline)
     track(tuned, prepared.pipeline)
@@ -172,7 +170,7 @@ def _write(
     prepared: Prepared,
     tuning: Tuning,
     temperature: float,
-    history: Sequence[Epoch],
+    log: TrainingLog,
     about: dict[str, Any],
     folder: Path,
 ) -> Bundle:
@@ -186,7 +184,7 @@ def _write(
     sources = {name: bundle.path / name for name in (TRANSFORM_FILE,) if name in bundle.manifest.files}
     sources |= {name: folder / name for name in ("backbone.keras", "split.npz", _LOG)}
     write_split(folder / "split.npz", prepared.sample.digests, prepared.sample.split)  # of what it was trained on
-    write_log(folder / _LOG, columns(history))
+    log.write_csv(folder / _LOG)
     sources[novelty.FILE] = _reference(tuning).save(folder)
     head = trained[HEAD]
     if isinstance(head, keras.layers.Dense):

@@ -17,8 +17,9 @@ import numpy as np
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import CandidateRecord, MetricsRecord
 from featx.metrics.intervals import RESAMPLES
-from featx.report.album import STRENGTHS, Plot, head_name
 from featx.report.content import Content
+from featx.report.figure_folder import Plot
+from featx.report.figures import STRENGTHS, head_name
 from featx.report.scores import Scores, metric_label
 
 _MOST_ROWS = 200  # of bad images

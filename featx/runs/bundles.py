@@ -9,7 +9,7 @@ from featx.bundle.bundle import Bundle, save_bundle
 from featx.bundle.manifest import Manifest
 from featx.bundle.sealing import MANIFEST, read_manifest
 from featx.errors import BundleError
-from featx.io.remote import is_url, plain
+from featx.io.urls import is_url, plain
 from featx.metrics.table import LOWER_IS_BETTER
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from featx.backbones import Output
 from featx.extraction.flow import Extraction
 from featx.extraction.sample import Sample
-from featx.io.remote import plain
+from featx.io.urls import plain
 from featx.io.versions import installed_versions
 from featx.report.occasions import count_classes
 

@@ -36,7 +36,8 @@ from featx.runs.bundles import add_bundle
 from featx.selection.choice import Choice
 from featx.selection.layers import LayerError, LayersChoice, choose_layers
 from featx.selection.nested import nested_estimate
-from featx.training.log import Journal, as_told, write_log
+from featx.training.callbacks import Recording
+from featx.training.log import TrainingLog
 from featx.workflow.describe import describe_model
 from featx.workflow.tracking import track
 
@@ -86,9 +87,9 @@ def fit_head(
     """
     start = time.perf_counter()
     wanted = fingerprint(extraction, sample, options, seed)
-    journal = _journal(wanted, sample, options, run, tell)
+    recording = _recording(wanted, sample, options, run, tell)
     tables = _tables(extraction, sample)
-    chosen = _choose(tables, sample, options, seed, tell, journal)
+    chosen = _choose(tables, sample, options, seed, tell, recording)
     choice, outputs = chosen.choice, tuple(Output.parse(name) for name in chosen.outputs)
     features = join([tables[name] for name in chosen.outputs])
     known = [sample.images.classes[code] for code in choice.head.classes_]
@@ -113,7 +114,7 @@ def fit_head(
         "score": _score(choice, metrics["val"]),
         "search": chosen.tried,
         "nested": _nested(tables, sample, options, seed, tell) if options.nested else None,
-        "history": as_told(getattr(choice.head, "history_", {})),
+        "history": _log_of(choice).as_json(),
         "notes": list(choice.notes),
         "seconds": round(time.perf_counter() - start, 3),
     }
@@ -122,7 +123,7 @@ def fit_head(
     bundle = save_model(
         run, about, choice, frozen_files(extraction, outputs), sample, _reference(features, sample, seed)
     )
-    journal.forget()
+    recording.discard_state()
     if pipeline is not None:
         report_fit(bundle, extraction, sample.y, sample.split, judged, pipeline)
         track(bundle, pipeline)
@@ -136,11 +137,11 @@ def _reference(features: Features, sample: Sample, seed: int) -> novelty.Referen
     return novelty.fit_reference(features.take(train), codes[train], features.take(val), seed)
 
 
-def _journal(wanted: str, sample: Sample, options: HeadOptions, run: Path, tell: Tell) -> Journal:
-    """Where heads that are trained epoch by epoch write it down; other rows or their order do not resume a training."""
+def _recording(wanted: str, sample: Sample, options: HeadOptions, run: Path, tell: Tell) -> Recording:
+    """How heads that are trained epoch by epoch are recorded; other rows or their order do not resume a training."""
     state = digest_json([wanted, _digest_array(sample.digests)])
     events = None if options.tensorboard is None else Path(options.tensorboard) / run.name
-    return Journal(run / f".training-{state[:12]}", events, tell)
+    return Recording(run / f".training-{state[:12]}", events, notify=tell)
 
 
 def _tables(extraction: Extraction, sample: Sample) -> dict[str, Features]:
@@ -159,10 +160,10 @@ def _tables(extraction: Extraction, sample: Sample) -> dict[str, Features]:
 
 
 def _choose(
-    tables: dict[str, Features], sample: Sample, options: HeadOptions, seed: int, tell: Tell, journal: Journal
+    tables: dict[str, Features], sample: Sample, options: HeadOptions, seed: int, tell: Tell, recording: Recording
 ) -> LayersChoice:
     try:
-        return choose_layers(tables, **_targets(sample), options=options, seed=seed, tell=tell, journal=journal)
+        return choose_layers(tables, **_targets(sample), options=options, seed=seed, tell=tell, recording=recording)
     except LayerError as error:
         rows = sample.rows[np.unique(sample.fitted[error.rows])]
         names = ", ".join(sample.images.paths[row] for row in rows[:3])
@@ -237,11 +238,17 @@ def save_model(
         if choice.calibration.curves:
             choice.calibration.save(folder / CALIBRATION_FILE)
             files[CALIBRATION_FILE] = folder / CALIBRATION_FILE
-        if hasattr(choice.head, "history_"):
-            write_log(folder / "training.csv", choice.head.history_)
+        if len(log := _log_of(choice)):
+            log.write_csv(folder / "training.csv")
             files["training.csv"] = folder / "training.csv"
         about = about | {"head": about["head"] | {"kind": kind, "file": head_file.name}}
         return add_bundle(run, choice.clf, Manifest.from_json(about | {"files": {}}, run), files)
+
+
+def _log_of(choice: Choice) -> TrainingLog:
+    """Return the log of a head that is trained epoch by epoch; one without epochs of any other."""
+    log: TrainingLog = getattr(choice.head, "training_log_", TrainingLog())
+    return log
 
 
 def _jsonable(params: dict[str, Any]) -> dict[str, Any]:

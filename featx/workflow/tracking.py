@@ -19,7 +19,7 @@ from featx.bundle.sealing import MANIFEST
 from featx.card.card import model_card
 from featx.config import SECTIONS, Pipeline, TrackingOptions
 from featx.errors import UsageError
-from featx.io.remote import plain
+from featx.io.urls import plain
 from featx.report.occasions import FOLDER
 
 _MOST_METRICS, _MOST_PARAMETERS = 1000, 100  # that an MLflow server takes at once
