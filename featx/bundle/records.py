@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from featx.bundle.fields import Bounds, omitted, plain_name, rest, write_record
 from featx.io.jsontypes import Json
-from featx.metrics.measures import metric_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -161,7 +160,10 @@ class MetricsRecord(Section):
 
     def chosen_by(self, metric: str) -> float | None:
         """The value of the option --metric."""
-        return metric_of(dict(self.values), metric) if self.values else None
+        from featx.metrics.table import metric_form, target_of_metrics
+
+        form = metric_form(metric, target_of_metrics(self.values))
+        return self.values.get(metric if form is None else form.key)
 
 
 Parts = Mapping[str, MetricsRecord | None]

@@ -30,10 +30,11 @@ def baseline(
     No features are needed. The result is one more bundle of the run; the report of the run's best head tells of it.
     """
     from featx.baseline.flow import train_baseline
+    from featx.store.cache import Cache
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    with Bars() as bars:
-        bundle, material = train_baseline(pipeline, command_line(), bars, say)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        bundle, material = train_baseline(pipeline, cache, command_line(), bars, say)
     for note in material.sample.images.notes:
         say(note)
     tell_bundle(bundle, material.bad, as_json)

@@ -29,11 +29,12 @@ _DATA = click.argument("data", required=False)
 @_JSON
 def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Bring every stage up to date, and say why each was run or not."""
+    from featx.store.cache import Cache
     from featx.workflow.run import run_pipeline
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, {}))
-    with Bars() as bars:
-        done = run_pipeline(pipeline, command_line(), bars, say)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        done = run_pipeline(pipeline, cache, command_line(), bars, say)
     lines = [f"{one['stage']:<9} {'done' if one['done'] else 'skipped':<8} {one['why']}" for one in done["stages"]]
     lines.append(f"best bundle: {done['bundle']}")
     emit(as_json, done, "\n".join([*lines, *([f"report: {done['report']}"] if done["report"] else [])]))
@@ -53,16 +54,17 @@ def extract(
     **values: Any,
 ) -> None:
     """Compute the features of every image that lacks them, and with --views those of views, and cache them."""
+    from featx.store.cache import Cache
     from featx.workflow.prepare import extract_all, plan_all
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     _tell_unused_policy(pipeline)
-    with Bars() as bars:
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
         if dry_run:
-            content = plan_all(pipeline, bars, say)
+            content = plan_all(pipeline, cache, bars, say)
             emit(as_json, content, _plan_text(content))
         else:
-            done, views = extract_all(pipeline, bars, say)
+            done, views = extract_all(pipeline, cache, bars, say)
             content = done.as_json() | ({} if views is None else {"views": views.as_json()})
             text = _extraction_text(done)
             emit(as_json, content, text if views is None else f"{text}\n{_views_text(content['views'])}")
@@ -120,8 +122,7 @@ def _workers_text(done: Extraction) -> str:
     if not done.workers:
         return ""
     rows = [
-        (f"{one['host']}:{one['pid']}", one["images"], one["images"] / one["seconds"] if one["seconds"] else None)
-        for one in done.workers
+        (f"{one.host}:{one.pid}", one.images, one.images / one.seconds if one.seconds else None) for one in done.workers
     ]
     return table(["worker", "images", "images/s"], rows)
 
@@ -138,13 +139,14 @@ def fit_head(
     Features that are missing are extracted first. With --views N the head is fitted on N altered versions of every
     training image as well.
     """
+    from featx.store.cache import Cache
     from featx.workflow.prepare import prepare
     from featx.workflow.run import fit
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     _tell_unused_policy(pipeline)
-    with Bars() as bars:
-        prepared = prepare(pipeline, bars)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        prepared = prepare(pipeline, cache, bars)
         for note in prepared.extraction.images.notes:
             say(note)
         bundle = fit(prepared, command_line(), say)
@@ -170,12 +172,13 @@ def finetune(
     from featx.finetune.flow import finetune as train
     from featx.runs.bundles import find_bundle
     from featx.runs.folder import run_directory
+    from featx.store.cache import Cache
     from featx.workflow.prepare import prepare
     from featx.workflow.run import regraft
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    with Bars() as bars:
-        prepared = prepare(pipeline, bars, views=False)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        prepared = prepare(pipeline, cache, bars, views=False)
         start = load_bundle(
             find_bundle(origin, prepared.run.parent, run_directory(pipeline, prepared.extraction.images).name)
         )

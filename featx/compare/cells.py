@@ -26,6 +26,7 @@ from featx.io.index import StatIndex
 from featx.io.progress import Progress, Tell, no_progress, say_nothing
 from featx.report.comparison import Place
 from featx.runs.bundles import list_bundles
+from featx.store.cache import Cache
 from featx.workflow.fit import fingerprint
 from featx.workflow.prepare import prepare, read_data
 from featx.workflow.run import fit, regraft
@@ -58,6 +59,7 @@ class Work:
     """
 
     memory: Memory
+    cache: Cache
     command: str = ""
     progress: Progress = no_progress
     tell: Tell = say_nothing
@@ -76,8 +78,7 @@ def run_pass(one: Pass, work: Work) -> Iterator[Cell]:
     try:
         require_fittable(read_data(one.pipeline))  # before a network is built for nothing
         spec = resolve(one.pipeline.features)
-        index = StatIndex(Path(one.pipeline.features.cache) / "index.sqlite")
-        outputs, shares = _choose_outputs(one.pipeline, spec, index)
+        outputs, shares = _choose_outputs(one.pipeline, spec, work.cache.index)
         prepared, faults = _prepare(one.pipeline, spec, outputs, work)
     except Exception as error:  # the other passes go on
         for output, trial in product(outputs, one.trials):
@@ -146,7 +147,7 @@ def _prepare(
 
     def extract(wanted: Sequence[Output]) -> Prepared:
         features = replace(pipeline.features, layer=tuple(output.name for output in wanted), pooling=())
-        return prepare(replace(pipeline, features=features), work.progress)
+        return prepare(replace(pipeline, features=features), work.cache, work.progress)
 
     try:
         return extract(outputs), {}
@@ -176,7 +177,7 @@ def _count(data: str, prepared: Prepared, work: Work) -> float | None:
     views = prepared.sample.views
     extractions = [prepared.extraction, *([] if views is None else [views.extraction])]
     work.computed["images"] += sum(done.computed for done in extractions)
-    seconds = [work.memory.seconds(data, done) for done in extractions]
+    seconds = [work.memory.seconds(data, done, work.cache.index) for done in extractions]
     return None if None in seconds else float(sum(filter(None, seconds)))
 
 

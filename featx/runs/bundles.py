@@ -10,7 +10,7 @@ from featx.bundle.manifest import Manifest
 from featx.bundle.sealing import MANIFEST, read_manifest
 from featx.errors import BundleError
 from featx.io.urls import is_url, plain
-from featx.metrics.table import LOWER_IS_BETTER
+from featx.metrics.table import signed_score
 
 
 def add_bundle(run: Path, clf: str, manifest: Manifest, sources: Mapping[str, Path]) -> Bundle:
@@ -59,9 +59,8 @@ def best_bundle(run: Path, is_wanted: Callable[[Bundle], bool] = lambda _: True)
     if not found:
         raise BundleError(f"There is no bundle in {run} yet. Make one: featx fit-head")
     newest = found[-1].manifest
-    sign = -1.0 if newest.score.metric in LOWER_IS_BETTER else 1.0
     rivals = [
-        (sign * one.manifest.score.value, one.path)
+        (signed_score(newest.score.metric, one.manifest.score.value), one.path)
         for one in found
         if one.manifest.split.digest == newest.split.digest
         and one.manifest.score.metric == newest.score.metric
