@@ -84,7 +84,7 @@ def _staircases(calibration: Calibration, decisions: Any) -> Any:
 
 
 def _steps(calibration: Calibration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every curve and step: where it starts, one divided by its width, how much it rises; float32 (k, steps).
+    """Every step of every curve: where it starts, one divided by its width, how much it rises; float32 (k, steps).
 
     Curves of fewer steps than the longest are filled up with steps that do not rise.
     """

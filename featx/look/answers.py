@@ -94,7 +94,7 @@ def _draw_answer(study: Study, row: int, top: tuple[ClassConfidence, ...]) -> Pi
 
 
 def _count_by_class(study: Study, rows: np.ndarray, first: np.ndarray, codes: np.ndarray) -> tuple[ClassAnswers, ...]:
-    """Of each class the ImageNet classes that most of its images are taken for."""
+    """The ImageNet classes that most of the images of each class are taken for."""
     table, seen, names = count_pairs(first, codes), np.unique(first), class_names()
     found = []
     for counts, code in zip(table, np.unique(codes), strict=True):

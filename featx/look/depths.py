@@ -192,7 +192,7 @@ def find_depths(spec: BackboneSpec, last: str) -> list[ProbedLayer]:
 def choose_depths(
     layers: Sequence[tuple[str, str, float, tuple[int | None, ...]]], last: str, shape: tuple[int | None, ...]
 ) -> list[ProbedLayer]:
-    """Of clean cuts (layer, block, share, shape of its output) the last one of each size of map, and `last`.
+    """The last one of each size of map among clean cuts (layer, block, share, shape of its output), and `last`.
 
     Only ends of blocks count: the first layers of the next block still have the size of the map.
     """

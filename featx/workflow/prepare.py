@@ -16,7 +16,7 @@ from featx.errors import DataError, UsageError
 from featx.extraction.flow import Extraction, extract, plan
 from featx.extraction.prepared import Prepared
 from featx.extraction.sample import Sample, require_fittable
-from featx.extraction.views import Policy, Views, extract_views, plan_views
+from featx.extraction.views import ViewPolicy, Views, extract_views, plan_views
 from featx.images.augment import Augmenter
 from featx.io.digest_arrays import NO_DIGEST, first_of_equal
 from featx.io.progress import Progress, Tell, no_progress
@@ -67,9 +67,9 @@ def augmenter_of(pipeline: Pipeline) -> Augmenter:
     return Augmenter(pipeline.augment, pipeline.data.seed)
 
 
-def policy_of(pipeline: Pipeline) -> Policy:
+def policy_of(pipeline: Pipeline) -> ViewPolicy:
     """Which views of the training images the pipeline asks for."""
-    return Policy(augmenter_of(pipeline), pipeline.augment.views)
+    return ViewPolicy(augmenter_of(pipeline), pipeline.augment.views)
 
 
 def extract_all(pipeline: Pipeline, cache: Cache, progress: Progress, tell: Tell) -> tuple[Extraction, Views | None]:
