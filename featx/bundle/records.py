@@ -118,7 +118,7 @@ class SplitRecord(Section):
     """Which images were in which part; which of them exactly is in `split.npz`.
 
     images : part -> count; classes : part -> class -> count
-    declared : whether the data said it; grouped : whether groups were kept together; None: not recorded
+    declared : whether the data declares them; grouped : whether groups were kept together; None: not recorded
     """
 
     digest: str
