@@ -62,13 +62,12 @@ def accuracy(root: str, weights: str, max_train: int, precision: str, storage: s
         pipeline = Pipeline(data=data, features=features, head=head, report=report)
         with Cache(pipeline.features.cache) as cache:
             prepared = prepare(pipeline, cache)
-        about = fit(prepared).about
-        done, test = prepared.extraction, about["metrics"]["test"]
+        done, test = prepared.extraction, fit(prepared).manifest.metrics_on("test")
         return {
             "seconds": done.seconds,
             "images_per_second of inference": done.computed / done.stages.infer,
-            "test accuracy": test["accuracy"],
-            "test images": test["images"],
+            "test accuracy": test.get("accuracy"),
+            "test images": test.images,
         }
 
 

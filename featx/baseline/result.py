@@ -14,6 +14,7 @@ from featx.baseline.networks import LOGITS, OUTPUT, feature_network
 from featx.baseline.trainee import Scratch
 from featx.bundle import novelty
 from featx.bundle.bundle import Bundle, load_bundle
+from featx.bundle.manifest import Manifest
 from featx.bundle.split import write_split
 from featx.config import BaselineOptions, Pipeline
 from featx.dataset import SPLITS, TEST, TRAIN, VAL
@@ -87,9 +88,9 @@ def save_baseline(
     }
     with tempfile.TemporaryDirectory(prefix="featx-") as name:
         sources = _write(scratch, backbone, temperature, log, pipeline.features.engine, Path(name))
-        bundle = add_bundle(material.run, options.net, about, sources)
+        bundle = add_bundle(material.run, options.net, Manifest.from_json(about | {"files": {}}, material.run), sources)
     counts = count_classes(material.sample.images.classes, material.sample.y, material.sample.split)
-    timings = {"train": float(bundle.about["seconds"])}
+    timings = {"train": float(bundle.manifest.seconds or 0.0)}
     report_model(bundle, counts, judged, pipeline, material.bad, material.duplicates, timings)
     track(bundle, pipeline)
     return bundle
@@ -102,8 +103,8 @@ def _width(scratch: Scratch) -> int:
 
 def _metric_of_run(run: Path, split: str, pipeline: Pipeline) -> str:
     """The metric that the run's bundles are compared by: that of the newest on the same split, else the pipeline's."""
-    told = [about["score"]["metric"] for about in list_bundles(run) if about["split"]["digest"] == split]
-    return str(told[-1]) if told else resolve_metric(pipeline.head.metric, "class")
+    told = [one.manifest.score.metric for one in list_bundles(run) if one.manifest.split.digest == split]
+    return told[-1] if told else resolve_metric(pipeline.head.metric, "class")
 
 
 def _describe_network(options: BaselineOptions, resize: str, seed: int) -> dict[str, Any]:
@@ -155,8 +156,8 @@ def renew_report(scratch: Scratch, pipeline: Pipeline, cache: Cache, command: st
     """Write the report of the run's best head anew, on test, with the baseline in it; from cached features alone."""
     material, split = scratch.material, scratch.material.sample.digest
 
-    def is_rival(about: dict[str, Any]) -> bool:
-        return not about.get("baseline") and about["split"]["digest"] == split
+    def is_rival(bundle: Bundle) -> bool:
+        return bundle.manifest.baseline is None and bundle.manifest.split.digest == split
 
     if not pipeline.report.html or not any(map(is_rival, list_bundles(material.run))):
         return
@@ -172,9 +173,9 @@ def renew_report(scratch: Scratch, pipeline: Pipeline, cache: Cache, command: st
 
 def judge_cached(bundle: Bundle, sample: Sample, code: int, cache: Cache) -> LabelledPredictions | None:
     """One part of a sample by a bundle of one label per image, from features in the cache; None where some are not."""
-    if bundle.about["backbone"].get("finetuned"):
+    if bundle.manifest.backbone.finetuned:
         return None
-    stores = [store for store in cache.stores() if store.key.as_json() == bundle.about["key"]]
+    stores = [store for store in cache.stores() if store.key.as_json() == bundle.manifest.key.as_json()]
     rows = np.flatnonzero(sample.split == code)
     tables = [store.table(one.layer, one.pooling) for store in stores[:1] for one in bundle.outputs]
     if not tables or any(table.missing(sample.digests[rows]).any() for table in tables):

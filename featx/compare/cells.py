@@ -178,9 +178,9 @@ def _sample(prepared: Prepared) -> tuple[str, ...]:
 def _find_made(run: Path) -> dict[str, Bundle]:
     """The whole bundles of a run by fingerprint, the newest of each; their files are looked for, not verified."""
     return {
-        str(about["fingerprint"]): Bundle(about["path"], about)
-        for about in list_bundles(run)
-        if "fingerprint" in about and all((about["path"] / name).is_file() for name in about["files"])
+        bundle.manifest.fingerprint: bundle
+        for bundle in list_bundles(run)
+        if bundle.manifest.fingerprint and all((bundle.path / name).is_file() for name in bundle.manifest.files)
     }
 
 
@@ -203,6 +203,6 @@ def _make(prepared: Prepared, stage: str, made: dict[str, Bundle], work: Work) -
 
 
 def _tell_score(bundle: Bundle) -> str:
-    score = bundle.about["score"]
-    value = "-" if score["value"] is None else f"{score['value']:.4f}"
-    return f"{score['metric']} {value} ({score['where']})"
+    score = bundle.manifest.score
+    value = "-" if score.value is None else f"{score.value:.4f}"
+    return f"{score.metric} {value} ({score.where})"

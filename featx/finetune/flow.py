@@ -51,7 +51,7 @@ def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int, polic
     if policy is not None and options.from_cache is not None and policy.views:
         views["views"] = str(policy.views)
     return digest_json(
-        views | {"from": bundle.about["digest"], "options": said, "seed": seed, "featx": featx.__version__}
+        views | {"from": bundle.manifest.digest, "options": said, "seed": seed, "featx": featx.__version__}
     )
 
 

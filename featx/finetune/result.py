@@ -14,6 +14,7 @@ import numpy as np
 from featx.backbones import import_keras
 from featx.bundle import novelty
 from featx.bundle.bundle import Bundle
+from featx.bundle.manifest import Manifest
 from featx.bundle.split import write_split
 from featx.config import HeadOptions
 from featx.dataset import TEST, TRAIN, VAL
@@ -99,15 +100,15 @@ def save_tuned(
     reading = Reading.fit(tuning, prepared.pipeline.head)
     judged = judge_parts(tuning, reading)
     measured = {one.part: measure(one) for one in judged}
-    metric = bundle.about["score"]["metric"]
+    metric = bundle.manifest.score.metric
     temperature = reading.calibration.temperature
-    total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
+    total = temperature * (bundle.temperature if bundle.manifest.head.kind == "network" else 1.0)
     about = describe_model(prepared.extraction, bundle.outputs, prepared.sample, list(bundle.classes), command) | {
-        "backbone": bundle.about["backbone"]
+        "backbone": bundle.manifest.backbone.as_json()
         | {"finetuned": True, "input_size": [tuning.options.downscale * side for side in bundle.input_size]},
-        "key": bundle.about["key"],
+        "key": bundle.manifest.key.as_json(),
         "fingerprint": fingerprint,
-        "head": bundle.about["head"] | {"temperature": total, "calibration": "temperature"},
+        "head": bundle.manifest.head.as_json() | {"temperature": total, "calibration": "temperature"},
         "multilabel": bundle.multilabel,
         "thresholds": None if reading.thresholds is None else reading.thresholds.tolist(),
         "metrics": {part: found.summary() for part, found in measured.items()},
@@ -116,7 +117,7 @@ def save_tuned(
         "search": [],
         "history": log.as_json(),
         "finetune": asdict(tuning.options) | {"best_epoch": log.best},
-        "from": {"bundle": bundle.path.name, "digest": bundle.about["digest"], "metrics": _figures(before)},
+        "from": {"bundle": bundle.path.name, "digest": bundle.manifest.digest, "metrics": _figures(before)},
         "comparison": _compare(judged, before),
         "notes": [],
         "seconds": round(seconds, 3),
@@ -124,8 +125,8 @@ def save_tuned(
     policy = prepared.pipeline.augment
     if policy.operations:
         about["augment"] = Augmenter(policy, prepared.pipeline.data.seed).as_json()
-    elif "augment" in bundle.about:
-        about["augment"] = bundle.about["augment"]  # its head has learned from such views
+    elif bundle.manifest.augment is not None:
+        about["augment"] = bundle.manifest.augment.as_json()  # its head has learned from such views
     about["verdict"] = _verdict(about, metric)
     with tempfile.TemporaryDirectory(prefix="featx-") as name:
         tuned = _write(bundle, prepared, tuning, temperature, log, about, Path(name))
@@ -182,7 +183,7 @@ def _write(
         if layer.name in trained:
             layer.set_weights(trained[layer.name].get_weights())
     backbone.save(folder / "backbone.keras")
-    sources = {name: bundle.path / name for name in (TRANSFORM_FILE,) if name in bundle.about["files"]}
+    sources = {name: bundle.path / name for name in (TRANSFORM_FILE,) if name in bundle.manifest.files}
     sources |= {name: folder / name for name in ("backbone.keras", "split.npz", _LOG)}
     write_split(folder / "split.npz", prepared.sample.digests, prepared.sample.split)  # of what it was trained on
     log.write_csv(folder / _LOG)
@@ -199,7 +200,8 @@ def _write(
         shutil.rmtree(folder / "graph", ignore_errors=True)
         compile_graph("openvino", lambda: backbone, folder / "graph", "float32")
         sources["graph"] = folder / "graph"
-    return add_bundle(prepared.run, f"{about['head']['clf']}-finetuned", about, sources)
+    manifest = Manifest.from_json(about | {"files": {}}, prepared.run)
+    return add_bundle(prepared.run, f"{manifest.head.clf}-finetuned", manifest, sources)
 
 
 def _reference(tuning: Tuning) -> novelty.Reference:

@@ -64,10 +64,8 @@ def load_head(directory: Path, kind: str, temperature: float) -> Scorer:
     Raises
     ------
     BundleError
-        A head of an unknown kind, with types that are not trusted, or a damaged file.
+        A head with types that are not trusted, or a damaged file.
     """
-    if kind not in FILES:
-        raise BundleError(f"The bundle has a head of kind {kind!r}; this featx reads {', '.join(FILES)}.")
     path = directory / FILES[kind]
     if kind == "linear":
         kernel, bias = load_dense(path)

@@ -9,11 +9,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from featx.bundle.bundle import Bundle
+from featx.bundle.manifest import Manifest
+from featx.bundle.records import MetricsRecord
 from featx.config import Pipeline
 from featx.config.pipeline import as_yaml
 from featx.dataset import SPLITS
@@ -43,7 +44,7 @@ def report_fit(
     timings = {
         "extract": extraction.seconds,
         **{f"extract: {stage}": seconds for stage, seconds in asdict(extraction.stages).items()},
-        "fit": float(bundle.about.get("seconds", 0.0)),
+        "fit": float(bundle.manifest.seconds or 0.0),
     }
     counts = count_classes(extraction.images.classes, y, split)
     return report_model(bundle, counts, judged, pipeline, extraction.bad, extraction.duplicates, timings)
@@ -63,16 +64,16 @@ def report_model(
         return None
     content = Content(
         title=f"{bundle.path.parent.name} / {bundle.path.name}",
-        about=bundle.about,
+        manifest=bundle.manifest,
         judged=tuple(judged),
         counts=counts,
         bad=bad,
         duplicates=duplicates,
         timings=timings,
-        history=history_of(bundle.about),
-        baselines=baselines_beside(bundle.path, bundle.about),
+        history=history_of(bundle.manifest),
+        baselines=baselines_beside(bundle.path, bundle.manifest),
         pipeline=as_yaml(pipeline),
-        command=str(bundle.about.get("command", "")),
+        command=bundle.manifest.command,
     )
     return _write(bundle.path / FOLDER, content)
 
@@ -95,13 +96,13 @@ def report_evaluation(
     sizes = judged.labels.sum(axis=0) if multilabel else np.bincount(judged.labels, minlength=len(judged.classes))
     content = Content(
         title=f"{source.resolve().parent.name} / {source.name} on {judged.part}",
-        about=bundle.about,
+        manifest=bundle.manifest,
         judged=(judged,),
         counts={judged.part: dict(zip(judged.classes, sizes.tolist(), strict=False))},
         bad=bad,
         timings={"predict": seconds},
-        history=history_of(bundle.about),
-        baselines=baselines_beside(source, bundle.about),
+        history=history_of(bundle.manifest),
+        baselines=baselines_beside(source, bundle.manifest),
         pipeline=as_yaml(pipeline),
         command=command,
     )
@@ -127,16 +128,19 @@ def report_of(bundle: Path) -> Path | None:
 def belongs_to_run(bundle: Path) -> bool:
     """Whether a path is the directory of a bundle of a run, where reports are kept; not a `.featx` file."""
     path = bundle.resolve()
-    return path.is_dir() and any(about["path"] == path for about in list_bundles(path.parent))
+    return path.is_dir() and any(one.path == path for one in list_bundles(path.parent))
 
 
-def baselines_beside(bundle: Path, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def baselines_beside(bundle: Path, manifest: Manifest) -> dict[str, dict[str, MetricsRecord]]:
     """The metrics of the networks from scratch in a bundle's run, of the same images and split, the newest of each."""
-    if about.get("baseline"):
+    if manifest.baseline is not None:
         return {}
-    found = [one for one in list_bundles(bundle.resolve().parent) if one.get("baseline")]
-    same = [one for one in found if one["split"]["digest"] == about["split"]["digest"]]
-    return {str(one["baseline"]["net"]): one["metrics"] for one in same}
+    beside = [one.manifest for one in list_bundles(bundle.resolve().parent)]
+    return {
+        one.baseline.net: {part: measured for part, measured in one.metrics.items() if measured is not None}
+        for one in beside
+        if one.baseline is not None and one.split.digest == manifest.split.digest
+    }
 
 
 def count_classes(classes: Sequence[str], y: np.ndarray, split: np.ndarray) -> dict[str, dict[str, int]]:
@@ -150,11 +154,8 @@ def count_classes(classes: Sequence[str], y: np.ndarray, split: np.ndarray) -> d
     return counts
 
 
-def history_of(about: Mapping[str, Any]) -> dict[str, list[float]] | None:
-    """Loss and accuracy by epoch of what a bundle says of its training; None where it was not trained by epochs.
-
-    about["history"] : a dict per epoch, as fine-tuning and dense heads keep it
-    """
-    epochs = about.get("history") or []
-    found = {name: [one.get(key) for one in epochs] for key, name in _SERIES.items()}
-    return {name: values for name, values in found.items() if values and None not in values} or None
+def history_of(manifest: Manifest) -> dict[str, list[float]] | None:
+    """Loss and accuracy by epoch; None where a model was not trained by epochs. What an epoch lacks is left out."""
+    found = {name: [one.values.get(key) for one in manifest.history] for key, name in _SERIES.items()}
+    whole = {name: [value for value in values if value is not None] for name, values in found.items()}
+    return {name: values for name, values in whole.items() if values and len(values) == len(found[name])} or None

@@ -15,6 +15,7 @@ import featx
 from featx.backbones import Output
 from featx.bundle import novelty
 from featx.bundle.bundle import Bundle
+from featx.bundle.manifest import Manifest
 from featx.bundle.split import write_split
 from featx.config import HeadOptions, Pipeline
 from featx.dataset import SPLITS, TRAIN, VAL
@@ -234,7 +235,7 @@ def save_model(
             log.write_csv(folder / "training.csv")
             files["training.csv"] = folder / "training.csv"
         about = about | {"head": about["head"] | {"kind": kind, "file": head_file.name}}
-        return add_bundle(run, choice.clf, about, files)
+        return add_bundle(run, choice.clf, Manifest.from_json(about | {"files": {}}, run), files)
 
 
 def _log_of(choice: Choice) -> TrainingLog:

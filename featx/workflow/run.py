@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from featx.bundle.bundle import Bundle, load_bundle
-from featx.config import Pipeline
+from featx.config import Metric, Pipeline
 from featx.errors import UsageError
 from featx.extraction.flow import Extraction
 from featx.extraction.prepared import Prepared
 from featx.extraction.views import Views
-from featx.io.digests import digest_json
 from featx.io.progress import Progress, Tell, no_progress, say_nothing
 from featx.report.occasions import report_of
 from featx.runs.bundles import best_bundle, list_bundles
@@ -45,13 +44,12 @@ def regraft(bundle: Bundle, prepared: Prepared, command: str = "", tell: Tell = 
     if is_graftable(bundle) or not prepared.pipeline.finetune.regraft:
         return bundle
     extraction = prepared.extraction
-    missing = [name for name in bundle.about["outputs"] if name not in {output.name for output in extraction.outputs}]
-    if missing or digest_json(bundle.about["key"]) != digest_json(extraction.store.key.as_json()):
+    missing = set(bundle.outputs) - set(extraction.outputs)
+    if missing or bundle.manifest.key.as_json() != extraction.store.key.as_json():
         raise UsageError(
             f"--regraft fits on the features of {bundle.path}, and those of this pipeline are others. Give the options "
-            f"that it was fitted with; its layers: {', '.join(bundle.about['outputs'])}."
+            f"that it was fitted with; its layers: {', '.join(bundle.manifest.output_names)}."
         )
-    about = bundle.about["head"]
     components = bundle.transform.components
     head = replace(
         prepared.pipeline.head,
@@ -62,9 +60,9 @@ def regraft(bundle: Bundle, prepared: Prepared, command: str = "", tell: Tell = 
         combine="all",
         normalize="l2" if bundle.transform.unit else "none",
         pca=None if components is None else float(len(components)),
-        metric=bundle.about["score"]["metric"],
-        class_weight=about.get("class_weight", "none"),
-        positive_weight=about.get("positive_weight", 1.0),
+        metric=cast("Metric", bundle.manifest.score.metric),
+        class_weight=bundle.manifest.head.class_weight,
+        positive_weight=bundle.manifest.head.positive_weight,
     )
     again = replace(
         prepared,
@@ -84,7 +82,7 @@ def fitted_before(prepared: Prepared) -> Path | None:
 
 
 def _made_before(run: Path, wanted: str) -> Path | None:
-    made = [about["path"] for about in list_bundles(run) if about.get("fingerprint") == wanted]
+    made = [bundle.path for bundle in list_bundles(run) if bundle.manifest.fingerprint == wanted]
     return made[-1] if made else None
 
 
