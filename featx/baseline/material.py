@@ -29,7 +29,7 @@ class Material:
     Attributes
     ----------
     sample : one row per different image
-    source : the rows of the sample as the network is given them; it tells apart the classes with training images
+    source : the rows of the sample as the network is given them; it knows the classes with training images
     bad : {path, reason} of images that could not be read; duplicates : images that are copies of others
     run : folder of the results
     """
