@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from featx.config import Pipeline
-from featx.dataset import TRAIN, VAL, check_images, digest_images, require_usable
+from featx.dataset import TRAIN, VAL, check_images, digest_images, read_data, require_usable
 from featx.errors import DataError
 from featx.extraction.sample import Sample, require_fittable
 from featx.heads.targets import Targets
@@ -19,9 +19,7 @@ from featx.images.batches import iter_batches
 from featx.inference.judge import align
 from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
-from featx.runs.folder import run_directory
-from featx.runs.split import split_of_run
-from featx.workflow.prepare import read_data
+from featx.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Material:
     known : how many the network tells apart
     targets : of the rows of the sample; values are positions in `classes`, weights are 1 on average over train
     bad : {path, reason} of images that could not be read; duplicates : images that are copies of others
-    run : folder of the results
+    run : where results go
     size, resize, workers : how images are read; augmenter : how they are altered in training
     """
 
@@ -45,7 +43,7 @@ class Material:
     targets: Targets
     bad: list[dict[str, str]]
     duplicates: int
-    run: Path
+    run: Run
     size: tuple[int, int]
     resize: str
     workers: int
@@ -100,8 +98,8 @@ def read_material(pipeline: Pipeline, progress: Progress = no_progress) -> Mater
     digests = digest_images(images.paths, index).digest
     readable = ~np.isin(images.paths, [one["path"] for one in bad])
     require_usable(images, readable)
-    run = run_directory(pipeline, images)
-    sample = Sample.of(images, digests, split_of_run(images, digests, readable, pipeline.data, run))
+    run = Run.of(pipeline, images)
+    sample = Sample.of(images, digests, run.split.assign(images, digests, readable, pipeline.data))
     names = [images.classes[code] for code in np.unique(sample.y[sample.split == TRAIN])]
     if len(names) < 2:
         raise DataError(f"The training images of {images.source} are of {len(names)} class. See --split.")

@@ -18,7 +18,7 @@ from featx.inference.judge import align, align_labels
 from featx.selection.weights import parse_class_weight
 
 if TYPE_CHECKING:
-    from featx.extraction.prepared import Prepared
+    from featx.runs.prepared import Prepared
 
 
 @dataclass(frozen=True)
