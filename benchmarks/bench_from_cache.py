@@ -50,19 +50,20 @@ def _pipeline(name: str, root: str, epochs: int = 1) -> Any:
 def prepare(name: str, root: str) -> dict[str, Any]:
     """Extract the features of the head and the maps in one pass, and fit the head."""
     from featx.workflow.prepare import prepare as extract
-    from featx.workflow.run import fit
+    from featx.workflow.publish import publish_head
 
     prepared = extract(_pipeline(name, root))
-    bundle = fit(prepared)
+    bundle = publish_head(prepared)
     return {"bundle": str(bundle.path), "seconds": prepared.extraction.seconds}
 
 
 def finetune(name: str, root: str, bundle: str, epochs: int, from_cache: bool) -> dict[str, Any]:
     """Seconds of an epoch, the first left out."""
     from featx.bundle.bundle import load_bundle
-    from featx.finetune.flow import finetune as train
     from featx.finetune.flow import graft
+    from featx.runs.run import Run
     from featx.workflow.prepare import prepare as extract
+    from featx.workflow.publish import publish_finetuned
 
     pipeline, layer = _pipeline(name, root, epochs), CASES[name][2]
     start = load_bundle(Path(bundle))
@@ -72,8 +73,8 @@ def finetune(name: str, root: str, bundle: str, epochs: int, from_cache: bool) -
         names = [one.name for one in graft(start).layers]
         options = replace(pipeline.finetune, unfreeze=names[names.index(layer) + 1])
     with tempfile.TemporaryDirectory() as run:
-        prepared = replace(extract(replace(pipeline, finetune=options)), run=Path(run))
-        tuned = train(start, prepared)
+        prepared = replace(extract(replace(pipeline, finetune=options)), run=Run(Path(run)))
+        tuned = publish_finetuned(start, prepared)
     later = [one["seconds"] for one in tuned.about["history"][1:]]
     last = tuned.about["history"][-1]
     return {"seconds": statistics.median(later), "loss of the last epoch": last["loss"]}

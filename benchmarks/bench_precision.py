@@ -46,7 +46,7 @@ def accuracy(root: str, weights: str, max_train: int, precision: str, storage: s
     """One run: InceptionV3 on Fashion-MNIST where `weights` are given, else EfficientNetLite0 on the digits."""
     from featx.config import DataOptions, FeaturesOptions, HeadOptions, Pipeline, ReportOptions
     from featx.workflow.prepare import prepare
-    from featx.workflow.run import fit
+    from featx.workflow.publish import publish_head
 
     with tempfile.TemporaryDirectory() as work:
         common: dict[str, Any] = {"precision": precision, "storage": storage, "cache": f"{work}/cache"}
@@ -59,7 +59,7 @@ def accuracy(root: str, weights: str, max_train: int, precision: str, storage: s
         head, report = HeadOptions(clf="logreg"), ReportOptions(runs=f"{work}/runs")
         pipeline = Pipeline(data=data, features=features, head=head, report=report)
         prepared = prepare(pipeline)
-        about = fit(prepared).about
+        about = publish_head(prepared).about
         done, test = prepared.extraction, about["metrics"]["test"]
         return {
             "seconds": done.seconds,

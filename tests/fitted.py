@@ -25,9 +25,10 @@ from featx.config import (
     ReportOptions,
     check_options,
 )
-from featx.extraction.prepared import Prepared
+from featx.runs.prepared import Prepared
+from featx.runs.run import Run
 from featx.workflow.prepare import prepare
-from featx.workflow.run import fit
+from featx.workflow.publish import publish_head
 
 COLOURS = {"blue": (60, 90, 170), "green": (80, 160, 90), "red": (170, 80, 70)}
 
@@ -115,7 +116,9 @@ class Lab:
         """The bundle of a head: logreg, svm, ridge, knn, dense or rbf."""
         if name not in self.bundles:
             pipeline = replace(self.pipeline, head=self.head(name))
-            self.bundles[name] = fit(replace(self.prepared, pipeline=pipeline, run=self.root / "runs" / name))
+            self.bundles[name] = publish_head(
+                replace(self.prepared, pipeline=pipeline, run=Run(self.root / "runs" / name))
+            )
         return self.bundles[name]
 
     @property

@@ -32,7 +32,7 @@ from featx.inference.judge import judge
 from featx.io.index import StatIndex
 from featx.report.comparison import Place, Row, headings_and_cells, write_comparison
 from featx.report.tradeoffs import pareto_front
-from featx.runs.bundles import list_bundles
+from featx.runs.run import Run
 from featx.workflow.prepare import images_of_part
 
 PIPELINES = Path(__file__).parent.parent / "pipelines"
@@ -493,7 +493,9 @@ def check_row(row: dict[str, Any], root: Path, folder: Path) -> None:
     assert row["fit_seconds"] == bundle.about["seconds"]
     if row["stage"] == "finetuned":
         origin = next(
-            about for about in list_bundles(bundle.path.parent) if about["digest"] == bundle.about["from"]["digest"]
+            one.about
+            for one in Run(bundle.path.parent).bundles()
+            if one.about["digest"] == bundle.about["from"]["digest"]
         )
         assert row["gain"] == pytest.approx(row["test_accuracy"] - origin["metrics"]["test"]["accuracy"])
         assert row["helped"] == (row["val_accuracy"] > origin["metrics"]["val"]["accuracy"])

@@ -22,16 +22,17 @@ from featx.config import FinetuneOptions, HeadOptions, Pipeline, TrainingOptions
 from featx.config.pipeline import read_pipeline
 from featx.dataset import TRAIN
 from featx.errors import HeadError, UsageError
-from featx.extraction.prepared import Prepared
 from featx.heads.dense import DenseHead
 from featx.metrics.probabilities import softmax
+from featx.runs.prepared import Prepared
+from featx.runs.run import Run
 from featx.selection.heads import choose_head
 from featx.training import checkpoints
 from featx.training.callbacks import Recording
 from featx.training.log import COLUMNS, Epoch
 from featx.training.network import OPTIMIZERS, make_optimizer
 from featx.training.schedules import Schedule, Stopping, Watch
-from featx.workflow.run import fit
+from featx.workflow.publish import publish_head
 
 
 class Killed(BaseException):
@@ -532,7 +533,9 @@ def test_the_command_leaves_a_log_in_the_bundle_and_events_for_tensorboard(lab: 
 def test_a_log_without_validation_has_empty_cells(lab: Lab, tmp_path: Path) -> None:
     sample = replace(lab.prepared.sample, split=np.full_like(lab.prepared.sample.split, TRAIN))
     head = replace(lab.pipeline.head, clf="dense", hidden="4", epochs=2, folds=2)
-    bundle = fit(replace(lab.prepared, sample=sample, run=tmp_path, pipeline=replace(lab.pipeline, head=head)))
+    bundle = publish_head(
+        replace(lab.prepared, sample=sample, run=Run(tmp_path), pipeline=replace(lab.pipeline, head=head))
+    )
     rows = read_log(bundle.path / "training.csv")
     assert {(row["val_loss"], row["val_accuracy"]) for row in rows} == {("", "")}
     assert all(float(row["loss"]) > 0 for row in rows)
@@ -702,9 +705,9 @@ def test_a_prepared_run_is_fitted_the_same_with_another_memory(lab: Lab, tmp_pat
 
     def fitted(name: str, **changes: Any) -> Prepared:
         pipeline = replace(lab.pipeline, head=replace(head, **changes))
-        return replace(lab.prepared, run=tmp_path / name, pipeline=pipeline)
+        return replace(lab.prepared, run=Run(tmp_path / name), pipeline=pipeline)
 
-    whole, streamed = fit(fitted("whole")), fit(fitted("streamed", memory="1kB"))
+    whole, streamed = publish_head(fitted("whole")), publish_head(fitted("streamed", memory="1kB"))
     features = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
     np.testing.assert_allclose(streamed.head(features), whole.head(features), atol=1e-4)
     assert streamed.about["fingerprint"] == whole.about["fingerprint"]

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from featx.api.keywords import PathLike, read_options, takes
-from featx.dataset import SPLITS
+from featx.dataset import SPLITS, read_data
 from featx.errors import FeatxError, UsageError
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
 from featx.io.progress import Progress, no_progress
-from featx.workflow.prepare import prepare, read_data
+from featx.workflow.prepare import prepare
 
 
 @dataclass(frozen=True)

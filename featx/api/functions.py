@@ -6,11 +6,13 @@ from typing import Any
 
 from featx.api.keywords import PathLike, call_text, read_options, takes
 from featx.api.model import Model
+from featx.dataset import read_data
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
+from featx.io.context import Context
 from featx.io.progress import Progress, no_progress
-from featx.workflow.prepare import choose_images, prepare, read_data
-from featx.workflow.run import fit
+from featx.workflow.prepare import choose_images, prepare
+from featx.workflow.publish import publish_head
 
 
 @takes("data", "features")
@@ -75,4 +77,5 @@ def fit_head(
     """
     sections = ("data", "features", "head", "report", "tracking")
     wanted = read_options(sections, options, "featx.fit_head", data, pipeline)
-    return Model(fit(prepare(wanted, progress), call_text("featx.fit_head", data, pipeline, options)))
+    context = Context(call_text("featx.fit_head", data, pipeline, options), progress)
+    return Model(publish_head(prepare(wanted, progress), context))

@@ -18,9 +18,11 @@ from featx.errors import DataError, UsageError
 from featx.inference.judge import judge, measure_judged
 from featx.inference.predict import Prediction, Unread, find_files, iter_probabilities
 from featx.inference.predict import predict as predict_images
+from featx.io.context import Context
 from featx.io.progress import Progress, no_progress
-from featx.runs.bundles import find_bundle
+from featx.runs.run import find_bundle
 from featx.workflow.prepare import images_of_part, prepare
+from featx.workflow.publish import publish_finetuned
 
 
 @dataclass(frozen=True)
@@ -202,12 +204,10 @@ class Model:
         FeatxError
             A head that is no network, no val part, or a loss that becomes infinite.
         """
-        from featx.finetune.flow import finetune
-
         sections = ("data", "features", "finetune", "report", "tracking")
         wanted = read_options(sections, options, "finetune", data, pipeline)
-        command = call_text("featx.Model.finetune", data, pipeline, options)
-        return Model(finetune(self.bundle, prepare(wanted, progress, views=False), command, progress))
+        context = Context(call_text("featx.Model.finetune", data, pipeline, options), progress)
+        return Model(publish_finetuned(self.bundle, prepare(wanted, progress, views=False), context))
 
     def pack(self, out: PathLike) -> Path:
         """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere."""

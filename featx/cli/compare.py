@@ -34,12 +34,13 @@ def compare(
     table. The table is printed and written to RUNS/NAME/ as CSV, Markdown and a page with pictures.
     """
     from featx.compare.flow import compare as run
+    from featx.io.context import Context
 
     pipeline = pipeline_of(data[0] if data else None, pipeline_file, settings, values)
     if data:
         pipeline = replace(pipeline, compare=replace(pipeline.compare, data=data))
     with Bars() as bars:
-        done = run(pipeline, command_line(), bars, say)
+        done = run(pipeline, Context(command_line(), bars, say))
     emit(as_json, done.as_json(), _text(done))
     if done.failed:
         raise FeatxError(f"{len(done.failed)} of {len(done.rows)} combinations failed; the table says why.")

@@ -59,7 +59,8 @@ def evaluate(
 
     from featx.bundle.bundle import load_bundle
     from featx.inference.judge import compare_judged, judge, measure_judged, require_comparable
-    from featx.report.occasions import FOLDER, belongs_to_run, report_evaluation
+    from featx.report.occasions import Evaluation, belongs_to_run, report_evaluation
+    from featx.runs.run import report_folder
     from featx.workflow.prepare import images_of_part
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
@@ -86,9 +87,9 @@ def evaluate(
         say(note)
     found = measure_judged(judged)
     if directory is None and pipeline.report.html and data is None and not tta and belongs_to_run(path):
-        directory = path / FOLDER
-    seconds = time.perf_counter() - start
-    page = directory and report_evaluation(directory, model, path, judged, bad, pipeline, command_line(), seconds)
+        directory = report_folder(path)
+    evaluation = Evaluation(model, path, judged, bad, time.perf_counter() - start)
+    page = directory and report_evaluation(directory, evaluation, pipeline, command_line())
     content = {"bundle": str(model.path), "split": part, **found, "bad": bad, "report": page and str(page)}
     if model.multilabel:
         content["thresholds"] = dict(zip(model.classes, model.thresholds.tolist(), strict=True))

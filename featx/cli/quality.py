@@ -29,7 +29,7 @@ def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_jso
         prepared = prepare(pipeline, bars, views=False)
         for note in prepared.extraction.images.notes:
             say(note)
-        out = out or prepared.run / "check"
+        out = out or prepared.run.check
         say(f"Comparing {counted(len(prepared.sample.rows), 'image')}")
         found = review(prepared, out, NEAR if near is None else near, command_line())
     done = prepared.extraction
@@ -90,10 +90,11 @@ def similar(
     What lacks features is extracted first; with --model, what lacks them is left out.
     """
     from featx.bundle.bundle import load_bundle
+    from featx.dataset import read_data
     from featx.inference.predict import find_files
     from featx.quality.similar import draw_found, search, search_with_bundle
-    from featx.runs.bundles import find_bundle
-    from featx.workflow.prepare import choose_images, read_data
+    from featx.runs.run import find_bundle
+    from featx.workflow.prepare import choose_images
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     queries = find_files(images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -58,7 +58,7 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
-def bad_images(bad: Sequence[dict[str, str]], shown: int = 10) -> str:
+def bad_images(bad: Sequence[Mapping[str, str]], shown: int = 10) -> str:
     """Bad images as lines, the first few of them."""
     if not bad:
         return ""

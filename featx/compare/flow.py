@@ -24,7 +24,7 @@ from featx.config.pipeline import as_yaml
 from featx.errors import DataError
 from featx.images.batches import iter_batches
 from featx.inference.predict import images_per_second
-from featx.io.progress import Progress, Tell, no_progress, say_nothing
+from featx.io.context import Context
 from featx.metrics.measures import metric_of
 from featx.metrics.table import LOWER_IS_BETTER
 from featx.report.comparison import Place, Row, write_comparison
@@ -55,9 +55,7 @@ class Compared:
         return {"rows": rows, "best": best, "failed": len(self.failed), "computed": self.computed, **self.files}
 
 
-def compare(
-    pipeline: Pipeline, command: str = "", progress: Progress = no_progress, tell: Tell = say_nothing
-) -> Compared:
+def compare(pipeline: Pipeline, context: Context = Context()) -> Compared:
     """Make every model that the pipeline's section `compare` asks for and is not there yet, and write the table.
 
     What is best is chosen by validation. Test figures are read once all is chosen.
@@ -69,7 +67,7 @@ def compare(
     """
     passes = plan(pipeline)
     folder = Path(pipeline.report.runs) / name_of(pipeline)
-    work = Work(Memory(folder / _MEMORY), command, progress, tell)
+    work = Work(Memory(folder / _MEMORY), context)
     cells = [cell for one in passes for cell in run_pass(one, work)]
     best = _choose_best(cells)
     speeds = [_measure_speed(cell, work) for cell in cells]
@@ -77,7 +75,7 @@ def compare(
         _describe(cell, number in best, speed) for number, (cell, speed) in enumerate(zip(cells, speeds, strict=True))
     )
     title = f"{name_of(pipeline)}: {len(rows)} models compared"
-    files = write_comparison(folder, title, rows, command, as_yaml(pipeline), pipeline.report.html)
+    files = write_comparison(folder, title, rows, context.command, as_yaml(pipeline), pipeline.report.html)
     return Compared(rows, files, work.computed)
 
 
@@ -104,7 +102,7 @@ def _measure_speed(cell: Cell, work: Work) -> float | None:
     known = work.memory.speed(digest)
     if known is not None:
         return known
-    work.tell(f"{cell.place}: measuring the speed of predictions")
+    work.context.notify(f"{cell.place}: measuring the speed of predictions")
     try:
         bundle = load_bundle(cell.bundle.path)
         speed = images_per_second(lambda images: bundle.probabilities(bundle.features(images)), _read(cell, bundle))

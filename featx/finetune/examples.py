@@ -16,7 +16,7 @@ from featx.training.source import Examples, ImageSource
 from featx.training.targets import Targets, label_emphasis, mean_one
 
 if TYPE_CHECKING:
-    from featx.extraction.prepared import Prepared
+    from featx.runs.prepared import Prepared
 
 
 def make_examples(bundle: Bundle, prepared: Prepared) -> Examples:

@@ -25,11 +25,10 @@ from featx.heads import persist
 from featx.images.augment import Augmenter
 from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
+from featx.runs.prepared import Prepared
 
 if TYPE_CHECKING:
     import keras
-
-    from featx.extraction.prepared import Prepared
 
 _SAME = ("backbone", "architecture", "weights", "input_size", "resize", "preprocessing")  # of the key
 _OFFERED = 8  # layers that an error names

@@ -10,7 +10,7 @@ import numpy as np
 
 from featx.backbones import resolve
 from featx.config import Pipeline
-from featx.dataset import ImageSet
+from featx.dataset import ImageSet, read_data
 from featx.dataset.check import count_classes
 from featx.io.progress import Progress, no_progress
 from featx.look.album import Album
@@ -20,8 +20,7 @@ from featx.look.study import Study, draw_sample, tell
 from featx.report.overview import write_overview
 from featx.report.plots import draw_sizes, style
 from featx.report.report import INDEX
-from featx.runs.folder import run_directory
-from featx.workflow.prepare import read_data
+from featx.runs.run import Run
 
 __all__ = ["Scope", "look"]
 
@@ -77,7 +76,7 @@ def look(
         With `scope.imagenet`: a network that cannot be had.
     """
     spec, images = resolve(pipeline.features), read_data(pipeline)
-    out = out or run_directory(pipeline, images) / "look"
+    out = out or Run.of(pipeline, images).look
     seed, album = pipeline.data.seed, Album(out)
     sheet = choose_sheet(images, scope.classes, scope.images, seed)
     draw_sheet(sheet, images, album)

@@ -15,7 +15,6 @@ from featx.backbones import Output
 from featx.dataset import SPLITS, data_folder
 from featx.dataset.table import relative_path
 from featx.errors import HeadError
-from featx.extraction.prepared import Prepared
 from featx.features import FeaturesError
 from featx.images.grid import Picture, draw_grid
 from featx.io.files import write_atomic
@@ -25,6 +24,7 @@ from featx.quality.near_duplicates import NEAR, NearDuplicates
 from featx.quality.outliers import Outliers
 from featx.report.findings import Finding, write_findings
 from featx.report.report import INDEX
+from featx.runs.prepared import Prepared
 
 _SHOWN = 36  # pictures in a grid
 _KINDS = ("label_errors", "near_duplicates", "outliers")

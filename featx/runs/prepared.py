@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from featx.config import Pipeline
 from featx.extraction.flow import Extraction
 from featx.extraction.sample import Sample
+from featx.runs.run import Run
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Images with features and a split: what every later stage starts from."""
+    """Images with features and a split: what every later stage starts from.
+
+    run : where results go
+    """
 
     pipeline: Pipeline
     extraction: Extraction
     sample: Sample
-    run: Path
+    run: Run
