@@ -64,7 +64,7 @@ def _start(material: Material, options: BaselineOptions, seed: int, progress: Pr
 
 def _fingerprint(material: Material, options: BaselineOptions, seed: int) -> str:
     """What the weights depend on."""
-    sample = material.sample
+    sample = material.intake.sample
     return digest_json(
         {
             "baseline": asdict(replace(options, tensorboard=None)),

@@ -15,6 +15,7 @@ from featx.images.augment import Augmenter
 from featx.inference.judge import align
 from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
+from featx.runs.origin import Intake
 from featx.runs.run import Run
 from featx.training.source import Examples, ImageSource
 from featx.training.targets import Targets, mean_one
@@ -26,16 +27,13 @@ class Material:
 
     Attributes
     ----------
-    sample : one row per different image
+    intake : the sample, one row per different image, and what was left aside
     source : the rows of the sample as the network is given them; it knows the classes with training images
-    bad : {path, reason} of images that could not be read; duplicates : images that are copies of others
     run : where results go
     """
 
-    sample: Sample
+    intake: Intake
     source: ImageSource
-    bad: list[dict[str, str]]
-    duplicates: int
     run: Run
 
     @property
@@ -74,7 +72,7 @@ def read_material(pipeline: Pipeline, progress: Progress = no_progress) -> Mater
         workers=workers,
         augmenter=Augmenter(pipeline.augment, pipeline.data.seed),
     )
-    return Material(sample, source, bad, duplicates, run)
+    return Material(Intake(sample, bad, duplicates, {}), source, run)
 
 
 def _examples(sample: Sample) -> Examples:

@@ -16,7 +16,7 @@ from featx.inference.judge import Judged, measure_judged
 from featx.inference.reading import Reading, make_reference, predict_parts
 from featx.inference.trained import Trained
 from featx.metrics.measures import metric_of, summary
-from featx.runs.origin import Intake, Provenance, describe_intake
+from featx.runs.origin import Provenance, describe_intake
 from featx.training.callbacks import Recording
 from featx.training.log import TrainingLog
 from featx.training.source import ImageSource
@@ -42,9 +42,8 @@ def conclude(
         "temperature": temperature,
         "features": len(kernel),
     }
-    intake = Intake(material.sample, material.bad, material.duplicates, {})
     about = (
-        describe_intake(intake, examples.classes[: examples.known], provenance)
+        describe_intake(material.intake, examples.classes[: examples.known], provenance)
         | _describe_network(options, material.source, trainee.seed, head)
         | _describe_training(options, material.source, log)
         | _describe_result(predictions, _metric_of_run(material, pipeline))
@@ -53,7 +52,7 @@ def conclude(
         label=options.net,
         about=about,
         predictions=predictions,
-        intake=intake,
+        intake=material.intake,
         backbone=backbone,
         head=(kernel, bias),
         transform=Transform(),
@@ -112,7 +111,9 @@ def _describe_result(predictions: Sequence[Judged], metric: str) -> dict[str, An
 
 def _metric_of_run(material: Material, pipeline: Pipeline) -> str:
     """The metric that the run's bundles are compared by: that of the newest on the same split, else the pipeline's."""
-    same = [one.about for one in material.run.bundles() if one.about["split"]["digest"] == material.sample.digest]
+    same = [
+        one.about for one in material.run.bundles() if one.about["split"]["digest"] == material.intake.sample.digest
+    ]
     if same:
         return str(same[-1]["score"]["metric"])
     return {"auto": "accuracy"}.get(pipeline.head.metric, pipeline.head.metric)
