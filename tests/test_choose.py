@@ -276,8 +276,8 @@ def test_the_dense_head_without_val_trains_for_the_epochs_that_were_best_in_the_
     choice = choose(x, y, np.full(90, TRAIN), clf="dense", hidden="8", epochs=6, folds=2, learning_rate=0.01)
     assert choice.candidates[0]["where"] == "cv"
     head: Any = choice.head
-    assert len(head.history_["loss"]) == choice.params["epochs"] <= 6
-    assert head.history_["val_loss"] == []
+    assert len(head.training_log_.column("loss")) == choice.params["epochs"] <= 6
+    assert head.training_log_.column("val_loss") == []
 
 
 # --------------------------------------------------------------------------------------------------- folds

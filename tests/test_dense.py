@@ -28,9 +28,10 @@ from featx.runs.prepared import Prepared
 from featx.runs.run import Run
 from featx.selection.heads import choose_head
 from featx.training import checkpoints
-from featx.training.log import COLUMNS, Journal
+from featx.training.callbacks import Recording
+from featx.training.log import COLUMNS, Epoch
 from featx.training.network import OPTIMIZERS, make_optimizer
-from featx.training.schedules import Epoch, Schedule, Stopping, Watch
+from featx.training.schedules import Schedule, Stopping, Watch
 from featx.workflow.publish import publish_head
 
 
@@ -53,9 +54,9 @@ def labels(n: int = 120, d: int = 6, k: int = 4, seed: int = 0) -> tuple[np.ndar
 
 
 def epochs(**columns: Sequence[float]) -> list[Epoch]:
-    """A history with some columns; the others are None."""
+    """Rows with some columns; the others are None."""
     length = len(next(iter(columns.values())))
-    return [{name: columns[name][i] if name in columns else None for name in COLUMNS} for i in range(length)]
+    return [Epoch(*(columns[name][i] if name in columns else None for name in COLUMNS)) for i in range(length)]
 
 
 # --- options ------------------------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ def test_a_head_that_is_fitted_again_may_have_fewer_epochs_than_its_schedule() -
     """As after folds, where the best epochs came early."""
     x, y = blobs()
     head = DenseHead(hidden="", epochs=2, warmup=3, **PIECEWISE, boundaries=(2, 20), rates=(0.4, 0.1, 0.2)).fit(x, y)
-    np.testing.assert_allclose(head.history_["learning_rate"], [0.1, 0.2])
+    np.testing.assert_allclose(head.training_log_.column("learning_rate"), [0.1, 0.2])
 
 
 def test_a_pipeline_file_holds_lists(tmp_path: Path) -> None:
@@ -283,9 +284,9 @@ def test_training_stops_at_the_accuracies_that_were_asked_for() -> None:
 
 def test_the_best_epoch_is_kept() -> None:
     history = epochs(val_loss=[0.5, 0.3, 0.4, 0.3], val_accuracy=[0.8, 0.8, 0.9, 0.9])
-    assert Stopping(Watch("val_loss", 0.5), 9, 9).best(history) == 1, "the first of equals, whatever min_delta"
-    assert Stopping(Watch("val_accuracy"), 9, 9).best(history) == 3, "of equal accuracies the lower loss"
-    assert Stopping(Watch("val_loss"), 9, 9).best(epochs(loss=[1.0, 2.0])) == 1, "without validation rows the last"
+    assert Stopping(Watch("val_loss", 0.5), 9, 9).best(history) == 2, "the first of equals, whatever min_delta"
+    assert Stopping(Watch("val_accuracy"), 9, 9).best(history) == 4, "of equal accuracies the lower loss"
+    assert Stopping(Watch("val_loss"), 9, 9).best(epochs(loss=[1.0, 2.0])) == 2, "without validation rows the last"
 
 
 def test_a_fit_stops_restores_and_tells() -> None:
@@ -293,21 +294,20 @@ def test_a_fit_stops_restores_and_tells() -> None:
     head = DenseHead(
         hidden="16", epochs=80, learning_rate=0.02, batch_size=32, monitor="val_accuracy", patience=5, min_delta=0.001
     ).fit(x[:160], y[:160], validation=(x[160:], y[160:]))
-    seen = head.history_["val_accuracy"]
-    assert set(head.history_) == set(COLUMNS)
-    assert {len(column) for column in head.history_.values()} == {len(seen)}
+    seen = head.training_log_.column("val_accuracy")
+    assert {len(head.training_log_.column(name)) for name in COLUMNS} == {len(seen)}
     assert len(seen) < 80
-    assert seen[head.best_epoch_ - 1] == max(seen)
+    assert seen[head.training_log_.best - 1] == max(seen)
     logits = head.logits(x[160:])
     assert (logits.argmax(axis=1) == y[160:]).mean() == pytest.approx(max(seen))
     loss = -np.log(softmax(logits)[np.arange(80), y[160:]]).mean()
-    assert loss == pytest.approx(head.history_["val_loss"][head.best_epoch_ - 1], rel=1e-5)
+    assert loss == pytest.approx(head.training_log_.column("val_loss")[head.training_log_.best - 1], rel=1e-5)
 
     stopped = DenseHead(hidden="16", epochs=80, learning_rate=0.002, stop_accuracy=0.75).fit(x, y)
-    reached = stopped.history_["accuracy"]
+    reached = stopped.training_log_.column("accuracy")
     assert reached[-1] >= 0.75 > max(reached[:-1])
-    assert stopped.best_epoch_ == len(reached) < 80
-    assert stopped.history_["val_loss"] == stopped.history_["val_accuracy"] == []
+    assert stopped.training_log_.best == len(reached) < 80
+    assert stopped.training_log_.column("val_loss") == stopped.training_log_.column("val_accuracy") == []
 
 
 # --- the same steps as Keras --------------------------------------------------------------------------------------
@@ -315,9 +315,8 @@ def test_a_fit_stops_restores_and_tells() -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers_are_kerass_with_the_settings(name: str) -> None:
-    import keras
 
-    made = make_optimizer(keras, name, 0.0123, 0.7)
+    made = make_optimizer(name, 0.0123, 0.7)
     assert type(made).__module__.startswith("keras")
     assert type(made).__name__.lower() == name
     settings = {"learning_rate": 0.0123, "name": name} | ({"momentum": 0.7} if name == "sgd" else {})
@@ -351,11 +350,11 @@ def test_training_is_kerass_fit(several: bool) -> None:
             expected.setdefault(name, []).append(value)
     assert set(expected) >= {"loss", "val_loss"}
     for name, values in expected.items():
-        np.testing.assert_allclose(head.history_[name], values, rtol=1e-4, err_msg=name)
-    if head.best_epoch_ == 4:
+        np.testing.assert_allclose(head.training_log_.column(name), values, rtol=1e-4, err_msg=name)
+    if head.training_log_.best == 4:
         for found, wanted in zip(head.model_.get_weights(), model.get_weights(), strict=True):
             np.testing.assert_allclose(found, wanted, atol=1e-4)
-    assert len(set(head.history_["learning_rate"])) == 4
+    assert len(set(head.training_log_.column("learning_rate"))) == 4
 
 
 def test_l2_shrinks_the_weights_of_every_layer() -> None:
@@ -379,11 +378,11 @@ def test_labels_have_kerass_binary_cross_entropy() -> None:
     np.testing.assert_array_equal(head.classes_, np.arange(4))
     logits = head.logits(x[200:])
     assert (logits.shape, logits.dtype) == ((100, 4), np.float32)
-    best = head.best_epoch_ - 1
+    best = head.training_log_.best - 1
     loss = float(keras.losses.BinaryCrossentropy(from_logits=True)(y[200:].astype(np.float32), logits))
-    assert head.history_["val_loss"][best] == pytest.approx(loss, rel=1e-5)
+    assert head.training_log_.column("val_loss")[best] == pytest.approx(loss, rel=1e-5)
     right = float(np.mean(keras.metrics.binary_accuracy(y[200:].astype(np.float32), 1 / (1 + np.exp(-logits)))))
-    assert head.history_["val_accuracy"][best] == pytest.approx(right)
+    assert head.training_log_.column("val_accuracy")[best] == pytest.approx(right)
     assert right > 0.8
 
 
@@ -396,7 +395,7 @@ def test_labels_are_balanced_one_by_one() -> None:
     there = y.sum(axis=0)
     emphasis = 2.0 * np.where((there > 0) & (there < 200), (200 - there) / np.maximum(there, 1), 1.0)
     losses = emphasis * y * np.log1p(np.exp(-logits)) + ~y * np.log1p(np.exp(logits))
-    assert head.history_["val_loss"][head.best_epoch_ - 1] == pytest.approx(losses.mean(), rel=1e-5)
+    assert head.training_log_.column("val_loss")[head.training_log_.best - 1] == pytest.approx(losses.mean(), rel=1e-5)
 
 
 def test_balance_and_emphasis_find_the_rare_labels() -> None:
@@ -461,7 +460,7 @@ def test_a_stream_trains_as_an_array_and_is_never_read_whole(make: Any, monkeypa
     streamed.fit(Stream(x[:140], read), y[:140], validation=(Stream(x[140:], read), y[140:]))
     assert max(read) <= 32
     for name in COLUMNS[:-1]:
-        np.testing.assert_allclose(streamed.history_[name], whole.history_[name], rtol=1e-4)
+        np.testing.assert_allclose(streamed.training_log_.column(name), whole.training_log_.column(name), rtol=1e-4)
     np.testing.assert_allclose(streamed.logits(x), whole.logits(x), atol=1e-4)
 
 
@@ -472,9 +471,9 @@ def test_rows_of_a_class_that_is_not_trained_are_not_watched() -> None:
     head = DenseHead(**params).fit(x[:60][kept], y[:60][kept], validation=(x[60:], y[60:]))
     known = y[60:] != 2
     other = DenseHead(**params).fit(x[:60][kept], y[:60][kept], validation=(x[60:][known], y[60:][known]))
-    np.testing.assert_allclose(head.history_["val_loss"], other.history_["val_loss"], rtol=1e-6)
+    np.testing.assert_allclose(head.training_log_.column("val_loss"), other.training_log_.column("val_loss"), rtol=1e-6)
     alone = DenseHead(**params).fit(x[:60][kept], y[:60][kept], validation=(x[60:][~known], y[60:][~known]))
-    assert alone.history_["val_loss"] == []
+    assert alone.training_log_.column("val_loss") == []
 
 
 # --- the log ------------------------------------------------------------------------------------------------------
@@ -631,11 +630,11 @@ def train_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **other: Any) -
 
     monkeypatch.setattr(checkpoints, "write_json", die)
     with pytest.raises(Killed):
-        DenseHead(**params).fit(x, y, journal=Journal(tmp_path))
+        DenseHead(**params).fit(x, y, recording=Recording(tmp_path))
     monkeypatch.setattr(checkpoints, "write_json", write)
     told: list[str] = []
     y = other.pop("y", y)
-    DenseHead(**{**params, **other}).fit(x, y, journal=Journal(tmp_path, tell=told.append))
+    DenseHead(**{**params, **other}).fit(x, y, recording=Recording(tmp_path, notify=told.append))
     return told
 
 
@@ -648,12 +647,23 @@ def test_other_parameters_or_rows_begin_anew(tmp_path: Path, monkeypatch: pytest
 
 def test_a_damaged_state_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     x, y = blobs(60)
-    first = DenseHead(hidden="4", epochs=2).fit(x, y, journal=Journal(tmp_path))
+    first = DenseHead(hidden="4", epochs=2).fit(x, y, recording=Recording(tmp_path))
     (state,) = tmp_path.glob("*/state-2.npz")
     state.write_bytes(state.read_bytes()[:100])
     told: list[str] = []
-    again = DenseHead(hidden="4", epochs=2).fit(x, y, journal=Journal(tmp_path, tell=told.append))
+    again = DenseHead(hidden="4", epochs=2).fit(x, y, recording=Recording(tmp_path, notify=told.append))
     assert told == []
+    assert "training begins anew" in caplog.text
+    np.testing.assert_array_equal(again.logits(x), first.logits(x))
+
+
+def test_a_log_of_a_former_version_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    x, y = blobs(60)
+    first = DenseHead(hidden="4", epochs=2).fit(x, y, recording=Recording(tmp_path))
+    (log,) = tmp_path.glob("*/history.json")
+    former = [{name: row.get(name) for name in COLUMNS} for row in json.loads(log.read_text())]
+    log.write_text(json.dumps(former))
+    again = DenseHead(hidden="4", epochs=2).fit(x, y, recording=Recording(tmp_path))
     assert "training begins anew" in caplog.text
     np.testing.assert_array_equal(again.logits(x), first.logits(x))
 
@@ -680,10 +690,10 @@ def test_a_search_of_folds_goes_on_in_the_fold_where_it_was_killed(
 
     monkeypatch.setattr(checkpoints, "write_json", die)
     with pytest.raises(Killed):
-        choose(journal=Journal(tmp_path))
+        choose(recording=Recording(tmp_path))
     monkeypatch.setattr(checkpoints, "write_json", write)
     told: list[str] = []
-    resumed = choose(journal=Journal(tmp_path, tell=told.append))
+    resumed = choose(recording=Recording(tmp_path, notify=told.append))
     assert told == ["Going on after epoch 4.", "Going on after epoch 2."]
     assert resumed.candidates == whole.candidates
     np.testing.assert_array_equal(resumed.head.logits(x), whole.head.logits(x))

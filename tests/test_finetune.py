@@ -14,7 +14,8 @@ from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import AugmentOptions, FeaturesOptions, HeadOptions
 from featx.dataset import TRAIN, VAL
 from featx.errors import BundleError, DataError, HeadError, UsageError
-from featx.finetune.flow import Examples, ImageSource, graft, tuned_fingerprint
+from featx.finetune.examples import image_source, make_examples
+from featx.finetune.flow import graft, tuned_fingerprint
 from featx.finetune.unfreezing import Unfreezing
 from featx.images.augment import Augmenter
 from featx.images.decoder import load_image
@@ -234,7 +235,7 @@ def test_the_split_in_the_bundle_is_what_it_was_trained_on(lab: Lab, tmp_path: P
     now = prepare(replace(lab.pipeline, data=data, report=replace(lab.pipeline.report, runs=str(tmp_path / "runs"))))
     tuned = publish_finetuned(lab.bundle("logreg"), with_finetune(now, epochs=1))
     sample = now.sample
-    assert tuned.split() == dict(zip((bytes(d).ljust(32, b"\0") for d in sample.digests), sample.split, strict=True))
+    assert tuned.split() == dict(zip(sample.digests.tolist(), sample.split, strict=True))
     assert list(tuned.split().values()).count(TRAIN) == int((sample.split == TRAIN).sum())
 
 
@@ -260,7 +261,7 @@ def test_a_loss_that_explodes_is_told(lab: Lab, prepared: Prepared, batch_size: 
 def test_balanced_weights_are_one_on_average(lab: Lab, prepared: Prepared) -> None:
     start = lab.bundle("logreg")
     head = start.about["head"] | {"class_weight": "balanced"}
-    examples = Examples.of(Bundle(start.path, start.about | {"head": head}), prepared)
+    examples = make_examples(Bundle(start.path, start.about | {"head": head}), prepared)
     train, targets = examples.split == TRAIN, examples.targets
     assert targets.weight[train].mean() == pytest.approx(1)
     for code in range(3):
@@ -276,7 +277,7 @@ def augmented(prepared: Prepared, **policy: Any) -> Prepared:
 
 @pytest.mark.parametrize("epoch", [0, 3])
 def test_an_epoch_trains_on_its_own_view_of_every_image(lab: Lab, prepared: Prepared, epoch: int) -> None:
-    source = ImageSource(lab.bundle("logreg"), augmented(prepared, rotation=30, flip="horizontal"))
+    source = image_source(lab.bundle("logreg"), augmented(prepared, rotation=30, flip="horizontal"))
     augmenter = Augmenter(AugmentOptions(rotation=30, flip="horizontal"), 0)
     order = np.random.default_rng(epoch).permutation(source.examples.known_rows(TRAIN))
     seen = []
@@ -290,7 +291,7 @@ def test_an_epoch_trains_on_its_own_view_of_every_image(lab: Lab, prepared: Prep
 
 
 def test_what_is_measured_is_not_augmented(lab: Lab, prepared: Prepared) -> None:
-    source = ImageSource(lab.bundle("logreg"), augmented(prepared, rotation=30))
+    source = image_source(lab.bundle("logreg"), augmented(prepared, rotation=30))
     for code in (TRAIN, VAL):
         for rows, inputs in source.batches(source.examples.rows(code), 16, None):
             for row, pixels in zip(rows, inputs, strict=True):

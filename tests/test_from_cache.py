@@ -24,13 +24,13 @@ from featx.config import (
 from featx.dataset import TRAIN
 from featx.errors import BackboneError, BundleError, UsageError
 from featx.extraction import work
-from featx.finetune import source
 from featx.finetune.flow import graft
 from featx.inference.judge import evaluate
 from featx.io.context import Context
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
 from featx.store.store import list_stores
+from featx.training.source import ImageSource
 from featx.workflow.prepare import images_of_part, prepare
 from featx.workflow.publish import publish_finetuned, publish_head
 
@@ -198,7 +198,7 @@ def test_nothing_is_decoded_and_no_layer_below_runs(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr(source, "iter_batches", refuse)
+    monkeypatch.setattr("featx.training.source.iter_batches", refuse)
     monkeypatch.setattr(work, "iter_batches", refuse)
     again = tune(made["logreg"], tmp_path / "again")
     assert curve(again, "loss") == pytest.approx(curve(first, "loss"), abs=1e-5)
@@ -281,8 +281,8 @@ def test_views_are_seen_one_after_the_other(
     policy = AugmentOptions(flip="horizontal", rotation=20.0, views=each)
     augmented = replace(prepared, pipeline=replace(prepared.pipeline, augment=policy))
     found = tune((augmented, bundle), tmp_path / "cached")
-    alter = source.ImageSource._alter
-    monkeypatch.setattr(source.ImageSource, "_alter", lambda self, epoch: alter(self, epoch and epoch % each))
+    alter = ImageSource._alter
+    monkeypatch.setattr(ImageSource, "_alter", lambda self, epoch: alter(self, epoch and epoch % each))
     whole = tune((augmented, bundle), tmp_path / "whole", from_cache=None, unfreeze="drop")
     plain = tune(made["logreg"], tmp_path / "plain")
     np.testing.assert_allclose(curve(found, "loss"), curve(whole, "loss"), rtol=1e-4, atol=1e-3)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featx.training.groups import Group, GroupedOptimizer
+from featx.training.groups import GroupedOptimizer, ParameterGroup
 from featx.training.network import OPTIMIZERS, make_optimizer
 
 RATE = 0.1
@@ -28,13 +28,13 @@ def gradients(steps: int, count: int = 3) -> np.ndarray:
 
 
 def maker(name: str) -> Callable[[], Any]:
-    import keras
-
-    return lambda: make_optimizer(keras, name, RATE, 0.9)
+    return lambda: make_optimizer(name, RATE, 0.9)
 
 
 def grouped(name: str, held: list[Any]) -> GroupedOptimizer:
-    optimizer = GroupedOptimizer(maker(name), [Group(share, [one]) for share, one in zip(SHARES, held, strict=True)])
+    optimizer = GroupedOptimizer(
+        maker(name), [ParameterGroup(share, [one]) for share, one in zip(SHARES, held, strict=True)]
+    )
     optimizer.build(held)
     return optimizer
 
@@ -125,7 +125,7 @@ def test_weight_decay_takes_the_rate_times_it_off_kernels_and_leaves_vectors_alo
     decay, generator = 0.3, np.random.default_rng(2)
     kernel, bias = (keras.Variable(generator.normal(size=shape).astype(np.float32)) for shape in ((2, 3), (3,)))
     starts = [kernel.numpy(), bias.numpy()]
-    optimizer = GroupedOptimizer(maker(name), [Group(0.5, [kernel, bias])], decay)
+    optimizer = GroupedOptimizer(maker(name), [ParameterGroup(0.5, [kernel, bias])], decay)
     optimizer.build([kernel, bias])
     for _ in range(4):
         optimizer.apply([np.zeros((2, 3), np.float32), np.zeros(3, np.float32)], [kernel, bias])
@@ -137,7 +137,7 @@ def test_adam_with_weight_decay_is_keras_adamw() -> None:
     import keras
 
     held, alone, steps = variables(1), variables(1), gradients(6, 1)
-    optimizer = GroupedOptimizer(maker("adam"), [Group(1.0, held)], 0.1)
+    optimizer = GroupedOptimizer(maker("adam"), [ParameterGroup(1.0, held)], 0.1)
     optimizer.build(held)
     reference = keras.optimizers.AdamW(RATE, weight_decay=0.1)
     for step in steps:

@@ -21,10 +21,10 @@ from featx.heads.linear import LinearSVM, LogisticRegression, row_weights
 from featx.heads.ridge import Ridge, gram_solver, span_solver
 from featx.heads.scaling import standardize
 from featx.heads.table import HEADS, head_kind, make_head
-from featx.heads.targets import Targets
 from featx.metrics.probabilities import fit_temperature, softmax
 from featx.selection.search import try_strengths, widen
 from featx.training.network import OPTIMIZERS
+from featx.training.targets import Targets
 
 LINEAR = (LogisticRegression, LinearSVM, Ridge)
 
@@ -423,9 +423,9 @@ def test_the_dense_head_learns_and_keeps_its_best_epoch() -> None:
     train, val = np.arange(400) < 300, np.arange(400) >= 300
     head = DenseHead(hidden="32,0.2,16", epochs=60, patience=4, learning_rate=0.01, batch_size=32)
     head.fit(x[train], y[train], validation=(x[val], y[val]))
-    losses = head.history_["val_loss"]
-    assert head.best_epoch_ == 1 + int(np.argmin(losses))
-    assert len(losses) in (60, head.best_epoch_ + 4)
+    losses = head.training_log_.column("val_loss")
+    assert head.training_log_.best == 1 + int(np.argmin(losses))
+    assert len(losses) in (60, head.training_log_.best + 4)
     true = softmax(head.logits(x[val]))[np.arange(100), y[val]]
     assert -np.log(true).mean() == pytest.approx(min(losses), rel=1e-5)
     assert (head.logits(x[val]).argmax(axis=1) == y[val]).mean() > 0.8
@@ -445,7 +445,7 @@ def test_the_dense_head_is_deterministic_and_seeds_nothing_global() -> None:
 def test_every_optimizer_lowers_the_loss(name: str) -> None:
     x, y = blobs(90)
     head = DenseHead(hidden="", epochs=4, optimizer=name, learning_rate=0.05, batch_size=8).fit(x, y)
-    assert head.history_["loss"][-1] < head.history_["loss"][0]
+    assert head.training_log_.column("loss")[-1] < head.training_log_.column("loss")[0]
 
 
 def test_without_hidden_layers_it_is_softmax_regression() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featx.finetune.mixing import Mixing
+from featx.training.mixing import Mixing
 
 
 def batch(

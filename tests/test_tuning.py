@@ -25,7 +25,7 @@ from fitted import Lab, Outcome, call, with_finetune, write_squares
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config.pipeline import as_yaml
 from featx.dataset import TRAIN
-from featx.finetune.flow import Examples
+from featx.finetune.examples import make_examples
 from featx.heads.base import row_weights
 from featx.images.decoder import load_image
 from featx.inference.predict import predict
@@ -237,9 +237,9 @@ def test_the_weights_of_the_head_are_those_of_the_fine_tune(lab: Lab, tmp_path: 
     else:
         by_name = {"red": 3.0, "blue": 0.5} if "red" in class_weight else {}
         expected = given[train] * np.array([by_name.get(sample.images.classes[code], 1.0) for code in y])
-    found = Examples.of(bundle, weighed).targets.weight[train]
+    found = make_examples(bundle, weighed).targets.weight[train]
     np.testing.assert_allclose(found, expected / expected.mean(), rtol=1e-5)
-    again = Examples.of(publish_finetuned(bundle, with_finetune(weighed, epochs=1)), weighed).targets.weight[train]
+    again = make_examples(publish_finetuned(bundle, with_finetune(weighed, epochs=1)), weighed).targets.weight[train]
     np.testing.assert_array_equal(again, found)
 
 
@@ -296,7 +296,7 @@ def test_heads_of_several_labels_are_fine_tuned(lab: Lab, tmp_path: Path, clf: s
     assert about["comparison"]["val"]["images"] == about["metrics"]["val"]["images"]
     assert (tuned.path / "report" / "index.html").exists()
     # the loss of the first batch order is Keras' binary cross-entropy with the emphasis of each label
-    examples = Examples.of(start, several)
+    examples = make_examples(start, several)
     truth = several.sample.y[several.sample.split == TRAIN]
     there = truth.sum(axis=0)
     np.testing.assert_allclose(examples.targets.emphasis, 2.0 * (len(truth) - there) / there, rtol=1e-5)

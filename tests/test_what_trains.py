@@ -23,22 +23,22 @@ from featx.config.pipeline import as_yaml, override, read_pipeline
 from featx.dataset import TRAIN
 from featx.errors import EngineError, HeadError, UsageError
 from featx.finetune.downscaling import triangle_filter
-from featx.finetune.flow import ImageSource, graft
-from featx.finetune.mixing import SoftTargets
+from featx.finetune.examples import image_source
+from featx.finetune.flow import graft
 from featx.finetune.tuning import Tuning
-from featx.heads.targets import Targets
 from featx.images.decoder import decode, load_image
 from featx.images.resize import fit
 from featx.io.context import Context
 from featx.metrics.probabilities import softmax
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
+from featx.training.targets import Targets
 from featx.workflow.publish import publish_finetuned
 
 
 def tuning_of(lab: Lab, prepared: Prepared) -> Tuning:
     bundle, chosen = lab.bundle("logreg"), prepared.pipeline.finetune
-    return Tuning(graft(bundle, chosen.downscale), ImageSource(bundle, prepared), chosen, 0)
+    return Tuning(graft(bundle, chosen.downscale), image_source(bundle, prepared), chosen, 0)
 
 
 def weights_by_layer(model: Any) -> dict[str, list[np.ndarray]]:
@@ -112,7 +112,7 @@ def test_smoothed_targets_have_the_loss_of_keras() -> None:
 
     generator = np.random.default_rng(0)
     values, logits = generator.integers(5, size=20), generator.normal(size=(20, 5)).astype(np.float32)
-    targets = SoftTargets(Targets(np.arange(5), values, np.ones(20, np.float32)))
+    targets = Targets(np.arange(5), values, np.ones(20, np.float32))
     found = targets.losses(keras.ops.convert_to_tensor(targets.shares(values, 0.2)), logits)
     reference = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2, reduction=None)
     np.testing.assert_allclose(found, reference(np.eye(5)[values], logits), rtol=1e-5)
@@ -126,7 +126,7 @@ def test_smoothed_labels_have_the_loss_of_keras() -> None:
     generator = np.random.default_rng(0)
     values = generator.integers(2, size=(20, 4)).astype(np.float32)
     logits = generator.normal(size=(20, 4)).astype(np.float32)
-    targets = SoftTargets(Targets(np.arange(4), values, np.ones(20, np.float32), np.ones(4, np.float32)))
+    targets = Targets(np.arange(4), values, np.ones(20, np.float32), np.ones(4, np.float32))
     shares = keras.ops.convert_to_tensor(targets.shares(values, 0.2))
     reference = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.2, reduction=None)
     np.testing.assert_allclose(targets.losses(shares, logits), reference(values, logits), rtol=1e-5)
@@ -137,12 +137,12 @@ def test_training_sees_soft_targets_and_validation_does_not(lab: Lab, prepared: 
     plain = tuning_of(lab, with_finetune(prepared, unfreeze="none", learning_rate=1e-12))
     soft = tuning_of(lab, with_finetune(prepared, unfreeze="none", learning_rate=1e-12, label_smoothing=0.4, mixup=1.0))
     assert plain.take_steps(0)[0] < soft.take_steps(0)[0]  # a sure network is less right about unsure targets
-    assert plain.measure() == pytest.approx(soft.measure(), rel=1e-5)
+    assert plain.evaluate() == pytest.approx(soft.evaluate(), rel=1e-5)
 
 
 def test_class_weights_are_the_heads_unless_they_are_given(lab: Lab, prepared: Prepared) -> None:
     def weights(class_weight: str | None) -> np.ndarray:
-        examples = ImageSource(lab.bundle("logreg"), with_finetune(prepared, class_weight=class_weight)).examples
+        examples = image_source(lab.bundle("logreg"), with_finetune(prepared, class_weight=class_weight)).examples
         trained = examples.split == TRAIN
         assert examples.targets.weight[trained].mean() == pytest.approx(1)
         counts = np.bincount(examples.targets.values[trained])

@@ -20,7 +20,7 @@ from featx.io.context import Context, Notify
 from featx.io.digests import digest_bytes, digest_json
 from featx.runs.origin import Provenance, algorithm
 from featx.runs.run import Run
-from featx.training.log import Journal, epoch_teller
+from featx.training.callbacks import Recording
 from featx.training.loop import train
 from featx.training.schedules import Schedule, Stopping
 
@@ -45,11 +45,12 @@ def train_baseline(pipeline: Pipeline, context: Context = Context()) -> Trained:
     options, seed = pipeline.baseline, pipeline.data.seed
     material = read_material(pipeline, context.progress)
     wanted = _fingerprint(material, options, seed)
-    model = make_network(options.net, options.input_size, material.known, options.dropout, seed)
+    model = make_network(options.net, options.input_size, material.examples.known, options.dropout, seed)
     scratch = Scratch(model, material, options, seed, context.progress)
-    log = _training_log(wanted, options, material.run, context.notify)
-    history = train(scratch, Schedule.of(options), Stopping.of(options), log, seed)
-    return conclude(scratch, history, pipeline, Provenance(context.command, wanted, time.perf_counter() - start), log)
+    recording = _recording(wanted, options, material.run, context.notify)
+    log = train(scratch, Schedule.of(options), Stopping.of(options), recording, seed)
+    provenance = Provenance(context.command, wanted, time.perf_counter() - start)
+    return conclude(scratch, log, pipeline, provenance, recording)
 
 
 def _fingerprint(material: Material, options: BaselineOptions, seed: int) -> str:
@@ -58,18 +59,18 @@ def _fingerprint(material: Material, options: BaselineOptions, seed: int) -> str
     return digest_json(
         {
             "baseline": asdict(replace(options, tensorboard=None)),
-            "resize": material.resize,
-            "augment": material.augmenter.identity,
+            "resize": material.source.resize,
+            "augment": material.source.augmenter.identity,
             "split": sample.digest,
             "rows": digest_bytes(sample.digests.tobytes()).hex(),  # their order is that of the training
-            "weight": digest_bytes(material.targets.weight.tobytes()).hex(),
+            "weight": digest_bytes(material.examples.targets.weight.tobytes()).hex(),
             "seed": seed,
             "featx": algorithm(_ALGORITHM),
         }
     )
 
 
-def _training_log(wanted: str, options: BaselineOptions, run: Run, notify: Notify) -> Journal:
+def _recording(wanted: str, options: BaselineOptions, run: Run, notify: Notify) -> Recording:
     state = wanted if _STATE == 1 else digest_json([wanted, _STATE])
-    events = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"baseline-{state[:12]}"
-    return Journal(run.training_state("baseline", state), events, notify, epoch_teller(notify, options.epochs))
+    curves = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"baseline-{state[:12]}"
+    return Recording(run.training_state("baseline", state), curves, notify=notify, epochs=options.epochs)

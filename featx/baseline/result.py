@@ -20,15 +20,15 @@ from featx.inference.judge import Judged, measure_judged
 from featx.inference.trained import Trained
 from featx.metrics.measures import metric_of, summary
 from featx.runs.origin import Intake, Provenance, describe_intake
-from featx.training.log import Journal, as_told, columns
-from featx.training.schedules import Epoch, Stopping
+from featx.training.callbacks import Recording
+from featx.training.log import TrainingLog
 
 if TYPE_CHECKING:
     import keras
 
 
 def conclude(
-    scratch: Scratch, history: Sequence[Epoch], pipeline: Pipeline, provenance: Provenance, log: Journal
+    scratch: Scratch, log: TrainingLog, pipeline: Pipeline, provenance: Provenance, recording: Recording
 ) -> Trained:
     """Calibrate and measure the trained network, and take it apart into backbone and head."""
     temperature = scratch.fit_temperature()
@@ -36,9 +36,9 @@ def conclude(
     material, backbone = scratch.material, feature_network(scratch.model)
     intake = Intake(material.sample, material.bad, material.duplicates, {})
     about = (
-        describe_intake(intake, material.classes[: material.known], provenance)
+        describe_intake(intake, material.examples.classes[: material.examples.known], provenance)
         | _describe_network(scratch, temperature)
-        | _describe_training(scratch, history)
+        | _describe_training(scratch, log)
         | _describe_result(predictions, _metric_of_run(material, pipeline))
     )
     kernel, bias = (
@@ -53,9 +53,9 @@ def conclude(
         head=(kernel, bias),
         transform=Transform(),
         reference=_reference(scratch, backbone),
-        history=history,
-        engine=pipeline.features.engine,
         log=log,
+        engine=pipeline.features.engine,
+        recording=recording,
     )
 
 
@@ -69,7 +69,7 @@ def _describe_network(scratch: Scratch, temperature: float) -> dict[str, Any]:
             "weights_seed": scratch.seed,
             "input_size": [options.input_size, options.input_size],
             "preprocessing": "none",
-            "resize": scratch.material.resize,
+            "resize": scratch.material.source.resize,
             "precision": "float32",
         },
         "key": {"baseline": options.net},
@@ -86,13 +86,13 @@ def _describe_network(scratch: Scratch, temperature: float) -> dict[str, Any]:
     }
 
 
-def _describe_training(scratch: Scratch, history: Sequence[Epoch]) -> dict[str, Any]:
+def _describe_training(scratch: Scratch, log: TrainingLog) -> dict[str, Any]:
     options = scratch.options
     return {
         "search": {},
-        "history": as_told(columns(history)),
-        "baseline": asdict(options) | {"best_epoch": Stopping.of(options).best(history) + 1},
-        "augment": scratch.material.augmenter.as_json(),
+        "history": log.as_json(),
+        "baseline": asdict(options) | {"best_epoch": log.best},
+        "augment": scratch.material.source.augmenter.as_json(),
         "notes": [],
     }
 
@@ -124,16 +124,13 @@ def _metric_of_run(material: Material, pipeline: Pipeline) -> str:
 
 def _reference(scratch: Scratch, backbone: keras.Model) -> novelty.Reference:
     """What unknown images are found by, in the features before the last layer."""
-    material, d = scratch.material, _width(scratch)
+    d = _width(scratch)
 
     def features(rows: np.ndarray) -> tuple[np.ndarray, ArrayFeatures]:
-        read, found = [np.empty(0, np.int64)], [np.empty((0, d), np.float32)]
-        for some, images in material.batches(rows, scratch.options.batch_size):
-            found.append(np.asarray(backbone.predict_on_batch(images)[OUTPUT]))
-            read.append(some)
-        return np.concatenate(read), ArrayFeatures(np.concatenate(found))
+        found, read = scratch.infer(lambda images: np.asarray(backbone.predict_on_batch(images)[OUTPUT]), rows, d)
+        return read, ArrayFeatures(found)
 
-    labels, train = material.targets.values, material.known_rows(TRAIN)
-    val = np.random.default_rng(scratch.seed).permutation(material.rows(VAL))[: novelty.MOST_ROWS]
+    labels, train = scratch.examples.labels, scratch.examples.known_rows(TRAIN)
+    val = np.random.default_rng(scratch.seed).permutation(scratch.examples.rows(VAL))[: novelty.MOST_ROWS]
     read, kept = features(train[novelty.choose_rows(labels[train], d, scratch.seed)])
     return novelty.fit_reference(kept, labels[read], features(val)[1], scratch.seed)

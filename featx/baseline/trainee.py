@@ -1,26 +1,26 @@
-"""A baseline in training: what the loop over epochs asks of it."""
+"""A baseline in training: the trainee of all networks that are trained on images, and what it predicts in the end."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from featx.backbones import import_keras
 from featx.baseline.material import Material
 from featx.config import BaselineOptions
-from featx.dataset import SPLITS, TRAIN, VAL
+from featx.dataset import SPLITS, VAL
 from featx.inference.judge import Judged
 from featx.io.progress import Progress, no_progress
 from featx.metrics.probabilities import fit_temperature, softmax
 from featx.training.network import Network, make_optimizer
+from featx.training.trainee import ImageTrainee
 
 if TYPE_CHECKING:
     import keras
 
 
-class Scratch:
-    """The trainee (`featx.training.loop.Trainee`) of a baseline."""
+class Scratch(ImageTrainee):
+    """The trainee of a baseline."""
+
+    options: BaselineOptions
 
     def __init__(
         self,
@@ -30,49 +30,22 @@ class Scratch:
         seed: int,
         progress: Progress = no_progress,
     ) -> None:
-        self.material, self.options, self.seed, self.progress = material, options, seed, progress
-        self.model = model
-        self.optimizer: Any = make_optimizer(import_keras(), options.optimizer, options.learning_rate, options.momentum)
-        self.network = Network(model, self.optimizer, material.targets)
-
-    def take_steps(self, epoch: int) -> tuple[float, float]:
-        """Take a step for every batch of the training images, in an order drawn from (seed, epoch)."""
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.material.known_rows(TRAIN))
-        stage, targets = f"epoch {epoch + 1}/{self.options.epochs}", self.material.targets
-        loss, hits, done = 0.0, 0.0, 0
-        for rows, images in self.material.batches(order, self.options.batch_size, epoch):
-            some = self.network.step(images, targets.values[rows], targets.weight[rows])
-            loss, hits, done = loss + some[0], hits + some[1], done + len(rows)
-            self.progress(stage, done, len(order))
-        return loss / max(done, 1), hits / max(done, 1)
-
-    def measure(self) -> tuple[float, float]:
-        """Return cross-entropy and accuracy on the validation images of known classes, each of which counts once."""
-        loss, hits, done = 0.0, 0.0, 0
-        for rows, images in self.material.batches(self.material.known_rows(VAL), self.options.batch_size):
-            values = self.material.targets.values[rows]
-            some = self.network.judge(images, values, np.ones(len(rows), np.float32))
-            loss, hits, done = loss + some[0], hits + some[1], done + len(rows)
-        return loss / max(done, 1), hits / max(done, 1)
-
-    def logits(self, code: int) -> tuple[np.ndarray, np.ndarray]:
-        """Logits float32 (n, known classes) of one part, in inference mode, and the rows of its readable images."""
-        logits, read = [np.empty((0, self.material.known), np.float32)], [np.empty(0, np.int64)]
-        for rows, images in self.material.batches(self.material.rows(code), self.options.batch_size):
-            logits.append(self.network.logits(images))
-            read.append(rows)
-        return np.concatenate(logits), np.concatenate(read)
+        optimizer = make_optimizer(options.optimizer, options.learning_rate, options.momentum)
+        network = Network(model, optimizer, material.examples.targets)
+        super().__init__(network, material.source, options, seed, progress)
+        self.material = material
 
     def fit_temperature(self) -> float:
-        """What logits are divided by so that confidences on val are right."""
+        """Return what logits are divided by so that confidences on val are right."""
         logits, rows = self.logits(VAL)
-        labels = self.material.targets.values[rows]
-        known = labels < self.material.known
+        labels = self.examples.labels[rows]
+        known = labels < self.examples.known
         return fit_temperature(logits[known], labels[known])
 
     def judge(self, code: int, temperature: float) -> Judged:
-        """One part as the network stands."""
+        """Return the predictions of one part as the network stands."""
         logits, rows = self.logits(code)
-        paths = tuple(self.material.path(row) for row in rows.tolist())
-        chances = softmax(logits, temperature)
-        return Judged(SPLITS[code], paths, self.material.targets.values[rows], chances, self.material.classes)
+        paths = tuple(self.examples.paths[row] for row in rows.tolist())
+        return Judged(
+            SPLITS[code], paths, self.examples.labels[rows], softmax(logits, temperature), self.examples.classes
+        )

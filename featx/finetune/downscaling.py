@@ -7,7 +7,7 @@ two convolutions with a ReLU between, whose last kernel begins at zero.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,15 +26,15 @@ def prepend_downscale(backbone: keras.Model, factor: int) -> keras.Model:
     Takes float32 (n, factor * height, factor * width, 3), RGB in [0, 255], where the backbone takes
     (n, height, width, 3); gives what the backbone gives. Its own layers have names that begin with `downscale_`.
     """
-    keras = import_keras()
+    api = import_keras()
     height, width = backbone.input_shape[1:3]
-    inputs = keras.Input((factor * height, factor * width, 3), name=f"{PREFIX}image")
-    small = _downscale(keras, inputs, factor)
+    inputs = api.Input((factor * height, factor * width, 3), name=f"{PREFIX}image")
+    small = _downscale(inputs, factor)
 
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        return layer(*keras.tree.map_structure(lambda tensor: small if tensor is inputs else tensor, args), **kwargs)
+    def call(layer: keras.Layer, *args: object, **kwargs: object) -> keras.KerasTensor:
+        return layer(*api.tree.map_structure(lambda tensor: small if tensor is inputs else tensor, args), **kwargs)
 
-    return keras.models.clone_model(
+    return api.models.clone_model(
         backbone, input_tensors=inputs, clone_function=lambda layer: layer, call_function=call
     )
 
@@ -44,7 +44,8 @@ def downscale_layers(model: keras.Model) -> list[str]:
     return [layer.name for layer in model.layers if layer.name.startswith(PREFIX)]
 
 
-def _downscale(keras: Any, images: Any, factor: int) -> Any:
+def _downscale(images: keras.KerasTensor, factor: int) -> keras.KerasTensor:
+    keras = import_keras()
     layers = keras.layers
     taps = triangle_filter(factor)
     margin = (len(taps) - factor) // 2

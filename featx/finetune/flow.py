@@ -1,8 +1,8 @@
 """Fine-tune: backbone + head as one Keras model, trained end to end from where the head stands.
 
 Before its first step the model gives the predictions of the bundle it comes from. The order of the images and every
-random number are functions of (seed, epoch), and weights, optimizer and history are written down after every epoch, so
-an interrupted run goes on as if nothing had happened; Keras' own BackupAndRestore does not.
+random number are functions of (seed, epoch), and weights, optimizer and training log are kept after every epoch, so an
+interrupted run goes on as if nothing had happened; Keras' own BackupAndRestore does not.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from featx.bundle.bundle import Bundle
 from featx.config import AugmentOptions, FinetuneOptions
+from featx.finetune.examples import image_source
 from featx.finetune.from_cache import MapSource, part_above
 from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable
 from featx.finetune.result import Finish, Reading, predict_parts
-from featx.finetune.source import Examples, ImageSource, Source
 from featx.finetune.tuning import Tuning
 from featx.images.augment import Augmenter
 from featx.inference.trained import Trained
@@ -24,17 +24,14 @@ from featx.io.context import Context, Notify
 from featx.io.digests import digest_json
 from featx.runs.origin import Provenance, algorithm
 from featx.runs.prepared import Prepared
-from featx.training.checkpoints import Snapshots
+from featx.training.callbacks import ModelCheckpoints, Recording
 from featx.training.devices import choose_devices
-from featx.training.log import Journal, epoch_teller
 from featx.training.loop import train
 from featx.training.schedules import Schedule, Stopping
+from featx.training.source import Source
 
 __all__ = [
     "GRAFTABLE",
-    "Examples",
-    "ImageSource",
-    "Source",
     "finetune",
     "graft",
     "is_graftable",
@@ -77,18 +74,18 @@ def finetune(bundle: Bundle, prepared: Prepared, context: Context = Context()) -
     # measured again: the bundle's own figures may be of other images, where the split has grown
     before = predict_parts(tuning, Reading.of(bundle))
     wanted = tuned_fingerprint(bundle, options, seed, prepared.pipeline.augment)
-    log = _training_log(wanted, prepared, context.notify)
+    recording = _recording(wanted, prepared, context.notify)
     tuning.compute_in(tuning.precision)
-    history = train(tuning, Schedule.of(options), Stopping.of(options), log, seed)
+    log = train(tuning, Schedule.of(options), Stopping.of(options), recording, seed)
     tuning.compute_in("float32")
     provenance = Provenance(context.command, wanted, time.perf_counter() - start)
-    return Finish(bundle, prepared, tuning, before, history).trained(provenance, log)
+    return Finish(bundle, prepared, tuning, before, log).trained(provenance, recording)
 
 
 def _start(bundle: Bundle, prepared: Prepared, context: Context) -> Tuning:
     """The network as it stands before its first step, and what it is trained on."""
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
-    source: Source = ImageSource(bundle, prepared)
+    source: Source = image_source(bundle, prepared)
     devices = choose_devices(options.devices)
     with devices.scope():
         model = graft(bundle, options.downscale)
@@ -104,12 +101,12 @@ def _start(bundle: Bundle, prepared: Prepared, context: Context) -> Tuning:
     return tuning
 
 
-def _training_log(wanted: str, prepared: Prepared, notify: Notify) -> Journal:
-    """Where it is written down; other images or labels do not resume a training."""
+def _recording(wanted: str, prepared: Prepared, notify: Notify) -> Recording:
+    """How it is recorded; other images or labels do not resume a training."""
     options, run = prepared.pipeline.finetune, prepared.run
     state = [wanted, prepared.sample.digest]
     digest = digest_json(state if _STATE == 1 else [*state, _STATE])
-    events = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"finetune-{digest[:12]}"
+    curves = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"finetune-{digest[:12]}"
     folder = run.training_state("finetune", digest)
-    snapshots = None if options.checkpoints == "none" else Snapshots(folder / "checkpoints", options.checkpoints)
-    return Journal(folder, events, notify, epoch_teller(notify, options.epochs), snapshots)
+    models = None if options.checkpoints == "none" else ModelCheckpoints(folder / "checkpoints", options.checkpoints)
+    return Recording(folder, curves, models, notify, options.epochs)

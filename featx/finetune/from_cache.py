@@ -20,7 +20,7 @@ from featx.config import AugmentOptions, FeaturesOptions
 from featx.errors import BundleError, UsageError
 from featx.extraction.flow import Extraction, extract, frozen_files, make_key
 from featx.extraction.views import extract_views
-from featx.finetune.source import Examples
+from featx.finetune.examples import make_examples
 from featx.heads import persist
 from featx.images.augment import Augmenter
 from featx.io.index import StatIndex
@@ -82,7 +82,7 @@ class MapSource:
     """
 
     def __init__(self, bundle: Bundle, prepared: Prepared, layer: str, progress: Progress = no_progress) -> None:
-        self.examples = Examples.of(bundle, prepared)
+        self.examples = make_examples(bundle, prepared)
         self._digests, pipeline, output = prepared.sample.digests, prepared.pipeline, Output(layer, "none")
         policy = pipeline.augment
         _require_views(policy)

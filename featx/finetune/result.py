@@ -26,8 +26,8 @@ from featx.metrics.table import LOWER_IS_BETTER
 from featx.runs.origin import Intake, Provenance, describe_model
 from featx.runs.prepared import Prepared
 from featx.selection.thresholds import search_thresholds
-from featx.training.log import Journal, as_told, columns
-from featx.training.schedules import Epoch, Stopping
+from featx.training.callbacks import Recording
+from featx.training.log import TrainingLog
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,16 @@ class Finish:
     """A fine-tune at its end.
 
     bundle : that it started from; tuning : the network with the weights of the best epoch
-    before : val and test by the network that it was; history : the epochs
+    before : val and test by the network that it was; log : the epochs
     """
 
     bundle: Bundle
     prepared: Prepared
     tuning: Tuning
     before: Sequence[Judged]
-    history: Sequence[Epoch]
+    log: TrainingLog
 
-    def trained(self, provenance: Provenance, log: Journal) -> Trained:
+    def trained(self, provenance: Provenance, recording: Recording) -> Trained:
         """Calibrate and measure the network, and take it apart into backbone and head again."""
         reading = Reading.fit(self.tuning, self.prepared.pipeline.head)
         predictions = predict_parts(self.tuning, reading)
@@ -98,23 +98,22 @@ class Finish:
             head=self._head(reading.calibration.temperature),
             transform=self.bundle.transform,
             reference=_reference(self.tuning),
-            history=self.history,
+            log=self.log,
             engine=self.prepared.pipeline.features.engine,
-            log=log,
+            recording=recording,
         )
 
     def _describe(self, intake: Intake, provenance: Provenance) -> dict[str, Any]:
         """Where it comes from and how it was trained."""
         bundle, options, pipeline = self.bundle, self.tuning.options, self.prepared.pipeline
-        best = Stopping.of(options).best(self.history) + 1
         about = describe_model(self.prepared.extraction, bundle.outputs, intake, bundle.classes, provenance) | {
             "backbone": bundle.about["backbone"]
             | {"finetuned": True, "input_size": [options.downscale * side for side in bundle.input_size]},
             "key": bundle.about["key"],
             "multilabel": bundle.multilabel,
             "search": [],
-            "history": as_told(columns(self.history)),
-            "finetune": asdict(options) | {"best_epoch": best},
+            "history": self.log.as_json(),
+            "finetune": asdict(options) | {"best_epoch": self.log.best},
             "notes": [],
         }
         if pipeline.augment.operations:

@@ -8,11 +8,11 @@ decay; the head has the full rate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featx.backbones import Block, block_index, find_blocks, has_kernel, import_keras, suggest
 from featx.errors import UsageError
-from featx.training.groups import Group
+from featx.training.groups import ParameterGroup
 
 if TYPE_CHECKING:
     import keras
@@ -110,26 +110,26 @@ class Unfreezing:
         """How many epochs go by before everything trains that will."""
         return epochs_until_all(len(self._backbone), self.blocks, self._first, self._gradual)
 
-    def set(self, epoch: int) -> list[Any]:
+    def set(self, epoch: int) -> list[keras.Variable]:
         """Make trainable what trains in this epoch, and nothing else; return its variables."""
         first = first_in_epoch(len(self._backbone), self.blocks, self._first, self._gradual, epoch)
         self._train_from(first)
         return list(self._model.trainable_variables)
 
-    def set_all(self) -> list[Group]:
+    def set_all(self) -> list[ParameterGroup]:
         """Make trainable all that trains in the end; return its variables in the groups they join in, the head first.
 
         Every block is a group where blocks differ in their rate or in when they begin.
         """
         self._train_from(self._first)
-        groups: dict[int, Group] = {}
+        groups: dict[int, ParameterGroup] = {}
         for layer in self._model.layers:
             depth, share = self._depth_and_share(layer)
             if layer.trainable_variables:
-                groups.setdefault(depth, Group(share, [])).variables.extend(layer.trainable_variables)
+                groups.setdefault(depth, ParameterGroup(share, [])).variables.extend(layer.trainable_variables)
         return [groups[depth] for depth in sorted(groups)]
 
-    def _depth_and_share(self, layer: Any) -> tuple[int, float]:
+    def _depth_and_share(self, layer: keras.Layer) -> tuple[int, float]:
         """How many blocks below the head a layer is, 0 where blocks do not differ, and its share of the rate."""
         if layer not in self._backbone or (self._decay == 1 and not self._gradual):
             return 0, 1.0
@@ -146,7 +146,7 @@ class Unfreezing:
                 layer.trainable = False
 
 
-def _batch_normalisations(model: keras.Model) -> list[Any]:
+def _batch_normalisations(model: keras.Model) -> list[keras.Layer]:
     """Those of a model, also of models inside it."""
     kind = import_keras().layers.BatchNormalization
     return [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, kind)]

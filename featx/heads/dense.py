@@ -6,9 +6,10 @@ depends on (seed, epoch) alone and read from the features as they are needed; no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -19,13 +20,19 @@ from featx.features import Features, as_features, width
 from featx.heads.base import Parameters, check_width
 from featx.heads.epochs import Batches, FeaturesTrainee
 from featx.heads.scaling import Standardization, float_blocks, standardize
-from featx.heads.targets import Targets, training_targets, watched_targets
+from featx.heads.targets import training_targets, watched_targets
 from featx.io.digests import digest_bytes, digest_json
 from featx.io.versions import installed_versions
-from featx.training.log import Journal, columns
+from featx.training.callbacks import Recording
+from featx.training.log import TrainingLog
 from featx.training.loop import train
 from featx.training.network import Network, make_optimizer
 from featx.training.schedules import Schedule, Stopping
+from featx.training.targets import Targets
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
 
 @dataclass
@@ -36,9 +43,7 @@ class DenseHead(Parameters):
 
     Attributes
     ----------
-    history_ : loss, accuracy, val_loss, val_accuracy, learning_rate and seconds, each a list with a number per epoch;
-        those of validation are empty where there were no validation rows
-    best_epoch_ : the epoch, from 1 on, whose weights are kept
+    training_log_ : a row per epoch, and which of them is the best, whose weights are kept
     """
 
     hidden: str = "256,0.3,128"
@@ -68,9 +73,8 @@ class DenseHead(Parameters):
     seed: int = 0
     classes_: np.ndarray = field(init=False, repr=False)
     n_features_in_: int = field(init=False, repr=False)
-    model_: Any = field(init=False, repr=False)
-    best_epoch_: int = field(init=False, repr=False)
-    history_: dict[str, list[float]] = field(init=False, repr=False)
+    model_: keras.Model = field(init=False, repr=False)
+    training_log_: TrainingLog = field(init=False, repr=False)
 
     @classmethod
     def from_options(cls, strength: float, options: HeadOptions, seed: int) -> Self:  # noqa: ARG003 - it has no strength
@@ -83,7 +87,7 @@ class DenseHead(Parameters):
         y: np.ndarray,
         sample_weight: np.ndarray | None = None,
         validation: tuple[Features | np.ndarray, np.ndarray] | None = None,
-        journal: Journal | None = None,
+        recording: Recording | None = None,
     ) -> Self:
         """Train on features (n, ...) and codes y (n,), or bool y (n, k) where an image may have several labels.
 
@@ -94,7 +98,7 @@ class DenseHead(Parameters):
         Parameters
         ----------
         sample_weight : float64 (n,); its scale does not matter
-        journal : where to write the training down. A fit of the same parameters on the same rows goes on from where
+        recording : how the training is recorded. A fit of the same parameters on the same rows goes on from where
             it was interrupted, and ends with the same weights; what is kept is for the caller to remove
 
         Raises
@@ -106,22 +110,18 @@ class DenseHead(Parameters):
         FeaturesError
             Features that are not finite.
         """
-        keras = import_keras()
         options = HeadOptions(**{name: getattr(self, name) for name in _SHARED})
         check_dense(options)
         features = as_features(features)
         targets = training_targets(features, y, sample_weight, self.class_weight, self.positive_weight)
         scaling = standardize(features)
         watched = None if validation is None else self._watched(validation, targets)
-        model = self._network(keras, scaling, len(targets.classes))
-        network = Network(model, make_optimizer(keras, self.optimizer, self.learning_rate, self.momentum), targets)
+        model = self._network(scaling, len(targets.classes))
+        network = Network(model, make_optimizer(self.optimizer, self.learning_rate, self.momentum), targets)
         trainee = FeaturesTrainee(network, Batches(features, targets, self.batch_size, self.seed), watched)
-        stopping, journal = Stopping.of(options), journal or Journal()
-        state = journal.of(self._digest(targets, scaling, watched)[:12])
-        history = train(trainee, Schedule.of(options), stopping, state, self.seed)
+        recording = (recording or Recording()).of(self._digest(targets, scaling, watched)[:12])
+        self.training_log_ = train(trainee, Schedule.of(options), Stopping.of(options), recording, self.seed)
         self.classes_, self.n_features_in_, self.model_ = targets.classes, width(features), model
-        self.best_epoch_ = stopping.best(history) + 1
-        self.history_ = columns(history)
         return self
 
     def logits(self, features: Features | np.ndarray) -> np.ndarray:
@@ -140,21 +140,24 @@ class DenseHead(Parameters):
         rows, watched = watched_targets(validation[1], targets, self.class_weight)
         return (as_features(validation[0]).take(rows), watched) if len(rows) else None
 
-    def _network(self, keras: Any, scaling: Standardization, classes: int) -> Any:
+    def _network(self, scaling: Standardization, classes: int) -> keras.Model:
+        api = import_keras()
+        layers = api.layers
         seeds = iter(np.random.default_rng(self.seed).integers(2**31, size=1000).tolist())
-        penalty = keras.regularizers.L2(self.l2) if self.l2 else None
+        penalty = api.regularizers.L2(self.l2) if self.l2 else None
 
-        def dense(units: int, **more: Any) -> Any:
-            start = keras.initializers.GlorotUniform(next(seeds))
-            return keras.layers.Dense(units, kernel_initializer=start, kernel_regularizer=penalty, **more)
+        def dense(units: int, activation: str | None = None, name: str | None = None) -> keras.Layer:
+            start = api.initializers.GlorotUniform(next(seeds))
+            function = None if activation is None else _activation(activation)
+            return layers.Dense(units, function, kernel_initializer=start, kernel_regularizer=penalty, name=name)
 
-        layers = [keras.Input((len(scaling.mean),), name="features"), _standardization(keras, scaling)]
+        stack = [api.Input((len(scaling.mean),), name="features"), _standardization(scaling)]
         for item in parse_hidden(self.hidden):
             if isinstance(item, int):
-                layers.append(dense(item, activation=_activation(keras, self.activation)))
+                stack.append(dense(item, self.activation))
             else:
-                layers.append(keras.layers.Dropout(item, seed=next(seeds)))
-        return keras.Sequential([*layers, dense(classes, name="logits")], name="head")
+                stack.append(layers.Dropout(item, seed=next(seeds)))
+        return api.Sequential([*stack, dense(classes, name="logits")], name="head")
 
     def _digest(self, targets: Targets, scaling: Standardization, watched: tuple[Features, Targets] | None) -> str:
         """SHA-256 of what the weights depend on; the features stand in it by their statistics."""
@@ -173,21 +176,23 @@ _SHARED = tuple(entry.name for entry in fields(HeadOptions) if entry.name in {f.
 """The parameters that are options"""
 
 
-def model_logits(model: Any, features: Features) -> np.ndarray:
+def model_logits(model: keras.Model, features: Features) -> np.ndarray:
     """Return float32 (n, k) of a dense head's network."""
     blocks = [np.asarray(model(block, training=False)) for block in float_blocks(features)]
     return np.concatenate(blocks) if blocks else np.empty((0, model.output_shape[-1]), np.float32)
 
 
-def _standardization(keras: Any, scaling: Standardization) -> Any:
+def _standardization(scaling: Standardization) -> keras.Layer:
     """Return a layer for (x - mean) * inverse; a constant feature becomes 0."""
     variance = np.square(1 / np.where(scaling.inverse > 0, scaling.inverse, 1))
-    return keras.layers.Normalization(mean=scaling.mean, variance=variance, name="standardization")
+    return import_keras().layers.Normalization(mean=scaling.mean, variance=variance, name="standardization")
 
 
-def _activation(keras: Any, name: str) -> Any:
+def _activation(name: str) -> Callable[[tf.Tensor], tf.Tensor]:
+    functions = import_keras().activations
     try:
-        return keras.activations.get(name)
+        found: Callable[[tf.Tensor], tf.Tensor] = functions.get(name)
     except ValueError:
-        known = ", ".join(sorted(n for n in dir(keras.activations) if n.islower() and not n.startswith("_")))
+        known = ", ".join(sorted(n for n in dir(functions) if n.islower() and not n.startswith("_")))
         raise UsageError(f"No activation {name!r}; Keras has {known}.") from None
+    return found

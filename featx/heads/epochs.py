@@ -9,8 +9,8 @@ import numpy as np
 
 from featx.features import Features, width
 from featx.heads.scaling import float_blocks
-from featx.heads.targets import Targets
 from featx.training.network import Network
+from featx.training.targets import Targets
 
 _CHUNK_BYTES = 32 << 20  # rows are drawn from the store in chunks of about this size
 
@@ -52,7 +52,7 @@ class FeaturesTrainee:
         loss, hits = map(sum, zip(*sums, strict=True))
         return loss / n, hits / n
 
-    def measure(self) -> tuple[float, float] | tuple[None, None]:
+    def evaluate(self) -> tuple[float, float] | tuple[None, None]:
         """Return the loss, a weighted mean to which the penalty is added, and the accuracy on the watched rows."""
         if self.watched is None:
             return None, None
@@ -60,7 +60,7 @@ class FeaturesTrainee:
         loss, hits, start = 0.0, 0.0, 0
         for block in float_blocks(features):
             rows = slice(start, start + len(block))
-            some = self.network.judge(block, targets.values[rows], targets.weight[rows])
+            some = self.network.evaluate(block, targets.values[rows], targets.weight[rows])
             loss, hits, start = loss + some[0], hits + some[1], rows.stop
         penalty = float(self.network.penalty())
         return loss / float(targets.weight.sum(dtype=np.float64)) + penalty, hits / len(targets)

@@ -28,7 +28,7 @@ class HeadKind:
     strength_name: str | None = None  # of the constructor's argument
     linear: bool = False
     most_rows: int | None = None  # above this, `auto` leaves it out: its cost grows with the square of the rows
-    stops_early: bool = False  # `fit` takes validation=(features, y), which it watches, and a journal
+    stops_early: bool = False  # `fit` takes validation=(features, y), which it watches, and a recording
     one_label: bool = False  # tells one class per image, not several labels
     in_auto: bool = True  # whether `auto` tries it
 

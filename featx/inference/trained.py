@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,8 @@ from featx.heads.persist import FILES
 from featx.heads.transform import TRANSFORM_FILE, Transform
 from featx.inference.judge import Judged
 from featx.runs.origin import Intake
-from featx.training.log import Journal, columns, write_log
-from featx.training.schedules import Epoch
+from featx.training.callbacks import Recording
+from featx.training.log import TrainingLog
 
 if TYPE_CHECKING:
     import keras
@@ -37,9 +36,9 @@ class Trained:
         logits
     transform : what features pass through before the head
     reference : what unknown images are found by
-    history : the epochs
+    log : the epochs
     engine : as the option; where OpenVINO is chosen, the bundle has the graph that it runs
-    log : where the training was written down; what it resumes from is of no use once there is a bundle
+    recording : where the state is that the training resumes from, of no use once there is a bundle
     """
 
     label: str
@@ -50,16 +49,16 @@ class Trained:
     head: tuple[np.ndarray, np.ndarray] | keras.Model
     transform: Transform
     reference: Reference
-    history: Sequence[Epoch]
+    log: TrainingLog
     engine: str
-    log: Journal
+    recording: Recording
 
     def write(self, folder: Path) -> dict[str, Path]:
         """Write the files of a bundle into a folder; return what they are called in the bundle, and where they are."""
         files = {name: folder / name for name in ("backbone.keras", "split.npz", "training.csv")}
         self.backbone.save(files["backbone.keras"])
         write_split(files["split.npz"], self.intake.sample.digests, self.intake.sample.split)
-        write_log(files["training.csv"], columns(self.history))
+        self.log.write_csv(files["training.csv"])
         head = self._write_head(folder)
         reference = self.reference.save(folder)
         files |= {head.name: head, reference.name: reference}

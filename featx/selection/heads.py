@@ -27,7 +27,7 @@ from featx.metrics.scores import is_better, resolve_metric, score
 from featx.selection.folds import make_folds
 from featx.selection.search import fit_without, try_strengths
 from featx.selection.thresholds import search_thresholds
-from featx.training.log import Journal
+from featx.training.callbacks import Recording
 
 if TYPE_CHECKING:
     from featx.heads.dense import DenseHead
@@ -84,7 +84,7 @@ def choose_head(
     seed: int = 0,
     without: Collection[str] = (),
     progress: Callable[[str], None] = _silent,
-    journal: Journal | None = None,
+    recording: Recording | None = None,
 ) -> Choice:
     """Search, compare, fit and calibrate.
 
@@ -99,7 +99,7 @@ def choose_head(
     sample_weight : float64 (n,), for fitting; scores count every row once
     without : kinds that `auto` leaves out, since they have been judged on these features already
     progress : told one line per candidate
-    journal : where heads that are trained epoch by epoch write it down, and are resumed from
+    recording : where heads that are trained epoch by epoch write it down, and are resumed from
 
     Raises
     ------
@@ -125,18 +125,18 @@ def choose_head(
     arena = _arena(used, trained, train_groups, image, options, seed)
     candidates: list[dict[str, Any]] = []
     kinds = _kinds(options, len(arena.held), len(order) > trained, y.ndim == 2, without) if arena else []
-    found = _best(arena, kinds, options, seed, candidates, progress, journal) if arena else None
+    found = _best(arena, kinds, options, seed, candidates, progress, recording) if arena else None
     if found is None:
         notes += ("No row could be left out to compare heads: strength and temperature are the defaults.",)
     calibration, thresholds = _calibrate(arena, found, options, len(classes) if y.ndim == 2 else 0)
     if found and options.calibrate != calibration.kind:
         notes += (f"A class has too few images left out for --calibrate {options.calibrate}: temperature it is.",)
     kind = found.kind if found else head_kind("logreg" if options.clf == "auto" else options.clf, options.kernel)
-    head = _refit(kind, found, arena, used, trained, options, seed, journal)
+    head = _refit(kind, found, arena, used, trained, options, seed, recording)
     val = np.flatnonzero(split == VAL)
     val_logits = head.logits(transform.of(stored.take(val))) if len(val) else None
     if options.refit and len(order) > trained:
-        again = None if journal is None else journal.of("refit")
+        again = None if recording is None else recording.of("refit")
         head = _refit(kind, found, None, used, len(order), options, seed, again)
     return Choice(
         clf=kind.clf,
@@ -214,12 +214,12 @@ def _best(
     seed: int,
     candidates: list[dict[str, Any]],
     progress: Callable[[str], None],
-    journal: Journal | None,
+    recording: Recording | None,
 ) -> _Found:
     """Compare kinds and strengths; of equals the first: the simpler head, the stronger regularisation."""
     best: _Found | None = None
     for kind in kinds:
-        found = _best_strength(kind, arena, options, seed, candidates, progress, journal)
+        found = _best_strength(kind, arena, options, seed, candidates, progress, recording)
         if best is None or is_better(options.metric, found.score, best.score):
             best = found
     if best is None:
@@ -248,7 +248,7 @@ def _best_strength(
     seed: int,
     candidates: list[dict[str, Any]],
     progress: Callable[[str], None],
-    journal: Journal | None,
+    recording: Recording | None,
 ) -> _Found:
     fixed = options.strength if options.clf != "auto" else None
     strengths = _strengths(kind, options) if fixed is None else (fixed,)
@@ -257,7 +257,7 @@ def _best_strength(
     lowest, stale = np.inf, 0
     rows = arena.rows
     given = (rows.features, rows.y, arena.held, rows.weight)
-    for trial in try_strengths(kind, strengths, *given, options, seed, journal, rows.own):
+    for trial in try_strengths(kind, strengths, *given, options, seed, recording, rows.own):
         found = _Found(kind, trial, arena.score(options.metric, trial.logits))
         candidates.append(_candidate(found, arena, options, seed))
         progress(_line(candidates[-1], kind.strength_name))
@@ -305,7 +305,7 @@ def _refit(
     trained: int,
     options: HeadOptions,
     seed: int,
-    journal: Journal | None,
+    recording: Recording | None,
 ) -> Head:
     """Fit on train. What was compared on val is that fit already."""
     trial = found.trial if found else None
@@ -316,7 +316,7 @@ def _refit(
     if kind.linear:
         return cast("Linear", head).fit(train.features, train.y, train.weight, trial.start if trial else None)
     if kind.stops_early and trial and len(used.y) == trained:
-        head.set_params(epochs=int(np.median([cast("DenseHead", fold).best_epoch_ for fold in trial.heads])))
+        head.set_params(epochs=int(np.median([cast("DenseHead", fold).training_log_.best for fold in trial.heads])))
     rows = np.arange(len(used.y))
-    fit_without(head, kind, used.features, used.y, rows[:trained], rows[trained:], used.weight, journal)
+    fit_without(head, kind, used.features, used.y, rows[:trained], rows[trained:], used.weight, recording)
     return head

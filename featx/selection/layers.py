@@ -18,7 +18,7 @@ from featx.heads.transform import join
 from featx.selection.choice import Choice
 from featx.selection.heads import choose_head
 from featx.store.key import file_name
-from featx.training.log import Journal
+from featx.training.callbacks import Recording
 
 _MOST_JOINED = 3  # layers side by side
 
@@ -60,7 +60,7 @@ def choose_layers(
     sample_weight: np.ndarray | None = None,
     seed: int = 0,
     tell: Callable[[str], None] = lambda _: None,
-    journal: Journal | None = None,
+    recording: Recording | None = None,
 ) -> LayersChoice:
     """Choose layers and a head by validation; the parameters are those of `choose_head`.
 
@@ -82,7 +82,7 @@ def choose_layers(
                 seed=seed,
                 without=without,
                 progress=lambda line: tell(f"{title}: {line}"),
-                journal=None if journal is None else journal.of(file_name(title)),
+                recording=None if recording is None else recording.of(file_name(title)),
             )
         except FeaturesError as error:
             raise LayerError(title, error.rows) from None

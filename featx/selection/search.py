@@ -16,7 +16,7 @@ from featx.config import HeadOptions
 from featx.features import Features
 from featx.heads.base import Head, Trial
 from featx.heads.table import HeadKind, make_head
-from featx.training.log import Journal
+from featx.training.callbacks import Recording
 
 if TYPE_CHECKING:
     from featx.heads.linear import Linear
@@ -33,14 +33,14 @@ def try_strengths(
     sample_weight: np.ndarray | None,
     options: HeadOptions,
     seed: int,
-    journal: Journal | None = None,
+    recording: Recording | None = None,
     judged: np.ndarray | None = None,
 ) -> Iterator[Trial]:
     """Yield a trial for each strength, as soon as it is done.
 
     features, y, sample_weight : of n rows; y int64 (n,), or bool (n, k) for several labels per row
     held : int64 (n,), number of the fit that leaves the row out; -1: none does
-    journal : where heads that are trained epoch by epoch write it down
+    recording : where heads that are trained epoch by epoch write it down
     judged : bool (n,), rows that matter where they are left out, None: all; of the others logits may be NaN
     """
     if kind.linear:
@@ -53,7 +53,7 @@ def try_strengths(
 
     def fit_fold(strength: float, f: int) -> tuple[Head, np.ndarray, np.ndarray]:
         head, left_out = make_head(kind, strength, options, seed), np.flatnonzero((held == f) & counted)
-        fit_without(head, kind, features, y, np.flatnonzero(held != f), left_out, sample_weight, journal)
+        fit_without(head, kind, features, y, np.flatnonzero(held != f), left_out, sample_weight, recording)
         return head, left_out, widen(head.logits(features.take(left_out)), head.classes_, classes)
 
     for strength in strengths:
@@ -83,10 +83,10 @@ def fit_without(
     rows: np.ndarray,
     left_out: np.ndarray,
     sample_weight: np.ndarray | None,
-    journal: Journal | None = None,
+    recording: Recording | None = None,
 ) -> None:
-    """Fit on `rows`; a head that stops early watches the rows `left_out` and is resumed by its journal."""
-    more: dict[str, Any] = {"journal": journal} if kind.stops_early else {}
+    """Fit on `rows`; a head that stops early watches the rows `left_out` and is resumed by its recording."""
+    more: dict[str, Any] = {"recording": recording} if kind.stops_early else {}
     if kind.stops_early and len(left_out):
         more["validation"] = (features.take(left_out), y[left_out])
     weight = None if sample_weight is None else sample_weight[rows]

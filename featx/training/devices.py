@@ -6,22 +6,27 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from featx.backbones.runtime import import_keras
 from featx.errors import UsageError
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    Sums = tuple[tf.Tensor, tf.Tensor]  # scalars
+
 
 @dataclass(frozen=True)
-class Part:
-    """A device's part of a batch.
+class BatchShare:
+    """A device's share of a batch.
 
-    of : float32 tensor, how many rows the whole batch has
+    batch_size : float32 tensor, how many rows the whole batch has
     counts : float32 tensor, 1; 0 on a device that got a row of another because there were not enough
     """
 
-    of: Any
-    counts: Any
+    batch_size: tf.Tensor
+    counts: tf.Tensor
 
 
 @dataclass(frozen=True)
@@ -32,35 +37,38 @@ class Devices:
     count : how many devices share each batch
     """
 
-    strategy: Any = None
+    strategy: tf.distribute.Strategy | None = None
     count: int = 1
 
-    def scope(self) -> AbstractContextManager[Any]:
+    def scope(self) -> AbstractContextManager[object]:
         """Where models and optimizers have to be made."""
-        scope: AbstractContextManager[Any] = nullcontext() if self.strategy is None else self.strategy.scope()
+        scope: AbstractContextManager[object] = nullcontext() if self.strategy is None else self.strategy.scope()
         return scope
 
-    def share(self, step: Callable[..., Any], *tensors: Any) -> Any:
-        """Call `step(part, *rows)` on every device with its rows of the tensors; return the sums of its results.
+    def run(self, step: Callable[..., Sums], *tensors: tf.Tensor) -> Sums:
+        """Call `step(share, *rows)` on every device with its rows of the tensors; return the sums of its results.
 
         For use inside of a compiled function. Every device is sent the whole batch and takes its rows.
         """
         import tensorflow as tf
 
         count = tf.shape(tensors[0])[0]
-        of = tf.cast(count, tf.float32)
+        batch_size = tf.cast(count, tf.float32)
+        if self.strategy is None:
+            return step(BatchShare(batch_size, tf.constant(1.0)), *tensors)
         if self.count == 1:
-            part = Part(of, tf.constant(1.0))
-            return step(part, *tensors) if self.strategy is None else self.strategy.run(partial(step, part), tensors)
+            alone: Sums = self.strategy.run(partial(step, BatchShare(batch_size, tf.constant(1.0))), tensors)
+            return alone
 
-        def step_on_rows(*whole: Any) -> Any:
+        def step_on_rows(*whole: tf.Tensor) -> Sums:
             number = tf.distribute.get_replica_context().replica_id_in_sync_group
             first, end = number * count // self.count, (number + 1) * count // self.count
-            part = Part(of, tf.cast(end > first, tf.float32))
-            return step(part, *(tensor[first : tf.maximum(end, first + 1)] for tensor in whole))
+            share = BatchShare(batch_size, tf.cast(end > first, tf.float32))
+            return step(share, *(tensor[first : tf.maximum(end, first + 1)] for tensor in whole))
 
         results = self.strategy.run(step_on_rows, tensors)
-        return tf.nest.map_structure(lambda result: self.strategy.reduce("SUM", result, axis=None), results)
+        sums: Sums = tf.nest.map_structure(lambda result: self.strategy.reduce("SUM", result, axis=None), results)
+        return sums
 
 
 ONE_DEVICE = Devices()
@@ -68,7 +76,7 @@ ONE_DEVICE = Devices()
 
 @cache  # TensorFlow numbers the sums of a strategy, and those of a second one in the same process get in their way
 def choose_devices(option: str) -> Devices:
-    """Return what `--devices` says: "all" GPUs, a number of them, or "cpu". Without a GPU one is the CPU.
+    """Return the devices that `--devices` names: "all" GPUs, a number of them, or "cpu". Without a GPU one is the CPU.
 
     Several train as one: every device has a copy of the network and takes an even part of each batch, and the
     gradients are summed (TensorFlow's MirroredStrategy).

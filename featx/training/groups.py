@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """Variables of one learning rate that begin to train together.
 
     share : their rate as a share of the optimizer's
     """
 
     share: float
-    variables: list[Any]
+    variables: list[keras.Variable]
 
 
 class GroupedOptimizer:
@@ -31,7 +35,9 @@ class GroupedOptimizer:
         and Hutter 2019, AdamW). Biases, and what scales or shifts a channel, are left alone.
     """
 
-    def __init__(self, make: Callable[[], Any], groups: Sequence[Group], weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, make: Callable[[], keras.Optimizer], groups: Sequence[ParameterGroup], weight_decay: float = 0.0
+    ) -> None:
         self._groups = groups
         self._optimizers = [make() for _ in groups]
         self._number = {id(one): number for number, group in enumerate(groups) for one in group.variables}
@@ -54,25 +60,25 @@ class GroupedOptimizer:
             optimizer.learning_rate = rate * group.share
 
     @property
-    def variables(self) -> list[Any]:
+    def variables(self) -> list[keras.Variable]:
         """The state of every group."""
         return [variable for optimizer in self._optimizers for variable in optimizer.variables]
 
-    def build(self, variables: Sequence[Any]) -> None:
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         """Make the state of all groups, whose variables these are."""
         del variables
         for optimizer, group in zip(self._optimizers, self._groups, strict=True):
             optimizer.build(group.variables)
 
-    def apply(self, gradients: Sequence[Any], trainable_variables: Sequence[Any]) -> None:
+    def apply(self, gradients: Sequence[tf.Tensor], trainable_variables: Sequence[keras.Variable]) -> None:
         """Move some of the variables by their gradients; groups without any of them stay as they are."""
-        taken: list[list[tuple[Any, Any]]] = [[] for _ in self._groups]
+        taken: list[list[tuple[tf.Tensor, keras.Variable]]] = [[] for _ in self._groups]
         for gradient, variable in zip(gradients, trainable_variables, strict=True):
             taken[self._number[id(variable)]].append((gradient, variable))
         for optimizer, pairs in zip(self._optimizers, taken, strict=True):
             if pairs:
                 optimizer.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
 
-    def scale_loss(self, loss: Any) -> Any:
+    def scale_loss(self, loss: tf.Tensor) -> tf.Tensor:
         """Return the loss as it is: scaling is left to a LossScaleOptimizer around this one."""
         return loss

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from featx.errors import HeadError
-from featx.training.checkpoints import Checkpoint, History, reseed
-from featx.training.log import EventWriter, Journal
-from featx.training.schedules import Epoch, Schedule, Stopping
+from featx.training.callbacks import Recording
+from featx.training.checkpoints import Checkpoint, reseed
+from featx.training.log import Epoch, TrainingLog
+from featx.training.network import StepOptimizer
+from featx.training.schedules import Schedule, Stopping
+
+if TYPE_CHECKING:
+    import keras
 
 
 class Trainee(Protocol):
@@ -23,8 +27,8 @@ class Trainee(Protocol):
     optimizer : Keras' optimizer, built with every variable that any epoch trains
     """
 
-    model: Any
-    optimizer: Any
+    model: keras.Model
+    optimizer: StepOptimizer
 
     def take_steps(self, epoch: int) -> tuple[float, float]:
         """Take the gradient steps of an epoch, the first of which is 0; return the mean loss and the accuracy.
@@ -32,39 +36,35 @@ class Trainee(Protocol):
         Order and random numbers are functions of the seed and `epoch` alone.
         """
 
-    def measure(self) -> tuple[float, float] | tuple[None, None]:
+    def evaluate(self) -> tuple[float, float] | tuple[None, None]:
         """Return loss and accuracy on the validation rows, None without any."""
 
 
-def train(trainee: Trainee, schedule: Schedule, stopping: Stopping, journal: Journal, seed: int) -> History:
-    """Train until it is over and leave the model with the weights of its best epoch.
-
-    Returns
-    -------
-    list of dict
-        loss, accuracy, val_loss, val_accuracy, learning_rate and seconds of every epoch. Loss and accuracy are those of
-        the batches as they were trained on, penalties added, as Keras has them.
+def train(trainee: Trainee, schedule: Schedule, stopping: Stopping, recording: Recording, seed: int) -> TrainingLog:
+    """Train until it is over, leave the model with the weights of its best epoch, and return the log.
 
     Raises
     ------
     HeadError
         A loss that is not finite.
     """
-    checkpoint = Checkpoint(trainee.model, trainee.optimizer, journal.state)
-    history = checkpoint.resume()
-    if history:
-        journal.tell(f"Going on after epoch {len(history)}.")
-    with closing(EventWriter(journal.events)) as events:
-        while not stopping.is_over(history):
-            history.append(_train_epoch(trainee, schedule.rate(history), len(history), seed))
-            best = stopping.best(history) == len(history) - 1
-            events.write(len(history), history[-1])
-            if journal.snapshots is not None:
-                journal.snapshots.write(trainee.model, len(history), best=best)
-            checkpoint.keep(history, best=best)  # from here on it counts
-            journal.after_epoch(history)
+    checkpoint = Checkpoint(trainee.model, trainee.optimizer, recording.state)
+    epochs = checkpoint.resume()
+    log = TrainingLog(epochs, stopping.best(epochs))
+    callbacks = recording.callbacks(checkpoint)
+    try:
+        for callback in callbacks:
+            callback.on_train_begin(log)
+        while not stopping.is_over(log.epochs):
+            epochs = (*log.epochs, _train_epoch(trainee, schedule.rate(log.epochs), len(log), seed))
+            log = TrainingLog(epochs, stopping.best(epochs))
+            for callback in callbacks:
+                callback.on_epoch_end(trainee.model, log)
+    finally:
+        for callback in callbacks:
+            callback.on_train_end()
     checkpoint.restore_best()
-    return history
+    return log
 
 
 def _train_epoch(trainee: Trainee, rate: float, number: int, seed: int) -> Epoch:
@@ -72,17 +72,10 @@ def _train_epoch(trainee: Trainee, rate: float, number: int, seed: int) -> Epoch
     trainee.optimizer.learning_rate = rate
     reseed(trainee.model, seed, number)
     loss, accuracy = trainee.take_steps(number)
-    val_loss, val_accuracy = trainee.measure()
+    val_loss, val_accuracy = trainee.evaluate()
     for value in (loss, val_loss):
         if value is not None and not np.isfinite(value):
             raise HeadError(
                 f"The loss became {value} in epoch {number + 1}; try a smaller --learning-rate than {rate:g}."
             )
-    return {
-        "loss": loss,
-        "accuracy": accuracy,
-        "val_loss": val_loss,
-        "val_accuracy": val_accuracy,
-        "learning_rate": rate,
-        "seconds": round(time.perf_counter() - start, 3),
-    }
+    return Epoch(loss, accuracy, val_loss, val_accuracy, rate, round(time.perf_counter() - start, 3))

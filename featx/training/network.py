@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
+import numpy as np
+
+from featx.backbones.runtime import import_keras
 from featx.config import Optimizer
 from featx.errors import UsageError
-from featx.training.devices import ONE_DEVICE, Devices, Part
+from featx.training.devices import ONE_DEVICE, BatchShare, Devices
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from featx.training.devices import Sums
 
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
@@ -15,36 +24,57 @@ OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 class Objective(Protocol):
     """What is learned: loss and accuracy of some rows, as TensorFlow tensors (rows,)."""
 
-    def losses(self, values: Any, logits: Any) -> Any:
-        """Return the loss of each row; values are what should be told of it, logits (rows, k) what is told."""
+    def losses(self, values: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Return the loss of each row; values (rows, ...) are the targets, logits (rows, k) are predicted."""
 
-    def hits(self, values: Any, logits: Any) -> Any:
+    def hits(self, values: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         """Return 1 where a row is right, 0 where it is wrong, or the share of it that is right."""
 
 
+class StepOptimizer(Protocol):
+    """An optimizer of Keras, or what behaves like one."""
+
+    learning_rate: float
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Its state."""
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Make the state of these variables."""
+
+    def apply(self, gradients: Sequence[tf.Tensor], trainable_variables: Sequence[keras.Variable]) -> None:
+        """Move variables by their gradients."""
+
+    def scale_loss(self, loss: tf.Tensor) -> tf.Tensor:
+        """Return what the gradients are taken of."""
+
+
 class Network:
-    """A Keras model, its optimizer and its objective, with compiled functions to train and to measure it.
+    """A Keras model, its optimizer and its objective, with compiled functions to train and to evaluate it.
 
     Attributes
     ----------
-    variables : what a step moves; all of the model's trainable variables until `train_only` says otherwise
+    variables : what a step moves; all of the model's trainable variables until `train_only` is called
     devices : where its steps are taken; model and optimizer are made in their scope
     """
 
-    def __init__(self, model: Any, optimizer: Any, objective: Objective, devices: Devices = ONE_DEVICE) -> None:
+    def __init__(
+        self, model: keras.Model, optimizer: StepOptimizer, objective: Objective, devices: Devices = ONE_DEVICE
+    ) -> None:
         self.model, self.optimizer, self.objective, self.devices = model, optimizer, objective, devices
-        self.variables: Sequence[Any] = list(model.trainable_variables)
+        self.variables: Sequence[keras.Variable] = list(model.trainable_variables)
         with devices.scope():
             optimizer.build(self.variables)
         self.compile()
 
-    def train_only(self, variables: Sequence[Any]) -> None:
+    def train_only(self, variables: Sequence[keras.Variable]) -> None:
         """From now on move only these of the variables that the network was made with."""
         if [id(one) for one in variables] != [id(one) for one in self.variables]:
             self.variables = list(variables)
             self.compile()  # the step was traced with the others
 
-    def step(self, x: Any, values: Any, weight: Any) -> tuple[float, float]:
+    def step(self, x: np.ndarray, values: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
         """Take one step on a batch; return the sums of its losses, penalty included, and of its hits.
 
         Parameters
@@ -55,7 +85,7 @@ class Network:
         loss, hits = self._step(*_tensors(x, values, weight))
         return float(loss), float(hits)
 
-    def steps(self, x: Any, values: Any, weight: Any, size: int) -> tuple[float, float]:
+    def steps(self, x: np.ndarray, values: np.ndarray, weight: np.ndarray, size: int) -> tuple[float, float]:
         """Take a step for every `size` rows, as `step` does; return the sums over all of them.
 
         The loop is inside the compiled function: a step of a small network takes less time than a call of one.
@@ -65,16 +95,16 @@ class Network:
         loss, hits = self._steps(*_tensors(x, values, weight), tf.constant(size))
         return float(loss), float(hits)
 
-    def judge(self, x: Any, values: Any, weight: Any) -> tuple[float, float]:
+    def evaluate(self, x: np.ndarray, values: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
         """Return the sums of the weighted losses, without penalty, and of the hits, in inference mode."""
-        loss, hits = self._judge(*_tensors(x, values, weight))
+        loss, hits = self._evaluate(*_tensors(x, values, weight))
         return float(loss), float(hits)
 
-    def logits(self, x: Any) -> Any:
+    def logits(self, x: np.ndarray) -> np.ndarray:
         """Return float32 (rows, k), in inference mode."""
-        return self._infer(*_tensors(x)).numpy()
+        return np.asarray(self._infer(*_tensors(x)))
 
-    def penalty(self) -> Any:
+    def penalty(self) -> tf.Tensor:
         """Return what regularisers add to the loss, a scalar tensor."""
         import tensorflow as tf
 
@@ -82,47 +112,51 @@ class Network:
 
     def compile(self) -> None:
         """Trace anew what is traced of the model, as is needed when its layers compute in another way than before."""
+        self._step, self._steps = _Compiled(self._step_on_devices), _Compiled(self._step_by_step)
+        self._evaluate, self._infer = _Compiled(self._sums_in_inference), _Compiled(self._in_inference)
+
+    def _step_on_share(self, share: BatchShare, x: tf.Tensor, values: tf.Tensor, weight: tf.Tensor) -> Sums:
         import tensorflow as tf
 
-        def step_on(part: Part, x: Any, values: Any, weight: Any) -> Any:
-            with tf.GradientTape() as tape:
-                logits = self.model(x, training=True)
-                losses = (self.objective.losses(values, logits) * weight + self.penalty()) * part.counts
-                loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / part.of)
-            self.optimizer.apply(tape.gradient(loss, self.variables), self.variables)
-            return tf.reduce_sum(losses), tf.reduce_sum(self.objective.hits(values, logits)) * part.counts
+        with tf.GradientTape() as tape:
+            logits = self.model(x, training=True)
+            losses = (self.objective.losses(values, logits) * weight + self.penalty()) * share.counts
+            loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / share.batch_size)
+        self.optimizer.apply(tape.gradient(loss, self.variables), self.variables)
+        return tf.reduce_sum(losses), tf.reduce_sum(self.objective.hits(values, logits)) * share.counts
 
-        def step(x: Any, values: Any, weight: Any) -> Any:
-            return self.devices.share(step_on, x, values, weight)
+    def _step_on_devices(self, x: tf.Tensor, values: tf.Tensor, weight: tf.Tensor) -> Sums:
+        return self.devices.run(self._step_on_share, x, values, weight)
 
-        def steps(x: Any, values: Any, weight: Any, size: Any) -> Any:
-            total, right = tf.constant(0.0), tf.constant(0.0)
-            for start in tf.range(0, tf.shape(x)[0], size):
-                batch = slice(start, start + size)
-                loss, hits = step(x[batch], values[batch], weight[batch])
-                total, right = total + loss, right + hits
-            return total, right
+    def _step_by_step(self, x: tf.Tensor, values: tf.Tensor, weight: tf.Tensor, size: tf.Tensor) -> Sums:
+        import tensorflow as tf
 
-        def judge(x: Any, values: Any, weight: Any) -> Any:
-            logits = self.model(x, training=False)
-            losses = self.objective.losses(values, logits) * weight
-            return tf.reduce_sum(losses), tf.reduce_sum(self.objective.hits(values, logits))
+        total, right = tf.constant(0.0), tf.constant(0.0)
+        for start in tf.range(0, tf.shape(x)[0], size):
+            batch = slice(start, start + size)
+            loss, hits = self._step_on_devices(x[batch], values[batch], weight[batch])
+            total, right = total + loss, right + hits
+        return total, right
 
-        def infer(x: Any) -> Any:
-            return self.model(x, training=False)
+    def _sums_in_inference(self, x: tf.Tensor, values: tf.Tensor, weight: tf.Tensor) -> Sums:
+        import tensorflow as tf
 
-        self._step, self._steps = _Compiled(step), _Compiled(steps)
-        self._judge, self._infer = _Compiled(judge), _Compiled(infer)
+        logits = self._in_inference(x)
+        losses = self.objective.losses(values, logits) * weight
+        return tf.reduce_sum(losses), tf.reduce_sum(self.objective.hits(values, logits))
+
+    def _in_inference(self, x: tf.Tensor) -> tf.Tensor:
+        return self.model(x, training=False)
 
 
 class _Compiled:
     """A function of tensors, traced once for any number of rows: large networks take long to trace."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., tf.Tensor | Sums]) -> None:
         self._function = function
-        self._traced: Any = None
+        self._traced: Callable[..., tf.Tensor | Sums] | None = None
 
-    def __call__(self, *tensors: Any) -> Any:
+    def __call__(self, *tensors: tf.Tensor) -> tf.Tensor | Sums:
         import tensorflow as tf
 
         if self._traced is None:
@@ -132,15 +166,15 @@ class _Compiled:
         return self._traced(*tensors)
 
 
-def _tensors(*arrays: Any) -> list[Any]:
+def _tensors(*arrays: np.ndarray) -> list[tf.Tensor]:
     import tensorflow as tf
 
     return [tf.convert_to_tensor(array) for array in arrays]
 
 
-def make_optimizer(keras: Any, name: str, learning_rate: float, momentum: float) -> Any:
+def make_optimizer(name: str, learning_rate: float, momentum: float) -> keras.Optimizer:
     """Return Keras' optimizer of that name; of them only sgd is given the momentum."""
     if name not in OPTIMIZERS:
         raise UsageError(f"No optimizer {name!r}; there are {', '.join(OPTIMIZERS)}.")
     config = {"learning_rate": learning_rate} | ({"momentum": momentum} if name == "sgd" else {})
-    return keras.optimizers.get({"class_name": name, "config": config})
+    return import_keras().optimizers.get({"class_name": name, "config": config})

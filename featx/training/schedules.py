@@ -11,12 +11,10 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from featx.config import Monitor, ScheduleKind, TrainingOptions
-
-Epoch = dict[str, Any]
-"""loss, accuracy, val_loss, val_accuracy (both None without validation rows), and what else is told of an epoch"""
+from featx.training.log import Epoch
 
 
 @dataclass(frozen=True)
@@ -29,13 +27,13 @@ class Watch:
     monitor: Monitor
     min_delta: float = 0.0
 
-    def values(self, history: Sequence[Epoch]) -> list[float]:
+    def values(self, epochs: Sequence[Epoch]) -> list[float]:
         """Return what is watched of every epoch, such that less is better."""
         sign = 1.0 if self.monitor == "val_loss" else -1.0
-        seen = [epoch[self.monitor] for epoch in history]
-        if None in seen:
-            seen = [epoch[self.monitor.removeprefix("val_")] for epoch in history]
-        return [sign * value for value in seen]
+        name: str = self.monitor
+        if any(getattr(epoch, name) is None for epoch in epochs):
+            name = name.removeprefix("val_")
+        return [sign * getattr(epoch, name) for epoch in epochs]
 
     def improves(self, value: float, other: float) -> bool:
         """Whether a watched value is better than another by more than `min_delta`."""
@@ -82,12 +80,12 @@ class Schedule:
             options.warmup,
         )
 
-    def rate(self, history: Sequence[Epoch]) -> float:
-        """Return the learning rate of the epoch that follows those of `history`."""
-        epoch = len(history)
-        return self._scheduled(epoch, history) * min(1.0, (epoch + 1) / (self.warmup + 1))
+    def rate(self, epochs: Sequence[Epoch]) -> float:
+        """Return the learning rate of the epoch that follows these."""
+        return self._scheduled(epochs) * min(1.0, (len(epochs) + 1) / (self.warmup + 1))
 
-    def _scheduled(self, epoch: int, history: Sequence[Epoch]) -> float:
+    def _scheduled(self, epochs: Sequence[Epoch]) -> float:
+        epoch = len(epochs)
         decayed = max(0, epoch - self.warmup)
         if self.kind == "piecewise":
             return self.rates[bisect_left(self.boundaries, epoch + 1)]
@@ -97,7 +95,7 @@ class Schedule:
         if self.kind == "exponential":
             return max(self.learning_rate * self.decay**decayed, self.least_rate)
         if self.kind == "plateau":
-            return self._after_plateaus(self.watch.values(history))
+            return self._after_plateaus(self.watch.values(epochs))
         return self.learning_rate
 
     def _after_plateaus(self, values: Sequence[float]) -> float:
@@ -134,33 +132,34 @@ class Stopping:
             options.stop_val_accuracy,
         )
 
-    def is_over(self, history: Sequence[Epoch]) -> bool:
-        """Whether no epoch should follow those of `history`."""
-        return len(history) >= self.epochs or self._reached(history) or self._stalled(history)
+    def is_over(self, epochs: Sequence[Epoch]) -> bool:
+        """Whether no epoch should follow these."""
+        return len(epochs) >= self.epochs or self._reached(epochs) or self._stalled(epochs)
 
-    def best(self, history: Sequence[Epoch]) -> int:
-        """Return the position of the best epoch: of equal ones the lower val loss, then the first.
+    def best(self, epochs: Sequence[Epoch]) -> int:
+        """Return the number, from 1 on, of the best epoch: of equal ones the lower val loss, then the first.
 
-        Without validation rows nothing tells epochs apart but that later ones have learned more.
+        Without validation rows nothing tells epochs apart but that later ones have learned more. 0 of no epochs.
         """
-        if history[-1]["val_loss"] is None:
-            return len(history) - 1
-        values = self.watch.values(history)
-        return min(range(len(history)), key=lambda epoch: (values[epoch], history[epoch]["val_loss"]))
+        losses = [epoch.val_loss for epoch in epochs if epoch.val_loss is not None]
+        if not losses:
+            return len(epochs)
+        return 1 + min(range(len(losses)), key=list(zip(self.watch.values(epochs), losses, strict=True)).__getitem__)
 
-    def _reached(self, history: Sequence[Epoch]) -> bool:
-        goals = {"accuracy": self.stop_accuracy, "val_accuracy": self.stop_val_accuracy}
-        wanted = {name: goal for name, goal in goals.items() if goal is not None}
-        if not history or not wanted:
+    def _reached(self, epochs: Sequence[Epoch]) -> bool:
+        if not epochs:
             return False
-        return all(history[-1][name] is not None and history[-1][name] >= goal for name, goal in wanted.items())
+        last = epochs[-1]
+        goals = ((last.accuracy, self.stop_accuracy), (last.val_accuracy, self.stop_val_accuracy))
+        wanted = [(value, goal) for value, goal in goals if goal is not None]
+        return bool(wanted) and all(value is not None and value >= goal for value, goal in wanted)
 
-    def _stalled(self, history: Sequence[Epoch]) -> bool:
-        if not history or history[-1]["val_loss"] is None:
+    def _stalled(self, epochs: Sequence[Epoch]) -> bool:
+        if not epochs or epochs[-1].val_loss is None:
             return False
         bound = math.inf if self.baseline is None else self.watch.bound(self.baseline)
         best, wait, stalled = math.inf, 0, False
-        for value in self.watch.values(history):
+        for value in self.watch.values(epochs):
             wait += 1
             stalled = False
             if self.watch.improves(value, best):

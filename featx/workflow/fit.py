@@ -32,7 +32,8 @@ from featx.runs.prepared import Prepared
 from featx.selection.choice import Choice
 from featx.selection.layers import LayerError, LayersChoice, choose_layers
 from featx.selection.nested import nested_estimate
-from featx.training.log import Journal, as_told, write_log
+from featx.training.callbacks import Recording
+from featx.training.log import TrainingLog
 
 _ALGORITHM = 1  # of choosing, fitting, calibrating: raised when equal options begin to give another head
 _STATE = 1  # of what a training resumes from: raised when a state that was written before can no longer be gone on from
@@ -51,7 +52,7 @@ class Fitted:
     choice : the head, and what goes with it
     network : the backbone up to the chosen layers: name in a bundle -> file or folder in the store
     reference : what unknown images are found by
-    log : where trainings were written down; what they resume from is of no use once there is a bundle
+    recording : where the state is that trainings resume from, of no use once there is a bundle
     """
 
     about: dict[str, Any]
@@ -60,7 +61,7 @@ class Fitted:
     choice: Choice
     network: Mapping[str, Path]
     reference: novelty.Reference
-    log: Journal
+    recording: Recording
 
     @property
     def label(self) -> str:
@@ -80,8 +81,8 @@ class Fitted:
         if choice.calibration.curves:
             choice.calibration.save(folder / CALIBRATION_FILE)
             files[CALIBRATION_FILE] = folder / CALIBRATION_FILE
-        if hasattr(choice.head, "history_"):
-            write_log(folder / "training.csv", choice.head.history_)
+        if len(log := _log_of(choice)):
+            log.write_csv(folder / "training.csv")
             files["training.csv"] = folder / "training.csv"
         return files
 
@@ -120,9 +121,9 @@ def fit(prepared: Prepared, context: Context = Context()) -> Fitted:
     start = time.perf_counter()
     sample, seed = prepared.sample, prepared.pipeline.data.seed
     wanted = fingerprint(prepared)
-    log = _training_log(wanted, prepared, context.notify)
+    recording = _recording(wanted, prepared, context.notify)
     tables = _tables(prepared.extraction, sample)
-    chosen = _choose(tables, prepared, context.notify, log)
+    chosen = _choose(tables, prepared, context.notify, recording)
     choice = chosen.choice
     features = join([tables[name] for name in chosen.outputs])
     known = [sample.images.classes[code] for code in choice.head.classes_]
@@ -140,7 +141,7 @@ def fit(prepared: Prepared, context: Context = Context()) -> Fitted:
     if sample.views is not None:
         about["augment"] = sample.views.augmenter.as_json() | {"views": sample.views.each}
     network = frozen_files(prepared.extraction, outputs)
-    return Fitted(about, predictions, intake, choice, network, _reference(features, sample, seed), log)
+    return Fitted(about, predictions, intake, choice, network, _reference(features, sample, seed), recording)
 
 
 def _describe_head(choice: Choice, features: int, prepared: Prepared) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def _describe_search(chosen: LayersChoice, predictions: Sequence[Judged]) -> dic
         "per_class": {part: found["per_class"] for part, found in metrics.items()},
         "score": _score(choice, metrics["val"]),
         "search": chosen.tried,
-        "history": as_told(getattr(choice.head, "history_", {})),
+        "history": _log_of(choice).as_json(),
     }
 
 
@@ -179,12 +180,12 @@ def _reference(features: Features, sample: Sample, seed: int) -> novelty.Referen
     return novelty.fit_reference(features.take(train), codes[train], features.take(val), seed)
 
 
-def _training_log(wanted: str, prepared: Prepared, notify: Notify) -> Journal:
-    """Where heads that are trained epoch by epoch write it down; other rows or their order do not resume a training."""
+def _recording(wanted: str, prepared: Prepared, notify: Notify) -> Recording:
+    """How heads that are trained epoch by epoch are recorded; other rows or their order do not resume a training."""
     state, events = [wanted, _digest_array(prepared.sample.digests)], prepared.pipeline.head.tensorboard
     digest = digest_json(state if _STATE == 1 else [*state, _STATE])
     folder = None if events is None else Path(events) / prepared.run.name
-    return Journal(prepared.run.training_state("training", digest), folder, notify)
+    return Recording(prepared.run.training_state("training", digest), folder, notify=notify)
 
 
 def _tables(extraction: Extraction, sample: Sample) -> dict[str, Features]:
@@ -202,10 +203,10 @@ def _tables(extraction: Extraction, sample: Sample) -> dict[str, Features]:
     return tables
 
 
-def _choose(tables: dict[str, Features], prepared: Prepared, notify: Notify, log: Journal) -> LayersChoice:
+def _choose(tables: dict[str, Features], prepared: Prepared, notify: Notify, recording: Recording) -> LayersChoice:
     sample, options, seed = prepared.sample, prepared.pipeline.head, prepared.pipeline.data.seed
     try:
-        return choose_layers(tables, **_targets(sample), options=options, seed=seed, tell=notify, journal=log)
+        return choose_layers(tables, **_targets(sample), options=options, seed=seed, tell=notify, recording=recording)
     except LayerError as error:
         rows = sample.rows[np.unique(sample.fitted[error.rows])]
         names = ", ".join(sample.images.paths[row] for row in rows[:3])
@@ -258,6 +259,12 @@ def _score(choice: Choice, val: dict[str, Any]) -> dict[str, Any]:
         "value": best["score"] if best else None,
         "where": best["where"] if best else "none",
     }
+
+
+def _log_of(choice: Choice) -> TrainingLog:
+    """Return the log of a head that is trained epoch by epoch; one without epochs of any other."""
+    log: TrainingLog = getattr(choice.head, "training_log_", TrainingLog())
+    return log
 
 
 def _jsonable(params: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from featx.report.occasions import Evaluation, report_evaluation, report_model
 from featx.runs.origin import Intake
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run, checkpoints_folder, report_folder
-from featx.training.log import Journal
+from featx.training.callbacks import Recording
 from featx.workflow.fit import Fitted, fit
 from featx.workflow.tracking import require_tracker, track
 
@@ -28,17 +28,17 @@ def publish(made: Fitted | Trained, run: Run, pipeline: Pipeline) -> Bundle:
     """Add a bundle to the run, forget what its training resumes from, and write the report and the tracker's run."""
     with tempfile.TemporaryDirectory(prefix="featx-") as folder:
         bundle = run.add(made.label, made.about, made.write(Path(folder)))
-    _clear(made.log, bundle)
+    _clear(made.recording, bundle)
     report_model(bundle, made.predictions, made.intake, pipeline)
     track(bundle, pipeline)
     return bundle
 
 
-def _clear(log: Journal, bundle: Bundle) -> None:
+def _clear(recording: Recording, bundle: Bundle) -> None:
     """Move networks that are kept beside the bundle, and remove what the training resumes from."""
-    if log.snapshots is not None and log.snapshots.folder.exists():
-        log.snapshots.folder.rename(checkpoints_folder(bundle.path))
-    log.forget()
+    if recording.models is not None and recording.models.folder.exists():
+        recording.models.folder.rename(checkpoints_folder(bundle.path))
+    recording.discard_state()
 
 
 def publish_head(prepared: Prepared, context: Context = Context()) -> Bundle:

@@ -7,48 +7,12 @@ two targets by that weight. All of it is drawn from (seed, epoch, batch), so a r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from featx.heads.targets import Targets
+from featx.training.targets import Targets
 
 _STREAM = 0x6D6978  # keeps these numbers apart from others that are drawn from (seed, epoch)
-
-
-class SoftTargets:
-    """The objective of `Targets`, which also takes shares of classes."""
-
-    def __init__(self, targets: Targets) -> None:
-        self._targets = targets
-
-    def shares(self, values: np.ndarray, smoothing: float) -> np.ndarray:
-        """Return float32 (n, k): how much of each image is to be told of each class.
-
-        smoothing : the part of every target that is spread evenly over the classes; of labels, over there and not
-            there; as in Keras' losses
-        """
-        k = len(self._targets.classes)
-        if self._targets.emphasis is not None:
-            return (values * (1 - smoothing) + smoothing / 2).astype(np.float32)
-        shares: np.ndarray = np.eye(k, dtype=np.float32)[values] * np.float32(1 - smoothing) + np.float32(smoothing / k)
-        return shares
-
-    def losses(self, values: Any, logits: Any) -> Any:
-        """Return the cross-entropy (rows,) as a tensor; values as `Targets` has them, or of `shares`."""
-        import tensorflow as tf
-
-        if self._targets.emphasis is not None or values.shape.rank == 1:
-            return self._targets.losses(values, logits)
-        return tf.nn.softmax_cross_entropy_with_logits(values, logits)
-
-    def hits(self, values: Any, logits: Any) -> Any:
-        """Return a tensor (rows,) as `Targets` does; of shares the largest one counts, or every one above a half."""
-        import tensorflow as tf
-
-        if self._targets.emphasis is not None:
-            return self._targets.hits(tf.cast(values > 0.5, tf.float32), logits)
-        return self._targets.hits(values if values.shape.rank == 1 else tf.argmax(values, axis=-1), logits)
 
 
 @dataclass(frozen=True)
@@ -57,16 +21,37 @@ class Mixing:
 
     mixup, cutmix : the parameter alpha of the Beta(alpha, alpha) distribution that weights are drawn from; 0: off.
         1 draws every weight as likely, smaller ones leave most images almost as they are
+    label_smoothing : the part of every target that is spread evenly, before images are mixed
     """
 
     mixup: float = 0.0
     cutmix: float = 0.0
     seed: int = 0
+    label_smoothing: float = 0.0
 
     @property
-    def changes(self) -> bool:
-        """Whether anything is mixed at all."""
+    def mixes(self) -> bool:
+        """Whether images are mixed at all."""
         return self.mixup > 0 or self.cutmix > 0
+
+    def alter(
+        self, targets: Targets, rows: np.ndarray, inputs: np.ndarray, number: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return inputs, values and weights of a batch as it is trained on.
+
+        Where nothing is altered, the values are those of the targets; else they are shares of classes, (n, k).
+
+        Parameters
+        ----------
+        targets : of all rows
+        rows : int64 (n,), those of the batch
+        inputs : (n, ...), what the network is given of them
+        number : (epoch, batch) of the training, from 0 on
+        """
+        values, weight = targets.values[rows], targets.weight[rows]
+        if not (self.label_smoothing or self.mixes):
+            return inputs, values, weight
+        return self.mix(inputs, targets.shares(values, self.label_smoothing), weight, *number)
 
     def mix(
         self, images: np.ndarray, targets: np.ndarray, weight: np.ndarray, epoch: int, batch: int
@@ -81,7 +66,7 @@ class Mixing:
             together: the cross-entropy of the result is the mean of the parts' weighted cross-entropies.
         epoch, batch : which batch of the training it is, from 0 on
         """
-        if not self.changes:
+        if not self.mixes:
             return images, targets, weight
         images = np.asarray(images, np.float32)  # cached maps may be float16
         generator = np.random.default_rng((self.seed, epoch, batch, _STREAM))
@@ -100,6 +85,9 @@ class Mixing:
         if self.mixup > 0 and self.cutmix > 0:
             return bool(generator.random() < 0.5)
         return self.cutmix > 0
+
+
+NO_MIXING = Mixing()
 
 
 def _blend(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
