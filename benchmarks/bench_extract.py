@@ -86,7 +86,7 @@ def parts(backbone: str, precision: str, folder: str) -> dict[str, Any]:
     """Seconds of decoding alone and of inference alone, of the same images."""
     from featx.backbones import cut, resolve, resolve_outputs
     from featx.engines.choice import choose_engine, compile_graph
-    from featx.images.batches import iter_batches
+    from featx.images.batches import Reading, iter_batches
 
     options = _options(backbone, precision, "unused")
     spec = resolve(options)
@@ -96,7 +96,8 @@ def parts(backbone: str, precision: str, folder: str) -> dict[str, Any]:
         engine = compile_graph(choose_engine("auto"), lambda: cut(spec, outputs), Path(graph) / "g", precision)
         start = time.perf_counter()
         batches = [
-            b.images for b in iter_batches(paths, range(len(paths)), spec.input_size, "stretch", engine.handover)
+            b.images
+            for b in iter_batches(paths, range(len(paths)), Reading(spec.input_size, "stretch", engine.handover))
         ]
         decode = time.perf_counter() - start
         engine.infer(batches[0])

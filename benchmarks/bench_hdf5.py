@@ -84,7 +84,7 @@ class _Parts:
 
         from featx.store.writer import TableWriter
 
-        self._digest = np.array([number.to_bytes(32, "big") for number in range(1, len(features) + 1)], "S32")
+        self._digest = np.array([number.to_bytes(32, "big") for number in range(1, len(features) + 1)], "V32")
         with TableWriter({"table": self._open()}, "float16", self._compression) as writer:
             for start in range(0, len(features), 256):
                 some = slice(start, start + 256)

@@ -39,7 +39,7 @@ def write_store(folder: str, rows: int, width: int) -> dict[str, Any]:
     centres = random.standard_normal((CLASSES, hidden))
     mix = (random.standard_normal((hidden, width)) * decay[:, None]).astype(np.float32)
     y = random.integers(0, CLASSES, rows)
-    digest = np.array([hashlib.sha256(number.to_bytes(8, "big")).digest() for number in range(rows)], "S32")
+    digest = np.array([hashlib.sha256(number.to_bytes(8, "big")).digest() for number in range(rows)], "V32")
     table = FeatureTable(Path(folder) / "table", _ATTRIBUTES)
     with TableWriter({"table": table}, "float16", "none") as writer:
         for start in range(0, rows, 4096):
@@ -62,7 +62,7 @@ def fit(folder: str, clf: str, memory: str) -> dict[str, Any]:
     from featx.store.table import FeatureTable
 
     with np.load(Path(folder) / "rows.npz") as held:
-        digest, y, split = held["digest"].view("S32").ravel(), held["y"], held["split"]
+        digest, y, split = held["digest"].view("V32").ravel(), held["y"], held["split"]
     features = FeatureTable(Path(folder) / "table", _ATTRIBUTES).read(digest)
     options: dict[str, Any] = {"clf": clf, "search": "val"}
     options |= {"epochs": EPOCHS, "patience": EPOCHS} if clf == "dense" else {"strength": _strength(clf)}

@@ -55,7 +55,7 @@ ALLOWED = {
     "skops": {"heads"},
     "tensorflow": {"backbones", "engines", "export", "finetune", "heads", "inference", "training"},
     "keras": {"backbones", "baseline", "engines", "export", "finetune", "heads", "inference", "training"},
-    "openvino": {"engines"},
+    "openvino": {"backbones", "engines"},
     "onnx": {"export"},
     "onnxruntime": {"export"},
     "tf2onnx": {"export"},

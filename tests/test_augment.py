@@ -18,8 +18,9 @@ from featx.config import OPERATIONS, AugmentOptions
 from featx.config.pipeline import read_pipeline
 from featx.images import batches as image_batches
 from featx.images.augment import Augmenter, Change
-from featx.images.batches import iter_batches
+from featx.images.batches import Reading, iter_batches
 from featx.images.resize import PAD_COLOUR
+from featx.io.digest_arrays import digest_array
 
 EVERYTHING = AugmentOptions(
     flip="both",
@@ -218,9 +219,9 @@ def test_a_view_depends_on_seed_digest_and_number_alone() -> None:
         assert changed != again.draw(digest(5), 1)
 
 
-def test_a_digest_that_ends_in_zeros_is_the_same_with_and_without_them() -> None:
+def test_a_digest_that_ends_in_zeros_is_the_same_out_of_an_array() -> None:
     augmenter, whole = Augmenter(EVERYTHING, 0), b"\x01" * 30 + b"\0\0"
-    assert augmenter.draw(whole, 4) == augmenter.draw(bytes(np.array([whole], "S32")[0]), 4)
+    assert augmenter.draw(whole, 4) == augmenter.draw(digest_array([whole])[0].tobytes(), 4)
 
 
 def test_an_operation_draws_the_same_with_or_without_the_others() -> None:
@@ -336,9 +337,9 @@ def test_batches_are_altered_row_by_row_and_a_source_is_decoded_once(monkeypatch
     def alter(row: int, image: np.ndarray) -> np.ndarray:
         return np.roll(image, row, axis=1)
 
-    batches = list(iter_batches(sources, range(16), (16, 16), "stretch", 16, workers=2, alter=alter))
+    batches = list(iter_batches(sources, range(16), Reading((16, 16), "stretch", 16, workers=2, alter=alter)))
     assert [row for batch in batches for row in batch.rows] == [*range(7), *range(8, 16)]
-    assert [row for batch in batches for row, _ in batch.bad] == [7]
+    assert [row for batch in batches for row, _ in batch.unreadable] == [7]
     for batch in batches:
         for row, image in zip(batch.rows.tolist(), batch.images, strict=True):
             expected = real(sources[row], (16, 16), "stretch")

@@ -246,6 +246,48 @@ print(sorted({{"tensorflow", "keras", "openvino", "sklearn"}} & set(sys.modules)
     assert run.stdout.strip() == "[]"
 
 
+# Caches of every version since 0.1.0 are found by these: no change of the code may change them.
+IDENTITIES = [
+    (
+        "EfficientNetLite0",
+        "bundled",
+        64,
+        "f3d095113ce37560b1692f4bb237c7a5bf75b48c026135de7b30e52dd10ce702",
+        "52066caf29b1ac1ace2eb9aa883ed044a4d5cb82bf0a7f936066ace36f3a7f50",
+    ),
+    ("MobileNetV2", "random", 96, "2659d8ab45eceea3091a41f4217f68a2c43890411cb930afbb53502e4184ace7", None),
+    ("EfficientNetB0", "random", 64, "13dc00a993cb0abd4cc76c6ff1dc1dfd8677ee9da33ca3a4593dfbd5a04c72cd", None),
+]
+
+
+@pytest.mark.parametrize(("name", "weights", "side", "architecture", "digest"), IDENTITIES)
+def test_identities_are_those_of_every_version(
+    name: str, weights: str, side: int, architecture: str, digest: str | None, index: StatIndex
+):
+    found = identify(spec_of(name, weights, side), index)
+    assert found.architecture == architecture
+    assert digest is None or found.weights == digest  # random ones are TensorFlow's to draw
+
+
+def test_the_identity_of_a_file_is_that_of_every_version(tmp_path: Path, index: StatIndex):
+    import keras
+
+    inner = keras.Sequential(
+        [keras.Input((16, 16, 3), name="inside"), keras.layers.Conv2D(4, 3, name="low")], name="inner"
+    )
+    inputs = keras.Input((16, 16, 3), name="pixels")
+    x = keras.layers.BatchNormalization(name="norm")(inner(inputs))
+    x = keras.layers.ReLU(name="relu")(x)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D(name="pool")(x), name="outer")
+    for layer in (model.get_layer("inner").get_layer("low"), model.get_layer("norm")):
+        layer.set_weights([np.linspace(0.5, 1, v.size, dtype="float32").reshape(v.shape) for v in layer.get_weights()])
+    model.save(tmp_path / "mine.keras")
+    found = identify(spec_of(str(tmp_path / "mine.keras"), "auto"), index)
+    assert (found.backbone, found.input_size, found.preprocessing) == ("mine", (16, 16), "none")
+    assert found.architecture == "c47e42456fc9de9f289a28e80fd894633e623407e1e807bc7d21bbe4e7d3c9be"
+    assert found.weights == "e170dd02b7a5879b3403463f6f1f9cae5d7cf0d25016f1c388c74b11efdada0a"
+
+
 # --- features ----------------------------------------------------------------------------------------------------
 
 FAMILIES = [

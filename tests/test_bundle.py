@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from fitted import Lab
 
-from featx.bundle import manifest as bundles
+from featx.bundle import sealing as bundles
 from featx.bundle.archive import unpack
 from featx.bundle.bundle import Bundle, load_bundle, pack
 from featx.dataset import TEST, TRAIN, VAL
 from featx.errors import BundleError
 from featx.heads import persist
 from featx.heads.transform import Transform
-from featx.inference.predict import predict
+from featx.inference.predict import AnswerOptions, predict
 from featx.io.digests import digest_json
 from featx.io.files import write_json
 from featx.metrics.probabilities import softmax
@@ -158,7 +158,9 @@ def test_a_packed_bundle_gives_the_same_predictions(lab: Lab, tmp_path: Path) ->
         assert {info.compress_type for info in zipfile.ZipFile(out).infolist()} == {zipfile.ZIP_STORED}
         packed = load_bundle(out)
         images = lab.pictures[::7]
-        assert list(predict(packed, images, top=3)) == list(predict(bundle, images, top=3))
+        assert list(predict(packed, images, AnswerOptions(top=3))) == list(
+            predict(bundle, images, AnswerOptions(top=3))
+        )
 
 
 def test_the_folder_of_a_packed_bundle_goes_with_it(lab: Lab, tmp_path: Path) -> None:

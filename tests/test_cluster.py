@@ -43,8 +43,8 @@ from featx.extraction.ray.session import Cluster, WorkerDied
 from featx.extraction.ray.worker import Worker
 from featx.extraction.reservations import Reservations
 from featx.extraction.views import extract_views
-from featx.io import remote
 from featx.io.digests import digest_file
+from featx.io.remote import shared_remote
 from featx.store.store import FeatureStore, list_stores
 from featx.store.writer import PART_BYTES
 from featx.workflow.prepare import augmenter_of
@@ -156,16 +156,16 @@ def test_reservations_are_handed_out_once_and_leased_until_they_are_finished(
         assert first.tolist() == [0, 1, 4, 5]  # 2 and 3 are another's
         second = queue.reserve(14)
         assert sorted(second.tolist()) == list(range(6, 20))
-        assert sorted(other.of_others()) == sorted(done.digests[[*first, *second]])
+        assert other.of_others().tolist() == sorted(done.digests[[*first, *second]].tolist())
         assert (len(queue.reserve(5)), queue.remaining) == (0, 2)
         queue.finish(first)
         queue.give_back(second[:3])
-        other.claim(np.empty(0, "S32"))
+        other.claim(np.empty(0, "V32"))
         queue.look_again()
         third = queue.reserve(100)
         fourth = queue.reserve(100)
         assert sorted([*third, *fourth]) == [2, 3, 6, 7, 8]
-        assert sorted(other.of_others()) == sorted(done.digests[[2, 3, *range(6, 20)]])
+        assert other.of_others().tolist() == sorted(done.digests[[2, 3, *range(6, 20)]].tolist())
         queue.release()
         assert not len(other.of_others())
         assert queue.remaining == 0
@@ -505,7 +505,7 @@ def test_the_cluster_waits_for_another_process_and_counts_its_rows(
 ) -> None:
     images = read(image_folder(10))
     store = plan_store(images, options)
-    taken = np.array([digest_file(Path(path)) for path in images.paths[3:6]], "S32")
+    taken = np.array([digest_file(Path(path)) for path in images.paths[3:6]], "V32")
     with store.leases() as other:
         other.claim(taken)
 
@@ -514,7 +514,7 @@ def test_the_cluster_waits_for_another_process_and_counts_its_rows(
             while store.table("high", "avg").rows < 17 or len(other.of_others()):
                 assert time.monotonic() < give_up, "the cluster holds its leases while it waits"
                 time.sleep(0.02)
-            other.claim(np.empty(0, "S32"))
+            other.claim(np.empty(0, "V32"))
 
         thread = threading.Thread(target=finish)
         thread.start()
@@ -561,7 +561,7 @@ def test_a_worker_of_one_core_reads_several_urls_at_once(
     store = pytest.importorskip("fsspec").filesystem("memory")
     for path in image_folder(8).rglob("*.png"):
         store.pipe(f"/several/{path.parent.name}/{path.name}", path.read_bytes())
-    original, together, met = remote.read, threading.Barrier(4), []
+    original, together, met = shared_remote().read, threading.Barrier(4), []
 
     def read_together(url: str, most: int | None = None) -> bytes:
         if threading.current_thread().name.startswith("featx-decode") and len(met) < 4:
@@ -569,7 +569,7 @@ def test_a_worker_of_one_core_reads_several_urls_at_once(
                 met.append(together.wait(0.5))
         return original(url, most)
 
-    monkeypatch.setattr(remote, "read", read_together)
+    monkeypatch.setattr(shared_remote(), "read", read_together)
     try:
         done = on(read_images("memory://several", DataOptions()), Inline())
     finally:

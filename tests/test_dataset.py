@@ -26,8 +26,8 @@ from featx.dataset import (
     split_images,
     write_split,
 )
-from featx.dataset.digests import whole
 from featx.errors import DataError, UsageError
+from featx.io.digest_arrays import NO_DIGEST
 from featx.io.digests import digest_bytes
 from featx.io.index import StatIndex
 
@@ -348,7 +348,7 @@ def test_digests_are_remembered_and_changes_noticed(
     make_old(*paths)
     done: list[int] = []
     first = digest_images(paths, index, done.append)
-    assert [whole(digest) for digest in first.digest] == [digest_bytes(Path(path).read_bytes()) for path in paths]
+    assert first.digest.tolist() == [digest_bytes(Path(path).read_bytes()) for path in paths]
     assert done == [1000, 2000, 2500]
     assert first.bad == {}
     Path(paths[7]).write_text("changed")
@@ -492,7 +492,7 @@ def make_set(labels: object, **options: object) -> tuple[ImageSet, np.ndarray]:
     count = array.shape[1] if array.ndim == 2 else int(array.max(initial=0)) + 1
     classes = tuple(f"c{code:04d}" for code in range(count))
     images = ImageSet("x", "x", tuple(f"/{row}.jpg" for row in range(len(array))), array, classes, **options)
-    return images, np.array([digest_bytes(str(row).encode()) for row in range(len(array))], "S32")
+    return images, np.array([digest_bytes(str(row).encode()) for row in range(len(array))], "V32")
 
 
 def split(images: ImageSet, digests: np.ndarray, kept: dict[bytes, int] | None = None, **options: object) -> np.ndarray:
@@ -508,7 +508,7 @@ def counts(images: ImageSet, parts: np.ndarray) -> np.ndarray:
 def test_the_same_bytes_under_two_labels_conflict() -> None:
     images, digests = make_set([0, 1, 1, 0, 0, -1])
     digests[[1, 3, 5]] = digests[0]
-    digests[2] = digests[4] = b""
+    digests[2] = digests[4] = NO_DIGEST
     assert conflicts(images, digests) == [[0, 1, 3]]
     assert split(images, digests).tolist() == [NONE] * 6
     images, digests = make_set([[True, False], [True, False], [True, True], [False, False]])
@@ -600,7 +600,7 @@ def test_groups_of_three_large_units_reach_every_split() -> None:
 
 def test_bad_and_unlabelled_images_are_in_no_split() -> None:
     images, digests = make_set([0, 1] * 20 + [-1])
-    digests[3] = b""
+    digests[3] = NO_DIGEST
     usable = np.ones(41, bool)
     usable[:2] = False
     parts = split_images(images, digests, usable, OPTIONS)
@@ -613,7 +613,7 @@ def test_an_earlier_split_stays_when_images_are_added() -> None:
     digests[:3] = [bytes([number]) * 31 + b"\0" for number in (1, 2, 3)]  # NumPy takes such zero bytes off
     few = images.take(np.arange(400))
     first = split(few, digests[:400])
-    kept = {whole(digest): int(part) for digest, part in zip(digests[:400], first, strict=True)}
+    kept = dict(zip(digests[:400].tolist(), first.tolist(), strict=True))
     parts = split(images, digests, kept)
     np.testing.assert_array_equal(parts[:400], first)
     assert counts(images, parts).tolist() == [[240, 30, 30], [240, 30, 30]]
@@ -623,7 +623,7 @@ def test_declared_splits_stay() -> None:
     declared = np.array([TRAIN, VAL, TEST] * 40, np.uint8)
     images, digests = make_set([0, 1] * 60, declared=declared)
     np.testing.assert_array_equal(split(images, digests), declared)
-    kept = {whole(digest): TRAIN for digest in digests}
+    kept = dict.fromkeys(digests.tolist(), TRAIN)
     np.testing.assert_array_equal(split(images, digests, kept), declared)
 
 
@@ -641,7 +641,7 @@ def test_val_is_carved_from_train_where_only_train_and_test_are_declared() -> No
     parts = split(images, digests)
     np.testing.assert_array_equal(parts == TEST, declared == TEST)
     assert counts(images, parts)[:, :2].tolist() == [[80, 10], [80, 10]]
-    kept = {whole(digest): int(part) for digest, part in zip(digests, parts, strict=True)}
+    kept = dict(zip(digests.tolist(), parts, strict=True))
     np.testing.assert_array_equal(split(images, digests, kept, seed=5), parts)
     whole_train = split(images, digests, split=(0.9, 0.0, 0.1))
     np.testing.assert_array_equal(whole_train, declared)
@@ -711,7 +711,7 @@ def test_several_labels_are_stratified_iteratively() -> None:
 def test_a_million_images_take_seconds() -> None:
     count = 200_000
     random = np.random.default_rng(0)
-    digests = random.integers(0, 256, (count, 32), np.uint8).view("S32")[:, 0].copy()
+    digests = random.integers(0, 256, (count, 32), np.uint8).view("V32")[:, 0].copy()
     images, _ = make_set([0, 1])
     images = ImageSet("x", "x", ("",) * count, random.integers(0, 100, count), tuple(map(str, range(100))))
     start = time.process_time()
@@ -730,7 +730,7 @@ def test_senseless_shares_are_refused(shares: tuple[float, ...]) -> None:
 def test_a_set_without_labels_cannot_be_split() -> None:
     images = ImageSet("pictures", "x", ("/1.jpg",))
     with pytest.raises(DataError, match="pictures has no labels"):
-        split(images, np.array([b"x"], "S32"))
+        split(images, np.array([b"x"], "V32"))
 
 
 # The split as a CSV

@@ -19,13 +19,14 @@ from PIL import Image
 from unkind import gradient, rotated_jpeg
 
 from featx.bundle.bundle import Bundle, load_bundle
-from featx.bundle.manifest import seal
+from featx.bundle.sealing import seal
 from featx.config import DataOptions, FeaturesOptions, FinetuneOptions, HeadOptions, Pipeline, ReportOptions
 from featx.errors import BundleError, UsageError
 from featx.images.decoder import decode, load_image
+from featx.images.resize import place
 from featx.inference.explain import Explainer, Explanation
-from featx.inference.overlays import seen_box, spread, strength
-from featx.inference.predict import Prediction, Unread, predict
+from featx.inference.overlays import spread, strength
+from featx.inference.predict import AnswerOptions, Prediction, Unread, predict
 from featx.workflow.prepare import prepare
 from featx.workflow.publish import publish_finetuned, publish_head
 
@@ -445,7 +446,7 @@ def test_a_fine_tuned_bundle_is_explained_by_its_own_network(scenes: Scenes) -> 
 @pytest.mark.parametrize("clf", ["logreg", "dense", "knn"])
 def test_what_is_said_is_what_the_bundle_predicts(scenes: Scenes, clf: str) -> None:
     bundle, paths = scenes.bundle("body@avg", clf=clf), scenes.paths(12 if clf != "knn" else 30)
-    for answer, said in zip(explained(bundle, paths, top=2), predict(bundle, paths, top=2), strict=True):
+    for answer, said in zip(explained(bundle, paths, top=2), predict(bundle, paths, AnswerOptions(top=2)), strict=True):
         assert isinstance(said, Prediction)
         assert (answer.path, answer.label) == (said.path, said.label)
         assert [one.label for one in answer.classes] == [choice.label for choice in said.top]
@@ -503,7 +504,7 @@ def test_a_map_lies_where_the_backbone_saw_it(
     path.write_bytes(rotated_jpeg(gradient(120, 200), orientation))
     upright = decode(path)
     seen = load_image(path, size, resize)
-    box = seen_box(upright.size, size, resize)
+    box = place(upright.size, size, resize).seen
     for channel in (0, 1):  # what the network sees, taken for a map, has to come to lie on itself
         found = spread(seen[..., channel].astype(np.float32), upright.size, box)
         assert found.shape == (upright.height, upright.width)

@@ -169,6 +169,15 @@ def remember(index: StatIndex, path: Path, digest: bytes = b"d" * 32) -> None:
     index.remember_digests([(str(path), path.stat(), digest)])
 
 
+def test_an_index_is_closed_where_it_was_opened(tmp_path: Path) -> None:
+    with StatIndex(tmp_path / "index.sqlite") as index:
+        index.remember("kind", "key", [1])
+        assert index.recall("kind", "key") == [1]
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        index.recall("kind", "key")
+    assert not (tmp_path / "index.sqlite-wal").exists()  # SQLite tidies up when the last one closes
+
+
 def test_an_unchanged_file_is_remembered_by_another_process(index: StatIndex, file: Path) -> None:
     assert ask(index, file) is None
     remember(index, file)

@@ -140,7 +140,7 @@ def test_from_idx_files_to_predictions(
     extraction = extract(images, options)
     x = extraction.features(extraction.outputs[0], np.arange(150)).asarray()
     kept = read_split(tmp_path / done.json["bundle"] / "split.npz")
-    part = np.array([kept.get(bytes(digest).ljust(32, b"\0"), NONE) for digest in extraction.digests])
+    part = np.array([kept.get(digest, NONE) for digest in extraction.digests.tolist()])
     train, test = part == SPLITS.index("train"), part == SPLITS.index("test")
     scaler = StandardScaler().fit(x[train])
     reference = OneVsRestClassifier(LogisticRegression(C=strength, tol=1e-8, max_iter=10_000))

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageOps
 from unkind import bomb, encode, gradient, make_unkind_folder, rotated_jpeg
 
 from featx.errors import DataError, UsageError
 from featx.images import resize
-from featx.images.batches import iter_batches
+from featx.images.batches import Reading, iter_batches
 from featx.images.decoder import BadImage, check_image, decode, decoder_identity, decoder_version, load_image
+from featx.images.probes import PROBES
+from featx.images.resize import place
+from featx.images.sources import Pinned, source_name
 
 SIZE = (24, 32)
 
@@ -215,7 +220,7 @@ def test_files_that_cannot_be_opened_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadImage, match=r"none\.jpg: no such file") as caught:
         decode(tmp_path / "none.jpg")
     assert isinstance(caught.value, DataError)
-    assert not caught.value.lasting
+    assert caught.value.transient
 
 
 def test_a_named_pipe_does_not_hang(tmp_path: Path) -> None:
@@ -231,10 +236,10 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     assert check_image(source) == "400 megapixels: over the limit of 179"
 
 
-def test_damage_is_lasting_and_a_missing_file_is_not(tmp_path: Path) -> None:
+def test_a_missing_file_is_transient_and_damage_is_not(tmp_path: Path) -> None:
     with pytest.raises(BadImage) as caught:
         decode(encode(gradient(), "PNG")[:-60])
-    assert caught.value.lasting
+    assert not caught.value.transient
     assert caught.value.reason.startswith(("truncated", "damaged"))
 
 
@@ -254,8 +259,8 @@ def test_flipped_bytes_and_cuts_give_an_image_or_a_bad_image(kind: str) -> None:
     outcomes: set[object] = set()
     for _ in range(150):
         damaged = bytearray(source)
-        for place in random.integers(0, min(len(source), 200), 3):
-            damaged[place] = random.integers(256)
+        for spot in random.integers(0, min(len(source), 200), 3):
+            damaged[spot] = random.integers(256)
         cut = bytes(damaged[: random.integers(1, len(source) + 1)]) if random.random() < 0.5 else bytes(damaged)
         try:
             shape = load_image(cut, SIZE, "stretch").shape
@@ -338,7 +343,40 @@ def test_draft_respects_sideways_orientation() -> None:
     assert abs(load_image(source, size, "stretch") - plain(source, size)).mean() < 1.2
 
 
+@pytest.mark.parametrize(
+    ("image", "size", "resize", "seen"),
+    [
+        ((200, 100), (50, 50), "stretch", (0, 0, 200, 100)),
+        ((200, 100), (50, 50), "crop", (50, 0, 150, 100)),
+        ((200, 100), (50, 50), "pad", (0, -48, 200, 152)),  # 25 rows of 4 pixels each, 12 above
+        ((100, 200), (50, 100), "crop", (0, 75, 100, 125)),
+    ],
+)
+def test_where_an_image_goes(image: tuple[int, int], size: tuple[int, int], resize: str, seen: tuple[int, ...]) -> None:
+    placement = place(image, size, resize)
+    assert placement.frame == size[::-1]
+    assert placement.padded == (resize == "pad")
+    assert placement.seen == pytest.approx(seen)
+
+
+def test_a_source_is_called_by_its_path_or_its_number() -> None:
+    assert source_name("a.png", 3) == "a.png"
+    assert source_name(Path("a.png"), 3) == "a.png"
+    assert source_name(Pinned("s3://b/a.png", b""), 3) == "s3://b/a.png"
+    assert source_name(b"bytes", 3) == "image 4"
+
+
 # Identity
+
+
+def test_the_probes_are_those_of_every_version() -> None:
+    whole = hashlib.sha256(b"".join(PROBES.values())).hexdigest()
+    assert whole == "0985ca1ed78ec6ab8472a76ba22d60577f97930398fce168f51df4c06ce0f459"
+
+
+@pytest.mark.skipif(PIL.__version__ != "13.0.0", reason="another Pillow may make other pixels of them")
+def test_the_decoder_is_that_of_every_version() -> None:
+    assert decoder_identity() == "851902b1629b6790b9d15626dc7609ebcabb529609a9ec9e7578cb0d2bd04beb"
 
 
 def test_the_identity_is_stable_quick_and_sensitive(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,7 +396,6 @@ def test_the_identity_is_stable_quick_and_sensitive(monkeypatch: pytest.MonkeyPa
 
 
 def test_every_probe_can_be_read() -> None:
-    from featx.images.probes import PROBES
 
     assert [check_image(probe) for probe in PROBES.values()] == [None] * len(PROBES)
 
@@ -379,33 +416,33 @@ def folder(tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize("workers", [0, 1, 5])
 def test_batches_keep_the_order_and_a_bad_image_costs_only_itself(folder: list[str], workers: int) -> None:
     order = list(range(22, -1, -1))
-    batches = list(iter_batches(folder, iter(order), SIZE, "stretch", 4, workers))
-    assert [len(batch.rows) + len(batch.bad) for batch in batches] == [4, 4, 4, 4, 4, 3]
+    batches = list(iter_batches(folder, iter(order), Reading(SIZE, "stretch", 4, workers)))
+    assert [len(batch.rows) + len(batch.unreadable) for batch in batches] == [4, 4, 4, 4, 4, 3]
     assert [row for batch in batches for row in batch.rows] == [row for row in order if row not in (3, 9, 10, 11)]
-    assert [row for batch in batches for row, _ in batch.bad] == [11, 10, 9, 3]
+    assert [row for batch in batches for row, _ in batch.unreadable] == [11, 10, 9, 3]
     for batch in batches:
         assert batch.images.shape == (len(batch.rows), *SIZE, 3)
         assert batch.images.dtype == np.uint8
         np.testing.assert_array_equal(batch.images[:, 0, 0, 0], batch.rows)
-        assert all("text" in reason for _, reason in batch.bad)
-        assert not batch.passing
+        assert all("text" in reason for _, reason in batch.unreadable)
+        assert not batch.transient
         assert batch.seconds > 0
 
 
 def test_a_batch_of_nothing_but_bad_images_is_empty(folder: list[str], tmp_path: Path) -> None:
-    (batch,) = iter_batches([folder[9], b"", str(tmp_path / "gone.png")], range(3), SIZE, "stretch", 8)
+    (batch,) = iter_batches([folder[9], b"", str(tmp_path / "gone.png")], range(3), Reading(SIZE, "stretch", 8))
     assert batch.images.shape == (0, *SIZE, 3)
-    assert [row for row, _ in batch.bad] == [0, 1, 2]
-    assert batch.passing == {2}
+    assert [row for row, _ in batch.unreadable] == [0, 1, 2]
+    assert batch.transient == {2}
 
 
 def test_bytes_are_decoded_too() -> None:
-    (batch,) = iter_batches([encode(gradient(), "PNG")], [0], (48, 64), "stretch", 8)
+    (batch,) = iter_batches([encode(gradient(), "PNG")], [0], Reading((48, 64), "stretch", 8))
     np.testing.assert_array_equal(batch.images[0], gradient())
 
 
 def test_no_rows_no_batches(folder: list[str]) -> None:
-    assert list(iter_batches(folder, [], SIZE, "stretch", 4)) == []
+    assert list(iter_batches(folder, [], Reading(SIZE, "stretch", 4))) == []
 
 
 def test_rows_are_claimed_lazily_and_closing_stops_the_threads(folder: list[str]) -> None:
@@ -416,7 +453,7 @@ def test_rows_are_claimed_lazily_and_closing_stops_the_threads(folder: list[str]
             claimed.append(number)
             yield number % 23
 
-    batches = iter_batches(folder, claim(), SIZE, "stretch", 8, 2)
+    batches = iter_batches(folder, claim(), Reading(SIZE, "stretch", 8, 2))
     for _ in range(5):
         next(batches)
     assert len(claimed) <= 8 * (5 + 3)
@@ -432,11 +469,11 @@ def test_a_failing_claim_reaches_the_caller(folder: list[str]) -> None:
         raise RuntimeError("lease lost")
 
     with pytest.raises(RuntimeError, match="lease lost"):
-        list(iter_batches(folder, claim(), SIZE, "stretch", 1, 1))
+        list(iter_batches(folder, claim(), Reading(SIZE, "stretch", 1, 1)))
 
 
 def test_senseless_batches_are_refused(folder: list[str]) -> None:
     with pytest.raises(UsageError):
-        next(iter_batches(folder, [0], SIZE, "fill", 4))
+        next(iter_batches(folder, [0], Reading(SIZE, "fill", 4)))
     with pytest.raises(UsageError):
-        next(iter_batches(folder, [0], SIZE, "stretch", 0))
+        next(iter_batches(folder, [0], Reading(SIZE, "stretch", 0)))

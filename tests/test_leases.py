@@ -26,7 +26,7 @@ from featx.store import leases as module
 from featx.store.leases import Leases
 from featx.store.store import list_stores
 
-A, B, C = (np.array([bytes([value]) * 32], "S32") for value in (1, 2, 3))
+A, B, C = (np.array([bytes([value]) * 32], "V32") for value in (1, 2, 3))
 
 
 def foreign(directory: Path, name: str, digests: np.ndarray, **owner: object) -> Path:
@@ -57,7 +57,7 @@ def test_others_see_what_is_claimed_and_one_self_does_not(tmp_path: Path) -> Non
 
 
 def test_digests_that_end_in_a_zero_byte(tmp_path: Path) -> None:
-    digest = np.array([b"x" * 31 + b"\0", b"\0" * 32, b"\n" * 32], "S32")
+    digest = np.array([b"x" * 31 + b"\0", b"\0" * 32, b"\n" * 32], "V32")
     with Leases(tmp_path) as one, Leases(tmp_path) as two:
         one.claim(digest)
         assert np.isin(digest, two.of_others()).all()
@@ -270,7 +270,7 @@ def test_who_waits_holds_no_lease(tmp_path: Path, tiny_backbone: Path, cache: Pa
     done: list[Extraction] = []
     worker = threading.Thread(target=lambda: done.append(extract(read_files(paths), options)))
     with store.leases() as other:
-        other.claim(np.array([digest_file(paths[3])], "S32"))
+        other.claim(np.array([digest_file(paths[3])], "V32"))
         worker.start()
         wait_until(lambda: store.tables()["high@avg"].rows == 7, 20)
         wait_until(lambda: not len(other.of_others()), 5)

@@ -23,12 +23,13 @@ from featx.dataset import ImageSet, read_images
 from featx.errors import BackboneError
 from featx.images.decoder import load_image
 from featx.images.grid import Picture, draw_grid
-from featx.look.advice import Judged, Numbers, advise, difference_error
+from featx.look.advice import Numbers, ScoredOutput, advise, difference_error
+from featx.look.backbone_view import view_as_backbone
+from featx.look.contact_sheet import choose_contact_sheet
 from featx.look.depths import choose_depths, extract_depths, find_depths, probe_depths
 from featx.look.flow import Scope, look
-from featx.look.imagenet import Answers, ask, class_names, count_pairs, measure_separation
-from featx.look.seen import see
-from featx.look.sheet import choose_sheet
+from featx.look.imagenet import ImageNetAnswers, ask, class_names
+from featx.look.separation import Separation, count_pairs, measure_separation
 from featx.look.study import Study, draw_sample
 
 
@@ -79,13 +80,13 @@ def test_the_sheet_shows_images_of_every_class_and_leaves_out_broken_ones(place:
 
 def test_the_sheet_depends_on_the_seed_alone(place: Path) -> None:
     images = read_images(place / "pictures", DataOptions())
-    first, again, other = (choose_sheet(images, 2, 3, seed) for seed in (0, 0, 1))
-    assert first.strips == again.strips != other.strips
-    assert [len(strip.rows) for strip in first.strips] == [3, 3]
+    first, again, other = (choose_contact_sheet(images, 2, 3, seed) for seed in (0, 0, 1))
+    assert first.lines == again.lines != other.lines
+    assert [len(line.rows) for line in first.lines] == [3, 3]
     assert any("2 of 3 classes" in note for note in first.notes)
-    for strip in first.strips:
-        assert strip.size == (21 if strip.label == "red" else 20)  # whether one is broken shows when it is tried
-        assert {images.label_names(row) for row in strip.rows} == {(strip.label,)}
+    for line in first.lines:
+        assert line.size == (21 if line.label == "red" else 20)  # whether one is broken shows when it is tried
+        assert {images.label_names(row) for row in line.rows} == {(line.label,)}
 
 
 def test_an_empty_cell_stays_white(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_the_right_preprocessing_gives_the_image_back_and_a_wrong_one_does_not(p
     path, own = str(next((place / "pictures" / "blue").iterdir())), BACKBONES[name].preprocessing
     for mode in FORMULAS:
         spec = resolve(FeaturesOptions(backbone=name, input_size=80, preprocessing=mode))
-        found, decoded = see(path, spec, "crop"), load_image(path, (80, 80), "crop")
+        found, decoded = view_as_backbone(path, spec, "crop"), load_image(path, (80, 80), "crop")
         np.testing.assert_allclose(found.values, np.asarray(preprocess(decoded.astype(np.float32), mode)), atol=1e-4)
         if mode == own:
             np.testing.assert_array_equal(found.pixels, decoded)
@@ -176,11 +177,11 @@ def test_what_is_on_known_photographs(place: Path, tmp_path: Path) -> None:
     images = read_images(tmp_path, DataOptions())
     answers = ask(images, FeaturesOptions(cache=str(place / "cache")))
     said = {Path(images.paths[row]).name: answers.top(i) for i, row in enumerate(answers.rows.tolist())}
-    assert said["grace_hopper.jpg"][0][0] == "military uniform"
-    assert "daisy" in [label for label, _ in said["flower.jpg"]]
-    assert {"palace", "monastery", "bell cote", "stupa"} & {label for label, _ in said["china.jpg"]}
+    assert said["grace_hopper.jpg"][0].label == "military uniform"
+    assert "daisy" in [one.label for one in said["flower.jpg"]]
+    assert {"palace", "monastery", "bell cote", "stupa"} & {one.label for one in said["china.jpg"]}
     assert answers.notes == ()
-    np.testing.assert_allclose(answers.chances.sum(axis=1), 1, atol=5e-3)
+    np.testing.assert_allclose(answers.probabilities.sum(axis=1), 1, atol=5e-3)
 
 
 def test_answers_stand_beside_the_true_label(told: dict[str, Any]) -> None:
@@ -250,7 +251,7 @@ def test_a_download_that_fails_says_what_to_do(place: Path, tmp_path: Path, monk
     assert (refused.status, refused.out) == (1, "")
     assert re.search(r"Cannot download the ImageNet weights of MobileNet.*--weights FILE", refused.sentence)
     error = BackboneError(refused.sentence.removeprefix("featx: "))
-    monkeypatch.setattr("featx.look.study.ask", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr("featx.look.networks.ask", lambda *_: (_ for _ in ()).throw(error))
     plain = call(*asked, cwd=place)  # the rest is told all the same
     assert plain.status == 0
     assert plain.json["advice"] is None
@@ -260,7 +261,7 @@ def test_a_download_that_fails_says_what_to_do(place: Path, tmp_path: Path, monk
 
 def test_the_preprocessing_that_was_chosen_is_asked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[FeaturesOptions] = []
-    answers = Answers(resolve(FeaturesOptions()), None, np.arange(0), np.empty((0, 1000)))  # type: ignore[arg-type]
+    answers = ImageNetAnswers(resolve(FeaturesOptions()), None, np.arange(0), np.empty((0, 1000)))  # type: ignore[arg-type]
     monkeypatch.setattr("featx.look.imagenet._ask", lambda images, options, progress: asked.append(options) or answers)
     for backbone in ("EfficientNetLite0", str(place / "tiny.keras")):
         ask(labelled(1), FeaturesOptions(backbone=backbone, preprocessing="caffe"))
@@ -284,7 +285,7 @@ def test_weights_of_a_file_with_a_top_are_asked_themselves(place: Path, tmp_path
     assert (own.spec.name, own.notes) == ("MobileNet", ())
     pixels = np.stack([load_image(path, (224, 224), "stretch") for path in images.paths]).astype(np.float32)
     expected = network(keras.applications.mobilenet.preprocess_input(pixels))
-    np.testing.assert_allclose(own.chances, np.asarray(expected), rtol=2e-3, atol=1e-6)
+    np.testing.assert_allclose(own.probabilities, np.asarray(expected), rtol=2e-3, atol=1e-6)
     other = ask(images, replace(options, weights=str(tmp_path / "notop.weights.h5")))
     assert other.spec.name == "EfficientNetLite0"
     assert "no ImageNet top" in other.notes[0]
@@ -379,16 +380,17 @@ def test_a_probe_is_the_best_ridge_of_scikit_learn(place: Path, told: dict[str, 
 
 # --- advice ----------------------------------------------------------------------------------------------------------
 
-INNER, LAST = Judged("block3@grid:4", 0.2, 0.8), Judged("top@avg", 1.0, 0.8)
+INNER, LAST = ScoredOutput("block3@grid:4", 0.2, 0.8), ScoredOutput("top@avg", 1.0, 0.8)
 
 
 def numbers(images: int, inner: float | None, last: float, information: float | None = None, **more: Any) -> Numbers:
-    names = {"information": information, "told": 0.5, "chance": 0.1} if information is not None else {}
+    separation = None if information is None else Separation(0.5, 0.1, information, 0.5)
     known: dict[str, Any] = {"images": images, "classes": 10, "median": images / 10, "judged": 500, "error": 0.01}
     return Numbers(
         inner=None if inner is None else replace(INNER, score=inner),
         last=replace(LAST, score=last),
-        **known | names | more,
+        separation=separation,
+        **known | more,
     )
 
 
@@ -599,7 +601,7 @@ def test_the_function_takes_a_pipeline(place: Path, tmp_path: Path, monkeypatch:
     monkeypatch.chdir(place)
     pipeline = Pipeline(data=DataOptions(path="pictures"), features=FeaturesOptions(backbone="tiny.keras"))
     found = look(pipeline, tmp_path / "out", Scope(classes=1, images=2, advice=False))
-    assert found["shown"] == 2
+    assert found.shown == 2
     assert (tmp_path / "out" / "index.html").is_file()
 
 
@@ -613,4 +615,4 @@ def test_another_top_than_imagenets_is_refused(place: Path, monkeypatch: pytest.
 def test_a_spec_of_a_file_has_no_preprocessing_of_its_own(place: Path) -> None:
     spec = BackboneSpec(str(place / "tiny.keras"), "bundled", 0, (32, 32), "tf")
     path = str(next((place / "pictures" / "red").iterdir()))
-    assert see(path, spec, "stretch").difference == 0
+    assert view_as_backbone(path, spec, "stretch").difference == 0

@@ -22,7 +22,7 @@ from featx.bundle.novelty import choose_rows, fit_reference, load_reference
 from featx.dataset import TRAIN
 from featx.errors import BundleError
 from featx.features import ArrayFeatures
-from featx.inference.predict import Prediction, Unread, predict
+from featx.inference.predict import AnswerOptions, Prediction, Unread, predict
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_bundle_tells_what_is_unlike_its_training_images(lab: Lab, strange: li
     near = cosine_distances(features)
     np.fill_diagonal(near, 9)
     expected = cosine_distances(bundle.features(asked), features).min(axis=1) / np.quantile(near.min(axis=1), 0.99)
-    answers = list(predict(bundle, [*strange, *lab.pictures], max_distance=1.0))
+    answers = list(predict(bundle, [*strange, *lab.pictures], AnswerOptions(max_distance=1.0)))
     assert all(isinstance(answer, Prediction) for answer in answers)
     np.testing.assert_allclose([answer.distance for answer in answers[:4]], expected, rtol=0.03)
     assert [(answer.label, answer.unknown) for answer in answers[:4]] == [("unknown", True)] * 4
@@ -112,11 +112,11 @@ def test_a_bundle_tells_what_is_unlike_its_training_images(lab: Lab, strange: li
 
 def test_a_longer_distance_admits_more(lab: Lab, strange: list[str]) -> None:
     bundle = lab.bundle("logreg")
-    (answer,) = predict(bundle, strange[:1], max_distance=1.0)
+    (answer,) = predict(bundle, strange[:1], AnswerOptions(max_distance=1.0))
     assert answer.distance is not None
-    assert next(predict(bundle, strange[:1], max_distance=answer.distance + 0.01)).unknown is False
-    assert next(predict(bundle, strange[:1], max_distance=answer.distance - 0.01)).unknown is True
-    broken = list(predict(bundle, [b"no image"], max_distance=1.0))
+    assert next(predict(bundle, strange[:1], AnswerOptions(max_distance=answer.distance + 0.01))).unknown is False
+    assert next(predict(bundle, strange[:1], AnswerOptions(max_distance=answer.distance - 0.01))).unknown is True
+    broken = list(predict(bundle, [b"no image"], AnswerOptions(max_distance=1.0)))
     assert broken == [Unread("image 1", "text, not an image")]
 
 
@@ -127,10 +127,10 @@ def test_a_bundle_without_a_reference_says_so(lab: Lab, tmp_path: Path) -> None:
     old = Bundle(tmp_path / "old", bundle.about)
     assert len(list(predict(old, lab.pictures[:2]))) == 2
     with pytest.raises(BundleError, match=r"older featx\. Make it again: featx fit-head"):
-        predict(old, lab.pictures[:2], max_distance=1.0)
+        predict(old, lab.pictures[:2], AnswerOptions(max_distance=1.0))
     (tmp_path / "old" / "reference.npz").write_bytes(b"PK damaged")
     with pytest.raises(BundleError, match=r"reference.npz is damaged"):
-        predict(old, lab.pictures[:2], max_distance=1.0)
+        predict(old, lab.pictures[:2], AnswerOptions(max_distance=1.0))
     with pytest.raises(BundleError, match="X has 3 features, but the reference has 16"):
         load_reference(bundle.path).distances(np.ones((1, 3)))
 
@@ -174,7 +174,7 @@ def test_a_fine_tuned_bundle_measures_in_its_own_features(lab: Lab, strange: lis
     assert "reference.npz" in json.loads((tuned.path / "bundle.json").read_text())["files"]
     sample = lab.prepared.sample
     trained = [sample.images.paths[row] for row in sample.rows[sample.split == TRAIN]]
-    distances = [answer.distance for answer in predict(tuned, trained, max_distance=1.0)]
+    distances = [answer.distance for answer in predict(tuned, trained, AnswerOptions(max_distance=1.0))]
     assert max(distances) < 0.05  # the rows are those of the tuned network
     before = load_reference(lab.bundle("logreg").path).rows.astype(np.float32)
     assert np.abs(load_reference(tuned.path).rows.astype(np.float32) - before).max() > 1e-3

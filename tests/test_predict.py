@@ -15,9 +15,10 @@ from unkind import make_unkind_folder
 
 from featx.errors import DataError
 from featx.inference.predict import (
+    AnswerOptions,
+    Predicted,
     Prediction,
     Unread,
-    as_json_object,
     find_files,
     iter_probabilities,
     predict,
@@ -38,7 +39,7 @@ def test_predictions_are_those_of_plain_keras_and_the_arrays_of_the_head(lab: La
     bundle = lab.bundle(head)
     network = keras.saving.load_model(lab.root / "tiny.keras", compile=False)
     held = np.load(bundle.path / "head.npz")
-    for answer in predict(bundle, lab.pictures[::9], top=3):
+    for answer in predict(bundle, lab.pictures[::9], AnswerOptions(top=3)):
         features = np.asarray(network(pixels(answer.path))).mean(axis=(1, 2))
         logits = (features @ held["kernel"] + held["bias"]).astype(np.float64)[0]
         expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
@@ -67,13 +68,15 @@ def test_an_answer_does_not_depend_on_its_neighbours(lab: Lab) -> None:
 
 def test_the_best_classes_come_first_and_their_confidences_are_one(lab: Lab) -> None:
     bundle = lab.bundle("logreg")
-    for answer in predict(bundle, lab.pictures[::10], top=3):
+    for answer in predict(bundle, lab.pictures[::10], AnswerOptions(top=3)):
         assert isinstance(answer, Prediction)
         confidences = [choice.confidence for choice in answer.top]
         assert confidences == sorted(confidences, reverse=True)
         assert sum(confidences) == pytest.approx(1, abs=5e-6)
         assert (answer.label, answer.confidence) == (answer.top[0].label, answer.top[0].confidence)
-    assert len(next(predict(bundle, lab.pictures[:1], top=99)).top) == 3  # no more than there are classes
+    assert (
+        len(next(predict(bundle, lab.pictures[:1], AnswerOptions(top=99))).top) == 3
+    )  # no more than there are classes
 
 
 @pytest.mark.parametrize("head", ["logreg", "svm", "ridge", "knn", "rbf", "dense"])
@@ -109,7 +112,7 @@ def test_bad_images_are_answered_in_their_place(lab: Lab, tmp_path: Path) -> Non
 
 def test_no_images_give_no_answers(lab: Lab) -> None:
     assert list(predict(lab.bundle("logreg"), [])) == []
-    assert as_json_object([]) == {"predictions": [], "bad": []}
+    assert Predicted.of([]).as_json() == {"predictions": [], "bad": []}
 
 
 def test_probabilities_come_batch_by_batch(lab: Lab) -> None:
@@ -144,7 +147,9 @@ def test_a_csv_has_one_line_per_image(lab: Lab, tmp_path: Path) -> None:
 
 def test_the_json_object(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("text")
-    found = as_json_object(predict(lab.bundle("logreg"), [lab.pictures[0], tmp_path / "text.png"], top=2))
+    found = Predicted.of(
+        predict(lab.bundle("logreg"), [lab.pictures[0], tmp_path / "text.png"], AnswerOptions(top=2))
+    ).as_json()
     (one,) = json.loads(json.dumps(found))["predictions"]
     assert set(one) == {"path", "label", "confidence", "top"}
     assert [set(choice) for choice in one["top"]] == [{"label", "confidence"}] * 2

@@ -53,15 +53,15 @@ def planted() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def chances(planted: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+def probabilities(planted: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
     return out_of_fold_probabilities(ArrayFeatures(planted[0]), planted[1])
 
 
 def test_planted_label_errors_are_found(
-    planted: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], chances: np.ndarray
+    planted: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], probabilities: np.ndarray
 ) -> None:
     x, labels, wrong, truth = planted
-    found = find_label_errors(labels, chances)
+    found = find_label_errors(labels, probabilities)
     first = np.isin(found.rows[: len(wrong)], wrong).mean()
     overfitted = LogisticRegression(C=1.0).fit(x, labels)  # judges the rows that it was fitted on
     given = softmax(overfitted.logits(x))[np.arange(len(x)), labels]
@@ -75,21 +75,21 @@ def test_planted_label_errors_are_found(
 
 
 def test_probabilities_are_out_of_fold_and_calibrated(
-    planted: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], chances: np.ndarray
+    planted: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], probabilities: np.ndarray
 ) -> None:
     _, labels, _, _ = planted
-    np.testing.assert_allclose(chances.sum(axis=1), 1)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     # Of labels one in twenty is wrong: a head that is never sure of more than it knows loses about this much.
-    assert 0.2 < log_loss(labels, chances) < 0.75
-    assert (chances[np.arange(len(labels)), labels] > 0.5).mean() == pytest.approx(0.9, abs=0.06)
+    assert 0.2 < log_loss(labels, probabilities) < 0.75
+    assert (probabilities[np.arange(len(labels)), labels] > 0.5).mean() == pytest.approx(0.9, abs=0.06)
 
 
 def test_a_row_that_cannot_be_left_out_is_not_judged() -> None:
     x, y = rows(41), np.repeat([0, 1, 2], [20, 20, 1])
-    chances = out_of_fold_probabilities(ArrayFeatures(x), y)
-    assert np.isnan(chances[-1]).all()
-    assert np.isfinite(chances[:-1]).all()
-    assert 40 not in find_label_errors(y, chances).rows
+    probabilities = out_of_fold_probabilities(ArrayFeatures(x), y)
+    assert np.isnan(probabilities[-1]).all()
+    assert np.isfinite(probabilities[:-1]).all()
+    assert 40 not in find_label_errors(y, probabilities).rows
     alone = out_of_fold_probabilities(ArrayFeatures(x), y, groups=y)
     assert np.isnan(alone).all()
     assert len(find_label_errors(y, alone)) == 0
@@ -106,9 +106,9 @@ def test_features_that_are_not_finite_are_refused() -> None:
 def likely(seed: int, n: int = 400, k: int = 4) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     truth = random.integers(0, k, n)
-    chances = random.dirichlet(np.ones(k), n) + 1.5 * np.eye(k)[truth]
+    probabilities = random.dirichlet(np.ones(k), n) + 1.5 * np.eye(k)[truth]
     labels = np.where(random.random(n) < 0.15, random.integers(0, k, n), truth)
-    return labels, chances / chances.sum(axis=1, keepdims=True)
+    return labels, probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("seed", range(4))

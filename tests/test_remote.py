@@ -34,10 +34,12 @@ from featx.errors import DataError, UsageError
 from featx.extraction.flow import Extraction, extract
 from featx.extraction.repair import repair_store
 from featx.images.decoder import load_image
-from featx.io import remote
 from featx.io.files import atomic_path
 from featx.io.index import StatIndex
 from featx.io.progress import no_progress
+from featx.io.remote import Remote, RemoteStatus, shared_remote
+from featx.io.servers import AT_ONCE, Patience, Servers
+from featx.io.urls import is_url, join, parent, plain
 from featx.store.store import FeatureStore
 
 # of the libraries behind the test servers
@@ -121,13 +123,12 @@ def url(endpoint: str, pictures: Path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test profits from what another was told, or waits as long as for a real server."""
-    remote.forget()
-    remote._down.clear()
-    remote._failing.clear()
-    monkeypatch.setattr(remote, "_TRIES", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(remote, "_FIRST_PROBE", 0.05)
+def anew() -> Iterator[Remote]:
+    """No test profits from what another was answered, or waits as long as for a real server."""
+    shared_remote.cache_clear()
+    shared_remote().servers.patience = Patience(tries=(0.01, 0.01, 0.01), first_probe=0.05)
+    yield shared_remote()
+    shared_remote.cache_clear()
 
 
 @pytest.fixture
@@ -188,7 +189,7 @@ def make_old(folder: Path) -> None:
 
 def test_what_is_a_url() -> None:
     for text in ("s3://bucket/x y.png", "HTTPS://h/x", "memory://x", "simplecache::s3://bucket/x", "github://a:b@/x"):
-        assert remote.is_url(text), text
+        assert is_url(text), text
     for other in (
         "x.png",
         "/x",
@@ -201,24 +202,24 @@ def test_what_is_a_url() -> None:
         Path("s3://x"),
         b"s3://",
     ):
-        assert not remote.is_url(other), other
+        assert not is_url(other), other
 
 
 def test_paths_that_are_relative_to_a_url() -> None:
-    assert remote.join("s3://b/data", "cat/x.png") == "s3://b/data/cat/x.png"
-    assert remote.join("s3://b/data/", "./../a//b.png") == "s3://b/a//b.png"
-    assert remote.join("s3://b", "../../x.png") == "s3://b/x.png"
-    assert remote.join("memory://", "x.png") == "memory://x.png"
-    assert remote.parent("s3://b/data/index.csv") == "s3://b/data"
-    assert remote.parent("https://h/d/index.csv?X-Signature=a/b") == "https://h/d"
+    assert join("s3://b/data", "cat/x.png") == "s3://b/data/cat/x.png"
+    assert join("s3://b/data/", "./../a//b.png") == "s3://b/a//b.png"
+    assert join("s3://b", "../../x.png") == "s3://b/x.png"
+    assert join("memory://", "x.png") == "memory://x.png"
+    assert parent("s3://b/data/index.csv") == "s3://b/data"
+    assert parent("https://h/d/index.csv?X-Signature=a/b") == "https://h/d"
 
 
 def test_what_is_written_down_of_a_url_holds_no_secret() -> None:
-    assert remote.plain("https://me:secret@h:80/x.png?X-Amz-Signature=abc#d") == "https://h:80/x.png"
-    assert remote.plain("sftp://me:secret@h/x.png") == "sftp://h/x.png"
-    assert remote.plain("s3://b/what?.png") == "s3://b/what?.png"
-    assert remote.plain("abfs://box@account.net/x") == "abfs://box@account.net/x"
-    assert remote.plain("a/path?.png") == "a/path?.png"
+    assert plain("https://me:secret@h:80/x.png?X-Amz-Signature=abc#d") == "https://h:80/x.png"
+    assert plain("sftp://me:secret@h/x.png") == "sftp://h/x.png"
+    assert plain("s3://b/what?.png") == "s3://b/what?.png"
+    assert plain("abfs://box@account.net/x") == "abfs://box@account.net/x"
+    assert plain("a/path?.png") == "a/path?.png"
 
 
 def test_a_file_url_is_a_path(tmp_path: Path, pictures: Path) -> None:
@@ -413,23 +414,23 @@ def test_many_urls_in_one_folder_are_looked_up_by_one_listing(
     endpoint: str, asked: Asked, monkeypatch: pytest.MonkeyPatch, pictures: Path
 ) -> None:
     folder = upload(pictures / "red", "looked-up")
-    monkeypatch.setattr(remote, "_MANY", 10)
+    shared_remote().many = 10
     names = [f"{folder}/{path.name}" for path in sorted((pictures / "red").iterdir())]
     asked.calls.clear()
-    told = remote.look([*names, f"{folder}/gone.png"])
+    told = shared_remote().look([*names, f"{folder}/gone.png"])
     sizes = [path.stat().st_size for path in sorted((pictures / "red").iterdir())]
-    assert [one.st_size for one in told[:-1] if isinstance(one, remote.Entry)] == sizes
+    assert [one.st_size for one in told[:-1] if isinstance(one, RemoteStatus)] == sizes
     assert isinstance(told[-1], FileNotFoundError)
     assert asked.of("HeadObject") == ["looked-up/gone.png"]
-    remote.forget()
-    monkeypatch.setattr(remote, "_MANY", 10_000)
-    assert remote.look(names) == told[:-1]  # an object says of itself what the listing says of it
+    shared_remote().forget()
+    shared_remote().many = 10_000
+    assert shared_remote().look(names) == told[:-1]  # an object says of itself what the listing says of it
     assert len(asked.of("HeadObject")) == 1 + len(names)
 
 
 def test_a_split_of_a_bucket_is_read_again_as_it_was(url: str, tmp_path: Path) -> None:
     images = read(url)
-    digests = np.array([bytes([row] * 32) for row in range(1, len(images) + 1)], "S32")
+    digests = np.array([bytes([row] * 32) for row in range(1, len(images) + 1)], "V32")
     split = split_images(images, digests, np.ones(len(images), bool), DataOptions())
     write_split(tmp_path / "split.csv", images, split)
     again = read(tmp_path / "split.csv")
@@ -481,8 +482,8 @@ def test_a_server_that_tells_the_time_alone_is_trusted_after_two_seconds(
     memory: Callable[[Path, str], str], few: Path, options: FeaturesOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, reads = memory(few, "timed"), []
-    original = remote.read
-    monkeypatch.setattr(remote, "read", lambda url, most=None: reads.append(url) or original(url, most))
+    original = shared_remote().read
+    monkeypatch.setattr(shared_remote(), "read", lambda url, most=None: reads.append(url) or original(url, most))
     extract(read(root), options)
     reads.clear()
     extract(read(root), options)
@@ -581,16 +582,16 @@ def test_a_folder_of_a_web_server(web: Web, few: Path, options: FeaturesOptions)
 
 
 def test_the_web_has_its_own_errors(web: Web, tmp_path: Path, options: FeaturesOptions) -> None:
-    assert remote.read(f"{web.url}/all%20pictures/red/0-00.png?v=1", 2) == b"\x89P"
+    assert shared_remote().read(f"{web.url}/all%20pictures/red/0-00.png?v=1", 2) == b"\x89P"
     with pytest.raises(FileNotFoundError, match="no such file"):
-        remote.read(f"{web.url}/gone.png")
-    assert isinstance(remote.look([f"{web.url}/gone.png"])[0], FileNotFoundError)
+        shared_remote().read(f"{web.url}/gone.png")
+    assert isinstance(shared_remote().look([f"{web.url}/gone.png"])[0], FileNotFoundError)
     web.status = 403
     with pytest.raises(PermissionError, match="HTTP status 403"):
-        remote.read(f"{web.url}/all%20pictures/red/0-00.png?secret=1")
+        shared_remote().read(f"{web.url}/all%20pictures/red/0-00.png?secret=1")
     web.status = 503
     with pytest.raises(OSError, match=r"HTTP status 503$"):
-        remote.read(f"{web.url}/all%20pictures/red/0-00.png?secret=1")
+        shared_remote().read(f"{web.url}/all%20pictures/red/0-00.png?secret=1")
     web.status = 200
     done = run("check", f"{web.url}/gone.png?X-Amz-Signature=secret", cwd=tmp_path, status=1)
     assert done.sentence.startswith(f"featx: No such file or folder: {web.url}/gone.png. ")
@@ -661,7 +662,7 @@ def test_a_server_that_is_down_is_a_sentence_and_no_mark_on_its_images(
         other_server.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
         with pytest.raises(DataError, match=rf"s3://{BUCKET}/all: cannot be read: s3://{BUCKET} cannot be reached"):
             read(url)
-        remote._down.clear()
+        shared_remote().try_again()
         asked.calls.clear()
         done = extract(images, options)
     assert done.computed == 12
@@ -669,10 +670,10 @@ def test_a_server_that_is_down_is_a_sentence_and_no_mark_on_its_images(
     assert {one["reason"][:54] for one in done.bad} == {
         f"cannot be read: s3://{BUCKET} cannot be reached (Could no"[:54]
     }
-    assert len(asked.calls) <= 2 * remote.AT_ONCE  # in either round the others were not tried
+    assert len(asked.calls) <= 2 * AT_ONCE  # in either round the others were not tried
     other_server.setenv("AWS_ENDPOINT_URL", endpoint)
     S3FileSystem.clear_instance_cache()
-    remote._down.clear()
+    shared_remote().try_again()
     assert {one["reason"] for one in extract(read(tmp_path / "mixed.csv"), options).bad} == {"no such file"}
 
 
@@ -680,7 +681,7 @@ def test_an_image_whose_server_fails_is_not_bad_for_ever(
     memory: Callable[[Path, str], str], few: Path, options: FeaturesOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = memory(few, "failing")
-    original, failing = remote.read, f"{url}/red/0-01.png"
+    original, failing = shared_remote().read, f"{url}/red/0-01.png"
     count = {"reads": 0}
 
     def fail_second(name: str, most: int | None = None) -> bytes:
@@ -690,7 +691,7 @@ def test_an_image_whose_server_fails_is_not_bad_for_ever(
                 raise TimeoutError(110, "the server did not answer in time")
         return original(name, most)
 
-    monkeypatch.setattr(remote, "read", fail_second)
+    monkeypatch.setattr(shared_remote(), "read", fail_second)
     done = extract(read(url), options)
     assert {"path": failing, "reason": "cannot be read: the server did not answer in time"} in done.bad
     assert [one["path"] for one in extract(read(url), options).bad] == [f"{url}/blue/broken.png"]
@@ -726,9 +727,9 @@ def test_a_server_that_is_not_up_yet_costs_no_image(
     web: Web, options: FeaturesOptions, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [(f"{web.url}/all%20pictures/{path.relative_to(few)}", path.parent.name) for path in few.rglob("0-*.png")]
-    images, try_again = read(write_rows(tmp_path / "there.csv", rows)), remote.try_again
+    images, try_again = read(write_rows(tmp_path / "there.csv", rows)), shared_remote().try_again
     web.stop()
-    monkeypatch.setattr(remote, "try_again", lambda: (web.start(), try_again()))
+    monkeypatch.setattr(shared_remote(), "try_again", lambda: (web.start(), try_again()))
     done = extract(images, options)
     assert (done.computed, done.bad) == (12, [])
 
@@ -737,24 +738,24 @@ def test_a_server_that_stays_away_ends_the_run(
     web: Web, options: FeaturesOptions, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a head would be fitted on the images that happen to be there."""
-    monkeypatch.setattr(remote, "_PATIENCE", 0.2)
+    shared_remote().servers.patience = Patience(tries=(0.01, 0.01, 0.01), first_probe=0.05, wait=0.2)
     rows = [(f"{web.url}/all%20pictures/{path.relative_to(few)}", path.parent.name) for path in few.rglob("0-*.png")]
     rows += [(str(path), path.parent.name) for path in few.rglob("0-00.png")]
     images = read(write_rows(tmp_path / "mixed.csv", rows))
     with pytest.raises(DataError, match=r"cannot be reached \(.*though it has answered before\. .*same command"):
         extract(images, options, at_the_end_of("hash", web.stop))
-    remote._down.clear()
+    shared_remote().try_again()
     web.start()
     assert extract(images, options).bad == []
 
 
 def test_what_may_pass_is_asked_for_again(web: Web) -> None:
     web.status, web.failures = 429, 3
-    assert remote.read(f"{web.url}/all%20pictures/red/0-00.png", 2) == b"\x89P"
+    assert shared_remote().read(f"{web.url}/all%20pictures/red/0-00.png", 2) == b"\x89P"
     assert len(web.got) == 4
     web.status, web.failures = 400, 1
     with pytest.raises(OSError, match="HTTP status 400"):  # the next answer would be the same
-        remote.read(f"{web.url}/all%20pictures/red/0-00.png")
+        shared_remote().read(f"{web.url}/all%20pictures/red/0-00.png")
     assert len(web.got) == 5
 
 
@@ -762,11 +763,61 @@ def test_a_server_that_fails_every_time_is_not_asked_four_times_for_each_image(w
     web.status = 503
     for number in range(40):
         with pytest.raises(OSError, match="HTTP status 503"):
-            remote.read(f"{web.url}/{number}.png")
-    assert len(web.got) == 4 * remote.AT_ONCE + (40 - remote.AT_ONCE)
+            shared_remote().read(f"{web.url}/{number}.png")
+    assert len(web.got) == 4 * AT_ONCE + (40 - AT_ONCE)
     web.status = 200
     with pytest.raises(FileNotFoundError):
-        remote.read(f"{web.url}/40.png")
+        shared_remote().read(f"{web.url}/40.png")
+
+
+class Script:
+    """A request that fails in the ways of a script and then answers."""
+
+    def __init__(self, *errors: Exception | None) -> None:
+        self.errors = list(errors)
+        self.calls = 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
+        return "answer"
+
+
+AWAY = ConnectionError(111, "refused")
+
+
+def test_a_server_that_never_answered_is_left_alone_for_a_while() -> None:
+    servers, ask = Servers(Patience(pause=60.0)), Script(AWAY)
+    for _ in range(3):
+        with pytest.raises(ConnectionError, match="s3://b cannot be reached"):
+            servers.request("s3://b/x.png", ask)
+    assert ask.calls == 1
+    assert servers.request("s3://other/x.png", Script()) == "answer"
+    servers.try_again()
+    assert servers.request("s3://b/x.png", ask) == "answer"
+
+
+def test_a_server_that_has_answered_is_waited_for_and_then_ends_the_run() -> None:
+    servers = Servers(Patience(wait=0.05, first_probe=0.01, longest_probe=0.01))
+    servers.request("s3://b/x.png", Script())
+    assert servers.request("s3://b/x.png", Script(AWAY, AWAY)) == "answer"
+    with pytest.raises(DataError, match="though it has answered before"):
+        servers.request("s3://b/x.png", Script(*[AWAY] * 100))
+    other = Servers(servers.patience)  # as in a worker of a cluster, whose coordinator has had answers
+    other.trust(["s3://b/y.png"])
+    assert other.request("s3://b/x.png", Script(AWAY, AWAY)) == "answer"
+
+
+def test_two_remotes_know_nothing_of_each_other(memory: Callable[[Path, str], str], few: Path) -> None:
+    root, one, other = memory(few, "apart"), Remote(), Remote()
+    names = [name for name, _ in one.list_folder(root)]
+    fsspec.filesystem("memory").pipe_file("/apart/more.txt", b"new")
+    assert [name for name, _ in one.list_folder(root)] == names
+    assert "more.txt" in {name for name, _ in other.list_folder(root)}
+    one.forget()
+    assert "more.txt" in {name for name, _ in one.list_folder(root)}
 
 
 def test_images_that_could_not_be_fetched_are_told_apart_from_broken_ones(
@@ -805,7 +856,7 @@ def test_what_is_written_and_models_are_on_this_machine(fitted: Path, url: str, 
 
 def test_bytes_are_never_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `featx serve` decodes."""
-    monkeypatch.setattr(remote, "read", lambda *_: pytest.fail("a URL was read"))
+    monkeypatch.setattr(shared_remote(), "read", lambda *_: pytest.fail("a URL was read"))
     with pytest.raises(DataError, match="text, not an image"):
         load_image(b"s3://plants/all/red/0-00.png", (SIDE, SIDE), "stretch")
 

@@ -26,9 +26,10 @@ from featx.config.pipeline import as_yaml
 from featx.metrics.intervals import LABELS_MEASURED
 from featx.metrics.measures import measure
 from featx.report import gallery, plots
-from featx.report.album import kept_epoch, strength_lines
 from featx.report.curves import precision_recall_curves, roc_curves
+from featx.report.figures import kept_epoch, strength_lines
 from featx.report.occasions import history_of
+from featx.report.plot_style import style
 from featx.report.report import Content, Judged, write_report
 from featx.report.scores import score_part
 from featx.runs.origin import count_classes
@@ -395,7 +396,7 @@ def texts_of(figure: Any) -> list[Any]:
 def test_no_text_is_cut_off_and_labels_do_not_overlap(classes: int) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with plots.style():
+    with style():
         for name, figure in figures(classes).items():
             FigureCanvasAgg(figure).draw()
             assert not overlaps(figure), name
@@ -410,7 +411,7 @@ def test_metrics_that_are_close_have_labels_that_are_not() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     found = score_part(draw(4, 40))
-    with plots.style():
+    with style():
         for low in (0.9, 0.96, 0.9802, 0.985, 0.9905, 0.999):
             close = replace(found, metrics={"accuracy": 0.9995}, intervals={"accuracy": (low, 1.0)})
             figure = plots.draw_metrics([close])
@@ -420,7 +421,7 @@ def test_metrics_that_are_close_have_labels_that_are_not() -> None:
 
 def test_the_confusion_matrix_says_what_it_was_given() -> None:
     confusion = np.array([[8, 2, 0], [0, 0, 0], [1, 0, 1234]])
-    with plots.style():
+    with style():
         figure = plots.draw_confusion(confusion, ["a", "$b$", "c" * 50])
     axis = figure.axes[0]
     written = {(int(t.get_position()[1]), int(t.get_position()[0])): t.get_text() for t in axis.texts}
@@ -434,7 +435,7 @@ def test_the_confusion_matrix_says_what_it_was_given() -> None:
 
 def test_past_what_can_be_read_names_and_counts_are_left_out() -> None:
     k = plots.MOST_NAMED + 1
-    with plots.style():
+    with style():
         figure = plots.draw_confusion(np.ones((k, k), int), [f"class {i}" for i in range(k)])
         sizes = plots.draw_sizes({"train": {f"class {i}": i for i in range(k)}})
     assert not figure.axes[0].texts
@@ -446,7 +447,7 @@ def test_past_what_can_be_read_names_and_counts_are_left_out() -> None:
 def test_curves_are_at_most_ten_classes_and_two_averages() -> None:
     found = score_part(draw(30, 300))
     assert found.roc is not None
-    with plots.style():
+    with style():
         (legend,) = plots.draw_roc(found.roc).legends
     texts = [text.get_text() for text in legend.get_texts()]
     assert len(texts) == 12
@@ -466,7 +467,7 @@ def test_what_was_searched_becomes_lines() -> None:
         "log_loss",
     )
     assert strength_lines({}) == ({}, "")
-    with plots.style():
+    with style():
         figure = plots.draw_strengths(strength_lines(search)[0]["neighbours"], "neighbours", "log_loss")
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["1", "9"]
     star = figure.axes[0].lines[1]
@@ -485,7 +486,7 @@ def test_the_epoch_that_was_kept() -> None:
 
 def test_epochs_are_whole_numbers() -> None:
     for epochs in (1, 2, 37):
-        with plots.style():
+        with style():
             axis = plots.draw_learning({"loss": [1.0] * epochs}, None).axes[0]
         shown = [tick for tick in axis.get_xticks() if 0.5 <= tick <= epochs + 0.5]
         assert shown

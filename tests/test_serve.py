@@ -33,7 +33,7 @@ from unkind import bomb, encode, gradient, make_unkind_folder
 
 from featx.bundle.bundle import Bundle, pack
 from featx.inference.explain import Explainer
-from featx.inference.predict import as_json_object, predict
+from featx.inference.predict import AnswerOptions, Predicted, predict
 from featx.serve.batching import Batcher
 from featx.serve.limits import Limits
 from featx.serve.service import Terms
@@ -63,7 +63,7 @@ def contents(lab: Lab, step: int = 9) -> list[bytes]:
 
 def expected(bundle: Bundle, images: Sequence[bytes], names: Sequence[str], **options: Any) -> dict[str, Any]:
     """What `featx predict --json` says of the same files, under these names."""
-    found = as_json_object(predict(bundle, list(images), **options))
+    found = Predicted.of(predict(bundle, list(images), AnswerOptions(**options))).as_json()
     for one in found["predictions"] + found["bad"]:
         one["path"] = names[int(one["path"].removeprefix("image ")) - 1]
     return json.loads(json.dumps(found))

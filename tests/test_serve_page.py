@@ -13,7 +13,7 @@ from fitted import Lab, make_lab
 from serving import served, several_labels
 
 from featx.bundle.bundle import Bundle
-from featx.inference.predict import predict
+from featx.inference.predict import AnswerOptions, predict
 from featx.serve.service import Terms
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -54,7 +54,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 def test_an_image_is_answered_and_explained(page: Any, bundle: Bundle, lab: Lab) -> None:
-    (wanted,) = predict(bundle, lab.pictures[:1], top=3)
+    (wanted,) = predict(bundle, lab.pictures[:1], AnswerOptions(top=3))
     with served(bundle) as client:
         page.goto(str(client.base_url))
         page.get_by_text("3 classes").wait_for()

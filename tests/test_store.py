@@ -21,6 +21,7 @@ from featx.errors import StoreError
 from featx.store import part as part_module
 from featx.store import store as store_module
 from featx.store import writer as table_module
+from featx.store.compaction import MAINTENANCE
 from featx.store.export import describe, export_features
 from featx.store.key import Key
 from featx.store.leases import Leases
@@ -46,7 +47,7 @@ OTHER: dict[str, Any] = {
 
 
 def make_digests(count: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (count, 32), np.uint8).view("S32").ravel()
+    return np.random.default_rng(seed).integers(0, 256, (count, 32), np.uint8).view("V32").ravel()
 
 
 def make_rows(count: int, shape: tuple[int, ...] = (5,), seed: int = 0, dtype: str = "<f2") -> Rows:
@@ -351,7 +352,7 @@ def test_digests_that_end_in_zero_bytes(store: FeatureStore) -> None:
     raw[1, 31] = raw[2, 20:] = raw[3, :] = 0
     raw[4], raw[5] = raw[0], raw[0]
     raw[4, 31], raw[5, 0] = 0, 0
-    digests = raw.view("S32").ravel()
+    digests = raw.view("V32").ravel()
     path = add_part(store, replace(make_rows(6), digest=digests))
     with h5py.File(path, "r") as file:
         np.testing.assert_array_equal(file["digest"][:], raw)
@@ -360,7 +361,7 @@ def test_digests_that_end_in_zero_bytes(store: FeatureStore) -> None:
     assert read_rows(path)[1].all()
     shorter = raw[1:2].copy()
     shorter[0, 30] = 0
-    assert table.missing(shorter.view("S32").ravel()).all()
+    assert table.missing(shorter.view("V32").ravel()).all()
 
 
 def test_of_doubled_rows_the_first_counts(store: FeatureStore) -> None:
@@ -399,7 +400,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 from featx.store.store import list_stores
 (store,) = list_stores(Path(sys.argv[1]))
 table = store.table("mixed7", "avg")
-digests = np.random.default_rng(0).integers(0, 256, (1500, 32), np.uint8).view("S32").ravel()
+digests = np.random.default_rng(0).integers(0, 256, (1500, 32), np.uint8).view("V32").ravel()
 order = np.random.default_rng(1).permutation(1500)
 parts = [table.read(digests[order]) for _ in range(5)]
 expected = np.arange(1500, dtype=np.float32)[order]
@@ -658,7 +659,7 @@ def test_two_prunes_at_once_are_refused(store: FeatureStore) -> None:
     add_part(store, make_rows(3))
     add_part(store, make_rows(3, seed=1))
     with store.leases() as other:
-        other.claim(np.array([b"maintenance"]))
+        other.claim(MAINTENANCE)
         with pytest.raises(StoreError, match="Another prune or repair is at work"):
             FeatureStore(store.directory.parent, KEY).prune()
     assert FeatureStore(store.directory.parent, KEY).prune() == (2, 1)

@@ -18,7 +18,7 @@ from featx.errors import UsageError
 from featx.images.augment import Augmenter
 from featx.images.decoder import load_image
 from featx.inference.judge import judge
-from featx.inference.predict import Average, Prediction, Unread, predict
+from featx.inference.predict import AnswerOptions, Average, Prediction, Unread, predict
 from featx.io.digests import digest_file
 from featx.workflow.prepare import images_of_part, prepare
 from featx.workflow.publish import publish_head
@@ -45,7 +45,7 @@ def by_hand(bundle: Bundle, path: str, augmenter: Augmenter, views: int) -> np.n
 @pytest.mark.parametrize("views", [1, 4, 40])  # 40 and the image are more than a batch
 def test_probabilities_are_averaged_over_the_image_and_its_views(lab: Lab, views: int) -> None:
     bundle, paths = with_views(lab), lab.pictures[:5]
-    answers = list(predict(bundle, paths, top=3, average=Average.of_bundle(bundle, views)))
+    answers = list(predict(bundle, paths, AnswerOptions(top=3), average=Average.of_bundle(bundle, views)))
     for path, answer in zip(paths, answers, strict=True):
         assert isinstance(answer, Prediction)
         expected = dict(zip(bundle.classes, by_hand(bundle, path, Augmenter(POLICY, 0), views), strict=True))
@@ -72,8 +72,8 @@ def test_bytes_and_copies_have_the_views_of_their_content_and_broken_ones_are_to
 
 def test_distances_are_those_of_the_images_themselves(lab: Lab) -> None:
     bundle, paths = with_views(lab), lab.pictures[:4]
-    plain = list(predict(bundle, paths, max_distance=1.0))
-    averaged = list(predict(bundle, paths, max_distance=1.0, average=Average.of_bundle(bundle, 2)))
+    plain = list(predict(bundle, paths, AnswerOptions(max_distance=1.0)))
+    averaged = list(predict(bundle, paths, AnswerOptions(max_distance=1.0), average=Average.of_bundle(bundle, 2)))
     assert load_reference(bundle.path).scale > 0
     for one, other in zip(plain, averaged, strict=True):
         assert isinstance(one, Prediction)
@@ -89,7 +89,7 @@ def test_several_labels_are_given_by_averaged_probabilities(lab: Lab, tmp_path: 
     report = replace(lab.pipeline.report, runs=str(tmp_path / "runs"))
     pipeline = replace(lab.pipeline, data=data, report=report, head=HeadOptions(strength=0.1))
     bundle = publish_head(prepare(replace(pipeline, augment=replace(POLICY, views=1))))
-    (answer,) = predict(bundle, lab.pictures[:1], top=5, average=Average.of_bundle(bundle, 2))
+    (answer,) = predict(bundle, lab.pictures[:1], AnswerOptions(top=5), average=Average.of_bundle(bundle, 2))
     chances = by_hand(bundle, lab.pictures[0], Augmenter(POLICY, 0), 2)
     assert isinstance(answer, Prediction)
     assert set(answer.labels or ()) == {

@@ -307,7 +307,7 @@ def rows_by_hand(prepared: Prepared, part: int) -> tuple[np.ndarray, np.ndarray]
             digest = digest_file(Path(sample.images.paths[sample.rows[row]]))
             for view in (1, 2):
                 table = done.store.table(output.layer, output.pooling)
-                x.append(table.read(np.array([digest], "S32"), view).asarray())
+                x.append(table.read(np.array([digest], "V32"), view).asarray())
                 y.append(sample.y[[row]])
     return np.concatenate(x), np.concatenate(y)
 

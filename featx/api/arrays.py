@@ -12,6 +12,7 @@ from featx.dataset import SPLITS, read_data
 from featx.errors import FeatxError, UsageError
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
+from featx.io.digest_arrays import first_of_equal
 from featx.io.progress import Progress, no_progress
 from featx.workflow.prepare import prepare
 
@@ -116,7 +117,7 @@ def read_features(
     if images.labels is None or len(images.classes) < 2:  # nothing to split by
         done = extract_images(images, wanted.features, progress)
         used = np.flatnonzero(done.readable)
-        rows = used[np.sort(np.unique(done.digests[used], return_index=True)[1])]
+        rows = used[first_of_equal(done.digests[used])]
         return _arrays(done, rows, None if images.labels is None else images.labels[rows], None)
     prepared = prepare(wanted, progress)
     sample = prepared.sample

@@ -13,7 +13,7 @@ import numpy as np
 from featx.config import SECTIONS, Pipeline, help_of, listed_options
 from featx.config.pipeline import apply_options, option_names, start_pipeline
 from featx.errors import UsageError
-from featx.io.remote import plain
+from featx.io.urls import plain
 
 PathLike = str | Path
 Function = TypeVar("Function", bound=Callable[..., Any])

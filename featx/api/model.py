@@ -15,8 +15,9 @@ from featx.bundle.bundle import pack as pack_bundle
 from featx.dataset import SPLITS
 from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError, UsageError
+from featx.images.sources import source_name
 from featx.inference.judge import judge, measure_judged
-from featx.inference.predict import Prediction, Unread, find_files, iter_probabilities
+from featx.inference.predict import AnswerOptions, Prediction, Unread, find_files, iter_probabilities
 from featx.inference.predict import predict as predict_images
 from featx.io.context import Context
 from featx.io.progress import Progress, no_progress
@@ -123,7 +124,8 @@ class Model:
             No images, what is no image, or a bundle that cannot tell distances.
         """
         sources = _sources(images)
-        return Predictions(tuple(predict_images(self.bundle, sources, top, workers, min_confidence, max_distance)))
+        asked = AnswerOptions(top, min_confidence, max_distance)
+        return Predictions(tuple(predict_images(self.bundle, sources, asked, workers)))
 
     def predict_proba(self, images: Any, *, workers: int = 0) -> np.ndarray:
         """The confidence of every class: float64 (n, k), in the order of `classes`.
@@ -141,8 +143,7 @@ class Model:
         found = np.empty((len(sources), len(self.classes)))
         for rows, chances, bad in iter_probabilities(self.bundle, sources, workers):
             for row, reason in bad:
-                source = sources[row]
-                name = f"image {row + 1}" if isinstance(source, bytes) else str(source)
+                name = source_name(sources[row], row)
                 raise DataError(f"{name} cannot be read ({reason}). predict tells of such images, and goes on.")
             found[rows] = chances
         return found

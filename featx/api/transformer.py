@@ -22,7 +22,7 @@ from featx.dataset.folders import expand
 from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError
 from featx.extraction.flow import Extraction, extract
-from featx.io import remote
+from featx.io.remote import shared_remote
 from featx.store.stored import StoredFeatures
 
 
@@ -173,6 +173,6 @@ def _read(X: Any) -> ImageSet:
     """
     given = several(X)
     if isinstance(given, list) and given and all(isinstance(one, str | Path) for one in given):
-        remote.forget()
+        shared_remote().forget()
         return ImageSet("X", "X", tuple(expand(path) for path in given))
     return images_in_memory(given)

@@ -7,7 +7,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from featx.bundle.manifest import ABOUT, is_plain_name, read_about, verify_files
+from featx.bundle.fields import is_plain_name
+from featx.bundle.sealing import ABOUT, read_about, verify_files
 from featx.errors import BundleError
 from featx.io.files import atomic_directory
 

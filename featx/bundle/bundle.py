@@ -31,7 +31,7 @@ import numpy as np
 
 from featx.backbones import Output
 from featx.bundle.archive import extract_archive
-from featx.bundle.manifest import ABOUT, read_about, seal, verify_files
+from featx.bundle.sealing import ABOUT, read_about, seal, verify_files
 from featx.bundle.split import read_split
 from featx.engines.choice import choose_engine, compile_graph, effective_precision, load_graph
 from featx.engines.protocol import Engine

@@ -1,71 +1,178 @@
-"""`bundle.json`: its schema, and the checksum of every other file."""
+"""The manifest: all that `bundle.json` holds, typed. What a type or a comment does not allow is not read.
+
+Bundles that were made by earlier versions of featx lack some of it. That is filled in here, and nowhere else: by the
+default of a field, or in `Manifest.from_json`.
+"""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
+from featx.backbones.spec import Output
+from featx.bundle.fields import (
+    Bounds,
+    FieldError,
+    distinct,
+    filled,
+    omitted,
+    plain_name,
+    read_record,
+    rest,
+    write_record,
+)
+from featx.bundle.records import (
+    AugmentRecord,
+    BackboneRecord,
+    BaselineRecord,
+    CandidateRecord,
+    ClassRecord,
+    DataRecord,
+    EpochRecord,
+    FinetuneRecord,
+    HeadRecord,
+    KeyRecord,
+    MetricsRecord,
+    NestedRecord,
+    OriginRecord,
+    ScoreRecord,
+    SplitRecord,
+)
 from featx.errors import BundleError
-from featx.io.digests import digest_file, digest_json
-from featx.io.files import write_json
+from featx.io.jsontypes import Json
+from featx.metrics.comparison import Comparison
 
 SCHEMA = 1
-ABOUT = "bundle.json"
-_NEEDED = ("files", "classes", "outputs", "backbone", "head", "split", "score")
+
+Row = Literal["image"]  # what a prediction is made of; later a box or a tile of one
+Target = Literal["class", "labels"]  # what is predicted of it; later a number
+
+Seconds = Annotated[float, Bounds(least=0)]
+Share = Annotated[float, Bounds(least=0, most=1)]
 
 
-def seal(directory: Path, about: dict[str, Any]) -> None:
-    """Write `bundle.json` with the schema and the checksum of every file in `directory`."""
-    files = {
-        path.relative_to(directory).as_posix(): digest_file(path).hex()
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != ABOUT
-    }
-    content = {"schema": SCHEMA, **about, "files": files}
-    write_json(directory / ABOUT, content | {"digest": digest_json(content)})
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """All that `bundle.json` holds.
+
+    Attributes
+    ----------
+    created : when, in UTC; command : that made it; versions : of Python and of the libraries; seconds : it took
+    classes : in the order of the columns of probabilities
+    outputs : the layers and poolings whose features the head takes, one after the other
+    fingerprint : of all that it depends on; equal ones would be equal bundles
+    target : what is predicted of each row; row : what that is
+    thresholds : from which probability on each label is given, where there are several
+    metrics : part -> what was measured; per_class : part -> of every class; None without images
+    search : what was tried, "mixed7@avg + mixed2@grid:4" -> candidates
+    finetune, origin, comparison, verdict : of a fine-tuned bundle; part -> it against the bundle it comes from
+    baseline : of a network that was trained from scratch
+    files : name -> SHA-256; digest : of everything else in `bundle.json`
+    """
+
+    schema: Annotated[int, Bounds(least=1, most=SCHEMA)] = SCHEMA
+    created: str = ""
+    classes: Annotated[tuple[str, ...], filled, distinct]
+    split: SplitRecord
+    data: DataRecord = field(default_factory=DataRecord)
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    outputs: Annotated[tuple[Output, ...], filled, distinct]
+    backbone: BackboneRecord
+    key: KeyRecord = field(default_factory=KeyRecord)
+    fingerprint: str | None = omitted(None)
+    head: HeadRecord
+    target: Target = "class"
+    thresholds: tuple[Share, ...] | None = None
+    metrics: Mapping[str, MetricsRecord | None] = field(default_factory=dict)
+    per_class: Mapping[str, tuple[ClassRecord, ...] | None] = field(default_factory=dict)
+    score: ScoreRecord
+    search: Mapping[str, tuple[CandidateRecord, ...]] = field(default_factory=dict)
+    nested: NestedRecord | None = None
+    history: tuple[EpochRecord, ...] = ()
+    finetune: FinetuneRecord | None = omitted(None)
+    baseline: BaselineRecord | None = omitted(None)
+    origin: OriginRecord | None = omitted(None, key="from")
+    comparison: Mapping[str, Comparison | None] | None = omitted(None)
+    notes: tuple[str, ...] = ()
+    seconds: Seconds | None = omitted(None)
+    augment: AugmentRecord | None = omitted(None)
+    verdict: str | None = omitted(None)
+    row: Row = omitted("image")
+    more: Mapping[str, Json] = rest()
+    files: Mapping[Annotated[str, plain_name], str] = field(default_factory=dict)
+    digest: str = omitted("")
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image has several labels."""
+        return self.target == "labels"
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The outputs, as in `mixed7@avg`."""
+        return tuple(output.name for output in self.outputs)
+
+    @classmethod
+    def from_json(cls, value: object, where: object) -> Manifest:
+        """Return the manifest of a JSON object.
+
+        where : it comes from, for the error
+
+        Raises
+        ------
+        BundleError
+            A field is absent that every bundle has, or has a wrong type, or is out of bounds, or does not fit another.
+        """
+        try:
+            manifest = read_record(cls, _completed(value))
+            _require_fit(manifest)
+        except FieldError as error:
+            text = f"{where} is not a sound bundle: {error}. Take the bundle from where it came again."
+            raise BundleError(text) from error
+        return manifest
+
+    def as_json(self) -> dict[str, Json]:
+        """The JSON object of it, as `bundle.json` holds it."""
+        found = {_NAMES.get(name, name): value for name, value in write_record(self).items()}
+        found["multilabel"] = self.multilabel
+        if self.finetune is not None and not self.search:
+            found["search"] = []
+        if self.nested is None and (self.finetune is not None or self.baseline is not None):
+            del found["nested"]
+        return found
 
 
-def read_about(directory: Path) -> dict[str, Any]:
-    """Read `bundle.json` of a bundle's directory; raise BundleError where it is absent, damaged or newer."""
-    path = directory / ABOUT
-    if not path.is_file():
-        raise BundleError(f"{directory} is not a bundle: it has no {ABOUT}. featx fit-head makes one.")
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        schema = int(about["schema"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} is damaged: {error}. Take the bundle from where it came again.") from error
-    if schema > SCHEMA:
-        raise BundleError(
-            f"{directory} has bundle schema {schema} and this featx reads up to {SCHEMA}. "
-            "Update it: pip install --upgrade featx"
-        )
-    claimed = about.pop("digest", None)
-    if claimed != digest_json(about):
-        raise BundleError(f"{path} was changed after it was written. Take the bundle from where it came again.")
-    absent = [name for name in _NEEDED if name not in about]
-    if absent:
-        raise BundleError(f"{path} says nothing of {', '.join(absent)}. Take the bundle from where it came again.")
-    return dict(about) | {"digest": claimed}
+_NAMES = {"target": "multilabel"}  # a field's name -> in JSON, where it is true or false
 
 
-def verify_files(directory: Path, about: dict[str, Any]) -> None:
-    """Compare every file of a bundle with its checksum; raise BundleError at the first that differs."""
-    for name, expected in about["files"].items():
-        if not is_plain_name(name):
-            raise BundleError(f"{directory} names the file {name!r}, which would lie outside of it. Do not use it.")
-        path = directory / name
-        if not path.is_file():
-            raise BundleError(f"{directory} lacks {name}. Take the bundle from where it came again.")
-        if digest_file(path).hex() != expected:
-            raise BundleError(
-                f"{path} is damaged or was changed: its checksum does not hold. "
-                "Take the bundle from where it came again."
-            )
+def _completed(value: object) -> object:
+    """Bring an object of any version to the fields of `Manifest`."""
+    if not isinstance(value, Mapping):
+        return value
+    found = dict(value)
+    several = found.pop("multilabel", False)
+    if not isinstance(several, bool):
+        raise FieldError.of("true or false", several).within("multilabel")
+    found.setdefault("target", "labels" if several else "class")
+    if found.get("search") == []:
+        found["search"] = {}
+    head = found.get("head")
+    if isinstance(head, Mapping) and isinstance(head.get("params"), Mapping):
+        # Before they were recorded for every head, the weights were among the options of those that have them.
+        params = head["params"]
+        found["head"] = {
+            **{name: params[name] for name in ("class_weight", "positive_weight") if params.get(name) is not None},
+            **head,
+        }
+    return found
 
 
-def is_plain_name(name: str) -> bool:
-    """Whether a name stays inside the directory that it is written to."""
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\\" not in name and ":" not in name
+def _require_fit(manifest: Manifest) -> None:
+    """Raise FieldError where two fields do not fit each other."""
+    thresholds, classes = manifest.thresholds, manifest.classes
+    if thresholds is None and manifest.multilabel:
+        raise FieldError("are absent, and an image has several labels").within("thresholds")
+    if thresholds is not None and len(thresholds) != len(classes):
+        raise FieldError(f"are {len(thresholds)}, for {len(classes)} classes").within("thresholds")

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from featx.errors import BundleError
+from featx.io.digest_arrays import as_bytes
 from featx.io.files import atomic_path
 
 
 def write_split(path: Path, digests: np.ndarray, split: np.ndarray) -> None:
-    """Write which image is in which part: digest 'S32' (n,), split uint8 (n,)."""
-    names = np.ascontiguousarray(digests.astype("S32")).view(np.uint8).reshape(-1, 32)
+    """Write which image is in which part: digest V32 (n,), split uint8 (n,)."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, digest=names, split=split.astype(np.uint8))
+        np.savez(file, digest=as_bytes(digests), split=split.astype(np.uint8))
 
 
 def read_split(path: Path) -> dict[bytes, int]:

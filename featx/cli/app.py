@@ -100,6 +100,6 @@ def command_line() -> str:
     """What was typed, for the record of a bundle: without the passwords and signatures of URLs."""
     import shlex
 
-    from featx.io.remote import plain
+    from featx.io.urls import plain
 
     return "featx " + shlex.join(map(plain, sys.argv[1:]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ from featx.cli.render import Bars, bad_images, counted, emit, table
 
 if TYPE_CHECKING:
     from featx.config import Pipeline
+    from featx.look.answers import ImageAnswer, ImageNetResult
+    from featx.look.flow import FirstLook
+    from featx.look.recommendation import DepthsResult, Recommendation
 
 _PREDICTIONS = 30  # lines
 _NOT_ITS_OPTIONS = (
@@ -73,7 +77,7 @@ def look(
     scope = Scope(show_classes, show_images, sample, imagenet, advice)
     with Bars() as bars:
         found = look_at(pipeline, out, scope, command_line(), _arguments(data, pipeline_file, pipeline), bars)
-    emit(as_json, found, _text(found, imagenet))
+    emit(as_json, found.as_json(), _text(found, imagenet))
 
 
 def _arguments(data: str | None, file: Path | None, pipeline: Pipeline) -> str:
@@ -94,68 +98,68 @@ def _arguments(data: str | None, file: Path | None, pipeline: Pipeline) -> str:
     return shlex.join(parts)
 
 
-def _text(found: dict[str, Any], imagenet: bool) -> str:
-    seen = found["seen"]
-    size = " x ".join(map(str, seen["input_size"]))
+def _text(found: FirstLook, imagenet: bool) -> str:
+    views = found.views
+    size = " x ".join(map(str, views.input_size))
     parts = [
         _sizes(found),
-        bad_images(found["bad"]),
-        *[f"note: {note}" for note in found["notes"]],
-        f"contact sheet of {counted(found['shown'], 'image')}: {found['sheet']}",
-        f"what {seen['backbone']} sees ({size}, {seen['resize']}, {seen['preprocessing']}): {seen['picture']}",
-        _answers(found["imagenet"]) if imagenet and found["imagenet"] else "",
-        _depths(found["depths"]) if found["depths"] else "",
-        _advice(found["advice"]) if found["advice"] else "",
-        f"all on one page: {found['report']}" if found["report"] else "",
+        bad_images([asdict(one) for one in found.unreadable]),
+        *[f"note: {note}" for note in found.notes],
+        f"contact sheet of {counted(found.shown, 'image')}: {found.contact_sheet}",
+        f"what {views.backbone} sees ({size}, {views.resize}, {views.preprocessing}): {views.picture}",
+        _answers(found.imagenet) if imagenet and found.imagenet else "",
+        _depths(found.depths) if found.depths else "",
+        _advice(found.recommendation) if found.recommendation else "",
+        f"all on one page: {found.report}" if found.report else "",
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _sizes(found: dict[str, Any]) -> str:
-    sizes = list(found["classes"].values())
-    images = counted(found["images"], "image")
+def _sizes(found: FirstLook) -> str:
+    sizes = list(found.classes.values())
+    images = counted(found.images, "image")
     if not sizes:
         return f"{images} without labels"
     each = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
     return f"{images} in {counted(len(sizes), 'class', 'classes')}, {each} in each"
 
 
-def _answers(found: dict[str, Any]) -> str:
-    rows = [(Path(one["path"]).name, one["label"], *_top(one["top"])) for one in _spread(found["predictions"])]
-    parts = [f"what {found['backbone']} with its ImageNet top says (preprocessing {found['preprocessing']}):"]
+def _answers(found: ImageNetResult) -> str:
+    rows = [
+        (Path(one.path).name, one.label, *(f"{entry.label} {entry.confidence:.0%}" for entry in one.top))
+        for one in _spread(found.predictions)
+    ]
+    parts = [f"what {found.backbone} with its ImageNet top says (preprocessing {found.preprocessing}):"]
     parts.append(table(["image", "class", "first", "second", "third"], rows))
-    if len(found["predictions"]) > len(rows):
-        parts.append(f"These are {len(rows)} of {len(found['predictions']):,} images; --json lists them all.")
+    if len(found.predictions) > len(rows):
+        parts.append(f"These are {len(rows)} of {len(found.predictions):,} images; --json lists them all.")
     taken = [
-        (one["label"], one["images"], ", ".join(f"{name['label']} {name['share']:.0%}" for name in one["commonest"]))
-        for one in found["classes"]
+        (one.label, one.images, ", ".join(f"{entry.label} {entry.share:.0%}" for entry in one.commonest))
+        for one in found.classes
     ]
     if taken:
         parts.append(table(["class", "images", "taken for"], taken))
-    return "\n".join([*parts, f"pictures: {found['picture']}"])
+    return "\n".join([*parts, f"pictures: {found.picture}"])
 
 
-def _top(top: list[dict[str, Any]]) -> list[str]:
-    return [f"{one['label']} {one['confidence']:.0%}" for one in top]
-
-
-def _spread(predictions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _spread(predictions: Sequence[ImageAnswer]) -> list[ImageAnswer]:
     """A few predictions, as many of each class as there is room for, class by class."""
-    by_class: dict[str | None, list[dict[str, Any]]] = {}
+    by_class: dict[str | None, list[ImageAnswer]] = {}
     for one in predictions:
-        by_class.setdefault(one["label"], []).append(one)
+        by_class.setdefault(one.label, []).append(one)
     each = max(1, _PREDICTIONS // max(1, len(by_class)))
     shown = [one for label in sorted(by_class, key=str) for one in by_class[label][:each]]
     return shown[:_PREDICTIONS]
 
 
-def _depths(found: dict[str, Any]) -> str:
-    rows = [(one["output"], f"{one['share']:.1%}", one["score"]) for one in found["probes"]]
-    metric = found["metric"].replace("_", " ")
+def _depths(found: DepthsResult) -> str:
+    rows = [(one.name, f"{one.share:.1%}", one.score) for one in found.probes]
+    metric = found.metric.replace("_", " ")
     return table(["layer and pooling", "share of the work", metric], rows)
 
 
-def _advice(found: dict[str, Any]) -> str:
-    case = found["case"][0].upper() + found["case"][1:]
-    lines = [f"{case}. {found['summary']}", *(f"- {reason}" for reason in found["reasons"])]
-    return "\n".join([*lines, "Try:", *(f"  {command}" for command in found["commands"])])
+def _advice(found: Recommendation) -> str:
+    advice = found.advice
+    case = advice.case[0].upper() + advice.case[1:]
+    lines = [f"{case}. {advice.summary}", *(f"- {reason}" for reason in advice.reasons)]
+    return "\n".join([*lines, "Try:", *(f"  {command}" for command in found.commands)])

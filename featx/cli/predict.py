@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.bundles import JSON_OPTION, TTA_OPTION, average_of, find
 from featx.cli.render import bad_images, emit, say, table
 from featx.errors import FeatxError
 
 if TYPE_CHECKING:
-    from featx.inference.predict import Prediction
-from featx.cli.bundles import JSON_OPTION, TTA_OPTION, average_of, find
+    from featx.inference.predict import Predicted, Prediction
 
 
 @click.command()
@@ -52,7 +52,7 @@ def predict(
     from dataclasses import asdict
 
     from featx.bundle.bundle import load_bundle
-    from featx.inference.predict import Prediction, as_json_object, find_files, write_csv
+    from featx.inference.predict import AnswerOptions, Predicted, find_files, write_csv
     from featx.inference.predict import predict as answer
 
     if (
@@ -66,7 +66,8 @@ def predict(
         bundle = load_bundle(find(model, pipeline_of(None, pipeline_file, settings, values)))
     paths = find_files(images)
     average = average_of(bundle, tta, pipeline_file, settings, values)
-    answers = answer(bundle, paths, top, 0, min_confidence, max_distance, average)
+    options = AnswerOptions(top, min_confidence, max_distance)
+    answers = answer(bundle, paths, options, average=average)
     if not as_json:
         say(f"Predicting with {bundle.path}")
     if out is not None:
@@ -75,15 +76,15 @@ def predict(
         text = "\n".join(filter(None, [bad_images(bad), f"{read:,} predictions, {len(bad):,} bad -> {out}"]))
         emit(as_json, {"out": str(out), "images": read, "bad": bad}, text)
     else:
-        found = list(answers)
-        read = sum(isinstance(one, Prediction) for one in found)
-        emit(as_json, as_json_object(found), _predictions_text(found))
+        found = Predicted.of(answers)
+        read = len(found.predictions)
+        emit(as_json, found.as_json(), _predictions_text(found))
     if not read:
         raise FeatxError("None of the images could be read.")
 
 
 def _prediction_text(one: Prediction) -> str:
-    top = ", ".join(f"{choice.label} {choice.confidence:.1%}" for choice in one.top)
+    top = ", ".join(f"{entry.label} {entry.confidence:.1%}" for entry in one.top)
     if one.unknown:
         return f"unknown (taken for {top})"
     if one.labels is not None:
@@ -91,16 +92,13 @@ def _prediction_text(one: Prediction) -> str:
     return top if one.label == one.top[0].label else f"{one.label} ({top})"
 
 
-def _predictions_text(answers: list[Any]) -> str:
+def _predictions_text(found: Predicted) -> str:
     from dataclasses import asdict
 
-    from featx.inference.predict import Prediction
-
-    found = [one for one in answers if isinstance(one, Prediction)]
-    rows: list[tuple[Any, ...]] = [(one.path, _prediction_text(one)) for one in found]
-    measured = any(one.distance is not None for one in found)
-    if measured:
-        rows = [(*row, f"{one.distance:.2f}") for row, one in zip(rows, found, strict=True)]
+    measured = any(one.distance is not None for one in found.predictions)
+    rows = [
+        (one.path, _prediction_text(one), *([f"{one.distance:.2f}"] if measured else [])) for one in found.predictions
+    ]
     text = table(["image", "class", *(["distance"] if measured else [])], rows) if rows else ""
-    bad = bad_images([asdict(one) for one in answers if not isinstance(one, Prediction)], shown=50)
+    bad = bad_images([asdict(one) for one in found.unread], shown=50)
     return "\n".join(part for part in (text, bad) if part)

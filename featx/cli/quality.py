@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,14 @@ from featx.errors import FeatxError, UsageError
 
 if TYPE_CHECKING:
     from featx.config import Pipeline
+    from featx.workflow.review import Review
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _KINDS = {"label_errors": "likely label errors", "near_duplicates": "near-duplicates", "outliers": "outliers"}
 
 
 def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_json: bool) -> None:
-    """What `featx check --features` does."""
+    """The features of a data set, looked through: `featx check --features`."""
     from featx.quality.near_duplicates import NEAR
     from featx.workflow.prepare import prepare
     from featx.workflow.review import review
@@ -32,37 +34,25 @@ def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_jso
         out = out or prepared.run.check
         say(f"Comparing {counted(len(prepared.sample.rows), 'image')}")
         found = review(prepared, out, NEAR if near is None else near, command_line())
-    done = prepared.extraction
-    content = {
-        "out": str(out),
-        "images": len(prepared.sample.rows),
-        "computed": done.computed,
-        "reused": done.reused,
-        **found,
-        "bad": done.bad,
-    }
-    emit(as_json, content, _review_text(content))
+    emit(as_json, found.as_json(), _review_text(found))
 
 
-def _review_text(found: dict[str, Any]) -> str:
-    kinds = {kind: text for kind, text in _KINDS.items() if found[kind] is not None}
-    rows = [(text, found[kind]["found"], found[kind]["csv"], found[kind]["grid"]) for kind, text in kinds.items()]
-    pairs = found["near_duplicates"]
+def _review_text(found: Review) -> str:
+    rows = [(_KINDS[one.finding.name], one.finding.found, one.csv, one.grid) for one in found.written]
+    errors, pairs = found.quality.errors, found.quality.duplicates
     parts = [
-        bad_images(found["bad"]),
-        f"{found['images']:,} different images, compared by {found['output']}",
+        bad_images(found.prepared.extraction.bad),
+        f"{found.images:,} different images, compared by {found.output}",
         table(["what", "found", "list", "pictures"], rows),
-        f"Pairs of near-duplicates in different parts of the split: {pairs['across']:,}" if pairs["across"] else "",
-        "" if pairs["complete"] else "There are more near-duplicates than are listed. Raise --near.",
-        *found["notes"],
+        f"Pairs of near-duplicates in different parts of the split: {found.across:,}" if found.across else "",
+        "" if pairs.complete else "There are more near-duplicates than are listed. Raise --near.",
+        *found.notes,
     ]
-    if found["label_errors"] is not None and found["label_errors"]["found"]:
-        parts.append(
-            f"Correct the column 'label' of {found['label_errors']['csv']} by hand, then: "
-            f"featx fit-head ... --relabel {found['label_errors']['csv']}"
-        )
-    if found["report"]:
-        parts.append(f"all on one page: {found['report']}")
+    if errors is not None and len(errors):
+        csv = found.out / "label_errors.csv"
+        parts.append(f"Correct the column 'label' of {csv} by hand, then: featx fit-head ... --relabel {csv}")
+    if found.report:
+        parts.append(f"all on one page: {found.report}")
     return "\n".join(part for part in parts if part)
 
 
@@ -92,7 +82,8 @@ def similar(
     from featx.bundle.bundle import load_bundle
     from featx.dataset import read_data
     from featx.inference.predict import find_files
-    from featx.quality.similar import draw_found, search, search_with_bundle
+    from featx.quality.similar import search, search_with_bundle
+    from featx.report.neighbours import draw_similar
     from featx.runs.run import find_bundle
     from featx.workflow.prepare import choose_images
 
@@ -109,12 +100,13 @@ def similar(
             done = search(queries, searched, pipeline.features, top, bars)
     for note in done.notes:
         say(note)
-    content = done.as_json() | {"out": None}
-    if out is not None and done.found:
-        content["out"] = str(draw_found(done.found, out))
+    drawn = str(draw_similar(done.found, out)) if out is not None and done.found else None
     rows = [(one.path, near.path, near.label, near.similarity) for one in done.found for near in one.similar]
-    text = [table(["image", "similar", "class", "similarity"], rows) if rows else "", bad_images(list(done.bad))]
-    emit(as_json, content, "\n".join(part for part in [*text, content["out"]] if part))
+    text = [
+        table(["image", "similar", "class", "similarity"], rows) if rows else "",
+        bad_images([asdict(one) for one in done.unread]),
+    ]
+    emit(as_json, done.as_json() | {"out": drawn}, "\n".join(part for part in [*text, drawn] if part))
     if not done.found:
         raise FeatxError("None of the images could be read.")
 

@@ -13,7 +13,7 @@ from featx.backbones import BACKBONES
 from featx.config import Clf, Pipeline, Stage
 from featx.config.pipeline import section_of, set_keys
 from featx.errors import UsageError
-from featx.io.remote import is_url
+from featx.io.urls import is_url
 
 _NAME = "compare"  # of the results, where neither the pipeline nor its file has a name
 # the sections that may differ by each of these

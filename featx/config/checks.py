@@ -21,7 +21,7 @@ from featx.config.sections import (
 )
 from featx.config.values import parse_bytes, parse_hidden, parse_share
 from featx.errors import UsageError
-from featx.io.remote import is_url
+from featx.io.urls import is_url
 
 
 def check_options(pipeline: Pipeline) -> Pipeline:

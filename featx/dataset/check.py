@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from featx.dataset.digests import conflicts, digest_images, ignore_progress, list_equal, whole
+from featx.dataset.digests import conflicts, digest_images, ignore_progress, list_equal
 from featx.dataset.imageset import NONE, SPLITS, ImageSet
 from featx.errors import DataError
 from featx.images.batches import decoding_threads
 from featx.images.decoder import BadImage, decode, decoder_version
+from featx.io.digest_arrays import NO_DIGEST, has_digest
 from featx.io.index import StatIndex
 
 _CHUNK = 256  # images decoded before what is known of them is written down
@@ -80,7 +81,7 @@ def check_images(
         duplicates=[[paths[row] for row in rows] for rows in list_equal(digests, good)],
         conflicts=[
             {"paths": [paths[row] for row in rows], "labels": ["; ".join(images.label_names(row)) for row in rows]}
-            for rows in conflicts(images, np.where(readable, digests, b""))
+            for rows in conflicts(images, np.where(readable, digests, NO_DIGEST))
         ],
         straddling=_straddling(images, digests, good),
         classes=count_classes(images, readable),
@@ -130,10 +131,11 @@ def count_classes(images: ImageSet, readable: np.ndarray) -> dict[str, int]:
 def _decode_all(
     images: ImageSet, digests: np.ndarray, index: StatIndex, workers: int, progress: Callable[[int], None] | None
 ) -> dict[bytes, str]:
-    """Reason by digest (as NumPy gives it) of every image that cannot be decoded."""
+    """Reason by digest of every image that cannot be decoded."""
     decoder = decoder_version()
-    known = {digest.rstrip(b"\0"): reason for digest, reason in index.known_bad(decoder).items()}
-    first = {digest: row for row, digest in reversed(list(enumerate(digests.tolist()))) if digest}
+    known = index.known_bad(decoder)
+    there = np.flatnonzero(has_digest(digests))
+    first = dict(zip(digests[there[::-1]].tolist(), there[::-1].tolist(), strict=True))
     reasons = {digest: known[digest] for digest in first if digest in known}
     rows = sorted(row for digest, row in first.items() if digest not in known)
     report = progress or ignore_progress
@@ -143,9 +145,11 @@ def _decode_all(
         for start in range(0, len(rows), _CHUNK):
             some = rows[start : start + _CHUNK]
             faults = list(pool.map(_try_to_decode, (images.paths[row] for row in some)))
-            new = [(digests[row], fault) for row, fault in zip(some, faults, strict=True) if fault is not None]
+            new = [
+                (digests[row].tobytes(), fault) for row, fault in zip(some, faults, strict=True) if fault is not None
+            ]
             reasons.update((digest, fault.reason) for digest, fault in new)
-            index.remember_bad(decoder, [(whole(digest), fault.reason) for digest, fault in new if fault.lasting])
+            index.remember_bad(decoder, [(digest, fault.reason) for digest, fault in new if not fault.transient])
             done += len(some)
             report(done)
     return reasons

@@ -1,8 +1,4 @@
-"""The content digest of every image file: SHA-256 of its bytes, remembered while the file is unchanged.
-
-Digests are kept in NumPy arrays of dtype S32. NumPy takes the zero bytes off the end of such a value when it is read
-as Python bytes (one digest in 256 has one): use `whole` on it, or view the array as uint8 (n, 32).
-"""
+"""The content digest of every image file: SHA-256 of its bytes, remembered while the file is unchanged."""
 
 from __future__ import annotations
 
@@ -16,11 +12,13 @@ import numpy as np
 
 from featx.dataset.imageset import ImageSet
 from featx.images.batches import usable_cores
-from featx.io import remote
+from featx.io.digest_arrays import NO_DIGEST, digest_array, has_digest
 from featx.io.digests import digest_bytes, digest_file
-from featx.io.filetypes import describe_os_error, may_pass
+from featx.io.filetypes import describe_os_error, is_transient_reason
 from featx.io.index import StatIndex, Status
-from featx.io.remote import Entry, is_url
+from featx.io.remote import RemoteStatus, shared_remote
+from featx.io.servers import AT_ONCE
+from featx.io.urls import is_url
 
 _CHUNK = 1000  # files hashed before what is known is written down
 
@@ -31,7 +29,7 @@ class Digests:
 
     Attributes
     ----------
-    digest : S32 (n,), b"" where a file cannot be read
+    digest : V32 (n,), `NO_DIGEST` where a file cannot be read
     bad : row and reason of those
     """
 
@@ -41,12 +39,7 @@ class Digests:
     @property
     def usable(self) -> np.ndarray:
         """Which files could be read: bool (n,)."""
-        return np.asarray(self.digest != b"")
-
-
-def whole(digest: bytes) -> bytes:
-    """A digest taken out of an S32 array, with the zero bytes that NumPy took off its end: 32 bytes."""
-    return bytes(digest).ljust(32, b"\0")
+        return has_digest(self.digest)
 
 
 def digest_images(
@@ -63,18 +56,18 @@ def digest_images(
     progress : told how many files are done so far
     workers : threads that read; 0: two per core, since they wait for the disk, and more where there are URLs
     """
-    workers = workers or max(2 * usable_cores(), remote.AT_ONCE if any(map(is_url, paths)) else 0)
+    workers = workers or max(2 * usable_cores(), AT_ONCE if any(map(is_url, paths)) else 0)
     report = progress or ignore_progress
-    digests = np.zeros(len(paths), "S32")
+    digests = np.full(len(paths), NO_DIGEST)
     bad: dict[int, str] = {}
     with ThreadPoolExecutor(workers, thread_name_prefix="featx-digest") as pool:
         for start in range(0, len(paths), _CHUNK):  # in chunks, so that memory does not grow with the number of files
             rows = range(start, min(start + _CHUNK, len(paths)))
             _digest_rows(rows, paths, index, pool, digests, bad)
             report(rows.stop)
-        missed = [row for row, reason in bad.items() if is_url(paths[row]) and may_pass(reason)]
+        missed = [row for row, reason in bad.items() if is_url(paths[row]) and is_transient_reason(reason)]
         if missed:  # a server that had just restarted, or was asked for too much: it has had some time
-            remote.try_again()
+            shared_remote().try_again()
             for row in missed:
                 del bad[row]
             _digest_rows(missed, paths, index, pool, digests, bad)
@@ -91,7 +84,7 @@ def _digest_rows(
 ) -> None:
     """Digests of some rows, put into `digests`, with the reasons of those that cannot be read put into `bad`."""
     urls = [paths[row] for row in rows if is_url(paths[row])]
-    told = dict(zip(urls, remote.look(urls), strict=True)) if urls else {}
+    told = dict(zip(urls, shared_remote().look(urls), strict=True)) if urls else {}
     status = {row: _look(paths[row], row, bad, told) for row in rows}
     known = index.known_digests([paths[row] for row in rows], list(status.values()))
     for row, digest in zip(rows, known, strict=True):
@@ -112,11 +105,11 @@ def _digest_rows(
 def digest_contents(contents: Sequence[bytes], progress: Callable[[int], None] | None = None) -> Digests:
     """Digest files that are in memory, or made when they are asked for, a few at a time."""
     report = progress or ignore_progress
-    digests = np.zeros(len(contents), "S32")
+    digests = np.full(len(contents), NO_DIGEST)
     with ThreadPoolExecutor(usable_cores(), thread_name_prefix="featx-digest") as pool:
         for start in range(0, len(contents), _CHUNK):
             rows = range(start, min(start + _CHUNK, len(contents)))
-            digests[start : rows.stop] = list(pool.map(lambda row: digest_bytes(contents[row]), rows))
+            digests[start : rows.stop] = digest_array(pool.map(lambda row: digest_bytes(contents[row]), rows))
             report(rows.stop)
     return Digests(digests, {})
 
@@ -126,12 +119,12 @@ def conflicts(images: ImageSet, digests: np.ndarray) -> list[list[int]]:
 
     Images without a label conflict with nothing.
 
-    digests : S32 (n,); b"" is no image
+    digests : V32 (n,); `NO_DIGEST` is no image
     """
     if images.labels is None or not len(images):
         return []
     codes = np.unique(images.labels, axis=0, return_inverse=True)[1] if images.multilabel else images.labels
-    rows = np.flatnonzero((digests != b"") & (codes >= 0))
+    rows = np.flatnonzero(has_digest(digests) & (codes >= 0))
     order = rows[np.lexsort((codes[rows], digests[rows]))]
     same_image = digests[order[1:]] == digests[order[:-1]]
     torn = np.unique(digests[order[1:]][same_image & (codes[order[1:]] != codes[order[:-1]])])
@@ -149,7 +142,7 @@ def ignore_progress(done: int) -> None:
     """Take a report of progress and tell nobody."""
 
 
-def _look(path: str, row: int, bad: dict[int, str], told: Mapping[str, Entry | OSError]) -> Status | None:
+def _look(path: str, row: int, bad: dict[int, str], told: Mapping[str, RemoteStatus | OSError]) -> Status | None:
     """What is known of a file without reading it; None, and why in `bad`, where there is none to be read.
 
     told : what servers say of URLs

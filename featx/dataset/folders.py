@@ -17,9 +17,9 @@ import numpy as np
 from featx.config import DataOptions
 from featx.dataset.imageset import NONE, SPLIT_NAMES, TRAIN, ImageSet, choose_classes
 from featx.errors import DataError
-from featx.io import remote
 from featx.io.filetypes import describe_os_error
-from featx.io.remote import is_url, plain
+from featx.io.remote import shared_remote
+from featx.io.urls import is_url, join, parent, plain
 
 _LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}  # of file managers, in lower case
 
@@ -107,7 +107,7 @@ def read_files(items: Sequence[str | Path]) -> ImageSet:
     aside = _Aside()
     paths: dict[str, None] = {}
     wanted = [expand(item) for item in items]
-    folders = remote.find_folders([path for path in wanted if is_url(path)])
+    folders = shared_remote().find_folders([path for path in wanted if is_url(path)])
     _list_ahead(folders)
     for path in wanted:
         holds_files = path in folders if is_url(path) else Path(path).is_dir()
@@ -141,7 +141,7 @@ def _scan(folder: str) -> Iterator[tuple[str, bool]]:
             yield from ((entry.name, _is_folder(entry)) for entry in entries)
         return
     try:
-        yield from remote.list_folder(folder)
+        yield from shared_remote().list_folder(folder)
     except OSError as error:
         raise _cannot_list(folder, error) from error
 
@@ -150,7 +150,7 @@ def _list_ahead(folders: Sequence[str]) -> None:
     """Have servers list these folders and all below them: several at a time, where a walk takes one after the other."""
     for folder in filter(is_url, folders):
         try:
-            remote.list_tree(folder)
+            shared_remote().list_tree(folder)
         except OSError as error:
             raise _cannot_list(folder, error) from error
 
@@ -224,7 +224,7 @@ def _hint(root: str, folders: Sequence[str], parts: dict[str, int]) -> tuple[str
 def describe_absence(items: Sequence[str | Path], faults: Mapping[str, str]) -> str:
     """The sentence on files and folders that are not there.
 
-    faults : as `featx.io.remote.faults` tells them, of URLs among the items
+    faults : as `featx.io.remote.Remote.faults` gives them, of URLs among the items
     """
     first = items[0]
     if is_url(first) and faults[first] != "no such file":
@@ -252,18 +252,18 @@ def locate(name: str, home: str) -> str:
     if is_url(name) or name[:7].lower() == "file://":
         return expand(name)
     if is_url(home) and not Path(name).is_absolute():
-        return remote.join(home, name)
+        return join(home, name)
     return os.path.normpath(os.path.join(home, name))
 
 
 def folder_of(path: str) -> str:
     """The folder that a file, here or on a URL, lies in."""
-    return remote.parent(path) if is_url(path) else str(Path(path).parent)
+    return parent(path) if is_url(path) else str(Path(path).parent)
 
 
 def is_folder(path: str) -> bool:
     """Whether there is a folder, here or on a URL."""
-    return path in remote.find_folders([path]) if is_url(path) else Path(path).is_dir()
+    return path in shared_remote().find_folders([path]) if is_url(path) else Path(path).is_dir()
 
 
 def _join(*parts: str) -> str:

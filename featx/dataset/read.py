@@ -12,8 +12,8 @@ from featx.dataset.imageset import ImageSet
 from featx.dataset.relabel import relabel
 from featx.dataset.table import is_table, read_table
 from featx.errors import DataError
-from featx.io import remote
-from featx.io.remote import is_url
+from featx.io.remote import shared_remote
+from featx.io.urls import is_url
 
 
 def read_data(pipeline: Pipeline) -> ImageSet:
@@ -45,7 +45,7 @@ def read_images(source: str | Path | Sequence[str | Path], options: DataOptions)
     DataError
         When there is nothing to read, or when labels, columns or splits make no sense.
     """
-    remote.forget()
+    shared_remote().forget()
     images = _read(source, options)
     return images if options.relabel is None else relabel(images, options.relabel, data_folder(source, options))
 
@@ -60,7 +60,7 @@ def _read(source: str | Path | Sequence[str | Path], options: DataOptions) -> Im
     several = [source] if isinstance(source, str | Path) else list(source)
     if not several:
         raise DataError("No images given. Name a folder, a CSV or image files.")
-    faults = remote.faults(several)
+    faults = shared_remote().faults(several)
     for item in several:
         if item in faults or not (is_url(item) or os.path.lexists(expand(item))):
             raise DataError(describe_absence([item], faults))

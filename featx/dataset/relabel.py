@@ -11,8 +11,8 @@ from featx.dataset.folders import describe_absence, expand, is_folder, locate
 from featx.dataset.imageset import ImageSet
 from featx.dataset.table import read_labels
 from featx.errors import DataError
-from featx.io import remote
-from featx.io.remote import is_url
+from featx.io.remote import shared_remote
+from featx.io.urls import is_url
 
 
 def relabel(images: ImageSet, file: str, home: str) -> ImageSet:
@@ -31,7 +31,7 @@ def relabel(images: ImageSet, file: str, home: str) -> ImageSet:
         kind = "no labels" if images.labels is None else "several labels per image"
         raise DataError(f"{images.source} has {kind}, and --relabel replaces one label of an image.")
     path = expand(file)
-    faults = remote.faults([path])
+    faults = shared_remote().faults([path])
     if faults:
         raise DataError(describe_absence([path], faults))
     if is_folder(path) or (not is_url(path) and not Path(path).is_file()):

@@ -20,6 +20,7 @@ from featx.dataset.imageset import NONE, TEST, TRAIN, VAL, ImageSet
 from featx.dataset.stratify import stratify
 from featx.dataset.units import Units
 from featx.errors import DataError, UsageError
+from featx.io.digest_arrays import NO_DIGEST, digest_array, has_digest
 
 
 def split_images(
@@ -39,7 +40,7 @@ def split_images(
     Parameters
     ----------
     images : the set, with labels
-    digests : S32 (n,), of the images' bytes
+    digests : V32 (n,), of the images' bytes
     usable : bool (n,), which images could be read
     options : `split`, `seed` and `max_train` are used
     kept : digest -> split in an earlier run
@@ -86,10 +87,10 @@ def _check_shares(shares: Sequence[float]) -> np.ndarray:
 
 
 def _splittable(images: ImageSet, digests: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    keep = usable & (digests != b"")
+    keep = usable & has_digest(digests)
     if images.labels is not None and not images.multilabel:
         keep = keep & (images.labels >= 0)
-    keep[[row for torn in conflicts(images, np.where(keep, digests, b"")) for row in torn]] = False
+    keep[[row for torn in conflicts(images, np.where(keep, digests, NO_DIGEST)) for row in torn]] = False
     return np.flatnonzero(keep)
 
 
@@ -98,7 +99,7 @@ def _look_up(digests: np.ndarray, kept: Mapping[bytes, int]) -> np.ndarray:
     found = np.full(len(digests), NONE, np.uint8)
     if not kept:
         return found
-    names = np.array(list(kept), "S32")
+    names = digest_array(kept)
     values = np.array(list(kept.values()), np.uint8)
     order = np.argsort(names)
     place = np.minimum(np.searchsorted(names[order], digests), len(names) - 1)

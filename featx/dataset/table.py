@@ -16,10 +16,10 @@ from featx.config import DataOptions
 from featx.dataset.folders import expand, folder_of, locate
 from featx.dataset.imageset import NONE, SPLIT_NAMES, SPLITS, ImageSet, choose_classes
 from featx.errors import DataError
-from featx.io import remote
 from featx.io.files import write_atomic
 from featx.io.filetypes import describe_os_error
-from featx.io.remote import is_url, plain
+from featx.io.remote import shared_remote
+from featx.io.urls import is_url, plain
 
 _DELIMITERS = (",", ";", "\t")
 _SUFFIXES = (".csv", ".tsv")
@@ -152,7 +152,7 @@ class _Table:
 def _read_bytes(path: str, most: int | None = None) -> bytes:
     """A file, here or on a URL, or its first `most` bytes."""
     if is_url(path):
-        return remote.read(path, most)
+        return shared_remote().read(path, most)
     with open(path, "rb") as file:
         return file.read(most)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.dataset.imageset import NONE, ImageSet
+from featx.io.digest_arrays import as_bytes
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _connect(images: ImageSet, rows: np.ndarray, image_of_row: np.ndarray, count
 
 def _mix(names: np.ndarray, seed: int) -> np.ndarray:
     """uint64 (n,): a pseudo-random number of each digest and the seed (the finaliser of SplitMix64, Steele 2014)."""
-    words = names.view(np.uint8).reshape(len(names), 32)[:, :8].copy().view("<u8")[:, 0]
+    words = as_bytes(names)[:, :8].copy().view("<u8")[:, 0]
     mixed = words + np.uint64((seed * 0x9E3779B97F4A7C15) % 2**64)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

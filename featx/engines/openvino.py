@@ -11,16 +11,15 @@ import json
 import os
 import secrets
 import shutil
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featx.backbones.libraries import hidden, import_openvino
 from featx.engines.protocol import check_images, full_batches
 from featx.engines.tensorflow import freeze, without_xla
 from featx.errors import EngineError
@@ -37,29 +36,6 @@ _HANDOVER = 64  # images: enough that cores seldom wait for the last of them
 _FEW = 8  # images that are computed one by one at most
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _CAPABILITIES = {"bfloat16": "BF16", "float16": "FP16"}
-
-
-def import_openvino() -> Any:
-    """OpenVINO without its converter, which takes as long to import as the rest, and without its telemetry.
-
-    OpenVINO itself goes without either where it cannot be imported.
-    """
-    with _hidden("openvino.tools.ovc"), _hidden("openvino_telemetry"):
-        import openvino
-    return openvino
-
-
-@contextmanager
-def _hidden(module: str) -> Iterator[None]:
-    """Let the import of a module fail, if it has not been imported before."""
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = cast("Any", None)  # what the language has for this
-    try:
-        yield
-    finally:
-        del sys.modules[module]
 
 
 class OpenVINOEngine:
@@ -253,7 +229,7 @@ def to_openvino(model: keras.Model) -> tuple[Any, dict[str, str]]:
         A network that OpenVINO cannot convert.
     """
     openvino = import_openvino()
-    with _hidden("openvino_telemetry"):  # featx sends nothing anywhere
+    with hidden("openvino_telemetry"):  # featx sends nothing anywhere
         from openvino.tools.ovc import convert_model
 
     frozen = without_xla(freeze(model))

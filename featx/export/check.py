@@ -12,7 +12,7 @@ from featx.bundle.bundle import Bundle
 from featx.dataset.samples import sample_images
 from featx.errors import DataError
 from featx.export.formats import Runner
-from featx.images.batches import iter_batches
+from featx.images.batches import Reading, iter_batches
 from featx.inference.predict import find_files, images_per_second
 
 BATCHES = (1, 8)
@@ -76,9 +76,9 @@ def read_sample(bundle: Bundle, data: str | None, precision: str) -> Sample:
     most = MOST_CHECKED + (MOST_MEASURED if precision == "int8" else 0)
     wanted = np.unique(np.linspace(0, len(paths) - 1, most).astype(int))
     read, bad = [np.empty((0, *size, 3), np.uint8)], []
-    for batch in iter_batches(paths, wanted.tolist(), size, resize, 16):
+    for batch in iter_batches(paths, wanted.tolist(), Reading(size, resize, 16)):
         read.append(batch.images)
-        bad += [(paths[row], reason) for row, reason in batch.bad]
+        bad += [(paths[row], reason) for row, reason in batch.unreadable]
     images = np.concatenate(read)
     if not len(images):
         raise DataError(f"None of the images of {data} could be read: {bad[0][1]}. Name others with --data.")

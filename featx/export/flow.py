@@ -31,8 +31,8 @@ from featx.export.check import (
 from featx.export.formats import FORMATS, PRECISIONS, Format, choose_formats
 from featx.export.network import INPUT, OUTPUT, build_network, require_network
 from featx.images.resize import PAD_COLOUR
+from featx.io.context import Notify, ignore
 from featx.io.files import atomic_directory, explain_os_error, remove_stale, write_atomic, write_json
-from featx.io.progress import Tell, say_nothing
 from featx.io.versions import installed_versions
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def export(
     precision: str = "float32",
     data: str | None = None,
     force: bool = False,
-    tell: Tell = say_nothing,
+    notify: Notify = ignore,
 ) -> Export:
     """Write a bundle's model in each format as the folder `out/<format>-<precision>`, whole and checked or not at all.
 
@@ -118,13 +118,13 @@ def export(
         _require_free(target, force)
     sample = read_sample(bundle, data, precision)
     remove_stale(out, deep=False)
-    tell(f"Checking on {len(sample.images)} images: {sample.source}")
+    notify(f"Checking on {len(sample.images)} images: {sample.source}")
     own = bundle.probabilities(bundle.features(sample.images))
     network = build_network(bundle)
     job = _Job(bundle, network, precision, sample, own, force)
     outcomes = []
     for row, target in zip(rows, targets, strict=True):
-        tell(f"Writing {row.name}")
+        notify(f"Writing {row.name}")
         outcomes.append(job.put_in_place(row, target))
     speed = measure_speed(lambda images: bundle.probabilities(bundle.features(images)), sample.images)
     return Export(tuple(outcomes), sample, bundle.engine.name, speed)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featx.engines.openvino import import_openvino, to_openvino
+from featx.backbones.libraries import import_openvino
+from featx.engines.openvino import to_openvino
 from featx.export.network import INPUT, OUTPUT
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ class Extraction:
     computed, reused : different images that passed the network now, and that were in the store already
     duplicates : readable images that have the content of another one
     seconds : of the whole, and `stages` of decoding, inference and writing
-    store : the `FeatureStore`; digests, readable : 'S32' (n,) and bool (n,), by which its rows are found
+    store : the `FeatureStore`; digests, readable : V32 (n,) and bool (n,), by which its rows are found
     views : uint16 (n,), which view of its image a row is; 0 where the rows are the images themselves
     workers : of a cluster: {"host", "pid", "images", "seconds"} of each; empty where this process computed
     """

@@ -15,13 +15,14 @@ import numpy as np
 
 from featx.config import FeaturesOptions
 from featx.dataset import Digests, ImageSet, digest_images, require_usable
-from featx.dataset.digests import digest_contents, whole
+from featx.dataset.digests import digest_contents
 from featx.extraction.dispatch import compute
 from featx.extraction.extraction import Extraction
 from featx.extraction.job import Job, make_key, settle
 from featx.extraction.network import frozen_files, open_engine
 from featx.extraction.planning import Plan, estimate, plan_extraction, usual_rate
-from featx.io.filetypes import may_pass
+from featx.io.digest_arrays import NO_DIGEST, digest_array
+from featx.io.filetypes import is_transient_reason
 from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
 
@@ -73,13 +74,13 @@ def extract(images: ImageSet, options: FeaturesOptions, progress: Progress = no_
 
 
 def _digest(images: ImageSet, job: Job, progress: Progress) -> tuple[np.ndarray, dict[int, str]]:
-    """Digests 'S32' of all files, and the rows already known to be unreadable with the reason."""
+    """Digests V32 (n,) of all files, and the rows already known to be unreadable with the reason."""
     found = _digest_sources(images, job.index, lambda done: progress("hash", done, len(images)))
     bad = dict(found.bad)
     known = job.index.known_bad(job.decoder)
     if known:
-        for row in np.flatnonzero(np.isin(found.digest, np.array(list(known), "S32"))):
-            bad.setdefault(int(row), known[whole(found.digest[row])])
+        for row in np.flatnonzero(np.isin(found.digest, digest_array(known))):
+            bad.setdefault(int(row), known[found.digest[row].tobytes()])
     return found.digest, bad
 
 
@@ -107,7 +108,7 @@ def _conclude(done: Extraction, bad: dict[int, str], todo: Plan) -> None:
 
 def _tell_missed(done: Extraction) -> None:
     """Say apart from broken files what only a server or a disk failed to give."""
-    missed = sum(may_pass(one["reason"]) for one in done.bad)
+    missed = sum(is_transient_reason(one["reason"]) for one in done.bad)
     if missed:
         text = "%d of %d images could not be fetched, which says nothing of the images: run the same command again."
         _logger.warning(text, missed, len(done.images))
@@ -115,7 +116,7 @@ def _tell_missed(done: Extraction) -> None:
 
 def _spread_bad(digests: np.ndarray, bad: dict[int, str]) -> None:
     """A copy of a bad image is bad for the same reason: only one of them was decoded."""
-    reasons = {bytes(digests[row]): reason for row, reason in bad.items() if digests[row] != b""}
+    reasons = {digests[row].tobytes(): reason for row, reason in bad.items() if digests[row] != NO_DIGEST}
     if reasons:
-        for row in np.flatnonzero(np.isin(digests, np.array(list(reasons), "S32"))):
-            bad.setdefault(int(row), reasons[bytes(digests[row])])
+        for row in np.flatnonzero(np.isin(digests, digest_array(reasons))):
+            bad.setdefault(int(row), reasons[digests[row].tobytes()])

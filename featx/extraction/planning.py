@@ -12,6 +12,7 @@ import numpy as np
 from featx.backbones import Output
 from featx.errors import StoreError
 from featx.extraction.job import Job
+from featx.io.digest_arrays import first_of_equal
 from featx.io.index import StatIndex
 from featx.store.store import FeatureStore
 from featx.store.table import FeatureTable, identities
@@ -62,8 +63,7 @@ def plan_extraction(
     readable = np.ones(len(digests), bool)
     readable[list(bad)] = False
     rows = np.flatnonzero(readable)
-    unique, first = np.unique(identities(digests, views)[rows], return_index=True)
-    first = np.sort(rows[first])  # in the order of the files, which the disk likes
+    first = rows[first_of_equal(identities(digests, views)[rows])]  # in the order of the files, which the disk likes
     tables = {output: store.table(output.layer, output.pooling) for output in outputs}
     view = np.broadcast_to(views, len(digests))
     absent = {output: table.missing(digests[first], view[first]) for output, table in tables.items()}
@@ -72,11 +72,11 @@ def plan_extraction(
     size = sum(int(absent[output].sum()) * _row_bytes(tables[output]) for output in wanted)
     what = "images" if np.ndim(views) == 0 else "views"
     reason = (
-        f"{int(missing.sum())} of {len(unique)} {what} lack {', '.join(o.name for o in wanted)}"
+        f"{int(missing.sum())} of {len(first)} {what} lack {', '.join(o.name for o in wanted)}"
         if wanted
-        else f"all {len(unique)} {what} have their features"
+        else f"all {len(first)} {what} have their features"
     )
-    return Plan(first[missing], wanted, len(unique), len(rows) - len(unique), size, reason)
+    return Plan(first[missing], wanted, len(first), len(rows) - len(first), size, reason)
 
 
 def _row_bytes(table: FeatureTable) -> int:

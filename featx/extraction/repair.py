@@ -13,10 +13,10 @@ from featx.errors import StoreError
 from featx.extraction.flow import extract, make_key
 from featx.extraction.views import repair_views
 from featx.images.augment import Augmenter
-from featx.io import remote
 from featx.io.index import StatIndex
 from featx.io.progress import Progress
-from featx.io.remote import is_url
+from featx.io.remote import shared_remote
+from featx.io.urls import is_url
 from featx.store.key import NO_VIEWS
 from featx.store.store import Damage, FeatureStore
 
@@ -50,7 +50,7 @@ def repair_store(store: FeatureStore, damages: Sequence[Damage], cache: Path, pr
 def _still_there(wanted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
     """Those (path, view) whose image can still be read, in order."""
     rows = sorted(wanted)
-    gone = remote.faults({path for path, _ in rows})
+    gone = shared_remote().faults({path for path, _ in rows})
     return [one for one in rows if (one[0] not in gone if is_url(one[0]) else Path(one[0]).is_file())]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from featx.extraction.extraction import Extraction
+from featx.io.digest_arrays import DIGEST
 from featx.store.leases import Leases
 from featx.store.table import FeatureTable
 
@@ -64,7 +65,7 @@ class Reservations:
     def release(self) -> None:
         """End the own reservations: all of their rows are visible, or of images that cannot be read."""
         self._held, self._finished = np.empty(0, np.int64), []
-        self._leases.claim(np.empty(0, "S32"))
+        self._leases.claim(np.empty(0, DIGEST))
 
     def _lease(self, chunk: np.ndarray) -> np.ndarray:
         with self._leases.exclusive():

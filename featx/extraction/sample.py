@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.dataset import NONE, SPLITS, TRAIN, ImageSet
-from featx.dataset.digests import whole
 from featx.errors import DataError
 from featx.extraction.views import Views
+from featx.io.digest_arrays import first_of_equal
 from featx.io.digests import digest_json
 
 
@@ -37,8 +37,7 @@ class Sample:
         require_fittable(images)
         assert images.labels is not None
         used = np.flatnonzero(split != NONE)
-        _, first = np.unique(digests[used], return_index=True)
-        rows = used[np.sort(first)]
+        rows = used[first_of_equal(digests[used])]
         groups = None if images.groups is None else np.unique(images.groups, return_inverse=True)[1][rows]
         weight = None if images.weights is None else images.weights[rows]
         return cls(images, digests[rows], rows, images.labels[rows], split[rows], groups, weight)
@@ -52,7 +51,9 @@ class Sample:
             if self.y.ndim == 1
             else [np.flatnonzero(marks).tolist() for marks in self.y[order]]
         )
-        return digest_json([[whole(d).hex() for d in self.digests[order]], self.split[order].tolist(), names])
+        return digest_json(
+            [[digest.hex() for digest in self.digests[order].tolist()], self.split[order].tolist(), names]
+        )
 
     def counts(self) -> dict[str, int]:
         """Images per part."""

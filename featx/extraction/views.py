@@ -21,6 +21,7 @@ from featx.dataset import ImageSet, digest_images
 from featx.dataset.folders import read_files
 from featx.extraction.flow import Extraction, Job, Plan, compute, estimate, plan_extraction, settle
 from featx.images.augment import Augmenter
+from featx.io.digest_arrays import has_digest
 from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
 from featx.store.store import FeatureStore
@@ -74,7 +75,7 @@ def plan_views(
 ) -> Plan:
     """What `extract_views` would compute of these different images; nothing is computed.
 
-    digests : 'S32' (n,), of the images
+    digests : V32 (n,), of the images
     """
     job = _settle(options, augmenter)
     plan = plan_extraction(job.store, job.outputs, np.repeat(digests, each), {}, _numbers(len(images), each))
@@ -108,7 +109,8 @@ def repair_views(
     place = {path: i for i, path in enumerate(images.paths)}
     digests = digest_images(images.paths, StatIndex(Path(options.cache) / "index.sqlite")).digest
     rows = np.array([place[path] for path, _ in wanted])
-    rows, views = rows[digests[rows] != b""], np.array([view for _, view in wanted])[digests[rows] != b""]
+    there = has_digest(digests[rows])
+    rows, views = rows[there], np.array([view for _, view in wanted])[there]
     _extract(images.take(rows), digests[rows], views, options, augmenter, progress)
 
 

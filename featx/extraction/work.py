@@ -14,7 +14,6 @@ from typing import Protocol
 
 import numpy as np
 
-from featx.dataset.digests import whole
 from featx.engines.protocol import Engine
 from featx.extraction.extraction import Extraction
 from featx.extraction.job import Job
@@ -22,12 +21,13 @@ from featx.extraction.network import open_engine
 from featx.extraction.planning import Plan
 from featx.extraction.reservations import Reservations
 from featx.images.augment import Augmenter
-from featx.images.batches import Alter, Batch, iter_batches
-from featx.images.decoder import REPLACED, Pinned, Source
+from featx.images.batches import Alter, Batch, Reading, iter_batches
+from featx.images.decoder import REPLACED
+from featx.images.sources import Pinned, Source
 from featx.io.digests import digest_file
 from featx.io.index import MTIME_TRUST_NS
 from featx.io.progress import Progress
-from featx.io.remote import is_url
+from featx.io.urls import is_url
 from featx.store.writer import TableWriter
 
 _CLAIM = 512  # images a process reserves at a time
@@ -39,7 +39,7 @@ class Lacking(Protocol):
     """Knows which rows one layer and pooling lacks."""
 
     def missing(self, digest: np.ndarray, view: np.ndarray | int = 0) -> np.ndarray:
-        """Mask (n,) of the digests 'S32' that have no row."""
+        """Mask (n,) of the digests V32 (n,) that have no row."""
         ...
 
 
@@ -75,7 +75,7 @@ def compute_here(todo: Plan, job: Job, bad: dict[int, str], done: Extraction, pr
         while queue.remaining:
             for batch in compute_rows(_claim(queue), done, tools):
                 leases.give_sign()
-                note_bad(batch.bad, batch.passing, job, bad, done)
+                note_bad(batch.unreadable, batch.transient, job, bad, done)
                 reused = todo.unique - total + queue.done_by_others
                 progress("extract", done.computed + queue.done_by_others, total, reused=reused, bad=len(bad))
             if queue.remaining:  # all of it is leased by others: show them ours, then look again
@@ -104,7 +104,7 @@ def compute_rows(rows: Iterable[int], done: Extraction, tools: Tools) -> Iterato
     """
     size, resize, workers = done.spec.input_size, done.options.resize, done.options.workers
     alter, handover = _alter(tools.augmenter, done), tools.engine.handover
-    for decoded in iter_batches(tools.sources, rows, size, resize, handover, workers, alter):
+    for decoded in iter_batches(tools.sources, rows, Reading(size, resize, handover, workers, alter)):
         batch = _leave_changed(decoded, done, tools.began)
         _infer(batch, tools.engine, tools.tables, tools.writer, done)
         yield batch
@@ -114,7 +114,7 @@ def _alter(augmenter: Augmenter | None, done: Extraction) -> Alter | None:
     if augmenter is None:
         return None
     views = done.view(np.arange(len(done.digests)))
-    return lambda row, image: augmenter(image, bytes(done.digests[row]), int(views[row]))
+    return lambda row, image: augmenter(image, done.digests[row].tobytes(), int(views[row]))
 
 
 def pin(done: Extraction) -> Sequence[Source]:
@@ -122,22 +122,24 @@ def pin(done: Extraction) -> Sequence[Source]:
     images = done.images
     if images.contents is not None or not any(map(is_url, images.paths)):
         return images.sources
-    pairs = zip(images.paths, done.digests, strict=True)
-    return [Pinned(path, whole(digest)) if is_url(path) else path for path, digest in pairs]
+    pairs = zip(images.paths, done.digests.tolist(), strict=True)
+    return [Pinned(path, digest) if is_url(path) else path for path, digest in pairs]
 
 
 def _leave_changed(batch: Batch, done: Extraction, began: int) -> Batch:
     """Take out images whose file was replaced since it was hashed: their pixels are not those of their digest."""
     if done.images.contents is not None:
         return batch
-    rows = [*batch.rows.tolist(), *(row for row, _ in batch.bad)]
-    changed = {row for row in rows if _has_changed(done.images.paths[row], done.digests[row], began)}
+    rows = [*batch.rows.tolist(), *(row for row, _ in batch.unreadable)]
+    changed = {row for row in rows if _has_changed(done.images.paths[row], done.digests[row].tobytes(), began)}
     if not changed:
         return batch
     keep = ~np.isin(batch.rows, list(changed))
-    bad = [(row, reason) for row, reason in batch.bad if row not in changed]
+    bad = [(row, reason) for row, reason in batch.unreadable if row not in changed]
     bad += [(row, REPLACED) for row in sorted(changed)]
-    return replace(batch, rows=batch.rows[keep], images=batch.images[keep], bad=bad, passing=batch.passing | changed)
+    return replace(
+        batch, rows=batch.rows[keep], images=batch.images[keep], unreadable=bad, transient=batch.transient | changed
+    )
 
 
 def _has_changed(path: str, digest: bytes, began: int) -> bool:
@@ -147,7 +149,7 @@ def _has_changed(path: str, digest: bytes, began: int) -> bool:
         status = os.stat(path)
         if max(status.st_mtime_ns, status.st_ctime_ns) < began - MTIME_TRUST_NS:
             return False
-        return digest_file(path) != whole(digest)
+        return digest_file(path) != digest
     except OSError:  # gone, which decoding has noticed if it mattered
         return False
 
@@ -157,7 +159,7 @@ def note_bad(
 ) -> None:
     """Add rows that cannot be read to `bad`, and remember those whose fault will last."""
     bad |= dict(faults)
-    lasting = [(whole(done.digests[row]), reason) for row, reason in faults if row not in passing]
+    lasting = [(done.digests[row].tobytes(), reason) for row, reason in faults if row not in passing]
     job.index.remember_bad(job.decoder, lasting)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from featx.bundle.bundle import Bundle
@@ -11,12 +9,10 @@ from featx.dataset import TRAIN, VAL
 from featx.errors import DataError, UsageError
 from featx.images.augment import Augmenter
 from featx.inference.judge import align, align_labels
+from featx.runs.prepared import Prepared
 from featx.selection.weights import parse_class_weight
 from featx.training.source import Examples, ImageSource
 from featx.training.targets import Targets, label_emphasis, mean_one
-
-if TYPE_CHECKING:
-    from featx.runs.prepared import Prepared
 
 
 def make_examples(bundle: Bundle, prepared: Prepared) -> Examples:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from featx.config import AugmentOptions
-from featx.images.resize import PAD_COLOUR
+from featx.images.resize import PAD_COLOUR, Box
 
 GEOMETRIC = ("flip", "rotation", "shift", "shear", "zoom", "crop")
 _COLOURS: dict[str, Callable[[Image.Image], Any]] = {
@@ -30,8 +30,6 @@ _COLOURS: dict[str, Callable[[Image.Image], Any]] = {
 _PAD_MODES: dict[str, Any] = {"nearest": "edge", "reflect": "symmetric"}
 _MOST_STRETCH = 4 / 3  # of a crop's proportions, as in Szegedy et al., "Going deeper with convolutions" (2015)
 _MOST_SLENDER = 3.0  # of an erased rectangle's, near the 1 / 0.3 of Zhong et al., "Random Erasing" (2017)
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -174,8 +172,7 @@ class Augmenter:
 
     def _chances(self, operation: str, digest: bytes, view: int) -> tuple[float, ...]:
         """Numbers in [0, 1), equally likely, that belong to this operation. They need no library's random stream."""
-        whole = bytes(digest).ljust(32, b"\0")  # NumPy takes zeros off the end of an 'S32' value
-        drawn = hashlib.blake2b(f"{self.seed}/{operation}/{view}/".encode() + whole, digest_size=32).digest()
+        drawn = hashlib.blake2b(f"{self.seed}/{operation}/{view}/".encode() + digest, digest_size=32).digest()
         return tuple(float(number >> 11) * 2.0**-53 for number in np.frombuffer(drawn, "<u8").tolist())
 
     @property

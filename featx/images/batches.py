@@ -12,12 +12,12 @@ from itertools import groupby, islice
 
 import numpy as np
 
-# Importing a format registers it. Done here once: registering at the first image would race between threads.
 from featx.errors import UsageError
-from featx.images.decoder import BadImage, Pinned, Source, load_image
+from featx.images.decoder import BadImage, load_image
 from featx.images.resize import RESIZES
-from featx.io import remote
-from featx.io.remote import is_url
+from featx.images.sources import Pinned, Source
+from featx.io.servers import AT_ONCE
+from featx.io.urls import is_url
 
 Alter = Callable[[int, np.ndarray], np.ndarray]
 
@@ -28,15 +28,34 @@ def usable_cores() -> int:
 
 
 def decoding_threads(sources: Sequence[Source], cores: int = 0) -> int:
-    """How many threads decode: one per core, and more where they wait for a server; told by a few of the sources.
+    """How many threads decode: one per core, and more where they wait for a server, as a few of the sources show.
 
     cores : of this process' own; 0: all that it may use
     """
     cores = cores or usable_cores()
     some = sources[:: 1 + len(sources) // 16] if isinstance(sources, list | tuple) else ()
     if any(isinstance(source, Pinned) or is_url(source) for source in some):
-        return max(remote.AT_ONCE, cores)
+        return max(AT_ONCE, cores)
     return cores
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are read.
+
+    size : (height, width) in pixels
+    resize : as in `featx.images.decoder.load_image`
+    batch_size : rows per batch
+    workers : decoding threads; 0: as `decoding_threads` finds best
+    alter : called in the decoding threads with (row, image uint8 (height, width, 3), not to be written to); what it
+        returns, of the same shape and type, takes the image's place; it may raise BadImage
+    """
+
+    size: tuple[int, int]
+    resize: str
+    batch_size: int
+    workers: int = 0
+    alter: Alter | None = None
 
 
 @dataclass(frozen=True)
@@ -47,55 +66,51 @@ class Batch:
     ----------
     rows : int64 (n,), the positions in `paths` of those that could be read, in the order asked for
     images : uint8 (n, height, width, 3), RGB
-    bad : position and reason of those that could not
-    passing : the positions among them whose fault may pass (a file server that is down): not to be remembered
+    unreadable : position and reason of those that could not
+    transient : the positions among them that may be readable another time (as when a file server is down): these are
+        not to be remembered
     seconds : what decoding took: the time of all threads, divided by their number
     """
 
     rows: np.ndarray
     images: np.ndarray
-    bad: list[tuple[int, str]]
-    passing: frozenset[int] = frozenset()
+    unreadable: list[tuple[int, str]]
+    transient: frozenset[int] = frozenset()
     seconds: float = 0.0
 
 
-def iter_batches(
-    paths: Sequence[Source],
-    rows: Iterable[int],
-    size: tuple[int, int],
-    resize: str,
-    batch_size: int,
-    workers: int = 0,
-    alter: Alter | None = None,
-) -> Iterator[Batch]:
+def iter_batches(paths: Sequence[Source], rows: Iterable[int], reading: Reading) -> Iterator[Batch]:
     """Decode and resize `paths[row]` for every row, in threads, a few batches ahead.
 
-    Every `batch_size` rows make one batch, of fewer images where some are bad. `rows` is advanced by the thread that
-    takes the batches, and only a few batches ahead of it. Closing the iterator stops the threads. A path that stands
-    in consecutive rows of a batch is decoded once for all of them.
+    Every `batch_size` rows make one batch, of fewer images where some cannot be read. `rows` is advanced by the thread
+    that takes the batches, and only a few batches ahead of it. Closing the iterator stops the threads. A path that
+    stands in consecutive rows of a batch is decoded once for all of them.
 
     Parameters
     ----------
     paths : paths, URLs, or the bytes of files
     rows : positions in `paths`
-    size : (height, width)
-    resize : as in `load_image`
-    batch_size : rows per batch
-    workers : decoding threads; 0: as `decoding_threads` says
-    alter : called in the decoding threads with (row, image uint8 (height, width, 3), not to be written to); what it
-        returns, of the same shape and type, takes the image's place; it may raise BadImage
+    reading : how they are read
+
+    Raises
+    ------
+    UsageError
+        An unknown way to resize, or batches of no row.
     """
-    if resize not in RESIZES or batch_size < 1:
-        raise UsageError(f"Cannot resize by {resize!r} ({', '.join(RESIZES)}) in batches of {batch_size} (at least 1).")
+    size = reading.batch_size
+    if reading.resize not in RESIZES or size < 1:
+        raise UsageError(
+            f"Cannot resize by {reading.resize!r} ({', '.join(RESIZES)}) in batches of {size} (at least 1)."
+        )
     claims = iter(rows)
-    workers = workers or decoding_threads(paths)
-    ahead = 2 + -(-2 * workers // batch_size)  # enough that every thread has work while a batch is being used
+    workers = reading.workers or decoding_threads(paths)
+    ahead = 2 + -(-2 * workers // size)  # enough that every thread has work while a batch is being used
     pool = ThreadPoolExecutor(workers, thread_name_prefix="featx-decode")
     started: deque[_Started] = deque()
     try:
         while True:
-            while len(started) < ahead and (claimed := list(islice(claims, batch_size))):
-                started.append(_start(pool, paths, claimed, size, resize, alter))
+            while len(started) < ahead and (claimed := list(islice(claims, size))):
+                started.append(_start(pool, paths, claimed, reading))
             if not started:
                 return
             yield _finish(started.popleft(), workers)
@@ -104,50 +119,50 @@ def iter_batches(
 
 
 _Outcome = tuple[BadImage | None, float]
-_Started = tuple[list[int], np.ndarray, list[tuple[list[int], "Future[_Outcome]"]]]
 
 
-def _start(
-    pool: ThreadPoolExecutor,
-    paths: Sequence[Source],
-    rows: list[int],
-    size: tuple[int, int],
-    resize: str,
-    alter: Alter | None,
-) -> _Started:
-    images = np.empty((len(rows), *size, 3), np.uint8)
+@dataclass(frozen=True)
+class _Started:
+    """A batch that threads are filling. tasks : rows of one source each, and what comes of it"""
+
+    rows: list[int]
+    images: np.ndarray
+    tasks: list[tuple[list[int], Future[_Outcome]]]
+
+
+def _start(pool: ThreadPoolExecutor, paths: Sequence[Source], rows: list[int], reading: Reading) -> _Started:
+    images = np.empty((len(rows), *reading.size, 3), np.uint8)
     tasks: list[tuple[list[int], Future[_Outcome]]] = []
     start = 0
     for source, some in groupby(rows, key=paths.__getitem__):
         same = list(some)
         places = images[start : start + len(same)]
-        tasks.append((same, pool.submit(_fill, places, same, source, resize, alter)))
+        tasks.append((same, pool.submit(_fill, places, same, source, reading)))
         start += len(same)
-    return rows, images, tasks
+    return _Started(rows, images, tasks)
 
 
-def _fill(places: np.ndarray, rows: list[int], source: Source, resize: str, alter: Alter | None) -> _Outcome:
+def _fill(places: np.ndarray, rows: list[int], source: Source, reading: Reading) -> _Outcome:
     """Decode one source into the places of the rows that it stands in."""
     start = time.perf_counter()
     fault = None
     try:
-        image = load_image(source, (places.shape[1], places.shape[2]), resize)
+        image = load_image(source, reading.size, reading.resize)
         for place, row in zip(places, rows, strict=True):
-            place[:] = image if alter is None else alter(row, image)
+            place[:] = image if reading.alter is None else reading.alter(row, image)
     except BadImage as error:
         fault = error
     return fault, time.perf_counter() - start
 
 
 def _finish(started: _Started, workers: int) -> Batch:
-    claimed, images, tasks = started
-    outcomes = [(rows, *future.result()) for rows, future in tasks]
+    outcomes = [(rows, *future.result()) for rows, future in started.tasks]
     seconds = sum(spent for *_, spent in outcomes) / workers
     faults = [(row, fault) for rows, fault, _ in outcomes if fault is not None for row in rows]
-    rows = np.array(claimed, np.int64)
+    rows = np.array(started.rows, np.int64)
     if not faults:
-        return Batch(rows, images, [], seconds=seconds)
-    good = np.concatenate([np.full(len(some), fault is None) for some, fault, _ in outcomes])
-    bad = [(row, fault.reason) for row, fault in faults]
-    passing = frozenset(row for row, fault in faults if not fault.lasting)
-    return Batch(rows[good], images[good], bad, passing, seconds)
+        return Batch(rows, started.images, [], seconds=seconds)
+    readable = np.concatenate([np.full(len(some), fault is None) for some, fault, _ in outcomes])
+    unreadable = [(row, fault.reason) for row, fault in faults]
+    transient = frozenset(row for row, fault in faults if fault.transient)
+    return Batch(rows[readable], started.images[readable], unreadable, transient, seconds)

@@ -12,9 +12,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -39,26 +37,14 @@ from PIL import (
 from featx.errors import DataError
 from featx.images.probes import PROBES
 from featx.images.resize import RESIZES, fit
-from featx.io import remote
+from featx.images.sources import Pinned, Source, path_of
 from featx.io.filetypes import HEAD, describe_content, describe_damage, describe_os_error
-from featx.io.remote import is_url
+from featx.io.remote import shared_remote
+from featx.io.urls import is_url
 
 # A damaged image is reported by its reason, a large one is admitted up to MAX_PIXELS: Pillow's warnings add nothing.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-
-@dataclass(frozen=True)
-class Pinned:
-    """A URL, and the SHA-256 that its content must have (32 bytes): a server tells of no change unless it is asked."""
-
-    url: str
-    digest: bytes
-
-    def __str__(self) -> str:
-        return self.url
-
-
-Source = str | Path | bytes | Pinned
 
 # Formats that Pillow knows by a signature and decodes itself (JPEG includes multi-picture MPO). EPS starts Ghostscript,
 # WMF the Windows renderer; TGA and PCX have next to no signature and would take other files for images.
@@ -114,13 +100,13 @@ class BadImage(DataError):  # noqa: N818 - named for the image
     Attributes
     ----------
     reason : what is the matter with it, without its path
-    lasting : whether it will be so until the file changes (a file server that is down is not)
+    transient : whether it may be read another time, unchanged (as when a file server is down)
     """
 
-    def __init__(self, reason: str, path: str | None = None, lasting: bool = True) -> None:
+    def __init__(self, reason: str, path: str | None = None, transient: bool = False) -> None:
         super().__init__(reason if path is None else f"{path}: {reason}")
         self.reason = reason
-        self.lasting = lasting
+        self.transient = transient
 
 
 def decode(source: Source, size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -138,7 +124,7 @@ def decode(source: Source, size: tuple[int, int] | None = None, max_pixels: int 
     BadImage
         When no image can be made of it.
     """
-    path = None if isinstance(source, bytes) else str(source)
+    path = path_of(source)
     with _open_file(source) as file:
         try:
             return _decode_file(file, size, max_pixels)
@@ -150,8 +136,8 @@ def decode(source: Source, size: tuple[int, int] | None = None, max_pixels: int 
         except BadImage as error:
             raise BadImage(error.reason, path) from error.__cause__
         except _DAMAGE as error:
-            lasting = not (isinstance(error, MemoryError) or getattr(error, "errno", None))
-            raise BadImage(describe_damage(error), path, lasting) from error
+            transient = isinstance(error, MemoryError) or bool(getattr(error, "errno", None))
+            raise BadImage(describe_damage(error), path, transient) from error
 
 
 def load_image(source: Source, size: tuple[int, int], resize: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -223,7 +209,7 @@ def _open_file(source: Source) -> Iterator[IO[bytes]]:
             raise BadImage("a device or pipe, not a file", str(source))
         file = open(source, "rb")  # noqa: SIM115 - closed below; its errors are not those of decoding
     except OSError as error:
-        raise BadImage(describe_os_error(source, error), str(source), lasting=False) from error
+        raise BadImage(describe_os_error(source, error), str(source), transient=True) from error
     with file:
         yield file
 
@@ -231,11 +217,11 @@ def _open_file(source: Source) -> Iterator[IO[bytes]]:
 def _read_url(source: str | Pinned) -> bytes:
     url = str(source)
     try:
-        content = remote.read(url)
+        content = shared_remote().read(url)
     except OSError as error:
-        raise BadImage(describe_os_error(url, error), url, lasting=False) from error
+        raise BadImage(describe_os_error(url, error), url, transient=True) from error
     if isinstance(source, Pinned) and hashlib.sha256(content).digest() != source.digest:
-        raise BadImage(REPLACED, url, lasting=False)
+        raise BadImage(REPLACED, url, transient=True)
     return content
 
 

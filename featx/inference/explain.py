@@ -26,7 +26,8 @@ from PIL import Image
 
 from featx.bundle.bundle import Bundle
 from featx.errors import BundleError, UsageError
-from featx.images.batches import iter_batches
+from featx.images.batches import Reading, iter_batches
+from featx.images.sources import source_name
 from featx.inference.predict import Unread
 from featx.io.progress import Progress, no_progress
 
@@ -135,11 +136,11 @@ class Explainer:
         """
         resize, done = str(self.bundle.about["backbone"]["resize"]), 0
         size = 1 if self.method == "occlusion" else BATCH  # where an image takes seconds, each is answered at once
-        for batch in iter_batches(paths, range(len(paths)), self.bundle.input_size, resize, size, workers):
+        for batch in iter_batches(paths, range(len(paths)), Reading(self.bundle.input_size, resize, size, workers)):
             answers: dict[int, Explanation | Unread] = {
-                row: Unread(_name(paths[row], row), reason) for row, reason in batch.bad
+                row: Unread(source_name(paths[row], row), reason) for row, reason in batch.unreadable
             }
-            names = [_name(paths[row], row) for row in batch.rows]
+            names = [source_name(paths[row], row) for row in batch.rows]
             answers |= zip(batch.rows.tolist(), self.explain_images(batch.images, names), strict=True)
             for row in sorted(answers):
                 yield answers[row]
@@ -228,7 +229,3 @@ def _with_sum(maps: Maps, size: tuple[int, int]) -> Maps:
     for one in maps.values():
         total += np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR))
     return maps | {SUM: total}
-
-
-def _name(path: str | Path | bytes, row: int) -> str:
-    return f"image {row + 1}" if isinstance(path, bytes) else str(path)

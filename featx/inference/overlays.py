@@ -18,10 +18,11 @@ from PIL import Image
 from featx.bundle.bundle import Bundle
 from featx.images.decoder import decode
 from featx.images.grid import Picture, draw_grid
+from featx.images.resize import Box, place
 from featx.inference.explain import ClassMap, Explanation
 from featx.inference.predict import Unread
 from featx.io.files import atomic_path
-from featx.io.remote import plain
+from featx.io.urls import plain
 
 COLOURS = "inferno"  # of matplotlib: perceptually uniform, and its darkest means nothing
 GRID = "grid.png"
@@ -31,26 +32,7 @@ _OPACITY = 0.8  # where a map is largest
 _LONGEST = 60  # characters of a picture's or a class's name in a file name
 
 
-def seen_box(picture: tuple[int, int], size: tuple[int, int], resize: str) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom), in pixels of a picture (width, height), of what a square (height, width) shows of it.
-
-    It is where `featx.images.resize.fit` takes its pixels from; beyond the picture where that pads.
-    """
-    (width, height), (down, across) = picture, size
-    if resize == "crop":
-        scale = max(across / width, down / height)
-        left, top = max(0.0, (width - across / scale) / 2), max(0.0, (height - down / scale) / 2)
-        return left, top, width - left, height - top
-    if resize == "pad":
-        scale = min(across / width, down / height)
-        inner = max(1, round(width * scale)), max(1, round(height * scale))
-        left, top = (across - inner[0]) // 2, (down - inner[1]) // 2
-        x, y = width / inner[0], height / inner[1]
-        return -left * x, -top * y, (across - left) * x, (down - top) * y
-    return 0.0, 0.0, float(width), float(height)
-
-
-def spread(values: np.ndarray, picture: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
+def spread(values: np.ndarray, picture: tuple[int, int], box: Box) -> np.ndarray:
     """A map (h, w) that lies on `box` of a picture (width, height), for each of its pixels: float32 (height, width).
 
     Linear between the middles of the map's places; NaN outside of the box.
@@ -103,7 +85,7 @@ def draw_map(found: ClassMap, source: str | Path | bytes, bundle: Bundle) -> tup
     picture = decode(source, (_MOST, _MOST))
     scale = min(max(max(picture.size), _LEAST), _MOST) / max(picture.size)
     drawn = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    box = seen_box(picture.size, bundle.input_size, str(bundle.about["backbone"]["resize"]))
+    box = place(picture.size, bundle.input_size, str(bundle.about["backbone"]["resize"])).seen
     x, y = drawn[0] / picture.width, drawn[1] / picture.height
     shares = strength(spread(found.map, drawn, (box[0] * x, box[1] * y, box[2] * x, box[3] * y)))
     large = picture.resize(drawn, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,20 +18,22 @@ from featx.config import AugmentOptions
 from featx.dataset.folders import describe_absence, expand, read_files
 from featx.errors import DataError, UsageError
 from featx.images.augment import Augmenter
-from featx.images.batches import Alter, iter_batches
+from featx.images.batches import Alter, Reading, iter_batches
 from featx.images.decoder import BadImage
-from featx.io import remote
+from featx.images.sources import source_name
 from featx.io.digests import digest_bytes, digest_file
 from featx.io.files import atomic_path
 from featx.io.filetypes import describe_os_error
-from featx.io.remote import is_url
+from featx.io.jsontypes import Json
+from featx.io.remote import shared_remote
+from featx.io.urls import is_url
 
 UNKNOWN, UNSURE = "unknown", "unsure"
 _LEAST_SECONDS, _LEAST_CALLS = 0.4, 3  # of a measured speed
 
 
 @dataclass(frozen=True)
-class Choice:
+class ClassConfidence:
     """A class and how sure the model is of it, in [0, 1]."""
 
     label: str
@@ -53,10 +54,14 @@ class Prediction:
     path: str
     label: str
     confidence: float
-    top: tuple[Choice, ...]
+    top: tuple[ClassConfidence, ...]
     labels: tuple[str, ...] | None = None
     unknown: bool | None = None
     distance: float | None = None
+
+    def as_json(self) -> dict[str, Json]:
+        """What `featx predict --json` prints of it; what was not asked for is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class Average:
             try:
                 return digest_bytes(source) if isinstance(source, bytes) else digest_file(source)
             except OSError as error:
-                raise BadImage(describe_os_error(str(source), error), str(source), lasting=False) from error
+                raise BadImage(describe_os_error(str(source), error), str(source), transient=True) from error
 
         def alter(row: int, image: np.ndarray) -> np.ndarray:
             number, view = divmod(row, 1 + self.views)
@@ -113,20 +118,31 @@ class Unread:
     reason: str
 
 
+@dataclass(frozen=True)
+class AnswerOptions:
+    """How images are answered.
+
+    top : how many classes are named
+    min_confidence : in [0, 1]; where the likeliest class has less, the answer is "unsure"
+    max_distance : images farther from all training images are answered "unknown"; 1: as far as 1 % of the known are;
+        None: distances are not measured
+    """
+
+    top: int = 1
+    min_confidence: float = 0.0
+    max_distance: float | None = None
+
+
 def predict(
     bundle: Bundle,
     paths: Sequence[str | Path | bytes],
-    top: int = 1,
+    options: AnswerOptions = AnswerOptions(),
     workers: int = 0,
-    min_confidence: float = 0.0,
-    max_distance: float | None = None,
     average: Average | None = None,
 ) -> Iterator[Prediction | Unread]:
     """Yield one answer per image in the order of `paths`, batch by batch; memory stays flat however many there are.
 
-    paths : files, URLs, or the bytes of files; top : how many classes to tell
-    min_confidence : in [0, 1]; where the likeliest class has less, the answer is "unsure"
-    max_distance : images farther from all training images are answered "unknown"; 1: as far as 1 % of the known are
+    paths : files, URLs, or the bytes of files
     average : views over which the probabilities of an image are averaged; its distance is that of the image itself
 
     Raises
@@ -134,29 +150,27 @@ def predict(
     BundleError
         `max_distance` with a bundle that does not keep what it takes.
     """
-    reference = None if max_distance is None else load_reference(bundle.path)
-    return _predict(bundle, paths, top, workers, min_confidence, reference, max_distance or 0.0, average)
+    reference = None if options.max_distance is None else load_reference(bundle.path)
+    batches = _iter_probabilities_and_features(bundle, paths, workers, average)
+    return _answer(bundle, paths, options, reference, batches)
 
 
-def _predict(
+def _answer(
     bundle: Bundle,
     paths: Sequence[str | Path | bytes],
-    top: int,
-    workers: int,
-    min_confidence: float,
+    options: AnswerOptions,
     reference: Reference | None,
-    max_distance: float,
-    average: Average | None,
+    batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, str]]]],
 ) -> Iterator[Prediction | Unread]:
-    for rows, features, probabilities, bad in _iter_judged(bundle, paths, workers, average):
-        answers: dict[int, Prediction | Unread] = {row: Unread(_name(paths[row], row), reason) for row, reason in bad}
+    for rows, features, probabilities, bad in batches:
+        answers: dict[int, Prediction | Unread] = {
+            row: Unread(source_name(paths[row], row), reason) for row, reason in bad
+        }
         distances: list[float | None] = [None] * len(rows)
         if reference is not None and len(rows):
             distances = reference.distances(features).tolist()
-        for row, chances, distance in zip(rows.tolist(), probabilities, distances, strict=True):
-            answers[row] = make_prediction(
-                _name(paths[row], row), chances, bundle, top, min_confidence, distance, max_distance
-            )
+        for row, one, distance in zip(rows.tolist(), probabilities, distances, strict=True):
+            answers[row] = make_prediction(source_name(paths[row], row), one, bundle, options, distance)
         yield from (answers[row] for row in sorted(answers))
 
 
@@ -164,11 +178,11 @@ def iter_probabilities(
     bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int = 0, average: Average | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
     """Yield (positions in `paths`, probabilities float64 (n, classes), [(position, why it cannot be read)])."""
-    for rows, _, probabilities, bad in _iter_judged(bundle, paths, workers, average):
+    for rows, _, probabilities, bad in _iter_probabilities_and_features(bundle, paths, workers, average):
         yield rows, probabilities, bad
 
 
-def _iter_judged(
+def _iter_probabilities_and_features(
     bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int, average: Average | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, str]]]]:
     """As `iter_probabilities`, with the images' features float32 (n, d) before the probabilities."""
@@ -177,8 +191,8 @@ def _iter_judged(
         if not len(rows):
             yield rows, features, np.empty((0, len(bundle.classes))), bad
             continue
-        chances = bundle.probabilities(features)
-        yield rows, features[::each], chances.reshape(len(rows), each, -1).mean(axis=1), bad
+        probabilities = bundle.probabilities(features)
+        yield rows, features[::each], probabilities.reshape(len(rows), each, -1).mean(axis=1), bad
 
 
 def iter_features(
@@ -197,9 +211,11 @@ def _iter_views(
         each, alter = 1 + average.views, average.of(paths)
         paths = [path for path in paths for _ in range(each)]
     size = each * max(1, bundle.engine.handover // each)  # whole images
-    for batch in iter_batches(paths, range(len(paths)), bundle.input_size, resize, size, workers, alter):
+    for batch in iter_batches(paths, range(len(paths)), Reading(bundle.input_size, resize, size, workers, alter)):
         features = bundle.features(batch.images) if len(batch.rows) else np.empty((0, 0), np.float32)
-        bad = [(row // each, reason) for row, reason in batch.bad if row % each == 0]  # none of its views can be read
+        bad = [
+            (row // each, reason) for row, reason in batch.unreadable if row % each == 0
+        ]  # none of its views can be read
         yield batch.rows[::each] // each, features, bad
 
 
@@ -219,52 +235,60 @@ def images_per_second(run: Callable[[np.ndarray], np.ndarray], images: np.ndarra
 
 def find_files(sources: Sequence[str | Path]) -> tuple[str, ...]:
     """Every file that is named or lies in a named folder, at any depth, here or on URLs; labels do not matter."""
-    faults = remote.faults(sources)
+    faults = shared_remote().faults(sources)
     missing = [source for source in sources if not is_url(source) and not Path(expand(source)).exists()]
     if sources and len(missing) + len(faults) == len(sources):
         raise DataError(describe_absence([*faults, *missing][:3], faults))
     return read_files(sources).paths
 
 
-def _name(path: str | Path | bytes, row: int) -> str:
-    return f"image {row + 1}" if isinstance(path, bytes) else str(path)
-
-
 def make_prediction(
-    path: str,
-    chances: np.ndarray,
-    bundle: Bundle,
-    top: int = 1,
-    min_confidence: float = 0.0,
-    distance: float | None = None,
-    max_distance: float = 0.0,
+    path: str, probabilities: np.ndarray, bundle: Bundle, options: AnswerOptions, distance: float | None = None
 ) -> Prediction:
-    """What is said of one image.
+    """The answer for one image.
 
-    path : its name; chances : float64 (classes,); top : how many classes to tell
-    min_confidence : where the likeliest class has less, the answer is "unsure"
-    distance : from the nearest training image, where it was measured; more than `max_distance` is "unknown"
+    path : its name; probabilities : float64 (classes,)
+    distance : from the nearest training image, where it was measured
     """
-    order = np.argsort(-chances, kind="stable")
-    best = tuple(Choice(bundle.classes[i], round(float(chances[i]), 6)) for i in order[: max(1, top)])
-    label = best[0].label if chances[order[0]] >= min_confidence else UNSURE
-    given = tuple(bundle.classes[i] for i in order if chances[i] >= bundle.thresholds[i]) if bundle.multilabel else None
+    order = np.argsort(-probabilities, kind="stable")
+    top = tuple(
+        ClassConfidence(bundle.classes[i], round(float(probabilities[i]), 6)) for i in order[: max(1, options.top)]
+    )
+    label = top[0].label if probabilities[order[0]] >= options.min_confidence else UNSURE
+    labels = None
+    if bundle.multilabel:
+        labels = tuple(bundle.classes[i] for i in order if probabilities[i] >= bundle.thresholds[i])
     if distance is None:
-        return Prediction(path, label, best[0].confidence, best, given)
-    unknown = distance > max_distance
-    said = UNKNOWN if unknown else label
-    return Prediction(path, said, best[0].confidence, best, given, unknown, round(distance, 6))
+        return Prediction(path, label, top[0].confidence, top, labels)
+    unknown = distance > (options.max_distance or 0.0)
+    label = UNKNOWN if unknown else label
+    return Prediction(path, label, top[0].confidence, top, labels, unknown, round(distance, 6))
 
 
-def as_json_object(answers: Iterable[Prediction | Unread]) -> dict[str, list[Any]]:
-    """What `featx predict --json` prints; `unknown` and `distance` are there where distances were asked for."""
-    found: dict[str, list[Any]] = {"predictions": [], "bad": []}
-    for answer in answers:
-        if isinstance(answer, Prediction):
-            found["predictions"].append({name: value for name, value in asdict(answer).items() if value is not None})
-        else:
-            found["bad"].append(asdict(answer))
-    return found
+@dataclass(frozen=True)
+class Predicted:
+    """The answers for some images, those that could be read apart from the others."""
+
+    predictions: tuple[Prediction, ...]
+    unread: tuple[Unread, ...]
+
+    @classmethod
+    def of(cls, answers: Iterable[Prediction | Unread]) -> Predicted:
+        """What `predict` yields, all of it."""
+        predictions, unread = list[Prediction](), list[Unread]()
+        for answer in answers:
+            if isinstance(answer, Prediction):
+                predictions.append(answer)
+            else:
+                unread.append(answer)
+        return cls(tuple(predictions), tuple(unread))
+
+    def as_json(self) -> dict[str, Json]:
+        """What `featx predict --json` prints."""
+        return {
+            "predictions": [one.as_json() for one in self.predictions],
+            "bad": [asdict(one) for one in self.unread],
+        }
 
 
 def write_csv(out: Path, answers: Iterable[Prediction | Unread], measured: bool = False) -> tuple[int, list[Unread]]:

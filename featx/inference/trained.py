@@ -38,7 +38,7 @@ class Trained:
     reference : what unknown images are found by
     log : the epochs
     engine : as the option; where OpenVINO is chosen, the bundle has the graph that it runs
-    recording : how the training was recorded; what it resumes from is of no use once there is a bundle
+    recording : where the state is that the training resumes from, of no use once there is a bundle
     """
 
     label: str

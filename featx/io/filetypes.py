@@ -62,7 +62,7 @@ _MARKUP: tuple[tuple[bytes, str], ...] = (
 
 
 def describe_content(head: bytes) -> str:
-    """Say what a file is of which Pillow makes no image.
+    """What a file is of which Pillow makes no image.
 
     head : the first `HEAD` bytes of the file
     """
@@ -95,7 +95,7 @@ def _describe_text(head: bytes) -> str | None:
 
 
 def describe_os_error(path: str | Path, error: OSError) -> str:
-    """Say why a file cannot be opened."""
+    """Why a file cannot be opened."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         linked = "://" not in str(path) and Path(path).is_symlink()
         return f"broken symlink to {Path(path).readlink()}" if linked else "no such file"
@@ -108,13 +108,13 @@ def describe_os_error(path: str | Path, error: OSError) -> str:
     return f"{_UNREAD}{error.strerror or error}"
 
 
-def may_pass(reason: str) -> bool:
-    """Whether an image may be read another time that could not be read for this reason, as told here."""
+def is_transient_reason(reason: str) -> bool:
+    """Whether an image may be read another time that could not be read for this reason, worded by this module."""
     return reason.startswith(_UNREAD)
 
 
 def describe_damage(error: Exception) -> str:
-    """Say why an image cannot be decoded whose kind is known."""
+    """Why an image cannot be decoded whose file type is known."""
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
     if isinstance(error, OSError) and error.errno:

@@ -9,16 +9,25 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from featx.io.files import make_folder
-from featx.io.remote import Entry
+from featx.io.remote import RemoteStatus
 
 # A file that changed less than this long before it was hashed may change again within one tick of its mtime.
 MTIME_TRUST_NS = 2_000_000_000
 
-Status = os.stat_result | Entry
+Status = os.stat_result | RemoteStatus
 """What is known of a file without opening it: of one on this machine, or of one on a server"""
+
+_SCHEMA = (
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+    "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, inode INTEGER,"
+    " digest BLOB) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS bad (digest BLOB, decoder TEXT, reason TEXT, PRIMARY KEY (digest, decoder))"
+    " WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS facts (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;"
+)
 
 
 class StatIndex:
@@ -26,14 +35,26 @@ class StatIndex:
 
     A file's digest is remembered by (path, size, mtime, inode) and forgotten when any of them changes. A digest taken
     within two seconds of the file's mtime is not remembered, since the file may change again unseen. For URLs the
-    server's tag stands in for mtime and inode, or its time where it gives no tag (`Entry`). Bad images are
+    server's tag stands in for mtime and inode, or its time where it gives no tag (`RemoteStatus`). Bad images are
     remembered by (digest, decoder), facts about networks by (kind, key). Losing the file costs time, never a result:
     a damaged index is set aside and begun anew, whenever the damage shows.
+
+    It is a context manager: `with StatIndex(path) as index` closes the file at the end.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection = self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; nothing is remembered or recalled afterwards."""
+        self._connection.close()
 
     def _open(self) -> sqlite3.Connection:
         make_folder(self.path.parent)
@@ -53,14 +74,11 @@ class StatIndex:
 
     def _connect(self, path: str | None = None) -> sqlite3.Connection:
         connection = sqlite3.connect(path or self.path, timeout=10, check_same_thread=False)
-        connection.executescript(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-            "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, inode INTEGER,"
-            " digest BLOB) WITHOUT ROWID;"
-            "CREATE TABLE IF NOT EXISTS bad (digest BLOB, decoder TEXT, reason TEXT, PRIMARY KEY (digest, decoder))"
-            " WITHOUT ROWID;"
-            "CREATE TABLE IF NOT EXISTS facts (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;"
-        )
+        try:
+            connection.executescript(_SCHEMA)
+        except sqlite3.DatabaseError:
+            connection.close()
+            raise
         return connection
 
     def known_digests(self, paths: Sequence[str], status: Sequence[Status | None]) -> list[bytes | None]:
@@ -137,10 +155,6 @@ class StatIndex:
         self._connection.close()
         self._set_aside()
         self._connection = self._connect()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
 
 
 def _inode(status: Status) -> int:

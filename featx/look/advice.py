@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
+
+from featx.io.jsontypes import Json
+from featx.look.separation import Separation
 
 Size = Literal["small", "large"]
 Similarity = Literal["similar", "different"]
@@ -22,14 +25,14 @@ MANY = 5_000
 """Images, and"""
 MANY_OF_A_CLASS = 100
 """images in the median class, from which on a set is large: rules of thumb, which the sources leave open."""
-TOLD = 0.3
+ALIKE = 0.3
 """Adjusted mutual information of the user's and ImageNet's classes from which on they are alike."""
 _LEAST_MARGIN = 0.01  # of scores; a difference below it is worth no other layer
 _MARGIN_OF_LABELS = 0.02  # where there is no standard error: of several labels per image
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredOutput:
     """The score of a linear head on one output.
 
     name : of the output, layer@pooling; share : of the network's multiply-adds up to there
@@ -53,21 +56,24 @@ class Numbers:
     error : standard error of `inner.score - last.score`, on the same images; None where it is not known
     judged : how many images they were judged on
     metric : of the scores, in words
-    information, told, chance : how far ImageNet's classes tell these apart (`Separation`); None
-        where that was not measured
+    separation : how far ImageNet's classes tell these apart; None where that was not measured
     """
 
     images: int
     classes: int
     median: float
-    inner: Judged | None
-    last: Judged
+    inner: ScoredOutput | None
+    last: ScoredOutput
     judged: int
     error: float | None = None
     metric: str = "accuracy"
-    information: float | None = None
-    told: float | None = None
-    chance: float | None = None
+    separation: Separation | None = None
+
+    def as_json(self) -> dict[str, Json]:
+        """What `featx look --json` prints of them."""
+        found, names = asdict(self), ("information", "told", "chance")
+        separation = found.pop("separation") or dict.fromkeys(names)
+        return found | {name: separation[name] for name in names}
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,10 @@ class Advice:
         """As in "few images, unlike ImageNet's"."""
         return f"{_WORDS[self.size]}, {_WORDS[self.similarity]}"
 
+    def as_json(self) -> dict[str, Json]:
+        """What `featx look --json` prints of it."""
+        return {"case": self.case, **asdict(self)}
+
 
 _WORDS = {"small": "few images", "large": "many images", "similar": "like ImageNet's", "different": "unlike ImageNet's"}
 _SUMMARIES = {
@@ -109,7 +119,7 @@ _SUMMARIES = {
 
 
 def advise(numbers: Numbers) -> Advice:
-    """Say which case these numbers are, what to try, and why. A pure function."""
+    """Which case these numbers are, what to try, and why. A pure function."""
     size, by_size = _judge_size(numbers)
     similarity, by_similarity = _judge_similarity(numbers)
     inner = numbers.inner if similarity == "different" else None
@@ -135,15 +145,15 @@ def _judge_size(numbers: Numbers) -> tuple[Size, str]:
 
 def _judge_similarity(numbers: Numbers) -> tuple[Similarity, list[str]]:
     """Layers decide where they differ; where they do not, what ImageNet calls the images."""
-    by_layers, told = _compare_layers(numbers)
+    by_layers, reason = _compare_layers(numbers)
     by_names = _compare_names(numbers)
     if by_layers is not None:
         agrees = by_names is None or by_names[0] == by_layers
         others = [] if by_names is None else [by_names[1] + ("" if agrees else " The layers are the better witness.")]
-        return by_layers, [told, *others]
+        return by_layers, [reason, *others]
     if by_names is not None:
-        return by_names[0], [told, by_names[1]]
-    return "similar", [told]
+        return by_names[0], [reason, by_names[1]]
+    return "similar", [reason]
 
 
 def _compare_layers(numbers: Numbers) -> tuple[Similarity | None, str]:
@@ -173,12 +183,13 @@ def _compare_layers(numbers: Numbers) -> tuple[Similarity | None, str]:
 
 def _compare_names(numbers: Numbers) -> tuple[Similarity, str] | None:
     """How far ImageNet's classes tell the user's apart; None where it was not measured."""
-    if numbers.information is None or numbers.told is None or numbers.chance is None:
+    found = numbers.separation
+    if found is None:
         return None
-    similarity: Similarity = "similar" if numbers.information >= TOLD else "different"
+    similarity: Similarity = "similar" if found.information >= ALIKE else "different"
     return similarity, (
-        f"What ImageNet calls an image tells its class for {numbers.told:.0%} of the images (the largest class has "
-        f"{numbers.chance:.0%}); adjusted mutual information {numbers.information:.2f}, where {TOLD} and more is "
+        f"What ImageNet calls an image tells its class for {found.told:.0%} of the images (the largest class has "
+        f"{found.chance:.0%}); adjusted mutual information {found.information:.2f}, where {ALIKE} and more is "
         f"{_WORDS['similar']}."
     )
 

@@ -31,11 +31,11 @@ _MOST_LAYERS = 5
 _GRID = 4  # cells along each side, or as many as the map has places
 _FOLDS = 5
 _STEP = 2  # of the strengths that a fit would search, every second: layers are compared, not heads
-_REMEMBERED = 1  # raised where `find_depths` finds others
+_ALGORITHM = 2  # raised where `find_depths` finds others
 
 
 @dataclass(frozen=True)
-class Depth:
+class ProbedLayer:
     """A layer to probe.
 
     share : of the network's multiply-adds that are done up to it; side : of its map, the smaller; 0: it has no map
@@ -56,7 +56,7 @@ class Depth:
 class DepthFeatures:
     """The features of a few depths.
 
-    extraction : of all their outputs, the lowest first; shares : layer -> `Depth.share`
+    extraction : of all their outputs, the lowest first; shares : layer -> `ProbedLayer.share`
     """
 
     extraction: Extraction
@@ -131,47 +131,47 @@ def probe_depths(
     y : of these rows, int64 (n,) codes, or bool (n, k) which of k labels they have
     groups : int64 (n,); rows of one group are never in two folds
     """
-    held = make_folds(y, groups, _FOLDS, seed)
-    judged = held >= 0
+    test_fold = make_folds(y, groups, _FOLDS, seed)
+    judged = test_fold >= 0
     if not judged.any() or (y.ndim == 1 and len(np.unique(y)) < 2):
         return None
     metric: Metric = "accuracy" if y.ndim == 1 else "average_precision"
     extraction, probes = features.extraction, []
     for output in extraction.outputs:
-        found, right = _probe(extraction.features(output, rows), y, held, metric, seed)
+        found, right = _probe(extraction.features(output, rows), y, test_fold, metric, seed)
         probes.append(Probe(output, features.shares[output.layer], found, right))
     return Probing(tuple(probes), metric, int(judged.sum()))
 
 
 def _probe(
-    features: Features, y: np.ndarray, held: np.ndarray, metric: Metric, seed: int
+    features: Features, y: np.ndarray, test_fold: np.ndarray, metric: Metric, seed: int
 ) -> tuple[float, np.ndarray | None]:
     """The best score among the strengths, and which rows it is right about."""
     check_finite(features)
     kind = head_kind("ridge")
-    judged = np.flatnonzero(held >= 0)
+    judged = np.flatnonzero(test_fold >= 0)
     index = np.unique(y, return_inverse=True)[1][judged] if y.ndim == 1 else y[judged]
     best, logits = -np.inf, np.empty(0)
-    for trial in try_strengths(kind, kind.strengths[::_STEP], features, y, held, None, HeadOptions(), seed):
+    for trial in try_strengths(kind, kind.strengths[::_STEP], features, y, test_fold, None, HeadOptions(), seed):
         found = score(metric, trial.logits[judged], index)
         if found > best:
             best, logits = found, trial.logits[judged]
     return best, logits.argmax(axis=1) == index if y.ndim == 1 else None
 
 
-def _recall_depths(spec: BackboneSpec, last: str, options: FeaturesOptions) -> list[Depth]:
+def _recall_depths(spec: BackboneSpec, last: str, options: FeaturesOptions) -> list[ProbedLayer]:
     """The layers to probe: out of the cache, without TensorFlow, where they were found before."""
     index = StatIndex(Path(options.cache) / "index.sqlite")
-    key = digest_json([asdict(spec), last, version("keras"), version("featx"), _REMEMBERED])
+    key = digest_json([asdict(spec), last, version("keras"), _ALGORITHM])
     # a .keras file may be another network tomorrow
     known = None if Path(spec.name).is_absolute() else index.recall("depths", key)
     if known is None:
         known = [asdict(depth) for depth in find_depths(spec, last)]
         index.remember("depths", key, known)
-    return [Depth(**one) for one in known]
+    return [ProbedLayer(**one) for one in known]
 
 
-def find_depths(spec: BackboneSpec, last: str) -> list[Depth]:
+def find_depths(spec: BackboneSpec, last: str) -> list[ProbedLayer]:
     """The layers to probe, the lowest first; builds the network.
 
     last : the layer that features are taken from where nothing else is said; it is always among them
@@ -184,17 +184,19 @@ def find_depths(spec: BackboneSpec, last: str) -> list[Depth]:
 
 def choose_depths(
     layers: Sequence[tuple[str, str, float, tuple[int | None, ...]]], last: str, shape: tuple[int | None, ...]
-) -> list[Depth]:
+) -> list[ProbedLayer]:
     """Of clean cuts (layer, block, share, shape of its output) the last one of each size of map, and `last`.
 
     Only ends of blocks count: the first layers of the next block still have the size of the map.
     """
     ends = {
-        block: Depth(layer, share, _side(size)) for layer, block, share, size in layers if _side(size) and share > 0
+        block: ProbedLayer(layer, share, _side(size))
+        for layer, block, share, size in layers
+        if _side(size) and share > 0
     }
     by_side = {depth.side: depth for depth in ends.values()}
     depths = [depth for depth in by_side.values() if depth.layer != last and depth.side != _side(shape)]
-    return [*depths[-(_MOST_LAYERS - 1) :], Depth(last, 1.0, _side(shape))]
+    return [*depths[-(_MOST_LAYERS - 1) :], ProbedLayer(last, 1.0, _side(shape))]
 
 
 def _side(shape: tuple[int | None, ...]) -> int:

@@ -12,6 +12,8 @@ from featx.quality.label_errors import LabelErrors, find_label_errors, out_of_fo
 from featx.quality.near_duplicates import NEAR, NearDuplicates, find_near_duplicates
 from featx.quality.outliers import Outliers, find_outliers
 
+_MEMORY = 4 << 30  # bytes of features that may be held; larger ones are read from the disk again and again
+
 
 @dataclass(frozen=True)
 class Quality:
@@ -28,7 +30,6 @@ def inspect(
     split: np.ndarray,
     groups: np.ndarray | None = None,
     near: float = NEAR,
-    memory: int = 4 << 30,
     seed: int = 0,
 ) -> Quality:
     """Look for all three; for label errors only where an image has one label.
@@ -40,9 +41,8 @@ def inspect(
     split : (n,), the part of each row
     groups : int64 (n,), rows that are not to judge each other's labels
     near : least similarity of near-duplicates
-    memory : bytes of features that may be held; larger ones are read from the disk again and again
     """
-    if 4 * features.shape[0] * width(features) <= memory:
+    if 4 * features.shape[0] * width(features) <= _MEMORY:
         features = ArrayFeatures(features.asarray())
     errors = None
     if y.ndim == 1:

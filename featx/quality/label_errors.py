@@ -44,7 +44,7 @@ class LabelErrors:
 def out_of_fold_probabilities(
     features: Features, y: np.ndarray, groups: np.ndarray | None = None, folds: int = 5, seed: int = 0
 ) -> np.ndarray:
-    """The chances that a logistic regression gives each row which was fitted without it and without its group.
+    """The probabilities that a logistic regression gives each row which was fitted without it and without its group.
 
     The regularisation with the least log loss is taken: what overfits to wrong labels is sure of them, and loses.
 
@@ -66,23 +66,23 @@ def out_of_fold_probabilities(
     check_finite(features)
     kind = head_kind("logreg")
     classes, index = np.unique(y, return_inverse=True)
-    held = make_folds(y, groups, folds, seed)
-    judged = held >= 0
-    chances = np.full((len(y), len(classes)), np.nan)
+    test_fold = make_folds(y, groups, folds, seed)
+    judged = test_fold >= 0
+    probabilities = np.full((len(y), len(classes)), np.nan)
     if not judged.any():
-        return chances
+        return probabilities
     lowest, best = np.inf, None
-    for trial in try_strengths(kind, _STRENGTHS, features, y, held, None, HeadOptions(), seed):
+    for trial in try_strengths(kind, _STRENGTHS, features, y, test_fold, None, HeadOptions(), seed):
         loss = score("log_loss", trial.logits[judged], index[judged])
         if best is not None and loss >= lowest:
             break
         lowest, best = loss, trial.logits[judged]
     assert best is not None
-    chances[judged] = softmax(best, fit_temperature(best, index[judged]))
-    return chances
+    probabilities[judged] = softmax(best, fit_temperature(best, index[judged]))
+    return probabilities
 
 
-def find_label_errors(y: np.ndarray, chances: np.ndarray) -> LabelErrors:
+def find_label_errors(y: np.ndarray, probabilities: np.ndarray) -> LabelErrors:
     """Confident learning: Northcutt, Jiang and Chuang, "Confident Learning" (JAIR 70, 2021).
 
     A class' threshold is the mean probability that the images with its label have of it. An image is confidently of a
@@ -99,12 +99,12 @@ def find_label_errors(y: np.ndarray, chances: np.ndarray) -> LabelErrors:
     Parameters
     ----------
     y : int64 (n,), codes
-    chances : float64 (n, k), of rows that the head was not fitted on, in the order of np.unique(y); rows of NaN are
-        not judged
+    probabilities : float64 (n, k), of rows that the head was not fitted on, in the order of np.unique(y); rows of
+        NaN are not judged
     """
     classes, index = np.unique(y, return_inverse=True)
-    rows = np.flatnonzero(~np.isnan(chances).any(axis=1))
-    label, p = index[rows], chances[rows]
+    rows = np.flatnonzero(~np.isnan(probabilities).any(axis=1))
+    label, p = index[rows], probabilities[rows]
     given, likeliest = p[np.arange(len(rows)), label], p.argmax(axis=1)
     most = max(_count_errors(label, p), int((given < _UNLIKELY).sum()))
     found = np.argsort(given, kind="stable")[:most]

@@ -13,7 +13,7 @@ OUTLYING = 3.5  # robust standard deviations: Iglewicz and Hoaglin, How to Detec
 _NEIGHBOURS = 5
 _LEAST_CLASS = 10  # images from which the spread of a class is worth computing
 _MAD = 1.4826  # times the median absolute deviation: the standard deviation of a normal distribution
-_HELD = 256 << 20  # bytes of features whose neighbours are looked for at once
+_IN_MEMORY = 256 << 20  # bytes of features whose neighbours are looked for at once
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _neighbour_distance(features: Features) -> np.ndarray:
     """Mean cosine distance of each row to its nearest others: float64 (n,)."""
     n = features.shape[0]
     distance = np.empty(n)
-    step = max(256, _HELD // (4 * max(1, width(features))))
+    step = max(256, _IN_MEMORY // (4 * max(1, width(features))))
     for start in range(0, n, step):
         rows = np.arange(start, min(start + step, n))
         similarity = nearest(features, features.take(rows).asarray(), _NEIGHBOURS, skip=rows)[1]

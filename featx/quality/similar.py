@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,9 +18,10 @@ from featx.dataset.folders import read_files
 from featx.errors import BundleError, UsageError
 from featx.extraction.flow import extract
 from featx.features import Features
-from featx.images.grid import Picture, draw_grid
-from featx.inference.predict import iter_features
+from featx.inference.predict import Unread, iter_features
+from featx.io.digest_arrays import first_of_equal
 from featx.io.index import StatIndex
+from featx.io.jsontypes import Json
 from featx.io.progress import Progress, no_progress
 from featx.metrics.similarity import nearest
 from featx.store.store import list_stores
@@ -38,7 +38,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Found:
+class SimilarImages:
     """What is most like one image, the most similar first; images of the same bytes once."""
 
     path: str
@@ -49,13 +49,13 @@ class Found:
 class Search:
     """The answers in the order of the images that were asked for, those that could not be read, and what to note."""
 
-    found: tuple[Found, ...]
-    bad: tuple[dict[str, str], ...]
+    found: tuple[SimilarImages, ...]
+    unread: tuple[Unread, ...]
     notes: tuple[str, ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Json]:
         """What `featx similar --json` prints."""
-        return {"images": [asdict(one) for one in self.found], "bad": list(self.bad)}
+        return {"images": [asdict(one) for one in self.found], "bad": [asdict(one) for one in self.unread]}
 
 
 def search(
@@ -80,7 +80,8 @@ def search(
     wanted = asked.features(known.outputs[0], mine).asarray()
     features = known.features(known.outputs[0], rows)
     paths = [asked.images.paths[row] for row in mine]
-    return Search(_find(paths, wanted, images, rows, features, top), tuple(asked.bad))
+    unread = tuple(Unread(one["path"], one["reason"]) for one in asked.bad)
+    return Search(_find(paths, wanted, images, rows, features, top), unread)
 
 
 def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle, cache: Path, top: int) -> Search:
@@ -103,13 +104,13 @@ def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle,
         )
     rows, left = _different(digests.digest, here), int((~here).sum())
     notes = (f"{left:,} images have no such features in {cache} and are left out; featx extract adds them.",)
-    paths, wanted, bad = list[str](), [], list[dict[str, str]]()
-    for some, features, unread in iter_features(bundle, queries):
+    paths, wanted, unread = list[str](), [], list[Unread]()
+    for some, features, bad in iter_features(bundle, queries):
         paths += [queries[row] for row in some]
         wanted += [features] if len(some) else []
-        bad += [{"path": queries[row], "reason": reason} for row, reason in unread]
+        unread += [Unread(queries[row], reason) for row, reason in bad]
     found = _find(paths, np.concatenate(wanted), images, rows, table.read(digests.digest[rows]), top) if paths else ()
-    return Search(found, tuple(bad), notes if left else ())
+    return Search(found, tuple(unread), notes if left else ())
 
 
 def _table_of(bundle: Bundle, cache: Path) -> FeatureTable:
@@ -136,15 +137,15 @@ def _table_of(bundle: Bundle, cache: Path) -> FeatureTable:
 def _different(digests: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """The first row of every different image."""
     rows = np.flatnonzero(usable)
-    return rows[np.sort(np.unique(digests[rows], return_index=True)[1])]
+    return np.asarray(rows[first_of_equal(digests[rows])])
 
 
 def _find(
     paths: Sequence[str], wanted: np.ndarray, images: ImageSet, rows: np.ndarray, features: Features, top: int
-) -> tuple[Found, ...]:
+) -> tuple[SimilarImages, ...]:
     position, similarity = nearest(features, wanted, top)
     return tuple(
-        Found(
+        SimilarImages(
             path,
             tuple(
                 Neighbour(images.paths[row], ", ".join(images.label_names(row)) or None, round(float(value), 6))
@@ -153,15 +154,3 @@ def _find(
         )
         for path, places, values in zip(paths, position, similarity, strict=True)
     )
-
-
-def draw_found(found: Sequence[Found], out: Path) -> Path:
-    """A line of pictures for each image: itself, then what is like it."""
-    pictures = []
-    for one in found:
-        pictures.append(Picture(one.path, (Path(one.path).name, "asked for")))
-        pictures += [
-            Picture(near.path, (Path(near.path).name, near.label or "", f"{near.similarity:.3f}"), good=True)
-            for near in one.similar
-        ]
-    return draw_grid(pictures, out, columns=1 + max((len(one.similar) for one in found), default=0))

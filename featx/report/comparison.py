@@ -11,9 +11,9 @@ from typing import Any
 
 from featx.io.files import write_atomic
 from featx.report import tradeoffs
-from featx.report.album import Plot
+from featx.report.figure_folder import Plot
 from featx.report.page import render
-from featx.report.plots import save, style
+from featx.report.plot_style import save, style
 from featx.report.scores import metric_label
 from featx.store.key import file_name
 

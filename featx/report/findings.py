@@ -1,15 +1,19 @@
-"""The page of what is suspicious in a data set: the lists and the grids of pictures as one HTML file."""
+"""What is suspicious in a data set, as files to look through: a CSV and an image grid of each kind, and one page."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from featx.images.grid import Picture, draw_grid
 from featx.io.files import write_atomic
-from featx.report.album import Plot
+from featx.report.figure_folder import Plot
 from featx.report.page import render
 
+SHOWN = 36  # images in a grid
 _MOST_ROWS = 200  # of a list; its CSV has all of them
 _NUMBERS = frozenset({"confidence", "label_confidence", "similarity", "deviations", "distance"})
 
@@ -18,28 +22,65 @@ _NUMBERS = frozenset({"confidence", "label_confidence", "similarity", "deviation
 class Finding:
     """One kind of suspicious images.
 
-    name : of its files; heading, text, advice : what the page says of it
-    found : images or pairs; header, rows : of its CSV; grid : its pictures, None where there are none; alt : what
-    they show, in words; caption : under them
+    name : of its files; heading, text, advice : for the page; caption : under the grid
+    found : images or pairs; header, rows : of the CSV
+    pictures : of the images in the order of the rows; shown : which of them the grid has, in words
     """
 
     name: str
     heading: str
     text: str
     found: int
-    header: Sequence[str]
+    header: tuple[str, ...]
     rows: Sequence[Sequence[str]]
-    csv: Path
-    grid: Path | None
-    alt: str = ""
-    caption: str = ""
+    pictures: Sequence[Picture]
+    shown: str
+    caption: str
     advice: str = ""
 
+    @property
+    def csv_name(self) -> str:
+        """The name of its CSV."""
+        return f"{self.name}.csv"
 
-def write_findings(
-    index: Path, title: str, summary: str, findings: Sequence[Finding], notes: Sequence[str] = (), command: str = ""
-) -> Path:
-    """Write the page to `index`; it holds its pictures and loads nothing.
+
+@dataclass(frozen=True)
+class WrittenFinding:
+    """A finding and its files. grid : None where there is nothing to draw"""
+
+    finding: Finding
+    csv: Path
+    grid: Path | None
+
+
+def write_finding(folder: Path, finding: Finding) -> WrittenFinding:
+    """Write the CSV and the image grid of one kind; a grid of an earlier run goes.
+
+    Raises
+    ------
+    StoreError
+        A full disk, or a folder that cannot be written to.
+    """
+    table, grid = folder / finding.csv_name, folder / f"{finding.name}.png"
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows([finding.header, *finding.rows])
+    write_atomic(table, content.getvalue())
+    if not finding.pictures:
+        grid.unlink(missing_ok=True)
+        return WrittenFinding(finding, table, None)
+    draw_grid(finding.pictures[:SHOWN], grid, title=f"{finding.heading}: {finding.shown}")
+    return WrittenFinding(finding, table, grid)
+
+
+def write_findings_page(
+    index: Path,
+    title: str,
+    summary: str,
+    written: Sequence[WrittenFinding],
+    notes: Sequence[str] = (),
+    command: str = "",
+) -> None:
+    """Write the page to `index`; it holds its figures and loads nothing.
 
     summary : what was compared; notes : what was left out; command : that wrote the page
 
@@ -48,6 +89,7 @@ def write_findings(
     StoreError
         A full disk, or a folder that cannot be written to.
     """
+    findings = [one.finding for one in written]
     page = render(
         "findings.html",
         title=title,
@@ -59,7 +101,15 @@ def write_findings(
         numbers=_NUMBERS,
         notes=notes,
         command=command,
-        plots={one.name: Plot(one.grid, one.alt, wide=True) for one in findings if one.grid is not None},
+        plots={
+            one.finding.name: Plot(one.grid, _in_words(one.finding), wide=True)
+            for one in written
+            if one.grid is not None
+        },
     )
     write_atomic(index, page)
-    return index
+
+
+def _in_words(finding: Finding) -> str:
+    drawn = finding.pictures[:SHOWN]
+    return f"{len(drawn)} images. " + "; ".join(", ".join(one.caption) for one in drawn) + "."

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from featx.metrics.intervals import RESAMPLES
-from featx.report.album import STRENGTHS, Plot, head_name
 from featx.report.content import Content
+from featx.report.figure_folder import Plot
+from featx.report.figures import STRENGTHS, head_name
 from featx.report.scores import Scores, metric_label
 
 _MOST_ROWS = 200  # of bad images

@@ -2,82 +2,39 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featx.images.grid import shorten
-from featx.io.files import atomic_path
 from featx.metrics.reliability import Reliability
+from featx.metrics.table import LOWER_IS_BETTER
 from featx.report.curves import Curve, Curves
+from featx.report.plot_style import (
+    BLUE,
+    GREY,
+    NAME,
+    ORANGE,
+    PANEL,
+    count_in_wholes,
+    panel,
+    write_legend,
+    write_names,
+)
 from featx.report.scores import Scores, metric_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
-DPI = 144
-_COMPRESSION = 3  # of PNG files: a little larger than at the usual 6, in half the time
-PANEL = (5.2, 3.4)  # inches; the page shows a figure at 96 pixels per inch
 MOST_NAMED = 120  # classes whose names are written at an axis
 _MOST_COUNTS = 1500  # cells of a confusion matrix that have their count written in
 _MOST_LINES = 10  # in one panel
-_NAME = 26  # characters of a class's name
 _INCH_PER_CLASS = 0.19
 _LEGEND = 0.17  # inches of a legend's line
-_BLUE, _ORANGE, _GREY = "#2b6cb0", "#c05621", "#718096"
 _PARTS = {"train": "#90b4d8", "val": "#d98a2b", "test": "#2b6cb0"}
-# of letters that matplotlib's own font lacks
-_FONTS = (
-    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "PingFang SC", "Microsoft YaHei", "Malgun Gothic"),
-    *("WenQuanYi Zen Hei", "Droid Sans Fallback", "Arial Unicode MS"),
-)
-
-
-@contextmanager
-def style(names: Iterable[str] = ()) -> Iterator[None]:
-    """The look of all figures, which show these names. A letter that no installed font has becomes a box, unwarned."""
-    import matplotlib
-
-    look = {
-        "font.family": ["DejaVu Sans", *(_more_fonts() if _has_ideographs(names) else ())],
-        "font.size": 9,
-        "axes.titlesize": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.color": "#e2e8f0",
-        "axes.axisbelow": True,
-        "legend.frameon": False,
-        "legend.fontsize": 8,
-        "lines.linewidth": 1.6,
-    }
-    with matplotlib.rc_context(look), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+")
-        yield
-
-
-def _has_ideographs(names: Iterable[str]) -> bool:
-    """Whether a name has Chinese, Japanese or Korean letters. More fonts make all text slower, needed or not."""
-    return any(letter >= "\u2e80" for name in names for letter in name)
-
-
-def _more_fonts() -> list[str]:
-    from matplotlib import font_manager
-
-    installed = set(font_manager.get_font_names())
-    return [name for name in _FONTS if name in installed]
-
-
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as a PNG file, whole or not at all."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, format="png", pil_kwargs={"compress_level": _COMPRESSION})
-    return path
 
 
 def draw_sizes(counts: Mapping[str, Mapping[str, int]]) -> Figure:
@@ -86,30 +43,30 @@ def draw_sizes(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     columns = {part: np.array([sizes.get(name, 0) for name in names]) for part, sizes in counts.items()}
     if len(names) > MOST_NAMED:
         return _draw_many_sizes(columns)
-    figure, axis = _panel(PANEL[0], 1.1 + _INCH_PER_CLASS * len(names))
+    figure, axis = panel(PANEL[0], 1.1 + _INCH_PER_CLASS * len(names))
     left = np.zeros(len(names))
     for part, sizes in columns.items():
         label = f"{part} ({sizes.sum():,})"
-        axis.barh(np.arange(len(names)), sizes, 0.75, left, color=_PARTS.get(part, _GREY), label=label)
+        axis.barh(np.arange(len(names)), sizes, 0.75, left, color=_PARTS.get(part, GREY), label=label)
         left += sizes
-    _write_names(axis.yaxis, names)
+    write_names(axis.yaxis, names)
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.set_xlabel("images")
     axis.grid(visible=False, axis="y")
-    _count_in_wholes(axis.xaxis)
-    _legend(figure, "upper center", len(columns))
+    count_in_wholes(axis.xaxis)
+    write_legend(figure, "upper center", len(columns))
     return figure
 
 
 def _draw_many_sizes(columns: Mapping[str, np.ndarray]) -> Figure:
-    figure, axis = _panel(*PANEL)
+    figure, axis = panel(*PANEL)
     for part, sizes in columns.items():
         label = f"{part} ({sizes.sum():,})"
-        axis.plot(np.arange(1, len(sizes) + 1), np.sort(sizes)[::-1], color=_PARTS.get(part, _GREY), label=label)
+        axis.plot(np.arange(1, len(sizes) + 1), np.sort(sizes)[::-1], color=_PARTS.get(part, GREY), label=label)
     axis.set_xlabel("classes, the largest first")
     axis.set_ylabel("images")
     axis.set_ylim(bottom=0)
-    _legend(figure, "upper center", len(columns))
+    write_legend(figure, "upper center", len(columns))
     return figure
 
 
@@ -117,9 +74,9 @@ def draw_metrics(scores: Sequence[Scores]) -> Figure:
     """Metrics between 0 and 1 of every part, with their intervals."""
     names = [name for name in scores[0].metrics if name not in {"log_loss", "expected_calibration_error"}]
     names = [name for name in names if any(one.metrics.get(name) is not None for one in scores)]
-    figure, axis = _panel(PANEL[0], 1.0 + 0.28 * len(names) * max(2, len(scores)))
+    figure, axis = panel(PANEL[0], 1.0 + 0.28 * len(names) * max(2, len(scores)))
     for number, one in enumerate(scores):
-        colour, shift = _PARTS.get(one.part, _GREY), (number - (len(scores) - 1) / 2) * 0.26
+        colour, shift = _PARTS.get(one.part, GREY), (number - (len(scores) - 1) / 2) * 0.26
         for row, name in enumerate(names):
             value, interval = one.metrics.get(name), one.intervals.get(name)
             if value is None:
@@ -136,7 +93,7 @@ def draw_metrics(scores: Sequence[Scores]) -> Figure:
     left, right = min(axis.get_xlim()[0], 0.98), axis.get_xlim()[1]
     axis.set_xlim(left, min(right, 1 + 0.06 * (1 - left)))  # nothing is above 1
     axis.grid(visible=False, axis="y")
-    _legend(figure, "upper center", len(scores))
+    write_legend(figure, "upper center", len(scores))
     return figure
 
 
@@ -146,10 +103,10 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str]) -> Figure:
     cell = 0.5 if k <= 12 else 0.3 if k <= 30 else 0.2
     named = k <= MOST_NAMED
     side = cell * k if named else 7.0
-    longest = max(len(shorten(name, _NAME)) for name in names) if named else 0
+    longest = max(len(shorten(name, NAME)) for name in names) if named else 0
     room = 0.5 + 0.07 * longest  # inches of names beside the matrix
     sides = 2 if k > 30 else 1  # where the names are written: also on the far sides of a large one
-    figure, axis = _panel(max(side + room * sides + 1.1, 4.0), max(side + room * sides, 3.2))
+    figure, axis = panel(max(side + room * sides + 1.1, 4.0), max(side + room * sides, 3.2))
     images = confusion.sum(axis=1, keepdims=True)
     share = np.divide(confusion, images, out=np.zeros(confusion.shape), where=images > 0)
     drawn = axis.imshow(share, cmap="Blues", norm=_square_root())
@@ -161,8 +118,8 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str]) -> Figure:
     bar.ax.set_yticklabels(["0", "5 %", "25 %", "50 %", "100 %"], fontsize=8)
     bar.outline.set_visible(False)
     if named:
-        _write_names(axis.yaxis, names)
-        _write_names(axis.xaxis, names, rotation=90 if longest > 3 or k > 30 else 0)
+        write_names(axis.yaxis, names)
+        write_names(axis.xaxis, names, rotation=90 if longest > 3 or k > 30 else 0)
         axis.set_xticks(np.arange(-0.5, k), minor=True)
         axis.set_yticks(np.arange(-0.5, k), minor=True)
         axis.grid(visible=True, which="minor", color="#edf2f7", linewidth=0.5)
@@ -171,7 +128,7 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str]) -> Figure:
     return figure
 
 
-def _square_root() -> Any:
+def _square_root() -> PowerNorm:
     """Colours by the square root of a share: an error of one in a hundred is still to be seen."""
     from matplotlib.colors import PowerNorm
 
@@ -190,22 +147,22 @@ def _write_counts(axis: Axes, confusion: np.ndarray, share: np.ndarray, size: in
 
 def draw_roc(curves: Curves) -> Figure:
     """The averages and the classes with the smallest area."""
-    figure, axis = _panel(PANEL[0], 4.0 + _LEGEND * _lines(curves))
+    figure, axis = panel(PANEL[0], 4.0 + _LEGEND * _lines(curves))
     axis.plot([0, 1], [0, 1], "--", color="#a0aec0", linewidth=1)
     _draw_curves(axis, curves, "AUC")
     axis.set_xlabel("false positive rate")
     axis.set_ylabel("true positive rate")
-    _legend(figure, "lower left", 1)
+    write_legend(figure, "lower left", 1)
     return figure
 
 
 def draw_precision_recall(curves: Curves) -> Figure:
     """The averages and the classes with the smallest area."""
-    figure, axis = _panel(PANEL[0], 4.0 + _LEGEND * _lines(curves))
+    figure, axis = panel(PANEL[0], 4.0 + _LEGEND * _lines(curves))
     _draw_curves(axis, curves, "AP")
     axis.set_xlabel("recall")
     axis.set_ylabel("precision")
-    _legend(figure, "lower left", 1)
+    write_legend(figure, "lower left", 1)
     return figure
 
 
@@ -223,7 +180,7 @@ def _draw_curves(axis: Axes, curves: Curves, area: str) -> None:
 
 
 def _area(curve: Curve, name: str) -> str:
-    return f"{name} {curve.area:.4f}  {shorten(curve.name, _NAME)}"
+    return f"{name} {curve.area:.4f}  {shorten(curve.name, NAME)}"
 
 
 def draw_reliability(found: Reliability, *, multilabel: bool = False) -> Figure:
@@ -237,15 +194,15 @@ def draw_reliability(found: Reliability, *, multilabel: bool = False) -> Figure:
     axis, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     centres, width = (found.edges[1:] + found.edges[:-1]) / 2, np.diff(found.edges)
     axis.bar(
-        centres, np.nan_to_num(found.accuracy), width, color=_BLUE, edgecolor="white", label="in a bin of confidence"
+        centres, np.nan_to_num(found.accuracy), width, color=BLUE, edgecolor="white", label="in a bin of confidence"
     )
-    held = found.images > 0
-    axis.plot([0, 1], [0, 1], "--", color=_GREY, linewidth=1, label="as it should be")
+    filled = found.images > 0
+    axis.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="as it should be")
     axis.plot(
-        found.confidence[held],
-        found.accuracy[held],
+        found.confidence[filled],
+        found.accuracy[filled],
         "o",
-        color=_ORANGE,
+        color=ORANGE,
         ms=4,
         clip_on=False,
         label="at the mean confidence",
@@ -253,7 +210,7 @@ def draw_reliability(found: Reliability, *, multilabel: bool = False) -> Figure:
     axis.set_ylabel("share that is there" if multilabel else "share that is right")
     axis.set_xlim(0, 1)
     axis.set_ylim(0, 1.03)
-    _legend(figure, "upper center", 3)
+    write_legend(figure, "upper center", 3)
     below.bar(centres, found.images, width, color="#a0aec0", edgecolor="white")
     below.set_xlabel("probability of a class" if multilabel else "confidence")
     below.set_ylabel("pairs" if multilabel else "images")
@@ -270,14 +227,14 @@ def draw_learning(history: Mapping[str, Sequence[float]], kept: int | None) -> F
     for axis, (name, keys) in zip(figure.subplots(len(panels), 1, squeeze=False).ravel(), panels, strict=True):
         for key in keys:
             epochs = np.arange(1, len(history[key]) + 1)
-            part, colour = ("val", _ORANGE) if key.startswith("val_") else ("train", _BLUE)
+            part, colour = ("val", ORANGE) if key.startswith("val_") else ("train", BLUE)
             axis.plot(epochs, history[key], "o-", ms=3, color=colour, label=part)
         if kept is not None:
-            axis.axvline(kept, color=_GREY, linestyle=":", label=f"kept: epoch {kept}")
+            axis.axvline(kept, color=GREY, linestyle=":", label=f"kept: epoch {kept}")
         axis.set_ylabel(name)
         axis.set_xlabel("epoch")
         axis.set_xlim(0.5, max(len(history[key]) for key in keys) + 0.5)
-        _count_in_wholes(axis.xaxis)
+        count_in_wholes(axis.xaxis)
         if name == "accuracy":
             axis.set_ylim(top=min(axis.get_ylim()[1], 1.005))
         axis.legend()
@@ -290,7 +247,7 @@ def draw_strengths(lines: Mapping[str, Sequence[tuple[float, float]]], parameter
     lines : name, of head and features -> (strength, score) of each candidate; parameter, metric : the axes
     """
     shown = _best_lines(lines, metric)
-    figure, axis = _panel(PANEL[0], 3.2 + _LEGEND * len(shown))
+    figure, axis = panel(PANEL[0], 3.2 + _LEGEND * len(shown))
     for number, (name, points) in enumerate(shown.items()):
         strengths, scores = zip(*sorted(points), strict=True)
         best = _best_of(scores, metric)
@@ -303,55 +260,30 @@ def draw_strengths(lines: Mapping[str, Sequence[tuple[float, float]]], parameter
         axis.set_xticks(tried, [f"{strength:.0f}" for strength in tried])
     axis.set_xlabel(parameter)
     axis.set_ylabel(metric_label(metric))
-    _legend(figure, "lower left", 1)
+    write_legend(figure, "lower left", 1)
     return figure
 
 
 def draw_depths(lines: Mapping[str, Sequence[tuple[str, float]]], metric: str) -> Figure:
     """What a linear head reaches by layer, the lowest first; lines : name -> (layer, score); metric : in words."""
     layers = list(dict.fromkeys(layer for points in lines.values() for layer, _ in points))
-    figure, axis = _panel(PANEL[0], PANEL[1])
+    figure, axis = panel(PANEL[0], PANEL[1])
     for number, (name, points) in enumerate(lines.items()):
         places = [layers.index(layer) for layer, _ in points]
-        axis.plot(places, [score for _, score in points], "o-", ms=4, color=(_BLUE, _ORANGE)[number % 2], label=name)
-    _write_names(axis.xaxis, layers, rotation=20)
+        axis.plot(places, [score for _, score in points], "o-", ms=4, color=(BLUE, ORANGE)[number % 2], label=name)
+    write_names(axis.xaxis, layers, rotation=20)
     axis.set_ylabel(metric)
     axis.set_xlim(-0.3, len(layers) - 0.7)
-    _legend(figure, "upper center", len(lines))
+    write_legend(figure, "upper center", len(lines))
     return figure
 
 
 def _best_lines(
     found: Mapping[str, Sequence[tuple[float, float]]], metric: str
 ) -> dict[str, Sequence[tuple[float, float]]]:
-    sign = 1 if metric == "log_loss" else -1
+    sign = 1 if metric in LOWER_IS_BETTER else -1
     return dict(sorted(found.items(), key=lambda item: min(sign * score for _, score in item[1]))[:_MOST_LINES])
 
 
 def _best_of(scores: Sequence[float], metric: str) -> int:
-    return int(np.argmin(scores) if metric == "log_loss" else np.argmax(scores))
-
-
-def _panel(width: float, height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure((width, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _write_names(axis: Any, names: Sequence[str], rotation: int = 0) -> None:
-    """Class names at the ticks, as they are: a dollar sign begins no formula."""
-    size = 9 if len(names) <= 30 else 8
-    axis.set_ticks(np.arange(len(names)))
-    axis.set_ticklabels([shorten(name, _NAME) for name in names], rotation=rotation, fontsize=size, parse_math=False)
-
-
-def _count_in_wholes(axis: Any) -> None:
-    axis.get_major_locator().set_params(integer=True, nbins=6, min_n_ticks=1)
-
-
-def _legend(figure: Figure, place: str, columns: int) -> None:
-    """What the lines are, outside of the axes, where it covers nothing."""
-    legend = figure.legend(loc=f"outside {place}", ncols=columns)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    return int(np.argmin(scores) if metric in LOWER_IS_BETTER else np.argmax(scores))

@@ -1,7 +1,7 @@
-"""The report: one HTML file that tells how good a model is, where it fails, and what made it.
+"""The report: one HTML file that shows how good a model is, where it fails, and what made it.
 
-`write_report` scores what was judged (`scores`, `curves`), draws the pictures (`album`, `plots`, `gallery`) and writes
-the page (`page`). `report_model` and `report_evaluation` know what a report of theirs holds.
+`write_report` scores what was judged (`scores`, `curves`), draws the figures (`figures`, `plots`, `gallery`) and
+writes the page (`page`). `report_model` and `report_evaluation` know what a report of theirs holds.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from featx.inference.judge import Judged
 from featx.io.files import make_folder, write_atomic
-from featx.report.album import NAMES, draw_album
 from featx.report.content import Content
+from featx.report.figures import draw_figures
 from featx.report.page import render_page
 from featx.report.scores import score_part
 
@@ -39,9 +39,7 @@ def write_report(directory: Path, content: Content) -> Path:
     judged = [part for part in content.judged if len(part.labels)]
     scores = [score_part(part, curves=part is judged[-1]) for part in judged]
     make_folder(directory)
-    plots = draw_album(directory, content, judged[-1] if judged else None, scores)
-    for name in set(NAMES) - plots.keys():
-        (directory / f"{name}.png").unlink(missing_ok=True)
+    plots = draw_figures(directory, content, judged[-1] if judged else None, scores)
     index = directory / INDEX
     write_atomic(index, render_page(content, scores, plots))
     return index

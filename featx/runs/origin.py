@@ -15,7 +15,7 @@ from featx.backbones import Output
 from featx.dataset import SPLITS
 from featx.extraction.flow import Extraction
 from featx.extraction.sample import Sample
-from featx.io.remote import plain
+from featx.io.urls import plain
 from featx.io.versions import installed_versions
 
 _LIBRARIES = ("featx", "tensorflow", "keras", "openvino", "scikit-learn", "numpy", "pillow")

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from featx.bundle.bundle import Bundle, save_bundle
-from featx.bundle.manifest import ABOUT, read_about
+from featx.bundle.sealing import ABOUT, read_about
 from featx.config import Pipeline
 from featx.dataset import ImageSet
 from featx.errors import BundleError
-from featx.io.remote import is_url, plain
+from featx.io.urls import is_url, plain
 from featx.metrics.table import LOWER_IS_BETTER
 from featx.runs.split import KeptSplit
 

@@ -10,7 +10,7 @@ import numpy as np
 from featx.bundle.split import read_split, write_split
 from featx.config import DataOptions
 from featx.dataset import NONE, ImageSet, split_images
-from featx.dataset.digests import whole
+from featx.io.digest_arrays import digest_array
 from featx.io.digests import digest_json
 from featx.io.files import write_json
 
@@ -34,13 +34,13 @@ class KeptSplit:
     ) -> np.ndarray:
         """The split uint8 (n,) of images: those that are kept stay where they are, new ones join the parts.
 
-        digests : 'S32' (n,); readable : bool (n,); keep : whether what is new in it is written down
+        digests : V32 (n,); readable : bool (n,); keep : whether what is new in it is written down
         """
         terms = digest_json({"split": list(options.split), "seed": options.seed, "max_train": options.max_train})
         kept = self.read(terms)
         split = split_images(images, digests, readable, options, kept)
         placed = split != NONE
-        now = {whole(d): int(code) for d, code in zip(digests[placed], split[placed], strict=True)}
+        now = dict(zip(digests[placed].tolist(), split[placed].tolist(), strict=True))
         if keep and now.items() - kept.items():
             self.write(terms, kept | now)
         return split
@@ -53,7 +53,7 @@ class KeptSplit:
 
     def write(self, terms: str, codes: dict[bytes, int]) -> None:
         """Keep the split code of each digest (32 bytes)."""
-        write_split(self._split, np.array(list(codes), "S32"), np.array(list(codes.values()), np.uint8))
+        write_split(self._split, digest_array(codes), np.array(list(codes.values()), np.uint8))
         write_json(self._terms, {"terms": terms})
 
     @property

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.requests import ClientDisconnect
 
 from featx import __version__
-from featx.inference.predict import Prediction, Unread, as_json_object
+from featx.inference.predict import Predicted, Prediction, Unread
 from featx.serve import page
 from featx.serve.guard import KEY_HEADER, OPEN_PATHS
 from featx.serve.service import Explained, ModelInfo, Service
@@ -111,10 +111,10 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         """
         uploads = await _in_time(limits.seconds, 408, _arriving(request, service, limits.images))
         answers = await _in_time(limits.seconds, 503, service.predict(uploads, top))
-        found = as_json_object(answers)
-        if found["predictions"]:
-            return JSONResponse(found)
-        return _none_read(found["bad"])
+        found = Predicted.of(answers)
+        if found.predictions:
+            return JSONResponse(found.as_json())
+        return _none_read([asdict(one) for one in found.unread])
 
     if service.terms.maps:
 

@@ -19,7 +19,7 @@ from featx.bundle.bundle import Bundle
 from featx.bundle.novelty import load_reference
 from featx.images.batches import usable_cores
 from featx.images.decoder import BadImage, load_image
-from featx.inference.predict import Prediction, Unread, make_prediction
+from featx.inference.predict import AnswerOptions, Prediction, Unread, make_prediction
 from featx.report.report import INDEX
 from featx.runs.run import report_folder
 from featx.serve.batching import Batcher
@@ -172,9 +172,8 @@ class Service:
                 answers.append(Unread(upload.name, _reason(result)))
             else:
                 chances, distance = result
-                terms = self.terms
-                said = (top or terms.top, terms.min_confidence, distance, terms.max_distance or 0.0)
-                answers.append(make_prediction(upload.name, chances, self.bundle, *said))
+                options = AnswerOptions(top or self.terms.top, self.terms.min_confidence, self.terms.max_distance)
+                answers.append(make_prediction(upload.name, chances, self.bundle, options, distance))
         return answers
 
     async def explain(self, upload: Upload) -> Explained | Unread:

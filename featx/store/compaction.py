@@ -6,18 +6,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from featx.io.digest_arrays import digest_array
 from featx.store.leases import Leases
 from featx.store.part import Part, Rows, read_rows, write_part
-from featx.store.table import FeatureTable, identities
+from featx.store.table import IDENTITY, FeatureTable, identities
 from featx.store.writer import PART_BYTES
 
-MAINTENANCE = b"maintenance"  # in place of a digest: who removes parts leases them all
+MAINTENANCE = digest_array([b"maintenance"])  # in place of a digest: who removes parts leases them all
 
 
 def compact(table: FeatureTable, compression: str, leases: Leases) -> int:
     """Merge runs of parts that are far below the usual size, and parts with doubled rows; return the parts left."""
     left = 0
-    seen = np.empty(0, "S34")
+    seen = np.empty(0, IDENTITY)
     for group in _groups(table.parts):
         published, seen = _merge(table, group, seen, compression)
         leases.give_sign()
@@ -43,7 +44,7 @@ def _groups(parts: list[Part]) -> Iterator[list[Part]]:
 def _merge(table: FeatureTable, group: list[Part], seen: np.ndarray, compression: str) -> tuple[int, np.ndarray]:
     """Make one part of several. Of the rows of one identity the first valid one stays.
 
-    seen : identities that stay in parts before these, sorted 'S34'
+    seen : identities that stay in parts before these, sorted V34 (n,)
 
     Returns the number of parts left (0 or 1), and `seen` with the identities of this group.
     """

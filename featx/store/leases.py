@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.io.digest_arrays import DIGEST, DIGEST_BYTES
 from featx.io.files import TEMPORARY, explain_os_error, make_folder
 
 EXPIRY = 60.0
@@ -44,7 +45,7 @@ class Leases:
 
     def __enter__(self) -> Leases:
         make_folder(self.directory)
-        self.claim(np.empty(0, "S32"))
+        self.claim(np.empty(0, DIGEST))
         self._heart.start()
         return self
 
@@ -56,7 +57,7 @@ class Leases:
         self.path.unlink(missing_ok=True)
 
     def claim(self, digests: np.ndarray) -> None:
-        """Name the digests ('S32') this process works on, in place of those named before.
+        """Name the digests V32 (n,) this process works on, in place of those named before.
 
         Raises
         ------
@@ -67,7 +68,7 @@ class Leases:
         owner = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
         temporary = self.path.with_name(TEMPORARY + self.path.name)
         try:
-            temporary.write_bytes(owner + b"\n" + digests.astype("S32").tobytes())
+            temporary.write_bytes(owner + b"\n" + digests.tobytes())
             os.replace(temporary, self.path)
         except OSError as error:
             raise explain_os_error(error, self.path) from error
@@ -79,12 +80,12 @@ class Leases:
         self._sign = time.monotonic()
 
     def of_others(self) -> np.ndarray:
-        """The digests that other living processes work on, sorted 'S32'. Leases of the dead are removed."""
+        """The digests that other living processes work on, sorted V32 (n,). Leases of the dead are removed."""
         now = time.time()
         with suppress(OSError):
             os.utime(self.path)
             now = self.path.stat().st_mtime  # the file server's clock
-        claimed = [np.empty(0, "S32")]
+        claimed = [np.empty(0, DIGEST)]
         for path in self.directory.glob(f"*{_SUFFIX}"):
             if path == self.path:
                 continue
@@ -93,7 +94,7 @@ class Leases:
                 if now - path.stat().st_mtime > EXPIRY or _is_dead(json.loads(owner)):
                     path.unlink(missing_ok=True)
                 else:
-                    claimed.append(np.frombuffer(digests[: len(digests) // 32 * 32], "S32"))
+                    claimed.append(np.frombuffer(digests[: len(digests) // DIGEST_BYTES * DIGEST_BYTES], DIGEST))
             except (OSError, ValueError, TypeError, LookupError, OverflowError):
                 continue  # gone meanwhile, or no lease
         return np.unique(np.concatenate(claimed))

@@ -28,6 +28,7 @@ import h5py
 import numpy as np
 
 from featx.errors import StoreError
+from featx.io.digest_arrays import DIGEST_BYTES, as_bytes, from_bytes
 from featx.io.files import make_folder, publish
 from featx.store.key import SCHEMA
 
@@ -35,7 +36,6 @@ SUFFIX = ".h5"
 ZSTD_FILTER = 32015  # https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md
 _COLUMNS = ("features", "digest", "view", "path", "checksum")
 _TYPES = {"features": ("<f2", "<f4"), "digest": ("u1",), "view": ("<u2",), "checksum": ("<u4",)}
-_DIGEST_BYTES = 32
 # What h5py and NumPy raise on files with flipped bits, found by flipping each of them.
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
 # Of these the file is innocent.
@@ -48,7 +48,7 @@ class DamagedPart(StoreError):  # noqa: N818 - named for the part
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one layer and pooling: digest 'S32' (n,), view uint16 (n,), path bytes (n,), features (n, ...)."""
+    """Rows of one layer and pooling: digest V32 (n,), view uint16 (n,), path bytes (n,), features (n, ...)."""
 
     digest: np.ndarray
     view: np.ndarray
@@ -64,7 +64,7 @@ class Rows:
 
     def checksums(self) -> np.ndarray:
         """CRC-32 of every row, uint32 (n,)."""
-        names = _fixed_bytes(self.digest, 32)
+        names = as_bytes(self.digest)
         views = np.ascontiguousarray(self.view, dtype="<u2").view(np.uint8).reshape(-1, 2)
         flat = np.ascontiguousarray(self.features).reshape(len(self), -1).view(np.uint8)
         found = np.empty(len(self), np.uint32)
@@ -78,7 +78,7 @@ class Rows:
 class Part:
     """What a reader needs of a part: who is in it, and where its numbers lie.
 
-    digest : 'S32' (n,); view : uint16 (n,)
+    digest : V32 (n,); view : uint16 (n,)
     row_shape, dtype : of one row of features
     offset : bytes from the start of the file to contiguous features; None for compressed ones
     """
@@ -126,7 +126,7 @@ def _file_image(rows: Rows, attributes: dict[str, str], compression: str) -> byt
         file.attrs["schema"] = SCHEMA
         for name, value in attributes.items():  # of fixed length: the heap of the others has no checksum
             file.attrs.create(name, value.encode(), dtype=h5py.string_dtype("utf-8", len(value.encode())))
-        file.create_dataset("digest", data=_fixed_bytes(rows.digest, 32))
+        file.create_dataset("digest", data=as_bytes(rows.digest))
         file.create_dataset("view", data=rows.view.astype(np.uint16))
         file.create_dataset("checksum", data=checksum)
         text = h5py.string_dtype("utf-8", max(1, rows.path.dtype.itemsize))
@@ -169,7 +169,7 @@ def open_part(path: Path, attributes: dict[str, str]) -> Part:
             _check_attributes(file, path, attributes)
             features, digest, view = _open_columns(file, path, "features", "digest", "view")
             offset = None if features.chunks else features.id.get_offset()
-            return Part(path, _as_names(digest), view[:], tuple(features.shape[1:]), features.dtype, offset)
+            return Part(path, from_bytes(digest[:]), view[:], tuple(features.shape[1:]), features.dtype, offset)
     except (FileNotFoundError, StoreError):
         raise
     except _DAMAGE as error:
@@ -198,7 +198,7 @@ def _open_columns(file: h5py.File, path: Path, *names: str) -> list[Any]:
     for name, column in zip(names, columns, strict=True):
         known = column.dtype in _TYPES[name] if name in _TYPES else column.dtype.kind == "S"
         width_known = (
-            column.shape[1:] == (_DIGEST_BYTES,) if name == "digest" else name == "features" or column.ndim == 1
+            column.shape[1:] == (DIGEST_BYTES,) if name == "digest" else name == "features" or column.ndim == 1
         )
         if not known or not width_known or len(column) != len(columns[0]) or 0 in column.shape:
             raise DamagedPart(f"{path} has a column {name} of {column.dtype} {column.shape}.")
@@ -216,10 +216,6 @@ def read_name(path: Path) -> str:
         raise
     except _DAMAGE as error:
         raise _explain(error, path) from error
-
-
-def _as_names(digest: h5py.Dataset) -> np.ndarray:
-    return np.ascontiguousarray(digest[:], np.uint8).view("S32").ravel()
 
 
 def _explain(error: Exception, path: Path) -> StoreError:
@@ -243,7 +239,7 @@ def read_rows(path: Path) -> tuple[Rows, np.ndarray]:
             features, digest, view, names, checksum = _open_columns(file, path, *_COLUMNS)
             if features.chunks:
                 _need_zstd()
-            rows = Rows(_as_names(digest), view[:], names[:].astype(np.bytes_), features[:])
+            rows = Rows(from_bytes(digest[:]), view[:], names[:].astype(np.bytes_), features[:])
             stored = checksum[:]
     except FileNotFoundError:
         raise StoreError(f"{path} was removed while it was read (a prune?). Run the same command again.") from None
@@ -257,7 +253,3 @@ def read_rows(path: Path) -> tuple[Rows, np.ndarray]:
 def path_array(paths: Sequence[str]) -> np.ndarray:
     """Paths as utf-8 bytes of one length, (n,). Undecodable names survive as they are."""
     return np.array([os.fsencode(path) for path in paths], dtype=np.bytes_)
-
-
-def _fixed_bytes(digest: np.ndarray, length: int) -> np.ndarray:
-    return np.ascontiguousarray(digest.astype(f"S{length}")).view(np.uint8).reshape(-1, length)

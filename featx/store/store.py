@@ -137,8 +137,8 @@ class FeatureStore:
         Who takes longer than the patience of a lease has to give signs with it.
         """
         with self.leases() as leases:
-            leases.claim(np.array([MAINTENANCE], "S32"))
-            if MAINTENANCE in leases.of_others():
+            leases.claim(MAINTENANCE)
+            if np.isin(MAINTENANCE, leases.of_others()).any():
                 raise StoreError(f"Another prune or repair is at work in {self.directory}. Wait until it has ended.")
             yield leases
 

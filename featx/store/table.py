@@ -11,19 +11,23 @@ from pathlib import Path
 import numpy as np
 
 from featx.errors import StoreError
+from featx.io.digest_arrays import DIGEST_BYTES, as_bytes
 from featx.store.part import SUFFIX, DamagedPart, Part, open_part
 from featx.store.stored import LOADED_PARTS, StoredFeatures, map_features
 
+IDENTITY = np.dtype("V34")  # a digest, and which view of its image
 _OPEN_PARTS = 2  # mapped at once per table: a map is an open file, and what was read of it counts as memory
 _logger = logging.getLogger(__name__)
 
 
 def identities(digest: np.ndarray, view: np.ndarray | int = 0) -> np.ndarray:
-    """Digest and view as one comparable value, 'S34' (n,). Equal length makes comparison of 'S' exact."""
-    joined = np.zeros((len(digest), 34), np.uint8)
-    joined[:, :32] = np.ascontiguousarray(digest.astype("S32")).view(np.uint8).reshape(-1, 32)
-    joined[:, 32:] = np.broadcast_to(np.asarray(view, ">u2"), len(digest)).copy().view(np.uint8).reshape(-1, 2)
-    return joined.view("S34").ravel()
+    """Digest and view as one comparable value, V34 (n,), in the order of digests and of views within one."""
+    joined = np.empty((len(digest), IDENTITY.itemsize), np.uint8)
+    joined[:, :DIGEST_BYTES] = as_bytes(digest)
+    joined[:, DIGEST_BYTES:] = (
+        np.broadcast_to(np.asarray(view, ">u2"), len(digest)).copy().view(np.uint8).reshape(-1, 2)
+    )
+    return joined.view(IDENTITY).ravel()
 
 
 @dataclass
@@ -37,7 +41,7 @@ class _Lookup:
     @classmethod
     def of(cls, parts: Sequence[tuple[int, Part]]) -> _Lookup:
         if not parts:
-            return cls(np.empty(0, "S34"), np.empty(0, np.int64), np.empty(0, np.int64))
+            return cls(np.empty(0, IDENTITY), np.empty(0, np.int64), np.empty(0, np.int64))
         names = np.concatenate([identities(part.digest, part.view) for _, part in parts])
         unique, first = np.unique(names, return_index=True)
         number = np.concatenate([np.full(len(part), n, np.int64) for n, part in parts])
@@ -104,7 +108,7 @@ class FeatureTable(TableFolder):
             self._lookups.append(_Lookup.of(fresh))
 
     def find(self, digest: np.ndarray, view: np.ndarray | int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """(part, row) of each digest 'S32', both int64 (n,), -1 where it has no row."""
+        """(part, row) of each digest V32 (n,), both int64 (n,), -1 where it has no row."""
         names = identities(digest, view)
         part, row = np.full(len(names), -1), np.full(len(names), -1)
         for lookup in self._lookups:

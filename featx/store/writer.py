@@ -87,7 +87,7 @@ class TableWriter:
     def add(
         self, name: str, digest: np.ndarray, path: Sequence[str], features: np.ndarray, view: np.ndarray | int = 0
     ) -> None:
-        """Add rows of the table `name`: digest 'S32' (n,), paths, features float32 (n, ...), view uint16 (n,)."""
+        """Add rows of the table `name`: digest V32 (n,), paths, features float32 (n, ...), view uint16 (n,)."""
         self._raise_failure()
         buffer = self._buffers[name]
         stored, lossless = _to_storage(features, buffer.dtype)

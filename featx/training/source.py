@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from featx.images.augment import Augmenter
-from featx.images.batches import Alter, iter_batches
+from featx.images.batches import Alter, Reading, iter_batches
 from featx.training.targets import Targets
 
 
@@ -83,11 +83,11 @@ class ImageSource:
     def batches(self, rows: np.ndarray, size: int, epoch: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield images (n, height, width, 3), RGB in [0, 255]: as they are, or the view 1 + `epoch` of each."""
         paths, alter = self.examples.paths, self._alter(epoch)
-        for batch in iter_batches(paths, rows.tolist(), self.size, self.resize, size, self.workers, alter):
+        for batch in iter_batches(paths, rows.tolist(), Reading(self.size, self.resize, size, self.workers, alter)):
             if len(batch.rows):
                 yield batch.rows, batch.images.astype(np.float32)
 
     def _alter(self, epoch: int | None) -> Alter | None:
         if epoch is None or not self.augmenter.policy.operations:
             return None
-        return lambda row, image: self.augmenter(image, bytes(self.digests[row]), 1 + epoch)
+        return lambda row, image: self.augmenter(image, self.digests[row].tobytes(), 1 + epoch)

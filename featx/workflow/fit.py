@@ -52,7 +52,7 @@ class Fitted:
     choice : the head, and what goes with it
     network : the backbone up to the chosen layers: name in a bundle -> file or folder in the store
     reference : what unknown images are found by
-    recording : how trainings were recorded; what they resume from is of no use once there is a bundle
+    recording : where the state is that trainings resume from, of no use once there is a bundle
     """
 
     about: dict[str, Any]

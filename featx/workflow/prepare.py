@@ -12,13 +12,13 @@ from featx.backbones.runtime import limit_gpu_memory
 from featx.bundle.bundle import Bundle
 from featx.config import Pipeline, parse_share
 from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, conflicts, digest_images, read_data
-from featx.dataset.digests import whole
 from featx.errors import DataError, UsageError
 from featx.extraction.flow import Extraction, extract, plan
 from featx.extraction.sample import Sample, require_fittable
 from featx.extraction.views import Views, extract_views, plan_views
 from featx.images.augment import Augmenter
 from featx.io.context import Context
+from featx.io.digest_arrays import NO_DIGEST, first_of_equal
 from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
 from featx.runs.prepared import Prepared
@@ -109,11 +109,10 @@ def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str) -> tuple[Image
         raise DataError(f"{images.source} has no labels to measure against. featx predict needs none.")
     digests = digest_images(images.paths, StatIndex(Path(pipeline.features.cache) / "index.sqlite"))
     known = bundle.split()
-    codes = np.array([known.get(whole(digest), NONE) for digest in digests.digest], np.uint8)
-    _, first = np.unique(digests.digest, return_index=True)
+    codes = np.array([known.get(digest, NONE) for digest in digests.digest.tolist()], np.uint8)
     different = np.zeros(len(images), bool)
-    different[first] = True
-    torn = [row for rows in conflicts(images, np.where(digests.usable, digests.digest, b"")) for row in rows]
+    different[first_of_equal(digests.digest)] = True
+    torn = [row for rows in conflicts(images, np.where(digests.usable, digests.digest, NO_DIGEST)) for row in rows]
     different[torn] = False
     notes = [f"{images.paths[row]}: {reason}" for row, reason in sorted(digests.bad.items())]
     if torn:

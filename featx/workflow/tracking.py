@@ -15,11 +15,11 @@ from dataclasses import fields
 from typing import Any
 
 from featx.bundle.bundle import Bundle
-from featx.bundle.manifest import ABOUT
+from featx.bundle.sealing import ABOUT
 from featx.card.card import model_card
 from featx.config import SECTIONS, Pipeline, TrackingOptions
 from featx.errors import UsageError
-from featx.io.remote import plain
+from featx.io.urls import plain
 from featx.runs.run import report_folder
 
 _MOST_METRICS, _MOST_PARAMETERS = 1000, 100  # that an MLflow server takes at once

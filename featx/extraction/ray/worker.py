@@ -31,7 +31,7 @@ from featx.extraction.work import Tools, compute_rows, pin
 from featx.images.augment import Augmenter
 from featx.images.batches import decoding_threads
 from featx.images.decoder import decoder_identity
-from featx.io import remote
+from featx.io.remote import shared_remote
 from featx.store.key import Key
 from featx.store.store import FeatureStore
 from featx.store.table import identities
@@ -63,8 +63,8 @@ class Assignment:
 class Reservation:
     """Images that one worker is to compute.
 
-    paths : of n images; digests : 'S32' (n,); views : uint16 (n,)
-    present : by output, the identities ('S34') of those that it has already
+    paths : of n images; digests : V32 (n,); views : uint16 (n,)
+    present : by output, the identities (V34) of those that it has already
     """
 
     paths: tuple[str, ...]
@@ -147,8 +147,8 @@ class Worker:
             augmenter, began = self._assignment.augmenter, self._assignment.began
             tools = Tools(self._engine, lacking, writer, pin(done), augmenter, began)
             for batch in compute_rows(self._rows(len(done.images)), done, tools):
-                bad += batch.bad
-                passing |= batch.passing
+                bad += batch.unreadable
+                passing |= batch.transient
                 if self._stop.is_set():  # what is decoded ahead is let go
                     break
         stages = done.stages | {"write": writer.seconds}
@@ -169,7 +169,9 @@ class Worker:
     def _extraction(self, reservation: Reservation) -> Extraction:
         """The images of a reservation as an extraction of their own."""
         wanted = self._assignment
-        remote.trust(reservation.paths)  # the coordinator has their digests, so that it has read them or heard of them
+        shared_remote().trust(
+            reservation.paths
+        )  # the coordinator has their digests, so that it has read them or heard of them
         threads = wanted.options.workers or decoding_threads(reservation.paths, self._placement.threads)
         options = replace(wanted.options, workers=threads)
         store = FeatureStore(Path(options.cache), wanted.key)

@@ -1,21 +1,19 @@
-"""The pictures of a report: which there are, drawn to PNG files, each with the words for those who do not see it."""
+"""The figures and image grids of a report: which there are, and the words for those who do not see them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from featx.heads.table import HEADS
-from featx.images.grid import Picture, draw_grid
+from featx.images.grid import Picture
 from featx.inference.judge import Judged
 from featx.report import gallery, plots
 from featx.report.content import Content
+from featx.report.figure_folder import FigureFolder, Plot
+from featx.report.plot_style import style
 from featx.report.scores import Scores, is_multilabel, metric_label
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 STRENGTHS = "strengths-"
 _PARAMETERS = sorted({kind.strength_name for kind in HEADS.values() if kind.strength_name})
@@ -25,74 +23,55 @@ NAMES = (
 )
 
 
-@dataclass(frozen=True)
-class Plot:
-    """A PNG file. alt : what it shows, in a sentence; wide : it is scrolled on a small screen, not shrunk."""
+def draw_figures(directory: Path, content: Content, judged: Judged | None, scores: Sequence[Scores]) -> dict[str, Plot]:
+    """Draw what there is to draw, by name; figures of an earlier report go.
 
-    path: Path
-    alt: str
-    wide: bool = False
-
-
-def draw_album(directory: Path, content: Content, judged: Judged | None, scores: Sequence[Scores]) -> dict[str, Plot]:
-    """Draw what there is to draw, by name. `judged` is the part that is shown in detail, the last of `scores`."""
-    album = _Album(directory)
-    with plots.style(_names(content, scores)):
+    judged : the part that is shown in detail, the last of `scores`
+    """
+    folder = FigureFolder(directory)
+    with style(_names(content, scores)):
         if any(sizes for sizes in content.counts.values()):
-            album.draw("sizes", plots.draw_sizes(content.counts), _sizes_alt(content.counts), wide=True)
+            folder.draw("sizes", plots.draw_sizes(content.counts), _sizes_alt(content.counts), wide=True)
         if scores:
-            album.draw("metrics", plots.draw_metrics(scores), "Metrics of each part with 95 % bootstrap intervals.")
+            folder.draw("metrics", plots.draw_metrics(scores), "Metrics of each part with 95 % bootstrap intervals.")
         if judged is not None:
-            _draw_part(album, judged, scores[-1])
+            _draw_part(folder, judged, scores[-1])
         if content.history:
             figure = plots.draw_learning(content.history, kept_epoch(content))
-            album.draw("learning", figure, f"{' and '.join(content.history).replace('_', ' ')} by epoch.")
+            folder.draw("learning", figure, f"{' and '.join(content.history).replace('_', ' ')} by epoch.")
         lines, metric = strength_lines(content.about.get("search") or {})
         for parameter, some in lines.items():
             figure = plots.draw_strengths(some, parameter, metric)
-            album.draw(STRENGTHS + parameter, figure, f"{metric_label(metric)} against {parameter}.")
-    return album.plots
+            folder.draw(STRENGTHS + parameter, figure, f"{metric_label(metric)} against {parameter}.")
+    folder.remove_others(NAMES)  # of an earlier report
+    return folder.plots
 
 
-def _draw_part(album: _Album, judged: Judged, scores: Scores) -> None:
+def _draw_part(folder: FigureFolder, judged: Judged, scores: Scores) -> None:
     names, part = judged.classes, scores.part
     if scores.confusion is not None:
         right, images = int(scores.confusion.trace()), scores.images
         alt = f"Confusion matrix of {part}: {right:,} of {images:,} images are on the diagonal."
-        album.draw("confusion", plots.draw_confusion(scores.confusion, names), alt, wide=True)
+        folder.draw("confusion", plots.draw_confusion(scores.confusion, names), alt, wide=True)
     if scores.roc is not None:
         alt = f"ROC curves of {part}: macro average AUC {scores.roc.macro.area:.4f}."
-        album.draw("roc", plots.draw_roc(scores.roc), alt)
+        folder.draw("roc", plots.draw_roc(scores.roc), alt)
     if scores.precision_recall is not None:
         alt = f"Precision-recall curves of {part}: mean average precision {scores.precision_recall.macro.area:.4f}."
-        album.draw("precision-recall", plots.draw_precision_recall(scores.precision_recall), alt)
+        folder.draw("precision-recall", plots.draw_precision_recall(scores.precision_recall), alt)
     error = scores.reliability.expected_calibration_error or 0.0
     alt = f"Accuracy by confidence on {part}: expected calibration error {error:.4f}."
-    album.draw("reliability", plots.draw_reliability(scores.reliability, multilabel=is_multilabel(judged)), alt)
+    folder.draw("reliability", plots.draw_reliability(scores.reliability, multilabel=is_multilabel(judged)), alt)
     if is_multilabel(judged):
-        album.grid("mistakes", gallery.worst_images(judged))
+        _draw_grid(folder, "mistakes", gallery.worst_images(judged))
     else:
-        album.grid("mistakes", gallery.confident_mistakes(judged))
-        album.grid("hits", gallery.doubtful_hits(judged))
+        _draw_grid(folder, "mistakes", gallery.confident_mistakes(judged))
+        _draw_grid(folder, "hits", gallery.doubtful_hits(judged))
 
 
-class _Album:
-    """Draws into a directory and remembers what it drew."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.plots: dict[str, Plot] = {}
-
-    def draw(self, name: str, figure: Figure, alt: str, *, wide: bool = False) -> None:
-        self.plots[name] = Plot(plots.save(figure, self._path(name)), alt, wide)
-
-    def grid(self, name: str, pictures: Sequence[Picture]) -> None:
-        if pictures:
-            alt = f"{len(pictures)} images. " + "; ".join(", ".join(one.caption) for one in pictures) + "."
-            self.plots[name] = Plot(draw_grid(pictures, self._path(name)), alt, wide=True)
-
-    def _path(self, name: str) -> Path:
-        return self.directory / f"{name}.png"
+def _draw_grid(folder: FigureFolder, name: str, pictures: Sequence[Picture]) -> None:
+    if pictures:
+        folder.grid(name, pictures)
 
 
 def _names(content: Content, scores: Sequence[Scores]) -> set[str]:
@@ -109,9 +88,9 @@ def _sizes_alt(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 def kept_epoch(content: Content) -> int | None:
     """The epoch whose weights were kept, from 1; None where nothing says so."""
-    told = (content.about.get("finetune") or content.about.get("baseline") or {}).get("best_epoch")
-    if told is not None:
-        return int(told)
+    kept = (content.about.get("finetune") or content.about.get("baseline") or {}).get("best_epoch")
+    if kept is not None:
+        return int(kept)
     losses = list((content.history or {}).get("val_loss") or [])
     return 1 + losses.index(min(losses)) if losses else None
 

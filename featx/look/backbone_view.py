@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,14 +13,14 @@ from featx.backbones.preprocessing import FORMULAS
 from featx.dataset import ImageSet
 from featx.images.decoder import load_image
 from featx.images.grid import Picture
-from featx.look.album import Album
-from featx.look.sheet import Sheet
+from featx.look.contact_sheet import ContactSheet
+from featx.report.figure_folder import FigureFolder
 
 _SHOWN = 6  # images
 
 
 @dataclass(frozen=True)
-class Seen:
+class BackboneView:
     """An image as a backbone sees it.
 
     values : float32 (height, width, 3), what the network is given
@@ -35,7 +34,26 @@ class Seen:
     difference: float
 
 
-def see(path: str, spec: BackboneSpec, resize: str) -> Seen:
+@dataclass(frozen=True)
+class BackboneViews:
+    """Some images as a backbone sees them, drawn.
+
+    picture : the image grid; input_size : (height, width)
+    preprocessing, own : what the images are given, and what the network was trained with; None where nobody knows
+    mean_difference : over the images, in grey levels of 255; warning : where the two are not the same
+    """
+
+    picture: str
+    backbone: str
+    input_size: tuple[int, int]
+    resize: str
+    preprocessing: str
+    own: str | None
+    mean_difference: float
+    warning: str | None
+
+
+def view_as_backbone(path: str, spec: BackboneSpec, resize: str) -> BackboneView:
     """Decode, resize and preprocess an image as every stage does, and undo what the network expects.
 
     With the network's own preprocessing the image comes back; with another it looks as wrong as it is to the network.
@@ -49,7 +67,7 @@ def see(path: str, spec: BackboneSpec, resize: str) -> Seen:
     decoded = load_image(path, spec.input_size, resize)
     values = FORMULAS[spec.preprocessing].apply(decoded)
     taken = np.clip(np.rint(FORMULAS[_own(spec) or spec.preprocessing].undo(values)), 0, 255).astype(np.uint8)
-    return Seen(values, taken, float(np.abs(taken.astype(np.float32) - decoded).mean()))
+    return BackboneView(values, taken, float(np.abs(taken.astype(np.float32) - decoded).mean()))
 
 
 def _own(spec: BackboneSpec) -> str | None:
@@ -57,32 +75,34 @@ def _own(spec: BackboneSpec) -> str | None:
     return None if spec.entry is None else spec.entry.preprocessing
 
 
-def show_seen(sheet: Sheet, images: ImageSet, spec: BackboneSpec, resize: str, album: Album) -> dict[str, Any]:
-    """Draw images of the sheet as their files are and as the backbone sees them; tell what happens in between."""
-    turns = zip_longest(*(strip.rows for strip in sheet.strips))  # the first of every class, then the second
+def draw_views(
+    sheet: ContactSheet, images: ImageSet, spec: BackboneSpec, resize: str, folder: FigureFolder
+) -> BackboneViews:
+    """Draw images of the contact sheet as their files are and as the backbone sees them, and compare the two."""
+    turns = zip_longest(*(line.rows for line in sheet.lines))  # the first of every class, then the second
     rows = list(dict.fromkeys(row for turn in turns for row in turn if row is not None))[:_SHOWN]
-    seen = [see(images.paths[row], spec, resize) for row in rows]
+    views = [view_as_backbone(images.paths[row], spec, resize) for row in rows]
     names = [Path(images.paths[row]).name for row in rows]
     files = [Picture(name, ("file", name), pixels=sheet.pixels[row]) for row, name in zip(rows, names, strict=True)]
     given = [
         Picture(name, ("as seen", f"{one.values.min():.4g} to {one.values.max():.4g}"), pixels=one.pixels)
-        for one, name in zip(seen, names, strict=True)
+        for one, name in zip(views, names, strict=True)
     ]
-    album.grid("seen", [*files, *given], len(rows))
-    own, difference = _own(spec), float(np.mean([one.difference for one in seen]))
+    picture = folder.grid("seen", [*files, *given], len(rows))
+    own, difference = _own(spec), float(np.mean([one.difference for one in views]))
     warning = None
     if own is not None and own != spec.preprocessing:
         warning = (
             f"{spec.label} was trained with the preprocessing {own} and is given {spec.preprocessing}: what it sees is "
             f"off by {difference:.0f} of 255 grey levels. Leave --preprocessing out."
         )
-    return {
-        "picture": album.path_of("seen"),
-        "backbone": spec.label,
-        "input_size": list(spec.input_size),
-        "resize": resize,
-        "preprocessing": spec.preprocessing,
-        "own": own,
-        "mean_difference": difference,
-        "warning": warning,
-    }
+    return BackboneViews(
+        picture=picture,
+        backbone=spec.label,
+        input_size=spec.input_size,
+        resize=resize,
+        preprocessing=spec.preprocessing,
+        own=own,
+        mean_difference=difference,
+        warning=warning,
+    )

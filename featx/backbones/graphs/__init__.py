@@ -1,0 +1,1 @@
+"""Networks from graph files (ONNX, OpenVINO IR, TensorFlow Lite, SavedModel): read, listed, named, digested and cut."""

@@ -1,0 +1,323 @@
+"""Dataclasses from JSON and back: every type and bound is checked, and a wrong value is named by its path.
+
+    @dataclass(frozen=True)
+    class Point:
+        x: Annotated[float, Bounds(least=0)]
+        label: str = omitted("")                    # not written where it has its default
+        more: Mapping[str, Json] = rest()           # takes the keys that no other field has
+
+    read_record(Point, {"x": 1, "unit": "m"})       # Point(x=1, label="", more={"unit": "m"})
+    write_record(Point(1))                          # {"x": 1}
+
+A field that has a default may be absent. Numbers are finite. What the types are is found out once per class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from enum import Enum
+from functools import cache
+from pathlib import PurePosixPath
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from featx.backbones.spec import Output
+from featx.errors import UsageError
+from featx.io.jsontypes import Json
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
+Reader = Callable[[object], Any]
+Check = Callable[[Any], None]
+
+_MOST_SHOWN = 60  # characters of a value that is wrong
+_SCALARS = {bool: "true or false", int: "a whole number", str: "text"}
+
+
+class FieldError(Exception):
+    """A value that is not what its field holds; `path` leads to it.
+
+    text : what is wrong, to follow the name of the field
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.path: list[str | int] = []
+        self.text = text
+
+    @property
+    def name(self) -> str:
+        """The field, as in `split.images.train` or `classes[2]`."""
+        return "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in self.path).lstrip(".")
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.text}" if self.path else f"it {self.text}"
+
+    @classmethod
+    def of(cls, wanted: str, value: object) -> FieldError:
+        """The error of a value that is not `wanted`."""
+        shown = repr(value)
+        shown = shown if len(shown) <= _MOST_SHOWN else shown[:_MOST_SHOWN] + "..."
+        return cls(f"must be {wanted}, got {shown}")
+
+    def within(self, name: str | int) -> FieldError:
+        """The same error, seen from what holds the value under this name."""
+        self.path.insert(0, name)
+        return self
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The range of a number.
+
+    least, most : the smallest and the largest value; above : what it must exceed
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+
+    def __call__(self, value: float) -> None:
+        """Check that a number is within it."""
+        if not (self.least <= value <= self.most and value > self.above):
+            raise FieldError.of(f"a number {self.words}", value)
+
+    @property
+    def words(self) -> str:
+        """The range, as a sentence names it."""
+        if self.above > -math.inf:
+            return f"above {self.above:g}"
+        return f"of at least {self.least:g}" if self.most == math.inf else f"from {self.least:g} to {self.most:g}"
+
+
+def plain_name(name: str) -> None:
+    """Check that a file's name stays inside the directory that it is written to."""
+    if not is_plain_name(name):
+        raise FieldError(f"names the file {name!r}, which would lie outside of it")
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a file's name stays inside the directory that it is written to."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and not {"..", "\\", ":"} & {*path.parts, *name}
+
+
+def filled(values: tuple[object, ...] | Mapping[str, object]) -> None:
+    """Check that there is something in it."""
+    if not values:
+        raise FieldError("is empty")
+
+
+def distinct(values: tuple[object, ...]) -> None:
+    """Check that nothing is there twice."""
+    twice = [value for place, value in enumerate(values) if value in values[:place]] if _repeats(values) else []
+    if twice:
+        raise FieldError(f"has {twice[0]!r} twice")
+
+
+def _repeats(values: tuple[object, ...]) -> bool:
+    return len(set(values)) < len(values)
+
+
+def rest() -> Any:
+    """Return a field that takes the keys which no other field has."""
+    return field(default_factory=dict, metadata={"rest": True})
+
+
+def omitted(default: Any, *, key: str | None = None) -> Any:
+    """Return a field that is not written where it has its default.
+
+    key : its name in JSON, where that is not the field's
+    """
+    return field(default=default, metadata={"omitted": True, "key": key})
+
+
+def read_record(kind: type[Record], value: object) -> Record:
+    """Return a dataclass of this kind from a JSON object.
+
+    Raises
+    ------
+    FieldError
+        At the first value that is not what its field holds.
+    """
+    return cast("Record", _reader(kind)(value))
+
+
+def write_record(record: DataclassInstance) -> dict[str, Json]:
+    """Return a dataclass as a JSON object, its keys in the order of the fields."""
+    found: dict[str, Json] = {}
+    for one in fields(record):
+        value = getattr(record, one.name)
+        if one.metadata.get("rest"):
+            found |= cast("dict[str, Json]", _plain(value))
+        elif not (one.metadata.get("omitted") and value == one.default):
+            found[one.metadata.get("key") or one.name] = _plain(value)
+    return found
+
+
+def _plain(value: object) -> Json:
+    if isinstance(value, Output):
+        return value.name
+    if is_dataclass(value) and not isinstance(value, type):
+        return write_record(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    return cast("Json", value)
+
+
+@cache
+def _reader(kind: Any) -> Reader:
+    """Return what reads a value of this type."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is object:  # Json
+        return _read_json
+    if origin is Annotated:
+        return _checked(_reader(arguments[0]), kind.__metadata__)
+    if origin is Literal:
+        return _choice(arguments)
+    if origin in (Union, UnionType):
+        return _union(arguments)
+    if origin is tuple:
+        return _items(_reader(arguments[0])) if arguments[1:] == (...,) else _row(tuple(map(_reader, arguments)))
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping(_reader(arguments[0]), _reader(arguments[1]))
+    if kind is Output:
+        return _read_output
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _record(kind)
+    return _read_number if kind is float else _scalar(kind)
+
+
+def _scalar(kind: type) -> Reader:
+    wanted = _SCALARS[kind]
+
+    def read(value: object) -> object:
+        if type(value) is not kind:
+            raise FieldError.of(wanted, value)
+        return value
+
+    return read
+
+
+def _read_number(value: object) -> float:
+    """A whole number stays one, so that it is written as it was."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise FieldError.of("a number", value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise FieldError.of("a finite number", value)
+    if isinstance(value, int) and abs(value) > 1 << 1000:
+        raise FieldError.of("a finite number", float("inf"))
+    return value
+
+
+def _read_json(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return _items(_read_json)(value)
+    if isinstance(value, Mapping):
+        return _mapping(_scalar(str), _read_json)(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _read_number(value)
+    if value is None or isinstance(value, bool | str):
+        return value
+    raise FieldError.of("a value of JSON", value)
+
+
+def _read_output(value: object) -> Output:
+    if isinstance(value, str):
+        try:
+            output = Output.parse(value)
+        except UsageError:
+            output = None
+        if output is not None and output.name == value:
+            return output
+    raise FieldError.of("LAYER@POOLING, as in mixed7@avg", value)
+
+
+def _checked(read: Reader, checks: tuple[Check, ...]) -> Reader:
+    def read_and_check(value: object) -> object:
+        found = read(value)
+        for check in checks:
+            check(found)
+        return found
+
+    return read_and_check
+
+
+def _choice(allowed: tuple[object, ...]) -> Reader:
+    def read(value: object) -> object:
+        if not isinstance(value, str) or value not in allowed:
+            raise FieldError.of(f"one of {', '.join(map(str, allowed))}", value)
+        return value
+
+    return read
+
+
+def _union(kinds: tuple[Any, ...]) -> Reader:
+    """One type besides None and marks, which are members of an Enum and stand for what is absent."""
+    (kind,) = [one for one in kinds if one is not NoneType and not (isinstance(one, type) and issubclass(one, Enum))]
+    read, optional = _reader(kind), NoneType in kinds
+    return lambda value: None if value is None and optional else read(value)
+
+
+def _items(read: Reader) -> Reader:
+    def read_all(value: object) -> tuple[object, ...]:
+        if not isinstance(value, list | tuple):
+            raise FieldError.of("a list", value)
+        return tuple([_within(place, read, one) for place, one in enumerate(value)])
+
+    return read_all
+
+
+def _row(reads: tuple[Reader, ...]) -> Reader:
+    def read_all(value: object) -> tuple[object, ...]:
+        if not isinstance(value, list | tuple) or len(value) != len(reads):
+            raise FieldError.of(f"a list of {len(reads)}", value)
+        return tuple([_within(place, read, one) for place, (read, one) in enumerate(zip(reads, value, strict=True))])
+
+    return read_all
+
+
+def _mapping(read_key: Reader, read: Reader) -> Reader:
+    def read_all(value: object) -> dict[str, object]:
+        if not isinstance(value, Mapping):
+            raise FieldError.of("an object", value)
+        return {read_key(name): _within(str(name), read, one) for name, one in value.items()}
+
+    return read_all
+
+
+def _within(name: str | int, read: Reader, value: object) -> object:
+    try:
+        return read(value)
+    except FieldError as error:
+        raise error.within(name) from None
+
+
+def _record(kind: type[DataclassInstance]) -> Reader:
+    hints = get_type_hints(kind, include_extras=True)
+    own = {one.metadata.get("key") or one.name: one for one in fields(kind) if not one.metadata.get("rest")}
+    reads = {key: _reader(hints[one.name]) for key, one in own.items()}
+    needed = [key for key, one in own.items() if one.default is MISSING and one.default_factory is MISSING]
+    other = next((one.name for one in fields(kind) if one.metadata.get("rest")), None)
+    read_other = None if other is None else _reader(get_args(hints[other])[1])
+
+    def read(value: object) -> object:
+        if not isinstance(value, Mapping):
+            raise FieldError.of("an object", value)
+        for key in needed:
+            if key not in value:
+                raise FieldError("is absent").within(key)
+        found = {own[key].name: _within(key, reads[key], one) for key, one in value.items() if key in own}
+        if other is not None and read_other is not None:
+            found[other] = {
+                str(key): _within(str(key), read_other, one) for key, one in value.items() if key not in own
+            }
+        return kind(**found)
+
+    return read

@@ -1,0 +1,237 @@
+"""The parts of a manifest, each a section of `bundle.json`.
+
+A field with a default is absent in bundles of some kind, or in those of earlier versions of featx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Annotated, Final, Literal
+
+from featx.bundle.fields import Bounds, omitted, plain_name, rest, write_record
+from featx.io.jsontypes import Json
+
+Count = Annotated[int, Bounds(least=0)]
+Side = Annotated[int, Bounds(least=1, most=65_535)]
+HeadForm = Literal["linear", "estimator", "network"]
+Interval = tuple[float, float]
+
+
+class Unrecorded(Enum):
+    """What an older bundle does not know, where None is an answer too."""
+
+    UNRECORDED = "not recorded"
+
+
+UNRECORDED: Final = Unrecorded.UNRECORDED
+
+
+@dataclass(frozen=True)
+class BackboneRecord:
+    """The network.
+
+    Attributes
+    ----------
+    name : of the table, or of a file without its ending; weights : "bundled", "imagenet", "random", or a file's name
+    weights_seed : of random weights
+    input_size : (height, width) in pixels
+    preprocessing : how pixel values reach the network
+    license : of the weights; None where featx knows of none
+    resize : how images are brought to that size
+    precision : what the engine computed in; with the engine's name where it was not float32
+    finetuned : whether it was trained further, so that it is not the network of that name any more
+    """
+
+    input_size: tuple[Side, Side]
+    name: str = ""
+    weights: str = ""
+    weights_seed: int = 0
+    preprocessing: str = "none"
+    license: str | Unrecorded | None = omitted(UNRECORDED)
+    resize: Literal["stretch", "crop", "pad"] = "stretch"
+    precision: str = "float32"
+    finetuned: bool = omitted(default=False)
+    more: Mapping[str, Json] = rest()
+
+
+@dataclass(frozen=True)
+class KeyRecord:
+    """The key of the features that the head was fitted on, as `featx.store.key.Key` writes it.
+
+    baseline : the network, where it was trained from scratch and there were no features; nothing else is known then
+    weights : digest of the network's variables
+    more : all other fields of the key
+    """
+
+    baseline: str | None = omitted(None)
+    weights: str | None = omitted(None)
+    more: Mapping[str, Json] = rest()
+
+    def as_json(self) -> dict[str, Json]:
+        """The key as JSON; equal for equal features."""
+        return write_record(self)
+
+
+@dataclass(frozen=True)
+class HeadRecord:
+    """What predicts from features.
+
+    Attributes
+    ----------
+    clf : its name among the options; params : what it was made with
+    temperature : what its logits are divided by
+    features : how many it takes
+    calibration : how probabilities are made of logits
+    refitted : whether it was fitted again on train and val together
+    class_weight, positive_weight : as the options of the head
+    kind, file : how it is kept
+    """
+
+    clf: str
+    temperature: Annotated[float, Bounds(above=0)]
+    features: Annotated[int, Bounds(least=1)]
+    kind: HeadForm
+    params: Mapping[str, Json] = field(default_factory=dict)
+    calibration: str = "temperature"
+    refitted: bool = False
+    class_weight: str = "none"
+    positive_weight: Annotated[float, Bounds(above=0)] = 1.0
+    file: Annotated[str, plain_name] = ""
+    more: Mapping[str, Json] = rest()
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """Which images were in which part; which of them exactly is in `split.npz`.
+
+    images : part -> count; classes : part -> class -> count
+    declared : whether the data said it; grouped : whether groups were kept together; None: not recorded
+    """
+
+    digest: str
+    images: Mapping[str, Count] = field(default_factory=dict)
+    classes: Mapping[str, Mapping[str, Count]] = field(default_factory=dict)
+    declared: bool | None = omitted(None)
+    grouped: bool | None = omitted(None)
+    more: Mapping[str, Json] = rest()
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The images it was made of; None: not recorded.
+
+    source : the name of their folder or file
+    images : all of them; bad : unreadable ones; duplicates : copies of others
+    """
+
+    source: str | None = omitted(None)
+    images: Count | None = omitted(None)
+    bad: Count | None = omitted(None)
+    duplicates: Count | None = omitted(None)
+    more: Mapping[str, Json] = rest()
+
+
+@dataclass(frozen=True)
+class MetricsRecord:
+    """What was measured on one part.
+
+    images : of the part; values : metric -> value, None where it is not defined
+    intervals : metric -> [low, high], 95 %
+    """
+
+    images: Count = 0
+    values: Mapping[str, float | None] = rest()
+    intervals: Mapping[str, Interval | None] | None = omitted(None)
+
+
+@dataclass(frozen=True)
+class ClassRecord:
+    """What was measured on one class of a part; values : metric -> value, None where it is not defined."""
+
+    label: str
+    values: Mapping[str, float | None] = rest()
+    images: Count = 0
+
+
+@dataclass(frozen=True)
+class ScoreRecord:
+    """What the best bundle of a run is chosen by: the value of a metric on "val", by folds ("cv") or "none"."""
+
+    metric: str
+    value: float | None = None
+    where: str = "val"
+
+
+@dataclass(frozen=True)
+class CandidateRecord:
+    """A head that was tried: its options, and its score, of the metric, on "val" or by folds ("cv")."""
+
+    clf: str
+    params: Mapping[str, Json] = field(default_factory=dict)
+    score: float | None = None
+    metric: str = "accuracy"
+    where: str = "cv"
+
+
+@dataclass(frozen=True)
+class ChosenRecord:
+    """The layers and the head of one fold of a nested estimate."""
+
+    outputs: tuple[str, ...]
+    clf: str
+
+
+@dataclass(frozen=True)
+class NestedRecord:
+    """What nested cross-validation measured: `MetricsRecord`, and what was chosen in each fold."""
+
+    folds: Count
+    chosen: tuple[ChosenRecord, ...] = ()
+    images: Count = 0
+    values: Mapping[str, float | None] = rest()
+    intervals: Mapping[str, Interval | None] | None = omitted(None)
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """An epoch of training, the first of which is 1; values : loss, accuracy, learning rate ..., by name."""
+
+    epoch: Annotated[int, Bounds(least=1)]
+    values: Mapping[str, float | None] = rest()
+
+
+@dataclass(frozen=True)
+class FinetuneRecord:
+    """How the network was trained further: the epoch whose weights were kept, and the options."""
+
+    options: Mapping[str, Json] = rest()
+    best_epoch: Annotated[int, Bounds(least=1)] | None = omitted(None)
+
+
+@dataclass(frozen=True)
+class BaselineRecord:
+    """How a network was trained from scratch: which, the epoch whose weights were kept, and the options."""
+
+    net: str
+    options: Mapping[str, Json] = rest()
+    best_epoch: Annotated[int, Bounds(least=1)] | None = omitted(None)
+
+
+@dataclass(frozen=True)
+class OriginRecord:
+    """The bundle that was fine-tuned: its name, its digest, and its metrics by part."""
+
+    bundle: str
+    digest: str = omitted("")
+    metrics: Mapping[str, MetricsRecord | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AugmentRecord:
+    """How images were altered in training: the section `augment` of a pipeline, its seed, views of each image."""
+
+    policy: Mapping[str, Json]
+    seed: int = 0
+    views: Count | None = omitted(None)

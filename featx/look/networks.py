@@ -1,0 +1,87 @@
+"""What networks make of a sample of the images: ImageNet's classes, a linear head at a few depths, and advice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from featx.errors import BackboneError
+from featx.look.answers import ImageNetResult, describe_answers
+from featx.look.depths import extract_depths
+from featx.look.imagenet import ask
+from featx.look.recommendation import DepthsResult, Recommendation, describe_layers, judge_layers, recommend
+from featx.look.study import Scope, Study, reasons_of
+from featx.report.figure_folder import FigureFolder
+
+
+@dataclass(frozen=True)
+class NetworkResults:
+    """What came of it; None where it was not asked for or cannot be had, and a note has the reason.
+
+    unreadable : path -> reason, of images of the sample
+    """
+
+    imagenet: ImageNetResult | None = None
+    depths: DepthsResult | None = None
+    recommendation: Recommendation | None = None
+    notes: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+
+def ask_networks(study: Study, scope: Scope, folder: FigureFolder, arguments: str = "") -> NetworkResults:
+    """Run networks on the sample, as far as the scope and the images ask for it.
+
+    arguments : of the commands that are advised, the data first
+
+    Raises
+    ------
+    BackboneError
+        With `scope.imagenet`: a network that cannot be had.
+    """
+    why_not = _why_no_advice(study) if scope.advice else ""
+    notes = (f"No advice: {why_not}",) if why_not else ()
+    advice = scope.advice and not why_not
+    found = NetworkResults(notes=notes)
+    if not len(study.sample) or not (scope.imagenet or advice):
+        return found
+    try:
+        found = _add_imagenet(found, study, folder)
+        return _add_advice(found, study, folder, arguments) if advice else found
+    except BackboneError as error:
+        if scope.imagenet:
+            raise
+        return replace(found, notes=(*found.notes, f"No advice: {error}"))
+
+
+def _why_no_advice(study: Study) -> str:
+    images = study.images
+    if images.labels is None:
+        return "the images have no labels."
+    if len(images.classes) < 2:
+        return f"there is one class ({', '.join(images.classes)}), and nothing to tell it from."
+    return "" if len(study.sample) else "no image that can be read has a label."
+
+
+def _add_imagenet(found: NetworkResults, study: Study, folder: FigureFolder) -> NetworkResults:
+    answers = ask(study.plain, study.pipeline.features, study.progress)
+    return replace(
+        found,
+        imagenet=describe_answers(study, answers, folder),
+        notes=(*found.notes, *answers.notes),
+        unreadable=reasons_of(answers.extraction),
+    )
+
+
+def _add_advice(found: NetworkResults, study: Study, folder: FigureFolder, arguments: str) -> NetworkResults:
+    features = extract_depths(study.plain, study.pipeline.features, study.progress)
+    found = replace(found, unreadable={**found.unreadable, **reasons_of(features.extraction)})
+    probing = judge_layers(study, features)
+    if probing is None:
+        note = "No advice: to judge layers takes two classes, one of them of two images or more."
+        return replace(found, notes=(*found.notes, note))
+    separation = found.imagenet.separation if found.imagenet else None
+    return replace(
+        found,
+        depths=describe_layers(probing, folder),
+        recommendation=recommend(study, probing, separation, arguments),
+    )

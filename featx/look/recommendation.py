@@ -1,0 +1,122 @@
+"""From a sample to advice: a few layers judged, drawn, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+import numpy as np
+
+from featx.config import Metric
+from featx.dataset import ImageSet
+from featx.dataset.check import count_classes
+from featx.io.jsontypes import Json
+from featx.look.advice import Advice, Numbers, ScoredOutput, advise, difference_error
+from featx.look.depths import DepthFeatures, Probe, Probing, probe_depths
+from featx.look.separation import Separation
+from featx.look.study import Study, different_rows
+from featx.report.figure_folder import FigureFolder
+from featx.report.plot_style import style
+from featx.report.plots import draw_depths
+from featx.report.scores import metric_label
+
+
+@dataclass(frozen=True)
+class DepthsResult:
+    """How well a linear head does on a few layers. probes : the lowest layer first; images : they were judged on"""
+
+    picture: str
+    metric: Metric
+    images: int
+    probes: tuple[ScoredOutput, ...]
+
+    def as_json(self) -> dict[str, Json]:
+        """What `featx look --json` prints of it."""
+        probes: list[Json] = [{"output": one.name, "share": one.share, "score": one.score} for one in self.probes]
+        return {"picture": self.picture, "metric": self.metric, "images": self.images, "probes": probes}
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Advice with the commands that follow it, and the numbers that it was given on."""
+
+    advice: Advice
+    commands: tuple[str, ...]
+    numbers: Numbers
+
+    def as_json(self) -> dict[str, Json]:
+        """What `featx look --json` prints of it."""
+        return self.advice.as_json() | {"commands": self.commands, "numbers": self.numbers.as_json()}
+
+
+def judge_layers(study: Study, features: DepthFeatures) -> Probing | None:
+    """Judge the layers on the different readable images of a sample with labels; None where no row can be left out."""
+    rows, labels = different_rows(features.extraction), study.sample.labels
+    assert labels is not None
+    return probe_depths(features, rows, labels[rows], study.groups(rows), study.pipeline.data.seed)
+
+
+def describe_layers(probing: Probing, folder: FigureFolder) -> DepthsResult:
+    """Draw what was judged."""
+    metric = metric_label(probing.metric).lower()
+    with style():
+        alt = "; ".join(f"{probe.output.name} {probe.score:.3f}" for probe in probing.probes)
+        picture = folder.draw("depths", draw_depths(_lines(probing), metric), f"{metric.capitalize()} by layer: {alt}.")
+    return DepthsResult(picture, probing.metric, probing.rows, tuple(map(_scored, probing.probes)))
+
+
+def recommend(study: Study, probing: Probing, separation: Separation | None, arguments: str) -> Recommendation:
+    """What to try. arguments : of the commands, the data first"""
+    numbers = gather(study.images, probing, separation)
+    advice = advise(numbers)
+    name = study.pipeline.report.name or study.images.name
+    return Recommendation(advice, tuple(write_commands(advice, arguments, name)), numbers)
+
+
+def _lines(probing: Probing) -> dict[str, list[tuple[str, float]]]:
+    """Pooling -> (layer, score) from the lowest layer up; grids of any number of cells are one line."""
+    lines: dict[str, list[tuple[str, float]]] = {}
+    for probe in probing.probes:
+        pooling = "averaged" if probe.output.pooling == "avg" else "averaged over a grid"
+        lines.setdefault(pooling, []).append((probe.output.layer, probe.score))
+    return lines
+
+
+def gather(images: ImageSet, probing: Probing, separation: Separation | None) -> Numbers:
+    """The numbers that advice is given on. separation : by ImageNet's classes, where it is known"""
+    sizes = list(count_classes(images, np.ones(len(images), bool)).values())
+    last = max(probing.last, key=lambda probe: probe.score)
+    inner = max(probing.inner, key=lambda probe: probe.score, default=None)
+    error = None
+    if inner is not None and inner.right is not None and last.right is not None:
+        error = difference_error(inner.right.tolist(), last.right.tolist())
+    return Numbers(
+        images=len(images) if images.multilabel else sum(sizes),
+        classes=len(sizes),
+        median=float(np.median(sizes)),
+        inner=None if inner is None else _scored(inner),
+        last=_scored(last),
+        judged=probing.rows,
+        error=error,
+        metric=metric_label(probing.metric).lower(),
+        separation=separation,
+    )
+
+
+def _scored(probe: Probe) -> ScoredOutput:
+    return ScoredOutput(probe.output.name, probe.share, probe.score)
+
+
+def write_commands(advice: Advice, arguments: str, name: str) -> list[str]:
+    """What to type. A fine-tune from another layer than the first head's has a run of its own to start from.
+
+    arguments : the data, and the options that differ from the defaults; name : of the run
+    """
+    data = f" {arguments}" if arguments else ""
+    fit = f"featx fit-head{data} --layer {advice.output} --clf {advice.clf}"
+    if advice.tune is None:
+        return [fit]
+    if advice.tune == advice.output:
+        return [fit, f"featx finetune{data} --layer {advice.tune}"]
+    apart = f"--layer {advice.tune} --name {shlex.quote(f'{name}-tuned')}"
+    return [fit, f"featx fit-head{data} {apart} --clf logreg", f"featx finetune{data} {apart}"]

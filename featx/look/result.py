@@ -1,0 +1,63 @@
+"""What a first look found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from featx.inference.predict import Unread
+from featx.io.jsontypes import Json
+from featx.look.answers import ImageNetResult
+from featx.look.backbone_view import BackboneViews
+from featx.look.recommendation import DepthsResult, Recommendation
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """What a first look found; None where something was not asked for, cannot be had or was not drawn.
+
+    Attributes
+    ----------
+    out : the folder of the figures
+    images : how many there are; classes : label -> images, without those found unreadable
+    shown : images on the contact sheet; unreadable : among the images that were decoded
+    contact_sheet, sizes : figures; report : the page
+    views : what the backbone sees; imagenet, depths, recommendation : what networks make of a sample
+    """
+
+    out: Path
+    images: int
+    classes: Mapping[str, int]
+    shown: int
+    unreadable: tuple[Unread, ...]
+    contact_sheet: str
+    sizes: str | None
+    views: BackboneViews
+    imagenet: ImageNetResult | None
+    depths: DepthsResult | None
+    recommendation: Recommendation | None
+    notes: tuple[str, ...]
+    report: str | None
+
+    def as_json(self) -> dict[str, Json]:
+        """What `featx look --json` prints."""
+        return {
+            "out": str(self.out),
+            "images": self.images,
+            "classes": self.classes,
+            "shown": self.shown,
+            "bad": [asdict(one) for one in self.unreadable],
+            "sheet": self.contact_sheet,
+            "sizes": self.sizes,
+            "seen": asdict(self.views),
+            "imagenet": _as_json(self.imagenet),
+            "depths": _as_json(self.depths),
+            "advice": _as_json(self.recommendation),
+            "notes": self.notes,
+            "report": self.report,
+        }
+
+
+def _as_json(part: ImageNetResult | DepthsResult | Recommendation | None) -> Json:
+    return None if part is None else part.as_json()

@@ -1,0 +1,53 @@
+"""A folder of figures and image grids as PNG files, each with the words for those who do not see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featx.images.grid import Picture, draw_grid
+from featx.report.plot_style import save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A PNG file. alt : what it shows, in a sentence; wide : it is scrolled on a small screen, not shrunk."""
+
+    path: Path
+    alt: str
+    wide: bool = False
+
+
+class FigureFolder:
+    """Draws into a directory and remembers what it drew: `plots`, by name."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.plots: dict[str, Plot] = {}
+
+    def draw(self, name: str, figure: Figure, alt: str, *, wide: bool = False) -> str:
+        """Write a figure; returns its path. alt : what it shows, in words"""
+        return self._keep(name, Plot(save(figure, self._path(name)), alt, wide))
+
+    def grid(self, name: str, pictures: Sequence[Picture | None], columns: int = 6) -> str:
+        """Write an image grid; returns its path. None leaves a cell empty."""
+        captions = "; ".join(", ".join(one.caption) for one in pictures if one)
+        alt = f"{sum(one is not None for one in pictures)} images. {captions}."
+        return self._keep(name, Plot(draw_grid(pictures, self._path(name), columns), alt, wide=True))
+
+    def remove_others(self, names: Iterable[str]) -> None:
+        """Remove those of these names that an earlier run drew and this one did not."""
+        for name in set(names) - self.plots.keys():
+            self._path(name).unlink(missing_ok=True)
+
+    def _keep(self, name: str, plot: Plot) -> str:
+        self.plots[name] = plot
+        return str(plot.path)
+
+    def _path(self, name: str) -> Path:
+        return self.directory / f"{name}.png"
