@@ -12,6 +12,7 @@ from featx.baseline.material import Material
 from featx.baseline.networks import LOGITS, OUTPUT, feature_network
 from featx.baseline.trainee import Scratch
 from featx.bundle import novelty
+from featx.bundle.manifest import Manifest
 from featx.config import Pipeline
 from featx.dataset import TEST, TRAIN, VAL
 from featx.features import ArrayFeatures
@@ -46,7 +47,7 @@ def conclude(
     )
     return Trained(
         label=scratch.options.net,
-        about=about,
+        manifest=Manifest.from_json(about | {"files": {}}, material.run.path),
         predictions=predictions,
         intake=intake,
         backbone=backbone,
@@ -116,9 +117,10 @@ def _width(scratch: Scratch) -> int:
 
 def _metric_of_run(material: Material, pipeline: Pipeline) -> str:
     """The metric that the run's bundles are compared by: that of the newest on the same split, else the pipeline's."""
-    same = [one.about for one in material.run.bundles() if one.about["split"]["digest"] == material.sample.digest]
+    made = [bundle.manifest for bundle in material.run.bundles()]
+    same = [manifest for manifest in made if manifest.split.digest == material.sample.digest]
     if same:
-        return str(same[-1]["score"]["metric"])
+        return same[-1].score.metric
     return {"auto": "accuracy"}.get(pipeline.head.metric, pipeline.head.metric)
 
 
