@@ -75,9 +75,9 @@ def finetune(name: str, root: str, bundle: str, epochs: int, from_cache: bool) -
     with tempfile.TemporaryDirectory() as run:
         prepared = replace(extract(replace(pipeline, finetune=options)), run=Run(Path(run)))
         tuned = publish_finetuned(start, prepared)
-    later = [one["seconds"] for one in tuned.about["history"][1:]]
-    last = tuned.about["history"][-1]
-    return {"seconds": statistics.median(later), "loss of the last epoch": last["loss"]}
+    history = [epoch.values for epoch in tuned.manifest.history]
+    later = [epoch["seconds"] or 0.0 for epoch in history[1:]]
+    return {"seconds": statistics.median(later), "loss of the last epoch": history[-1]["loss"]}
 
 
 def main() -> None:

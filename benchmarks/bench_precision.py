@@ -59,13 +59,12 @@ def accuracy(root: str, weights: str, max_train: int, precision: str, storage: s
         head, report = HeadOptions(clf="logreg"), ReportOptions(runs=f"{work}/runs")
         pipeline = Pipeline(data=data, features=features, head=head, report=report)
         prepared = prepare(pipeline)
-        about = publish_head(prepared).about
-        done, test = prepared.extraction, about["metrics"]["test"]
+        done, test = prepared.extraction, publish_head(prepared).manifest.metrics_on("test")
         return {
             "seconds": done.seconds,
             "images_per_second of inference": done.computed / done.stages["infer"],
-            "test accuracy": test["accuracy"],
-            "test images": test["images"],
+            "test accuracy": test.get("accuracy"),
+            "test images": test.images,
         }
 
 

@@ -114,15 +114,15 @@ def test_what_is_easily_told_apart_is_learned(colours: Path, work: Callable[...,
     assert told["test"]["images"] == 12
 
     bundle = tmp_path / told["bundle"]
-    about = load_bundle(bundle).about
-    assert about["baseline"]["net"] == "conv3"
-    assert [one["f1"] for one in about["per_class"]["test"]] == [1.0, 1.0, 1.0]
-    assert about["split"]["classes"]["test"] == dict.fromkeys(("blue", "green", "red"), 4)
+    manifest = load_bundle(bundle).manifest
+    assert manifest.baseline.net == "conv3"
+    assert [one.values["f1"] for one in manifest.per_class["test"]] == [1.0, 1.0, 1.0]
+    assert manifest.split.classes["test"] == dict.fromkeys(("blue", "green", "red"), 4)
     with open(bundle / "training.csv", newline="") as file:
         log = list(csv.DictReader(file))
-    assert len(log) == len(about["history"]) >= about["baseline"]["best_epoch"]
-    best = about["history"][about["baseline"]["best_epoch"] - 1]
-    assert best["val_accuracy"] == told["val"]["accuracy"]
+    assert len(log) == len(manifest.history) >= manifest.baseline.best_epoch
+    best = manifest.history[manifest.baseline.best_epoch - 1]
+    assert best.values["val_accuracy"] == told["val"]["accuracy"]
     page = open_page(tmp_path / told["report"])
     assert "conv3" in page.row("from scratch")[1]
     assert (tmp_path / told["report"]).with_name("learning.png").exists()
@@ -154,7 +154,7 @@ def test_bad_images_and_copies_are_left_out_as_they_are_of_heads(
     done = work("baseline", "mixed", "--net", "conv1", "--input-size", "8", "--epochs", "1", "--json")
     assert done.status == 0, done.err
     assert [Path(one["path"]).name for one in done.json["bad"]] == ["bad.png"]
-    assert sum(load_bundle(tmp_path / done.json["bundle"]).about["split"]["images"].values()) == 48
+    assert sum(load_bundle(tmp_path / done.json["bundle"]).manifest.split.images.values()) == 48
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def test_the_report_of_the_best_head_tells_of_the_baseline(
     head = work("fit-head", *shared, *features, "--no-html").json
     done = work("baseline", *shared, "--net", "conv1", "--input-size", "8", "--epochs", "1", "--batch-size", "4")
     assert done.status == 0, done.err
-    about = [load_bundle(tmp_path / one["bundle"]).about for one in (head, done.json)]
-    assert about[0]["split"] == about[1]["split"]
+    manifests = [load_bundle(tmp_path / one["bundle"]).manifest for one in (head, done.json)]
+    assert manifests[0].split == manifests[1].split
     assert not [
         row for row in open_page(tmp_path / done.json["report"]).rows if "conv1 from scratch" in "".join(row[:1])
     ]

@@ -509,7 +509,7 @@ def test_the_command_leaves_a_log_in_the_bundle_and_events_for_tensorboard(lab: 
     )
     assert done.status == 0, done.err
     bundle = load_bundle(tmp_path / done.json["bundle"])
-    assert "training.csv" in bundle.about["files"]
+    assert "training.csv" in bundle.manifest.files
     rows = read_log(bundle.path / "training.csv")
     assert list(rows[0]) == ["epoch", *COLUMNS]
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
@@ -614,7 +614,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
     logs = [[{**row, "seconds": ""} for row in read_log(one.path / "training.csv")] for one in bundles]
     assert logs[0] == logs[1]
     assert len(logs[0]) > 3, "there was something left to train"
-    assert bundles[0].about["metrics"] == bundles[1].about["metrics"]
+    assert bundles[0].manifest.metrics == bundles[1].manifest.metrics
 
 
 def train_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **other: Any) -> list[str]:
@@ -710,4 +710,4 @@ def test_a_prepared_run_is_fitted_the_same_with_another_memory(lab: Lab, tmp_pat
     whole, streamed = publish_head(fitted("whole")), publish_head(fitted("streamed", memory="1kB"))
     features = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
     np.testing.assert_allclose(streamed.head(features), whole.head(features), atol=1e-4)
-    assert streamed.about["fingerprint"] == whole.about["fingerprint"]
+    assert streamed.manifest.fingerprint == whole.manifest.fingerprint

@@ -281,7 +281,7 @@ def test_without_a_map_of_its_own_a_layer_is_explained_by_the_last_one_below(sce
     features = replace(pipeline.features, backbone=str(tmp_path / "pooled.keras"))
     report = replace(pipeline.report, runs=str(tmp_path / "runs"))
     bundle = publish_head(prepare(replace(pipeline, features=features, report=report)))
-    assert bundle.about["outputs"] == ["pool@avg"]
+    assert bundle.manifest.output_names == ("pool@avg",)
     (answer,) = explained(bundle, scenes.paths()[:1])
     import keras
 
@@ -351,7 +351,7 @@ def with_kernel(bundle: Bundle, folder: Path, kernel: np.ndarray) -> Bundle:
     """A copy of a bundle with another head."""
     shutil.copytree(bundle.path, folder)
     np.savez(folder / "head.npz", kernel=kernel, bias=np.load(folder / "head.npz")["bias"])
-    seal(folder, {key: value for key, value in bundle.about.items() if key not in {"schema", "files", "digest"}})
+    seal(folder, bundle.manifest)
     return load_bundle(folder)
 
 

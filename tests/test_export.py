@@ -79,7 +79,7 @@ def _make(lab: Lab, kind: str, pipeline: Pipeline) -> Bundle:
 
 
 def pictures(lab: Lab, bundle: Bundle, count: int = 12) -> np.ndarray:
-    resize = bundle.about["backbone"]["resize"]
+    resize = bundle.manifest.backbone.resize
     return np.stack([load_image(path, bundle.input_size, resize) for path in lab.pictures[:: 60 // count]])
 
 
@@ -99,7 +99,7 @@ def test_the_network_gives_the_probabilities_of_the_bundle(lab: Lab, kind: str) 
     images = pictures(lab, bundle).astype(np.float32)
     found = np.asarray(build_network(bundle)(images, training=False)[OUTPUT])
     maps = keras.saving.load_model(bundle.path / "backbone.keras", compile=False)(images)
-    features = [np.asarray(maps[name]).reshape(len(images), -1) for name in bundle.about["outputs"]]
+    features = [np.asarray(maps[name]).reshape(len(images), -1) for name in bundle.manifest.output_names]
     expected = bundle.probabilities(np.concatenate(features, axis=1))
     np.testing.assert_allclose(found, expected, atol=2e-5)
     assert bundle.multilabel == kind.startswith("label")

@@ -44,7 +44,7 @@ def check_start(bundle: Bundle, images: np.ndarray) -> None:
     grafted = graft(bundle)
     found = np.asarray(grafted(images.astype(np.float32), training=False))
     alone = keras.saving.load_model(bundle.path / "backbone.keras", compile=False)
-    features = np.asarray(alone(images.astype(np.float32))[bundle.about["outputs"][0]]).reshape(len(images), -1)
+    features = np.asarray(alone(images.astype(np.float32))[bundle.manifest.output_names[0]]).reshape(len(images), -1)
     expected = bundle.head(features)
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
     # and what `featx predict` tells, through the engine
@@ -74,7 +74,7 @@ def body_bundle(lab: Lab, pooling: str) -> Bundle:
 @pytest.mark.parametrize("pooling", ["max", "grid:2", "grid:3", "flatten"])
 def test_every_pooling_is_grafted(lab: Lab, tmp_path: Path, pooling: str) -> None:
     bundle = body_bundle(lab, pooling)
-    assert bundle.about["outputs"] == [f"body@{pooling}"]
+    assert bundle.manifest.output_names == (f"body@{pooling}",)
     check_start(bundle, pictures(lab))
 
 
@@ -187,31 +187,31 @@ def test_frozen_weights_do_not_move(lab: Lab, prepared: Prepared, changes: dict[
 def test_it_is_one_more_bundle_that_says_whether_it_beat_the_head(lab: Lab, prepared: Prepared, head: str) -> None:
     start, told = lab.bundle(head), []
     tuned = publish_finetuned(start, prepared, Context("featx finetune", notify=told.append))
-    about = tuned.about
+    manifest = tuned.manifest
     assert tuned.path.name == f"1-{head}-finetuned"
     assert [line.split(":")[0] for line in told] == ["epoch 1/2", "epoch 2/2"]
-    assert (about["from"]["bundle"], about["from"]["digest"]) == (start.path.name, start.about["digest"])
+    assert (manifest.origin.bundle, manifest.origin.digest) == (start.path.name, start.manifest.digest)
     for part in ("val", "test"):  # measured again on the images at hand; what is stored is rounded to float16
-        again, stored = about["from"]["metrics"][part], start.about["metrics"][part]
-        assert (again["images"], again["accuracy"]) == (stored["images"], stored["accuracy"])
-        assert again["log_loss"] == pytest.approx(stored["log_loss"], rel=1e-2)
-    assert about["key"] == start.about["key"]
-    assert about["score"]["value"] == about["metrics"]["val"]["accuracy"]
+        again, stored = manifest.origin.metrics_on(part), start.manifest.metrics_on(part)
+        assert (again.images, again.get("accuracy")) == (stored.images, stored.get("accuracy"))
+        assert again.get("log_loss") == pytest.approx(stored.get("log_loss"), rel=1e-2)
+    assert manifest.key == start.manifest.key
+    assert manifest.score.value == manifest.metrics_on("val").get("accuracy")
     for part in ("val", "test"):
-        old, new = start.about["metrics"][part]["accuracy"], about["metrics"][part]["accuracy"]
-        noise = about["comparison"][part]["p_value"] >= 0.05
+        old, new = start.manifest.metrics_on(part).get("accuracy"), manifest.metrics_on(part).get("accuracy")
+        noise = manifest.comparison[part].p_value >= 0.05
         ahead = "is just ahead of" if noise else "beats"
         word = ahead if new > old else "equals" if new == old else "does not beat"
-        assert f"{word} {start.path.name} on {part} (accuracy {new:.4f} against {old:.4f}; " in about["verdict"]
+        assert f"{word} {start.path.name} on {part} (accuracy {new:.4f} against {old:.4f}; " in manifest.verdict
     assert not list(prepared.run.path.glob(".finetune-*"))  # what it would have resumed from
-    history = about["history"]
+    history = [epoch.values for epoch in manifest.history]
     assert history[1]["loss"] < history[0]["loss"]
-    assert [list(one) for one in history] == [
+    assert [list(one.as_json()) for one in manifest.history] == [
         ["epoch", "loss", "accuracy", "val_log_loss", "val_accuracy", "learning_rate", "seconds"]
     ] * 2
     best = max((0, 1), key=lambda i: (history[i]["val_accuracy"], -history[i]["val_log_loss"]))
-    assert about["finetune"]["best_epoch"] == best + 1
-    assert about["metrics"]["val"]["accuracy"] == history[best]["val_accuracy"]
+    assert manifest.finetune.best_epoch == best + 1
+    assert manifest.metrics_on("val").get("accuracy") == history[best]["val_accuracy"]
     check_saved(lab, load_bundle(tuned.path))
 
 
@@ -219,10 +219,10 @@ def check_saved(lab: Lab, tuned: Bundle) -> None:
     """It predicts as it was measured, and it can be tuned further."""
     for part in ("val", "test"):
         found, _ = evaluate(tuned, images_of_part(lab.pipeline, tuned, part)[0])
-        claimed = tuned.about["metrics"][part]
-        assert found["accuracy"] == pytest.approx(claimed["accuracy"])
-        assert found["log_loss"] == pytest.approx(claimed["log_loss"], abs=1e-4)
-        assert [one["recall"] for one in tuned.about["per_class"][part]] == [
+        claimed = tuned.manifest.metrics_on(part)
+        assert found["accuracy"] == pytest.approx(claimed.get("accuracy"))
+        assert found["log_loss"] == pytest.approx(claimed.get("log_loss"), abs=1e-4)
+        assert [one.values["recall"] for one in tuned.manifest.per_class[part]] == [
             one["recall"] for one in found["per_class"]
         ]
     check_start(tuned, pictures(lab))
@@ -260,8 +260,8 @@ def test_a_loss_that_explodes_is_told(lab: Lab, prepared: Prepared, batch_size: 
 
 def test_balanced_weights_are_one_on_average(lab: Lab, prepared: Prepared) -> None:
     start = lab.bundle("logreg")
-    head = start.about["head"] | {"class_weight": "balanced"}
-    examples = make_examples(Bundle(start.path, start.about | {"head": head}), prepared)
+    head = replace(start.manifest.head, class_weight="balanced")
+    examples = make_examples(replace(start, manifest=replace(start.manifest, head=head)), prepared)
     train, targets = examples.split == TRAIN, examples.targets
     assert targets.weight[train].mean() == pytest.approx(1)
     for code in range(3):
@@ -305,13 +305,13 @@ def test_augmentation_alters_the_result_its_fingerprint_and_stays_with_the_bundl
     plain = publish_finetuned(start, replace(one, run=Run(tmp_path / "plain")))
     policy = {"rotation": 30.0, "brightness": 0.4}
     altered = publish_finetuned(start, replace(augmented(one, **policy), run=Run(tmp_path / "altered")))
-    assert plain.about["fingerprint"] != altered.about["fingerprint"]
-    assert "augment" not in plain.about
-    assert Augmenter.from_json(altered.about["augment"]) == Augmenter(AugmentOptions(**policy), 0)
+    assert plain.manifest.fingerprint != altered.manifest.fingerprint
+    assert plain.manifest.augment is None
+    assert Augmenter.from_json(altered.manifest.augment.as_json()) == Augmenter(AugmentOptions(**policy), 0)
     assert not np.array_equal(np.load(plain.path / "head.npz")["kernel"], np.load(altered.path / "head.npz")["kernel"])
     base, nothing = one.pipeline.finetune, AugmentOptions(fill_mode="reflect", views=0)
     assert tuned_fingerprint(start, base, 0) == tuned_fingerprint(start, base, 0, nothing)
-    assert tuned_fingerprint(start, base, 0, AugmentOptions(**policy)) == altered.about["fingerprint"]
+    assert tuned_fingerprint(start, base, 0, AugmentOptions(**policy)) == altered.manifest.fingerprint
 
 
 # --- killed and resumed ------------------------------------------------------------------------------------------
@@ -366,11 +366,12 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
     for expected, found in zip(weights(whole), weights(resumed), strict=True):
         np.testing.assert_array_equal(found, expected)
     left_out = ("seconds",)
-    for expected, found in zip(whole.about["history"], resumed.about["history"], strict=True):
-        assert {k: v for k, v in found.items() if k not in left_out} == {
-            k: v for k, v in expected.items() if k not in left_out
+    for expected, found in zip(whole.manifest.history, resumed.manifest.history, strict=True):
+        assert found.epoch == expected.epoch
+        assert {k: v for k, v in found.values.items() if k not in left_out} == {
+            k: v for k, v in expected.values.items() if k not in left_out
         }
-    assert whole.about["metrics"] == resumed.about["metrics"]
+    assert whole.manifest.metrics == resumed.manifest.metrics
 
 
 def test_a_killed_write_of_the_state_costs_one_epoch_and_not_the_training(
@@ -429,14 +430,17 @@ def test_layers_side_by_side_behind_a_front_are_grafted_and_trained(lab: Lab, cl
     pipeline = replace(lab.pipeline, features=features, head=head, report=replace(lab.pipeline.report, name=clf + "2"))
     prepared = prepare(pipeline)
     bundle = publish_head(prepared)
-    assert bundle.about["outputs"] == ["stem_relu@max", "last@max"]
+    assert bundle.manifest.output_names == (
+        "stem_relu@max",
+        "last@max",
+    )
     images = pictures(lab)
     logits = bundle.head(bundle.transform.apply(bundle.features(images)))
     grafted = graft(bundle).predict(images.astype(np.float32), verbose=0)
     np.testing.assert_allclose(grafted, logits, atol=1e-3 * np.abs(logits).max())
     tuned = publish_finetuned(bundle, prepared)
-    assert ("front.npz" in tuned.about["files"]) == ("front.npz" in bundle.about["files"])
+    assert ("front.npz" in tuned.manifest.files) == ("front.npz" in bundle.manifest.files)
     again = load_bundle(tuned.path)
     chances = again.probabilities(again.features(images))
     np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-9)
-    assert again.about["head"]["calibration"] == "temperature"
+    assert again.manifest.head.calibration == "temperature"

@@ -123,7 +123,7 @@ def moved(before: Bundle, after: Bundle) -> set[str]:
 
 
 def curve(bundle: Bundle, name: str) -> list[float]:
-    return [epoch[name] for epoch in bundle.about["history"]]
+    return [epoch.values[name] for epoch in bundle.manifest.history]
 
 
 # --- the same network --------------------------------------------------------------------------------------------
@@ -165,8 +165,8 @@ def test_a_part_without_images_is_left_out_of_the_figures(root: Path, tmp_path: 
     )
     prepared = prepare(pipeline)
     tuned = publish_finetuned(publish_head(prepared), prepared)
-    assert tuned.about["comparison"]["test"] is None
-    assert tuned.about["metrics"]["test"]["images"] == 0 < tuned.about["metrics"]["val"]["images"]
+    assert tuned.manifest.comparison["test"] is None
+    assert tuned.manifest.metrics_on("test").images == 0 < tuned.manifest.metrics_on("val").images
 
 
 def test_its_figures_are_those_of_the_full_network(
@@ -177,13 +177,13 @@ def test_its_figures_are_those_of_the_full_network(
     tuned = load_bundle(tune(made["half"], tmp_path / "run").path)
     for part in ("val", "test"):
         found, _ = evaluate(tuned, images_of_part(made["half"][0].pipeline, tuned, part)[0])
-        claimed = tuned.about["metrics"][part]
-        assert (found["images"], found["accuracy"]) == (claimed["images"], claimed["accuracy"])
-        assert found["log_loss"] == pytest.approx(claimed["log_loss"], abs=1e-3)
-        before, stored = tuned.about["from"]["metrics"][part], start.about["metrics"][part]
-        assert before["log_loss"] == pytest.approx(stored["log_loss"], abs=1e-3)
-    assert tuned.about["finetune"]["from_cache"] == CUT
-    assert (graft(tuned).count_params(), tuned.about["outputs"]) == (graft(start).count_params(), ["last@avg"])
+        claimed = tuned.manifest.metrics_on(part)
+        assert (found["images"], found["accuracy"]) == (claimed.images, claimed.get("accuracy"))
+        assert found["log_loss"] == pytest.approx(claimed.get("log_loss"), abs=1e-3)
+        before, stored = tuned.manifest.origin.metrics_on(part), start.manifest.metrics_on(part)
+        assert before.get("log_loss") == pytest.approx(stored.get("log_loss"), abs=1e-3)
+    assert tuned.manifest.finetune.options["from_cache"] == CUT
+    assert (graft(tuned).count_params(), tuned.manifest.output_names) == (graft(start).count_params(), ("last@avg",))
     pictures = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
     logits = np.asarray(graft(tuned)(pictures.astype(np.float32), training=False), np.float64)
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -374,7 +374,7 @@ def test_through_the_command_line(root: Path, tmp_path: Path) -> None:
     done = call(*arguments, CUT, "--json", cwd=tmp_path)
     assert done.status == 0, done.err
     tuned = load_bundle(tmp_path / done.json["bundle"])
-    assert tuned.about["finetune"]["from_cache"] == CUT
+    assert tuned.manifest.finetune.options["from_cache"] == CUT
     assert set(done.json) >= {"val", "test", "verdict", "seconds"}
     assert call("predict", root / "pictures", "--model", tuned.path, cwd=tmp_path).status == 0
     refused = call(*arguments, "low_left", cwd=tmp_path)

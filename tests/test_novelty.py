@@ -124,7 +124,7 @@ def test_a_bundle_without_a_reference_says_so(lab: Lab, tmp_path: Path) -> None:
     bundle = lab.bundle("logreg")
     shutil.copytree(bundle.path, tmp_path / "old")
     (tmp_path / "old" / "reference.npz").unlink()
-    old = Bundle(tmp_path / "old", bundle.about)
+    old = Bundle(tmp_path / "old", bundle.manifest)
     assert len(list(predict(old, lab.pictures[:2]))) == 2
     with pytest.raises(BundleError, match=r"older featx\. Make it again: featx fit-head"):
         predict(old, lab.pictures[:2], AnswerOptions(max_distance=1.0))

@@ -32,15 +32,15 @@ def test_a_fit_is_a_value_until_it_is_published(prepared: Prepared) -> None:
     fitted = fit(prepared, Context("featx fit-head"))
     assert not prepared.run.path.exists()
     assert [(one.part, len(one.paths)) for one in fitted.predictions] == [("val", 15), ("test", 15)]
-    assert fitted.about["metrics"]["val"]["images"] == 15
+    assert fitted.manifest.metrics_on("val").images == 15
 
     bundle = publish(fitted, prepared.run, prepared.pipeline)
     assert bundle.path == prepared.run.path / "1-logreg"
-    assert (bundle.about["command"], bundle.about["fingerprint"]) == ("featx fit-head", fingerprint(prepared))
+    assert (bundle.manifest.command, bundle.manifest.fingerprint) == ("featx fit-head", fingerprint(prepared))
     assert prepared.run.find(fingerprint(prepared)) == bundle
     again = publish(fitted, prepared.run, prepared.pipeline)
     assert again.path == prepared.run.path / "2-logreg"
-    assert again.about["digest"] == bundle.about["digest"]
+    assert again.manifest.digest == bundle.manifest.digest
 
 
 def test_a_fine_tune_is_a_value_that_can_be_resumed_until_it_is_published(lab: Lab, prepared: Prepared) -> None:
@@ -93,7 +93,7 @@ def test_fingerprints_are_those_of_featx_0_1_0_in_every_version(lab: Lab, monkey
     }
     assert fingerprint(prepared) == digest_json(head)
     given = asdict(replace(options, preset=None, gpu_memory="grow"))
-    tuned = {"from": bundle.about["digest"], "options": given, "seed": 3, "featx": "0.1.0"}
+    tuned = {"from": bundle.manifest.digest, "options": given, "seed": 3, "featx": "0.1.0"}
     assert tuned_fingerprint(bundle, options, 3) == digest_json(tuned)
 
 

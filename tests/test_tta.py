@@ -165,4 +165,4 @@ def test_evaluate_averages_and_leaves_the_report_alone(lab: Lab, tmp_path: Path)
     assert averaged.json["images"] == plain.json["images"] == 60
     assert averaged.json["log_loss"] != plain.json["log_loss"]
     assert averaged.json["report"] is None
-    assert json.loads((bundle.path / "bundle.json").read_text())["digest"] == bundle.about["digest"]
+    assert json.loads((bundle.path / "bundle.json").read_text())["digest"] == bundle.manifest.digest

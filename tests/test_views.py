@@ -335,16 +335,16 @@ def test_a_bundle_counts_images_and_keeps_the_policy(pipeline: Pipeline) -> None
     assert without.sample.views is None
     assert with_views.sample.digest == without.sample.digest
     first, second = publish_head(with_views), publish_head(without)
-    assert first.about["split"] == second.about["split"]
-    assert first.about["split"]["images"] == {"train": 30, "val": 15, "test": 15}
-    assert first.about["metrics"]["test"]["images"] == 15
-    assert first.about["fingerprint"] != second.about["fingerprint"]
-    assert first.about["augment"] == {
+    assert first.manifest.split == second.manifest.split
+    assert first.manifest.split.images == {"train": 30, "val": 15, "test": 15}
+    assert first.manifest.metrics_on("test").images == 15
+    assert first.manifest.fingerprint != second.manifest.fingerprint
+    assert first.manifest.augment.as_json() == {
         "policy": with_views.sample.views.augmenter.as_json()["policy"],
         "seed": 0,
         "views": 2,
     }
-    assert "augment" not in second.about
+    assert second.manifest.augment is None
     more = prepare(replace(pipeline, augment=replace(pipeline.augment, views=3)))
     assert with_views.run.find(fingerprint(with_views)) == first
     assert without.run.find(fingerprint(without)) == second
@@ -367,10 +367,10 @@ def test_a_bundle_counts_images_and_keeps_the_policy(pipeline: Pipeline) -> None
 )
 def test_every_way_to_fit_works_on_views(pipeline: Pipeline, head: HeadOptions) -> None:
     bundle = publish_head(prepare(replace(pipeline, head=head)))
-    assert bundle.about["metrics"]["val"]["images"] == 15
-    assert bundle.about["metrics"]["test"]["accuracy"] > 0.5
+    assert bundle.manifest.metrics_on("val").images == 15
+    assert bundle.manifest.metrics_on("test").get("accuracy") > 0.5
     if head.nested:
-        assert bundle.about["nested"]["images"] == 60
+        assert bundle.manifest.nested.images == 60
 
 
 def test_principal_components_are_those_of_images_and_views(pipeline: Pipeline) -> None:
@@ -394,7 +394,7 @@ def test_images_with_several_labels_have_views_too(pipeline: Pipeline, tmp_path:
     data = replace(pipeline.data, path=str(tmp_path / "index.csv"), label_separator="|")
     bundle = publish_head(prepare(replace(pipeline, data=data)))
     assert bundle.multilabel
-    assert sum(bundle.about["split"]["images"].values()) == 60
+    assert sum(bundle.manifest.split.images.values()) == 60
 
 
 def test_a_bad_feature_of_a_view_names_its_image(pipeline: Pipeline) -> None:
@@ -455,7 +455,7 @@ def test_the_command_line_extracts_plans_exports_and_fits_with_views(pipeline: P
     fitted = call("fit-head", *common, *policy, "2", "--no-html", cwd=tmp_path)
     assert fitted.status == 0, fitted.err
     assert fitted.json["test"]["images"] == 15
-    assert load_bundle(tmp_path / fitted.json["bundle"]).about["augment"]["views"] == 2
+    assert load_bundle(tmp_path / fitted.json["bundle"]).manifest.augment.views == 2
 
 
 def test_a_pipeline_file_runs_with_views_and_is_up_to_date_then(pipeline: Pipeline, tmp_path: Path) -> None:

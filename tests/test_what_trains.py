@@ -180,7 +180,7 @@ def test_killed_and_resumed_everything_goes_on_as_it_was(lab: Lab, prepared: Pre
     for name in ("backbone.keras", "head.keras"):
         for a, b in zip(*(arrays(one.path / name) for one in (whole, resumed)), strict=True):
             np.testing.assert_array_equal(a, b)
-    assert whole.about["metrics"] == resumed.about["metrics"]
+    assert whole.manifest.metrics == resumed.manifest.metrics
 
 
 def arrays(path: Path) -> list[np.ndarray]:
@@ -254,8 +254,8 @@ curves = []
 for devices in ("1", "2"):
     settings = [*json.loads(sys.argv[3]), f"finetune.devices={devices}", f"report.runs={sys.argv[4]}/{devices}"]
     prepared = prepare(read_pipeline(Path(sys.argv[1]), settings))
-    about = publish_finetuned(load_bundle(Path(sys.argv[2])), prepared).about
-    curves.append([[epoch[name] for name in ("loss", "val_log_loss")] for epoch in about["history"]])
+    manifest = publish_finetuned(load_bundle(Path(sys.argv[2])), prepared).manifest
+    curves.append([[epoch.values[name] for name in ("loss", "val_log_loss")] for epoch in manifest.history])
 print(json.dumps(curves))
 """
 
@@ -439,10 +439,13 @@ def test_the_command_line_takes_it_all(lab: Lab, tmp_path: Path) -> None:
     ]  # fmt: skip
     done = call("finetune", "-p", "lab.yaml", "--from", start, "--json", *given, cwd=tmp_path)
     assert done.status == 0, done.err
-    about = load_bundle(tmp_path / done.json["bundle"]).about
-    said = {name: about["finetune"][name] for name in ("preset", "optimizer", "momentum", "learning_rate", "gradual")}
+    manifest = load_bundle(tmp_path / done.json["bundle"]).manifest
+    said = {
+        name: manifest.finetune.options[name]
+        for name in ("preset", "optimizer", "momentum", "learning_rate", "gradual")
+    }
     assert said == {"preset": "sgd", "optimizer": "sgd", "momentum": 0.9, "learning_rate": 1e-3, "gradual": 1}
-    assert len(about["history"]) == 3
+    assert len(manifest.history) == 3
     predicted = call("predict", lab.pictures[0], "--model", done.json["bundle"], "--json", cwd=tmp_path)
     assert predicted.status == 0, predicted.err
     wrong = call("finetune", "-p", "lab.yaml", "--from", start, "--unfreeze", "boddy", cwd=tmp_path)

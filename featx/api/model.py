@@ -79,8 +79,8 @@ class Model:
         self.bundle = bundle
 
     def __repr__(self) -> str:
-        about = self.bundle.about
-        return f"<featx.Model {self.path}: {about['head']['clf']} on {', '.join(about['outputs'])}>"
+        manifest = self.bundle.manifest
+        return f"<featx.Model {self.path}: {manifest.head.clf} on {', '.join(manifest.output_names)}>"
 
     @property
     def path(self) -> Path:
@@ -95,7 +95,7 @@ class Model:
     @property
     def metrics(self) -> dict[str, dict[str, Any]]:
         """What was measured when it was made: {"val": {"accuracy": ...}, "test": {...}}; None is not defined."""
-        return dict(self.bundle.about["metrics"])
+        return {part: one.as_json() for part, one in self.bundle.manifest.metrics.items() if one is not None}
 
     def predict(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 
 from featx.baseline.material import Material
 from featx.baseline.networks import LOGITS, OUTPUT, feature_network
+from featx.bundle.manifest import Manifest
 from featx.config import BaselineOptions, Pipeline
 from featx.heads.transform import Transform
 from featx.inference.judge import Judged, measure_judged
@@ -50,7 +51,7 @@ def conclude(
     )
     return Trained(
         label=options.net,
-        about=about,
+        manifest=Manifest.from_json(about | {"files": {}}, material.run.path),
         predictions=predictions,
         intake=material.intake,
         backbone=backbone,
@@ -111,9 +112,8 @@ def _describe_result(predictions: Sequence[Judged], metric: str) -> dict[str, An
 
 def _metric_of_run(material: Material, pipeline: Pipeline) -> str:
     """The metric that the run's bundles are compared by: that of the newest on the same split, else the pipeline's."""
-    same = [
-        one.about for one in material.run.bundles() if one.about["split"]["digest"] == material.intake.sample.digest
-    ]
+    made = [bundle.manifest for bundle in material.run.bundles()]
+    same = [manifest for manifest in made if manifest.split.digest == material.intake.sample.digest]
     if same:
-        return str(same[-1]["score"]["metric"])
+        return same[-1].score.metric
     return {"auto": "accuracy"}.get(pipeline.head.metric, pipeline.head.metric)

@@ -99,7 +99,7 @@ def evaluate(
 
 
 def _require_own_data(model: Bundle, pipeline: Pipeline) -> None:
-    source = model.about["data"]["source"]
+    source = model.manifest.data.source or "images without a name"
     if Path(pipeline.data.path or "").name != source:
         raise UsageError(
             f"{model.path} was made of {source}, and nothing says where its images are now. Give their folder or CSV "

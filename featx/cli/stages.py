@@ -14,8 +14,11 @@ from featx.cli.render import Bars, bad_images, counted, emit, metric_names, say,
 
 if TYPE_CHECKING:
     from featx.bundle.bundle import Bundle
+    from featx.bundle.manifest import Manifest
+    from featx.bundle.records import NestedRecord
     from featx.config import Pipeline
     from featx.extraction.flow import Extraction
+    from featx.io.jsontypes import Json
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _DATA = click.argument("data", required=False)
@@ -185,47 +188,57 @@ def finetune(
         bundle = publish_finetuned(start, prepared, context)
     show_bundle(bundle, prepared.extraction.bad, as_json)
     if not as_json:
-        click.echo(str(bundle.about["verdict"]))
+        click.echo(str(bundle.manifest.verdict))
 
 
 def show_bundle(bundle: Bundle, bad: Sequence[Mapping[str, str]], as_json: bool) -> None:
     """Print what a new bundle reaches, and where it is."""
+    from featx.bundle.fields import to_json
     from featx.report.occasions import report_of
 
-    about, report = bundle.about, report_of(bundle.path)
+    manifest, report = bundle.manifest, report_of(bundle.path)
+    layers, nested = ", ".join(manifest.output_names), manifest.nested
     content = {
         "bundle": str(bundle.path),
         "report": report and str(report),
-        "clf": about["head"]["clf"],
-        "output": ", ".join(about["outputs"]),
-        "params": about["head"]["params"],
-        **({"nested": about["nested"]} if about.get("nested") else {}),
-        "seconds": about["seconds"],
-        **about["metrics"],
+        "clf": manifest.head.clf,
+        "output": layers,
+        "params": to_json(manifest.head.params),
+        **({} if nested is None else {"nested": nested.as_json()}),
+        "seconds": manifest.seconds,
+        **{part: to_json(measured) for part, measured in manifest.metrics.items()},
         "bad": list(bad),
-        **_against(about),
+        **_against(manifest),
     }
-    names = metric_names(about["metrics"]["val"])
-    rows = [(part, *[about["metrics"][part].get(name) for name in names]) for part in ("val", "test")]
+    measured = {part: manifest.metrics_on(part).as_json() for part in ("val", "test")}
+    names = metric_names(measured["val"])
+    rows = [(part, *map(found.get, names)) for part, found in measured.items()]
     parts = [
         table(["part", *names], rows),
-        _nested_text(about["nested"]) if about.get("nested") else "",
-        *[f"note: {note}" for note in about["notes"]],
+        "" if nested is None else _nested_text(nested),
+        *[f"note: {note}" for note in manifest.notes],
         bad_images(bad),
-        f"{about['head']['clf']} on {content['output']} in {about['seconds']:.1f} s -> {bundle.path}",
+        f"{manifest.head.clf} on {layers} in {manifest.seconds or 0.0:.1f} s -> {bundle.path}",
         f"report: {report}" if report else "",
     ]
     emit(as_json, content, "\n".join(part for part in parts if part))
 
 
-def _against(about: dict[str, Any]) -> dict[str, Any]:
+def _against(manifest: Manifest) -> dict[str, Json]:
     """What a fine-tuned bundle was compared with; nothing of others."""
-    if "verdict" not in about:
+    from featx.bundle.fields import to_json
+
+    if manifest.origin is None:
         return {}
-    return {"from": about["from"]["metrics"], "comparison": about["comparison"], "verdict": about["verdict"]}
+    return {
+        "from": to_json(manifest.origin.metrics),
+        "comparison": to_json(manifest.comparison),
+        "verdict": manifest.verdict,
+    }
 
 
-def _nested_text(nested: dict[str, Any]) -> str:
-    names = metric_names(nested)
-    rows = [("nested", *[nested.get(name) for name in names])]
-    return f"{nested['folds']} folds, each with a search of its own:\n" + table(["estimate", *names], rows)
+def _nested_text(nested: NestedRecord) -> str:
+    found = nested.as_json()
+    names = metric_names(found)
+    rows = [("nested", *map(found.get, names))]
+    return f"{nested.folds} folds, each with a search of its own:\n" + table(["estimate", *names], rows)

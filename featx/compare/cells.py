@@ -191,9 +191,9 @@ def _sample(prepared: Prepared) -> tuple[str, ...]:
 def _find_made(run: Run) -> dict[str, Bundle]:
     """The whole bundles of a run by fingerprint, the newest of each; their files are looked for, not verified."""
     return {
-        str(bundle.about["fingerprint"]): bundle
+        bundle.manifest.fingerprint: bundle
         for bundle in run.bundles()
-        if "fingerprint" in bundle.about and all((bundle.path / name).is_file() for name in bundle.about["files"])
+        if bundle.manifest.fingerprint and all((bundle.path / name).is_file() for name in bundle.manifest.files)
     }
 
 
@@ -216,6 +216,6 @@ def _make(prepared: Prepared, stage: str, made: dict[str, Bundle], work: Work) -
 
 
 def _tell_score(bundle: Bundle) -> str:
-    score = bundle.about["score"]
-    value = "-" if score["value"] is None else f"{score['value']:.4f}"
-    return f"{score['metric']} {value} ({score['where']})"
+    score = bundle.manifest.score
+    value = "-" if score.value is None else f"{score.value:.4f}"
+    return f"{score.metric} {value} ({score.where})"

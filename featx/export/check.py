@@ -68,7 +68,7 @@ def read_sample(bundle: Bundle, data: str | None, precision: str) -> Sample:
     DataError
         None of them could be read.
     """
-    size, resize = bundle.input_size, str(bundle.about["backbone"]["resize"])
+    size, resize = bundle.input_size, bundle.manifest.backbone.resize
     if data is None:
         images = sample_images(size, resize)
         return Sample(images, images[:0], "photographs and digits of scikit-learn, and noise")

@@ -194,7 +194,7 @@ def describe(bundle: Bundle, row: Format, precision: str, sample: Sample, compar
     """What `model.json` says: all that is needed to use the model without featx."""
     several = bundle.multilabel
     thresholds = dict(zip(bundle.classes, bundle.thresholds.tolist(), strict=True)) if several else None
-    resize = str(bundle.about["backbone"]["resize"])
+    resize = bundle.manifest.backbone.resize
     return {
         "schema": SCHEMA,
         "format": row.name,
@@ -215,6 +215,6 @@ def describe(bundle: Bundle, row: Format, precision: str, sample: Sample, compar
         "output": {"name": OUTPUT, "dtype": "float32", "shape": [None, len(bundle.classes)]},
         "calibration": bundle.calibration.kind,
         "check": asdict(comparison) | {"source": sample.source},
-        "bundle": {"name": bundle.path.name, "digest": bundle.about["digest"]},
+        "bundle": {"name": bundle.path.name, "digest": bundle.manifest.digest},
         "versions": {"featx": featx.__version__, **installed_versions("keras", "tensorflow", *row.packages)},
     }

@@ -50,7 +50,7 @@ def image_source(bundle: Bundle, prepared: Prepared) -> ImageSource:
         make_examples(bundle, prepared),
         prepared.sample.digests,
         size=(pipeline.finetune.downscale * height, pipeline.finetune.downscale * width),
-        resize=str(bundle.about["backbone"]["resize"]),
+        resize=bundle.manifest.backbone.resize,
         workers=pipeline.features.workers,
         augmenter=Augmenter(pipeline.augment, pipeline.data.seed),
     )
@@ -79,7 +79,7 @@ def _label_targets(labels: np.ndarray, trained: np.ndarray, weight: np.ndarray, 
 
 def _weights(bundle: Bundle, class_weight: str | None) -> tuple[str, float]:
     """Return --class-weight, unless it is given anew, and --positive-weight that the head was fitted with."""
-    head = {"class_weight": "none", "positive_weight": 1.0} | bundle.about["head"]["params"] | bundle.about["head"]
+    head = bundle.manifest.head
     if class_weight not in {None, "none", "balanced"} and bundle.multilabel:
         raise UsageError("--class-weight by name is for images of one class. Of several labels give none or balanced.")
-    return str(head["class_weight"] if class_weight is None else class_weight), float(head["positive_weight"])
+    return head.class_weight if class_weight is None else class_weight, head.positive_weight

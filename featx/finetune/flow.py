@@ -50,7 +50,7 @@ def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int, polic
     if policy is not None and options.from_cache is not None and policy.views:
         views["views"] = str(policy.views)
     return digest_json(
-        views | {"from": bundle.about["digest"], "options": given, "seed": seed, "featx": algorithm(_ALGORITHM)}
+        views | {"from": bundle.manifest.digest, "options": given, "seed": seed, "featx": algorithm(_ALGORITHM)}
     )
 
 

@@ -33,10 +33,10 @@ def graft(bundle: Bundle, downscale: int = 1) -> keras.Model:
         When the head is not a network: an SVM with a radial kernel, or nearest neighbours.
     """
     require_graftable(bundle)
-    keras, kind = import_keras(), bundle.about["head"]["kind"]
+    keras, kind = import_keras(), bundle.manifest.head.kind
     backbone = load_backbone(bundle, downscale)
-    outputs = backbone.output if isinstance(backbone.output, dict) else {bundle.about["outputs"][0]: backbone.output}
-    names = bundle.about["outputs"]
+    names = bundle.manifest.output_names
+    outputs = backbone.output if isinstance(backbone.output, dict) else {names[0]: backbone.output}
     flat = [keras.layers.Flatten(name=f"{_FLAT}_{i}")(outputs[name]) for i, name in enumerate(names)]
     features = flat[0] if len(flat) == 1 else keras.layers.Concatenate(name=_FEATURES)(flat)
     features = _graft_transform(bundle, features)
@@ -62,7 +62,7 @@ def require_graftable(bundle: Bundle) -> None:
     """Refuse a bundle that `graft` cannot take, before anything is computed."""
     if not is_graftable(bundle):
         raise BundleError(
-            f"{bundle.path} has a head ({bundle.about['head']['clf']}) that is no network and cannot be trained end to "
+            f"{bundle.path} has a head ({bundle.manifest.head.clf}) that is no network and cannot be trained end to "
             f"end. Heads that can: {', '.join(GRAFTABLE)}. Name one with --from, or add --regraft to start from "
             "logistic regression on the same features."
         )
@@ -70,7 +70,7 @@ def require_graftable(bundle: Bundle) -> None:
 
 def is_graftable(bundle: Bundle) -> bool:
     """Whether the head of a bundle is a network, or linear and so a layer of one."""
-    return bundle.about["head"]["kind"] in {"linear", "network"}
+    return bundle.manifest.head.kind in {"linear", "network"}
 
 
 def _graft_transform(bundle: Bundle, features: keras.KerasTensor) -> keras.KerasTensor:

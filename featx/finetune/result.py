@@ -10,6 +10,7 @@ import numpy as np
 
 from featx.backbones import import_keras
 from featx.bundle.bundle import Bundle
+from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import Reference
 from featx.finetune.grafting import HEAD, feature_network, load_backbone
 from featx.finetune.trainee import FinetuneTrainee
@@ -51,7 +52,7 @@ class Finish:
         about = self._describe(intake, provenance) | self._describe_result(predictions, reading)
         return Trained(
             label=f"{about['head']['clf']}-finetuned",
-            about=about,
+            manifest=Manifest.from_json(about | {"files": {}}, self.prepared.run.path),
             predictions=predictions,
             intake=intake,
             backbone=self._backbone(),
@@ -67,9 +68,9 @@ class Finish:
         """Where it comes from and how it was trained."""
         bundle, options, pipeline = self.bundle, self.trainee.options, self.prepared.pipeline
         about = describe_model(self.prepared.extraction, bundle.outputs, intake, bundle.classes, provenance) | {
-            "backbone": bundle.about["backbone"]
+            "backbone": bundle.manifest.backbone.as_json()
             | {"finetuned": True, "input_size": [options.downscale * side for side in bundle.input_size]},
-            "key": bundle.about["key"],
+            "key": bundle.manifest.key.as_json(),
             "multilabel": bundle.multilabel,
             "search": [],
             "history": self.log.as_json(),
@@ -78,24 +79,24 @@ class Finish:
         }
         if pipeline.augment.operations:
             about["augment"] = Augmenter(pipeline.augment, pipeline.data.seed).as_json()
-        elif "augment" in bundle.about:
-            about["augment"] = bundle.about["augment"]  # its head has learned from such views
+        elif bundle.manifest.augment is not None:
+            about["augment"] = bundle.manifest.augment.as_json()  # its head has learned from such views
         return about
 
     def _describe_result(self, predictions: Sequence[Judged], reading: Reading) -> dict[str, Any]:
         """What it reaches, beside the bundle that it started from."""
-        bundle, metric = self.bundle, self.bundle.about["score"]["metric"]
+        bundle, metric = self.bundle, self.bundle.manifest.score.metric
         measured = {one.part: measure_judged(one) for one in predictions}
         metrics = {part: summary(found) for part, found in measured.items()}
-        former = bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0
+        former = bundle.temperature if bundle.manifest.head.kind == "network" else 1.0
         temperature = reading.calibration.temperature * former
         about = {
-            "head": bundle.about["head"] | {"temperature": temperature, "calibration": "temperature"},
+            "head": bundle.manifest.head.as_json() | {"temperature": temperature, "calibration": "temperature"},
             "thresholds": None if reading.thresholds is None else reading.thresholds.tolist(),
             "metrics": metrics,
             "per_class": {part: found["per_class"] for part, found in measured.items()},
             "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
-            "from": {"bundle": bundle.path.name, "digest": bundle.about["digest"], "metrics": _figures(self.before)},
+            "from": {"bundle": bundle.path.name, "digest": bundle.manifest.digest, "metrics": _figures(self.before)},
             "comparison": _compare(predictions, self.before),
         }
         return about | {"verdict": _verdict(about, metric)}

@@ -57,19 +57,16 @@ def fold_temperature(head: Any, temperature: float) -> tuple[np.ndarray, np.ndar
     return (kernel / np.float32(temperature)).astype(np.float32), (bias / np.float32(temperature)).astype(np.float32)
 
 
-def load_head(directory: Path, about: dict[str, Any]) -> Scorer:
+def load_head(directory: Path, kind: str, temperature: float) -> Scorer:
     """The scoring function of a saved head.
 
-    about : the `head` section of `bundle.json`
+    kind : one of `FILES`; temperature : what its logits are divided by
 
     Raises
     ------
     BundleError
-        A head of an unknown kind, with types that are not trusted, or a damaged file.
+        A head with types that are not trusted, or a damaged file.
     """
-    kind, temperature = about["kind"], float(about["temperature"])
-    if kind not in FILES:
-        raise BundleError(f"The bundle has a head of kind {kind!r}; this featx reads {', '.join(FILES)}.")
     path = directory / FILES[kind]
     if kind == "linear":
         kernel, bias = load_dense(path)

@@ -17,9 +17,9 @@ from featx.store.store import list_stores
 
 def judge_cached(bundle: Bundle, sample: Sample, code: int, cache: Path) -> Judged | None:
     """One part of a sample by a bundle of one label per image, from features in the cache; None where some are not."""
-    if bundle.about["backbone"].get("finetuned"):
+    if bundle.manifest.backbone.finetuned:
         return None
-    stores = [store for store in list_stores(cache) if store.key.as_json() == bundle.about["key"]]
+    stores = [store for store in list_stores(cache) if store.key.as_json() == bundle.manifest.key.as_json()]
     rows = np.flatnonzero(sample.split == code)
     tables = [store.table(one.layer, one.pooling) for store in stores[:1] for one in bundle.outputs]
     if not tables or any(table.missing(sample.digests[rows]).any() for table in tables):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import Reference
 from featx.bundle.split import write_split
 from featx.engines.choice import choose_engine, compile_graph
@@ -29,7 +30,7 @@ class Trained:
     Attributes
     ----------
     label : what its folder in a run is called, after the number
-    about : what `bundle.json` holds but for schema and checksums
+    manifest : what `bundle.json` holds, but for the checksums
     predictions : of val and test
     intake : what it was made of
     backbone : RGB images in [0, 255] -> features; head : kernel (d, k) and bias (k,), or a network, from features to
@@ -42,7 +43,7 @@ class Trained:
     """
 
     label: str
-    about: dict[str, Any]
+    manifest: Manifest
     predictions: tuple[Judged, ...]
     intake: Intake
     backbone: keras.Model

@@ -9,11 +9,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from featx.bundle.bundle import Bundle
+from featx.bundle.manifest import Manifest
+from featx.bundle.records import MetricsRecord
 from featx.config import Pipeline
 from featx.config.pipeline import as_yaml
 from featx.inference.judge import Judged
@@ -45,37 +46,37 @@ def report_model(bundle: Bundle, predictions: Sequence[Judged], intake: Intake, 
     """Write the report of a new bundle into its directory, unless the pipeline forbids it; None if there is none."""
     if not pipeline.report.html:
         return None
-    about = bundle.about
+    manifest = bundle.manifest
     content = Content(
         title=f"{bundle.path.parent.name} / {bundle.path.name}",
-        about=about,
+        manifest=manifest,
         judged=tuple(predictions),
         counts=intake.class_counts(),
         bad=intake.bad,
         duplicates=intake.duplicates,
-        timings={**intake.timings, "train" if "baseline" in about else "fit": float(about.get("seconds", 0.0))},
-        history=history_of(about),
-        baselines=baselines_beside(bundle.path, about),
+        timings={**intake.timings, "train" if manifest.baseline else "fit": manifest.seconds or 0.0},
+        history=history_of(manifest),
+        baselines=baselines_beside(bundle.path, manifest),
         pipeline=as_yaml(pipeline),
-        command=str(about.get("command", "")),
+        command=manifest.command,
     )
     return _write(report_folder(bundle.path), content)
 
 
 def report_evaluation(directory: Path, evaluation: Evaluation, pipeline: Pipeline, command: str) -> Path | None:
     """Write the report of a bundle measured on one part; None if it cannot be written."""
-    predictions, about, source = evaluation.predictions, evaluation.bundle.about, evaluation.source
+    predictions, manifest, source = evaluation.predictions, evaluation.bundle.manifest, evaluation.source
     labels, classes = predictions.labels, predictions.classes
     sizes = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(classes))
     content = Content(
         title=f"{source.resolve().parent.name} / {source.name} on {predictions.part}",
-        about=about,
+        manifest=manifest,
         judged=(predictions,),
         counts={predictions.part: dict(zip(classes, sizes.tolist(), strict=False))},
         bad=evaluation.bad,
         timings={"predict": evaluation.seconds},
-        history=history_of(about),
-        baselines=baselines_beside(source, about),
+        history=history_of(manifest),
+        baselines=baselines_beside(source, manifest),
         pipeline=as_yaml(pipeline),
         command=command,
     )
@@ -104,20 +105,20 @@ def belongs_to_run(bundle: Path) -> bool:
     return path.is_dir() and any(one.path == path for one in Run(path.parent).bundles())
 
 
-def baselines_beside(bundle: Path, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def baselines_beside(bundle: Path, manifest: Manifest) -> dict[str, dict[str, MetricsRecord]]:
     """The metrics of the networks from scratch in a bundle's run, of the same images and split, the newest of each."""
-    if about.get("baseline"):
+    if manifest.baseline is not None:
         return {}
-    found = [one.about for one in Run(bundle.resolve().parent).bundles() if one.about.get("baseline")]
-    same = [one for one in found if one["split"]["digest"] == about["split"]["digest"]]
-    return {str(one["baseline"]["net"]): one["metrics"] for one in same}
+    beside = [one.manifest for one in Run(bundle.resolve().parent).bundles()]
+    return {
+        one.baseline.net: {part: measured for part, measured in one.metrics.items() if measured is not None}
+        for one in beside
+        if one.baseline is not None and one.split.digest == manifest.split.digest
+    }
 
 
-def history_of(about: Mapping[str, Any]) -> dict[str, list[float]] | None:
-    """Loss and accuracy by epoch, as a bundle has them; None where it was not trained by epochs.
-
-    about["history"] : a dict per epoch, as fine-tuning and dense heads keep it
-    """
-    epochs = about.get("history") or []
-    found = {name: [one.get(key) for one in epochs] for key, name in _SERIES.items()}
-    return {name: values for name, values in found.items() if values and None not in values} or None
+def history_of(manifest: Manifest) -> dict[str, list[float]] | None:
+    """Loss and accuracy by epoch; None where a model was not trained by epochs. What an epoch lacks is left out."""
+    found = {name: [one.values.get(key) for one in manifest.history] for key, name in _SERIES.items()}
+    whole = {name: [value for value in values if value is not None] for name, values in found.items()}
+    return {name: values for name, values in whole.items() if values and len(values) == len(found[name])} or None

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from featx.bundle.bundle import Bundle, save_bundle
-from featx.bundle.sealing import ABOUT, read_about
+from featx.bundle.manifest import Manifest
+from featx.bundle.sealing import MANIFEST, read_manifest
 from featx.config import Pipeline
 from featx.dataset import ImageSet
 from featx.errors import BundleError
@@ -70,11 +71,11 @@ class Run:
     def bundles(self) -> list[Bundle]:
         """Its bundles, the oldest first; their files are not verified. Unreadable ones are left out."""
         found = []
-        for path in self.path.glob(f"*-*/{ABOUT}"):
+        for path in self.path.glob(f"*-*/{MANIFEST}"):
             if not _number(path.parent):  # such as what a killed process has left under its temporary name
                 continue
             try:
-                found.append(Bundle(path.parent, read_about(path.parent)))
+                found.append(Bundle(path.parent, read_manifest(path.parent)))
             except BundleError:
                 continue
         return sorted(found, key=lambda bundle: _number(bundle.path))
@@ -94,32 +95,31 @@ class Run:
         found = [bundle for bundle in self.bundles() if is_wanted(bundle)]
         if not found:
             raise BundleError(f"There is no bundle in {self.path} yet. Make one: featx fit-head")
-        newest = found[-1].about
-        metric = newest["score"]["metric"]
+        newest = found[-1].manifest
+        sign = -1.0 if newest.score.metric in LOWER_IS_BETTER else 1.0
         rivals = [
-            bundle
+            (sign * bundle.manifest.score.value, bundle)
             for bundle in found
-            if bundle.about["split"]["digest"] == newest["split"]["digest"]
-            and bundle.about["score"]["metric"] == metric
-            and bundle.about["score"]["value"] is not None
+            if bundle.manifest.split.digest == newest.split.digest
+            and bundle.manifest.score.metric == newest.score.metric
+            and bundle.manifest.score.value is not None
         ]
-        sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-        return max(rivals, key=lambda bundle: sign * bundle.about["score"]["value"], default=found[-1])
+        return max(rivals, key=lambda rival: rival[0], default=(0.0, found[-1]))[1]
 
     def find(self, fingerprint: str) -> Bundle | None:
         """The newest bundle that was made of exactly this, its files not verified; None where there is none."""
-        made = [bundle for bundle in self.bundles() if bundle.about.get("fingerprint") == fingerprint]
+        made = [bundle for bundle in self.bundles() if bundle.manifest.fingerprint == fingerprint]
         return made[-1] if made else None
 
-    def add(self, label: str, about: dict[str, Any], sources: Mapping[str, Path]) -> Bundle:
+    def add(self, label: str, manifest: Manifest, sources: Mapping[str, Path]) -> Bundle:
         """Save a bundle as `<n>-<label>`, n being the next free number; another process may take that number first.
 
-        about, sources : as of `save_bundle`
+        manifest, sources : as of `save_bundle`
         """
         while True:
             directory = self.next_directory(label)
             try:
-                return save_bundle(directory, about, dict(sources))
+                return save_bundle(directory, manifest, sources)
             except OSError:
                 if not directory.exists():
                     raise
@@ -153,8 +153,8 @@ def find_bundle(where: str | None, runs: Path, name: str) -> Path:
         path = Path(where)
         if not path.exists():
             raise BundleError(f"There is no bundle at {path}. {_choices(runs)}")
-        path = path.parent if path.name == ABOUT else path
-        return path if path.is_file() or (path / ABOUT).exists() else Run(path).best().path
+        path = path.parent if path.name == MANIFEST else path
+        return path if path.is_file() or (path / MANIFEST).exists() else Run(path).best().path
     if (runs / name).is_dir() and Run(runs / name).bundles():
         return Run(runs / name).best().path
     others = _runs_with_bundles(runs)

@@ -17,6 +17,7 @@ import numpy as np
 from featx import __version__
 from featx.bundle.bundle import Bundle
 from featx.bundle.novelty import load_reference
+from featx.bundle.records import MetricsRecord
 from featx.images.batches import usable_cores
 from featx.images.decoder import BadImage, load_image
 from featx.inference.predict import AnswerOptions, Prediction, Unread, make_prediction
@@ -190,18 +191,17 @@ class Service:
     @property
     def info(self) -> ModelInfo:
         """What is served."""
-        bundle, terms, about = self.bundle, self.terms, self.bundle.about
-        measured = {part: one for part, one in (about.get("metrics") or {}).items() if isinstance(one, dict)}
+        bundle, terms, manifest = self.bundle, self.terms, self.bundle.manifest
         return ModelInfo(
             name=self.name,
             classes=bundle.classes,
             multilabel=bundle.multilabel,
             thresholds=tuple(bundle.thresholds.tolist()) if bundle.multilabel else None,
-            backbone=str(about["backbone"].get("name", "")),
+            backbone=manifest.backbone.name,
             input_size=bundle.input_size,
             layers=tuple(output.name for output in bundle.outputs),
-            head=str(about["head"]["clf"]),
-            metrics={part: _numbers(one) for part, one in measured.items()},
+            head=manifest.head.clf,
+            metrics={part: _numbers(one) for part, one in manifest.metrics.items() if one is not None},
             top=terms.top,
             min_confidence=terms.min_confidence,
             max_distance=terms.max_distance,
@@ -240,7 +240,7 @@ class Service:
         return Batcher(self._look, lambda pictures: [self._explain(one) for one in pictures], 1, 1)
 
     def _load(self, content: bytes) -> np.ndarray:
-        resize = str(self.bundle.about["backbone"]["resize"])
+        resize = str(self.bundle.manifest.backbone.resize)
         return load_image(content, self.bundle.input_size, resize, self.limits.pixels)
 
     def _judge(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float | None]]:
@@ -277,8 +277,8 @@ def _reason(error: BaseException) -> str:
     raise error
 
 
-def _numbers(found: dict[str, Any]) -> dict[str, float | None]:
-    return {name: one for name, one in found.items() if one is None or isinstance(one, int | float)}
+def _numbers(measured: MetricsRecord) -> dict[str, float | None]:
+    return {"images": measured.images, **measured.values}
 
 
 def _as_uri(picture: Any) -> str:

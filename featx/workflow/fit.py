@@ -13,6 +13,7 @@ import numpy as np
 
 from featx.backbones import Output
 from featx.bundle import novelty
+from featx.bundle.manifest import Manifest
 from featx.bundle.split import write_split
 from featx.dataset import SPLITS, TRAIN, VAL
 from featx.errors import HeadError
@@ -46,7 +47,7 @@ class Fitted:
 
     Attributes
     ----------
-    about : what `bundle.json` holds but for schema and checksums
+    manifest : what `bundle.json` holds, but for the checksums
     predictions : of val and test
     intake : what it was made of
     choice : the head, and what goes with it
@@ -55,7 +56,7 @@ class Fitted:
     recording : where the state is that trainings resume from, of no use once there is a bundle
     """
 
-    about: dict[str, Any]
+    manifest: Manifest
     predictions: tuple[Judged, ...]
     intake: Intake
     choice: Choice
@@ -141,7 +142,8 @@ def fit(prepared: Prepared, context: Context = Context()) -> Fitted:
     if sample.views is not None:
         about["augment"] = sample.views.augmenter.as_json() | {"views": sample.views.each}
     network = frozen_files(prepared.extraction, outputs)
-    return Fitted(about, predictions, intake, choice, network, _reference(features, sample, seed), recording)
+    manifest = Manifest.from_json(about | {"files": {}}, prepared.run.path)
+    return Fitted(manifest, predictions, intake, choice, network, _reference(features, sample, seed), recording)
 
 
 def _describe_head(choice: Choice, features: int, prepared: Prepared) -> dict[str, Any]:

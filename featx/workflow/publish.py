@@ -27,7 +27,7 @@ from featx.workflow.tracking import require_tracker, track
 def publish(made: Fitted | Trained, run: Run, pipeline: Pipeline) -> Bundle:
     """Add a bundle to the run, discard what its training resumes from, and write the report and the tracker's run."""
     with tempfile.TemporaryDirectory(prefix="featx-") as folder:
-        bundle = run.add(made.label, made.about, made.write(Path(folder)))
+        bundle = run.add(made.label, made.manifest, made.write(Path(folder)))
     _clear(made.recording, bundle)
     report_model(bundle, made.predictions, made.intake, pipeline)
     track(bundle, pipeline)
@@ -73,7 +73,7 @@ def _renew_report(intake: Intake, run: Run, pipeline: Pipeline, context: Context
     sample = intake.sample
 
     def is_rival(bundle: Bundle) -> bool:
-        return not bundle.about.get("baseline") and bundle.about["split"]["digest"] == sample.digest
+        return bundle.manifest.baseline is None and bundle.manifest.split.digest == sample.digest
 
     if not pipeline.report.html or not any(map(is_rival, run.bundles())):
         return

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 from featx.bundle.bundle import Bundle, load_bundle
-from featx.config import HeadOptions
+from featx.config import HeadOptions, Metric
 from featx.errors import UsageError
 from featx.io.context import Context
-from featx.io.digests import digest_json
 from featx.runs.prepared import Prepared
 from featx.workflow.fit import fingerprint
 from featx.workflow.publish import publish_head
@@ -43,17 +43,17 @@ def regraft(bundle: Bundle, prepared: Prepared, context: Context = Context()) ->
 
 def _require_same_features(bundle: Bundle, prepared: Prepared) -> None:
     extraction = prepared.extraction
-    missing = [name for name in bundle.about["outputs"] if name not in {output.name for output in extraction.outputs}]
-    if missing or digest_json(bundle.about["key"]) != digest_json(extraction.store.key.as_json()):
+    missing = set(bundle.outputs) - set(extraction.outputs)
+    if missing or bundle.manifest.key.as_json() != extraction.store.key.as_json():
         raise UsageError(
             f"--regraft fits on the features of {bundle.path}, and those of this pipeline are others. Give the options "
-            f"that it was fitted with; its layers: {', '.join(bundle.about['outputs'])}."
+            f"that it was fitted with; its layers: {', '.join(bundle.manifest.output_names)}."
         )
 
 
 def _regression_like(bundle: Bundle, options: HeadOptions) -> HeadOptions:
     """Logistic regression on what the bundle's head is fitted on, weighed and compared alike."""
-    head, components = bundle.about["head"], bundle.transform.components
+    head, components = bundle.manifest.head, bundle.transform.components
     return replace(
         options,
         clf="logreg",
@@ -63,7 +63,7 @@ def _regression_like(bundle: Bundle, options: HeadOptions) -> HeadOptions:
         combine="all",
         normalize="l2" if bundle.transform.unit else "none",
         pca=None if components is None else float(len(components)),
-        metric=bundle.about["score"]["metric"],
-        class_weight=head.get("class_weight", "none"),
-        positive_weight=head.get("positive_weight", 1.0),
+        metric=cast("Metric", bundle.manifest.score.metric),
+        class_weight=head.class_weight,
+        positive_weight=head.positive_weight,
     )

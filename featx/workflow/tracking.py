@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import Any
 
 from featx.bundle.bundle import Bundle
-from featx.bundle.sealing import ABOUT
+from featx.bundle.fields import to_json
+from featx.bundle.manifest import Manifest
+from featx.bundle.sealing import MANIFEST
 from featx.card.card import model_card
 from featx.config import SECTIONS, Pipeline, TrackingOptions
 from featx.errors import UsageError
@@ -59,40 +59,40 @@ def _log_to_mlflow(bundle: Bundle, pipeline: Pipeline) -> None:
 
     for name in ("mlflow", "alembic"):  # they log every table that they create
         logging.getLogger(name).setLevel(logging.ERROR)
-    options, about = pipeline.tracking, bundle.about
+    options, manifest = pipeline.tracking, bundle.manifest
     client = MlflowClient(tracking_uri=options.tracking_uri)
     name = options.experiment or bundle.path.parent.name
     experiment = client.get_experiment_by_name(name)
     where = client.create_experiment(name) if experiment is None else experiment.experiment_id
     run = client.create_run(where, run_name=bundle.path.name).info.run_id
-    tags = {"bundle": str(bundle.path.resolve()), "digest": about["digest"], "command": about["command"]}
+    tags = {"bundle": str(bundle.path.resolve()), "digest": manifest.digest, "command": manifest.command}
     client.log_batch(run, tags=[RunTag(f"featx.{key}", value[:_MOST_LETTERS]) for key, value in tags.items()])
-    parameters = [Param(key, value[:_MOST_LETTERS]) for key, value in describe_parameters(about, pipeline).items()]
+    parameters = [Param(key, value[:_MOST_LETTERS]) for key, value in describe_parameters(manifest, pipeline).items()]
     for start in range(0, len(parameters), _MOST_PARAMETERS):
         client.log_batch(run, params=parameters[start : start + _MOST_PARAMETERS])
-    metrics = [Metric(key, value, 0, step) for key, value, step in iter_metrics(about)]
+    metrics = [Metric(key, value, 0, step) for key, value, step in iter_metrics(manifest)]
     for start in range(0, len(metrics), _MOST_METRICS):
         client.log_batch(run, metrics=metrics[start : start + _MOST_METRICS])
-    client.log_artifact(run, str(bundle.path / ABOUT))
-    client.log_text(run, model_card(about, f"{name}/{bundle.path.name}", str(bundle.path)), "model-card.md")
+    client.log_artifact(run, str(bundle.path / MANIFEST))
+    client.log_text(run, model_card(manifest, f"{name}/{bundle.path.name}", str(bundle.path)), "model-card.md")
     report = report_folder(bundle.path)
     if report.is_dir():
         client.log_artifacts(run, str(report), report.name)
     client.set_terminated(run)
 
 
-def describe_parameters(about: Mapping[str, Any], pipeline: Pipeline) -> dict[str, str]:
+def describe_parameters(manifest: Manifest, pipeline: Pipeline) -> dict[str, str]:
     """What a bundle was made with: every option that is not at its default, and what was chosen in the search."""
-    backbone, head = about["backbone"], about["head"]
+    backbone, split = manifest.backbone, manifest.split
     chosen = {
-        "backbone": backbone["name"],
-        "weights": backbone["weights"],
-        "layers": ", ".join(about["outputs"]),
-        "input_size": "x".join(map(str, backbone["input_size"])),
-        "clf": head["clf"],
-        "split": about["split"]["digest"][:16],
-        **{f"chosen.{name}": value for name, value in head["params"].items()},
-        **{f"images.{part}": count for part, count in about["split"]["images"].items()},
+        "backbone": backbone.name,
+        "weights": backbone.weights,
+        "layers": ", ".join(manifest.output_names),
+        "input_size": "x".join(map(str, backbone.input_size)),
+        "clf": manifest.head.clf,
+        "split": split.digest[:16],
+        **{f"chosen.{name}": to_json(value) for name, value in manifest.head.params.items()},
+        **{f"images.{part}": count for part, count in split.images.items()},
     }
     given = {
         f"{section}.{entry.name}": getattr(getattr(pipeline, section), entry.name)
@@ -103,16 +103,13 @@ def describe_parameters(about: Mapping[str, Any], pipeline: Pipeline) -> dict[st
     return {name: plain(str(value)) for name, value in {**given, **chosen}.items()}
 
 
-def iter_metrics(about: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
+def iter_metrics(manifest: Manifest) -> Iterator[tuple[str, float, int]]:
     """Name, value and step of every figure: `val/...` and `test/...` at step 0, `epoch/...` at the epoch."""
-    for part, measured in about["metrics"].items():
-        yield from ((f"{part}/{name}", value, 0) for name, value in (measured or {}).items() if _is_figure(value))
-    for epoch in about.get("history") or ():
-        step = int(epoch["epoch"])
-        yield from (
-            (f"epoch/{name}", value, step) for name, value in epoch.items() if name != "epoch" and _is_figure(value)
-        )
+    for part in manifest.metrics:
+        yield from ((f"{part}/{name}", value, 0) for name, value in _figures(manifest.metrics_on(part).values))
+    for epoch in manifest.history:
+        yield from ((f"epoch/{name}", value, epoch.epoch) for name, value in _figures(epoch.values))
 
 
-def _is_figure(value: Any) -> bool:
-    return isinstance(value, float) and math.isfinite(value)
+def _figures(values: Mapping[str, float | None]) -> Iterator[tuple[str, float]]:
+    return ((name, value) for name, value in values.items() if value is not None)
