@@ -12,6 +12,7 @@ import argparse
 import os
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,17 @@ def featx_way(backbone: str, precision: str, folder: str) -> dict[str, Any]:
     from featx.config import DataOptions
     from featx.dataset import read_images
     from featx.extraction.flow import extract
+    from featx.store.cache import Cache
 
     with tempfile.TemporaryDirectory() as cache:
         options = _options(backbone, precision, cache)
-        extract(read_images(str(Path(folder).parent / "warm"), DataOptions()), options)
+        with Cache(cache) as opened:
+            extract(read_images(str(Path(folder).parent / "warm"), DataOptions()), options, opened)
         start = time.perf_counter()
-        done = extract(read_images(folder, DataOptions()), options)
+        with Cache(cache) as opened:
+            done = extract(read_images(folder, DataOptions()), options, opened)
         seconds = time.perf_counter() - start
-        return {"seconds": seconds, "images_per_second": done.computed / seconds, **done.stages}
+        return {"seconds": seconds, "images_per_second": done.computed / seconds, **asdict(done.stages)}
 
 
 def parts(backbone: str, precision: str, folder: str) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def has_bfloat16() -> dict[str, Any]:
 def accuracy(root: str, weights: str, max_train: int, precision: str, storage: str) -> dict[str, Any]:
     """One run: InceptionV3 on Fashion-MNIST where `weights` are given, else EfficientNetLite0 on the digits."""
     from featx.config import DataOptions, FeaturesOptions, HeadOptions, Pipeline, ReportOptions
+    from featx.store.cache import Cache
     from featx.workflow.prepare import prepare
     from featx.workflow.publish import publish_head
 
@@ -58,11 +59,12 @@ def accuracy(root: str, weights: str, max_train: int, precision: str, storage: s
             features = FeaturesOptions(layer=("block3b_add",), input_size=64, **common)
         head, report = HeadOptions(clf="logreg"), ReportOptions(runs=f"{work}/runs")
         pipeline = Pipeline(data=data, features=features, head=head, report=report)
-        prepared = prepare(pipeline)
+        with Cache(pipeline.features.cache) as cache:
+            prepared = prepare(pipeline, cache)
         done, test = prepared.extraction, publish_head(prepared).manifest.metrics_on("test")
         return {
             "seconds": done.seconds,
-            "images_per_second of inference": done.computed / done.stages["infer"],
+            "images_per_second of inference": done.computed / done.stages.infer,
             "test accuracy": test.get("accuracy"),
             "test images": test.images,
         }

@@ -235,7 +235,7 @@ import sys
 from pathlib import Path
 from featx.backbones import identify, resolve, resolve_outputs
 from featx.io.index import StatIndex
-from featx.config.sections import FeaturesOptions
+from featx.config import FeaturesOptions
 options = FeaturesOptions(input_size=32)
 spec = resolve(options)
 resolve_outputs(options, spec)

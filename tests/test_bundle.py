@@ -32,6 +32,8 @@ from featx.io.files import write_json
 from featx.metrics.probabilities import softmax
 from featx.runs.run import Run, find_bundle
 from featx.selection.heads import choose_head
+from featx.selection.problem import Problem
+from featx.selection.settings import SearchSettings
 from featx.workflow.publish import publish_head
 
 HEADS = ("logreg", "svm", "ridge", "knn", "rbf", "dense")
@@ -187,7 +189,7 @@ def test_a_saved_head_has_the_probabilities_of_the_fitted_one(lab: Lab, tmp_path
     prepared = lab.prepared
     sample, (output,) = prepared.sample, prepared.extraction.outputs
     stored = prepared.extraction.features(output, sample.rows)
-    choice = choose_head(stored, sample.y, sample.split, sample.images.classes, lab.head(head))
+    choice = choose_head(Problem(stored, sample.y, sample.split, sample.images.classes), SearchSettings(lab.head(head)))
     features = stored.asarray()
     expected = softmax(choice.head.logits(features), choice.temperature)
     file, kind, _ = persist.save_head(choice.head, choice.temperature, Transform(), tmp_path)

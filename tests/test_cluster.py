@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import extract, extract_views, list_stores, plan
 from conftest import environment, save_backbone
 from fitted import Outcome, call
 from PIL import Image
@@ -35,17 +36,17 @@ from featx.api.functions import extract as extract_files
 from featx.config import AugmentOptions, DataOptions, FeaturesOptions, Pipeline, check_options
 from featx.dataset import ImageSet, read_images
 from featx.errors import ClusterError, EngineError, FeatxError, StoreError, UsageError
-from featx.extraction.flow import Extraction, extract, plan
+from featx.extraction.flow import Extraction
 from featx.extraction.ray import coordinator, placement
 from featx.extraction.ray import flow as package
 from featx.extraction.ray.placement import Machine, Placement, place_workers, reservation_size
 from featx.extraction.ray.session import Cluster, WorkerDied
 from featx.extraction.ray.worker import Worker
 from featx.extraction.reservations import Reservations
-from featx.extraction.views import extract_views
 from featx.io.digests import digest_file
 from featx.io.remote import shared_remote
-from featx.store.store import FeatureStore, list_stores
+from featx.store.cache import Cache
+from featx.store.store import FeatureStore
 from featx.store.writer import PART_BYTES
 from featx.workflow.prepare import augmenter_of
 
@@ -146,11 +147,11 @@ def test_reservations_are_handed_out_once_and_leased_until_they_are_finished(
     options: FeaturesOptions, image_folder: Callable[..., Path]
 ) -> None:
     done = extract(read(image_folder(10)), options)
-    store = FeatureStore(Path(options.cache), done.store.key)
+    store = Cache(options.cache).store(done.store.key)
     shutil.rmtree(store.directory / "high@avg")
     table = store.table("high", "avg")
     with store.leases() as mine, store.leases() as other:
-        queue = Reservations(np.arange(20), done, {"high@avg": table}, mine)
+        queue = Reservations(np.arange(20), done.request, {"high@avg": table}, mine)
         other.claim(done.digests[[2, 3]])
         first = queue.reserve(6)
         assert first.tolist() == [0, 1, 4, 5]  # 2 and 3 are another's
@@ -291,10 +292,10 @@ def test_rows_are_those_of_one_process(
     assert clean(Path(options.cache))
     assert not list(done.store.directory.glob("leases/*"))
     assert sum(worker["images"] for worker in done.as_json()["workers"]) == 60
-    assert min(worker["images"] for worker in done.workers) >= 21
+    assert min(worker.images for worker in done.workers) >= 21
     assert plan(images, replace(options, layer=layers)).reason == "all 60 images have their features"
     again = on(images, Inline(cores=()), layer=layers)  # nothing to compute: nobody is asked
-    assert (again.computed, again.reused, again.workers) == (0, 60, [])
+    assert (again.computed, again.reused, again.workers) == (0, 60, ())
 
 
 def test_a_worker_that_dies_loses_nothing(
@@ -534,7 +535,7 @@ def test_views_are_computed_on_a_cluster_too(
     rows = np.arange(16)
     done = on(images, Inline())
     views = extract_views(done, rows, augmenter, 3)  # its options say: on the cluster
-    assert sum(worker["images"] for worker in views.extraction.workers) == 48
+    assert sum(worker.images for worker in views.extraction.workers) == 48
     here = in_one_process(images, options, tmp_path / "other")
     other = extract_views(here, rows, augmenter, 3)
     np.testing.assert_array_equal(views.features(done.outputs[0]).asarray(), other.features(here.outputs[0]).asarray())
@@ -716,7 +717,7 @@ def test_the_options_are_keywords_too(
     done = extract_files(
         str(folder), backbone=options.backbone, layer="high", cache=options.cache, cluster="local", cluster_workers=1
     )
-    assert (done.computed, [worker["images"] for worker in done.workers]) == (7, [7])
+    assert (done.computed, [worker.images for worker in done.workers]) == (7, [7])
 
 
 # --- Ray ---------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import images_of_part
 from conftest import environment, save_backbone
 from fitted import Outcome, call, write_backbone, write_pictures
 from PIL import Image
@@ -33,7 +34,6 @@ from featx.io.index import StatIndex
 from featx.report.comparison import Place, Row, headings_and_cells, write_comparison
 from featx.report.tradeoffs import pareto_front
 from featx.runs.run import Run
-from featx.workflow.prepare import images_of_part
 
 PIPELINES = Path(__file__).parent.parent / "pipelines"
 

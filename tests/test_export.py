@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import prepare
 from conftest import environment
 from fitted import Lab, call
 
@@ -29,7 +30,6 @@ from featx.export.network import OUTPUT, build_network
 from featx.heads.calibration import fit_calibration
 from featx.images.decoder import load_image
 from featx.runs.run import Run
-from featx.workflow.prepare import prepare
 from featx.workflow.publish import publish_finetuned, publish_head
 
 KINDS = ("logreg", "dense", "sigmoid", "isotonic", "several", "labels", "label_curves", "finetuned")

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fitted import Lab, with_finetune, write_pictures
+from cached import images_of_part, prepare
+from fitted import Lab, evaluate, with_finetune, write_pictures
 
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import AugmentOptions, FeaturesOptions, HeadOptions
@@ -19,14 +20,12 @@ from featx.finetune.flow import graft, tuned_fingerprint
 from featx.finetune.unfreezing import Unfreezing
 from featx.images.augment import Augmenter
 from featx.images.decoder import load_image
-from featx.inference.judge import evaluate
 from featx.io.context import Context
 from featx.io.digests import digest_file
 from featx.metrics.probabilities import softmax
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
 from featx.training import checkpoints
-from featx.workflow.prepare import images_of_part, prepare
 from featx.workflow.publish import publish_finetuned, publish_head
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fitted import call, write_pictures
+from cached import images_of_part, list_stores, prepare
+from fitted import call, evaluate, write_pictures
 
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import (
@@ -25,13 +26,10 @@ from featx.dataset import TRAIN
 from featx.errors import BackboneError, BundleError, UsageError
 from featx.extraction import work
 from featx.finetune.flow import graft
-from featx.inference.judge import evaluate
 from featx.io.context import Context
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
-from featx.store.store import list_stores
 from featx.training.source import ImageSource
-from featx.workflow.prepare import images_of_part, prepare
 from featx.workflow.publish import publish_finetuned, publish_head
 
 CUT = "middle"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cached import extract
 from fitted import Outcome, call
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
@@ -21,7 +22,6 @@ from featx.config import DataOptions, FeaturesOptions
 from featx.dataset import NONE, SPLITS, read_images
 from featx.dataset.garments import KINDS, write_garments
 from featx.dataset.samples import FASHION_CLASSES
-from featx.extraction.flow import extract
 
 SIDE = 28
 

@@ -31,6 +31,12 @@ from featx.look.flow import Scope, look
 from featx.look.imagenet import ImageNetAnswers, ask, class_names
 from featx.look.separation import Separation, count_pairs, measure_separation
 from featx.look.study import Study, draw_sample
+from featx.store.cache import Cache
+
+
+def ask_once(images: ImageSet, options: FeaturesOptions) -> ImageNetAnswers:
+    with Cache(options.cache) as cache:
+        return ask(images, options, cache)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +181,7 @@ def test_what_is_on_known_photographs(place: Path, tmp_path: Path) -> None:
     for source in sources:
         shutil.copy(source, tmp_path)
     images = read_images(tmp_path, DataOptions())
-    answers = ask(images, FeaturesOptions(cache=str(place / "cache")))
+    answers = ask_once(images, FeaturesOptions(cache=str(place / "cache")))
     said = {Path(images.paths[row]).name: answers.top(i) for i, row in enumerate(answers.rows.tolist())}
     assert said["grace_hopper.jpg"][0].label == "military uniform"
     assert "daisy" in [one.label for one in said["flower.jpg"]]
@@ -262,9 +268,11 @@ def test_a_download_that_fails_says_what_to_do(place: Path, tmp_path: Path, monk
 def test_the_preprocessing_that_was_chosen_is_asked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[FeaturesOptions] = []
     answers = ImageNetAnswers(resolve(FeaturesOptions()), None, np.arange(0), np.empty((0, 1000)))  # type: ignore[arg-type]
-    monkeypatch.setattr("featx.look.imagenet._ask", lambda images, options, progress: asked.append(options) or answers)
+    monkeypatch.setattr(
+        "featx.look.imagenet._ask", lambda images, options, cache, progress: asked.append(options) or answers
+    )
     for backbone in ("EfficientNetLite0", str(place / "tiny.keras")):
-        ask(labelled(1), FeaturesOptions(backbone=backbone, preprocessing="caffe"))
+        ask_once(labelled(1), FeaturesOptions(backbone=backbone, preprocessing="caffe"))
     assert [(one.backbone, one.preprocessing) for one in asked] == [
         ("EfficientNetLite0", "caffe"),
         ("EfficientNetLite0", "auto"),  # in the place of a network without a top
@@ -281,12 +289,12 @@ def test_weights_of_a_file_with_a_top_are_asked_themselves(place: Path, tmp_path
     notop.save_weights(tmp_path / "notop.weights.h5")
     images = replace(read_images(place / "pictures", DataOptions()), labels=None, classes=()).take(np.arange(2))
     options = FeaturesOptions(backbone="MobileNet", cache=str(place / "cache"))
-    own = ask(images, replace(options, weights=str(tmp_path / "top.weights.h5")))
+    own = ask_once(images, replace(options, weights=str(tmp_path / "top.weights.h5")))
     assert (own.spec.name, own.notes) == ("MobileNet", ())
     pixels = np.stack([load_image(path, (224, 224), "stretch") for path in images.paths]).astype(np.float32)
     expected = network(keras.applications.mobilenet.preprocess_input(pixels))
     np.testing.assert_allclose(own.probabilities, np.asarray(expected), rtol=2e-3, atol=1e-6)
-    other = ask(images, replace(options, weights=str(tmp_path / "notop.weights.h5")))
+    other = ask_once(images, replace(options, weights=str(tmp_path / "notop.weights.h5")))
     assert other.spec.name == "EfficientNetLite0"
     assert "no ImageNet top" in other.notes[0]
 
@@ -311,11 +319,11 @@ def test_a_sample_has_as_many_of_each_class_as_there_are() -> None:
 
 def test_images_without_a_group_are_not_one(place: Path) -> None:
     images = replace(labelled(3, 3), groups=("a", "", "a", "", "", "b"))
-    groups = Study(images, images, Pipeline()).groups(np.array([0, 1, 2, 3, 5]))
+    groups = Study(images, images, Pipeline(), Cache("cache")).groups(np.array([0, 1, 2, 3, 5]))
     assert groups is not None
     assert groups[0] == groups[2]
     assert len(set(groups.tolist())) == 4
-    assert Study(labelled(2), labelled(2), Pipeline()).groups(np.arange(2)) is None
+    assert Study(labelled(2), labelled(2), Pipeline(), Cache("cache")).groups(np.arange(2)) is None
 
 
 @pytest.mark.slow
@@ -353,7 +361,8 @@ def test_a_probe_is_the_best_ridge_of_scikit_learn(place: Path, told: dict[str, 
     rows = np.flatnonzero([Path(path).name != "broken.png" for path in images.paths])
     images = images.take(rows)
     options = FeaturesOptions(backbone=str(place / "tiny.keras"), cache=str(place / "cache"))
-    features = extract_depths(images, options)
+    with Cache(options.cache) as cache:
+        features = extract_depths(images, options, cache)
     assert features.extraction.computed == 0  # the command had computed them
     assert images.labels is not None
     probing = probe_depths(features, np.arange(60), images.labels)
@@ -600,7 +609,8 @@ def test_digits_are_few_and_unlike_photographs(place: Path, tmp_path: Path) -> N
 def test_the_function_takes_a_pipeline(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     pipeline = Pipeline(data=DataOptions(path="pictures"), features=FeaturesOptions(backbone="tiny.keras"))
-    found = look(pipeline, tmp_path / "out", Scope(classes=1, images=2, advice=False))
+    with Cache(pipeline.features.cache) as cache:
+        found = look(pipeline, cache, tmp_path / "out", Scope(classes=1, images=2, advice=False))
     assert found.shown == 2
     assert (tmp_path / "out" / "index.html").is_file()
 
@@ -609,7 +619,7 @@ def test_another_top_than_imagenets_is_refused(place: Path, monkeypatch: pytest.
     monkeypatch.setattr("featx.look.imagenet.class_names", lambda: ("a", "b"))
     images = replace(read_images(place / "pictures", DataOptions()), labels=None, classes=()).take(np.arange(1))
     with pytest.raises(BackboneError, match="tells 1000 classes, which are not those of ImageNet"):
-        ask(images, FeaturesOptions(cache=str(place / "cache")))
+        ask_once(images, FeaturesOptions(cache=str(place / "cache")))
 
 
 def test_a_spec_of_a_file_has_no_preprocessing_of_its_own(place: Path) -> None:

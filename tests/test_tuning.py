@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from cached import prepare
 from conftest import environment
 from fitted import Lab, Outcome, call, with_finetune, write_squares
 
@@ -32,7 +33,6 @@ from featx.inference.predict import predict
 from featx.metrics.comparison import compare
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
-from featx.workflow.prepare import prepare
 from featx.workflow.publish import publish_finetuned, publish_head
 
 

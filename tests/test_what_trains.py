@@ -19,7 +19,8 @@ from PIL import Image
 from featx.backbones import runtime
 from featx.bundle.bundle import load_bundle
 from featx.config import Pipeline
-from featx.config.pipeline import as_yaml, override, read_pipeline
+from featx.config.pipeline import as_yaml, read_pipeline
+from featx.config.route import set_keys
 from featx.dataset import TRAIN
 from featx.errors import EngineError, HeadError, UsageError
 from featx.finetune.downscaling import triangle_filter
@@ -249,12 +250,14 @@ from pathlib import Path
 from featx.bundle.bundle import load_bundle
 from featx.finetune.flow import finetune
 from featx.config.pipeline import read_pipeline
+from featx.store.cache import Cache
 from featx.workflow.prepare import prepare
 curves = []
 for devices in ("1", "2"):
     settings = [*json.loads(sys.argv[3]), f"finetune.devices={devices}", f"report.runs={sys.argv[4]}/{devices}"]
-    prepared = prepare(read_pipeline(Path(sys.argv[1]), settings))
-    manifest = publish_finetuned(load_bundle(Path(sys.argv[2])), prepared).manifest
+    pipeline = read_pipeline(Path(sys.argv[1]), settings)
+    with Cache(pipeline.features.cache) as cache:
+        manifest = publish_finetuned(load_bundle(Path(sys.argv[2])), prepare(pipeline, cache)).manifest
     curves.append([[epoch.values[name] for name in ("loss", "val_log_loss")] for epoch in manifest.history])
 print(json.dumps(curves))
 """
@@ -374,7 +377,7 @@ def test_a_share_of_the_memory_is_set_before_tensorflow_starts() -> None:
 )
 @pytest.mark.parametrize("section", ["head", "finetune"])
 def test_a_preset_is_the_options_it_stands_for(section: str, preset: str, expected: dict[str, Any]) -> None:
-    found = getattr(override(Pipeline(), section, {"preset": preset}), section)
+    found = getattr(set_keys(Pipeline(), {f"{section}.preset": preset}), section)
     assert {name: getattr(found, name) for name in expected} == expected
 
 
@@ -387,7 +390,7 @@ def test_options_given_override_a_preset_wherever_it_is_named(tmp_path: Path) ->
     assert (found.optimizer, found.momentum, found.learning_rate) == ("sgd", 0.5, 1e-2)
     found = read_pipeline(file, ["finetune.epochs=60", "finetune.preset=piecewise"]).finetune
     assert (found.optimizer, found.schedule, found.epochs, found.boundaries) == ("sgd", "piecewise", 60, (20, 35))
-    typed = override(read_pipeline(file), "finetune", {"preset": "rmsprop", "learning_rate": 0.5}).finetune
+    typed = set_keys(read_pipeline(file), {"finetune.preset": "rmsprop", "finetune.learning_rate": 0.5}).finetune
     assert (typed.optimizer, typed.learning_rate, typed.momentum) == ("rmsprop", 0.5, 0.5)
     (tmp_path / "again.yaml").write_text(as_yaml(read_pipeline(file)))
     assert read_pipeline(tmp_path / "again.yaml").finetune == read_pipeline(file).finetune
@@ -415,7 +418,7 @@ def test_options_given_override_a_preset_wherever_it_is_named(tmp_path: Path) ->
 )
 def test_what_makes_no_sense_is_refused(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        override(Pipeline(), "finetune", changes)
+        set_keys(Pipeline(), {f"finetune.{name}": value for name, value in changes.items()})
 
 
 def test_featx_layers_shows_the_blocks(lab: Lab, tmp_path: Path) -> None:

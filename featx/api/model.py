@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from featx.api.keywords import PathLike, call_text, read_options, takes
+from featx.api.keywords import EvaluateKeywords, TuneKeywords
+from featx.api.options import EVALUATE, FINETUNE, PathLike, call_text, read_options, takes
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.bundle.bundle import pack as pack_bundle
 from featx.dataset import SPLITS
 from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError, UsageError
 from featx.images.sources import source_name
-from featx.inference.judge import judge, measure_judged
+from featx.inference.judge import judge
 from featx.inference.predict import AnswerOptions, Prediction, Unread, find_files, iter_probabilities
 from featx.inference.predict import predict as predict_images
 from featx.io.context import Context
 from featx.io.progress import Progress, no_progress
+from featx.metrics.measures import measure
 from featx.runs.run import find_bundle
+from featx.store.cache import Cache
 from featx.workflow.prepare import images_of_part, prepare
 from featx.workflow.publish import publish_finetuned
 
@@ -148,7 +151,7 @@ class Model:
             found[rows] = chances
         return found
 
-    @takes("data")
+    @takes(*EVALUATE)
     def evaluate(
         self,
         data: PathLike | None = None,
@@ -156,7 +159,7 @@ class Model:
         *,
         pipeline: PathLike | None = None,
         progress: Progress = no_progress,
-        **options: Any,
+        **options: Unpack[EvaluateKeywords],
     ) -> dict[str, Any]:
         """Measure on labelled images, as `featx evaluate` does.
 
@@ -178,19 +181,20 @@ class Model:
         """
         if part not in {*SPLITS, "all"}:
             raise UsageError(f"part is one of {', '.join(SPLITS)} and all, got {part!r}.")
-        wanted = read_options(("data",), options, "evaluate", data, pipeline)
-        images, _ = images_of_part(wanted, self.bundle, part)
+        wanted = read_options(EVALUATE, options, "evaluate", data, pipeline)
+        with Cache(wanted.features.cache) as cache:
+            images, _ = images_of_part(wanted, self.bundle, part, cache)
         judged, bad = judge(self.bundle, images, part, progress)
-        return measure_judged(judged) | {"bad": bad}
+        return measure(judged).as_json() | {"bad": bad}
 
-    @takes("data", "features", "finetune", "report", "tracking")
+    @takes(*FINETUNE)
     def finetune(
         self,
         data: PathLike | None = None,
         *,
         pipeline: PathLike | None = None,
         progress: Progress = no_progress,
-        **options: Any,
+        **options: Unpack[TuneKeywords],
     ) -> Model:
         """Train backbone and head end to end from here, as `featx finetune` does, and keep it as one more bundle.
 
@@ -205,10 +209,10 @@ class Model:
         FeatxError
             A head that is no network, no val part, or a loss that becomes infinite.
         """
-        sections = ("data", "features", "finetune", "report", "tracking")
-        wanted = read_options(sections, options, "finetune", data, pipeline)
+        wanted = read_options(FINETUNE, options, "finetune", data, pipeline)
         context = Context(call_text("featx.Model.finetune", data, pipeline, options), progress)
-        return Model(publish_finetuned(self.bundle, prepare(wanted, progress, views=False), context))
+        with Cache(wanted.features.cache) as cache:
+            return Model(publish_finetuned(self.bundle, prepare(wanted, cache, progress, views=False), context))
 
     def pack(self, out: PathLike) -> Path:
         """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from featx.backbones.layers import LayerInfo, list_layers
     from featx.backbones.network import build, cut, cut_network, needs_top, pool, preprocess
     from featx.backbones.runtime import import_keras
-    from featx.backbones.spec import BackboneSpec, Output, check_pooling, resolve, resolve_outputs, suggest
+    from featx.backbones.spec import BackboneSpec, Output, check_pooling, resolve, resolve_outputs
     from featx.backbones.table import BACKBONES, Entry
     from featx.backbones.weights import digest_weights
 

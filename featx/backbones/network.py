@@ -15,8 +15,9 @@ from featx.backbones import lite0, modelfile, weights
 from featx.backbones.names import give_stable_names
 from featx.backbones.preprocessing import FORMULAS, TORCH_STD, Formula
 from featx.backbones.runtime import import_keras
-from featx.backbones.spec import BackboneSpec, Output, suggest
+from featx.backbones.spec import BackboneSpec, Output
 from featx.errors import BackboneError
+from featx.io.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import keras
@@ -153,7 +154,8 @@ def _find_layer(network: keras.Model, spec: BackboneSpec, name: str) -> Any:
     if name not in names:
         known = [*names, *(spec.entry.top if spec.entry else ())]
         raise BackboneError(
-            f"No layer {name!r} in {spec.label}.{suggest(name, known)} 'featx layers {spec.label}' lists them."
+            f"No layer {name!r} in {spec.label}.{did_you_mean(name, known, most=3)} "
+            f"'featx layers {spec.label}' lists them."
         )
     return network.layers[names.index(name)]
 

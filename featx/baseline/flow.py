@@ -20,6 +20,7 @@ from featx.io.digests import digest_bytes, digest_json
 from featx.io.progress import Progress
 from featx.runs.origin import Provenance, algorithm
 from featx.runs.run import Run
+from featx.store.cache import Cache
 from featx.training.callbacks import Recording
 from featx.training.loop import train
 from featx.training.network import Network, make_optimizer
@@ -33,7 +34,7 @@ _ALGORITHM = 1  # of the networks and their training: raised when equal options 
 _STATE = 1  # of what a training resumes from: raised when a state that was written before can no longer be gone on from
 
 
-def train_baseline(pipeline: Pipeline, context: Context = Context()) -> Trained:
+def train_baseline(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> Trained:
     """Train the network of the pipeline's baseline section, and keep its best epoch by validation.
 
     Raises
@@ -45,7 +46,7 @@ def train_baseline(pipeline: Pipeline, context: Context = Context()) -> Trained:
     """
     start = time.perf_counter()
     options, seed = pipeline.baseline, pipeline.data.seed
-    material = read_material(pipeline, context.progress)
+    material = read_material(pipeline, cache, context.progress)
     wanted = _fingerprint(material, options, seed)
     trainee = _start(material, options, seed, context.progress)
     recording = _recording(wanted, options, material.run, context.notify)

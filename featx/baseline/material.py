@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -12,11 +11,11 @@ from featx.dataset import TRAIN, VAL, check_images, digest_images, read_data, re
 from featx.errors import DataError
 from featx.extraction.sample import Sample, require_fittable
 from featx.images.augment import Augmenter
-from featx.inference.judge import align
-from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
+from featx.metrics.predictions import align
 from featx.runs.origin import Intake
 from featx.runs.run import Run
+from featx.store.cache import Cache
 from featx.training.source import Examples, ImageSource
 from featx.training.targets import Targets, mean_one
 
@@ -42,7 +41,7 @@ class Material:
         return self.source.examples
 
 
-def read_material(pipeline: Pipeline, progress: Progress = no_progress) -> Material:
+def read_material(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress) -> Material:
     """Read the images that the pipeline names, and split them as its run does; nothing is extracted.
 
     Raises
@@ -54,10 +53,9 @@ def read_material(pipeline: Pipeline, progress: Progress = no_progress) -> Mater
     require_fittable(images)
     if images.multilabel:
         raise DataError(f"{images.source} has several labels per image, and a baseline tells one. Leave it out.")
-    index = StatIndex(Path(pipeline.features.cache) / "index.sqlite")
     workers = pipeline.features.workers
-    bad = check_images(images, index, workers, lambda done: progress("check", done, len(images))).bad
-    digests = digest_images(images.paths, index).digest
+    bad = check_images(images, cache.index, workers, lambda done: progress("check", done, len(images))).bad
+    digests = digest_images(images.paths, cache.index).digest
     readable = ~np.isin(images.paths, [one["path"] for one in bad])
     require_usable(images, readable)
     run = Run.of(pipeline, images)

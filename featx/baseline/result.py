@@ -13,10 +13,11 @@ from featx.baseline.networks import LOGITS, OUTPUT, feature_network
 from featx.bundle.manifest import Manifest
 from featx.config import BaselineOptions, Pipeline
 from featx.heads.transform import Transform
-from featx.inference.judge import Judged, measure_judged
 from featx.inference.reading import Reading, make_reference, predict_parts
 from featx.inference.trained import Trained
-from featx.metrics.measures import metric_of, summary
+from featx.metrics.measures import measure
+from featx.metrics.predictions import LabelledPredictions
+from featx.metrics.scores import resolve_metric
 from featx.runs.origin import Provenance, describe_intake
 from featx.training.callbacks import Recording
 from featx.training.log import TrainingLog
@@ -98,15 +99,14 @@ def _describe_training(options: BaselineOptions, source: ImageSource, log: Train
     }
 
 
-def _describe_result(predictions: Sequence[Judged], metric: str) -> dict[str, Any]:
-    measured = {one.part: measure_judged(one) for one in predictions}
-    metrics = {part: summary(found) for part, found in measured.items()}
+def _describe_result(predictions: Sequence[LabelledPredictions], metric: str) -> dict[str, Any]:
+    measured = {one.part: measure(one) for one in predictions}
     return {
         "multilabel": False,
         "thresholds": None,
-        "metrics": metrics,
-        "per_class": {part: found["per_class"] for part, found in measured.items()},
-        "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
+        "metrics": {part: found.summary() for part, found in measured.items()},
+        "per_class": {part: found.as_json()["per_class"] for part, found in measured.items()},
+        "score": {"metric": metric, "value": measured["val"].value(metric), "where": "val"},
     }
 
 
@@ -114,6 +114,4 @@ def _metric_of_run(material: Material, pipeline: Pipeline) -> str:
     """The metric that the run's bundles are compared by: that of the newest on the same split, else the pipeline's."""
     made = [bundle.manifest for bundle in material.run.bundles()]
     same = [manifest for manifest in made if manifest.split.digest == material.intake.sample.digest]
-    if same:
-        return same[-1].score.metric
-    return {"auto": "accuracy"}.get(pipeline.head.metric, pipeline.head.metric)
+    return same[-1].score.metric if same else resolve_metric(pipeline.head.metric, "class")

@@ -45,11 +45,11 @@ from featx.bundle.records import (
 from featx.errors import BundleError
 from featx.io.jsontypes import Json
 from featx.metrics.comparison import Comparison
+from featx.metrics.predictions import Target
 
 SCHEMA = 1
 
 Row = Literal["image"]  # what a prediction is made of; later a box or a tile of one
-Target = Literal["class", "labels"]  # what is predicted of it; later a number
 
 Seconds = Annotated[float, Bounds(least=0)]
 Share = Annotated[float, Bounds(least=0, most=1)]

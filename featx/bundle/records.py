@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from featx.bundle.fields import Bounds, omitted, plain_name, rest, write_record
 from featx.io.jsontypes import Json
-from featx.metrics.measures import metric_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -40,7 +39,7 @@ class Section:
         return write_record(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BackboneRecord(Section):
     """The network.
 
@@ -56,10 +55,10 @@ class BackboneRecord(Section):
     finetuned : whether it was trained further, so that it is not the network of that name any more
     """
 
-    input_size: tuple[Side, Side]
     name: str = ""
     weights: str = ""
     weights_seed: int = 0
+    input_size: tuple[Side, Side]
     preprocessing: str = "none"
     license: str | Unrecorded | None = omitted(UNRECORDED)
     resize: Literal["stretch", "crop", "pad"] = "stretch"
@@ -73,16 +72,18 @@ class KeyRecord(Section):
     """The key of the features that the head was fitted on, as `featx.store.key.Key` writes it.
 
     baseline : the network, where it was trained from scratch and there were no features; nothing else is known then
-    weights : digest of the network's variables
+    backbone : the network's name; architecture, weights : digests of its graph and of its variables
     more : all other fields of the key; keys are equal when their JSON is
     """
 
     baseline: str | None = omitted(None)
+    backbone: str | None = omitted(None)
+    architecture: str | None = omitted(None)
     weights: str | None = omitted(None)
     more: Mapping[str, Json] = rest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HeadRecord(Section):
     """What predicts from features.
 
@@ -98,14 +99,14 @@ class HeadRecord(Section):
     """
 
     clf: str
+    params: Mapping[str, Json] = field(default_factory=dict)
     temperature: Annotated[float, Bounds(above=0)]
     features: Annotated[int, Bounds(least=1)]
-    kind: HeadForm
-    params: Mapping[str, Json] = field(default_factory=dict)
     calibration: str = "temperature"
     refitted: bool = False
     class_weight: str = "none"
     positive_weight: Annotated[float, Bounds(above=0)] = 1.0
+    kind: HeadForm
     file: Annotated[str, plain_name] = omitted("")
     more: Mapping[str, Json] = rest()
 
@@ -159,7 +160,10 @@ class MetricsRecord(Section):
 
     def chosen_by(self, metric: str) -> float | None:
         """The value of the option --metric."""
-        return metric_of(dict(self.values), metric) if self.values else None
+        from featx.metrics.table import metric_form, target_of_metrics
+
+        form = metric_form(metric, target_of_metrics(self.values))
+        return self.values.get(metric if form is None else form.key)
 
 
 Parts = Mapping[str, MetricsRecord | None]

@@ -8,17 +8,9 @@ from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import FILE
 from featx.bundle.records import ClassRecord
 from featx.card.markdown import NOT_RECORDED, code_span
+from featx.metrics.table import shown_keys
 
 Origin = Literal["frozen", "tuned", "scratch"]
-
-_METRICS = (
-    *("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy", "roc_auc_macro"),
-    *("average_precision_macro", "expected_calibration_error"),
-)
-_LABEL_METRICS = (
-    *("exact_match", "f1_samples", "f1_micro", "f1_macro", "hamming_loss", "log_loss", "roc_auc_macro"),
-    *("average_precision_macro", "expected_calibration_error"),
-)
 
 
 def origin_of(manifest: Manifest) -> Origin:
@@ -43,9 +35,7 @@ def keeps_features(manifest: Manifest) -> bool:
 
 def metric_names(manifest: Manifest) -> list[str]:
     """The metrics that such a bundle can have."""
-    if manifest.multilabel:
-        return list(_LABEL_METRICS)
-    return [name for name in _METRICS if name != "top5_accuracy" or len(manifest.classes) > 5]
+    return shown_keys(manifest.target, classes=len(manifest.classes))
 
 
 def measured_classes(manifest: Manifest) -> tuple[str, tuple[ClassRecord, ...]]:

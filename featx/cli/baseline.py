@@ -30,11 +30,12 @@ def baseline(
     No features are needed. The result is one more bundle of the run; the report of the run's best head tells of it.
     """
     from featx.io.context import Context
+    from featx.store.cache import Cache
     from featx.workflow.publish import publish_baseline
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    with Bars() as bars:
-        bundle, intake = publish_baseline(pipeline, Context(command_line(), bars, say))
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        bundle, intake = publish_baseline(pipeline, cache, Context(command_line(), bars, say))
     for note in intake.sample.images.notes:
         say(note)
     show_bundle(bundle, intake.bad, as_json)

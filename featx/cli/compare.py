@@ -35,12 +35,13 @@ def compare(
     """
     from featx.compare.flow import compare as run
     from featx.io.context import Context
+    from featx.store.cache import Cache
 
     pipeline = pipeline_of(data[0] if data else None, pipeline_file, settings, values)
     if data:
         pipeline = replace(pipeline, compare=replace(pipeline.compare, data=data))
-    with Bars() as bars:
-        done = run(pipeline, Context(command_line(), bars, say))
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        done = run(pipeline, cache, Context(command_line(), bars, say))
     emit(as_json, done.as_json(), _text(done))
     if done.failed:
         raise FeatxError(f"{len(done.failed)} of {len(done.rows)} combinations failed; the table says why.")

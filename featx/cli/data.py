@@ -9,15 +9,11 @@ import click
 
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.render import Bars, bad_images, counted, emit, say, table
+from featx.cli.values import number
+from featx.config.bounds import Cosine
 from featx.errors import UsageError
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-
-
-def _index(cache: str) -> Any:
-    from featx.io.index import StatIndex
-
-    return StatIndex(Path(cache) / "index.sqlite")
 
 
 @click.command()
@@ -25,8 +21,10 @@ def _index(cache: str) -> Any:
 @click.option(
     "--features", "by_features", is_flag=True, help="Look for label errors, near-duplicates and outliers instead."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Of --features: folder (default: RUNS/NAME/check).")
-@click.option("--near", type=click.FloatRange(-1, 1), help="Of --features: least cosine of near-duplicates [0.95].")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the findings of --features (default: RUNS/NAME/check)."
+)
+@click.option("--near", type=number(Cosine), help="Least cosine of near-duplicates, with --features [0.95].")
 @section_options("data", "features", "report")
 @_JSON
 def check(
@@ -46,6 +44,7 @@ def check(
     """
     from featx.cli.quality import require_features_flag, review_data
     from featx.dataset import check_images, read_data
+    from featx.store.cache import Cache
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     if by_features:
@@ -53,10 +52,8 @@ def check(
         return
     require_features_flag(out, near)
     images = read_data(pipeline)
-    with Bars() as bars:
-        found = check_images(
-            images, _index(pipeline.features.cache), progress=lambda done: bars("check", done, len(images))
-        )
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        found = check_images(images, cache.index, progress=lambda done: bars("check", done, len(images)))
     content = found.as_json()
     emit(as_json, content, _check_text(content))
 
@@ -99,13 +96,13 @@ def split(
 
     from featx.dataset import SPLITS, check_images, read_data, split_images, write_split
     from featx.dataset.digests import digest_images
+    from featx.store.cache import Cache
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     images = read_data(pipeline)
-    index = _index(pipeline.features.cache)
-    with Bars() as bars:
-        found = check_images(images, index, progress=lambda done: bars("check", done, len(images)))
-    digests = digest_images(images.paths, index)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        found = check_images(images, cache.index, progress=lambda done: bars("check", done, len(images)))
+        digests = digest_images(images.paths, cache.index)
     bad = {one["path"] for one in found.bad}
     usable = np.array([path not in bad for path in images.paths], bool)
     parts = split_images(images, digests.digest, usable, pipeline.data)
@@ -145,8 +142,8 @@ def digits(out: Path, as_json: bool) -> None:
 @click.option(
     "--multilabel", is_flag=True, help="Several labels per image instead, of one garment or two: PNG files and a CSV."
 )
-@click.option("--images", type=click.IntRange(min=5), help="Of --multilabel: how many images [3000].")
-@click.option("--seed", type=click.IntRange(min=0), help="Of --multilabel: of which garments are taken [0].")
+@click.option("--images", type=click.IntRange(min=5), help="How many images --multilabel makes [3000].")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the garments that --multilabel takes [0].")
 @_JSON
 def fashion_mnist(
     source: Path, out: Path, multilabel: bool, images: int | None, seed: int | None, as_json: bool

@@ -58,9 +58,12 @@ def evaluate(
     from dataclasses import asdict, replace
 
     from featx.bundle.bundle import load_bundle
-    from featx.inference.judge import compare_judged, judge, measure_judged, require_comparable
+    from featx.inference.judge import judge
+    from featx.metrics.comparison import compare_predictions, require_comparable
+    from featx.metrics.measures import measure
     from featx.report.occasions import Evaluation, belongs_to_run, report_evaluation
     from featx.runs.run import report_folder
+    from featx.store.cache import Cache
     from featx.workflow.prepare import images_of_part
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
@@ -77,15 +80,16 @@ def evaluate(
         require_comparable(model.multilabel, rival.multilabel)
     average = average_of(model, tta, pipeline_file, settings, values)
     rivals = None if rival is None else average_of(rival, tta, pipeline_file, settings, values)
-    images, notes = images_of_part(pipeline, model, part)
+    with Cache(pipeline.features.cache) as cache:
+        images, notes = images_of_part(pipeline, model, part, cache)
     name = part if data is None else images.name
     start = time.perf_counter()
     with Bars() as bars:
         judged, bad = judge(model, images, name, bars, average)
-        comparison = None if rival is None else compare_judged(judged, judge(rival, images, name, bars, rivals)[0])
+        comparison = None if rival is None else compare_predictions(judged, judge(rival, images, name, bars, rivals)[0])
     for note in notes:
         say(note)
-    found = measure_judged(judged)
+    found = measure(judged).as_json()
     if directory is None and pipeline.report.html and data is None and not tta and belongs_to_run(path):
         directory = report_folder(path)
     evaluation = Evaluation(model, path, judged, bad, time.perf_counter() - start)

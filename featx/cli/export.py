@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     type=click.Choice(get_args(ExportPrecision)),
     default="float32",
     show_default=True,
-    help="Of the weights; int8 (onnx, litert) of the arithmetic too, and it takes --data.",
+    help="Precision of the weights; int8 (onnx, litert) is that of the arithmetic too, and takes --data.",
 )
 @click.option(
     "--out",

@@ -72,11 +72,13 @@ def look(
     """
     from featx.look.flow import Scope
     from featx.look.flow import look as look_at
+    from featx.store.cache import Cache
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     scope = Scope(show_classes, show_images, sample, imagenet, advice)
-    with Bars() as bars:
-        found = look_at(pipeline, out, scope, command_line(), _arguments(data, pipeline_file, pipeline), bars)
+    arguments = _arguments(data, pipeline_file, pipeline)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        found = look_at(pipeline, cache, out, scope, command_line(), arguments, bars)
     emit(as_json, found.as_json(), _text(found, imagenet))
 
 

@@ -9,6 +9,8 @@ import click
 
 from featx.cli.arguments import Command
 from featx.cli.render import emit, table
+from featx.cli.values import number
+from featx.config.bounds import Count
 
 if TYPE_CHECKING:
     from featx.backbones import BackboneSpec
@@ -41,7 +43,9 @@ def backbones(as_json: bool) -> None:
 
 
 def _layer_options(command: Command) -> Command:
-    command = click.option("--input-size", type=int, help="Side in pixels of the square the network sees.")(command)
+    command = click.option("--input-size", type=number(Count), help="Side in pixels of the square the network sees.")(
+        command
+    )
     return click.option("--all", "everything", is_flag=True, help="Also layers that only rearrange or pad.")(command)
 
 
@@ -83,16 +87,19 @@ def _listing(spec: BackboneSpec) -> list[dict[str, Any]]:
     from importlib.metadata import version
 
     from featx.io.digests import digest_json
-    from featx.io.index import StatIndex
+    from featx.store.cache import Cache
 
-    cache = Path("cache")
-    index = StatIndex(cache / "index.sqlite") if cache.is_dir() and not Path(spec.name).is_absolute() else None
-    key = digest_json([asdict(spec), version("keras"), version("featx"), _LISTING])
-    known: list[dict[str, Any]] | None = index.recall("layers", key) if index else None
-    if known is None:
+    def build() -> list[dict[str, Any]]:
         from featx.backbones.layers import list_layers
 
-        known = [asdict(one) | {"shape": list(one.shape)} for one in list_layers(spec)]
-        if index:
-            index.remember("layers", key, known)
-    return known
+        return [asdict(one) | {"shape": list(one.shape)} for one in list_layers(spec)]
+
+    with Cache("cache") as cache:
+        if not cache.path.is_dir() or Path(spec.name).is_absolute():
+            return build()
+        key = digest_json([asdict(spec), version("keras"), version("featx"), _LISTING])
+        known: list[dict[str, Any]] | None = cache.index.recall("layers", key)
+        if known is None:
+            known = build()
+            cache.index.remember("layers", key, known)
+        return known

@@ -107,7 +107,6 @@ class Bars:
 
 def metric_names(metrics: dict[str, Any]) -> list[str]:
     """The figures that are shown of what was measured."""
-    if "exact_match" in metrics:
-        names = ["images", "exact_match", "f1_samples", "f1_micro", "f1_macro"]
-        return [*names, "roc_auc_macro", "average_precision_macro", "log_loss"]
-    return ["images", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy"]
+    from featx.metrics.table import shown_keys, target_of_metrics
+
+    return ["images", *shown_keys(target_of_metrics(metrics), brief=True)]

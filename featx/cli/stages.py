@@ -31,11 +31,12 @@ _DATA = click.argument("data", required=False)
 def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Bring every stage up to date, and say why each was run or not."""
     from featx.io.context import Context
+    from featx.store.cache import Cache
     from featx.workflow.run import run_pipeline
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, {}))
-    with Bars() as bars:
-        done = run_pipeline(pipeline, Context(command_line(), bars, say))
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        done = run_pipeline(pipeline, cache, Context(command_line(), bars, say))
     lines = [f"{one.stage:<9} {'done' if one.done else 'skipped':<8} {one.why}" for one in done.stages]
     lines.append(f"best bundle: {done.bundle}")
     emit(as_json, done.as_json(), "\n".join([*lines, *([f"report: {done.report}"] if done.report else [])]))
@@ -56,17 +57,18 @@ def extract(
 ) -> None:
     """Compute the features of every image that lacks them, and with --views those of views, and cache them."""
     from featx.io.context import Context
+    from featx.store.cache import Cache
     from featx.workflow.prepare import extract_all, plan_all
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     _warn_unused_policy(pipeline)
-    with Bars() as bars:
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
         context = Context(command_line(), bars, say)
         if dry_run:
-            content = plan_all(pipeline, context)
+            content = plan_all(pipeline, cache, context)
             emit(as_json, content, _plan_text(content))
         else:
-            done, views = extract_all(pipeline, context)
+            done, views = extract_all(pipeline, cache, context)
             content = done.as_json() | ({} if views is None else {"views": views.as_json()})
             text = _extraction_text(done)
             emit(as_json, content, text if views is None else f"{text}\n{_views_text(content['views'])}")
@@ -124,8 +126,7 @@ def _workers_text(done: Extraction) -> str:
     if not done.workers:
         return ""
     rows = [
-        (f"{one['host']}:{one['pid']}", one["images"], one["images"] / one["seconds"] if one["seconds"] else None)
-        for one in done.workers
+        (f"{one.host}:{one.pid}", one.images, one.images / one.seconds if one.seconds else None) for one in done.workers
     ]
     return table(["worker", "images", "images/s"], rows)
 
@@ -143,13 +144,14 @@ def fit_head(
     training image as well.
     """
     from featx.io.context import Context
+    from featx.store.cache import Cache
     from featx.workflow.prepare import prepare
     from featx.workflow.publish import publish_head
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     _warn_unused_policy(pipeline)
-    with Bars() as bars:
-        prepared = prepare(pipeline, bars)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        prepared = prepare(pipeline, cache, bars)
         for note in prepared.extraction.images.notes:
             say(note)
         bundle = publish_head(prepared, Context(command_line(), bars, say))
@@ -174,14 +176,15 @@ def finetune(
     from featx.bundle.bundle import load_bundle
     from featx.io.context import Context
     from featx.runs.run import find_bundle
+    from featx.store.cache import Cache
     from featx.workflow.prepare import prepare
     from featx.workflow.publish import publish_finetuned
     from featx.workflow.regraft import regraft
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    with Bars() as bars:
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
         context = Context(command_line(), bars, say)
-        prepared = prepare(pipeline, bars, views=False)
+        prepared = prepare(pipeline, cache, bars, views=False)
         run = prepared.run
         start = regraft(load_bundle(find_bundle(origin, run.path.parent, run.name)), prepared, context)
         say(f"Starting from {start.path}")

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from featx.io.index import StatIndex
 from featx.report.comparison import Place
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
+from featx.store.cache import Cache
 from featx.workflow.fit import fingerprint
 from featx.workflow.prepare import prepare
 from featx.workflow.publish import publish_finetuned, publish_head
@@ -59,6 +59,7 @@ class Work:
     """
 
     memory: Memory
+    cache: Cache
     context: Context = Context()
     computed: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(("images", "heads", "trainings", "speeds"), 0)
@@ -75,8 +76,7 @@ def run_pass(one: Pass, work: Work) -> Iterator[Cell]:
     try:
         require_fittable(read_data(one.pipeline))  # before a network is built for nothing
         spec = resolve(one.pipeline.features)
-        index = StatIndex(Path(one.pipeline.features.cache) / "index.sqlite")
-        outputs, shares = _choose_outputs(one.pipeline, spec, index)
+        outputs, shares = _choose_outputs(one.pipeline, spec, work.cache.index)
         prepared, faults = _prepare(one.pipeline, spec, outputs, work)
     except Exception as error:  # the other passes go on
         for output, trial in product(outputs, one.trials):
@@ -145,7 +145,7 @@ def _prepare(
 
     def extract(wanted: Sequence[Output]) -> Prepared:
         features = replace(pipeline.features, layer=tuple(output.name for output in wanted), pooling=())
-        return prepare(replace(pipeline, features=features), work.context.progress)
+        return prepare(replace(pipeline, features=features), work.cache, work.context.progress)
 
     try:
         return extract(outputs), {}
@@ -175,7 +175,7 @@ def _count(data: str, prepared: Prepared, work: Work) -> float | None:
     views = prepared.sample.views
     extractions = [prepared.extraction, *([] if views is None else [views.extraction])]
     work.computed["images"] += sum(done.computed for done in extractions)
-    seconds = [work.memory.seconds(data, done) for done in extractions]
+    seconds = [work.memory.seconds(data, done, work.cache.index) for done in extractions]
     return None if None in seconds else float(sum(filter(None, seconds)))
 
 

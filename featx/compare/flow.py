@@ -26,8 +26,9 @@ from featx.errors import DataError
 from featx.images.batches import Reading, iter_batches
 from featx.inference.predict import images_per_second
 from featx.io.context import Context
-from featx.metrics.table import LOWER_IS_BETTER
+from featx.metrics.table import is_better, signed_score
 from featx.report.comparison import Place, Row, write_comparison
+from featx.store.cache import Cache
 
 __all__ = ["Compared", "Pass", "Place", "Row", "Trial", "compare", "plan"]
 
@@ -55,7 +56,7 @@ class Compared:
         return {"rows": rows, "best": best, "failed": len(self.failed), "computed": self.computed, **self.files}
 
 
-def compare(pipeline: Pipeline, context: Context = Context()) -> Compared:
+def compare(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> Compared:
     """Make every model that the pipeline's section `compare` asks for and is not there yet, and write the table.
 
     What is best is chosen by validation. Test figures are read once all is chosen.
@@ -67,7 +68,7 @@ def compare(pipeline: Pipeline, context: Context = Context()) -> Compared:
     """
     passes = plan(pipeline)
     folder = Path(pipeline.report.runs) / name_of(pipeline)
-    work = Work(Memory(folder / _MEMORY), context)
+    work = Work(Memory(folder / _MEMORY), cache, context)
     cells = [cell for one in passes for cell in run_pass(one, work)]
     best = _choose_best(cells)
     speeds = [_measure_speed(cell, work) for cell in cells]
@@ -88,7 +89,7 @@ def _choose_best(cells: Sequence[Cell]) -> set[int]:
         if score is None or score.value is None:
             continue
         data, kind = cell.place.data, (score.metric, score.where)
-        value = -score.value if score.metric in LOWER_IS_BETTER else score.value
+        value = signed_score(score.metric, score.value)
         if kinds.setdefault(data, kind) == kind and (data not in best or value > best[data][0]):
             best[data] = value, number
     return {number for _, number in best.values()}
@@ -164,5 +165,5 @@ def _judge_training(manifest: Manifest, name: str) -> tuple[float | None, bool |
     scores = origin.metrics_on("val").chosen_by(metric), manifest.metrics_on("val").chosen_by(metric)
     helped = None
     if scores[0] is not None and scores[1] is not None:
-        helped = scores[1] < scores[0] if metric in LOWER_IS_BETTER else scores[1] > scores[0]
+        helped = is_better(metric, scores[1], scores[0])
     return None if old is None or new is None else new - old, helped

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -11,8 +10,9 @@ from typing import Any, get_args
 
 from featx.backbones import BACKBONES
 from featx.config import Clf, Pipeline, Stage
-from featx.config.pipeline import section_of, set_keys
+from featx.config.route import section_of, set_keys
 from featx.errors import UsageError
+from featx.io.suggest import did_you_mean
 from featx.io.urls import is_url
 
 _NAME = "compare"  # of the results, where neither the pipeline nor its file has a name
@@ -119,9 +119,8 @@ def _read_overrides(
         if not meant and _is_known(name):
             continue  # a part of what a file compares was asked for
         if not meant:
-            near = difflib.get_close_matches(name, owners, n=1)
-            offer = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(owners)}."
-            raise UsageError(f"compare.override: {name!r} is nothing that is compared. {offer}")
+            offer = did_you_mean(name, owners, f"There are: {', '.join(owners)}.")
+            raise UsageError(f"compare.override: {name!r} is nothing that is compared.{offer}")
         if len(meant) > 1:
             could = " or ".join(f"{axis} {value}" for axis, value in sorted(meant))
             raise UsageError(

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from featx.bundle.bundle import Bundle
-from featx.config import AugmentOptions, FinetuneOptions
+from featx.config import AugmentOptions, FinetuneOptions, MemoryShare
 from featx.finetune.examples import image_source
 from featx.finetune.from_cache import MapSource, part_above
 from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable
@@ -45,7 +45,7 @@ _STATE = 1  # of what a training resumes from: raised when a state that was writ
 
 def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int, policy: AugmentOptions | None = None) -> str:
     """What a fine-tuned bundle depends on."""
-    given = asdict(replace(options, tensorboard=None, preset=None, gpu_memory="grow"))
+    given = asdict(replace(options, tensorboard=None, preset=None, gpu_memory=MemoryShare("grow")))
     views = {"augment": Augmenter(policy, seed).identity} if policy is not None and policy.operations else {}
     if policy is not None and options.from_cache is not None and policy.views:
         views["views"] = str(policy.views)

@@ -15,12 +15,12 @@ from featx.bundle.novelty import Reference
 from featx.finetune.grafting import HEAD, feature_network, load_backbone
 from featx.finetune.trainee import FinetuneTrainee
 from featx.images.augment import Augmenter
-from featx.inference.judge import Judged, compare_judged, measure_judged
 from featx.inference.reading import Reading, make_reference, predict_parts
 from featx.inference.trained import Trained
-from featx.metrics.comparison import SURE
-from featx.metrics.measures import metric_of, summary
-from featx.metrics.table import LOWER_IS_BETTER
+from featx.metrics.comparison import SURE, compare_predictions
+from featx.metrics.measures import measure
+from featx.metrics.predictions import LabelledPredictions
+from featx.metrics.table import metric_of, signed_score
 from featx.runs.origin import Intake, Provenance, describe_model
 from featx.runs.prepared import Prepared
 from featx.training.callbacks import Recording
@@ -41,7 +41,7 @@ class Finish:
     bundle: Bundle
     prepared: Prepared
     trainee: FinetuneTrainee
-    before: Sequence[Judged]
+    before: Sequence[LabelledPredictions]
     log: TrainingLog
 
     def trained(self, provenance: Provenance, recording: Recording) -> Trained:
@@ -83,19 +83,18 @@ class Finish:
             about["augment"] = bundle.manifest.augment.as_json()  # its head has learned from such views
         return about
 
-    def _describe_result(self, predictions: Sequence[Judged], reading: Reading) -> dict[str, Any]:
+    def _describe_result(self, predictions: Sequence[LabelledPredictions], reading: Reading) -> dict[str, Any]:
         """What it reaches, beside the bundle that it started from."""
         bundle, metric = self.bundle, self.bundle.manifest.score.metric
-        measured = {one.part: measure_judged(one) for one in predictions}
-        metrics = {part: summary(found) for part, found in measured.items()}
+        measured = {one.part: measure(one) for one in predictions}
         former = bundle.temperature if bundle.manifest.head.kind == "network" else 1.0
         temperature = reading.calibration.temperature * former
         about = {
             "head": bundle.manifest.head.as_json() | {"temperature": temperature, "calibration": "temperature"},
             "thresholds": None if reading.thresholds is None else reading.thresholds.tolist(),
-            "metrics": metrics,
-            "per_class": {part: found["per_class"] for part, found in measured.items()},
-            "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
+            "metrics": {part: found.summary() for part, found in measured.items()},
+            "per_class": {part: found.as_json()["per_class"] for part, found in measured.items()},
+            "score": {"metric": metric, "value": measured["val"].value(metric), "where": "val"},
             "from": {"bundle": bundle.path.name, "digest": bundle.manifest.digest, "metrics": _figures(self.before)},
             "comparison": _compare(predictions, self.before),
         }
@@ -123,27 +122,28 @@ class Finish:
         return make_reference(self.trainee, network.predict_on_batch, int(network.output_shape[-1]))
 
 
-def _figures(predictions: Sequence[Judged]) -> dict[str, dict[str, Any]]:
+def _figures(predictions: Sequence[LabelledPredictions]) -> dict[str, dict[str, Any]]:
     """The single figures of each part."""
-    return {one.part: summary(measure_judged(one)) for one in predictions}
+    return {one.part: measure(one).summary() for one in predictions}
 
 
-def _compare(after: Sequence[Judged], before: Sequence[Judged]) -> dict[str, dict[str, Any] | None]:
+def _compare(
+    after: Sequence[LabelledPredictions], before: Sequence[LabelledPredictions]
+) -> dict[str, dict[str, Any] | None]:
     """`Comparison` of each part, what came out first, what it was second; None without images."""
     pairs = zip(after, before, strict=True)
-    return {new.part: asdict(compare_judged(new, old)) if new.paths else None for new, old in pairs}
+    return {new.part: asdict(compare_predictions(new, old)) if new.paths else None for new, old in pairs}
 
 
 def _verdict(about: dict[str, Any], metric: str) -> str:
     """One sentence: did fine-tuning beat the bundle it started from, and how sure is that?"""
     origin, before, after = about["from"]["bundle"], about["from"]["metrics"], about["metrics"]
-    sign = -1 if metric in LOWER_IS_BETTER else 1
     findings = []
     for part in ("val", "test"):
         old, new = metric_of(before[part], metric), metric_of(after[part], metric)
         if old is not None and new is not None:
             (low, high), p_value = (about["comparison"][part][name] for name in ("interval", "p_value"))
-            ahead, sure = sign * (new - old) > 0, p_value < SURE
+            ahead, sure = signed_score(metric, new - old) > 0, p_value < SURE
             word = "equals" if new == old else "does not beat" if not ahead else "beats" if sure else "is just ahead of"
             noise = "" if sure or new == old else "within noise: "
             findings.append(

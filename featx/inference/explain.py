@@ -14,7 +14,6 @@ Of two classes the scores are opposite: their logits count only by their differe
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +29,7 @@ from featx.images.batches import Reading, iter_batches
 from featx.images.sources import source_name
 from featx.inference.predict import Unread
 from featx.io.progress import Progress, no_progress
+from featx.io.suggest import did_you_mean
 
 if TYPE_CHECKING:
     pass
@@ -214,10 +214,8 @@ def _position(bundle: Bundle, label: str) -> int:
     classes = bundle.classes
     if label in classes:
         return classes.index(label)
-    near = difflib.get_close_matches(label, classes, n=1)
     listed = ", ".join(classes[:_SHOWN]) + (f" and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else "")
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise UsageError(f"{bundle.path} has no class {label!r}.{hint} It has {listed}.")
+    raise UsageError(f"{bundle.path} has no class {label!r}.{did_you_mean(label, classes)} It has {listed}.")
 
 
 def _with_sum(maps: Maps, size: tuple[int, int]) -> Maps:

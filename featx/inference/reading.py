@@ -13,7 +13,7 @@ from featx.config import HeadOptions
 from featx.dataset import SPLITS, TEST, TRAIN, VAL
 from featx.features import ArrayFeatures
 from featx.heads.calibration import Calibration, fit_calibration
-from featx.inference.judge import Judged
+from featx.metrics.predictions import LabelledPredictions
 from featx.selection.thresholds import search_thresholds
 from featx.training.trainee import ImageTrainee
 
@@ -46,7 +46,7 @@ class Reading:
         return cls(found, search_thresholds(probabilities, labels, options.thresholds, *options.threshold_range))
 
 
-def predict_parts(trainee: ImageTrainee, reading: Reading) -> tuple[Judged, ...]:
+def predict_parts(trainee: ImageTrainee, reading: Reading) -> tuple[LabelledPredictions, ...]:
     """Return the predictions of val and test as the network stands."""
     found, examples = [], trainee.examples
     for code in (VAL, TEST):
@@ -54,7 +54,9 @@ def predict_parts(trainee: ImageTrainee, reading: Reading) -> tuple[Judged, ...]
         paths = tuple(examples.paths[row] for row in rows)
         probabilities = reading.calibration.probabilities(logits)
         labels = examples.labels[rows]
-        found.append(Judged(SPLITS[code], paths, labels, probabilities, examples.classes, reading.thresholds))
+        found.append(
+            LabelledPredictions(labels, probabilities, examples.classes, reading.thresholds, SPLITS[code], paths)
+        )
     return tuple(found)
 
 

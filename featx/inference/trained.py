@@ -14,7 +14,7 @@ from featx.bundle.split import write_split
 from featx.engines.choice import choose_engine, compile_graph
 from featx.heads.persist import FILES
 from featx.heads.transform import TRANSFORM_FILE, Transform
-from featx.inference.judge import Judged
+from featx.metrics.predictions import LabelledPredictions
 from featx.runs.origin import Intake
 from featx.training.callbacks import Recording
 from featx.training.log import TrainingLog
@@ -44,7 +44,7 @@ class Trained:
 
     label: str
     manifest: Manifest
-    predictions: tuple[Judged, ...]
+    predictions: tuple[LabelledPredictions, ...]
     intake: Intake
     backbone: keras.Model
     head: tuple[np.ndarray, np.ndarray] | keras.Model

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from featx.io.files import write_atomic
+from featx.metrics.table import metric_label
 from featx.report import tradeoffs
 from featx.report.figure_folder import Plot
 from featx.report.page import render
 from featx.report.plot_style import save, style
-from featx.report.scores import metric_label
 from featx.store.key import file_name
 
 INDEX, TABLE = "index.html", "table"

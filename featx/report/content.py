@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import MetricsRecord
-from featx.inference.judge import Judged
+from featx.metrics.predictions import LabelledPredictions
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Content:
 
     title: str
     manifest: Manifest
-    judged: tuple[Judged, ...]
+    judged: tuple[LabelledPredictions, ...]
     counts: Mapping[str, Mapping[str, int]]
     bad: Sequence[Mapping[str, str]] = ()
     duplicates: int = 0

@@ -7,23 +7,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from featx.images.grid import Picture
-from featx.inference.judge import Judged
-from featx.report.scores import decide, indicators
+from featx.metrics.predictions import LabelledPredictions, indicators
 
 MOST = 18
 
 
-def confident_mistakes(judged: Judged) -> list[Picture]:
+def confident_mistakes(judged: LabelledPredictions) -> list[Picture]:
     """The mistakes of the highest confidence, the most confident first."""
     return _pictures(judged, lambda right, confidence: np.flatnonzero(~right)[np.argsort(-confidence[~right])])
 
 
-def doubtful_hits(judged: Judged) -> list[Picture]:
+def doubtful_hits(judged: LabelledPredictions) -> list[Picture]:
     """The hits of the lowest confidence, the least confident first."""
     return _pictures(judged, lambda right, confidence: np.flatnonzero(right)[np.argsort(confidence[right])])
 
 
-def _pictures(judged: Judged, order: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[Picture]:
+def _pictures(judged: LabelledPredictions, order: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[Picture]:
     predicted = judged.probabilities.argmax(axis=1)
     confidence = judged.probabilities.max(axis=1)
     right = predicted == judged.labels
@@ -41,9 +40,9 @@ def _pictures(judged: Judged, order: Callable[[np.ndarray, np.ndarray], np.ndarr
     ]
 
 
-def worst_images(judged: Judged) -> list[Picture]:
+def worst_images(judged: LabelledPredictions) -> list[Picture]:
     """The images of a multi-label set with the largest mean log loss over classes, the largest first."""
-    truth, said = indicators(judged), decide(judged)
+    truth, said = indicators(judged), judged.predicted
     chances = np.where(truth, judged.probabilities, 1 - judged.probabilities)
     loss = -np.log(np.clip(chances, np.finfo(np.float64).eps, 1)).mean(axis=1)
     return [

@@ -17,7 +17,7 @@ from featx.bundle.manifest import Manifest
 from featx.bundle.records import MetricsRecord
 from featx.config import Pipeline
 from featx.config.pipeline import as_yaml
-from featx.inference.judge import Judged
+from featx.metrics.predictions import LabelledPredictions
 from featx.report.content import Content
 from featx.report.report import INDEX, write_report
 from featx.runs.origin import Intake
@@ -37,12 +37,14 @@ class Evaluation:
 
     bundle: Bundle
     source: Path
-    predictions: Judged
+    predictions: LabelledPredictions
     bad: Sequence[Mapping[str, str]]
     seconds: float
 
 
-def report_model(bundle: Bundle, predictions: Sequence[Judged], intake: Intake, pipeline: Pipeline) -> Path | None:
+def report_model(
+    bundle: Bundle, predictions: Sequence[LabelledPredictions], intake: Intake, pipeline: Pipeline
+) -> Path | None:
     """Write the report of a new bundle into its directory, unless the pipeline forbids it; None if there is none."""
     if not pipeline.report.html:
         return None

@@ -17,10 +17,11 @@ import numpy as np
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import CandidateRecord, MetricsRecord
 from featx.metrics.intervals import RESAMPLES
+from featx.metrics.table import metric_label, signed_score
 from featx.report.content import Content
 from featx.report.figure_folder import Plot
 from featx.report.figures import STRENGTHS, head_name
-from featx.report.scores import Scores, metric_label
+from featx.report.scores import Scores
 
 _MOST_ROWS = 200  # of bad images
 _MOST_CONFUSIONS = 20
@@ -200,18 +201,16 @@ def _label_tables(scores: Scores) -> list[dict[str, Any]]:
 def _candidates(search: Mapping[str, Sequence[CandidateRecord]]) -> list[dict[str, Any]]:
     """What was compared, the best first."""
     found = [(output, one) for output, some in search.items() for one in some]
-    found.sort(key=lambda pair: _loss(pair[1]))
+    found.sort(key=lambda pair: -_signed(pair[1]))
     return [
         {"output": output, "name": head_name(one), **one.as_json(), "params": _words(one.params)}
         for output, one in found[:_MOST_CANDIDATES]
     ]
 
 
-def _loss(candidate: CandidateRecord) -> float:
-    """What candidates are sorted by; those that could not be measured come last."""
-    if candidate.score is None:
-        return float("inf")
-    return candidate.score if candidate.metric == "log_loss" else -candidate.score
+def _signed(candidate: CandidateRecord) -> float:
+    """What candidates are sorted by, more being better; those that could not be measured come last."""
+    return -np.inf if candidate.score is None else signed_score(candidate.metric, candidate.score)
 
 
 def _words(values: Mapping[str, Any]) -> str:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.images.grid import shorten
-from featx.metrics.table import LOWER_IS_BETTER
-from featx.report.scores import metric_label
+from featx.metrics.table import metric_label, signed_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +45,7 @@ def draw_cost(rows: Sequence[Row]) -> Figure:
     costs = [1000 / float(row.images_per_second or 1) for row in rows]
     scores = [float(row.score or 0) for row in rows]
     metric = str(rows[0].metric)
-    front = pareto_front(costs, [-score if metric in LOWER_IS_BETTER else score for score in scores])
+    front = pareto_front(costs, [signed_score(metric, score) for score in scores])
     backbones = list(dict.fromkeys(row.place.backbone for row in rows))
     named = front[-_MOST_NAMED:]
     entries = len(named) + len(backbones) + len({row.place.stage for row in rows})

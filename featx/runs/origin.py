@@ -39,7 +39,7 @@ class Intake:
     @classmethod
     def of(cls, extraction: Extraction, sample: Sample) -> Intake:
         """What comes with the features of a sample."""
-        stages = {f"extract: {stage}": seconds for stage, seconds in extraction.stages.items()}
+        stages = {f"extract: {stage}": seconds for stage, seconds in asdict(extraction.stages).items()}
         return cls(sample, extraction.bad, extraction.duplicates, {"extract": extraction.seconds, **stages})
 
     def class_counts(self) -> dict[str, dict[str, int]]:

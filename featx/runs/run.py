@@ -20,7 +20,7 @@ from featx.config import Pipeline
 from featx.dataset import ImageSet
 from featx.errors import BundleError
 from featx.io.urls import is_url, plain
-from featx.metrics.table import LOWER_IS_BETTER
+from featx.metrics.table import signed_score
 from featx.runs.split import KeptSplit
 
 Training = Literal["training", "finetune", "baseline"]
@@ -96,9 +96,8 @@ class Run:
         if not found:
             raise BundleError(f"There is no bundle in {self.path} yet. Make one: featx fit-head")
         newest = found[-1].manifest
-        sign = -1.0 if newest.score.metric in LOWER_IS_BETTER else 1.0
         rivals = [
-            (sign * bundle.manifest.score.value, bundle)
+            (signed_score(newest.score.metric, bundle.manifest.score.value), bundle)
             for bundle in found
             if bundle.manifest.split.digest == newest.split.digest
             and bundle.manifest.score.metric == newest.score.metric

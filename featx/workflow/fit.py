@@ -23,16 +23,17 @@ from featx.features import Features, width
 from featx.heads import persist
 from featx.heads.calibration import CALIBRATION_FILE
 from featx.heads.transform import TRANSFORM_FILE, join
-from featx.inference.judge import Judged, align, measure_judged
 from featx.io.context import Context, Notify
 from featx.io.digests import digest_bytes, digest_json
-from featx.metrics.measures import metric_of, summary
-from featx.metrics.scores import signed_score
+from featx.metrics.measures import Measures, measure
+from featx.metrics.predictions import LabelledPredictions, align
 from featx.runs.origin import Intake, Provenance, algorithm, describe_model
 from featx.runs.prepared import Prepared
 from featx.selection.choice import Choice
 from featx.selection.layers import LayerError, LayersChoice, choose_layers
 from featx.selection.nested import nested_estimate
+from featx.selection.problem import Problem
+from featx.selection.settings import SearchSettings
 from featx.training.callbacks import Recording
 from featx.training.log import TrainingLog
 
@@ -57,7 +58,7 @@ class Fitted:
     """
 
     manifest: Manifest
-    predictions: tuple[Judged, ...]
+    predictions: tuple[LabelledPredictions, ...]
     intake: Intake
     choice: Choice
     network: Mapping[str, Path]
@@ -124,12 +125,14 @@ def fit(prepared: Prepared, context: Context = Context()) -> Fitted:
     wanted = fingerprint(prepared)
     recording = _recording(wanted, prepared, context.notify)
     tables = _tables(prepared.extraction, sample)
-    chosen = _choose(tables, prepared, context.notify, recording)
+    problem = _problem(tables, sample)
+    settings = SearchSettings(prepared.pipeline.head, seed, context.notify, recording)
+    chosen = _choose(tables, sample, problem, settings)
     choice = chosen.choice
     features = join([tables[name] for name in chosen.outputs])
     known = [sample.images.classes[code] for code in choice.head.classes_]
     predictions = tuple(_predict(choice, features, sample, part, known) for part in ("val", "test"))
-    nested = _nested(tables, prepared, context.notify) if prepared.pipeline.head.nested else None
+    nested = nested_estimate(tables, problem, settings).as_json() if settings.options.nested else None
     provenance = Provenance(context.command, wanted, time.perf_counter() - start)
     outputs = tuple(Output.parse(name) for name in chosen.outputs)
     intake = Intake.of(prepared.extraction, sample)
@@ -162,15 +165,15 @@ def _describe_head(choice: Choice, features: int, prepared: Prepared) -> dict[st
     }
 
 
-def _describe_search(chosen: LayersChoice, predictions: Sequence[Judged]) -> dict[str, Any]:
+def _describe_search(chosen: LayersChoice, predictions: Sequence[LabelledPredictions]) -> dict[str, Any]:
     choice = chosen.choice
-    metrics = {one.part: measure_judged(one) for one in predictions}
+    metrics = {one.part: measure(one) for one in predictions}
     return {
         "thresholds": None if choice.thresholds is None else choice.thresholds.tolist(),
-        "metrics": {part: summary(found) for part, found in metrics.items()},
-        "per_class": {part: found["per_class"] for part, found in metrics.items()},
+        "metrics": {part: found.summary() for part, found in metrics.items()},
+        "per_class": {part: found.as_json()["per_class"] for part, found in metrics.items()},
         "score": _score(choice, metrics["val"]),
-        "search": chosen.tried,
+        "search": {title: [one.as_json() for one in some] for title, some in chosen.tried.items()},
         "history": _log_of(choice).as_json(),
     }
 
@@ -205,35 +208,30 @@ def _tables(extraction: Extraction, sample: Sample) -> dict[str, Features]:
     return tables
 
 
-def _choose(tables: dict[str, Features], prepared: Prepared, notify: Notify, recording: Recording) -> LayersChoice:
-    sample, options, seed = prepared.sample, prepared.pipeline.head, prepared.pipeline.data.seed
+def _choose(tables: dict[str, Features], sample: Sample, problem: Problem, settings: SearchSettings) -> LayersChoice:
     try:
-        return choose_layers(tables, **_targets(sample), options=options, seed=seed, tell=notify, recording=recording)
+        return choose_layers(tables, problem, settings)
     except LayerError as error:
         rows = sample.rows[np.unique(sample.fitted[error.rows])]
         names = ", ".join(sample.images.paths[row] for row in rows[:3])
         raise HeadError(f"{error.output} gives NaN or infinity for {len(error.rows)} images: {names}.") from error
 
 
-def _nested(tables: dict[str, Features], prepared: Prepared, notify: Notify) -> dict[str, Any]:
-    options, seed = prepared.pipeline.head, prepared.pipeline.data.seed
-    return nested_estimate(tables, **_targets(prepared.sample), options=options, seed=seed, tell=notify)
-
-
-def _targets(sample: Sample) -> dict[str, Any]:
-    """What is known of the rows of `_tables`, as `choose_layers` takes it; a view has what its image has."""
+def _problem(tables: dict[str, Features], sample: Sample) -> Problem:
+    """What is known of the rows of `_tables`, with the features of the first; a view has what its image has."""
     fitted = sample.fitted
-    return {
-        "y": sample.y[fitted],
-        "split": sample.split[fitted],
-        "classes": sample.images.classes,
-        "groups": None if sample.groups is None else sample.groups[fitted],
-        "sample_weight": None if sample.weight is None else sample.weight[fitted],
-        "view_of": None if sample.views is None else fitted,
-    }
+    return Problem(
+        next(iter(tables.values())),
+        sample.y[fitted],
+        sample.split[fitted],
+        sample.images.classes,
+        groups=None if sample.groups is None else sample.groups[fitted],
+        image_of=None if sample.views is None else fitted,
+        weight=None if sample.weight is None else sample.weight[fitted],
+    )
 
 
-def _predict(choice: Choice, features: Features, sample: Sample, part: str, known: list[str]) -> Judged:
+def _predict(choice: Choice, features: Features, sample: Sample, part: str, known: list[str]) -> LabelledPredictions:
     """One part with its probabilities; those of val by the fit on train alone, also where val was fitted on later."""
     rows = np.flatnonzero(sample.split == SPLITS.index(part))
     if not len(rows):
@@ -245,22 +243,18 @@ def _predict(choice: Choice, features: Features, sample: Sample, part: str, know
     probabilities = choice.calibration.probabilities(logits)
     paths = tuple(sample.images.paths[row] for row in sample.rows[rows])
     if choice.thresholds is not None:
-        return Judged(part, paths, sample.y[rows], probabilities, tuple(known), choice.thresholds)
+        return LabelledPredictions(sample.y[rows], probabilities, tuple(known), choice.thresholds, part, paths)
     labels, everything = align(sample.images.classes, sample.y[rows], known)
-    return Judged(part, paths, labels, probabilities, tuple(everything))
+    return LabelledPredictions(labels, probabilities, tuple(everything), part=part, paths=paths)
 
 
-def _score(choice: Choice, val: dict[str, Any]) -> dict[str, Any]:
+def _score(choice: Choice, val: Measures) -> dict[str, Any]:
     """What the best bundle of a run is chosen by: the metric on val, or on folds of train where there is no val."""
-    best = max(choice.candidates, key=signed_score, default=None)
-    metric = best["metric"] if best else "accuracy"
-    if val["images"]:
-        return {"metric": metric, "value": metric_of(val, metric), "where": "val"}
-    return {
-        "metric": metric,
-        "value": best["score"] if best else None,
-        "where": best["where"] if best else "none",
-    }
+    best = choice.best
+    metric = best.metric if best else "accuracy"
+    if val.images:
+        return {"metric": metric, "value": val.value(metric), "where": "val"}
+    return {"metric": metric, "value": best.score if best else None, "where": best.where if best else "none"}
 
 
 def _log_of(choice: Choice) -> TrainingLog:

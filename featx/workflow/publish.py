@@ -19,6 +19,7 @@ from featx.report.occasions import Evaluation, report_evaluation, report_model
 from featx.runs.origin import Intake
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run, checkpoints_folder, report_folder
+from featx.store.cache import Cache
 from featx.training.callbacks import Recording
 from featx.workflow.fit import Fitted, fit
 from featx.workflow.tracking import require_tracker, track
@@ -53,7 +54,7 @@ def publish_finetuned(bundle: Bundle, prepared: Prepared, context: Context = Con
     return publish(finetune(bundle, prepared, context), prepared.run, prepared.pipeline)
 
 
-def publish_baseline(pipeline: Pipeline, context: Context = Context()) -> tuple[Bundle, Intake]:
+def publish_baseline(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> tuple[Bundle, Intake]:
     """Train the baseline of the pipeline, and add it to the run; returns it with what it was made of.
 
     The report of the run's best head is written anew where its features are cached, with the baseline beside it.
@@ -61,14 +62,14 @@ def publish_baseline(pipeline: Pipeline, context: Context = Context()) -> tuple[
     from featx.baseline.flow import train_baseline
 
     require_tracker(pipeline.tracking)
-    trained = train_baseline(pipeline, context)
+    trained = train_baseline(pipeline, cache, context)
     run = Run.of(pipeline, trained.intake.sample.images)
     bundle = publish(trained, run, pipeline)
-    _renew_report(trained.intake, run, pipeline, context)
+    _renew_report(trained.intake, run, pipeline, cache, context)
     return bundle, trained.intake
 
 
-def _renew_report(intake: Intake, run: Run, pipeline: Pipeline, context: Context) -> None:
+def _renew_report(intake: Intake, run: Run, pipeline: Pipeline, cache: Cache, context: Context) -> None:
     """Write the report of the run's best head on this split anew, on test; from cached features alone."""
     sample = intake.sample
 
@@ -79,7 +80,7 @@ def _renew_report(intake: Intake, run: Run, pipeline: Pipeline, context: Context
         return
     bundle = load_bundle(run.best(is_rival).path)
     start = time.perf_counter()
-    predictions = judge_cached(bundle, sample, TEST, Path(pipeline.features.cache))
+    predictions = judge_cached(bundle, sample, TEST, cache)
     if predictions is None or not len(predictions.labels):
         context.notify(f"featx evaluate {bundle.path} writes its report anew, with this baseline beside it.")
         return

@@ -11,6 +11,7 @@ from featx.config import Pipeline
 from featx.io.context import Context
 from featx.report.occasions import report_of
 from featx.runs.prepared import Prepared
+from featx.store.cache import Cache
 from featx.workflow.fit import fingerprint
 from featx.workflow.prepare import prepare
 from featx.workflow.publish import publish_finetuned, publish_head
@@ -43,9 +44,9 @@ class PipelineDone:
         return {"stages": stages, "bundle": str(self.bundle), "report": self.report and str(self.report)}
 
 
-def run_pipeline(pipeline: Pipeline, context: Context = Context()) -> PipelineDone:
+def run_pipeline(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> PipelineDone:
     """Bring every stage up to date, and find out why each was run or not."""
-    prepared = prepare(pipeline, context.progress)
+    prepared = prepare(pipeline, cache, context.progress)
     for note in prepared.extraction.images.notes:
         context.notify(note)
     head, bundle = _bring_head(prepared, context)
