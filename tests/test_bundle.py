@@ -30,12 +30,11 @@ from featx.inference.predict import AnswerOptions, predict
 from featx.io.digests import digest_file, digest_json
 from featx.io.files import write_json
 from featx.metrics.probabilities import softmax
-from featx.runs.bundles import best_bundle, find_bundle, list_bundles, new_directory
-from featx.runs.folder import run_directory
+from featx.runs.run import Run, find_bundle
 from featx.selection.heads import choose_head
 from featx.selection.problem import Problem
 from featx.selection.settings import SearchSettings
-from featx.workflow.run import fit
+from featx.workflow.publish import publish_head
 
 HEADS = ("logreg", "svm", "ridge", "knn", "rbf", "dense")
 
@@ -410,7 +409,7 @@ def make(run: Path, number: int, value: float | None, split: str = "s", metric: 
 def test_the_best_bundle(tmp_path: Path, made: list[tuple[Any, ...]], best: int) -> None:
     for one in made:
         make(tmp_path / "runs" / "x", *one)
-    assert best_bundle(tmp_path / "runs" / "x") == tmp_path / "runs" / "x" / f"{best}-svm"
+    assert Run(tmp_path / "runs" / "x").best().path == tmp_path / "runs" / "x" / f"{best}-svm"
 
 
 def test_what_is_no_bundle_of_the_run_is_left_out(tmp_path: Path) -> None:
@@ -420,8 +419,8 @@ def test_what_is_no_bundle_of_the_run_is_left_out(tmp_path: Path) -> None:
     shutil.copytree(run / "1-svm", run / "my-model")
     make(run, 3, 0.9)
     (run / "3-svm" / "bundle.json").write_text("{")
-    assert [bundle.path.name for bundle in list_bundles(run)] == ["1-svm"]
-    assert new_directory(run, "knn") == run / "4-knn"
+    assert [bundle.path.name for bundle in Run(run).bundles()] == ["1-svm"]
+    assert Run(run).next_directory("knn") == run / "4-knn"
 
 
 def test_without_a_bundle_it_says_how_to_make_one(tmp_path: Path) -> None:
@@ -444,9 +443,9 @@ def test_a_bundle_is_found_by_run_by_name_and_when_it_is_the_only_one(tmp_path: 
 
 
 def test_bundles_are_numbered_and_go_to_the_folder_of_the_run(lab: Lab, tmp_path: Path) -> None:
-    prepared = replace(lab.prepared, run=tmp_path / "run")
-    first, second = fit(prepared), fit(prepared)
+    prepared = replace(lab.prepared, run=Run(tmp_path / "run"))
+    first, second = publish_head(prepared), publish_head(prepared)
     assert (first.path.name, second.path.name) == ("1-logreg", "2-logreg")
     assert first.manifest.fingerprint == second.manifest.fingerprint
     assert isinstance(first, Bundle)
-    assert run_directory(lab.pipeline).name == "lab"
+    assert Run.of(lab.pipeline).name == "lab"

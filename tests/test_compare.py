@@ -33,7 +33,7 @@ from featx.inference.judge import judge
 from featx.io.index import StatIndex
 from featx.report.comparison import Place, Row, headings_and_cells, write_comparison
 from featx.report.tradeoffs import pareto_front
-from featx.runs.bundles import list_bundles
+from featx.runs.run import Run
 
 PIPELINES = Path(__file__).parent.parent / "pipelines"
 
@@ -492,7 +492,7 @@ def check_row(row: dict[str, Any], root: Path, folder: Path) -> None:
     assert row["test_images"] == len(images)
     assert row["fit_seconds"] == bundle.manifest.seconds
     if row["stage"] == "finetuned":
-        beside = [one.manifest for one in list_bundles(bundle.path.parent)]
+        beside = [one.manifest for one in Run(bundle.path.parent).bundles()]
         origin = next(one for one in beside if one.digest == bundle.manifest.origin.digest)
         assert row["gain"] == pytest.approx(row["test_accuracy"] - origin.metrics_on("test").get("accuracy"))
         assert row["helped"] == (row["val_accuracy"] > origin.metrics_on("val").get("accuracy"))

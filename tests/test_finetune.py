@@ -15,16 +15,18 @@ from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import AugmentOptions, FeaturesOptions, HeadOptions
 from featx.dataset import TRAIN, VAL
 from featx.errors import BundleError, DataError, HeadError, UsageError
-from featx.extraction.prepared import Prepared
 from featx.finetune.examples import image_source, make_examples
-from featx.finetune.flow import finetune, graft, tuned_fingerprint
+from featx.finetune.flow import graft, tuned_fingerprint
 from featx.finetune.unfreezing import Unfreezing
 from featx.images.augment import Augmenter
 from featx.images.decoder import load_image
+from featx.io.context import Context
 from featx.io.digests import digest_file
 from featx.metrics.probabilities import softmax
+from featx.runs.prepared import Prepared
+from featx.runs.run import Run
 from featx.training import checkpoints
-from featx.workflow.run import fit
+from featx.workflow.publish import publish_finetuned, publish_head
 
 
 def pictures(lab: Lab, side: int = 32, count: int = 9) -> np.ndarray:
@@ -64,7 +66,7 @@ def body_bundle(lab: Lab, pooling: str) -> Bundle:
         features = replace(lab.pipeline.features, pooling=(pooling,), layer=("body",))
         report = replace(lab.pipeline.report, name="body")
         head = HeadOptions(strength=0.01)
-        lab.bundles[pooling] = fit(prepare(replace(lab.pipeline, features=features, report=report, head=head)))
+        lab.bundles[pooling] = publish_head(prepare(replace(lab.pipeline, features=features, report=report, head=head)))
     return lab.bundles[pooling]
 
 
@@ -97,7 +99,7 @@ def test_every_family_is_grafted(lab: Lab, backbone: str, layer: str, side: int,
     )
     report = replace(lab.pipeline.report, name=backbone)
     head = HeadOptions(clf=clf, strength=0.01)  # type: ignore[arg-type]
-    bundle = fit(prepare(replace(lab.pipeline, features=features, head=head, report=report)))
+    bundle = publish_head(prepare(replace(lab.pipeline, features=features, head=head, report=report)))
     check_start(bundle, pictures(lab, side, 6))
 
 
@@ -172,7 +174,7 @@ def moved(before: Bundle, after: Bundle) -> set[str]:
 )
 def test_frozen_weights_do_not_move(lab: Lab, prepared: Prepared, changes: dict[str, str], expected: set[str]) -> None:
     start = lab.bundle("logreg")
-    tuned = finetune(start, with_finetune(prepared, epochs=1, **changes))
+    tuned = publish_finetuned(start, with_finetune(prepared, epochs=1, **changes))
     assert moved(start, tuned) == expected
     assert not np.array_equal(np.load(start.path / "head.npz")["kernel"], np.load(tuned.path / "head.npz")["kernel"])
 
@@ -183,7 +185,7 @@ def test_frozen_weights_do_not_move(lab: Lab, prepared: Prepared, changes: dict[
 @pytest.mark.parametrize("head", ["svm", "dense"])
 def test_it_is_one_more_bundle_that_says_whether_it_beat_the_head(lab: Lab, prepared: Prepared, head: str) -> None:
     start, told = lab.bundle(head), []
-    tuned = finetune(start, prepared, "featx finetune", tell=told.append)
+    tuned = publish_finetuned(start, prepared, Context("featx finetune", notify=told.append))
     manifest = tuned.manifest
     assert tuned.path.name == f"1-{head}-finetuned"
     assert [line.split(":")[0] for line in told] == ["epoch 1/2", "epoch 2/2"]
@@ -200,7 +202,7 @@ def test_it_is_one_more_bundle_that_says_whether_it_beat_the_head(lab: Lab, prep
         ahead = "is just ahead of" if noise else "beats"
         word = ahead if new > old else "equals" if new == old else "does not beat"
         assert f"{word} {start.path.name} on {part} (accuracy {new:.4f} against {old:.4f}; " in manifest.verdict
-    assert not list(prepared.run.glob(".finetune-*"))  # what it would have resumed from
+    assert not list(prepared.run.path.glob(".finetune-*"))  # what it would have resumed from
     history = [epoch.values for epoch in manifest.history]
     assert history[1]["loss"] < history[0]["loss"]
     assert [list(one.as_json()) for one in manifest.history] == [
@@ -230,7 +232,7 @@ def test_the_split_in_the_bundle_is_what_it_was_trained_on(lab: Lab, tmp_path: P
     write_pictures(tmp_path / "pictures", 4, seed=5)  # came after the head was fitted
     data = replace(lab.pipeline.data, path=str(tmp_path / "pictures"), seed=3)
     now = prepare(replace(lab.pipeline, data=data, report=replace(lab.pipeline.report, runs=str(tmp_path / "runs"))))
-    tuned = finetune(lab.bundle("logreg"), with_finetune(now, epochs=1))
+    tuned = publish_finetuned(lab.bundle("logreg"), with_finetune(now, epochs=1))
     sample = now.sample
     assert tuned.split() == dict(zip(sample.digests.tolist(), sample.split, strict=True))
     assert list(tuned.split().values()).count(TRAIN) == int((sample.split == TRAIN).sum())
@@ -243,7 +245,7 @@ def test_without_val_no_epoch_could_be_chosen(lab: Lab, tmp_path: Path) -> None:
         report=replace(lab.pipeline.report, runs=str(tmp_path)),
     )
     with pytest.raises(DataError, match="there is no val part"):
-        finetune(lab.bundle("logreg"), prepare(pipeline))
+        publish_finetuned(lab.bundle("logreg"), prepare(pipeline))
 
 
 @pytest.mark.parametrize("batch_size", [8, 64])  # 64: the only step of the epoch is taken after its loss is known
@@ -252,7 +254,7 @@ def test_a_loss_that_explodes_is_told(lab: Lab, prepared: Prepared, batch_size: 
     with pytest.raises(
         HeadError, match=r"The loss became (nan|inf) in epoch 1; try a smaller --learning-rate than 3e\+38"
     ):
-        finetune(lab.bundle("logreg"), wild)
+        publish_finetuned(lab.bundle("logreg"), wild)
 
 
 def test_balanced_weights_are_one_on_average(lab: Lab, prepared: Prepared) -> None:
@@ -299,9 +301,9 @@ def test_augmentation_alters_the_result_its_fingerprint_and_stays_with_the_bundl
     lab: Lab, prepared: Prepared, tmp_path: Path
 ) -> None:
     start, one = lab.bundle("logreg"), with_finetune(prepared, epochs=1)
-    plain = finetune(start, replace(one, run=tmp_path / "plain"))
+    plain = publish_finetuned(start, replace(one, run=Run(tmp_path / "plain")))
     policy = {"rotation": 30.0, "brightness": 0.4}
-    altered = finetune(start, replace(augmented(one, **policy), run=tmp_path / "altered"))
+    altered = publish_finetuned(start, replace(augmented(one, **policy), run=Run(tmp_path / "altered")))
     assert plain.manifest.fingerprint != altered.manifest.fingerprint
     assert plain.manifest.augment is None
     assert Augmenter.from_json(altered.manifest.augment.as_json()) == Augmenter(AugmentOptions(**policy), 0)
@@ -343,8 +345,8 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
 ) -> None:
     start = lab.bundle(head)
     changes = {"epochs": 3, "optimizer": "adam", "learning_rate": 3e-3, "batch_size": 7}
-    whole = finetune(start, with_finetune(replace(prepared, run=tmp_path / "whole"), **changes))
-    part = with_finetune(replace(prepared, run=tmp_path / "part"), **changes)
+    whole = publish_finetuned(start, with_finetune(replace(prepared, run=Run(tmp_path / "whole")), **changes))
+    part = with_finetune(replace(prepared, run=Run(tmp_path / "part")), **changes)
 
     def tell(line: str) -> None:
         if line.startswith(moment):
@@ -355,10 +357,10 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
             raise Killed
 
     with pytest.raises(Killed):
-        finetune(start, part, progress=progress, tell=tell)
+        publish_finetuned(start, part, Context(progress=progress, notify=tell))
     assert not list((tmp_path / "part").glob("*-finetuned"))
     told: list[str] = []
-    resumed = finetune(start, part, tell=told.append)
+    resumed = publish_finetuned(start, part, Context(notify=told.append))
     assert told[0] == "Going on after epoch 1."
     for expected, found in zip(weights(whole), weights(resumed), strict=True):
         np.testing.assert_array_equal(found, expected)
@@ -384,10 +386,10 @@ def test_a_killed_write_of_the_state_costs_one_epoch_and_not_the_training(
 
     monkeypatch.setattr(checkpoints, "write_json", die)
     with pytest.raises(Killed):
-        finetune(start, part)
+        publish_finetuned(start, part)
     monkeypatch.setattr(checkpoints, "write_json", write)
     told: list[str] = []
-    finetune(start, part, tell=told.append)
+    publish_finetuned(start, part, Context(notify=told.append))
     assert told[0] == "Going on after epoch 1."
 
 
@@ -402,9 +404,9 @@ def test_other_options_or_images_begin_anew(lab: Lab, prepared: Prepared, tmp_pa
     sample = replace(prepared.sample, split=prepared.sample.split[::-1].copy())
     for other in (prepared, with_finetune(prepared, learning_rate=5e-4), replace(prepared, sample=sample)):
         with pytest.raises(Started, match="epoch 1/2"):
-            finetune(start, other, tell=die)
+            publish_finetuned(start, other, Context(notify=die))
     with pytest.raises(Started, match="Going on after epoch 1"):
-        finetune(start, prepared, tell=die)
+        publish_finetuned(start, prepared, Context(notify=die))
 
 
 def test_the_fingerprint_knows_bundle_options_and_seed(lab: Lab) -> None:
@@ -426,7 +428,7 @@ def test_layers_side_by_side_behind_a_front_are_grafted_and_trained(lab: Lab, cl
     head = replace(lab.head(clf), combine="all", normalize="l2", pca=6.0, folds=3, calibrate="isotonic")
     pipeline = replace(lab.pipeline, features=features, head=head, report=replace(lab.pipeline.report, name=clf + "2"))
     prepared = prepare(pipeline)
-    bundle = fit(prepared)
+    bundle = publish_head(prepared)
     assert bundle.manifest.output_names == (
         "stem_relu@max",
         "last@max",
@@ -435,7 +437,7 @@ def test_layers_side_by_side_behind_a_front_are_grafted_and_trained(lab: Lab, cl
     logits = bundle.head(bundle.transform.apply(bundle.features(images)))
     grafted = graft(bundle).predict(images.astype(np.float32), verbose=0)
     np.testing.assert_allclose(grafted, logits, atol=1e-3 * np.abs(logits).max())
-    tuned = finetune(bundle, prepared)
+    tuned = publish_finetuned(bundle, prepared)
     assert ("front.npz" in tuned.manifest.files) == ("front.npz" in bundle.manifest.files)
     again = load_bundle(tuned.path)
     chances = again.probabilities(again.features(images))

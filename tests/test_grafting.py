@@ -16,7 +16,7 @@ from featx.config import FeaturesOptions, HeadOptions
 from featx.finetune.flow import GRAFTABLE, graft
 from featx.finetune.unfreezing import Unfreezing
 from featx.images.decoder import load_image
-from featx.workflow.run import fit
+from featx.workflow.publish import publish_head
 
 
 def pictures(lab: Lab, side: int = 32, count: int = 6) -> np.ndarray:
@@ -46,7 +46,7 @@ def check_first_step(bundle: Bundle, images: np.ndarray, *, training: bool) -> N
 
 def fitted(lab: Lab, root: Path, features: FeaturesOptions, head: HeadOptions) -> Bundle:
     report = replace(lab.pipeline.report, runs=str(root), name="graft")
-    return fit(prepare(replace(lab.pipeline, features=features, head=head, report=report)))
+    return publish_head(prepare(replace(lab.pipeline, features=features, head=head, report=report)))
 
 
 def lab_features(lab: Lab, layers: tuple[str, ...], pooling: tuple[str, ...]) -> FeaturesOptions:

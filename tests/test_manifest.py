@@ -21,7 +21,7 @@ from featx.bundle.records import UNRECORDED, MetricsRecord
 from featx.bundle.sealing import parse_manifest, read_manifest, seal
 from featx.errors import BundleError
 from featx.io.digests import digest_json
-from featx.runs.bundles import best_bundle, list_bundles
+from featx.runs.run import Run
 
 WHOLE: dict[str, Any] = LEAST | {
     "created": "2026-01-02T03:04:05Z",
@@ -275,8 +275,8 @@ def test_a_bad_bundle_never_hides_the_others(lab: Lab, tmp_path: Path) -> None:
             put(content, field, value)
         (folder / "bundle.json").write_bytes(sealed(content))
     (run / "5-logreg" / "bundle.json").mkdir(parents=True)
-    assert [bundle.path.name for bundle in list_bundles(run)] == ["1-logreg"]
-    assert best_bundle(run).name == "1-logreg"
+    assert [bundle.path.name for bundle in Run(run).bundles()] == ["1-logreg"]
+    assert Run(run).best().path.name == "1-logreg"
     with pytest.raises(BundleError, match=r"head\.temperature must be a finite number, got nan"):
         load_bundle(run / "3-logreg")
     done = call("bundle", "verify", run / "2-logreg", cwd=tmp_path)

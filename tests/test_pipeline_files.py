@@ -18,7 +18,7 @@ from featx.backbones import resolve, resolve_outputs
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import SECTIONS
 from featx.config.pipeline import read_pipeline
-from featx.runs.bundles import list_bundles
+from featx.runs.run import Run
 
 PIPELINES = Path(__file__).parent.parent / "pipelines"
 NAMES = sorted(path.stem for path in PIPELINES.glob("*.yaml"))
@@ -38,7 +38,7 @@ def run(name: str, folder: Path, settings: list[str]) -> list[Bundle]:
     assert done.status == 0, done.err
     again = call("run", "-p", PIPELINES / f"{name}.yaml", *options, "--json", cwd=folder)
     assert not any(stage["done"] for stage in again.json["stages"])  # everything is up to date
-    return [load_bundle(bundle.path) for bundle in list_bundles(folder / "runs" / name)]
+    return [load_bundle(bundle.path) for bundle in Run(folder / "runs" / name).bundles()]
 
 
 def head_of(bundle: Bundle) -> dict[str, Any]:

@@ -31,10 +31,11 @@ from featx.metrics.table import resamplings_of
 from featx.report import gallery, plots
 from featx.report.curves import precision_recall_curves, roc_curves
 from featx.report.figures import kept_epoch, strength_lines
-from featx.report.occasions import count_classes, history_of
+from featx.report.occasions import history_of
 from featx.report.plot_style import style
 from featx.report.report import Content, write_report
 from featx.report.scores import score_part
+from featx.runs.origin import count_classes
 
 ODD = ("<script>alert(1)</script>", "$a_b^2$", "größe & 'maß'", "a very long name of a class that goes on for ever")
 

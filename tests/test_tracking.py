@@ -16,10 +16,10 @@ from manifests import manifest_of
 
 from featx.config import TrackingOptions
 from featx.errors import UsageError
-from featx.extraction.prepared import Prepared
-from featx.finetune.flow import finetune
+from featx.io.context import Context
+from featx.runs.prepared import Prepared
 from featx.workflow import tracking
-from featx.workflow.run import fit
+from featx.workflow.publish import publish_finetuned, publish_head
 from featx.workflow.tracking import describe_parameters, iter_metrics, require_tracker, track
 
 needs_mlflow = pytest.mark.skipif(
@@ -95,8 +95,8 @@ def test_a_fit_and_a_fine_tune_are_runs_of_one_experiment(
         tracking=TrackingOptions(tracker="mlflow", tracking_uri=store),
     )
     work = replace(prepared, pipeline=pipeline)
-    first = fit(work, "featx fit-head")
-    second = finetune(first, work, "featx finetune")
+    first = publish_head(work, Context("featx fit-head"))
+    second = publish_finetuned(first, work, Context("featx finetune"))
     client = MlflowClient(tracking_uri=store)
     experiment = client.get_experiment_by_name(prepared.run.name)
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}

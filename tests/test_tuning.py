@@ -26,15 +26,14 @@ from fitted import Lab, Outcome, call, with_finetune, write_squares
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config.pipeline import as_yaml
 from featx.dataset import TRAIN
-from featx.extraction.prepared import Prepared
 from featx.finetune.examples import make_examples
-from featx.finetune.flow import finetune
 from featx.heads.base import row_weights
 from featx.images.decoder import load_image
 from featx.inference.predict import predict
 from featx.metrics.comparison import compare
-from featx.runs.bundles import best_bundle
-from featx.workflow.run import fit
+from featx.runs.prepared import Prepared
+from featx.runs.run import Run
+from featx.workflow.publish import publish_finetuned, publish_head
 
 
 def on_tensorflow(lab: Lab) -> Any:
@@ -108,16 +107,18 @@ def test_schedule_stop_log_curves_and_checkpoints_of_a_fine_tune(
 
 
 def test_only_the_best_network_is_kept_where_that_is_asked_for(lab: Lab, prepared: Prepared) -> None:
-    tuned = finetune(lab.bundle("logreg"), with_finetune(prepared, epochs=3, checkpoints="best"))
+    tuned = publish_finetuned(lab.bundle("logreg"), with_finetune(prepared, epochs=3, checkpoints="best"))
     (kept,) = (tuned.path / "checkpoints").iterdir()
     assert kept.name == f"epoch-{tuned.manifest.finetune.best_epoch:03}.keras"
-    assert not list(prepared.run.glob(".finetune-*"))
+    assert not list(prepared.run.path.glob(".finetune-*"))
 
 
 def test_nothing_of_the_optimizer_is_saved(lab: Lab, prepared: Prepared) -> None:
     import keras
 
-    tuned = finetune(lab.bundle("dense"), with_finetune(prepared, epochs=1, optimizer="adam", checkpoints="all"))
+    tuned = publish_finetuned(
+        lab.bundle("dense"), with_finetune(prepared, epochs=1, optimizer="adam", checkpoints="all")
+    )
     networks = sorted(tuned.path.rglob("*.keras"))
     assert {path.name for path in networks} == {"backbone.keras", "head.keras", "epoch-001.keras"}
     for path in networks:
@@ -144,7 +145,7 @@ def test_a_fine_tune_that_got_worse_is_not_what_predicts(
     assert tuned.manifest.metrics_on("val").get("accuracy") < fitted["val"]["accuracy"]
     assert tuned.manifest.verdict in done.out.splitlines()
     assert tuned.manifest.verdict.startswith("Fine-tuning does not beat 1-logreg on val (accuracy 0.")
-    assert best_bundle(tmp_path / "runs" / "lab").name == "1-logreg"
+    assert Run(tmp_path / "runs" / "lab").best().path.name == "1-logreg"
     told = work("predict", lab.pictures[0], "-p", "lab.yaml", "--json")
     by_name = work("predict", lab.pictures[0], "--model", "runs/lab/1-logreg", "--json")
     assert told.status == 0, told.err
@@ -153,7 +154,7 @@ def test_a_fine_tune_that_got_worse_is_not_what_predicts(
 
 def test_both_are_compared_on_the_same_images(lab: Lab, prepared: Prepared) -> None:
     start = lab.bundle("svm")
-    tuned = finetune(start, with_finetune(prepared, learning_rate=1e-2))
+    tuned = publish_finetuned(start, with_finetune(prepared, learning_rate=1e-2))
     sample = prepared.sample
     for part, code in (("val", 1), ("test", 2)):
         rows = np.flatnonzero(sample.split == code)
@@ -227,8 +228,8 @@ def test_the_weights_of_the_head_are_those_of_the_fine_tune(lab: Lab, tmp_path: 
     uneven[np.flatnonzero((uneven == TRAIN) & (lab.prepared.sample.y == 0))[:5]] = 2
     sample = replace(lab.prepared.sample, weight=given, split=uneven)
     head = replace(lab.pipeline.head, class_weight=class_weight, strength=0.01)
-    weighed = replace(lab.prepared, sample=sample, run=tmp_path, pipeline=replace(on_tensorflow(lab), head=head))
-    bundle = fit(weighed)
+    weighed = replace(lab.prepared, sample=sample, run=Run(tmp_path), pipeline=replace(on_tensorflow(lab), head=head))
+    bundle = publish_head(weighed)
     train = sample.split == TRAIN
     y = sample.y[train]
     if class_weight == "balanced":
@@ -238,7 +239,7 @@ def test_the_weights_of_the_head_are_those_of_the_fine_tune(lab: Lab, tmp_path: 
         expected = given[train] * np.array([by_name.get(sample.images.classes[code], 1.0) for code in y])
     found = make_examples(bundle, weighed).targets.weight[train]
     np.testing.assert_allclose(found, expected / expected.mean(), rtol=1e-5)
-    again = make_examples(finetune(bundle, with_finetune(weighed, epochs=1)), weighed).targets.weight[train]
+    again = make_examples(publish_finetuned(bundle, with_finetune(weighed, epochs=1)), weighed).targets.weight[train]
     np.testing.assert_array_equal(again, found)
 
 
@@ -253,7 +254,7 @@ def test_the_first_step_is_that_of_keras_with_the_weights(lab: Lab, prepared: Pr
     sample = prepared.sample
     weight = np.random.default_rng(1).uniform(0.1, 3, len(sample.rows))
     weighed = replace(prepared, sample=replace(sample, weight=weight))
-    tuned = finetune(
+    tuned = publish_finetuned(
         start, with_finetune(weighed, epochs=1, batch_size=64, optimizer="sgd", momentum=0.0, learning_rate=0.1)
     )
     model = graft(start)
@@ -284,8 +285,8 @@ def test_heads_of_several_labels_are_fine_tuned(lab: Lab, tmp_path: Path, clf: s
     tuning = replace(lab.pipeline.finetune, epochs=3, learning_rate=3e-3)
     features = replace(lab.pipeline.features, engine="tensorflow", pooling=("max",))
     several = prepare(replace(lab.pipeline, data=data, head=head, report=report, finetune=tuning, features=features))
-    start = fit(several)
-    tuned = finetune(start, several)
+    start = publish_head(several)
+    tuned = publish_finetuned(start, several)
     manifest = tuned.manifest
     assert manifest.multilabel
     assert len(manifest.thresholds) == 3
@@ -315,7 +316,7 @@ def test_images_of_the_other_kind_are_refused(lab: Lab, tmp_path: Path) -> None:
     from featx.errors import DataError
 
     with pytest.raises(DataError, match="must have one label per image"):
-        finetune(lab.bundle("logreg"), several)
+        publish_finetuned(lab.bundle("logreg"), several)
 
 
 # --- killed at random --------------------------------------------------------------------------------------------

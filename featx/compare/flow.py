@@ -24,8 +24,8 @@ from featx.config.pipeline import as_yaml
 from featx.errors import DataError
 from featx.images.batches import Reading, iter_batches
 from featx.inference.predict import images_per_second
+from featx.io.context import Context
 from featx.io.jsontypes import Json
-from featx.io.progress import Progress, Tell, no_progress, say_nothing
 from featx.metrics.table import is_better, signed_score
 from featx.report.comparison import Place, Row, write_comparison
 from featx.store.cache import Cache
@@ -56,13 +56,7 @@ class Compared:
         return {"rows": rows, "best": best, "failed": len(self.failed), "computed": self.computed, **self.files}
 
 
-def compare(
-    pipeline: Pipeline,
-    cache: Cache,
-    command: str = "",
-    progress: Progress = no_progress,
-    tell: Tell = say_nothing,
-) -> Compared:
+def compare(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> Compared:
     """Make every model that the pipeline's section `compare` asks for and is not there yet, and write the table.
 
     What is best is chosen by validation. Test figures are read once all is chosen.
@@ -74,7 +68,7 @@ def compare(
     """
     passes = plan(pipeline)
     folder = Path(pipeline.report.runs) / name_of(pipeline)
-    work = Work(Memory(folder / _MEMORY), cache, command, progress, tell)
+    work = Work(Memory(folder / _MEMORY), cache, context)
     cells = [cell for one in passes for cell in run_pass(one, work)]
     best = _choose_best(cells)
     speeds = [_measure_speed(cell, work) for cell in cells]
@@ -82,7 +76,7 @@ def compare(
         _describe(cell, number in best, speed) for number, (cell, speed) in enumerate(zip(cells, speeds, strict=True))
     )
     title = f"{name_of(pipeline)}: {len(rows)} models compared"
-    files = write_comparison(folder, title, rows, command, as_yaml(pipeline), pipeline.report.html)
+    files = write_comparison(folder, title, rows, context.command, as_yaml(pipeline), pipeline.report.html)
     return Compared(rows, files, work.computed)
 
 
@@ -109,7 +103,7 @@ def _measure_speed(cell: Cell, work: Work) -> float | None:
     known = work.memory.speed(digest)
     if known is not None:
         return known
-    work.tell(f"{cell.place}: measuring the speed of predictions")
+    work.context.notify(f"{cell.place}: measuring the speed of predictions")
     try:
         bundle = load_bundle(cell.bundle.path)
         speed = images_per_second(lambda images: bundle.probabilities(bundle.features(images)), _read(cell, bundle))

@@ -31,9 +31,9 @@ from featx.export.check import (
 from featx.export.formats import FORMATS, PRECISIONS, Format, choose_formats
 from featx.export.network import INPUT, OUTPUT, build_network, require_network
 from featx.images.resize import PAD_COLOUR
+from featx.io.context import Notify, ignore
 from featx.io.files import atomic_directory, explain_os_error, remove_stale, write_atomic, write_json
 from featx.io.jsontypes import Json
-from featx.io.progress import Tell, say_nothing
 from featx.io.versions import installed_versions
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class _Refused(Exception):  # noqa: N818 - not an error but a result
         self.reason, self.comparison = reason, comparison
 
 
-def export(bundle: Bundle, out: Path, options: ExportOptions, tell: Tell = say_nothing) -> Exported:
+def export(bundle: Bundle, out: Path, options: ExportOptions, notify: Notify = ignore) -> Exported:
     """Write a bundle's model in each format as the folder `out/<format>-<precision>`, whole and checked or not at all.
 
     Raises
@@ -134,12 +134,12 @@ def export(bundle: Bundle, out: Path, options: ExportOptions, tell: Tell = say_n
         _require_free(target, options.force)
     images = read_check_images(bundle, options.data, precision)
     remove_stale(out, deep=False)
-    tell(f"Checking on {len(images.images)} images: {images.source}")
+    notify(f"Checking on {len(images.images)} images: {images.source}")
     own = bundle.probabilities(bundle.features(images.images))
     writer = _FormatWriter(bundle, build_network(bundle), precision, images, own)
     results = []
     for row, target in zip(rows, targets, strict=True):
-        tell(f"Writing {row.name}")
+        notify(f"Writing {row.name}")
         results.append(writer.put_in_place(row, target, replace=options.force))
     speed = measure_speed(lambda some: bundle.probabilities(bundle.features(some)), images.images)
     return Exported(tuple(results), images, bundle.engine.name, speed)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from featx.bundle.bundle import Bundle
@@ -11,16 +9,14 @@ from featx.dataset import TRAIN, VAL
 from featx.errors import DataError, UsageError
 from featx.images.augment import Augmenter
 from featx.metrics.predictions import align, align_labels
+from featx.runs.prepared import Prepared
 from featx.selection.weights import parse_class_weight
 from featx.training.source import Examples, ImageSource
 from featx.training.targets import Targets, label_emphasis, mean_one
 
-if TYPE_CHECKING:
-    from featx.extraction.prepared import Prepared
-
 
 def make_examples(bundle: Bundle, prepared: Prepared) -> Examples:
-    """Return the examples of a run as a bundle sees them, weighed as its head was, or as the options say.
+    """Return the examples of a run as a bundle sees them, weighed as its head was unless the options differ.
 
     Raises
     ------
@@ -47,7 +43,7 @@ def make_examples(bundle: Bundle, prepared: Prepared) -> Examples:
 
 
 def image_source(bundle: Bundle, prepared: Prepared) -> ImageSource:
-    """Return the images of a run at the size that the network takes, augmented as the pipeline says."""
+    """Return the images of a run at the size that the network takes, with the augmentation of the pipeline."""
     pipeline = prepared.pipeline
     height, width = bundle.input_size
     return ImageSource(

@@ -23,12 +23,11 @@ from featx.heads import persist
 from featx.images.augment import Augmenter
 from featx.io.progress import Progress, no_progress
 from featx.io.suggest import did_you_mean
+from featx.runs.prepared import Prepared
 from featx.store.cache import Cache
 
 if TYPE_CHECKING:
     import keras
-
-    from featx.extraction.prepared import Prepared
 
 _SAME = ("backbone", "architecture", "weights", "input_size", "resize", "preprocessing")  # of the key
 _OFFERED = 8  # layers that an error names

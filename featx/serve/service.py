@@ -21,8 +21,8 @@ from featx.bundle.records import MetricsRecord
 from featx.images.batches import usable_cores
 from featx.images.decoder import BadImage, load_image
 from featx.inference.predict import AnswerOptions, Prediction, Unread, make_prediction
-from featx.report.occasions import FOLDER
 from featx.report.report import INDEX
+from featx.runs.run import report_folder
 from featx.serve.batching import Batcher
 from featx.serve.limits import Limits
 from featx.serve.uploads import Upload
@@ -214,7 +214,7 @@ class Service:
     @property
     def report(self) -> Path | None:
         """The page of the bundle's report, where there is one and it is shown."""
-        path = self.bundle.path / FOLDER / INDEX
+        path = report_folder(self.bundle.path) / INDEX
         return path if self.terms.report and path.is_file() else None
 
     @cached_property

@@ -20,7 +20,7 @@ from featx.card.card import model_card
 from featx.config import SECTIONS, Pipeline, TrackingOptions
 from featx.errors import UsageError
 from featx.io.urls import plain
-from featx.report.occasions import FOLDER
+from featx.runs.run import report_folder
 
 _MOST_METRICS, _MOST_PARAMETERS = 1000, 100  # that an MLflow server takes at once
 _MOST_LETTERS = 500  # of a parameter that every store takes
@@ -48,7 +48,7 @@ def track(bundle: Bundle, pipeline: Pipeline) -> None:
         return
     try:
         _log_to_mlflow(bundle, pipeline)
-    except Exception as error:  # whatever a server or a database has to say, the model is made and measured
+    except Exception as error:  # whatever a server or a database complains of, the model is made and measured
         _logger.warning("%s could not be tracked: %s", bundle.path, error, exc_info=_logger.isEnabledFor(logging.INFO))
 
 
@@ -57,7 +57,7 @@ def _log_to_mlflow(bundle: Bundle, pipeline: Pipeline) -> None:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param, RunTag
 
-    for name in ("mlflow", "alembic"):  # they tell of every table that they create
+    for name in ("mlflow", "alembic"):  # they log every table that they create
         logging.getLogger(name).setLevel(logging.ERROR)
     options, manifest = pipeline.tracking, bundle.manifest
     client = MlflowClient(tracking_uri=options.tracking_uri)
@@ -75,8 +75,9 @@ def _log_to_mlflow(bundle: Bundle, pipeline: Pipeline) -> None:
         client.log_batch(run, metrics=metrics[start : start + _MOST_METRICS])
     client.log_artifact(run, str(bundle.path / MANIFEST))
     client.log_text(run, model_card(manifest, f"{name}/{bundle.path.name}", str(bundle.path)), "model-card.md")
-    if (bundle.path / FOLDER).is_dir():
-        client.log_artifacts(run, str(bundle.path / FOLDER), FOLDER)
+    report = report_folder(bundle.path)
+    if report.is_dir():
+        client.log_artifacts(run, str(report), report.name)
     client.set_terminated(run)
 
 
@@ -93,13 +94,13 @@ def describe_parameters(manifest: Manifest, pipeline: Pipeline) -> dict[str, str
         **{f"chosen.{name}": to_json(value) for name, value in manifest.head.params.items()},
         **{f"images.{part}": count for part, count in split.images.items()},
     }
-    said = {
+    given = {
         f"{section}.{entry.name}": getattr(getattr(pipeline, section), entry.name)
         for section, kind in SECTIONS.items()
         for entry in fields(kind)
         if getattr(getattr(pipeline, section), entry.name) != entry.default
     }
-    return {name: plain(str(value)) for name, value in {**said, **chosen}.items()}
+    return {name: plain(str(value)) for name, value in {**given, **chosen}.items()}
 
 
 def iter_metrics(manifest: Manifest) -> Iterator[tuple[str, float, int]]:
