@@ -46,13 +46,6 @@ FLOW = (
 )
 RANK = {name: rank for rank, line in enumerate(FLOW) for name in line}
 RESERVED = {"active"}
-# Arrows that still climb: publishing a result, which is the workflow's, is begun by the stages themselves.
-CLIMBING = {
-    ("finetune", "report"),
-    ("finetune", "workflow"),
-    ("baseline", "report"),
-    ("baseline", "workflow"),
-}
 
 # library -> the modules that may import it, wherever in the module
 ALLOWED = {
@@ -165,7 +158,7 @@ def test_every_module_has_its_room_in_the_flow() -> None:
 
 def test_imports_point_down_the_flow() -> None:
     climbing = {(room, other) for room, others in arrows().items() for other in others if RANK[other] >= RANK[room]}
-    assert climbing == CLIMBING
+    assert not climbing
 
 
 @pytest.mark.parametrize("library", sorted(ALLOWED))
@@ -185,16 +178,12 @@ def test_heavy_libraries_are_imported_inside_functions() -> None:
     assert not wrong
 
 
-def test_openvino_and_tensorflow_have_one_engine_each() -> None:
-    for library in ("openvino", "tensorflow"):
-        users = {
-            path.name
-            for path in modules()
-            if owner(path) == "engines"
-            for name in imports(path)
-            if name.split(".")[0] == library
-        }
-        assert users == {f"{library}.py"}
+def test_every_engine_module_serves_one_library() -> None:
+    users: dict[str, set[str]] = {"openvino": set(), "tensorflow": set()}
+    for path in modules():
+        for name in imports(path) if owner(path) == "engines" else ():
+            users.get(name.split(".")[0], set()).add(path.name)
+    assert users == {"openvino": {"openvino.py"}, "tensorflow": {"tensorflow.py", "freeze.py", "precision.py"}}
 
 
 def test_one_module_knows_ray() -> None:

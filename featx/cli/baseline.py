@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.render import Bars, say
-from featx.cli.stages import tell_bundle
+from featx.cli.stages import show_bundle
 from featx.config import FeaturesOptions
 
 _OF_IMAGES = {"resize", "engine", "workers", "cache"}  # what a baseline takes of the features section
@@ -23,18 +22,19 @@ _OTHERS = [f"features.{entry.name}" for entry in fields(FeaturesOptions) if entr
 @section_options("data", "baseline", "augment", "features", "report", "tracking", without=_OTHERS)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def baseline(
-    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
+    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object
 ) -> None:
     """Train a small network from scratch on the images and the split of a run, to see what its backbone is worth.
 
     No features are needed. The result is one more bundle of the run; the report of the run's best head tells of it.
     """
-    from featx.baseline.flow import train_baseline
+    from featx.io.context import Context
     from featx.store.cache import Cache
+    from featx.workflow.publish import publish_baseline
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
-        bundle, material = train_baseline(pipeline, cache, command_line(), bars, say)
-    for note in material.sample.images.notes:
+        bundle, intake = publish_baseline(pipeline, cache, Context(command_line(), bars, say))
+    for note in intake.sample.images.notes:
         say(note)
-    tell_bundle(bundle, material.bad, as_json)
+    show_bundle(bundle, intake.bad, as_json)

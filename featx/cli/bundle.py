@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -35,7 +35,7 @@ def pack(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Write a bundle (default: the best one) as one .featx file that predicts on any machine with featx."""
     from featx.bundle.bundle import load_bundle
@@ -72,7 +72,7 @@ def unpack(file: Path, out: Path | None, as_json: bool) -> None:
 @section_options("report", without=["report.html"])
 @JSON_OPTION
 def verify(
-    model: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
+    model: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object
 ) -> None:
     """Check every file of a bundle against its checksum, and that its head can be loaded."""
     from featx.bundle.bundle import load_bundle
@@ -80,7 +80,7 @@ def verify(
     path = find(model, pipeline_of(None, pipeline_file, settings, values))
     found = load_bundle(path)
     _ = found.head
-    files = len(found.about["files"])
+    files = len(found.manifest.files)
     emit(as_json, {"bundle": str(path), "files": files, "ok": True}, f"{path}: {files} files, all as they were written")
 
 
@@ -97,7 +97,7 @@ def card(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Write the model card of a bundle (default: the best one): what it is, how right it is, where not to use it."""
     from featx.bundle.bundle import load_bundle
@@ -109,7 +109,7 @@ def card(
     path = find(model, pipeline_of(None, pipeline_file, settings, values))
     whole = path.resolve()
     name = whole.stem if path.is_file() else f"{whole.parent.name}/{whole.name}"
-    text = model_card(load_bundle(path).about, name, str(path))
+    text = model_card(load_bundle(path).manifest, name, str(path))
     if out is not None:
         write_atomic(out, text)
     content = {"bundle": str(path), "out": None if out is None else str(out), "card": text}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -28,7 +29,7 @@ TTA_OPTION = click.option(
 
 
 def average_of(
-    bundle: Bundle, tta: int, pipeline_file: Path | None, settings: tuple[str, ...], values: dict[str, Any]
+    bundle: Bundle, tta: int, pipeline_file: Path | None, settings: tuple[str, ...], values: Mapping[str, object]
 ) -> Average | None:
     """What is averaged over; a default pipeline file says nothing of it."""
     from featx.inference.predict import Average
@@ -43,7 +44,7 @@ def average_of(
 
 def find(where: str | None, pipeline: Pipeline) -> Path:
     """The bundle that a command works on: the one named, or the best of the run."""
-    from featx.runs.bundles import find_bundle
+    from featx.runs.run import find_bundle
 
     name = pipeline.report.name or Path(pipeline.data.path or "default").stem
     return find_bundle(where, Path(pipeline.report.runs), name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -45,7 +45,7 @@ def predict(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Tell the class of images or of all images in folders, with the confidence.
 
@@ -53,16 +53,11 @@ def predict(
     """
     from dataclasses import asdict
 
-    from featx.bundle.bundle import load_bundle
+    from featx.bundle.bundle import is_bundle, load_bundle
     from featx.inference.predict import AnswerOptions, Predicted, find_files, write_csv
     from featx.inference.predict import predict as answer
 
-    if (
-        model is not None
-        and pipeline_file is None
-        and not settings
-        and (Path(model).is_file() or (Path(model) / "bundle.json").is_file())
-    ):
+    if model is not None and pipeline_file is None and not settings and is_bundle(Path(model)):
         bundle = load_bundle(Path(model))
     else:
         bundle = load_bundle(find(model, pipeline_of(None, pipeline_file, settings, values)))

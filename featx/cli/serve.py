@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -84,7 +83,7 @@ def serve(
     max_requests: int,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
-    **values: Any,
+    **values: object,
 ) -> None:
     """Serve a bundle (default: the best one) as a web page and over HTTP, until Ctrl-C.
 
@@ -98,7 +97,7 @@ def serve(
     limits = Limits(max_upload.bytes, max_images, max_megapixels, timeout, max_requests)
 
     from featx.bundle.bundle import load_bundle
-    from featx.runs.bundles import find_bundle
+    from featx.runs.run import find_bundle
     from featx.serve.server import is_local, listen, make_server, run, url
     from featx.serve.service import Service, Terms
 

@@ -15,6 +15,7 @@ import numpy as np
 from featx.bundle.bundle import Bundle
 from featx.bundle.novelty import Reference, load_reference
 from featx.config import AugmentOptions
+from featx.config.bounds import Confidence, Count, Distance
 from featx.dataset.folders import describe_absence, expand, read_files
 from featx.errors import DataError, UsageError
 from featx.images.augment import Augmenter
@@ -85,12 +86,13 @@ class Average:
         """
         if policy is not None and policy.operations:
             return cls(Augmenter(policy, seed), views)
-        if "augment" not in bundle.about:
+        augment = bundle.manifest.augment
+        if augment is None:
             raise UsageError(
                 f"{bundle.path} was made without augmentation, so --tta {views} needs a policy. Add one, like --flip "
                 "horizontal, or name a pipeline file with a section augment: -p FILE."
             )
-        return cls(Augmenter.from_json(bundle.about["augment"]), views)
+        return cls(Augmenter.from_json(augment.as_json()), views)
 
     def of(self, paths: Sequence[str | Path | bytes]) -> Alter:
         """What makes row i of the images and views, image by image and each first as it is, of its image."""
@@ -128,9 +130,9 @@ class AnswerOptions:
         None: distances are not measured
     """
 
-    top: int = 1
-    min_confidence: float = 0.0
-    max_distance: float | None = None
+    top: Count = 1
+    min_confidence: Confidence = 0.0
+    max_distance: Distance | None = None
 
 
 def predict(
@@ -206,7 +208,7 @@ def _iter_views(
     bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int, average: Average | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
     """As `iter_features`; with `average` an image has a row of features for itself and then one for each view."""
-    resize, each, alter = str(bundle.about["backbone"]["resize"]), 1, None
+    resize, each, alter = bundle.manifest.backbone.resize, 1, None
     if average is not None:
         each, alter = 1 + average.views, average.of(paths)
         paths = [path for path in paths for _ in range(each)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from featx.backbones import import_keras
 from featx.config import FinetuneOptions
-from featx.engines.tensorflow import choose_precision, mix_precision
+from featx.engines.precision import choose_precision, mix_precision
 from featx.finetune.downscaling import PREFIX, downscale_layers
 from featx.finetune.grafting import HEAD
 from featx.finetune.unfreezing import Unfreezing
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _FLOAT32 = ("featx_", PREFIX)
 
 
-class Tuning(ImageTrainee):
+class FinetuneTrainee(ImageTrainee):
     """The trainee of a fine-tune: which layers train depends on the epoch, and the arithmetic may be a short one.
 
     model : of `graft`, made in the scope of `devices`
