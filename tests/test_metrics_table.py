@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from manifests import manifest_of
 from sklearn.metrics import matthews_corrcoef
 
 from featx.card.facts import metric_names as card_names
@@ -99,14 +100,14 @@ def test_a_metric_of_one_row_is_chosen_by(metric: Any, best: Any) -> None:
 def test_a_metric_of_one_row_is_shown(tmp_path: Path) -> None:
     predictions = draw()
     figures = measure(predictions).summary()
-    page = write_report(tmp_path, Content(title="", about={}, judged=(predictions,), counts={})).read_text()
+    manifest = manifest_of(classes=list(CLASSES), score={"metric": "errors", "where": "val"})
+    page = write_report(tmp_path, Content("a title", manifest, (predictions,), counts={})).read_text()
     assert metric_label("mcc") == metric_label("matthews") == "Matthews correlation"
     assert "Matthews correlation" in page
     assert f"{figures['error_rate']:.4f}" in page
     assert {"mcc", "error_rate"} <= set(terminal_names(figures))
-    about = {"classes": list(CLASSES), "score": {"metric": "errors", "where": "val"}}
-    assert {"mcc", "error_rate"} <= set(card_names(about))
-    assert "error rate: share of images that are wrong" in describe_metrics(about)
+    assert {"mcc", "error_rate"} <= set(card_names(manifest))
+    assert "error rate: share of images that are wrong" in describe_metrics(manifest)
 
 
 def test_the_options_are_the_metrics_that_can_be_chosen() -> None:

@@ -259,6 +259,12 @@ def metric_form(metric: str, target: Target) -> MetricForm | None:
     return METRICS[metric].form(target) if metric in METRICS else None
 
 
+def metric_key(metric: str, target: Target) -> str:
+    """The key in JSON of a metric that is defined for this kind of target."""
+    form = metric_form(metric, target)
+    return metric if form is None else form.key
+
+
 def target_of_metrics(metrics: Mapping[str, object]) -> Target:
     """The kind of target that figures are of, by their keys, as JSON and bundles have them."""
     return "labels" if "exact_match" in metrics else "class"
@@ -279,8 +285,7 @@ def shown_keys(target: Target, *, brief: bool = False, classes: int | None = Non
 
 def metric_of(metrics: Mapping[str, object], metric: str) -> float | None:
     """The value of the option `--metric` among figures as JSON and bundles have them."""
-    form = metric_form(metric, target_of_metrics(metrics))
-    value = metrics[metric if form is None else form.key]
+    value = metrics[metric_key(metric, target_of_metrics(metrics))]
     return None if value is None else float(value)  # type: ignore[arg-type]
 
 
