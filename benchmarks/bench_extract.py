@@ -88,7 +88,7 @@ def featx_way(backbone: str, precision: str, folder: str) -> dict[str, Any]:
 
 def parts(backbone: str, precision: str, folder: str) -> dict[str, Any]:
     """Seconds of decoding alone and of inference alone, of the same images."""
-    from featx.backbones import cut, resolve, resolve_outputs
+    from featx.backbones import open_network, resolve, resolve_outputs
     from featx.engines.choice import choose_engine, compile_graph
     from featx.images.batches import Reading, iter_batches
 
@@ -97,7 +97,9 @@ def parts(backbone: str, precision: str, folder: str) -> dict[str, Any]:
     paths = sorted(str(path) for path in Path(folder).rglob("*.jpg"))
     with tempfile.TemporaryDirectory() as graph:
         outputs = resolve_outputs(options, spec)
-        engine = compile_graph(choose_engine("auto"), lambda: cut(spec, outputs), Path(graph) / "g", precision)
+        engine = compile_graph(
+            choose_engine("auto"), lambda: open_network(spec).cut(outputs), Path(graph) / "g", precision
+        )
         start = time.perf_counter()
         batches = [
             b.images

@@ -23,7 +23,8 @@ DIGITS = "EfficientNetLite0 block3b_add on digits"
 
 
 def write_data(root: str, fashion_mnist: str) -> dict[str, Any]:
-    from featx.dataset.samples import write_digits, write_fashion_mnist
+    from featx.dataset.digits import write_digits
+    from featx.dataset.fashion_mnist import write_fashion_mnist
 
     written = {"digits": write_digits(Path(root) / "digits")}
     if fashion_mnist:

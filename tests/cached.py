@@ -13,7 +13,7 @@ from featx.dataset import ImageSet
 from featx.extraction import flow, repair, views
 from featx.extraction.extraction import Extraction
 from featx.extraction.planning import Plan
-from featx.extraction.views import Policy, Views
+from featx.extraction.views import ViewPolicy, Views
 from featx.images.augment import Augmenter
 from featx.io.progress import Progress, no_progress
 from featx.runs.prepared import Prepared
@@ -44,7 +44,7 @@ def extract_views(
     known: Extraction, rows: np.ndarray, augmenter: Augmenter, each: int, progress: Progress = no_progress
 ) -> Views:
     with Cache(known.options.cache) as cache:
-        return views.extract_views(known, rows, Policy(augmenter, each), cache, progress)
+        return views.extract_views(known, rows, ViewPolicy(augmenter, each), cache, progress)
 
 
 def repair_store(store: FeatureStore, damages: Sequence[Damage]) -> tuple[int, int]:

@@ -39,7 +39,7 @@ from featx.errors import ClusterError, EngineError, FeatxError, StoreError, Usag
 from featx.extraction.flow import Extraction
 from featx.extraction.ray import coordinator, placement
 from featx.extraction.ray import flow as package
-from featx.extraction.ray.placement import Machine, Placement, place_workers, reservation_size
+from featx.extraction.ray.placement import Machine, WorkerPlacement, place_workers, reservation_size
 from featx.extraction.ray.session import Cluster, WorkerDied
 from featx.extraction.ray.worker import Worker
 from featx.extraction.reservations import Reservations
@@ -53,7 +53,7 @@ from featx.workflow.prepare import augmenter_of
 # --- sharing out -------------------------------------------------------------------------------------------------
 
 
-def cores_of(placements: Sequence[Placement]) -> dict[str, list[int]]:
+def cores_of(placements: Sequence[WorkerPlacement]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for one in placements:
         found.setdefault(one.node, []).append(one.threads)
@@ -185,7 +185,7 @@ class Inline(Cluster):
         self.cores, self.before = list(cores), before
         self.calls: dict[object, tuple[Any, str, tuple[Any, ...]]] = {}
         self.dead: set[Any] = set()
-        self.hired: list[Placement] = []
+        self.hired: list[WorkerPlacement] = []
         self.reservations = 0
         self.most_in_flight = 0
         self.seen: list[np.ndarray] = []
@@ -193,7 +193,7 @@ class Inline(Cluster):
     def machines(self) -> list[Machine]:
         return [Machine(f"node{number}", f"host{number}", cores) for number, cores in enumerate(self.cores)]
 
-    def hire(self, kind: type, placement: Placement, *arguments: Any) -> Any:
+    def hire(self, kind: type, placement: WorkerPlacement, *arguments: Any) -> Any:
         self.hired.append(placement)
         return kind(*arguments)
 
@@ -350,7 +350,7 @@ def test_a_worker_that_never_starts_does_not_hold_up_the_end(
     class Busy(Inline):
         idle = 0
 
-        def hire(self, kind: type, placement: Placement, *arguments: Any) -> Any:
+        def hire(self, kind: type, placement: WorkerPlacement, *arguments: Any) -> Any:
             hired.append(super().hire(kind, placement, *arguments))
             return hired[-1]
 
@@ -602,7 +602,7 @@ def test_a_machine_with_another_folder_or_other_pixels_is_told_apart(
     assignments: list[Any] = []
     hire = Inline.hire
 
-    def lead_astray(self: Inline, kind: type, place: Placement, assignment: Any, *more: Any) -> Any:
+    def lead_astray(self: Inline, kind: type, place: WorkerPlacement, assignment: Any, *more: Any) -> Any:
         assignments.append(assignment)
         wrong = assignment.lease.replace("leases", "elsewhere")
         return hire(self, kind, place, replace(assignment, lease=wrong), *more)
@@ -611,7 +611,7 @@ def test_a_machine_with_another_folder_or_other_pixels_is_told_apart(
     with pytest.raises(ClusterError, match=r"On host0: .* is not the folder that the command writes to"):
         on(images, Inline())
     monkeypatch.setattr(Inline, "hire", hire)
-    worker = Worker(replace(assignments[0], lease=options.backbone), Placement("n", "h", 1), "openvino")
+    worker = Worker(replace(assignments[0], lease=options.backbone), WorkerPlacement("n", "h", 1), "openvino")
     monkeypatch.setattr("featx.extraction.ray.worker.decoder_identity", lambda: "another Pillow")
     with pytest.raises(ClusterError, match=r"other pixels .* same versions of featx and Pillow"):
         worker.start()

@@ -16,13 +16,14 @@ from fitted import COLOURS, Outcome, call, make_lab, write_pictures, write_squar
 from PIL import Image
 from unkind import make_unkind_folder
 
-from featx.backbones import BACKBONES, BackboneSpec, Output, preprocess, resolve
+from featx.backbones import BACKBONES, BackboneSpec, Output, resolve
+from featx.backbones.keras_network import preprocess
 from featx.backbones.preprocessing import FORMULAS
 from featx.config import DataOptions, FeaturesOptions, Pipeline
 from featx.dataset import ImageSet, read_images
 from featx.errors import BackboneError
 from featx.images.decoder import load_image
-from featx.images.grid import Picture, draw_grid
+from featx.images.grid import GridImage, draw_grid
 from featx.look.advice import Numbers, ScoredOutput, advise, difference_error
 from featx.look.backbone_view import view_as_backbone
 from featx.look.contact_sheet import choose_contact_sheet
@@ -96,7 +97,7 @@ def test_the_sheet_depends_on_the_seed_alone(place: Path) -> None:
 
 
 def test_an_empty_cell_stays_white(tmp_path: Path) -> None:
-    black = Picture("", (), pixels=np.zeros((8, 8, 3), np.uint8))
+    black = GridImage("", (), pixels=np.zeros((8, 8, 3), np.uint8))
     with Image.open(draw_grid([black, None, black], tmp_path / "grid.png", columns=2)) as grid:
         dark = np.asarray(grid.convert("L")) < 10
     middle, centre = (side // 2 for side in dark.shape)
@@ -114,7 +115,7 @@ def test_the_formulas_are_those_of_keras_and_undo_themselves(mode: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 9, 7, 3)).astype(np.float32)
     expected = imagenet_utils.preprocess_input(pixels.copy(), data_format="channels_last", mode=mode)
     np.testing.assert_allclose(FORMULAS[mode].apply(pixels), expected, atol=1e-4)
-    np.testing.assert_allclose(np.asarray(preprocess(pixels, mode)), expected, atol=1e-4)
+    np.testing.assert_allclose(np.asarray(preprocess(pixels, FORMULAS[mode])), expected, atol=1e-4)
     np.testing.assert_allclose(FORMULAS[mode].undo(expected), pixels, atol=1e-3)
 
 
@@ -124,7 +125,9 @@ def test_the_right_preprocessing_gives_the_image_back_and_a_wrong_one_does_not(p
     for mode in FORMULAS:
         spec = resolve(FeaturesOptions(backbone=name, input_size=80, preprocessing=mode))
         found, decoded = view_as_backbone(path, spec, "crop"), load_image(path, (80, 80), "crop")
-        np.testing.assert_allclose(found.values, np.asarray(preprocess(decoded.astype(np.float32), mode)), atol=1e-4)
+        np.testing.assert_allclose(
+            found.values, np.asarray(preprocess(decoded.astype(np.float32), FORMULAS[mode])), atol=1e-4
+        )
         if mode == own:
             np.testing.assert_array_equal(found.pixels, decoded)
             assert found.difference == 0

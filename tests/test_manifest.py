@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from featx.runs.run import Run
 from fitted import Lab, call
 from manifests import LEAST, changed, manifest_of
 
@@ -22,6 +21,7 @@ from featx.bundle.records import UNRECORDED, MetricsRecord
 from featx.bundle.sealing import parse_manifest, read_manifest, seal
 from featx.errors import BundleError
 from featx.io.digests import digest_json
+from featx.runs.run import Run
 
 WHOLE: dict[str, Any] = LEAST | {
     "created": "2026-01-02T03:04:05Z",

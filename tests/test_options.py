@@ -151,6 +151,21 @@ def test_a_range_is_read_off_a_type() -> None:
     assert range_of(hints["baseline"]) == Range()
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"min_confidence": math.nan}, "min_confidence must be at least 0, got nan."),
+        ({"min_confidence": 1.5}, "min_confidence must be at most 1, got 1.5."),
+        ({"max_distance": math.inf}, "max_distance must be a finite number, got inf."),
+        ({"top": 0}, "top must be at least 1, got 0."),
+    ],
+)
+def test_a_model_has_the_bounds_of_the_command(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Model(None).predict(["a.png"], **options)  # type: ignore[arg-type]
+    assert str(caught.value) == sentence
+
+
 # --- texts ---------------------------------------------------------------------------------------------------------
 
 
@@ -270,7 +285,6 @@ WRONG = {
 
 @pytest.mark.slow
 def test_mypy_finds_a_wrong_option_in_a_script(tmp_path: Path) -> None:
-    pytest.importorskip("mypy", reason="it comes with the extra dev")
     (tmp_path / "right.py").write_text(RIGHT)
     (tmp_path / "wrong.py").write_text("import featx\n" + "\n".join(WRONG) + "\n")
     done = subprocess.run(

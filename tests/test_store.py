@@ -27,7 +27,7 @@ from featx.store.compaction import MAINTENANCE
 from featx.store.export import describe, export_features
 from featx.store.key import Key, added
 from featx.store.leases import Leases
-from featx.store.part import DamagedPart, Rows, open_part, path_array, read_rows, write_part
+from featx.store.part import DamagedPart, PartRows, open_part, path_array, read_rows, write_part
 from featx.store.store import Damage, FeatureStore
 from featx.store.table import FeatureTable
 from featx.store.writer import TableWriter
@@ -52,11 +52,11 @@ def make_digests(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 32), np.uint8).view("V32").ravel()
 
 
-def make_rows(count: int, shape: tuple[int, ...] = (5,), seed: int = 0, dtype: str = "<f2") -> Rows:
+def make_rows(count: int, shape: tuple[int, ...] = (5,), seed: int = 0, dtype: str = "<f2") -> PartRows:
     random = np.random.default_rng(seed)
     names = path_array([f"/images/{seed}/{number}.png" for number in range(count)])
     features = random.normal(size=(count, *shape)).astype(dtype)
-    return Rows(make_digests(count, seed), np.zeros(count, np.uint16), names, features)
+    return PartRows(make_digests(count, seed), np.zeros(count, np.uint16), names, features)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def store(tmp_path: Path) -> FeatureStore:
     return made
 
 
-def add_part(store: FeatureStore, rows: Rows, layer: str = "mixed7", pooling: str = "avg", **options: str) -> Path:
+def add_part(store: FeatureStore, rows: PartRows, layer: str = "mixed7", pooling: str = "avg", **options: str) -> Path:
     table = store.table(layer, pooling)
     return write_part(table.directory, rows, table.attributes, **options)
 
@@ -296,7 +296,7 @@ def test_blocks_are_consecutive(filled: tuple[FeatureTable, np.ndarray, np.ndarr
 def test_every_float16_comes_out_as_it_went_in(store: FeatureStore) -> None:
     every = np.arange(65_536, dtype=np.uint16).view(np.float16).reshape(512, 128)  # the last of each sign: inf and NaN
     rows = make_rows(512, (128,))
-    add_part(store, Rows(rows.digest, rows.view, rows.path, every))
+    add_part(store, PartRows(rows.digest, rows.view, rows.path, every))
     table = store.table("mixed7", "avg")
     for order in (np.arange(512), np.random.default_rng(3).permutation(512)):
         expected = every[order].astype(np.float32)
@@ -440,7 +440,7 @@ print(len(table.parts))
 @pytest.mark.slow
 def test_more_parts_than_files_may_be_open(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("featx.io.files.os.fsync", lambda _: None)  # for speed
-    rows = Rows(
+    rows = PartRows(
         make_digests(1500),
         np.zeros(1500, np.uint16),
         path_array(["x"] * 1500),

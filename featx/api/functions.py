@@ -32,7 +32,7 @@ def extract(
     data : a folder per class, train/val/test folders, a CSV, or a folder of images without labels; without it that of
         the pipeline file
     pipeline : a pipeline file, which the options override; without it and without data, the default one
-    progress : told (stage, done, total) while it goes on
+    progress : called with (stage, done, total) while it goes on
     options : of the sections data and features, listed below
 
     Returns

@@ -6,12 +6,12 @@ in `featx.api.keywords`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, TypeVar
 
-from featx.config import SECTIONS, Pipeline, help_of, listed_options
+from featx.config import SECTIONS, Keys, Pipeline, help_of, listed_options
 from featx.config.pipeline import start_pipeline
 from featx.config.route import keys_of_options, option_names, set_keys
 from featx.config.values import plain
@@ -56,7 +56,7 @@ def takes(*sections: str) -> Callable[[Function], Function]:
 
 def read_options(
     sections: Sequence[str],
-    options: Mapping[str, object],
+    options: Keys,
     where: str,
     data: PathLike | None = None,
     pipeline: PathLike | None = None,
@@ -81,7 +81,7 @@ def _path(data: object) -> str | None:
     )
 
 
-def call_text(name: str, data: PathLike | None, pipeline: PathLike | None, options: Mapping[str, object]) -> str:
+def call_text(name: str, data: PathLike | None, pipeline: PathLike | None, options: Keys) -> str:
     """What was called, for the record of a bundle: without the passwords and signatures of URLs."""
     given = {"pipeline": pipeline and str(pipeline)} if pipeline is not None else {}
     listed = [f"{key}={plain(value)!r}" for key, value in (given | dict(options)).items()]

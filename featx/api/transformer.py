@@ -157,7 +157,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.two_d_array = False
         tags.transformer_tags.preserves_dtype = []
         tags.requires_fit = False
-        tags.no_validation = True  # of tables; what is no image is refused
+        tags.no_validation = True  # of tables; what is not an image is refused
         return tags
 
 

@@ -56,7 +56,7 @@ def read_material(pipeline: Pipeline, cache: Cache, progress: Progress = no_prog
     if images.multilabel:
         raise DataError(f"{images.source} has several labels per image, and a baseline tells one. Leave it out.")
     workers = pipeline.features.workers
-    bad = check_images(images, cache.index, workers, lambda done: progress("check", done, len(images))).bad
+    bad = check_images(images, cache.index, workers, lambda done: progress("check", done, len(images))).unreadable
     digests = digest_images(images.paths, cache.index).digest
     readable = ~np.isin(images.paths, [one["path"] for one in bad])
     require_usable(images, readable)

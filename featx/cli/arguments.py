@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 import click
 
 from featx.cli.values import Commas, MappingText, number
-from featx.config import SECTIONS, Pipeline, Section, help_of, listed_options, types_of
+from featx.config import SECTIONS, Keys, Pipeline, Section, help_of, listed_options, types_of
 from featx.config.bounds import Hint, origin_of, without_bounds, without_none
 from featx.errors import UsageError
 
@@ -77,9 +77,7 @@ def _type_of(key: str, hint: Hint, entry: Field[Any]) -> Any:
     return number(hint, key) if kind in {int, float} else kind
 
 
-def pipeline_of(
-    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], values: Mapping[str, object]
-) -> Pipeline:
+def pipeline_of(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], values: Keys) -> Pipeline:
     """The pipeline a command means: its file, or the default one, or the built-in defaults for DATA; then its options.
 
     values : `<section>__<key>` -> value, as click hands them over; only those that were typed count

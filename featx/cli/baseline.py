@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -23,7 +22,7 @@ _OTHERS = [f"features.{entry.name}" for entry in fields(FeaturesOptions) if entr
 @section_options("data", "baseline", "augment", "features", "report", "tracking", without=_OTHERS)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def baseline(
-    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
+    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object
 ) -> None:
     """Train a small network from scratch on the images and the split of a run, to see what its backbone is worth.
 

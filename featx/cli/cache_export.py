@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,7 +21,7 @@ def export(
     settings: tuple[str, ...],
     out: Path,
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Write features, labels, paths, classes and split as one plain HDF5 file for other tools.
 

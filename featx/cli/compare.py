@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,7 +26,7 @@ def compare(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Make every combination of data sets, backbones, layers, heads and stages, and write one table of them.
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -62,7 +62,7 @@ def look(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Look at a data set first: a contact sheet, what the backbone sees, ImageNet's answers, advice.
 

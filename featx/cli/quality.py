@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -74,7 +74,7 @@ def similar(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Show the images of a set that are most like these, by their cached features.
 

@@ -10,11 +10,10 @@ from itertools import product
 
 import numpy as np
 
-from featx.backbones import BackboneSpec, Output, resolve, resolve_outputs
-from featx.backbones.layers import Depth, list_depths
+from featx.backbones import BackboneSpec, LayerDepth, Output, list_depths, open_network, resolve, resolve_outputs
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.compare.memory import Memory
-from featx.compare.plan import Pass, Trial, short_name
+from featx.compare.plan import Combination, Pass, short_name
 from featx.config import Pipeline
 from featx.dataset import TEST, VAL, read_data
 from featx.errors import BackboneError, FeatxError
@@ -79,20 +78,20 @@ def run_pass(one: Pass, work: Work) -> Iterator[Cell]:
         outputs, shares = _choose_outputs(one.pipeline, spec, work.cache.index)
         prepared, faults = _prepare(one.pipeline, spec, outputs, work)
     except Exception as error:  # the other passes go on
-        for output, trial in product(outputs, one.trials):
-            yield _failed(_place(one, spec, output, trial), error, work)
+        for output, combination in product(outputs, one.combinations):
+            yield _failed(_place(one, spec, output, combination), error, work)
         return
     seconds = _count(one.data, prepared, work)
     sample = _sample(prepared)
     made = _find_made(prepared.run)
     for output in outputs:
         narrowed = replace(prepared, extraction=replace(prepared.extraction, outputs=(output,)))
-        for trial in one.trials:
-            place = _place(one, spec, output, trial)
+        for combination in one.combinations:
+            place = _place(one, spec, output, combination)
             try:
                 if output in faults:
                     raise faults[output]
-                bundle = _make(replace(narrowed, pipeline=trial.pipeline), trial.stage, made, work)
+                bundle = _make(replace(narrowed, pipeline=combination.pipeline), combination.stage, made, work)
             except Exception as error:  # the other combinations go on
                 yield replace(_failed(place, error, work), share=shares.get(output.layer))
             else:
@@ -106,7 +105,7 @@ def _split_name(text: str) -> tuple[str, str]:
     return (layer, pooling) if layer else (text, "")
 
 
-def _place(one: Pass, spec: BackboneSpec | None, output: Output, trial: Trial) -> Place:
+def _place(one: Pass, spec: BackboneSpec | None, output: Output, combination: Combination) -> Place:
     features = one.pipeline.features
     backbone = spec.label if spec else short_name("backbone", features.backbone)
     side = str(features.input_size or "")
@@ -114,7 +113,7 @@ def _place(one: Pass, spec: BackboneSpec | None, output: Output, trial: Trial) -
         height, width = spec.input_size
         side = str(height) if height == width else f"{height}x{width}"
     layer = output.name if output.pooling else output.layer
-    return Place(one.data, backbone, side, layer or "-", trial.clf, trial.stage)
+    return Place(one.data, backbone, side, layer or "-", combination.clf, combination.stage)
 
 
 def _failed(place: Place, error: Exception, work: Work) -> Cell:
@@ -134,13 +133,13 @@ def _choose_outputs(pipeline: Pipeline, spec: BackboneSpec, index: StatIndex) ->
     return outputs, {depth.name: depth.share for depth in depths}
 
 
-def _layers_meant(layer: str, depths: Sequence[Depth]) -> list[str]:
+def _layers_meant(layer: str, depths: Sequence[LayerDepth]) -> list[str]:
     return [depth.name for depth in depths if layer == "all" or depth.ends] if layer in _SEVERAL else [layer]
 
 
 def _prepare(
     pipeline: Pipeline, spec: BackboneSpec, outputs: Sequence[Output], work: Work
-) -> tuple[Prepared, dict[Output, Exception]]:
+) -> tuple[Prepared, dict[Output, BackboneError]]:
     """Images with all features of a pass and a split; and why some layers or poolings cannot be had."""
 
     def extract(wanted: Sequence[Output]) -> Prepared:
@@ -150,24 +149,10 @@ def _prepare(
     try:
         return extract(outputs), {}
     except BackboneError:
-        faults = _find_faults(spec, outputs) if len(outputs) > 1 else {}
+        faults = open_network(spec).find_faults(outputs) if len(outputs) > 1 else {}
         if not faults or len(faults) == len(outputs):
             raise
         return extract([output for output in outputs if output not in faults]), faults
-
-
-def _find_faults(spec: BackboneSpec, outputs: Sequence[Output]) -> dict[Output, Exception]:
-    """The outputs that the network does not have, and why. It is built without its weights."""
-    from featx.backbones.network import construct, cut_network, needs_top
-
-    faults: dict[Output, Exception] = {}
-    network = construct(spec, needs_top(spec, outputs))
-    for output in outputs:
-        try:
-            cut_network(network, spec, (output,))
-        except BackboneError as error:
-            faults[output] = error
-    return faults
 
 
 def _count(data: str, prepared: Prepared, work: Work) -> float | None:

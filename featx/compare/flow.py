@@ -11,7 +11,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,18 +18,19 @@ from featx.bundle.bundle import Bundle, load_bundle
 from featx.bundle.manifest import Manifest
 from featx.compare.cells import Cell, Work, run_pass
 from featx.compare.memory import Memory
-from featx.compare.plan import Pass, Trial, name_of, plan
+from featx.compare.plan import Combination, Pass, name_of, plan
 from featx.config import Pipeline
 from featx.config.pipeline import as_yaml
 from featx.errors import DataError
 from featx.images.batches import Reading, iter_batches
 from featx.inference.predict import images_per_second
 from featx.io.context import Context
+from featx.io.jsontypes import Json
 from featx.metrics.table import is_better, signed_score
 from featx.report.comparison import Place, Row, write_comparison
 from featx.store.cache import Cache
 
-__all__ = ["Compared", "Pass", "Place", "Row", "Trial", "compare", "plan"]
+__all__ = ["Combination", "Compared", "Pass", "Place", "Row", "compare", "plan"]
 
 _MEMORY = "compare.json"
 _logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Compared:
         """The rows without a model."""
         return [row for row in self.rows if row.reason is not None]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Json]:
         """What `featx compare --json` prints."""
         best = {row.place.data: row.bundle for row in self.rows if row.best}
         rows = [row.as_json() for row in self.rows]

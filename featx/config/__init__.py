@@ -18,7 +18,7 @@ from featx.config.data import DataOptions
 from featx.config.features import FeaturesOptions
 from featx.config.finetune import CheckpointKind, FinetuneOptions
 from featx.config.head import Clf, HeadOptions, Metric
-from featx.config.option import Section, help_of, types_of
+from featx.config.option import Keys, Section, check_bounds, help_of, types_of
 from featx.config.results import ExportFormat, ExportPrecision, ReportOptions, TrackingOptions
 from featx.config.sections import SECTIONS, Pipeline, listed_options
 from featx.config.texts import ByteSize, ClusterAddress, DeviceChoice, HiddenLayers, MemoryShare
@@ -42,6 +42,7 @@ __all__ = [
     "FinetuneOptions",
     "HeadOptions",
     "HiddenLayers",
+    "Keys",
     "MemoryShare",
     "Metric",
     "Monitor",
@@ -53,6 +54,7 @@ __all__ = [
     "Stage",
     "TrackingOptions",
     "TrainingOptions",
+    "check_bounds",
     "check_dense",
     "check_options",
     "help_of",

@@ -6,12 +6,11 @@ from itertools import pairwise
 from typing import get_args
 
 from featx.config.augment import AugmentOptions
-from featx.config.bounds import refuse
 from featx.config.compare import CompareOptions, Stage
 from featx.config.features import FeaturesOptions
 from featx.config.finetune import FinetuneOptions
 from featx.config.head import Clf, HeadOptions
-from featx.config.option import Section, types_of
+from featx.config.option import check_bounds
 from featx.config.sections import SECTIONS, Pipeline
 from featx.config.training import TrainingOptions
 from featx.errors import UsageError
@@ -27,7 +26,7 @@ def check_options(pipeline: Pipeline) -> Pipeline:
         That names the key, the bound and what came.
     """
     for section in SECTIONS:
-        _check_bounds(section, getattr(pipeline, section))
+        check_bounds(getattr(pipeline, section), f"{section}.")
     _check_augment(pipeline.augment)
     _check_cluster(pipeline.features)
     _check_head(pipeline.head)
@@ -45,13 +44,8 @@ def check_options(pipeline: Pipeline) -> Pipeline:
 
 def check_dense(head: HeadOptions) -> None:
     """Raise UsageError where options of the dense head are out of bounds or contradict each other."""
-    _check_bounds("head", head)
+    check_bounds(head, "head.")
     _check_training("head", head)
-
-
-def _check_bounds(section: str, options: Section) -> None:
-    for name, hint in types_of(type(options)).items():
-        refuse(f"{section}.{name}", hint, getattr(options, name))
 
 
 def _check_augment(options: AugmentOptions) -> None:

@@ -7,10 +7,13 @@ from dataclasses import Field, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_type_hints
 
-from featx.config.bounds import Hint, without_bounds, without_none
+from featx.config.bounds import Hint, refuse, without_bounds, without_none
 from featx.config.texts import Text
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,9 @@ class Also:
 
     kind: type
 
+
+Keys = Mapping[str, object]
+"""Options by name, or by `section.key`, with their values as they were written"""
 
 Place = Annotated[str, Also(Path)]
 """The name of a file or folder"""
@@ -60,7 +66,16 @@ def help_of(section: type[Section], entry: Field[Any]) -> str:
     return str(entry.metadata["help"]).replace("{trained}", section.trained)
 
 
-def types_of(section: type[Section]) -> Mapping[str, Hint]:
+def check_bounds(options: DataclassInstance, prefix: str = "") -> None:
+    """Raise UsageError where a field of a dataclass is out of the bounds of its type.
+
+    prefix : what an error writes before the field's name, like `head.`
+    """
+    for name, hint in types_of(type(options)).items():
+        refuse(f"{prefix}{name}", hint, getattr(options, name))
+
+
+def types_of(section: type[DataclassInstance]) -> Mapping[str, Hint]:
     """Option -> its type, with bounds and marks."""
     kind: Hint = section  # mypy takes no class for hashable
     return _types(kind)

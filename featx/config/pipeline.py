@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from featx.config.option import Section
+from featx.config.option import Keys, Section
 from featx.config.route import keys_of_settings, set_keys
 from featx.config.sections import SECTIONS, Pipeline, listed_options
 from featx.errors import UsageError
@@ -71,7 +71,7 @@ def as_yaml(pipeline: Pipeline) -> str:
     return str(yaml.safe_dump({section: _plain(getattr(pipeline, section)) for section in SECTIONS}, sort_keys=False))
 
 
-def _keys_of(content: Mapping[object, object], where: str) -> dict[str, object]:
+def _keys_of(content: Mapping[object, object], where: str) -> Keys:
     """`section.key` -> value, of the sections of a file.
 
     Raises
@@ -100,7 +100,7 @@ def _mistaken(name: str, keys: object) -> str | None:
     return None
 
 
-def _plain(options: Section) -> dict[str, object]:
+def _plain(options: Section) -> Keys:
     """A section as YAML holds it, in the order people read it."""
     content = asdict(options)
     return {entry.name: _as_plain(content[entry.name]) for entry in listed_options(type(options))}

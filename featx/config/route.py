@@ -5,11 +5,11 @@ Each gives keys `section.key` with the values as they were written, and says whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from featx.config.checks import check_options
-from featx.config.option import types_of
+from featx.config.option import Keys, types_of
 from featx.config.sections import SECTIONS, Pipeline
 from featx.config.training import with_preset
 from featx.config.values import read_value
@@ -17,7 +17,7 @@ from featx.errors import UsageError
 from featx.io.suggest import did_you_mean
 
 
-def set_keys(pipeline: Pipeline, keys: Mapping[str, object], where: str = "") -> Pipeline:
+def set_keys(pipeline: Pipeline, keys: Keys, where: str = "") -> Pipeline:
     """The pipeline with keys on top, checked.
 
     Parameters
@@ -47,7 +47,7 @@ def set_keys(pipeline: Pipeline, keys: Mapping[str, object], where: str = "") ->
     return check_options(replace(pipeline, **changed))
 
 
-def keys_of_settings(settings: Iterable[str]) -> dict[str, object]:
+def keys_of_settings(settings: Iterable[str]) -> Keys:
     """Keys and values of `section.key=value`, as `--set` takes them; values are read as YAML."""
     found: dict[str, object] = {}
     for setting in settings:
@@ -60,7 +60,7 @@ def keys_of_settings(settings: Iterable[str]) -> dict[str, object]:
     return found
 
 
-def keys_of_options(sections: Sequence[str], options: Mapping[str, object], where: str) -> dict[str, object]:
+def keys_of_options(sections: Sequence[str], options: Keys, where: str) -> Keys:
     """Keys of options that are named without their section, as keywords in Python are.
 
     where : who was given them, for the message
@@ -116,7 +116,7 @@ def parse_value(text: str, where: str) -> object:
     return value
 
 
-def _with_presets(keys: Mapping[str, object], where: str) -> dict[str, object]:
+def _with_presets(keys: Keys, where: str) -> Keys:
     """The keys, with what a preset among them stands for where they do not say otherwise."""
     by_section: dict[str, dict[str, object]] = {}
     for name, value in keys.items():

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge, Interval, Lt
 
 from featx.config.bounds import Count, Positive, Sentence
-from featx.config.option import Place, Section, option
+from featx.config.option import Keys, Place, Section, option
 
 Optimizer = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam"]
 ScheduleKind = Literal["constant", "piecewise", "cosine", "exponential", "plateau"]
@@ -59,8 +59,8 @@ class TrainingOptions(Section):
     )
 
 
-_CONSTANT: Mapping[str, object] = {"schedule": "constant", "boundaries": (), "rates": ()}
-PRESETS: Mapping[str, Mapping[str, object]] = {
+_CONSTANT: Keys = {"schedule": "constant", "boundaries": (), "rates": ()}
+PRESETS: Mapping[str, Keys] = {
     "sgd": {"optimizer": "sgd", "learning_rate": 1e-4, "momentum": 0.9, **_CONSTANT},
     "piecewise": {"schedule": "piecewise", "boundaries": (20, 35), "rates": (1e-4, 5e-4, 1e-3), "epochs": 50},
     "rmsprop": {"optimizer": "rmsprop", "learning_rate": 1e-4, **_CONSTANT},
@@ -68,7 +68,7 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
 """What `preset` stands for"""
 
 
-def with_preset(values: Mapping[str, object]) -> Mapping[str, object]:
+def with_preset(values: Keys) -> Keys:
     """Options of a section with those of the preset among them, which the options that are given override."""
     preset = values.get("preset")
     return {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **values}

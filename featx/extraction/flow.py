@@ -17,6 +17,7 @@ import numpy as np
 
 from featx.config import FeaturesOptions
 from featx.dataset import ImageSet, require_usable
+from featx.extraction.computation import Computation
 from featx.extraction.computed import Computed
 from featx.extraction.dispatch import compute
 from featx.extraction.extraction import Extraction
@@ -24,7 +25,6 @@ from featx.extraction.job import Job, make_key, settle
 from featx.extraction.network import frozen_files, open_engine
 from featx.extraction.planning import Plan, estimate, plan_rows, usual_rate
 from featx.extraction.request import Request, request_images
-from featx.extraction.task import Task
 from featx.io.digest_arrays import has_digest
 from featx.io.filetypes import is_transient_reason
 from featx.io.progress import Progress, no_progress
@@ -74,7 +74,7 @@ def serve_request(request: Request, job: Job, progress: Progress, start: float) 
     start : of the work, as `time.perf_counter` has it
     """
     todo = plan_rows(request, job)
-    computed = compute(Task(request, job, todo), progress)
+    computed = compute(Computation(request, job, todo), progress)
     done = _conclude(request, job, computed, time.perf_counter() - start)
     _logger.info("%s; computed %d, reused %d, bad %d", todo.reason, done.computed, done.reused, len(done.bad))
     if done.computed:

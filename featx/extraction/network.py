@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from featx.backbones import BackboneSpec, Output, cut
+from featx.backbones import BackboneSpec, CutNetwork, Output, open_network
 from featx.config import FeaturesOptions
 from featx.engines.choice import choose_engine, compile_graph, effective_precision
 from featx.engines.protocol import Engine
@@ -33,9 +32,9 @@ def open_engine(
     )
 
 
-def _save_network(spec: BackboneSpec, outputs: tuple[Output, ...], graphs: GraphFolder) -> Any:
+def _save_network(spec: BackboneSpec, outputs: tuple[Output, ...], graphs: GraphFolder) -> CutNetwork:
     """Build the cut network and keep it as a `.keras` file, which bundles are made of."""
-    model = cut(spec, outputs)
+    model = open_network(spec).cut(outputs)
     path = graphs.network(_names(outputs))
     if not path.exists():
         with atomic_path(path) as temporary:

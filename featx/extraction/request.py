@@ -67,7 +67,7 @@ class Request:
 def request_images(images: ImageSet, index: StatIndex, progress: Progress) -> Request:
     """The images themselves: digests of all files, and which are remembered as unreadable by this decoder."""
     found = _digest(images, index, lambda done: progress("hash", done, len(images)))
-    unreadable, known = dict(found.bad), index.known_bad(decoder_version())
+    unreadable, known = dict(found.bad), index.known_unreadable(decoder_version())
     for row in np.flatnonzero(np.isin(found.digest, digest_array(known))).tolist():
         unreadable.setdefault(row, known[found.digest[row].tobytes()])
     return Request(images, found.digest, np.zeros(len(images), np.uint16), unreadable)

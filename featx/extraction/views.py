@@ -73,14 +73,16 @@ class Views:
 
 
 @dataclass(frozen=True)
-class Policy:
+class ViewPolicy:
     """Which views: what makes them, and how many of each image."""
 
     augmenter: Augmenter
     each: int
 
 
-def plan_views(images: ImageSet, digests: np.ndarray, options: FeaturesOptions, policy: Policy, cache: Cache) -> Plan:
+def plan_views(
+    images: ImageSet, digests: np.ndarray, options: FeaturesOptions, policy: ViewPolicy, cache: Cache
+) -> Plan:
     """What `extract_views` would compute of these different images; nothing is computed.
 
     digests : V32 (n,), of the images
@@ -90,7 +92,7 @@ def plan_views(images: ImageSet, digests: np.ndarray, options: FeaturesOptions, 
 
 
 def extract_views(
-    known: Extraction, rows: np.ndarray, policy: Policy, cache: Cache, progress: Progress = no_progress
+    known: Extraction, rows: np.ndarray, policy: ViewPolicy, cache: Cache, progress: Progress = no_progress
 ) -> Views:
     """Make sure that a store holds the features of views of some images.
 

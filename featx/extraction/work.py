@@ -17,12 +17,12 @@ import numpy as np
 from featx.backbones import BackboneSpec
 from featx.config import FeaturesOptions
 from featx.engines.protocol import Engine
+from featx.extraction.computation import Computation
 from featx.extraction.computed import Computed, Stages
 from featx.extraction.job import Job
 from featx.extraction.network import open_engine
 from featx.extraction.request import Request
 from featx.extraction.reservations import Reservations
-from featx.extraction.task import Task
 from featx.images.augment import Augmenter
 from featx.images.batches import Alter, Batch, Reading, iter_batches
 from featx.images.decoder import REPLACED, decoder_version
@@ -92,9 +92,9 @@ class Tally:
         self.stages += Stages(done.decode, done.infer)
 
 
-def compute_here(task: Task, progress: Progress) -> Computed:
+def compute_here(work: Computation, progress: Progress) -> Computed:
     """Compute and write the planned rows; others may share the work, and what they finish counts as reused."""
-    request, job, todo = task.request, task.job, task.plan
+    request, job, todo = work.request, work.job, work.plan
     tables = {output.name: job.store.table(output.layer, output.pooling) for output in todo.outputs}
     engine = open_engine(todo.outputs, job.spec, job.options, job.store.graphs)
     writer = TableWriter(tables, job.options.storage, job.options.compression)
@@ -199,4 +199,4 @@ def remember_unreadable(
 ) -> None:
     """Remember rows that cannot be read, but for those whose fault may pass."""
     lasting = [(request.digests[row].tobytes(), reason) for row, reason in faults if row not in transient]
-    job.cache.index.remember_bad(decoder_version(), lasting)
+    job.cache.index.remember_unreadable(decoder_version(), lasting)

@@ -17,7 +17,7 @@ from featx.bundle.bundle import Bundle
 from featx.config import AugmentOptions, FeaturesOptions
 from featx.errors import BundleError, UsageError
 from featx.extraction.flow import Extraction, extract, frozen_files, make_key
-from featx.extraction.views import Policy, extract_views
+from featx.extraction.views import ViewPolicy, extract_views
 from featx.finetune.examples import make_examples
 from featx.heads import persist
 from featx.images.augment import Augmenter
@@ -94,7 +94,7 @@ class MapSource:
         self._maps = extraction.store.table(output.layer, output.pooling)
         self._views, self._each = self._maps, policy.views if policy.operations else 0
         if self._each:
-            wanted = Policy(Augmenter(policy, pipeline.data.seed), self._each)
+            wanted = ViewPolicy(Augmenter(policy, pipeline.data.seed), self._each)
             views = extract_views(extraction, prepared.sample.train_rows, wanted, prepared.cache, progress)
             self._views = views.extraction.store.table(output.layer, output.pooling)
         parts = [*self._maps.parts, *self._views.parts]

@@ -14,7 +14,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from featx.backbones import BackboneSpec, Output, resolve
+from featx.backbones import BackboneSpec, Output, open_network, resolve
 from featx.config import FeaturesOptions
 from featx.dataset import ImageSet
 from featx.errors import BackboneError
@@ -91,15 +91,13 @@ def ask(images: ImageSet, options: FeaturesOptions, cache: Cache, progress: Prog
 
 def _lacks_top(spec: BackboneSpec) -> str | None:
     """Why a network cannot tell ImageNet classes, as far as that is known before it is built."""
-    if spec.entry is None:
+    if not open_network(spec).top:
         return f"{spec.label} is a network of its own"
     return f"the weights of {spec.label} are random" if spec.weights == "random" else None
 
 
 def _ask(images: ImageSet, options: FeaturesOptions, cache: Cache, progress: Progress) -> ImageNetAnswers:
-    entry = resolve(options).entry
-    assert entry is not None
-    output = Output(entry.top[-1], "avg")
+    output = Output(open_network(resolve(options)).top[-1], "avg")
     alone = replace(options, layer=(output.layer,), pooling=("avg",), input_size=None)
     done = extract(images, alone, cache, progress)
     rows = np.flatnonzero(done.readable)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featx.io.jsontypes import Json
 from featx.metrics.formulas import ClassCounts, average_precisions, roc_areas
 from featx.metrics.intervals import Interval, bootstrap_intervals
 from featx.metrics.predictions import LabelledPredictions, Target
@@ -26,7 +27,7 @@ class ClassMeasures:
     images: int
     values: Mapping[str, float | None]
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Json]:
         """A row of `per_class` in JSON and in bundles."""
         return {"label": self.label, **self.values, "images": self.images}
 
@@ -56,12 +57,12 @@ class Measures:
         form = metric_form(metric, self.target)
         return None if form is None else self.values[form.key]
 
-    def summary(self) -> dict[str, object]:
+    def summary(self) -> dict[str, Json]:
         """The single numbers, as a bundle keeps them."""
         intervals = {key: None if one is None else list(one) for key, one in self.intervals.items()}
         return {"images": self.images, **self.values, "intervals": intervals if self.images else None}
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Json]:
         """What `featx evaluate --json` and `Model.evaluate` give."""
         per_class = [one.as_json() for one in self.per_class] if self.images else None
         confusion = None if self.confusion is None else self.confusion.tolist()

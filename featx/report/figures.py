@@ -7,7 +7,7 @@ from pathlib import Path
 
 from featx.bundle.records import CandidateRecord
 from featx.heads.table import HEADS
-from featx.images.grid import Picture
+from featx.images.grid import GridImage
 from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.table import metric_label
 from featx.report import gallery, plots
@@ -72,7 +72,7 @@ def _draw_part(folder: FigureFolder, judged: LabelledPredictions, scores: Scores
         _draw_grid(folder, "hits", gallery.doubtful_hits(judged))
 
 
-def _draw_grid(folder: FigureFolder, name: str, pictures: Sequence[Picture]) -> None:
+def _draw_grid(folder: FigureFolder, name: str, pictures: Sequence[GridImage]) -> None:
     if pictures:
         folder.grid(name, pictures)
 

@@ -60,7 +60,7 @@ class FeatureStore:
         self._tables: dict[str, FeatureTable] = {}
 
     def open(self, made_of: dict[str, Any]) -> None:
-        """Make the folder and its `key.json`; `made_of` tells how to build the backbone again."""
+        """Make the folder and its `key.json`; made_of : how to build the backbone again."""
         path = self.directory / KEY_FILE
         if path.exists():
             found = _read_key(path)
@@ -103,7 +103,7 @@ class FeatureStore:
         return Leases(self.directory / _LEASES)
 
     def made_of(self) -> dict[str, Any]:
-        """What `open` was told of the backbone."""
+        """How to build the backbone again, as `open` was given it."""
         return dict(json.loads((self.directory / KEY_FILE).read_text())["backbone"])
 
     def verify(self) -> Iterator[tuple[Path, Damage | None]]:

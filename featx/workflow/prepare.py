@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from featx.backbones.runtime import limit_gpu_memory
+from featx.backbones.runtime import gpu_memory
 from featx.bundle.bundle import Bundle
 from featx.config import Pipeline
 from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, conflicts, digest_images, read_data
 from featx.errors import DataError, UsageError
 from featx.extraction.flow import Extraction, extract, plan
 from featx.extraction.sample import Sample, require_fittable
-from featx.extraction.views import Policy, Views, extract_views, plan_views
+from featx.extraction.views import ViewPolicy, Views, extract_views, plan_views
 from featx.images.augment import Augmenter
 from featx.io.context import Context
 from featx.io.digest_arrays import NO_DIGEST, first_of_equal
@@ -42,7 +42,7 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     views : whether the views that the pipeline asks for are extracted, too, for a head to be fitted on
     """
     require_tracker(pipeline.tracking)
-    limit_gpu_memory(pipeline.finetune.gpu_memory.share)
+    gpu_memory().limit(pipeline.finetune.gpu_memory.share)
     images = read_data(pipeline)
     require_fittable(images)
     extraction = extract(choose_images(pipeline, images, cache), pipeline.features, cache, progress)
@@ -60,9 +60,9 @@ def augmenter_of(pipeline: Pipeline) -> Augmenter:
     return Augmenter(pipeline.augment, pipeline.data.seed)
 
 
-def policy_of(pipeline: Pipeline) -> Policy:
+def policy_of(pipeline: Pipeline) -> ViewPolicy:
     """Which views of the training images the pipeline asks for."""
-    return Policy(augmenter_of(pipeline), pipeline.augment.views)
+    return ViewPolicy(augmenter_of(pipeline), pipeline.augment.views)
 
 
 def extract_all(pipeline: Pipeline, cache: Cache, context: Context) -> tuple[Extraction, Views | None]:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from featx.errors import ClusterError, FeatxError
+from featx.extraction.computation import Computation
 from featx.extraction.computed import Computed
 from featx.extraction.ray.crew import DEATHS, Crew, Seat
 from featx.extraction.ray.placement import reservation_size
 from featx.extraction.ray.session import WorkerDied, last_line
 from featx.extraction.ray.worker import Report, Reservation
 from featx.extraction.reservations import Reservations
-from featx.extraction.task import Task
 from featx.extraction.work import Tally, remember_unreadable
 from featx.io.progress import Progress
 from featx.store.leases import Leases
@@ -39,11 +39,11 @@ class Coordinator:
     that is handed out, and show signs of life as long as reports come in.
     """
 
-    def __init__(self, task: Task, crew: Crew, leases: Leases, progress: Progress) -> None:
-        self._task, self._crew, self._leases, self._progress = task, crew, leases, progress
-        store, todo = task.job.store, task.plan
+    def __init__(self, work: Computation, crew: Crew, leases: Leases, progress: Progress) -> None:
+        self._work, self._crew, self._leases, self._progress = work, crew, leases, progress
+        store, todo = work.job.store, work.plan
         self._tables = {output.name: store.table(output.layer, output.pooling) for output in todo.outputs}
-        self._queue = Reservations(todo.rows, task.request, self._tables, leases)
+        self._queue = Reservations(todo.rows, work.request, self._tables, leases)
         self._stock = np.empty(0, np.int64)  # reserved, and not handed out
         self._tally = Tally()
         self._deaths: Counter[int] = Counter()  # of workers, by the rows that they computed just then
@@ -73,7 +73,7 @@ class Coordinator:
             self._wind_up()
             raise
         self._await_parts()
-        self._progress("extract", len(self._task.plan.rows), len(self._task.plan.rows))
+        self._progress("extract", len(self._work.plan.rows), len(self._work.plan.rows))
         return Computed(self._tally.rows, self._tally.unreadable, self._tally.stages, self._crew.shares)
 
     # --- handing out ---------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ class Coordinator:
         return taken
 
     def _reservation(self, rows: np.ndarray) -> Reservation:
-        request = self._task.request
+        request = self._work.request
         digests, views = request.digests[rows], request.views[rows]
         names = identities(digests, views)
         present = {name: names[~table.missing(digests, views)] for name, table in self._tables.items()}
@@ -117,10 +117,8 @@ class Coordinator:
 
     def _wait(self) -> None:
         """Until a report comes, or what others work on is to be looked at again."""
-        if not self._crew.computing and not len(
-            self._stock
-        ):  # others work on all that is left: lest they wait for ours
-            self._queue.release()
+        if not self._crew.computing and not len(self._stock):
+            self._queue.release()  # others work on all that is left: lest they wait for ours
         if not self._crew.asked:
             time.sleep(_LOOK)
             self._queue.look_again()
@@ -156,7 +154,7 @@ class Coordinator:
         self._queue.finish(rows)
         unreadable = [(int(rows[position]), reason) for position, reason in report.unreadable]
         transient = frozenset(int(rows[position]) for position in report.transient)
-        remember_unreadable(unreadable, transient, self._task.request, self._task.job)
+        remember_unreadable(unreadable, transient, self._work.request, self._work.job)
         self._tally.rows += report.computed
         self._tally.unreadable.update(unreadable)
         self._tally.stages += report.stages / len(self._crew.everyone)
@@ -168,12 +166,12 @@ class Coordinator:
         _logger.info("worker %s: %d images in %.1f s", seat.name, report.computed, report.seconds)
 
     def _show_progress(self) -> None:
-        task, seats, others = self._task, self._crew.seats, self._queue.done_by_others
-        total = len(task.plan.rows)
+        work, seats, others = self._work, self._crew.seats, self._queue.done_by_others
+        total = len(work.plan.rows)
         counts = {
             "workers": self._crew.ready,
-            "reused": task.plan.unique - total + others,
-            "bad": len(task.request.unreadable) + len(self._tally.unreadable),
+            "reused": work.plan.unique - total + others,
+            "bad": len(work.request.unreadable) + len(self._tally.unreadable),
             **({seat.name: seat.images for seat in seats if seat.ready} if len(seats) <= _SHOWN else {}),
         }
         self._progress("extract", self._tally.rows + others, total, **counts)
@@ -211,7 +209,7 @@ class Coordinator:
         self._deaths.update(rows.tolist())
         often = [row for row in rows.tolist() if self._deaths[row] >= DEATHS]
         if often:
-            paths = self._task.request.images.paths
+            paths = self._work.request.images.paths
             raise ClusterError(
                 f"{DEATHS} workers have died over the same {len(often)} images, between {paths[often[0]]} and "
                 f"{paths[often[-1]]} ({reason}). Give workers more memory (fewer of them: --cluster-workers), or leave "
@@ -234,18 +232,18 @@ class Coordinator:
             It is not, after a time in which every file server should have shown it.
         """
         unreadable = np.fromiter(self._tally.unreadable, np.int64, len(self._tally.unreadable))
-        rows = np.setdiff1d(self._task.plan.rows, unreadable)
+        rows = np.setdiff1d(self._work.plan.rows, unreadable)
         give_up = time.monotonic() + _VISIBLE
         while lacking := self._count_lacking(rows):
             if time.monotonic() > give_up:
                 raise ClusterError(
                     f"{lacking} of {len(rows)} images were computed, and their features are not to be seen in "
-                    f"{self._task.job.store.directory}. Run the same command again; it computes what is missing."
+                    f"{self._work.job.store.directory}. Run the same command again; it computes what is missing."
                 )
             time.sleep(_LOOK)
 
     def _count_lacking(self, rows: np.ndarray) -> int:
-        digests, views = self._task.request.digests[rows], self._task.request.views[rows]
+        digests, views = self._work.request.digests[rows], self._work.request.views[rows]
         for table in self._tables.values():
             table.refresh()
         return int(np.logical_or.reduce([table.missing(digests, views) for table in self._tables.values()]).sum())

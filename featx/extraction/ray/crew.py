@@ -11,7 +11,7 @@ import numpy as np
 
 from featx.errors import ClusterError
 from featx.extraction.computed import WorkerShare
-from featx.extraction.ray.placement import Placement
+from featx.extraction.ray.placement import WorkerPlacement
 from featx.extraction.ray.session import Cluster
 from featx.extraction.ray.worker import Assignment, Report, Reservation, Worker
 
@@ -26,7 +26,7 @@ class Seat:
     rate : images per second in its last report
     """
 
-    placement: Placement
+    placement: WorkerPlacement
     engine: str
     worker: Any = None
     process: int = 0
@@ -72,7 +72,7 @@ class Crew:
     seats : the places that have a worker; everyone : and those that have lost it for good
     """
 
-    def __init__(self, cluster: Cluster, places: Sequence[tuple[Placement, str]], assignment: Assignment) -> None:
+    def __init__(self, cluster: Cluster, places: Sequence[tuple[WorkerPlacement, str]], assignment: Assignment) -> None:
         self._cluster, self._assignment = cluster, assignment
         self.everyone = [Seat(placement, engine) for placement, engine in places]
         self.seats = list(self.everyone)

@@ -14,21 +14,21 @@ from pathlib import Path
 
 from featx.engines.choice import choose_engine
 from featx.errors import EngineError, UsageError
+from featx.extraction.computation import Computation
 from featx.extraction.computed import Computed
 from featx.extraction.job import Job
 from featx.extraction.network import open_engine
 from featx.extraction.ray.coordinator import Coordinator
 from featx.extraction.ray.crew import Crew
-from featx.extraction.ray.placement import Placement, place_workers
+from featx.extraction.ray.placement import WorkerPlacement, place_workers
 from featx.extraction.ray.session import connect
 from featx.extraction.ray.worker import Assignment
-from featx.extraction.task import Task
 from featx.io.progress import Progress
 
 __all__ = ["compute_on_cluster"]
 
 
-def compute_on_cluster(task: Task, progress: Progress) -> Computed:
+def compute_on_cluster(work: Computation, progress: Progress) -> Computed:
     """Compute and write the planned rows on the cluster that the options name.
 
     Raises
@@ -38,24 +38,24 @@ def compute_on_cluster(task: Task, progress: Progress) -> Computed:
     UsageError
         Images in memory, or more workers than there are cores.
     """
-    job, outputs = task.job, task.plan.outputs
-    if task.request.images.contents is not None:
+    job, outputs = work.job, work.plan.outputs
+    if work.request.images.contents is not None:
         raise UsageError("Images in memory are not sent to a cluster: leave cluster out, or give paths of files.")
     with connect(str(job.options.cluster)) as cluster, job.store.leases() as leases:
         placements = place_workers(cluster.machines(), job.options.cluster_workers, _may_use_gpus(job))
         places = [(placement, _engine_of(placement, job)) for placement in placements]
         if any(engine == "openvino" for _, engine in places):  # converted once, here, and not by every worker
             open_engine(outputs, job.spec, replace(job.options, engine="openvino"), job.store.graphs)
-        crew = Crew(cluster, places, _assignment(task, leases.path))
-        return Coordinator(task, crew, leases, progress).run()
+        crew = Crew(cluster, places, _assignment(work, leases.path))
+        return Coordinator(work, crew, leases, progress).run()
 
 
-def _assignment(task: Task, lease: Path) -> Assignment:
-    job = task.job
+def _assignment(work: Computation, lease: Path) -> Assignment:
+    job = work.job
     return Assignment(
         options=replace(job.options, cache=str(job.cache.path.absolute())),
         spec=job.spec,
-        outputs=task.plan.outputs,
+        outputs=work.plan.outputs,
         key=job.store.key,
         lease=str(lease.absolute()),
         augmenter=job.augmenter,
@@ -70,7 +70,7 @@ def _may_use_gpus(job: Job) -> bool:
     return job.engine == "tensorflow"
 
 
-def _engine_of(placement: Placement, job: Job) -> str:
+def _engine_of(placement: WorkerPlacement, job: Job) -> str:
     """The engine of a worker: the one that is asked for, else what is fastest where it runs and belongs to the key."""
     if job.options.engine != "auto" or job.options.precision != "float32":
         return job.engine

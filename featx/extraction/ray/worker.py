@@ -26,7 +26,7 @@ from featx.engines.protocol import Engine
 from featx.errors import ClusterError
 from featx.extraction.computed import Stages
 from featx.extraction.network import open_engine
-from featx.extraction.ray.placement import Placement
+from featx.extraction.ray.placement import WorkerPlacement
 from featx.extraction.request import Request
 from featx.extraction.work import Tally, Tools, compute_rows
 from featx.images.augment import Augmenter
@@ -108,7 +108,7 @@ class _Lacking:
 class Worker:
     """One process of a cluster. It opens no part and no index: what it has to know comes with the reservation."""
 
-    def __init__(self, assignment: Assignment, placement: Placement, engine: str) -> None:
+    def __init__(self, assignment: Assignment, placement: WorkerPlacement, engine: str) -> None:
         self._assignment, self._placement, self._engine_name = assignment, placement, engine
         self._store = Cache(assignment.options.cache).store(assignment.key)  # its index stays closed
         self._stop = threading.Event()

@@ -1,4 +1,4 @@
-"""What is to be computed."""
+"""What is to be computed: the rows that are asked for, with what, and which of them are missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from featx.extraction.request import Request
 
 
 @dataclass(frozen=True)
-class Task:
+class Computation:
     """The rows that are asked for, with what they are made, and which of them the store lacks."""
 
     request: Request
