@@ -15,11 +15,11 @@ from featx.baseline.networks import DESIGNS, Design, make_network
 from featx.baseline.result import conclude
 from featx.baseline.trainee import Scratch
 from featx.config import BaselineOptions, Pipeline
-from featx.inference.trained import Trained
 from featx.io.context import Context, Notify
 from featx.io.digests import digest_bytes, digest_json
 from featx.runs.origin import Provenance, algorithm
 from featx.runs.run import Run
+from featx.runs.trained import Trained
 from featx.store.cache import Cache
 from featx.training.callbacks import Recording
 from featx.training.loop import train

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featx.backbones import Output
 from featx.baseline.material import Material
 from featx.baseline.networks import LOGITS, OUTPUT, feature_network
 from featx.baseline.trainee import Scratch
 from featx.bundle import novelty
+from featx.bundle.fields import read_record
 from featx.bundle.manifest import Manifest
+from featx.bundle.records import BackboneRecord, BaselineRecord, HeadRecord, KeyRecord, ScoreRecord
 from featx.config import Pipeline
 from featx.dataset import TEST, TRAIN, VAL
 from featx.features import ArrayFeatures
+from featx.heads.persist import FILES
 from featx.heads.transform import Transform
-from featx.inference.trained import Trained
-from featx.metrics.measures import measure
 from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.scores import resolve_metric
-from featx.runs.origin import Intake, Provenance, describe_intake
+from featx.runs.measured import MeasuredParts, epoch_records
+from featx.runs.origin import Intake, Provenance, augment_record
+from featx.runs.trained import Trained
 from featx.training.callbacks import Recording
 from featx.training.log import TrainingLog
 
@@ -36,19 +40,14 @@ def conclude(
     temperature = scratch.fit_temperature()
     predictions = tuple(scratch.judge(code, temperature) for code in (VAL, TEST))
     material, backbone = scratch.material, feature_network(scratch.model)
+    metric = _metric_of_run(material, pipeline)
     intake = Intake(material.sample, material.bad, material.duplicates, {})
-    about = (
-        describe_intake(intake, material.examples.classes[: material.examples.known], provenance)
-        | _describe_network(scratch, temperature)
-        | _describe_training(scratch, log)
-        | _describe_result(predictions, _metric_of_run(material, pipeline))
-    )
     kernel, bias = (
         np.asarray(value) / np.float32(temperature) for value in scratch.model.get_layer(LOGITS).get_weights()
     )
     return Trained(
         label=scratch.options.net,
-        manifest=Manifest.from_json(about | {"files": {}}, material.run.path),
+        manifest=provenance.stamp(_describe(scratch, intake, predictions, temperature, metric, log)),
         predictions=predictions,
         intake=intake,
         backbone=backbone,
@@ -61,53 +60,48 @@ def conclude(
     )
 
 
-def _describe_network(scratch: Scratch, temperature: float) -> dict[str, Any]:
-    options = scratch.options
-    return {
-        "outputs": [OUTPUT],
-        "backbone": {
-            "name": options.net,
-            "weights": "from scratch",
-            "weights_seed": scratch.seed,
-            "input_size": [options.input_size, options.input_size],
-            "preprocessing": "none",
-            "resize": scratch.material.source.resize,
-            "precision": "float32",
-        },
-        "key": {"baseline": options.net},
-        "head": {
-            "clf": options.net,
-            "kind": "linear",
-            "file": "head.npz",
-            "params": {"dropout": options.dropout, "parameters": int(scratch.model.count_params())},
-            "temperature": temperature,
-            "features": _width(scratch),
-            "calibration": "temperature",
-            "refitted": False,
-        },
-    }
+def _describe(
+    scratch: Scratch,
+    intake: Intake,
+    predictions: Sequence[LabelledPredictions],
+    temperature: float,
+    metric: str,
+    log: TrainingLog,
+) -> Manifest:
+    options, source, measured = scratch.options, scratch.material.source, MeasuredParts.of(predictions)
+    return Manifest(
+        classes=source.examples.classes[: source.examples.known],
+        split=intake.split_record(),
+        data=intake.data_record(),
+        outputs=(Output.parse(OUTPUT),),
+        backbone=BackboneRecord(
+            input_size=(options.input_size, options.input_size),
+            name=options.net,
+            weights="from scratch",
+            weights_seed=scratch.seed,
+            resize=source.resize,
+        ),
+        key=KeyRecord(baseline=options.net),
+        head=_head_record(scratch, temperature),
+        metrics=measured.metrics,
+        per_class=measured.per_class,
+        score=ScoreRecord(metric, measured.parts["val"].value(metric), "val"),
+        history=epoch_records(log),
+        baseline=read_record(BaselineRecord, asdict(options) | {"best_epoch": log.best}),
+        augment=augment_record(source.augmenter),
+    )
 
 
-def _describe_training(scratch: Scratch, log: TrainingLog) -> dict[str, Any]:
-    options = scratch.options
-    return {
-        "search": {},
-        "history": log.as_json(),
-        "baseline": asdict(options) | {"best_epoch": log.best},
-        "augment": scratch.material.source.augmenter.as_json(),
-        "notes": [],
-    }
-
-
-def _describe_result(predictions: Sequence[LabelledPredictions], metric: str) -> dict[str, Any]:
-    measured = {one.part: measure(one) for one in predictions}
-    return {
-        "multilabel": False,
-        "thresholds": None,
-        "metrics": {part: found.summary() for part, found in measured.items()},
-        "per_class": {part: found.as_json()["per_class"] for part, found in measured.items()},
-        "score": {"metric": metric, "value": measured["val"].value(metric), "where": "val"},
-    }
+def _head_record(scratch: Scratch, temperature: float) -> HeadRecord:
+    params = {"dropout": scratch.options.dropout, "parameters": int(scratch.model.count_params())}
+    return HeadRecord(
+        clf=scratch.options.net,
+        temperature=temperature,
+        features=_width(scratch),
+        kind="linear",
+        params=params,
+        file=FILES["linear"],
+    )
 
 
 def _width(scratch: Scratch) -> int:

@@ -16,14 +16,14 @@ from featx.config import AugmentOptions, FinetuneOptions, MemoryShare
 from featx.finetune.examples import image_source
 from featx.finetune.from_cache import MapSource, part_above
 from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable
-from featx.finetune.result import Finish, Reading, predict_parts
+from featx.finetune.result import DecisionRule, Finish, predict_parts
 from featx.finetune.tuning import Tuning
 from featx.images.augment import Augmenter
-from featx.inference.trained import Trained
 from featx.io.context import Context, Notify
 from featx.io.digests import digest_json
 from featx.runs.origin import Provenance, algorithm
 from featx.runs.prepared import Prepared
+from featx.runs.trained import Trained
 from featx.training.callbacks import ModelCheckpoints, Recording
 from featx.training.devices import choose_devices
 from featx.training.loop import train
@@ -72,7 +72,7 @@ def finetune(bundle: Bundle, prepared: Prepared, context: Context = Context()) -
     require_graftable(bundle)
     tuning = _start(bundle, prepared, context)
     # measured again: the bundle's own figures may be of other images, where the split has grown
-    before = predict_parts(tuning, Reading.of(bundle))
+    before = predict_parts(tuning, DecisionRule.of(bundle))
     wanted = tuned_fingerprint(bundle, options, seed, prepared.pipeline.augment)
     recording = _recording(wanted, prepared, context.notify)
     tuning.compute_in(tuning.precision)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from featx.backbones import import_keras
 from featx.bundle import novelty
 from featx.bundle.bundle import Bundle
 from featx.bundle.manifest import Manifest
+from featx.bundle.records import AugmentRecord, FinetuneRecord, HeadRecord, OriginRecord, ScoreRecord
 from featx.config import HeadOptions
 from featx.dataset import TEST, TRAIN, VAL
 from featx.features import ArrayFeatures
@@ -19,21 +20,21 @@ from featx.finetune.grafting import HEAD, feature_network, load_backbone
 from featx.finetune.tuning import Tuning
 from featx.heads.calibration import Calibration, fit_calibration
 from featx.images.augment import Augmenter
-from featx.inference.trained import Trained
-from featx.metrics.comparison import SURE, compare_predictions
-from featx.metrics.measures import measure
+from featx.metrics.comparison import SURE, Comparison, compare_predictions
 from featx.metrics.predictions import LabelledPredictions
-from featx.metrics.table import metric_of, signed_score
-from featx.runs.origin import Intake, Provenance, describe_model
+from featx.metrics.table import is_better
+from featx.runs.measured import MeasuredParts, epoch_records
+from featx.runs.origin import Intake, Provenance, augment_record
 from featx.runs.prepared import Prepared
+from featx.runs.trained import Trained
 from featx.selection.thresholds import search_thresholds
 from featx.training.callbacks import Recording
 from featx.training.log import TrainingLog
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How the logits of a network are read: as probabilities, and from which one on a label is given.
+class DecisionRule:
+    """How probabilities are made of the logits of a network, and from which one on a label is predicted.
 
     thresholds : float64 (k,) of several labels per image; None where an image has one
     """
@@ -42,12 +43,12 @@ class Reading:
     thresholds: np.ndarray | None
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Reading:
+    def of(cls, bundle: Bundle) -> DecisionRule:
         """As a bundle has it, the temperature applied to the logits."""
         return cls(bundle.calibration, bundle.thresholds if bundle.multilabel else None)
 
     @classmethod
-    def fit(cls, tuning: Tuning, options: HeadOptions) -> Reading:
+    def fit(cls, tuning: Tuning, options: HeadOptions) -> DecisionRule:
         """Found on val as it is for a head: the temperature, and the thresholds of the pipeline's head section."""
         logits, rows = tuning.logits(VAL)
         labels = tuning.examples.labels[rows]
@@ -59,15 +60,15 @@ class Reading:
         return cls(found, search_thresholds(probabilities, labels, options.thresholds, *options.threshold_range))
 
 
-def predict_parts(tuning: Tuning, reading: Reading) -> tuple[LabelledPredictions, ...]:
+def predict_parts(tuning: Tuning, rule: DecisionRule) -> tuple[LabelledPredictions, ...]:
     """Val and test as the model stands."""
     found, examples = [], tuning.examples
     for part, code in (("val", VAL), ("test", TEST)):
         logits, rows = tuning.logits(code)
         paths = tuple(examples.paths[row] for row in rows)
-        probabilities = reading.calibration.probabilities(logits)
+        probabilities = rule.calibration.probabilities(logits)
         found.append(
-            LabelledPredictions(examples.labels[rows], probabilities, examples.classes, reading.thresholds, part, paths)
+            LabelledPredictions(examples.labels[rows], probabilities, examples.classes, rule.thresholds, part, paths)
         )
     return tuple(found)
 
@@ -88,17 +89,17 @@ class Finish:
 
     def trained(self, provenance: Provenance, recording: Recording) -> Trained:
         """Calibrate and measure the network, and take it apart into backbone and head again."""
-        reading = Reading.fit(self.tuning, self.prepared.pipeline.head)
-        predictions = predict_parts(self.tuning, reading)
+        rule = DecisionRule.fit(self.tuning, self.prepared.pipeline.head)
+        predictions = predict_parts(self.tuning, rule)
         intake = Intake.of(self.prepared.extraction, self.prepared.sample)
-        about = self._describe(intake, provenance) | self._describe_result(predictions, reading)
+        manifest = self._describe(intake, predictions, rule)
         return Trained(
-            label=f"{about['head']['clf']}-finetuned",
-            manifest=Manifest.from_json(about | {"files": {}}, self.prepared.run.path),
+            label=f"{manifest.head.clf}-finetuned",
+            manifest=provenance.stamp(replace(manifest, verdict=_verdict(manifest))),
             predictions=predictions,
             intake=intake,
             backbone=self._backbone(),
-            head=self._head(reading.calibration.temperature),
+            head=self._head(rule.calibration.temperature),
             transform=self.bundle.transform,
             reference=_reference(self.tuning),
             log=self.log,
@@ -106,41 +107,45 @@ class Finish:
             recording=recording,
         )
 
-    def _describe(self, intake: Intake, provenance: Provenance) -> dict[str, Any]:
-        """Where it comes from and how it was trained."""
-        bundle, options, pipeline = self.bundle, self.tuning.options, self.prepared.pipeline
-        about = describe_model(self.prepared.extraction, bundle.outputs, intake, bundle.classes, provenance) | {
-            "backbone": bundle.manifest.backbone.as_json()
-            | {"finetuned": True, "input_size": [options.downscale * side for side in bundle.input_size]},
-            "key": bundle.manifest.key.as_json(),
-            "multilabel": bundle.multilabel,
-            "search": [],
-            "history": self.log.as_json(),
-            "finetune": asdict(options) | {"best_epoch": self.log.best},
-            "notes": [],
-        }
-        if pipeline.augment.operations:
-            about["augment"] = Augmenter(pipeline.augment, pipeline.data.seed).as_json()
-        elif bundle.manifest.augment is not None:
-            about["augment"] = bundle.manifest.augment.as_json()  # its head has learned from such views
-        return about
+    def _describe(self, intake: Intake, predictions: Sequence[LabelledPredictions], rule: DecisionRule) -> Manifest:
+        former, options, measured = self.bundle.manifest, self.tuning.options, MeasuredParts.of(predictions)
+        metric, before = former.score.metric, MeasuredParts.of(self.before)
+        height, width = self.bundle.input_size
+        return Manifest(
+            classes=former.classes,
+            split=intake.split_record(),
+            data=intake.data_record(),
+            outputs=former.outputs,
+            backbone=replace(
+                former.backbone,
+                finetuned=True,
+                input_size=(options.downscale * height, options.downscale * width),
+            ),
+            key=former.key,
+            head=self._head_record(rule.calibration.temperature),
+            target=former.target,
+            thresholds=None if rule.thresholds is None else tuple(rule.thresholds.tolist()),
+            metrics=measured.metrics,
+            per_class=measured.per_class,
+            score=ScoreRecord(metric, measured.parts["val"].value(metric), "val"),
+            history=epoch_records(self.log),
+            finetune=FinetuneRecord(asdict(options), self.log.best),
+            origin=OriginRecord(self.bundle.path.name, former.digest, before.metrics),
+            comparison=_compare(predictions, self.before),
+            augment=self._augment_record(),
+        )
 
-    def _describe_result(self, predictions: Sequence[LabelledPredictions], reading: Reading) -> dict[str, Any]:
-        """What it reaches, beside the bundle that it started from."""
-        bundle, metric = self.bundle, self.bundle.manifest.score.metric
-        measured = {one.part: measure(one) for one in predictions}
-        former = bundle.temperature if bundle.manifest.head.kind == "network" else 1.0
-        temperature = reading.calibration.temperature * former
-        about = {
-            "head": bundle.manifest.head.as_json() | {"temperature": temperature, "calibration": "temperature"},
-            "thresholds": None if reading.thresholds is None else reading.thresholds.tolist(),
-            "metrics": {part: found.summary() for part, found in measured.items()},
-            "per_class": {part: found.as_json()["per_class"] for part, found in measured.items()},
-            "score": {"metric": metric, "value": measured["val"].value(metric), "where": "val"},
-            "from": {"bundle": bundle.path.name, "digest": bundle.manifest.digest, "metrics": _figures(self.before)},
-            "comparison": _compare(predictions, self.before),
-        }
-        return about | {"verdict": _verdict(about, metric)}
+    def _head_record(self, temperature: float) -> HeadRecord:
+        head = self.bundle.manifest.head
+        former = head.temperature if head.kind == "network" else 1.0
+        return replace(head, temperature=temperature * former, calibration="temperature")
+
+    def _augment_record(self) -> AugmentRecord | None:
+        """How its images are altered, or else those that its head has learned from."""
+        pipeline = self.prepared.pipeline
+        if pipeline.augment.operations:
+            return augment_record(Augmenter(pipeline.augment, pipeline.data.seed))
+        return self.bundle.manifest.augment
 
     def _backbone(self) -> Any:
         """The backbone of the bundle with the weights that were trained: a Keras model."""
@@ -160,37 +165,37 @@ class Finish:
         return kernel, bias
 
 
-def _figures(predictions: Sequence[LabelledPredictions]) -> dict[str, dict[str, Any]]:
-    """The single figures of each part."""
-    return {one.part: measure(one).summary() for one in predictions}
-
-
 def _compare(
     after: Sequence[LabelledPredictions], before: Sequence[LabelledPredictions]
-) -> dict[str, dict[str, Any] | None]:
-    """`Comparison` of each part, what came out first, what it was second; None without images."""
+) -> dict[str, Comparison | None]:
+    """Each part, what came out first, what it was second; None without images."""
     pairs = zip(after, before, strict=True)
-    return {new.part: asdict(compare_predictions(new, old)) if new.paths else None for new, old in pairs}
+    return {new.part: compare_predictions(new, old) if new.paths else None for new, old in pairs}
 
 
-def _verdict(about: dict[str, Any], metric: str) -> str:
+def _verdict(manifest: Manifest) -> str:
     """One sentence: did fine-tuning beat the bundle it started from, and how sure is that?"""
-    origin, before, after = about["from"]["bundle"], about["from"]["metrics"], about["metrics"]
-    findings = []
-    for part in ("val", "test"):
-        old, new = metric_of(before[part], metric), metric_of(after[part], metric)
-        if old is not None and new is not None:
-            (low, high), p_value = (about["comparison"][part][name] for name in ("interval", "p_value"))
-            ahead, sure = signed_score(metric, new - old) > 0, p_value < SURE
-            word = "equals" if new == old else "does not beat" if not ahead else "beats" if sure else "is just ahead of"
-            noise = "" if sure or new == old else "within noise: "
-            findings.append(
-                f"{word} {origin} on {part} ({metric} {new:.4f} against {old:.4f}; {noise}95 % interval of the "
-                f"difference in accuracy {low:+.4f} to {high:+.4f})"
-            )
+    assert manifest.origin is not None
+    findings = [found for part in ("val", "test") if (found := _finding(manifest, manifest.origin, part))]
     if not findings:
-        return f"There is nothing to compare with {origin} on."
+        return f"There is nothing to compare with {manifest.origin.bundle} on."
     return f"Fine-tuning {', and '.join(findings)}."
+
+
+def _finding(manifest: Manifest, origin: OriginRecord, part: str) -> str:
+    """What follows from one part; nothing without images."""
+    metric, comparison = manifest.score.metric, (manifest.comparison or {}).get(part)
+    old, new = origin.metrics_on(part).chosen_by(metric), manifest.metrics_on(part).chosen_by(metric)
+    if old is None or new is None or comparison is None:
+        return ""
+    low, high = comparison.interval
+    ahead, sure = is_better(metric, new, old), comparison.p_value < SURE
+    word = "equals" if new == old else "does not beat" if not ahead else "beats" if sure else "is just ahead of"
+    noise = "" if sure or new == old else "within noise: "
+    return (
+        f"{word} {origin.bundle} on {part} ({metric} {new:.4f} against {old:.4f}; {noise}95 % interval of the "
+        f"difference in accuracy {low:+.4f} to {high:+.4f})"
+    )
 
 
 def _reference(tuning: Tuning) -> novelty.Reference:
