@@ -661,15 +661,15 @@ def test_a_damaged_state_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFi
     np.testing.assert_array_equal(again.logits(x), first.logits(x))
 
 
-def test_a_log_of_a_former_version_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    x, y = blobs(60)
-    first = DenseHead(hidden="4", epochs=2).fit(x, y, recording=Recording(tmp_path))
-    (log,) = tmp_path.glob("*/history.json")
-    former = [{name: row.get(name) for name in COLUMNS} for row in json.loads(log.read_text())]
-    log.write_text(json.dumps(former))
-    again = DenseHead(hidden="4", epochs=2).fit(x, y, recording=Recording(tmp_path))
-    assert "training begins anew" in caplog.text
-    np.testing.assert_array_equal(again.logits(x), first.logits(x))
+def test_a_state_of_featx_0_1_0_is_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows had the names of the columns, None without validation rows."""
+    write = checkpoints.write_json
+
+    def write_former(path: Path, rows: list[Any]) -> None:
+        write(path, [{name: row.get(name) for name in COLUMNS} for row in rows])
+
+    monkeypatch.setattr(checkpoints, "write_json", write_former)
+    assert train_twice(tmp_path, monkeypatch) == ["Going on after epoch 2."]
 
 
 def test_a_search_of_folds_goes_on_in_the_fold_where_it_was_killed(

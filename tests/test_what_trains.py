@@ -26,7 +26,7 @@ from featx.errors import EngineError, HeadError, UsageError
 from featx.finetune.downscaling import triangle_filter
 from featx.finetune.examples import image_source
 from featx.finetune.flow import graft
-from featx.finetune.tuning import Tuning
+from featx.finetune.trainee import FinetuneTrainee
 from featx.images.decoder import decode, load_image
 from featx.images.resize import fit
 from featx.io.context import Context
@@ -37,9 +37,9 @@ from featx.training.targets import Targets
 from featx.workflow.publish import publish_finetuned
 
 
-def tuning_of(lab: Lab, prepared: Prepared) -> Tuning:
+def tuning_of(lab: Lab, prepared: Prepared) -> FinetuneTrainee:
     bundle, chosen = lab.bundle("logreg"), prepared.pipeline.finetune
-    return Tuning(graft(bundle, chosen.downscale), image_source(bundle, prepared), chosen, 0)
+    return FinetuneTrainee(graft(bundle, chosen.downscale), image_source(bundle, prepared), chosen, 0)
 
 
 def weights_by_layer(model: Any) -> dict[str, list[np.ndarray]]:
@@ -289,7 +289,7 @@ def test_more_devices_than_there_are_are_refused(lab: Lab, prepared: Prepared) -
 def test_mixed_precision_trains_the_same_network(lab: Lab, prepared: Prepared, precision: str) -> None:
     import keras
 
-    def loss_of(precision: str) -> tuple[Tuning, float]:
+    def loss_of(precision: str) -> tuple[FinetuneTrainee, float]:
         tuning = tuning_of(lab, with_finetune(prepared, mixed_precision=precision, batch_size=30, learning_rate=1e-4))
         tuning.compute_in(tuning.precision)
         return tuning, tuning.take_steps(0)[0]

@@ -12,18 +12,20 @@ from pathlib import Path
 
 from featx.baseline.material import Material, read_material
 from featx.baseline.networks import DESIGNS, Design, make_network
-from featx.baseline.result import conclude
-from featx.baseline.trainee import Scratch
+from featx.baseline.result import FinishedBaseline
 from featx.config import BaselineOptions, Pipeline
 from featx.io.context import Context, Notify
 from featx.io.digests import digest_bytes, digest_json
+from featx.io.progress import Progress
 from featx.runs.origin import Provenance, algorithm
 from featx.runs.run import Run
 from featx.runs.trained import Trained
 from featx.store.cache import Cache
 from featx.training.callbacks import Recording
 from featx.training.loop import train
+from featx.training.network import Network, make_optimizer
 from featx.training.schedules import Schedule, Stopping
+from featx.training.trainee import ImageTrainee
 
 __all__ = ["DESIGNS", "Design", "train_baseline"]
 
@@ -46,17 +48,24 @@ def train_baseline(pipeline: Pipeline, cache: Cache, context: Context = Context(
     options, seed = pipeline.baseline, pipeline.data.seed
     material = read_material(pipeline, cache, context.progress)
     wanted = _fingerprint(material, options, seed)
-    model = make_network(options.net, options.input_size, material.examples.known, options.dropout, seed)
-    scratch = Scratch(model, material, options, seed, context.progress)
+    trainee = _start(material, options, seed, context.progress)
     recording = _recording(wanted, options, material.run, context.notify)
-    log = train(scratch, Schedule.of(options), Stopping.of(options), recording, seed)
+    log = train(trainee, Schedule.of(options), Stopping.of(options), recording, seed)
     provenance = Provenance(context.command, wanted, time.perf_counter() - start)
-    return conclude(scratch, log, pipeline, provenance, recording)
+    return FinishedBaseline(material, pipeline, trainee, log).trained(provenance, recording)
+
+
+def _start(material: Material, options: BaselineOptions, seed: int, progress: Progress) -> ImageTrainee:
+    """The network as it stands before its first step, and what it is trained on."""
+    examples = material.examples
+    model = make_network(options.net, options.input_size, examples.known, options.dropout, seed)
+    optimizer = make_optimizer(options.optimizer, options.learning_rate, options.momentum)
+    return ImageTrainee(Network(model, optimizer, examples.targets), material.source, options, seed, progress)
 
 
 def _fingerprint(material: Material, options: BaselineOptions, seed: int) -> str:
     """What the weights depend on."""
-    sample = material.sample
+    sample = material.intake.sample
     return digest_json(
         {
             "baseline": asdict(replace(options, tensorboard=None)),

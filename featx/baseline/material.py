@@ -13,6 +13,7 @@ from featx.extraction.sample import Sample, require_fittable
 from featx.images.augment import Augmenter
 from featx.io.progress import Progress, no_progress
 from featx.metrics.predictions import align
+from featx.runs.origin import Intake
 from featx.runs.run import Run
 from featx.store.cache import Cache
 from featx.training.source import Examples, ImageSource
@@ -25,16 +26,13 @@ class Material:
 
     Attributes
     ----------
-    sample : one row per different image
-    source : the rows of the sample as the network is given them; it tells apart the classes with training images
-    bad : {path, reason} of images that could not be read; duplicates : images that are copies of others
+    intake : the sample, one row per different image, and what was left aside
+    source : the rows of the sample as the network is given them; it knows the classes with training images
     run : where results go
     """
 
-    sample: Sample
+    intake: Intake
     source: ImageSource
-    bad: list[dict[str, str]]
-    duplicates: int
     run: Run
 
     @property
@@ -72,7 +70,7 @@ def read_material(pipeline: Pipeline, cache: Cache, progress: Progress = no_prog
         workers=workers,
         augmenter=Augmenter(pipeline.augment, pipeline.data.seed),
     )
-    return Material(sample, source, bad, duplicates, run)
+    return Material(Intake(sample, bad, duplicates, {}), source, run)
 
 
 def _examples(sample: Sample) -> Examples:

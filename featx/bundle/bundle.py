@@ -9,7 +9,7 @@
     calibration.npz   curves from logits to probabilities, where there is more than the temperature
     training.csv      the epochs of a dense head or a fine-tune: losses, accuracies, learning rate, seconds
     split.npz         which image was in which part: digest (n, 32) uint8, split (n,) uint8
-    reference.npz     features of up to 2,000 training images, to tell what is unlike all of them (`featx.novelty`)
+    reference.npz     features of up to 2,000 training images, by which unknown images are found (`novelty`)
 
 A directory, or the same files in one `.featx` (a stored zip). No cache, network or training image is needed to predict,
 and with a linear head and OpenVINO neither scikit-learn nor TensorFlow is imported. Nothing is ever unpickled.
@@ -57,7 +57,7 @@ class Bundle:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes it tells apart, in the order of the columns of `probabilities`."""
+        """The classes that it knows, in the order of the columns of `probabilities`."""
         return self.manifest.classes
 
     @property
@@ -167,6 +167,11 @@ def load_bundle(path: Path) -> Bundle:
     manifest = read_manifest(path)
     verify_files(path, manifest)
     return Bundle(path, manifest)
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether there is a file, which may be a packed bundle, or a bundle's directory."""
+    return path.is_file() or (path / MANIFEST).is_file()
 
 
 def _load_packed(path: Path) -> Bundle:

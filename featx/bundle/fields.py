@@ -2,7 +2,7 @@
 
     @dataclass(frozen=True)
     class Point:
-        x: Annotated[float, Bounds(least=0)]
+        x: Annotated[float, Ge(0)]
         label: str = omitted("")                    # not written where it has its default
         more: Mapping[str, Json] = rest()           # takes the keys that no other field has
 
@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import PurePosixPath
@@ -37,6 +37,7 @@ from typing import (
 )
 
 from featx.backbones.spec import Output
+from featx.config.bounds import Range, range_of
 from featx.errors import UsageError
 from featx.io.jsontypes import Json
 
@@ -95,30 +96,6 @@ class AbsentError(FieldError):
 
     def __str__(self) -> str:
         return "says nothing of " + ", ".join(f"{self.name}.{name}".lstrip(".") for name in self.absent)
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """The range of a number.
-
-    least, most : the smallest and the largest value; above : what it must exceed
-    """
-
-    least: float = -math.inf
-    most: float = math.inf
-    above: float = -math.inf
-
-    def __call__(self, value: float) -> None:
-        """Check that a number is within it."""
-        if not (self.least <= value <= self.most and value > self.above):
-            raise FieldError.of(f"a number {self.words}", value)
-
-    @property
-    def words(self) -> str:
-        """The range, as a sentence names it."""
-        if self.above > -math.inf:
-            return f"above {self.above:g}"
-        return f"of at least {self.least:g}" if self.most == math.inf else f"from {self.least:g} to {self.most:g}"
 
 
 def plain_name(name: str) -> None:
@@ -207,7 +184,8 @@ def _reader(kind: Any) -> Reader:
     if kind is object:  # what Json, a recursive type, counts as here
         return _read_json
     if origin is Annotated:
-        return _checked(_reader(arguments[0]), kind.__metadata__)
+        checks = [one for one in kind.__metadata__ if callable(one)]
+        return _checked(_reader(arguments[0]), [*_bounds(range_of(kind)), *checks])
     if origin is Literal:
         return _choice(arguments)
     if origin in (Union, UnionType):
@@ -268,7 +246,7 @@ def _read_output(value: object) -> Output:
     raise FieldError.of("LAYER@POOLING, as in mixed7@avg", value)
 
 
-def _checked(read: Reader, checks: tuple[Check, ...]) -> Reader:
+def _checked(read: Reader, checks: Sequence[Check]) -> Reader:
     def read_and_check(value: object) -> object:
         found = read(value)
         for check in checks:
@@ -276,6 +254,20 @@ def _checked(read: Reader, checks: tuple[Check, ...]) -> Reader:
         return found
 
     return read_and_check
+
+
+def _bounds(limits: Range) -> Iterator[Check]:
+    """Yield what checks that a number is within its bounds, where it has a least value; the largest may be open."""
+    if limits.least is None:
+        return
+    least, most = limits.least, math.inf if limits.most is None else limits.most
+    words = f"of at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+
+    def check(value: float) -> None:
+        if not least <= value <= most or (limits.least_open and value == least):
+            raise FieldError.of(f"a number above {least:g}" if limits.least_open else f"a number {words}", value)
+
+    yield check
 
 
 def _choice(allowed: tuple[object, ...]) -> Reader:

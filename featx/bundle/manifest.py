@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from annotated_types import Ge, Le
+
 from featx.backbones.spec import Output
 from featx.bundle.fields import (
-    Bounds,
     FieldError,
     distinct,
     filled,
@@ -51,8 +52,8 @@ SCHEMA = 1
 
 Row = Literal["image"]  # what a prediction is made of; later a box or a tile of one
 
-Seconds = Annotated[float, Bounds(least=0)]
-Share = Annotated[float, Bounds(least=0, most=1)]
+Seconds = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ class Manifest:
     files : name -> SHA-256; digest : of everything else in `bundle.json`
     """
 
-    schema: Annotated[int, Bounds(least=1, most=SCHEMA)] = SCHEMA
+    schema: Annotated[int, Ge(1), Le(SCHEMA)] = SCHEMA
     created: str = ""
     classes: Annotated[tuple[str, ...], filled, distinct]
     split: SplitRecord

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from featx.bundle.fields import Bounds, omitted, plain_name, rest, write_record
+from annotated_types import Ge, Gt, Le
+
+from featx.bundle.fields import omitted, plain_name, rest, write_record
 from featx.io.jsontypes import Json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Count = Annotated[int, Bounds(least=0)]
-Side = Annotated[int, Bounds(least=1, most=65_535)]
+Count = Annotated[int, Ge(0)]
+Side = Annotated[int, Ge(1), Le(65_535)]
 HeadForm = Literal["linear", "estimator", "network"]
 Interval = tuple[float, float]
 
@@ -100,12 +102,12 @@ class HeadRecord(Section):
 
     clf: str
     params: Mapping[str, Json] = field(default_factory=dict)
-    temperature: Annotated[float, Bounds(above=0)]
-    features: Annotated[int, Bounds(least=1)]
+    temperature: Annotated[float, Gt(0)]
+    features: Annotated[int, Ge(1)]
     calibration: str = "temperature"
     refitted: bool = False
     class_weight: str = "none"
-    positive_weight: Annotated[float, Bounds(above=0)] = 1.0
+    positive_weight: Annotated[float, Gt(0)] = 1.0
     kind: HeadForm
     file: Annotated[str, plain_name] = omitted("")
     more: Mapping[str, Json] = rest()
@@ -116,7 +118,7 @@ class SplitRecord(Section):
     """Which images were in which part; which of them exactly is in `split.npz`.
 
     images : part -> count; classes : part -> class -> count
-    declared : whether the data said it; grouped : whether groups were kept together; None: not recorded
+    declared : whether the data declares them; grouped : whether groups were kept together; None: not recorded
     """
 
     digest: str
@@ -226,7 +228,7 @@ class NestedRecord(Section):
 class EpochRecord(Section):
     """An epoch of training, the first of which is 1; values : loss, accuracy, learning rate ..., by name."""
 
-    epoch: Annotated[int, Bounds(least=1)]
+    epoch: Annotated[int, Ge(1)]
     values: Mapping[str, float | None] = rest()
 
 
@@ -235,7 +237,7 @@ class FinetuneRecord(Section):
     """How the network was trained further: the epoch whose weights were kept, and the options."""
 
     options: Mapping[str, Json] = rest()
-    best_epoch: Annotated[int, Bounds(least=1)] | None = omitted(None)
+    best_epoch: Annotated[int, Ge(1)] | None = omitted(None)
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,7 @@ class BaselineRecord(Section):
 
     net: str
     options: Mapping[str, Json] = rest()
-    best_epoch: Annotated[int, Bounds(least=1)] | None = omitted(None)
+    best_epoch: Annotated[int, Ge(1)] | None = omitted(None)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The model card of a bundle: what it is, what it was made of, how right it is, and what nobody has measured.
 
 The sections are those of Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019), in their order. Everything is
-taken from the manifest; what that does not hold is said to be not recorded or not measured, and nothing is guessed.
+taken from the manifest; what that does not hold is called not recorded or not measured, and nothing is guessed.
 The block at the top is the metadata that the Hugging Face hub reads: https://huggingface.co/docs/hub/model-cards
 """
 
@@ -47,7 +47,7 @@ _MOST_NAMED = 100  # classes that are listed by name
 def model_card(manifest: Manifest, name: str, place: str = "MODEL") -> str:
     """The card of a bundle as Markdown, with a block of YAML metadata in front.
 
-    manifest : of the bundle; what it does not record is said to be so
+    manifest : of the bundle; what it does not record is named as such
     name : of the model
     place : where the bundle is, as its commands are to name it
     """
@@ -119,7 +119,7 @@ def _summary(manifest: Manifest) -> str:
     else:
         head = _head(manifest.head)
         made = f"A frozen network, {network}, turns an image into features, and a head was fitted on them: {head}."
-    return f"It tells which of {len(manifest.classes):,} {what}, and how sure it is of that. {made}"
+    return f"It answers which of {len(manifest.classes):,} {what}, and how sure it is of that. {made}"
 
 
 def _details(manifest: Manifest) -> str:
@@ -211,7 +211,7 @@ def _intended_use(manifest: Manifest) -> str:
         "`featx predict --max-distance 1` answers `unknown` where an image is farther from the training images than 99 "
         "% of the images of known classes are. A new class that looks like a known one is often missed by it."
         if keeps_features(manifest)
-        else "It keeps no training features, so it cannot tell images that are unlike all of them."
+        else "It keeps no training features, so it cannot recognise images that are unlike all of them."
     )
     return bullets([images, excluded, unsure, unknown])
 
@@ -225,7 +225,7 @@ def _factors(manifest: Manifest) -> str:
         "and measured on others, and the figures below are then too good."
     )
     return (
-        "Figures are told by class alone. Whether it does as well for every camera, light, place, time or group of "
+        "Figures are given by class alone. Whether it does as well for every camera, light, place, time or group of "
         f"people was {NOT_MEASURED}. {groups}"
     )
 
@@ -234,7 +234,7 @@ def _ethics(manifest: Manifest) -> str:
     source = source_of(manifest)
     holds = (
         "The bundle holds no image, but digests of the files that it was made of, and features of some training "
-        "images, which tell something of what they show."
+        "images, which reveal something of what they show."
         if keeps_features(manifest)
         else "The bundle holds no image, but digests of the files that it was made of."
     )

@@ -16,7 +16,7 @@ from featx.training.targets import Targets, label_emphasis, mean_one
 
 
 def make_examples(bundle: Bundle, prepared: Prepared) -> Examples:
-    """Return the examples of a run as a bundle sees them, weighed as its head was, or as the options say.
+    """Return the examples of a run as a bundle sees them, weighed as its head was unless the options differ.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def make_examples(bundle: Bundle, prepared: Prepared) -> Examples:
 
 
 def image_source(bundle: Bundle, prepared: Prepared) -> ImageSource:
-    """Return the images of a run at the size that the network takes, augmented as the pipeline says."""
+    """Return the images of a run at the size that the network takes, with the augmentation of the pipeline."""
     pipeline = prepared.pipeline
     height, width = bundle.input_size
     return ImageSource(

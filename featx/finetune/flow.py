@@ -16,9 +16,10 @@ from featx.config import AugmentOptions, FinetuneOptions, MemoryShare
 from featx.finetune.examples import image_source
 from featx.finetune.from_cache import MapSource, part_above
 from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable
-from featx.finetune.result import DecisionRule, Finish, predict_parts
-from featx.finetune.tuning import Tuning
+from featx.finetune.result import FinishedFinetune
+from featx.finetune.trainee import FinetuneTrainee
 from featx.images.augment import Augmenter
+from featx.inference.decision import DecisionRule, predict_parts
 from featx.io.context import Context, Notify
 from featx.io.digests import digest_json
 from featx.runs.origin import Provenance, algorithm
@@ -70,19 +71,19 @@ def finetune(bundle: Bundle, prepared: Prepared, context: Context = Context()) -
     start = time.perf_counter()
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
     require_graftable(bundle)
-    tuning = _start(bundle, prepared, context)
+    trainee = _start(bundle, prepared, context)
     # measured again: the bundle's own figures may be of other images, where the split has grown
-    before = predict_parts(tuning, DecisionRule.of(bundle))
+    before = predict_parts(trainee, DecisionRule.of(bundle))
     wanted = tuned_fingerprint(bundle, options, seed, prepared.pipeline.augment)
     recording = _recording(wanted, prepared, context.notify)
-    tuning.compute_in(tuning.precision)
-    log = train(tuning, Schedule.of(options), Stopping.of(options), recording, seed)
-    tuning.compute_in("float32")
+    trainee.compute_in(trainee.precision)
+    log = train(trainee, Schedule.of(options), Stopping.of(options), recording, seed)
+    trainee.compute_in("float32")
     provenance = Provenance(context.command, wanted, time.perf_counter() - start)
-    return Finish(bundle, prepared, tuning, before, log).trained(provenance, recording)
+    return FinishedFinetune(bundle, prepared, trainee, before, log).trained(provenance, recording)
 
 
-def _start(bundle: Bundle, prepared: Prepared, context: Context) -> Tuning:
+def _start(bundle: Bundle, prepared: Prepared, context: Context) -> FinetuneTrainee:
     """The network as it stands before its first step, and what it is trained on."""
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
     source: Source = image_source(bundle, prepared)
@@ -92,13 +93,13 @@ def _start(bundle: Bundle, prepared: Prepared, context: Context) -> Tuning:
     if options.from_cache is not None:
         model = part_above(model, bundle, options.from_cache, options.unfreeze)
         source = MapSource(bundle, prepared, options.from_cache, context.progress)
-    tuning = Tuning(model, source, options, seed, context.progress, devices)
-    if tuning.unfreezing.epochs_until_all >= options.epochs:
+    trainee = FinetuneTrainee(model, source, options, seed, context.progress, devices)
+    if trainee.unfreezing.epochs_until_all >= options.epochs:
         context.notify(
             f"With --gradual {options.gradual}, all of --unfreeze {options.unfreeze} trains from epoch "
-            f"{tuning.unfreezing.epochs_until_all + 1} on, and there are {options.epochs}."
+            f"{trainee.unfreezing.epochs_until_all + 1} on, and there are {options.epochs}."
         )
-    return tuning
+    return trainee
 
 
 def _recording(wanted: str, prepared: Prepared, notify: Notify) -> Recording:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featx.backbones import import_keras, split_network
 from featx.bundle.bundle import Bundle
@@ -39,7 +39,7 @@ def graft(bundle: Bundle, downscale: int = 1) -> keras.Model:
     outputs = backbone.output if isinstance(backbone.output, dict) else {names[0]: backbone.output}
     flat = [keras.layers.Flatten(name=f"{_FLAT}_{i}")(outputs[name]) for i, name in enumerate(names)]
     features = flat[0] if len(flat) == 1 else keras.layers.Concatenate(name=_FEATURES)(flat)
-    features = _graft_front(keras, bundle, features)
+    features = _graft_transform(bundle, features)
     if kind == "linear":
         kernel, bias = persist.load_dense(bundle.path / "head.npz")
         dense = keras.layers.Dense(kernel.shape[1], name=HEAD, dtype="float32")
@@ -73,14 +73,15 @@ def is_graftable(bundle: Bundle) -> bool:
     return bundle.manifest.head.kind in {"linear", "network"}
 
 
-def _graft_front(keras: Any, bundle: Bundle, features: Any) -> Any:
-    """The transform of a bundle's head as layers, which do not train."""
+def _graft_transform(bundle: Bundle, features: keras.KerasTensor) -> keras.KerasTensor:
+    """Return features (n, d) behind the transform of a bundle's head, whose layers do not train."""
+    layers = import_keras().layers
     if bundle.transform.unit:
-        features = keras.layers.UnitNormalization(axis=-1, name="featx_unit")(features)
+        features = layers.UnitNormalization(axis=-1, name="featx_unit")(features)
     mean, components = bundle.transform.mean, bundle.transform.components
     if mean is None or components is None:
         return features
-    projection = keras.layers.Dense(len(components), name="featx_components", dtype="float32")
+    projection = layers.Dense(len(components), name="featx_components", dtype="float32")
     features = projection(features)
     projection.set_weights([components.T, -(components @ mean)])
     return features

@@ -41,7 +41,7 @@ Result = TypeVar("Result")
 class Terms:
     """On what terms a server answers.
 
-    top : classes that are told, unless a request says otherwise
+    top : classes that are listed, unless a request asks for another number
     min_confidence, max_distance : as of `featx.inference.predict.predict`
     maps : whether it explains; report : whether it shows the bundle's report
     """
@@ -164,7 +164,7 @@ class Service:
     async def predict(self, uploads: Sequence[Upload], top: int | None = None) -> list[Prediction | Unread]:
         """One answer for each upload, in their order.
 
-        top : how many classes to tell; by default as the server was told
+        top : how many classes to list; by default as the terms have it
         """
         results = await _settle([self._predictions.submit(upload.content) for upload in uploads])
         answers: list[Prediction | Unread] = []

@@ -26,7 +26,7 @@ from featx.workflow.tracking import require_tracker, track
 
 
 def publish(made: Fitted | Trained, run: Run, pipeline: Pipeline) -> Bundle:
-    """Add a bundle to the run, forget what its training resumes from, and write the report and the tracker's run."""
+    """Add a bundle to the run, discard what its training resumes from, and write the report and the tracker's run."""
     with tempfile.TemporaryDirectory(prefix="featx-") as folder:
         bundle = run.add(made.label, made.manifest, made.write(Path(folder)))
     _clear(made.recording, bundle)
