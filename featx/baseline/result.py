@@ -100,7 +100,7 @@ class FinishedBaseline:
         )
 
     def _metric_of_run(self) -> str:
-        """What the bundles of the run are compared by: the metric of the newest on the same split, or the pipeline's."""
+        """What bundles of the run are compared by: the metric of the newest on this split, or the pipeline's."""
         made = [bundle.manifest for bundle in self.material.run.bundles()]
         same = [manifest for manifest in made if manifest.split.digest == self.material.intake.sample.digest]
         return same[-1].score.metric if same else resolve_metric(self.pipeline.head.metric, "class")
