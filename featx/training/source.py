@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from featx.config.features import Resize
 from featx.images.augment import Augmenter
 from featx.images.batches import Alter, Reading, iter_batches
 from featx.training.targets import Targets
@@ -76,7 +77,7 @@ class ImageSource:
     examples: Examples
     digests: np.ndarray
     size: tuple[int, int]
-    resize: str
+    resize: Resize
     workers: int
     augmenter: Augmenter
 
