@@ -16,7 +16,7 @@ from conftest import environment
 from fitted import Lab, call, with_finetune
 from PIL import Image
 
-from featx.backbones import runtime
+from featx.backbones.runtime import GpuMemory, import_keras
 from featx.bundle.bundle import load_bundle
 from featx.config import Pipeline
 from featx.config.pipeline import as_yaml, read_pipeline
@@ -245,12 +245,14 @@ from pathlib import Path
 from featx.bundle.bundle import load_bundle
 from featx.finetune.flow import finetune
 from featx.config.pipeline import read_pipeline
+from featx.store.cache import Cache
 from featx.workflow.prepare import prepare
 curves = []
 for devices in ("1", "2"):
     settings = [*json.loads(sys.argv[3]), f"finetune.devices={devices}", f"report.runs={sys.argv[4]}/{devices}"]
-    prepared = prepare(read_pipeline(Path(sys.argv[1]), settings))
-    about = finetune(load_bundle(Path(sys.argv[2])), prepared).about
+    pipeline = read_pipeline(Path(sys.argv[1]), settings)
+    with Cache(pipeline.features.cache) as cache:
+        about = finetune(load_bundle(Path(sys.argv[2])), prepare(pipeline, cache)).about
     curves.append([[epoch[name] for name in ("loss", "val_log_loss")] for epoch in about["history"]])
 print(json.dumps(curves))
 """
@@ -314,7 +316,7 @@ def test_loss_scaling_skips_a_step_that_overflows_and_trains_on(lab: Lab, prepar
 
 
 class FakeGpus:
-    """What `featx.backbones.runtime` asks of TensorFlow where there are two GPUs."""
+    """What `featx.backbones.runtime.GpuMemory` asks of TensorFlow where there are two GPUs."""
 
     def __init__(self) -> None:
         self.done: list[tuple[str, Any]] = []
@@ -328,33 +330,32 @@ class FakeGpus:
 
 def test_gpu_memory_grows_or_is_limited_to_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = FakeGpus()
-    runtime.share_gpu_memory(gpus)
+    GpuMemory().share_out(gpus)
     assert gpus.done == [("GPU:0", True), ("GPU:1", True)]
     told = "0, GPU-a, 16000\n1, GPU-b, 8000\n2, GPU-c, 4000\n"
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=told))
-    monkeypatch.setattr(runtime, "_most_memory", 0.25)
     for visible, expected in [(None, [4000, 2000]), ("2,0", [1000, 4000]), ("GPU-b,GPU-c", [2000, 1000])]:
         if visible is None:
             monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         else:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         gpus = FakeGpus()
-        runtime.share_gpu_memory(gpus)
+        GpuMemory(0.25).share_out(gpus)
         assert gpus.done == [("GPU:0", [expected[0]]), ("GPU:1", [expected[1]])]
 
 
 def test_without_nvidia_smi_a_share_of_the_memory_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(runtime, "_most_memory", 0.5)
     with pytest.raises(EngineError, match="Use --gpu-memory grow"):
-        runtime.share_gpu_memory(FakeGpus())
+        GpuMemory(0.5).share_out(FakeGpus())
 
 
 def test_a_share_of_the_memory_is_set_before_tensorflow_starts() -> None:
-    runtime.import_keras()
-    runtime.limit_gpu_memory(None)  # as it is
+    import_keras()
+    memory = GpuMemory(0.25)
+    memory.limit(0.25)  # as it is
     with pytest.raises(EngineError, match=r"before TensorFlow is used. Start a new process."):
-        runtime.limit_gpu_memory(0.5)
+        memory.limit(0.5)
 
 
 # --- options -----------------------------------------------------------------------------------------------------

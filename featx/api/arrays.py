@@ -15,6 +15,7 @@ from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
 from featx.io.digest_arrays import first_of_equal
 from featx.io.progress import Progress, no_progress
+from featx.store.cache import Cache
 from featx.workflow.prepare import prepare, read_data
 
 
@@ -116,11 +117,13 @@ def read_features(
     wanted = read_options(READ_FEATURES, options, "featx.read_features", data, pipeline)
     images = read_data(wanted)
     if images.labels is None or len(images.classes) < 2:  # nothing to split by
-        done = extract_images(images, wanted.features, progress)
+        with Cache(wanted.features.cache) as cache:
+            done = extract_images(images, wanted.features, cache, progress)
         used = np.flatnonzero(done.readable)
         rows = used[first_of_equal(done.digests[used])]
         return _arrays(done, rows, None if images.labels is None else images.labels[rows], None)
-    prepared = prepare(wanted, progress)
+    with Cache(wanted.features.cache) as cache:
+        prepared = prepare(wanted, cache, progress)
     sample = prepared.sample
     return _arrays(prepared.extraction, sample.rows, sample.y, np.array(SPLITS)[sample.split])
 

@@ -10,6 +10,7 @@ from featx.api.options import EXTRACT, FIT_HEAD, PathLike, call_text, read_optio
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
 from featx.io.progress import Progress, no_progress
+from featx.store.cache import Cache
 from featx.workflow.prepare import choose_images, prepare, read_data
 from featx.workflow.run import fit
 
@@ -44,7 +45,8 @@ def extract(
         What a user can mend, in one sentence.
     """
     wanted = read_options(EXTRACT, options, "featx.extract", data, pipeline)
-    return extract_images(choose_images(wanted, read_data(wanted)), wanted.features, progress)
+    with Cache(wanted.features.cache) as cache:
+        return extract_images(choose_images(wanted, read_data(wanted), cache), wanted.features, cache, progress)
 
 
 @takes(*FIT_HEAD)
@@ -75,4 +77,5 @@ def fit_head(
         What a user can mend, in one sentence.
     """
     wanted = read_options(FIT_HEAD, options, "featx.fit_head", data, pipeline)
-    return Model(fit(prepare(wanted, progress), call_text("featx.fit_head", data, pipeline, options)))
+    with Cache(wanted.features.cache) as cache:
+        return Model(fit(prepare(wanted, cache, progress), call_text("featx.fit_head", data, pipeline, options)))

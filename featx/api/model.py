@@ -16,11 +16,13 @@ from featx.config import check_bounds
 from featx.dataset import SPLITS
 from featx.errors import DataError, UsageError
 from featx.images.sources import source_name
-from featx.inference.judge import judge, measure_judged
+from featx.inference.judge import judge
 from featx.inference.predict import AnswerOptions, iter_probabilities
 from featx.inference.predict import predict as predict_images
 from featx.io.progress import Progress, no_progress
+from featx.metrics.measures import measure
 from featx.runs.bundles import find_bundle
+from featx.store.cache import Cache
 from featx.workflow.prepare import images_of_part, prepare
 
 
@@ -137,9 +139,10 @@ class Model:
         if part not in {*SPLITS, "all"}:
             raise UsageError(f"part is one of {', '.join(SPLITS)} and all, got {part!r}.")
         wanted = read_options(EVALUATE, options, "evaluate", data, pipeline)
-        images, _ = images_of_part(wanted, self.bundle, part)
+        with Cache(wanted.features.cache) as cache:
+            images, _ = images_of_part(wanted, self.bundle, part, cache)
         judged, bad = judge(self.bundle, images, part, progress)
-        return measure_judged(judged) | {"bad": bad}
+        return measure(judged).as_json() | {"bad": bad}
 
     @takes(*FINETUNE)
     def finetune(
@@ -167,7 +170,8 @@ class Model:
 
         wanted = read_options(FINETUNE, options, "finetune", data, pipeline)
         command = call_text("featx.Model.finetune", data, pipeline, options)
-        return Model(finetune(self.bundle, prepare(wanted, progress, views=False), command, progress))
+        with Cache(wanted.features.cache) as cache:
+            return Model(finetune(self.bundle, prepare(wanted, cache, progress, views=False), command, progress))
 
     def pack(self, out: PathLike) -> Path:
         """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere."""

@@ -23,6 +23,7 @@ from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError
 from featx.extraction.flow import Extraction, extract
 from featx.io.remote import shared_remote
+from featx.store.cache import Cache
 from featx.store.stored import StoredFeatures
 
 
@@ -139,7 +140,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         images = _read(X)
         name = type(self).__name__
         keys = keys_of_options(("features",), self.get_params(), name)
-        done = extract(images, set_keys(Pipeline(), keys, name).features)
+        options = set_keys(Pipeline(), keys, name).features
+        with Cache(options.cache) as cache:
+            done = extract(images, options, cache)
         if done.bad:
             first = done.bad[0]
             raise DataError(

@@ -188,7 +188,7 @@ def split_network(network: keras.Model, layer: str) -> Halves:
     Raises
     ------
     BackboneError
-        No such layer, or one at which more than one tensor crosses: the nearest clean cuts are told.
+        No such layer, or one at which more than one tensor crosses: the nearest clean cuts are named.
     """
     keras = import_keras()
     require_clean_cut(network, layer)
@@ -212,7 +212,7 @@ def split_network(network: keras.Model, layer: str) -> Halves:
 
 
 def require_clean_cut(network: keras.Model, layer: str, cuts: Sequence[str] | None = None) -> None:
-    """Refuse a layer that is not a clean cut (or none of some of them), and say which ones are near.
+    """Refuse a layer that is not a clean cut (or none of some of them), and name those that are near.
 
     Raises
     ------

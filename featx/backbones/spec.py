@@ -12,7 +12,7 @@ from pathlib import Path
 
 from featx.backbones import modelfile
 from featx.backbones.preprocessing import FORMULAS
-from featx.backbones.table import BACKBONES, WEIGHTS_LICENSES, Entry
+from featx.backbones.table import BACKBONES, WEIGHTS_LICENSES, BackboneEntry
 from featx.config import FeaturesOptions
 from featx.errors import BackboneError, UsageError
 from featx.io.suggest import did_you_mean
@@ -39,7 +39,7 @@ class BackboneSpec:
     preprocessing: str
 
     @property
-    def entry(self) -> Entry | None:
+    def entry(self) -> BackboneEntry | None:
         """The row of the table, None for a .keras file."""
         return BACKBONES.get(self.name)
 
@@ -150,7 +150,7 @@ def _resolve_file(options: FeaturesOptions) -> BackboneSpec:
     )
 
 
-def _resolve_weights(weights: str, entry: Entry | None) -> str:
+def _resolve_weights(weights: str, entry: BackboneEntry | None) -> str:
     if weights == "bundled" and entry is not None and not entry.bundled:
         bundled = ", ".join(name for name, row in BACKBONES.items() if row.bundled)
         raise BackboneError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -84,7 +83,7 @@ def serve(
     max_requests: int,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
-    **values: Any,
+    **values: object,
 ) -> None:
     """Serve a bundle (default: the best one) as a web page and over HTTP, until Ctrl-C.
 
