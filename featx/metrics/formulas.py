@@ -19,7 +19,7 @@ _TOP = 5
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Of each class or label, int64 (k,): images labelled so, predicted so, and both."""
+    """Images labelled as each class or label, predicted as it, and both: int64 (k,)."""
 
     labelled: np.ndarray
     predicted: np.ndarray

@@ -173,7 +173,7 @@ class LabelDraws:
 
     @cached_property
     def _hit_and_marked(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of each label, float64 (r, k): images that have it and get it, and times that it is there or predicted."""
+        """Images that have each label and get it, and times that it is there or predicted: float64 (r, k)."""
         labels, predicted = self.outcome.labels, self.outcome.predicted
         return self.counts @ (labels & predicted).astype(np.float64), self.counts @ (labels.astype(float) + predicted)
 
