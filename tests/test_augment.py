@@ -18,7 +18,7 @@ from featx.config import OPERATIONS, AugmentOptions
 from featx.config.pipeline import read_pipeline
 from featx.images import batches as image_batches
 from featx.images.augment import Augmenter, Change
-from featx.images.batches import Reading, iter_batches
+from featx.images.batches import Decoding, iter_batches
 from featx.images.resize import PAD_COLOUR
 from featx.io.digest_arrays import digest_array
 
@@ -342,7 +342,7 @@ def test_batches_are_altered_row_by_row_and_a_source_is_decoded_once(monkeypatch
     def alter(row: int, image: np.ndarray) -> np.ndarray:
         return np.roll(image, row, axis=1)
 
-    batches = list(iter_batches(sources, range(16), Reading((16, 16), "stretch", 16, workers=2, alter=alter)))
+    batches = list(iter_batches(sources, range(16), Decoding((16, 16), "stretch", 16, workers=2, alter=alter)))
     assert [row for batch in batches for row in batch.rows] == [*range(7), *range(8, 16)]
     assert [row for batch in batches for row, _ in batch.unreadable] == [7]
     for batch in batches:
