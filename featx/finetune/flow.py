@@ -24,6 +24,7 @@ from featx.io.context import Context, Notify
 from featx.io.digests import digest_json
 from featx.runs.origin import Provenance, algorithm
 from featx.runs.prepared import Prepared
+from featx.runs.run import checkpoints_folder
 from featx.runs.trained import Trained
 from featx.training.callbacks import ModelCheckpoints, Recording
 from featx.training.devices import choose_devices
@@ -109,5 +110,5 @@ def _recording(wanted: str, prepared: Prepared, notify: Notify) -> Recording:
     digest = digest_json(state if _STATE == 1 else [*state, _STATE])
     curves = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"finetune-{digest[:12]}"
     folder = run.training_state("finetune", digest)
-    models = None if options.checkpoints == "none" else ModelCheckpoints(folder / "checkpoints", options.checkpoints)
-    return Recording(folder, curves, models, notify, options.epochs)
+    models = ModelCheckpoints(checkpoints_folder(folder), options.checkpoints)
+    return Recording(folder, curves, None if models.kind == "none" else models, notify, options.epochs)
