@@ -6,6 +6,7 @@ of a fixed size or of any; every operation known; no control flow. More than tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Layout = Literal["NCHW", "NHWC"]
 FORMATS = {".onnx": "ONNX", ".xml": "OpenVINO IR", ".tflite": "TensorFlow Lite"}
 SAVED_MODEL = "saved_model.pb"
+_UNKNOWN = re.compile(r"No (?:conversion rule found for operations: |translator found for )([\w.:-]+)")
 _CONTROL_FLOW = {"If", "Loop", "TensorIterator"}
 
 
@@ -82,7 +84,7 @@ def _read(path: Path) -> openvino.Model:
 
 def _explain(error: RuntimeError, path: Path) -> str:
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
-    missing = [line.partition(":")[2].strip() for line in lines if line.startswith("No conversion rule found")]
+    missing = [found[1] for line in lines if (found := _UNKNOWN.match(line))]
     if missing:
         return (
             f"{path.name} uses operations that OpenVINO does not know: {missing[0]}. Export the network with standard "
