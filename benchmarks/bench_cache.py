@@ -99,26 +99,33 @@ def featx_way(folder: str, clf: str, epochs: int) -> dict[str, Any]:
     start = time.perf_counter()
     import numpy as np
 
-    from featx.config import DataOptions, FeaturesOptions, HeadOptions
+    from featx.config import DataOptions, FeaturesOptions, HeadOptions, HiddenLayers
     from featx.dataset import read_images
     from featx.extraction.flow import extract
     from featx.selection.heads import choose_head
+    from featx.selection.problem import Problem
+    from featx.selection.settings import SearchSettings
+    from featx.store.cache import Cache
 
     if clf == "dense":
         hidden = f"{HIDDEN[0]},{DROPOUT},{HIDDEN[1]}"
-        head = HeadOptions(clf="dense", search="val", hidden=hidden, epochs=epochs, patience=epochs, batch_size=BATCH)
+        head = HeadOptions(
+            clf="dense", search="val", hidden=HiddenLayers(hidden), epochs=epochs, patience=epochs, batch_size=BATCH
+        )
     else:
         head = HeadOptions(clf="logreg", search="cv", folds=FOLDS)
     with tempfile.TemporaryDirectory() as cache:
         options = FeaturesOptions(backbone="VGG16", weights="random", layer=(LAYER,), input_size=SIZE, cache=cache)
-        done = extract(read_images(folder, DataOptions()), options)
+        with Cache(cache) as opened:
+            done = extract(read_images(folder, DataOptions()), options, opened)
         extracted = time.perf_counter()
         images = done.images
         assert images.labels is not None
         rows = np.flatnonzero(done.readable)
         shares = [0.8, 0.2] if clf == "dense" else [1.0, 0.0]
         split = np.random.default_rng(0).choice(2, len(rows), p=shares).astype(np.uint8)
-        choose_head(done.features(done.outputs[0], rows), images.labels[rows], split, images.classes, head)
+        features = done.features(done.outputs[0], rows)
+        choose_head(Problem(features, images.labels[rows], split, images.classes), SearchSettings(head))
         end = time.perf_counter()
     return {"seconds": end - start, "seconds of extraction": extracted - start, "seconds of the head": end - extracted}
 

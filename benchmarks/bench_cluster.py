@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def on_cluster(backbone: str, folder: str, cache: str, address: str, workers: in
 
     begin = time.perf_counter()
     done = _extract(backbone, folder, cache, tell, cluster=address, cluster_workers=workers)
-    return _figures(done, begin, ready[0], ends) | {"least of a worker": min(one["images"] for one in done.workers)}
+    return _figures(done, begin, ready[0], ends) | {"least of a worker": min(one.images for one in done.workers)}
 
 
 def _extract(backbone: str, folder: str, cache: str, progress: Any = None, **more: Any) -> Any:
@@ -83,9 +84,11 @@ def _extract(backbone: str, folder: str, cache: str, progress: Any = None, **mor
     from featx.dataset import read_images
     from featx.extraction.flow import extract
     from featx.io.progress import no_progress
+    from featx.store.cache import Cache
 
     options = replace(_options(backbone, "float32", cache), **more)
-    return extract(read_images(folder, DataOptions()), options, progress or no_progress)
+    with Cache(cache) as opened:
+        return extract(read_images(folder, DataOptions()), options, opened, progress or no_progress)
 
 
 def _figures(done: Any, begin: float, ready: float, end: float) -> dict[str, Any]:
@@ -95,7 +98,7 @@ def _figures(done: Any, begin: float, ready: float, end: float) -> dict[str, Any
         "seconds": seconds,
         "images_per_second": done.computed / seconds,
         "start": ready - begin,
-        **done.stages,
+        **asdict(done.stages),
         "parts": len(table.parts),
     }
 
@@ -150,11 +153,11 @@ def differences(one: str, other: str) -> dict[str, Any]:
     """Rows that two stores do not share, that differ, or whose checksum does not hold."""
     import numpy as np
 
-    from featx.store.store import list_stores
+    from featx.store.cache import Cache
 
     tables = []
     for cache in (one, other):
-        (store,) = list_stores(Path(cache))
+        (store,) = Cache(cache).stores()
         damaged = [damage for _, damage in store.verify() if damage is not None]
         (table,) = store.tables().values()
         digests = np.unique(np.concatenate([part.digest for part in table.parts]))

@@ -12,6 +12,7 @@ import argparse
 import os
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,19 +73,22 @@ def featx_way(backbone: str, precision: str, folder: str) -> dict[str, Any]:
     from featx.config import DataOptions
     from featx.dataset import read_images
     from featx.extraction.flow import extract
+    from featx.store.cache import Cache
 
     with tempfile.TemporaryDirectory() as cache:
         options = _options(backbone, precision, cache)
-        extract(read_images(str(Path(folder).parent / "warm"), DataOptions()), options)
+        with Cache(cache) as opened:
+            extract(read_images(str(Path(folder).parent / "warm"), DataOptions()), options, opened)
         start = time.perf_counter()
-        done = extract(read_images(folder, DataOptions()), options)
+        with Cache(cache) as opened:
+            done = extract(read_images(folder, DataOptions()), options, opened)
         seconds = time.perf_counter() - start
-        return {"seconds": seconds, "images_per_second": done.computed / seconds, **done.stages}
+        return {"seconds": seconds, "images_per_second": done.computed / seconds, **asdict(done.stages)}
 
 
 def parts(backbone: str, precision: str, folder: str) -> dict[str, Any]:
     """Seconds of decoding alone and of inference alone, of the same images."""
-    from featx.backbones import cut, resolve, resolve_outputs
+    from featx.backbones import open_network, resolve, resolve_outputs
     from featx.engines.choice import choose_engine, compile_graph
     from featx.images.batches import Reading, iter_batches
 
@@ -93,7 +97,9 @@ def parts(backbone: str, precision: str, folder: str) -> dict[str, Any]:
     paths = sorted(str(path) for path in Path(folder).rglob("*.jpg"))
     with tempfile.TemporaryDirectory() as graph:
         outputs = resolve_outputs(options, spec)
-        engine = compile_graph(choose_engine("auto"), lambda: cut(spec, outputs), Path(graph) / "g", precision)
+        engine = compile_graph(
+            choose_engine("auto"), lambda: open_network(spec).cut(outputs), Path(graph) / "g", precision
+        )
         start = time.perf_counter()
         batches = [
             b.images

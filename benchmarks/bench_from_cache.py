@@ -49,10 +49,13 @@ def _pipeline(name: str, root: str, epochs: int = 1) -> Any:
 
 def prepare(name: str, root: str) -> dict[str, Any]:
     """Extract the features of the head and the maps in one pass, and fit the head."""
+    from featx.store.cache import Cache
     from featx.workflow.prepare import prepare as extract
     from featx.workflow.run import fit
 
-    prepared = extract(_pipeline(name, root))
+    pipeline = _pipeline(name, root)
+    with Cache(pipeline.features.cache) as cache:
+        prepared = extract(pipeline, cache)
     bundle = fit(prepared)
     return {"bundle": str(bundle.path), "seconds": prepared.extraction.seconds}
 
@@ -62,6 +65,7 @@ def finetune(name: str, root: str, bundle: str, epochs: int, from_cache: bool) -
     from featx.bundle.bundle import load_bundle
     from featx.finetune.flow import finetune as train
     from featx.finetune.flow import graft
+    from featx.store.cache import Cache
     from featx.workflow.prepare import prepare as extract
 
     pipeline, layer = _pipeline(name, root, epochs), CASES[name][2]
@@ -71,8 +75,8 @@ def finetune(name: str, root: str, bundle: str, epochs: int, from_cache: bool) -
     else:
         names = [one.name for one in graft(start).layers]
         options = replace(pipeline.finetune, unfreeze=names[names.index(layer) + 1])
-    with tempfile.TemporaryDirectory() as run:
-        prepared = replace(extract(replace(pipeline, finetune=options)), run=Path(run))
+    with tempfile.TemporaryDirectory() as run, Cache(pipeline.features.cache) as cache:
+        prepared = replace(extract(replace(pipeline, finetune=options), cache), run=Path(run))
         tuned = train(start, prepared)
     later = [one["seconds"] for one in tuned.about["history"][1:]]
     last = tuned.about["history"][-1]

@@ -55,15 +55,16 @@ def _read(folder: str) -> Any:
 
 
 def featx_search(folder: str) -> dict[str, Any]:
-    import numpy as np
 
     from featx.config import HeadOptions
+    from featx.features import as_features
     from featx.selection.heads import choose_head
+    from featx.selection.problem import Problem
+    from featx.selection.settings import SearchSettings
 
     x, y, test_x, test_y = _read(folder)
-    names = tuple(map(str, range(y.max() + 1)))
     start = time.perf_counter()
-    choice = choose_head(x, y, np.zeros(len(y), np.uint8), names, HeadOptions(search="cv", folds=FOLDS))
+    choice = choose_head(Problem.of_train(as_features(x), y), SearchSettings(HeadOptions(search="cv", folds=FOLDS)))
     seconds = time.perf_counter() - start
     accuracy = float((choice.head.logits(test_x).argmax(axis=1) == test_y).mean())
     return {

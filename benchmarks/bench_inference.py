@@ -26,25 +26,24 @@ CONVOLUTIONS = ((128, 112), (256, 56), (512, 28))  # channels, side of the map
 CONVOLUTION_BATCH, CONVOLUTION_LAYERS = 8, 4
 
 
-def _spec(backbone: str) -> Any:
-    from featx.backbones import resolve, resolve_outputs
+def _cut(backbone: str) -> Any:
+    from featx.backbones import open_network, resolve, resolve_outputs
     from featx.config import FeaturesOptions
 
     size, layer, _ = SETTINGS[backbone]
     options = FeaturesOptions(backbone=backbone, weights="random", weights_seed=1, layer=(layer,), input_size=size)
     spec = resolve(options)
-    return spec, resolve_outputs(options, spec)
+    return open_network(spec).cut(resolve_outputs(options, spec))
 
 
 def convert(backbone: str, graph: str) -> dict[str, Any]:
     """Write the converted graph, and count its multiply-adds per image."""
     from pathlib import Path
 
-    from featx.backbones import cut
     from featx.backbones.layers import multiply_adds
     from featx.engines.openvino import convert as write
 
-    model = cut(*_spec(backbone))
+    model = _cut(backbone)
     write(model, Path(graph))
     return {"multiply_adds": sum(multiply_adds(layer) for layer in model.layers)}
 
@@ -124,9 +123,7 @@ def one_by_one(backbone: str, graph: str, images: int) -> dict[str, Any]:
 def keras_way(backbone: str, multiply_adds: int, images: int) -> dict[str, Any]:
     import numpy as np
 
-    from featx.backbones import cut
-
-    model = cut(*_spec(backbone))
+    model = _cut(backbone)
     size = SETTINGS[backbone][0]
     batch = np.random.default_rng(0).integers(0, 256, (images, size, size, 3), np.uint8).astype(np.float32)
     model.predict(batch[:32], batch_size=32, verbose=0)

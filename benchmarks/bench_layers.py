@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def featx_way(backbone: str, count: int, folder: str) -> dict[str, Any]:
     from featx.config import DataOptions, FeaturesOptions
     from featx.dataset import read_images
     from featx.extraction.flow import extract
+    from featx.store.cache import Cache
 
     size, outputs = SETTINGS[backbone]
     with tempfile.TemporaryDirectory() as cache:
@@ -34,9 +36,10 @@ def featx_way(backbone: str, count: int, folder: str) -> dict[str, Any]:
         options = FeaturesOptions(
             backbone=backbone, weights=weights, layer=outputs[:count], input_size=size, cache=cache
         )
-        extract(read_images(str(Path(folder).parent / "warm"), DataOptions()), options)
-        done = extract(read_images(folder, DataOptions()), options)
-        return {"seconds": done.seconds, "images_per_second": done.computed / done.seconds, **done.stages}
+        with Cache(cache) as opened:
+            extract(read_images(str(Path(folder).parent / "warm"), DataOptions()), options, opened)
+            done = extract(read_images(folder, DataOptions()), options, opened)
+        return {"seconds": done.seconds, "images_per_second": done.computed / done.seconds, **asdict(done.stages)}
 
 
 def main() -> None:

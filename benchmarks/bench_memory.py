@@ -59,6 +59,8 @@ def fit(folder: str, clf: str, memory: str) -> dict[str, Any]:
 
     from featx.config import HeadOptions
     from featx.selection.heads import choose_head
+    from featx.selection.problem import Problem
+    from featx.selection.settings import SearchSettings
     from featx.store.table import FeatureTable
 
     with np.load(Path(folder) / "rows.npz") as held:
@@ -71,7 +73,7 @@ def fit(folder: str, clf: str, memory: str) -> dict[str, Any]:
     handed_out = _count_rows()
     names = tuple(map(str, range(CLASSES)))
     start = time.perf_counter()
-    choice = choose_head(features, y, split, names, HeadOptions(**options))
+    choice = choose_head(Problem(features, y, split, names), SearchSettings(HeadOptions(**options)))
     seconds = time.perf_counter() - start
     passes = EPOCHS if clf == "dense" else handed_out[0] / len(y)
     test = np.flatnonzero(split == 2)

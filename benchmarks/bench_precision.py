@@ -23,7 +23,8 @@ DIGITS = "EfficientNetLite0 block3b_add on digits"
 
 
 def write_data(root: str, fashion_mnist: str) -> dict[str, Any]:
-    from featx.dataset.samples import write_digits, write_fashion_mnist
+    from featx.dataset.digits import write_digits
+    from featx.dataset.fashion_mnist import write_fashion_mnist
 
     written = {"digits": write_digits(Path(root) / "digits")}
     if fashion_mnist:
@@ -45,6 +46,7 @@ def has_bfloat16() -> dict[str, Any]:
 def accuracy(root: str, weights: str, max_train: int, precision: str, storage: str) -> dict[str, Any]:
     """One run: InceptionV3 on Fashion-MNIST where `weights` are given, else EfficientNetLite0 on the digits."""
     from featx.config import DataOptions, FeaturesOptions, HeadOptions, Pipeline, ReportOptions
+    from featx.store.cache import Cache
     from featx.workflow.prepare import prepare
     from featx.workflow.run import fit
 
@@ -58,12 +60,13 @@ def accuracy(root: str, weights: str, max_train: int, precision: str, storage: s
             features = FeaturesOptions(layer=("block3b_add",), input_size=64, **common)
         head, report = HeadOptions(clf="logreg"), ReportOptions(runs=f"{work}/runs")
         pipeline = Pipeline(data=data, features=features, head=head, report=report)
-        prepared = prepare(pipeline)
+        with Cache(pipeline.features.cache) as cache:
+            prepared = prepare(pipeline, cache)
         about = fit(prepared).about
         done, test = prepared.extraction, about["metrics"]["test"]
         return {
             "seconds": done.seconds,
-            "images_per_second of inference": done.computed / done.stages["infer"],
+            "images_per_second of inference": done.computed / done.stages.infer,
             "test accuracy": test["accuracy"],
             "test images": test["images"],
         }

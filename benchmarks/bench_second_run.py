@@ -102,14 +102,14 @@ def featx_ready(backbone: str, cache: str) -> dict[str, Any]:
 
     from featx.backbones import resolve, resolve_outputs
     from featx.extraction.flow import make_key, open_engine
-    from featx.io.index import StatIndex
-    from featx.store.store import FeatureStore
+    from featx.store.cache import Cache
 
     options = _options(backbone, cache)
     spec = resolve(options)
     outputs = resolve_outputs(options, spec)
-    key = make_key(options, spec, outputs, StatIndex(Path(cache) / "index.sqlite"))
-    engine = open_engine(outputs, spec, options, FeatureStore(Path(cache), key).graph)
+    with Cache(cache) as opened:
+        key = make_key(options, spec, outputs, opened.index)
+        engine = open_engine(outputs, spec, options, opened.store(key).graphs)
     engine.infer(np.zeros((engine.batch_size, *spec.input_size, 3), np.uint8))
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "imports tensorflow": int("tensorflow" in sys.modules)}

@@ -20,7 +20,8 @@ from featx.io.lazy import import_on_use
 if TYPE_CHECKING:
     from featx.api.arrays import FeatureArrays, read_features
     from featx.api.functions import extract, fit_head
-    from featx.api.model import Model, Predictions, load
+    from featx.api.model import Model, load
+    from featx.api.predictions import Predictions
     from featx.api.transformer import FeatureExtractor
     from featx.errors import FeatxError
 
@@ -44,7 +45,8 @@ __getattr__ = import_on_use(
     {
         "api.arrays": ("FeatureArrays", "read_features"),
         "api.functions": ("extract", "fit_head"),
-        "api.model": ("Model", "Predictions", "load"),
+        "api.model": ("Model", "load"),
+        "api.predictions": ("Predictions",),
         "api.transformer": ("FeatureExtractor",),
         "errors": ("FeatxError",),
     },

@@ -27,7 +27,7 @@ class Features(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the stored values: float16, float32 or float64."""
+        """Type of the stored values: float16, float32 or float64."""
 
     def blocks(self, rows: int = 0) -> Iterator[np.ndarray]:
         """Yield all rows in order as arrays (at most `rows`, d) of a float type; 0 lets the features choose."""

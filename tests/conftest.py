@@ -59,6 +59,13 @@ def save_backbone(path: Path, scale: float = 1.0, seed: int = 0) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def _close_caches() -> Iterator[None]:
+    yield
+    if "cached" in sys.modules:
+        sys.modules["cached"].close_all()
+
+
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A .keras file with the layers `low` (8x8x6) and `high` (4x4x8)."""
@@ -95,9 +102,10 @@ def featx(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="session")
 def warm_cache(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache without features that gives `high@avg` or `low@flatten` of the tiny backbone without TensorFlow."""
+    from cached import extract
+
     from featx.config import DataOptions, FeaturesOptions
     from featx.dataset import read_images
-    from featx.extraction.flow import extract
 
     folder = tmp_path_factory.mktemp("warm")
     write_images(folder / "images", 2, seed=77)

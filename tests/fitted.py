@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import prepare
 from PIL import Image
 
 from featx.bundle.bundle import Bundle
@@ -25,8 +26,10 @@ from featx.config import (
     ReportOptions,
     check_options,
 )
+from featx.dataset import ImageSet
 from featx.extraction.prepared import Prepared
-from featx.workflow.prepare import prepare
+from featx.inference.judge import judge
+from featx.metrics.measures import measure
 from featx.workflow.run import fit
 
 COLOURS = {"blue": (60, 90, 170), "green": (80, 160, 90), "red": (170, 80, 70)}
@@ -165,3 +168,9 @@ def call(*arguments: str | Path, cwd: Path) -> Outcome:
     with chdir(cwd), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
         main([os.fspath(argument) for argument in arguments])
     return Outcome(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def evaluate(bundle: Bundle, images: ImageSet) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """What `featx evaluate --json` measures of labelled images, and the images that could not be read."""
+    predictions, unreadable = judge(bundle, images, images.name)
+    return measure(predictions).as_json(), unreadable

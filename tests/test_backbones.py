@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,26 +18,31 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from conftest import save_backbone
 from PIL import Image
 
 from featx.backbones import (
     BACKBONES,
+    FORMULAS,
     BackboneSpec,
+    Formula,
     LayerGraph,
     Output,
-    build,
-    cut,
-    cut_network,
-    digest_weights,
+    Sizes,
     identify,
+    keras_network,
     list_layers,
     lite0,
     nearest_clean_cuts,
+    open_network,
     pool,
-    preprocess,
     resolve,
     resolve_outputs,
 )
+from featx.backbones.build import build
+from featx.backbones.keras_network import KerasNetwork, cut_model, preprocess
+from featx.backbones.preprocessing import Preprocessing, named_preprocessing
+from featx.backbones.weights import digest_weights
 from featx.config import FeaturesOptions
 from featx.errors import BackboneError, UsageError
 from featx.images.resize import fit
@@ -119,7 +125,7 @@ def spec_of(name: str, weights: str | Path = "random", side: int | None = None, 
 def features(spec: BackboneSpec, images: np.ndarray, *names: str, network: Any = None) -> dict[str, np.ndarray]:
     """What a cut gives, of a new network or of one that is built; eagerly, since tracing takes seconds."""
     outputs = [Output.parse(name) for name in names]
-    model = cut_network(network, spec, outputs) if network else cut(spec, outputs)
+    model = cut_model(network, spec, outputs) if network else open_network(spec).cut(outputs)
     return {name: np.asarray(value) for name, value in model(images.astype(np.float32)).items()}
 
 
@@ -147,8 +153,75 @@ def test_preprocessing_is_that_of_keras_applications(family: str):
     module = importlib.import_module(f"keras.applications.{family}")
     images = np.random.default_rng(0).uniform(0, 255, (2, 5, 4, 3)).astype(np.float32)
     for mode in {entry.preprocessing for entry in BACKBONES.values() if entry.family == family}:
-        found = np.asarray(preprocess(keras.ops.convert_to_tensor(images), mode))
+        found = np.asarray(preprocess(keras.ops.convert_to_tensor(images), FORMULAS[mode]))
         np.testing.assert_allclose(found, module.preprocess_input(images.copy()), atol=1e-4)
+
+
+def test_preprocessing_is_data_and_the_named_ones_are_some_of_it():
+    """To the bit what a formula of each was before there was a type for it."""
+    assert repr(FORMULAS["tf"]) == repr(Formula(1 / 127.5, -1.0))
+    assert repr(FORMULAS["none"]) == repr(Formula())
+    assert FORMULAS["caffe"] == Formula(1.0, (-103.939, -116.779, -123.68), bgr=True)
+    std = (0.229, 0.224, 0.225)
+    means = tuple(-mean / one for mean, one in zip((0.485, 0.456, 0.406), std, strict=True))
+    assert FORMULAS["torch"] == Formula(tuple(1 / (255 * one) for one in std), means)
+    named = named_preprocessing("torch", (8, 6))
+    assert (named.size, named.resize, named.crop_share, named.interpolation) == ((8, 6), "stretch", 1.0, "bilinear")
+    assert named.name == replace(named, resize="crop", crop_share=0.875).name == "torch"
+    own = Preprocessing((8, 6), scale=1 / 255, mean=(0.5, 0.4, 0.3), std=0.25)
+    assert own.name is None
+    values = own.formula.apply(np.full((1, 3), 255, np.uint8))
+    np.testing.assert_allclose(values, [[2.0, 2.4, 2.8]], rtol=1e-6)
+
+
+def test_a_network_says_what_it_is_before_it_is_built(tmp_path: Path):
+    network = open_network(spec_of("InceptionV3", side=150, preprocessing="torch"))
+    assert (network.sizes, network.default_layer, network.trainable) == (Sizes((299, 299), 75), "mixed10", True)
+    assert network.preprocessing.name == "torch"
+    assert network.trained_with is not None
+    assert network.trained_with.name == "tf"
+    assert network.top == ("avg_pool", "predictions")
+    inputs = keras_input()
+    inputs[0].Model(inputs[1], inputs[0].layers.Conv2D(4, 3, name="last")(inputs[1])).save(tmp_path / "own.keras")
+    own = open_network(spec_of(str(tmp_path / "own.keras"), "auto"))
+    assert (own.sizes, own.default_layer, own.trained_with, own.top) == (Sizes((8, 12)), "last", None, ())
+
+
+def keras_input() -> tuple[Any, Any]:
+    import keras
+
+    return keras, keras.Input((8, 12, 3))
+
+
+def test_a_network_that_was_digested_is_not_built_again_to_be_cut(monkeypatch: pytest.MonkeyPatch):
+    built = []
+    monkeypatch.setattr(keras_network, "build", lambda *of: built.append(of) or build(*of))
+    network = KerasNetwork(spec_of("MobileNet", side=32))
+    network.digest()
+    network.cut([Output("conv_pw_2_relu", "avg")])
+    assert len(built) == 1
+    network.cut([Output("conv_pw_2_relu", "avg")])  # the first one may have been changed since
+    assert len(built) == 2
+
+
+def test_a_file_that_is_written_anew_between_digest_and_cut_is_read_anew(tiny_backbone: Path, tmp_path: Path):
+    path = Path(shutil.copy(tiny_backbone, tmp_path / "mine.keras"))
+    network = open_network(spec_of(str(path), "auto"))
+    first = network.digest()
+    save_backbone(path, scale=2.0)
+    output = Output("high", "avg")
+    again = KerasNetwork(network.spec)
+    pixels = np.full((1, 16, 16, 3), 200.0, np.float32)
+    np.testing.assert_array_equal(network.cut([output])(pixels)[output.name], again.cut([output])(pixels)[output.name])
+    assert network.digest() != first
+
+
+def test_what_a_network_does_not_have_is_found_without_its_weights():
+    network = open_network(spec_of("MobileNet", "imagenet", 64))
+    faults = network.find_faults(
+        [Output("conv_pw_2_relu", "avg"), Output("nothing", "avg"), Output("conv1", "grid:99")]
+    )
+    assert [output.name for output in faults] == ["nothing@avg", "conv1@grid:99"]
 
 
 @pytest.mark.parametrize("name", ["EfficientNetLite0", "MobileNetV3Small", "MobileNet"])
@@ -235,7 +308,7 @@ import sys
 from pathlib import Path
 from featx.backbones import identify, resolve, resolve_outputs
 from featx.io.index import StatIndex
-from featx.config.sections import FeaturesOptions
+from featx.config import FeaturesOptions
 options = FeaturesOptions(input_size=32)
 spec = resolve(options)
 resolve_outputs(options, spec)
@@ -336,7 +409,9 @@ def test_real_weights_at_mixed7(images):
 
 
 def test_nothing_behind_the_deepest_layer_is_in_the_cut():
-    model = cut(spec_of("MobileNetV2", side=96), [Output("block_2_add", "avg"), Output("block_5_add", "avg")])
+    model = open_network(spec_of("MobileNetV2", side=96)).cut(
+        [Output("block_2_add", "avg"), Output("block_5_add", "avg")]
+    )
     names = [layer.name for layer in model.layers]
     assert "block_5_add" in names
     assert not [name for name in names if re.match(r"block_([6-9]|1\d)_|Conv_1|out_relu", name)]
@@ -348,7 +423,7 @@ def test_a_cut_is_reloaded_by_plain_keras(name: str, images, tmp_path: Path):
 
     layer = {"VGG16": "block3_pool", "EfficientNetLite0": "block3b_add"}.get(name, "layer_normalization")
     spec = spec_of(name, "random" if name != "EfficientNetLite0" else "bundled", 128 if name == "ConvNeXtTiny" else 72)
-    model = cut(spec, [Output(layer, p) for p in ("avg", "max", "grid:4", "flatten", "none")])
+    model = open_network(spec).cut([Output(layer, p) for p in ("avg", "max", "grid:4", "flatten", "none")])
     pixels = images(spec.input_size[0]).astype(np.float32)
     expected = {key: np.asarray(value) for key, value in model(pixels).items()}
     model.save(tmp_path / "cut.keras")
@@ -387,16 +462,16 @@ def test_grid_is_an_adaptive_average(height: int, width: int, side: int):
 def test_a_pooling_that_a_layer_does_not_have_is_refused():
     spec = spec_of("MobileNetV2", side=96)
     with pytest.raises(BackboneError, match=r"3 x 3, too small for a grid of 4 x 4.*grid:3"):
-        cut(spec, [Output("out_relu", "grid:4")])
+        open_network(spec).cut([Output("out_relu", "grid:4")])
     with pytest.raises(BackboneError, match="a grid needs a map"):
-        cut(spec, [Output("global_average_pooling2d", "grid:2")])
+        open_network(spec).cut([Output("global_average_pooling2d", "grid:2")])
 
 
 def test_an_unknown_layer_suggests_near_ones():
     with pytest.raises(
         BackboneError, match=r"No layer 'block3_pol' in VGG16. Did you mean 'block3_pool'.*featx layers"
     ):
-        cut(spec_of("VGG16", side=32), [Output("block3_pol", "avg")])
+        open_network(spec_of("VGG16", side=32)).cut([Output("block3_pol", "avg")])
 
 
 def test_two_networks_in_one_process_have_the_same_names_and_features(images):
@@ -439,7 +514,7 @@ def test_layers_of_the_top(images, tmp_path: Path):
 def test_a_top_that_the_weights_do_not_have_is_refused(tmp_path: Path):
     path = write_legacy(tmp_path / "notop.h5", reference("MobileNet", 64))
     with pytest.raises(BackboneError, match="does not fit"):
-        cut(spec_of("MobileNet", path, 64), [Output("predictions", "avg")])
+        open_network(spec_of("MobileNet", path, 64)).cut([Output("predictions", "avg")])
 
 
 # --- weights -----------------------------------------------------------------------------------------------------

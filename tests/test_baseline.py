@@ -15,10 +15,12 @@ from PIL import Image
 from test_report import open_page
 
 from featx.baseline.flow import train_baseline
+from featx.baseline.material import Material
 from featx.baseline.networks import OUTPUT, feature_network, make_network
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import AugmentOptions, BaselineOptions, DataOptions, FeaturesOptions, Pipeline, ReportOptions
 from featx.runs.bundles import best_bundle
+from featx.store.cache import Cache
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (200, 50, 40)}
 CONV = {"conv1": [(3, 32)], "conv3": [(3, 32), (32, 64), (64, 128)]}
@@ -228,24 +230,29 @@ def weights(bundle: Bundle) -> list[np.ndarray]:
         return [*network.get_weights(), held["kernel"], held["bias"]]
 
 
+def train(wanted: Pipeline, **more: Any) -> tuple[Bundle, Material]:
+    with Cache(wanted.features.cache) as cache:
+        return train_baseline(wanted, cache, **more)
+
+
 @pytest.mark.usefixtures("deterministic")
 def test_killed_and_resumed_it_ends_with_the_same_weights(colours: Path, tmp_path: Path) -> None:
     altered = AugmentOptions(rotation=20, flip="both")
     whole, part = (replace(pipeline(colours, tmp_path / name), augment=altered) for name in ("whole", "part"))
-    expected, _ = train_baseline(whole)
+    expected, _ = train(whole)
 
     def progress(stage: str, done: int, total: int, /, **counts: int) -> None:
         if stage == "epoch 2/3" and done > 10:
             raise Killed
 
     with pytest.raises(Killed):
-        train_baseline(part, progress=progress)
+        train(part, progress=progress)
     assert not list((tmp_path / "part").rglob("*-conv1"))
     told: list[str] = []
-    resumed, _ = train_baseline(part, tell=told.append)
+    resumed, _ = train(part, tell=told.append)
     assert told[0] == "Going on after epoch 1."
     for one, other in zip(weights(expected), weights(resumed), strict=True):
         np.testing.assert_array_equal(one, other)
     assert not list((tmp_path / "part" / "runs").rglob(".baseline-*"))
-    plain, _ = train_baseline(pipeline(colours, tmp_path / "plain"))
+    plain, _ = train(pipeline(colours, tmp_path / "plain"))
     assert not np.array_equal(weights(plain)[0], weights(expected)[0])  # augmentation has a part in it

@@ -30,6 +30,8 @@ from featx.metrics.probabilities import softmax
 from featx.runs.bundles import best_bundle, find_bundle, list_bundles, new_directory
 from featx.runs.folder import run_directory
 from featx.selection.heads import choose_head
+from featx.selection.problem import Problem
+from featx.selection.settings import SearchSettings
 from featx.workflow.run import fit
 
 HEADS = ("logreg", "svm", "ridge", "knn", "rbf", "dense")
@@ -188,12 +190,11 @@ def test_a_saved_head_has_the_probabilities_of_the_fitted_one(lab: Lab, tmp_path
     prepared = lab.prepared
     sample, (output,) = prepared.sample, prepared.extraction.outputs
     stored = prepared.extraction.features(output, sample.rows)
-    choice = choose_head(stored, sample.y, sample.split, sample.images.classes, lab.head(head))
+    choice = choose_head(Problem(stored, sample.y, sample.split, sample.images.classes), SearchSettings(lab.head(head)))
     features = stored.asarray()
     expected = softmax(choice.head.logits(features), choice.temperature)
     file, kind, _ = persist.save_head(choice.head, choice.temperature, Transform(), tmp_path)
-    about = {"kind": kind, "temperature": choice.temperature}
-    found = softmax(persist.load_head(tmp_path, about)(features))
+    found = softmax(persist.load_head(tmp_path, kind, choice.temperature)(features))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert file.suffix == {"knn": ".skops", "rbf": ".skops", "dense": ".keras"}.get(head, ".npz")
     # and the bundle, which was fitted with the same options, has the same head

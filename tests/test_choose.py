@@ -10,7 +10,7 @@ import pytest
 from featx.config import HeadOptions
 from featx.dataset import NONE, TEST, TRAIN, VAL
 from featx.errors import HeadError
-from featx.features import FeaturesError
+from featx.features import FeaturesError, as_features
 from featx.heads.estimators import KernelSVM
 from featx.heads.linear import LogisticRegression
 from featx.heads.table import HEADS
@@ -19,6 +19,8 @@ from featx.metrics.scores import score
 from featx.selection.choice import Choice
 from featx.selection.folds import make_folds
 from featx.selection.heads import choose_head
+from featx.selection.problem import Problem
+from featx.selection.settings import SearchSettings
 
 CLASSES = ("ant", "bee", "cow", "dog")
 
@@ -38,7 +40,9 @@ def parts(n: int, val: float = 0.2, test: float = 0.2) -> np.ndarray:
 
 
 def choose(x: Any, y: np.ndarray, split: np.ndarray, more: dict[str, Any] | None = None, **options: Any) -> Choice:
-    return choose_head(x, y, split, CLASSES, HeadOptions(**options), **(more or {}))
+    more = more or {}
+    settings = SearchSettings(HeadOptions(**options), more.get("seed", 0), more.get("show", lambda line: None))
+    return choose_head(Problem(as_features(x), y, split, CLASSES, weight=more.get("weight")), settings)
 
 
 def accuracy(choice: Choice, x: np.ndarray, y: np.ndarray) -> float:
@@ -58,7 +62,7 @@ def test_every_kind_is_searched_and_fitted(clf: str, where: str) -> None:
         x,
         y,
         split,
-        {"progress": told.append},
+        {"show": told.append},
         clf=clf,
         search=where,
         folds=3,
@@ -68,8 +72,8 @@ def test_every_kind_is_searched_and_fitted(clf: str, where: str) -> None:
     )
     assert choice.clf == clf
     assert accuracy(choice, x[split == TEST], y[split == TEST]) > 0.85
-    assert {c["where"] for c in choice.candidates} == {where}
-    assert {c["metric"] for c in choice.candidates} == {"accuracy"}
+    assert {c.where for c in choice.candidates} == {where}
+    assert {c.metric for c in choice.candidates} == {"accuracy"}
     assert len(told) == len(choice.candidates)
     assert f"({where})" in told[0]
     assert choice.val_logits is not None
@@ -77,24 +81,24 @@ def test_every_kind_is_searched_and_fitted(clf: str, where: str) -> None:
     assert choice.temperature > 0
     assert choice.seconds > 0
     assert choice.notes == ()
-    best = max(choice.candidates, key=lambda c: c["score"])
-    assert choice.head.get_params() == choice.params == best["params"]
+    best = max(choice.candidates, key=lambda c: c.score)
+    assert choice.head.get_params() == choice.params == best.params
 
 
 def test_the_radial_kernel_and_a_given_strength() -> None:
     x, y = blobs(120)
     choice = choose(x, y, parts(120), clf="svm", kernel="rbf", strength=3.0)
     assert isinstance(choice.head, KernelSVM)
-    assert [c["params"]["C"] for c in choice.candidates] == [3.0]
+    assert [c.params["C"] for c in choice.candidates] == [3.0]
 
 
 def test_auto_compares_all_kinds_on_the_same_rows() -> None:
     x, y = blobs()
     choice = choose(x, y, parts(300), clf="auto", search="val", hidden="16", epochs=3)
-    assert {c["clf"] for c in choice.candidates} == {"logreg", "svm", "ridge", "knn", "dense"}
-    assert any(c["clf"] == "svm" and "tolerance" not in c["params"] for c in choice.candidates), "the radial kernel too"
-    assert max(c["score"] for c in choice.candidates) == next(
-        c["score"] for c in choice.candidates if c["clf"] == choice.clf and c["params"] == choice.params
+    assert {c.clf for c in choice.candidates} == {"logreg", "svm", "ridge", "knn", "dense"}
+    assert any(c.clf == "svm" and "tolerance" not in c.params for c in choice.candidates), "the radial kernel too"
+    assert max(c.score for c in choice.candidates) == next(
+        c.score for c in choice.candidates if c.clf == choice.clf and c.params == choice.params
     )
 
 
@@ -109,7 +113,7 @@ def test_the_strongest_of_equals_wins() -> None:
     x, y = blobs(90, noise=0.0)
     choice = choose(x, y, np.full(90, TRAIN), clf="ridge")
     assert choice.params["C"] == HEADS["ridge"].strengths[0]
-    assert {c["score"] for c in choice.candidates} == {1.0}
+    assert {c.score for c in choice.candidates} == {1.0}
 
 
 def test_a_search_gives_up_once_weaker_is_worse(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,17 +160,17 @@ def test_the_same_seed_gives_the_same_choice() -> None:
 
 def test_auto_search_takes_folds_for_few_rows_and_val_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = blobs()
-    assert choose(x, y, parts(300)).candidates[0]["where"] == "cv"
+    assert choose(x, y, parts(300)).candidates[0].where == "cv"
     monkeypatch.setattr("featx.selection.heads._MOST_CV_ROWS", 100)
-    assert choose(x, y, parts(300)).candidates[0]["where"] == "val"
-    assert choose(x, y, parts(300, val=0)).candidates[0]["where"] == "cv"
+    assert choose(x, y, parts(300)).candidates[0].where == "val"
+    assert choose(x, y, parts(300, val=0)).candidates[0].where == "cv"
 
 
 def test_features_larger_than_memory_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = blobs()
     split = parts(300)
     inside = choose(x, y, split, clf="svm")
-    monkeypatch.setattr("featx.selection.rows._physical_memory", lambda: 0)
+    monkeypatch.setattr("featx.selection.memory._physical_memory", lambda: 0)
     outside = choose(x, y, split, clf="svm")
     assert outside.params == inside.params
     np.testing.assert_allclose(outside.head.logits(x), inside.head.logits(x), rtol=1e-3, atol=1e-3)
@@ -177,10 +181,10 @@ def test_weights_reach_the_fit_and_the_search() -> None:
     split = parts(300)
     weight = np.where(y == 0, 50.0, 1.0)
     for where in ("cv", "val"):
-        heavy = choose(x, y, split, {"sample_weight": weight}, search=where, strength=0.1)
+        heavy = choose(x, y, split, {"weight": weight}, search=where, strength=0.1)
         plain = choose(x, y, split, search=where, strength=0.1)
         assert (heavy.head.logits(x).argmax(axis=1) == 0).mean() > (plain.head.logits(x).argmax(axis=1) == 0).mean()
-        assert heavy.candidates[0]["score"] < plain.candidates[0]["score"]
+        assert heavy.candidates[0].score < plain.candidates[0].score
 
 
 def test_confidence_is_calibrated_off_the_training_rows() -> None:
@@ -226,7 +230,7 @@ def test_one_image_per_class_takes_the_defaults(clf: str) -> None:
     x = np.eye(3, 8, dtype=np.float32)
     choice = choose(x, np.arange(3), np.full(3, TRAIN), clf=clf)
     assert choice.clf == ("logreg" if clf == "auto" else clf)
-    assert choice.candidates == []
+    assert choice.candidates == ()
     assert choice.temperature == 1.0
     assert "No row could be left out" in choice.notes[0]
     assert accuracy(choice, x, np.arange(3)) == 1.0
@@ -274,7 +278,7 @@ def test_two_classes() -> None:
 def test_the_dense_head_without_val_trains_for_the_epochs_that_were_best_in_the_folds() -> None:
     x, y = blobs(90)
     choice = choose(x, y, np.full(90, TRAIN), clf="dense", hidden="8", epochs=6, folds=2, learning_rate=0.01)
-    assert choice.candidates[0]["where"] == "cv"
+    assert choice.candidates[0].where == "cv"
     head: Any = choice.head
     assert len(head.training_log_.column("loss")) == choice.params["epochs"] <= 6
     assert head.training_log_.column("val_loss") == []
@@ -285,8 +289,8 @@ def test_the_dense_head_without_val_trains_for_the_epochs_that_were_best_in_the_
 
 def test_folds_spread_every_class_evenly() -> None:
     y = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [50, 23, 7]))
-    held = make_folds(y, None, 5, 0)
-    counts = np.array([[np.sum((held == f) & (y == c)) for f in range(5)] for c in range(3)])
+    test_fold = make_folds(y, None, 5, 0)
+    counts = np.array([[np.sum((test_fold == f) & (y == c)) for f in range(5)] for c in range(3)])
     assert (counts.max(axis=1) - counts.min(axis=1) <= 1).all()
     assert np.ptp(counts.sum(axis=0)) <= 1
 
@@ -295,28 +299,28 @@ def test_groups_are_in_one_fold() -> None:
     random = np.random.default_rng(0)
     groups = random.integers(0, 40, 200)
     y = groups % 3
-    held = make_folds(y, groups, 4, 0)
-    assert all(len(np.unique(held[groups == g])) == 1 for g in np.unique(groups))
-    assert set(held) == {0, 1, 2, 3}
-    counts = np.array([[np.sum((held == f) & (y == c)) for f in range(4)] for c in range(3)])
+    test_fold = make_folds(y, groups, 4, 0)
+    assert all(len(np.unique(test_fold[groups == g])) == 1 for g in np.unique(groups))
+    assert set(test_fold) == {0, 1, 2, 3}
+    counts = np.array([[np.sum((test_fold == f) & (y == c)) for f in range(4)] for c in range(3)])
     assert (counts > 0).all()
 
 
 def test_a_group_of_several_classes_counts_as_its_commonest() -> None:
     y = np.array([0, 0, 1, 1, 1, 0, 0, 1])
     groups = np.array([5, 5, 5, 6, 6, 7, 7, 8])
-    held = make_folds(y, groups, 2, 0)
-    assert held[0] != held[5], "groups 5 and 7 are both of class 0"
-    assert held[3] != held[7], "groups 6 and 8 are both of class 1"
+    test_fold = make_folds(y, groups, 2, 0)
+    assert test_fold[0] != test_fold[5], "groups 5 and 7 are both of class 0"
+    assert test_fold[3] != test_fold[7], "groups 6 and 8 are both of class 1"
 
 
 def test_folds_shrink_to_the_largest_class_and_leave_singles_in_training() -> None:
     y = np.array([0, 0, 0, 1, 1, 2])
-    held = make_folds(y, None, 10, 0)
-    assert set(held[:5]) == {0, 1, 2}
-    assert len(set(held[:3])) == 3
-    assert held[3] != held[4]
-    assert held[5] == -1
+    test_fold = make_folds(y, None, 10, 0)
+    assert set(test_fold[:5]) == {0, 1, 2}
+    assert len(set(test_fold[:3])) == 3
+    assert test_fold[3] != test_fold[4]
+    assert test_fold[5] == -1
     assert set(make_folds(np.arange(4), None, 5, 0)) == {-1}
     assert set(make_folds(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]), 5, 0)) == {-1}
 
@@ -361,8 +365,8 @@ def test_log_loss_is_measured_at_its_best_temperature() -> None:
 def test_lower_log_loss_wins() -> None:
     x, y = blobs(noise=2.0)
     choice = choose(x, y, parts(300), metric="log_loss")
-    best = min(choice.candidates, key=lambda c: c["score"])
-    assert choice.params == best["params"]
+    best = min(choice.candidates, key=lambda c: c.score)
+    assert choice.params == best.params
 
 
 def test_a_thousand_classes() -> None:
@@ -371,7 +375,7 @@ def test_a_thousand_classes() -> None:
     x = (3 * random.normal(size=(1000, 30))[y] + random.normal(size=(4000, 30))).astype(np.float32)
     split = np.tile([TRAIN, TRAIN, TRAIN, TEST], 1000).astype(np.uint8)
     names = tuple(f"species {code}" for code in range(1000))
-    choice = choose_head(x, y, split, names, HeadOptions(clf="ridge", folds=3))
+    choice = choose_head(Problem(as_features(x), y, split, names), SearchSettings(HeadOptions(clf="ridge", folds=3)))
     test = split == TEST
     assert choice.head.logits(x).shape == (4000, 1000)
     assert (choice.head.logits(x[test]).argmax(axis=1) == y[test]).mean() > 0.9

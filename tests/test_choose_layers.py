@@ -21,9 +21,12 @@ from featx.features import ArrayFeatures, as_features
 from featx.heads.calibration import Calibration, fit_calibration, load_curves
 from featx.heads.transform import JoinedFeatures, Transform, fit_transform, load_transform
 from featx.metrics.scores import score
+from featx.selection.choice import Choice
 from featx.selection.heads import choose_head
 from featx.selection.layers import LayersChoice, choose_layers
 from featx.selection.nested import nested_estimate
+from featx.selection.problem import Problem
+from featx.selection.settings import SearchSettings
 
 CLASSES = ("ant", "bee", "cow", "dog")
 
@@ -43,7 +46,20 @@ def halves(n: int = 400, seed: int = 0) -> tuple[dict[str, Any], np.ndarray, np.
 
 
 def choose(tables: Any, y: np.ndarray, split: np.ndarray, **options: Any) -> LayersChoice:
-    return choose_layers(tables, y, split, CLASSES, HeadOptions(**options))
+    features = next(iter(tables.values()))
+    return choose_layers(tables, Problem(features, y, split, CLASSES), SearchSettings(HeadOptions(**options)))
+
+
+def choose_one(
+    x: np.ndarray,
+    y: np.ndarray,
+    split: np.ndarray,
+    options: HeadOptions,
+    *,
+    seed: int = 0,
+    weight: np.ndarray | None = None,
+) -> Choice:
+    return choose_head(Problem(as_features(x), y, split, CLASSES, weight=weight), SearchSettings(options, seed))
 
 
 def test_layers_are_joined_where_that_helps_and_only_there() -> None:
@@ -64,14 +80,14 @@ def test_layers_are_joined_where_that_helps_and_only_there() -> None:
 def test_auto_joins_layers_and_compares_all_heads_on_the_winners() -> None:
     tables, y, split = halves()
     found = choose(tables, y, split, clf="auto", folds=3, epochs=3, hidden="8")
-    kinds = {candidate["clf"] for candidate in found.tried[" + ".join(found.outputs)]}
+    kinds = {candidate.clf for candidate in found.tried[" + ".join(found.outputs)]}
     assert len(found.outputs) == 2
     assert kinds == {"logreg", "svm", "ridge", "knn", "dense"}
-    assert {candidate["clf"] for candidate in found.tried["noise@avg"]} == {"logreg"}
+    assert {candidate.clf for candidate in found.tried["noise@avg"]} == {"logreg"}
     for tried in found.tried.values():  # nothing is fitted twice
-        assert len({repr((one["clf"], one["params"])) for one in tried}) == len(tried)
+        assert len({repr((one.clf, one.params)) for one in tried}) == len(tried)
     whole = np.hstack([tables[name].array for name in found.outputs])
-    again = choose_head(whole, y, split, CLASSES, HeadOptions(clf="auto", folds=3, epochs=3, hidden="8"))
+    again = choose_one(whole, y, split, HeadOptions(clf="auto", folds=3, epochs=3, hidden="8"))
     assert (found.choice.clf, found.choice.score) == (again.clf, again.score)
     assert found.tried[" + ".join(found.outputs)] == again.candidates
 
@@ -136,7 +152,7 @@ def test_a_head_behind_a_front_learns_from_it() -> None:
     tables, y, split = halves()
     x = np.hstack([table.array for table in tables.values()])
     options = HeadOptions(clf="logreg", normalize="l2", pca=4, folds=3)
-    choice = choose_head(x, y, split, CLASSES, options)
+    choice = choose_one(x, y, split, options)
     assert choice.head.n_features_in_ == 4
     assert (choice.logits(as_features(x)).argmax(axis=1) == y).mean() > 0.5
 
@@ -148,10 +164,10 @@ def test_refit_uses_val_too_and_keeps_the_figures_of_val_honest() -> None:
     tables, y, split = halves()
     x = tables["left@avg"].array
     plain, refitted = (
-        choose_head(x, y, split, CLASSES, HeadOptions(strength=0.1, refit=refit, folds=3)) for refit in (False, True)
+        choose_one(x, y, split, HeadOptions(strength=0.1, refit=refit, folds=3)) for refit in (False, True)
     )
     both = np.where(split == VAL, TRAIN, split)
-    expected = choose_head(x, y, both, CLASSES, HeadOptions(strength=0.1, folds=3)).head
+    expected = choose_one(x, y, both, HeadOptions(strength=0.1, folds=3)).head
     np.testing.assert_allclose(refitted.head.logits(x), expected.logits(x), atol=0.02)
     assert plain.val_logits is not None
     np.testing.assert_array_equal(refitted.val_logits, plain.val_logits)
@@ -166,9 +182,9 @@ def test_an_estimator_of_scikit_learn_is_searched() -> None:
         grid={"solver": ["lsqr"], "shrinkage": [0.1, 1.0]},
         folds=3,
     )
-    choice = choose_head(x, y, split, CLASSES, options, seed=5)
-    assert [one["params"]["params"]["shrinkage"] for one in choice.candidates] == [0.1, 1.0]
-    best = max(choice.candidates, key=lambda one: one["score"])["params"]["params"]
+    choice = choose_one(x, y, split, options, seed=5)
+    assert [one.params["params"]["shrinkage"] for one in choice.candidates] == [0.1, 1.0]
+    best = max(choice.candidates, key=lambda one: one.score).params["params"]
     train = split == TRAIN
     scaler = StandardScaler().fit(x[train])
     expected = LinearDiscriminantAnalysis(**best).fit(scaler.transform(x[train]), y[train])
@@ -191,19 +207,19 @@ def test_what_is_no_classifier_is_refused(estimator: str, grid: Any, match: str)
     tables, y, split = halves()
     options = HeadOptions(clf="estimator", estimator=estimator, grid=grid)
     with pytest.raises(HeadError, match=match):
-        choose_head(tables["left@avg"].array, y, split, CLASSES, options)
+        choose_one(tables["left@avg"].array, y, split, options)
 
 
 def test_given_weights_of_classes_weigh_their_rows() -> None:
     tables, y, split = halves()
     x = tables["left@avg"].array
-    by_name = choose_head(x, y, split, CLASSES, HeadOptions(strength=0.1, class_weight="bee=5, dog=0.5", folds=3))
+    by_name = choose_one(x, y, split, HeadOptions(strength=0.1, class_weight="bee=5, dog=0.5", folds=3))
     rows = np.array([1, 5, 1, 0.5])[y]
-    expected = choose_head(x, y, split, CLASSES, HeadOptions(strength=0.1, folds=3), sample_weight=rows)
+    expected = choose_one(x, y, split, HeadOptions(strength=0.1, folds=3), weight=rows)
     np.testing.assert_allclose(by_name.head.logits(x), expected.head.logits(x), atol=1e-4)
     for bad in ("cat=2", "bee=-1", "bee=many", "heavy"):
         with pytest.raises(HeadError, match="--class-weight"):
-            choose_head(x, y, split, CLASSES, HeadOptions(class_weight=bad))
+            choose_one(x, y, split, HeadOptions(class_weight=bad))
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
@@ -264,8 +280,9 @@ def test_the_nested_estimate_is_honest_where_choosing_is_not() -> None:
     y = np.repeat([0, 1], 30)
     split = np.full(60, TRAIN, np.uint8)
     options = HeadOptions(strength=0.01, folds=3)
-    chosen = choose_layers(tables, y, split, CLASSES[:2], options)
-    nested = nested_estimate(tables, y, split, CLASSES[:2], options)
+    problem = Problem(next(iter(tables.values())), y, split, CLASSES[:2])
+    chosen = choose_layers(tables, problem, SearchSettings(options))
+    nested = nested_estimate(tables, problem, SearchSettings(options)).as_json()
     assert chosen.choice.score > 0.63
     assert nested["accuracy"] < 0.6
     assert nested["images"] == 60

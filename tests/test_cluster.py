@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import extract, extract_views, list_stores, plan
 from conftest import environment, save_backbone
 from fitted import Outcome, call
 from PIL import Image
@@ -35,24 +36,24 @@ from featx.api.functions import extract as extract_files
 from featx.config import AugmentOptions, DataOptions, FeaturesOptions, Pipeline, check_options
 from featx.dataset import ImageSet, read_images
 from featx.errors import ClusterError, EngineError, FeatxError, StoreError, UsageError
-from featx.extraction.flow import Extraction, extract, plan
+from featx.extraction.flow import Extraction
 from featx.extraction.ray import coordinator, placement
 from featx.extraction.ray import flow as package
-from featx.extraction.ray.placement import Machine, Placement, place_workers, reservation_size
+from featx.extraction.ray.placement import Machine, WorkerPlacement, place_workers, reservation_size
 from featx.extraction.ray.session import Cluster, WorkerDied
 from featx.extraction.ray.worker import Worker
 from featx.extraction.reservations import Reservations
-from featx.extraction.views import extract_views
 from featx.io.digests import digest_file
 from featx.io.remote import shared_remote
-from featx.store.store import FeatureStore, list_stores
+from featx.store.cache import Cache
+from featx.store.store import FeatureStore
 from featx.store.writer import PART_BYTES
 from featx.workflow.prepare import augmenter_of
 
 # --- sharing out -------------------------------------------------------------------------------------------------
 
 
-def cores_of(placements: Sequence[Placement]) -> dict[str, list[int]]:
+def cores_of(placements: Sequence[WorkerPlacement]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for one in placements:
         found.setdefault(one.node, []).append(one.threads)
@@ -146,11 +147,11 @@ def test_reservations_are_handed_out_once_and_leased_until_they_are_finished(
     options: FeaturesOptions, image_folder: Callable[..., Path]
 ) -> None:
     done = extract(read(image_folder(10)), options)
-    store = FeatureStore(Path(options.cache), done.store.key)
+    store = Cache(options.cache).store(done.store.key)
     shutil.rmtree(store.directory / "high@avg")
     table = store.table("high", "avg")
     with store.leases() as mine, store.leases() as other:
-        queue = Reservations(np.arange(20), done, {"high@avg": table}, mine)
+        queue = Reservations(np.arange(20), done.request, {"high@avg": table}, mine)
         other.claim(done.digests[[2, 3]])
         first = queue.reserve(6)
         assert first.tolist() == [0, 1, 4, 5]  # 2 and 3 are another's
@@ -184,7 +185,7 @@ class Inline(Cluster):
         self.cores, self.before = list(cores), before
         self.calls: dict[object, tuple[Any, str, tuple[Any, ...]]] = {}
         self.dead: set[Any] = set()
-        self.hired: list[Placement] = []
+        self.hired: list[WorkerPlacement] = []
         self.reservations = 0
         self.most_in_flight = 0
         self.seen: list[np.ndarray] = []
@@ -192,7 +193,7 @@ class Inline(Cluster):
     def machines(self) -> list[Machine]:
         return [Machine(f"node{number}", f"host{number}", cores) for number, cores in enumerate(self.cores)]
 
-    def hire(self, kind: type, placement: Placement, *arguments: Any) -> Any:
+    def hire(self, kind: type, placement: WorkerPlacement, *arguments: Any) -> Any:
         self.hired.append(placement)
         return kind(*arguments)
 
@@ -291,10 +292,10 @@ def test_rows_are_those_of_one_process(
     assert clean(Path(options.cache))
     assert not list(done.store.directory.glob("leases/*"))
     assert sum(worker["images"] for worker in done.as_json()["workers"]) == 60
-    assert min(worker["images"] for worker in done.workers) >= 21
+    assert min(worker.images for worker in done.workers) >= 21
     assert plan(images, replace(options, layer=layers)).reason == "all 60 images have their features"
     again = on(images, Inline(cores=()), layer=layers)  # nothing to compute: nobody is asked
-    assert (again.computed, again.reused, again.workers) == (0, 60, [])
+    assert (again.computed, again.reused, again.workers) == (0, 60, ())
 
 
 def test_a_worker_that_dies_loses_nothing(
@@ -349,7 +350,7 @@ def test_a_worker_that_never_starts_does_not_hold_up_the_end(
     class Busy(Inline):
         idle = 0
 
-        def hire(self, kind: type, placement: Placement, *arguments: Any) -> Any:
+        def hire(self, kind: type, placement: WorkerPlacement, *arguments: Any) -> Any:
             hired.append(super().hire(kind, placement, *arguments))
             return hired[-1]
 
@@ -534,7 +535,7 @@ def test_views_are_computed_on_a_cluster_too(
     rows = np.arange(16)
     done = on(images, Inline())
     views = extract_views(done, rows, augmenter, 3)  # its options say: on the cluster
-    assert sum(worker["images"] for worker in views.extraction.workers) == 48
+    assert sum(worker.images for worker in views.extraction.workers) == 48
     here = in_one_process(images, options, tmp_path / "other")
     other = extract_views(here, rows, augmenter, 3)
     np.testing.assert_array_equal(views.features(done.outputs[0]).asarray(), other.features(here.outputs[0]).asarray())
@@ -601,7 +602,7 @@ def test_a_machine_with_another_folder_or_other_pixels_is_told_apart(
     assignments: list[Any] = []
     hire = Inline.hire
 
-    def lead_astray(self: Inline, kind: type, place: Placement, assignment: Any, *more: Any) -> Any:
+    def lead_astray(self: Inline, kind: type, place: WorkerPlacement, assignment: Any, *more: Any) -> Any:
         assignments.append(assignment)
         wrong = assignment.lease.replace("leases", "elsewhere")
         return hire(self, kind, place, replace(assignment, lease=wrong), *more)
@@ -610,7 +611,7 @@ def test_a_machine_with_another_folder_or_other_pixels_is_told_apart(
     with pytest.raises(ClusterError, match=r"On host0: .* is not the folder that the command writes to"):
         on(images, Inline())
     monkeypatch.setattr(Inline, "hire", hire)
-    worker = Worker(replace(assignments[0], lease=options.backbone), Placement("n", "h", 1), "openvino")
+    worker = Worker(replace(assignments[0], lease=options.backbone), WorkerPlacement("n", "h", 1), "openvino")
     monkeypatch.setattr("featx.extraction.ray.worker.decoder_identity", lambda: "another Pillow")
     with pytest.raises(ClusterError, match=r"other pixels .* same versions of featx and Pillow"):
         worker.start()
@@ -716,7 +717,7 @@ def test_the_options_are_keywords_too(
     done = extract_files(
         str(folder), backbone=options.backbone, layer="high", cache=options.cache, cluster="local", cluster_workers=1
     )
-    assert (done.computed, [worker["images"] for worker in done.workers]) == (7, [7])
+    assert (done.computed, [worker.images for worker in done.workers]) == (7, [7])
 
 
 # --- Ray ---------------------------------------------------------------------------------------------------------

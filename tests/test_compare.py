@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import images_of_part
 from conftest import environment, save_backbone
 from fitted import Outcome, call, write_backbone, write_pictures
 from PIL import Image
 from test_report import open_page
 
 from featx.backbones import resolve
-from featx.backbones.layers import list_depths
+from featx.backbones.listing import list_depths
 from featx.bundle.bundle import load_bundle
 from featx.compare.plan import plan
 from featx.config import CompareOptions, FeaturesOptions, Pipeline
@@ -33,7 +34,6 @@ from featx.io.index import StatIndex
 from featx.report.comparison import Place, Row, headings_and_cells, write_comparison
 from featx.report.tradeoffs import pareto_front
 from featx.runs.bundles import list_bundles
-from featx.workflow.prepare import images_of_part
 
 PIPELINES = Path(__file__).parent.parent / "pipelines"
 
@@ -103,28 +103,28 @@ def test_every_combination_has_its_options(tmp_path: Path) -> None:
     assert last.pipeline.features.layer == ("mixed7",)
     assert (last.pipeline.data.label_column, last.pipeline.features.resize) == ("species", "crop")
     assert last.pipeline.data.path == "two/leaves.csv"
-    trials = {(one.clf, one.stage): one.pipeline for one in last.trials}
-    assert list(trials) == [
+    combinations = {(one.clf, one.stage): one.pipeline for one in last.combinations}
+    assert list(combinations) == [
         (clf, stage) for clf in ("logreg", "estimator") for stage in ("head", "from-cache", "finetuned")
     ]
-    assert trials["logreg", "head"].head.strength == 2
-    assert trials["estimator", "head"].head.estimator == "sklearn.naive_bayes.GaussianNB"
-    assert trials["logreg", "from-cache"].finetune.from_cache == "mixed5"
-    assert trials["logreg", "from-cache"].finetune.epochs == 7
-    assert trials["logreg", "finetuned"].finetune.from_cache is None
-    assert trials["logreg", "finetuned"].finetune.epochs == 9
+    assert combinations["logreg", "head"].head.strength == 2
+    assert combinations["estimator", "head"].head.estimator == "sklearn.naive_bayes.GaussianNB"
+    assert combinations["logreg", "from-cache"].finetune.from_cache == "mixed5"
+    assert combinations["logreg", "from-cache"].finetune.epochs == 7
+    assert combinations["logreg", "finetuned"].finetune.from_cache is None
+    assert combinations["logreg", "finetuned"].finetune.epochs == 9
 
 
 def test_without_a_section_there_is_one_combination(tmp_path: Path) -> None:
     (only,) = planned(tmp_path, "data: {path: x}\nfeatures: {layer: mixed7}\nhead: {clf: ridge}")
-    assert [(one.clf, one.stage) for one in only.trials] == [("ridge", "head")]
+    assert [(one.clf, one.stage) for one in only.combinations] == [("ridge", "head")]
     assert (only.data, only.pipeline.features.layer) == ("x", ("mixed7",))
 
 
 def test_the_five_data_sets_are_forty_models() -> None:
     passes = plan(read_pipeline(PIPELINES / "five_datasets.yaml"))
-    assert sum(len(one.trials) for one in passes) == 40
-    unfrozen = {one.pipeline.features.backbone: one.trials[1].pipeline.finetune.unfreeze for one in passes}
+    assert sum(len(one.combinations) for one in passes) == 40
+    unfrozen = {one.pipeline.features.backbone: one.combinations[1].pipeline.finetune.unfreeze for one in passes}
     assert unfrozen == {"VGG16": "all", "VGG19": "all", "InceptionV3": "217", "Xception": "38"}
 
 
@@ -156,7 +156,7 @@ def test_no_images_and_overrides_of_what_is_not_compared_now() -> None:
         plan(Pipeline())
     options = CompareOptions(data=("x",), backbone=("VGG16",), override={"Xception": {"finetune.unfreeze": 38}})
     (only,) = plan(Pipeline(compare=options))
-    assert only.trials[0].pipeline.finetune.unfreeze == "all"
+    assert only.combinations[0].pipeline.finetune.unfreeze == "all"
 
 
 # --- depth -------------------------------------------------------------------------------------------------------

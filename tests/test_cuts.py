@@ -11,14 +11,14 @@ import pytest
 from featx.backbones import (
     Halves,
     Output,
-    build,
     clean_cuts,
-    cut,
     list_layers,
     nearest_clean_cuts,
+    open_network,
     resolve,
     split_network,
 )
+from featx.backbones.build import build
 from featx.config import FeaturesOptions
 from featx.errors import BackboneError
 
@@ -114,7 +114,7 @@ def test_a_layer_is_a_clean_cut_exactly_when_nothing_leads_around_it(backbone: s
 def test_the_network_of_a_bundle_is_cut_behind_its_preprocessing() -> None:
     """Several outputs side by side: what is below one of them alone crosses too."""
     options = FeaturesOptions(backbone="VGG16", weights="random", input_size=32)
-    network = cut(resolve(options), [Output("block2_pool", "max"), Output("block4_conv1", "avg")])
+    network = open_network(resolve(options)).cut([Output("block2_pool", "max"), Output("block4_conv1", "avg")])
     names = clean_cuts(network)
     assert "featx_preprocessing" in names
     assert [name for name in names if name.startswith("block")] == [

@@ -422,7 +422,7 @@ def test_an_unkind_folder_is_checked(tmp_path: Path, index: StatIndex) -> None:
     images = read_images(tmp_path / "data", OPTIONS)
     done: list[int] = []
     check = check_images(images, index, progress=done.append)
-    reasons = {Path(entry["path"]).name: entry["reason"] for entry in check.bad}
+    reasons = {Path(entry["path"]).name: entry["reason"] for entry in check.unreadable}
     assert reasons.keys() == {name for name, reason in expected.items() if reason is not None}
     assert all(str(expected[name]) in reason for name, reason in reasons.items())
     assert (check.images, check.readable) == (len(images), len(images) - len(reasons))
@@ -436,7 +436,7 @@ def test_an_unkind_folder_is_checked(tmp_path: Path, index: StatIndex) -> None:
     assert check.straddling == []
     assert check.classes == {"a": sum(reason is None for reason in expected.values()), "b": 4}
     assert done[-1] == len(images)
-    assert json.loads(json.dumps(check.as_json()))["bad"] == check.bad
+    assert json.loads(json.dumps(check.as_json()))["bad"] == check.unreadable
 
 
 def test_bad_images_are_remembered_and_good_ones_decoded_again(

@@ -23,9 +23,13 @@ from featx.config.pipeline import read_pipeline
 from featx.dataset import TRAIN
 from featx.errors import HeadError, UsageError
 from featx.extraction.prepared import Prepared
+from featx.features import as_features
 from featx.heads.dense import DenseHead
 from featx.metrics.probabilities import softmax
+from featx.selection.choice import Choice
 from featx.selection.heads import choose_head
+from featx.selection.problem import Problem
+from featx.selection.settings import SearchSettings
 from featx.training import checkpoints
 from featx.training.callbacks import Recording
 from featx.training.log import COLUMNS, Epoch
@@ -111,7 +115,7 @@ def test_fine_tuning_has_the_same_options_and_limits(options: dict[str, Any], me
 def test_help_says_what_an_option_is_of_and_lists_a_stages_own_first() -> None:
     told = {kind: [help_of(kind, one) for one in listed_options(kind)] for kind in (HeadOptions, FinetuneOptions)}
     for kind, of in ((HeadOptions, "--clf dense"), (FinetuneOptions, "the fine-tune")):
-        assert f"Of {of}." in told[kind]
+        assert f"Optimizer of {of}." in told[kind]
         assert not any("{" in text and "NAME" not in text for text in told[kind])
     assert not any("--clf" in text for text in told[FinetuneOptions])
     assert [one.name for one in listed_options(HeadOptions)][:2] == ["clf", "estimator"]
@@ -670,10 +674,10 @@ def test_a_search_of_folds_goes_on_in_the_fold_where_it_was_killed(
 ) -> None:
     x, y = blobs(90)
     options = HeadOptions(clf="dense", hidden="8,0.5", epochs=4, folds=3, learning_rate=0.01)
-    classes = ("ant", "bee", "cow")
+    problem = Problem.of_train(as_features(x), y)
 
-    def choose(**more: Any) -> Any:
-        return choose_head(x, y, np.full(90, TRAIN), classes, options, **more)
+    def choose(**more: Any) -> Choice:
+        return choose_head(problem, SearchSettings(options, **more))
 
     whole = choose()
     write, written = checkpoints.write_json, 0

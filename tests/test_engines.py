@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featx.backbones import Output, cut, resolve
+from featx.backbones import Output, open_network, resolve
 from featx.config import FeaturesOptions
 from featx.engines import choice
 from featx.engines import openvino as openvino_engine
@@ -43,7 +43,7 @@ OUTPUTS = [
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return cut(resolve(FeaturesOptions(input_size=SIDE)), OUTPUTS)
+    return open_network(resolve(FeaturesOptions(input_size=SIDE))).cut(OUTPUTS)
 
 
 @pytest.fixture(scope="module")
@@ -128,11 +128,11 @@ def test_an_interrupted_inference_leaves_no_request_busy(
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    finish = openvino_engine._Network._finish
-    monkeypatch.setattr(openvino_engine._Network, "_finish", interrupted)
+    finish = openvino_engine._CompiledNetwork._finish
+    monkeypatch.setattr(openvino_engine._CompiledNetwork, "_finish", interrupted)
     with suppress(KeyboardInterrupt):
         engine.infer(images[:1])
-    openvino_engine._Network._finish = finish  # at once: the request is busy for a millisecond
+    openvino_engine._CompiledNetwork._finish = finish  # at once: the request is busy for a millisecond
     found = engine.infer(images[:1])
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
@@ -328,6 +328,7 @@ class _SmallGPU:
 
 def _gpu_path(monkeypatch: pytest.MonkeyPatch, fits: int) -> _SmallGPU:
     """Force the path that a GPU takes onto this machine's CPU."""
+    from featx.engines import precision
     from featx.engines import tensorflow as engine
 
     small = _SmallGPU(None, fits)
@@ -337,7 +338,8 @@ def _gpu_path(monkeypatch: pytest.MonkeyPatch, fits: int) -> _SmallGPU:
         return small
 
     original = engine._compile_with_xla
-    monkeypatch.setattr(engine, "_prepare_device", lambda: "GPU")
+    for module in (engine, precision):
+        monkeypatch.setattr(module, "prepare_device", lambda: "GPU")
     monkeypatch.setattr(engine, "_compile_with_xla", compile_with_xla)
     monkeypatch.setattr(engine, "_PROBE_SECONDS", 0.01)
     return small
@@ -349,11 +351,11 @@ def test_the_gpu_path_finds_a_batch_size_that_fits(monkeypatch: pytest.MonkeyPat
     small = _gpu_path(monkeypatch, fits=100)
     spec = resolve(FeaturesOptions(backbone=str(tiny_backbone)))
     output = Output("high", "avg")
-    engine = compile_graph(lambda: cut(spec, [output]), Path("unused"), "float32")
+    engine = compile_graph(lambda: open_network(spec).cut([output]), Path("unused"), "float32")
     assert engine.batch_size in GPU_BATCHES
     assert engine.batch_size <= 100
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
-    expected = cut(spec, [output]).predict(images.astype(np.float32), verbose=0)[output.name]
+    expected = open_network(spec).cut([output]).predict(images.astype(np.float32), verbose=0)[output.name]
     np.testing.assert_allclose(engine.infer(images)[output.name], expected, rtol=1e-4, atol=1e-6)
     assert max(small.sizes) <= 128  # it went no further than the first that did not fit
 
@@ -365,9 +367,9 @@ def test_the_gpu_path_compiles_once_for_any_number_of_images(
 
     small = _gpu_path(monkeypatch, fits=100)
     spec, output = resolve(FeaturesOptions(backbone=str(tiny_backbone))), Output("high", "avg")
-    engine = compile_graph(lambda: cut(spec, [output]), Path("unused"), "float32", batch_size=4)
+    engine = compile_graph(lambda: open_network(spec).cut([output]), Path("unused"), "float32", batch_size=4)
     images = np.random.default_rng(0).integers(0, 256, (11, 16, 16, 3), np.uint8)
-    expected = cut(spec, [output]).predict(images.astype(np.float32), verbose=0)[output.name]
+    expected = open_network(spec).cut([output]).predict(images.astype(np.float32), verbose=0)[output.name]
     for count in (11, 4, 1, 0, 7):
         found = engine.infer(images[:count])[output.name]
         assert found.shape == (count, *expected.shape[1:])
@@ -384,9 +386,9 @@ def test_out_of_memory_halves_the_batch_instead_of_failing(
     small = _gpu_path(monkeypatch, fits=3)
     spec = resolve(FeaturesOptions(backbone=str(tiny_backbone)))
     output = Output("high", "avg")
-    engine = compile_graph(lambda: cut(spec, [output]), Path("unused"), "float32", batch_size=16)
+    engine = compile_graph(lambda: open_network(spec).cut([output]), Path("unused"), "float32", batch_size=16)
     images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8)
-    expected = cut(spec, [output]).predict(images.astype(np.float32), verbose=0)[output.name]
+    expected = open_network(spec).cut([output]).predict(images.astype(np.float32), verbose=0)[output.name]
     np.testing.assert_allclose(engine.infer(images)[output.name], expected, rtol=1e-4, atol=1e-6)
     assert engine.batch_size <= 3
     small.fits = 0
@@ -398,17 +400,17 @@ def test_out_of_memory_halves_the_batch_instead_of_failing(
 def test_the_gpu_path_computes_in_mixed_precision_and_gives_float32(
     precision: str, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Path
 ) -> None:
-    from featx.engines import tensorflow as engine
-    from featx.engines.tensorflow import compile_graph
+    from featx.engines import precision as device
+    from featx.engines.tensorflow import compile_graph, require_precision
 
     _gpu_path(monkeypatch, fits=100)
-    monkeypatch.setattr(engine, "_capability", lambda: (8, 0))
+    monkeypatch.setattr(device, "_capability", lambda: (8, 0))
     spec = resolve(FeaturesOptions(backbone=str(tiny_backbone)))
     outputs = [Output("high", "avg"), Output("low", "flatten")]
-    engine.require_precision(precision)
-    short = compile_graph(lambda: cut(spec, outputs), Path("unused"), precision, batch_size=4)
+    require_precision(precision)
+    short = compile_graph(lambda: open_network(spec).cut(outputs), Path("unused"), precision, batch_size=4)
     images = np.random.default_rng(0).integers(0, 256, (10, 16, 16, 3), np.uint8)
-    expected = cut(spec, outputs).predict(images.astype(np.float32), verbose=0)
+    expected = open_network(spec).cut(outputs).predict(images.astype(np.float32), verbose=0)
     assert short.handover == 16
     for name, rows in short.infer(images).items():
         assert rows.dtype == np.float32
@@ -423,13 +425,13 @@ def test_the_gpu_path_computes_in_mixed_precision_and_gives_float32(
 def test_the_card_decides_which_short_types_there_are(
     capability: tuple[int, int], works: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from featx.engines import tensorflow as engine
+    from featx.engines import precision as device
 
-    monkeypatch.setattr(engine, "_prepare_device", lambda: "GPU")
-    monkeypatch.setattr(engine, "_capability", lambda: capability)
+    monkeypatch.setattr(device, "prepare_device", lambda: "GPU")
+    monkeypatch.setattr(device, "_capability", lambda: capability)
     for precision in ("float16", "bfloat16"):
         if precision in works:
-            engine.require_precision(precision)
+            device.require_precision(precision)
         else:
             with pytest.raises(EngineError, match="Choose --precision float32"):
-                engine.require_precision(precision)
+                device.require_precision(precision)

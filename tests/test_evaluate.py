@@ -7,20 +7,22 @@ import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from fitted import Lab, call
+from cached import images_of_part
+from fitted import Lab, call, evaluate
 from scipy import stats
 from sklearn import metrics
 
 from featx.config import DataOptions
 from featx.dataset import TEST, VAL, read_images
 from featx.errors import DataError
-from featx.inference.judge import Judged, align, compare_judged, evaluate, probabilities_of
-from featx.metrics.comparison import compare
-from featx.metrics.measures import measure, summary
-from featx.workflow.prepare import images_of_part
+from featx.inference.judge import probabilities_of
+from featx.metrics.comparison import compare, compare_predictions
+from featx.metrics.measures import Measures, measure
+from featx.metrics.predictions import LabelledPredictions, align
 
 
 def draw(n: int, k: int, seed: int = 0, sharpness: float = 2.0) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -31,11 +33,19 @@ def draw(n: int, k: int, seed: int = 0, sharpness: float = 2.0) -> tuple[np.ndar
     return labels, chances / chances.sum(axis=1, keepdims=True), [f"class {i}" for i in range(k)]
 
 
+def measured(labels: np.ndarray, chances: np.ndarray, classes: list[str]) -> Measures:
+    return measure(LabelledPredictions(labels, chances, tuple(classes)))
+
+
+def figures(labels: np.ndarray, chances: np.ndarray, classes: list[str]) -> Any:
+    return measured(labels, chances, classes).as_json()
+
+
 @pytest.mark.parametrize(("n", "k"), [(500, 8), (40, 12), (60, 2), (300, 5), (300, 6)])
 def test_metrics_are_those_of_scikit_learn(n: int, k: int) -> None:
     labels, chances, classes = draw(n, k)
     predicted, codes = chances.argmax(axis=1), np.arange(k)
-    found = measure(labels, chances, classes)
+    found = figures(labels, chances, classes)
     assert found["images"] == n
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predicted), abs=1e-9)
     assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(labels, predicted), abs=1e-9)
@@ -63,7 +73,7 @@ def test_metrics_are_those_of_scikit_learn(n: int, k: int) -> None:
 def test_a_certain_mistake_costs_what_scikit_learn_says() -> None:
     labels, chances = np.array([0, 1, 1]), np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
     expected = metrics.log_loss(labels, chances)
-    assert measure(labels, chances, ["a", "b"])["log_loss"] == pytest.approx(expected, abs=1e-9)
+    assert figures(labels, chances, ["a", "b"])["log_loss"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_what_is_not_defined_is_none() -> None:
@@ -72,7 +82,7 @@ def test_what_is_not_defined_is_none() -> None:
     chances = np.array([[0.9, 0, 0.1, 0], [0.2, 0, 0.8, 0], [0.9, 0.1, 0, 0], [0.9, 0.1, 0, 0]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = measure(labels, chances, ["a", "b", "c", "d"])
+        found = figures(labels, chances, ["a", "b", "c", "d"])
     a, b, c, d = found["per_class"]
     assert (a["precision"], a["recall"]) == (pytest.approx(1 / 3), 0.5)
     assert (b["precision"], b["recall"], b["f1"]) == (None, 0.0, 0.0)
@@ -84,10 +94,10 @@ def test_what_is_not_defined_is_none() -> None:
 
 
 def test_no_images_give_no_numbers() -> None:
-    found = measure(np.empty(0, np.int64), np.empty((0, 3)), ["a", "b", "c"])
+    found = figures(np.empty(0, np.int64), np.empty((0, 3)), ["a", "b", "c"])
     assert found.pop("images") == 0
     assert set(found.values()) == {None}
-    assert set(found) | {"images"} == set(measure(*draw(20, 3)))
+    assert set(found) | {"images"} == set(figures(*draw(20, 3)))
 
 
 def test_a_class_that_the_model_does_not_know_is_always_wrong() -> None:
@@ -95,7 +105,7 @@ def test_a_class_that_the_model_does_not_know_is_always_wrong() -> None:
     assert everything == ["bee", "ape", "zebra"]
     assert labels.tolist() == [2, 1, 0, 0]
     chances = np.array([[0.9, 0.1], [0.1, 0.9], [0.8, 0.2], [0.7, 0.3]])
-    found = measure(labels, chances, everything)
+    found = figures(labels, chances, everything)
     assert found["accuracy"] == 0.75
     assert found["log_loss"] is None  # the model gives it no probability at all
     assert found["per_class"][2] == {"label": "zebra", "precision": None, "recall": 0.0, "f1": 0.0, "images": 1}
@@ -104,7 +114,7 @@ def test_a_class_that_the_model_does_not_know_is_always_wrong() -> None:
 
 
 def test_a_summary_leaves_the_tables_out() -> None:
-    assert set(summary(measure(*draw(30, 3)))) == {
+    assert set(measured(*draw(30, 3)).summary()) == {
         "images",
         "accuracy",
         "balanced_accuracy",
@@ -155,13 +165,15 @@ def test_two_bundles_are_compared_on_the_same_images(lab: Lab) -> None:
 def test_models_are_compared_by_path_and_several_labels_by_all_of_them() -> None:
     chances = np.array([[0.9, 0.2], [0.9, 0.9], [0.1, 0.2]])
     truth, half = np.array([[True, False], [True, False], [True, False]]), np.array([0.5, 0.5])
-    first = Judged("test", ("a", "b", "c"), truth, chances, ("x", "y"), half)
-    second = Judged("test", ("c", "a", "d"), truth, chances, ("x", "y"), half)  # right about c, wrong about a
-    found = compare_judged(first, second)
+    first = LabelledPredictions(truth, chances, ("x", "y"), half, "test", ("a", "b", "c"))
+    second = LabelledPredictions(
+        truth, chances, ("x", "y"), half, "test", ("c", "a", "d")
+    )  # right about c, wrong about a
+    found = compare_predictions(first, second)
     assert (found.images, found.accuracy, found.only) == (2, (0.5, 0.5), (1, 1))
-    one = Judged("test", ("a",), np.array([0]), chances[:1], ("x", "y"))
+    one = LabelledPredictions(np.array([0]), chances[:1], ("x", "y"), part="test", paths=("a",))
     with pytest.raises(DataError, match="first of the two bundles gives several labels"):
-        compare_judged(first, one)
+        compare_predictions(first, one)
 
 
 def test_images_with_two_labels_are_not_measured(lab: Lab, tmp_path: Path) -> None:

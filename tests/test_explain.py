@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import prepare
 from conftest import save_backbone
 from fitted import call
 from PIL import Image
@@ -28,7 +29,6 @@ from featx.images.resize import place
 from featx.inference.explain import Explainer, Explanation
 from featx.inference.overlays import spread, strength
 from featx.inference.predict import AnswerOptions, Prediction, Unread, predict
-from featx.workflow.prepare import prepare
 from featx.workflow.run import fit
 
 OBJECTS = {"blue": (30, 60, 240), "green": (40, 220, 60), "red": (240, 50, 40)}

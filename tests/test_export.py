@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import prepare
 from conftest import environment
 from fitted import Lab, call
 
@@ -24,12 +25,11 @@ from featx.config import FeaturesOptions, HeadOptions, Pipeline
 from featx.errors import DataError, ExportError, StoreError, UsageError
 from featx.export import check, formats
 from featx.export import openvino as openvino_format
-from featx.export.flow import FORMATS, export
+from featx.export.flow import FORMATS, ExportOptions, export
 from featx.export.network import OUTPUT, build_network
 from featx.finetune.flow import finetune
 from featx.heads.calibration import fit_calibration
 from featx.images.decoder import load_image
-from featx.workflow.prepare import prepare
 from featx.workflow.run import fit
 
 KINDS = ("logreg", "dense", "sigmoid", "isotonic", "several", "labels", "label_curves", "finetuned")
@@ -168,7 +168,7 @@ def test_all_formats_at_once_from_the_command_line(lab: Lab, tmp_path: Path) -> 
 )
 def test_every_kind_of_bundle_can_be_exported(lab: Lab, tmp_path: Path, kind: str, names: list[str]) -> None:
     bundle = made(lab, kind)
-    done = export(bundle, tmp_path / "out", names, data=str(lab.root / "pictures"))
+    done = export(bundle, tmp_path / "out", ExportOptions(names, data=str(lab.root / "pictures")))
     assert not done.refused
     about = json.loads((tmp_path / "out" / "onnx-float32" / "model.json").read_text())
     assert about["calibration"] == bundle.calibration.kind
@@ -208,8 +208,8 @@ def test_grouped_convolutions_and_gelu(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["onnx", "openvino", "litert"])
 def test_float16_is_smaller_and_predicts_the_same(lab: Lab, tmp_path: Path, name: str) -> None:
     bundle, data = made(lab, "dense"), str(lab.root / "pictures")
-    whole = export(bundle, tmp_path / "out", [name], data=data).outcomes[0]
-    short = export(bundle, tmp_path / "out", [name], "float16", data=data).outcomes[0]
+    whole = export(bundle, tmp_path / "out", ExportOptions([name], data=data)).results[0]
+    short = export(bundle, tmp_path / "out", ExportOptions([name], "float16", data=data)).results[0]
     assert short.reason is None
     assert short.comparison is not None
     assert 0 < short.comparison.largest <= 0.02  # type: ignore[operator]
@@ -219,11 +219,11 @@ def test_float16_is_smaller_and_predicts_the_same(lab: Lab, tmp_path: Path, name
 @pytest.mark.parametrize("name", ["onnx", "litert"])
 def test_int8_measures_its_ranges_on_images(lab: Lab, tmp_path: Path, name: str) -> None:
     bundle = made(lab, "logreg")
-    done = export(bundle, tmp_path / "out", [name], "int8", data=str(lab.root / "pictures"))
-    assert len(done.sample.images) == 20
-    assert len(done.sample.measured) == 40
-    assert done.outcomes[0].reason is None
-    assert done.outcomes[0].comparison.agreement >= 0.9  # type: ignore[union-attr]
+    done = export(bundle, tmp_path / "out", ExportOptions([name], "int8", data=str(lab.root / "pictures")))
+    assert len(done.images.images) == 20
+    assert len(done.images.measured) == 40
+    assert done.results[0].reason is None
+    assert done.results[0].comparison.agreement >= 0.9  # type: ignore[union-attr]
 
 
 @pytest.mark.slow
@@ -240,7 +240,7 @@ def test_large_networks_as_onnx(lab: Lab, tmp_path: Path, backbone: str, layer: 
     bundle = fit(prepare(pipeline))
     own = bundle.probabilities(bundle.features(pictures(lab, bundle)))
     assert own.std(axis=0).min() > 1e-3, "the images have to tell networks apart"
-    done = export(bundle, tmp_path / "out", ["onnx"], data=str(lab.root / "pictures"))
+    done = export(bundle, tmp_path / "out", ExportOptions(["onnx"], data=str(lab.root / "pictures")))
     assert not done.refused
 
 
@@ -280,10 +280,10 @@ def test_a_broken_export_is_reported_and_leaves_nothing(
 
 def test_a_broken_export_does_not_replace_a_good_one(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle, folder = made(lab, "logreg"), tmp_path / "openvino-float32"
-    export(bundle, tmp_path, ["openvino"])
+    export(bundle, tmp_path, ExportOptions(["openvino"]))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     spoil(monkeypatch)
-    assert export(bundle, tmp_path, ["openvino"], force=True).refused
+    assert export(bundle, tmp_path, ExportOptions(["openvino"], force=True)).refused
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -335,22 +335,22 @@ def test_heads_that_are_no_network_are_refused(lab: Lab, tmp_path: Path, kind: s
 )
 def test_what_a_format_does_not_have(lab: Lab, tmp_path: Path, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        export(made(lab, "logreg"), tmp_path / "out", **arguments)
+        export(made(lab, "logreg"), tmp_path / "out", ExportOptions(**arguments))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_package_is_named(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "_installed", lambda package: package != "tf2onnx")
     with pytest.raises(ExportError, match="needs tf2onnx, which is not installed: pip install tf2onnx"):
-        export(made(lab, "logreg"), tmp_path / "out", ["onnx"])
+        export(made(lab, "logreg"), tmp_path / "out", ExportOptions(["onnx"]))
 
 
 def test_an_export_is_replaced_only_when_asked(lab: Lab, tmp_path: Path) -> None:
     bundle = made(lab, "logreg")
-    export(bundle, tmp_path, ["openvino"])
+    export(bundle, tmp_path, ExportOptions(["openvino"]))
     with pytest.raises(ExportError, match="--force"):
-        export(bundle, tmp_path, ["openvino"])
-    export(made(lab, "dense"), tmp_path, ["openvino"], force=True)
+        export(bundle, tmp_path, ExportOptions(["openvino"]))
+    export(made(lab, "dense"), tmp_path, ExportOptions(["openvino"], force=True))
     about = json.loads((tmp_path / "openvino-float32" / "model.json").read_text())
     assert about["bundle"]["name"] == made(lab, "dense").path.name
     assert left_in(tmp_path) == ["openvino-float32"]
@@ -361,7 +361,7 @@ def test_what_is_no_export_is_never_replaced(lab: Lab, tmp_path: Path) -> None:
     kept.parent.mkdir()
     kept.write_text("three years of work")
     with pytest.raises(ExportError, match="no export of featx"):
-        export(made(lab, "logreg"), tmp_path, ["openvino"], force=True)
+        export(made(lab, "logreg"), tmp_path, ExportOptions(["openvino"], force=True))
     assert kept.read_text() == "three years of work"
 
 
@@ -381,7 +381,7 @@ def test_bad_images_are_left_out_and_named(lab: Lab, tmp_path: Path) -> None:
     for path in folder.glob("[012].png"):
         path.write_bytes(b"neither")
     with pytest.raises(DataError, match="None of the images"):
-        export(made(lab, "logreg"), tmp_path / "out", ["openvino"], data=str(folder))
+        export(made(lab, "logreg"), tmp_path / "out", ExportOptions(["openvino"], data=str(folder)))
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("write failed")])
@@ -399,7 +399,7 @@ def test_a_full_disk_is_one_sentence(
         usage = module.shutil.disk_usage(tmp_path)
         monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage._replace(free=0))
     with pytest.raises(StoreError, match="No space left on the disk"):
-        export(made(lab, "logreg"), tmp_path / "out", ["openvino"])
+        export(made(lab, "logreg"), tmp_path / "out", ExportOptions(["openvino"]))
     assert left_in(tmp_path / "out") == []
 
 
@@ -414,4 +414,4 @@ def test_killed_it_leaves_no_half_export(lab: Lab, tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert [name for name in left_in(tmp_path / "out") if not name.startswith(".tmp-")] == []
-    assert not export(made(lab, "logreg"), tmp_path / "out", ["savedmodel"]).refused
+    assert not export(made(lab, "logreg"), tmp_path / "out", ExportOptions(["savedmodel"])).refused

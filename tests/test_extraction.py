@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from cached import extract, fresh, list_stores, plan, repair_store
 from conftest import SIDE, environment, save_backbone, write_images
 from PIL import Image
 
@@ -22,12 +23,9 @@ from featx.config import DataOptions, FeaturesOptions
 from featx.dataset import ImageSet, read_images
 from featx.errors import DataError, FeatxError, StoreError
 from featx.extraction import job, planning
-from featx.extraction.flow import Extraction, extract, make_key, plan
-from featx.extraction.repair import repair_store
+from featx.extraction.flow import Extraction, make_key
 from featx.io.digests import digest_file
-from featx.io.index import StatIndex
-from featx.io.progress import no_progress
-from featx.store.store import FeatureStore, list_stores
+from featx.store.cache import Cache
 
 
 @pytest.fixture
@@ -218,10 +216,8 @@ def test_a_file_that_is_replaced_meanwhile_leaves_no_wrong_features(
 
 def key_digest(options: FeaturesOptions) -> str:
     spec = resolve(options)
-    index = StatIndex(Path(options.cache) / "index.sqlite")
-    key = make_key(options, spec, resolve_outputs(options, spec), index)
-    index.close()
-    return key.digest
+    with Cache(options.cache) as cache:
+        return make_key(options, spec, resolve_outputs(options, spec), cache.index).digest
 
 
 @pytest.mark.parametrize(
@@ -353,7 +349,7 @@ def test_verify_finds_and_repair_computes_just_those_rows(
     mended = featx("cache", "verify", "--repair", "--json")
     assert "3 rows computed again, 0 without their image" in mended.stderr
     assert [damage["rows"] for damage in mended.json["damaged"]] == [[2, 7, 11]]
-    tables = FeatureStore(done.store.directory.parent, done.store.key).tables()
+    tables = fresh(done.store).tables()
     assert {name: table.rows for name, table in tables.items()} == {"high@avg": 20, "low@avg": 15}
     assert featx("cache", "verify", "--json").json["damaged"] == []
     again = extract(images, options)
@@ -362,9 +358,9 @@ def test_verify_finds_and_repair_computes_just_those_rows(
 
 
 def repair(done: Extraction) -> tuple[int, int]:
-    store = FeatureStore(done.store.directory.parent, done.store.key)
+    store = fresh(done.store)
     found = [damage for _, damage in store.verify() if damage is not None]
-    mended = repair_store(store, found, store.directory.parent, no_progress)
+    mended = repair_store(store, found)
     assert all(damage is None for _, damage in store.verify())
     return mended
 

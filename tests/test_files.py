@@ -226,9 +226,9 @@ def test_many_files_keep_their_order(index: StatIndex, file: Path) -> None:
 
 
 def test_bad_images_are_remembered_per_decoder(index: StatIndex) -> None:
-    index.remember_bad("old", [(b"a" * 32, "truncated"), (b"b" * 31 + b"\0", "empty")])
-    assert index.known_bad("old") == {b"a" * 32: "truncated", b"b" * 31 + b"\0": "empty"}
-    assert index.known_bad("new") == {}
+    index.remember_unreadable("old", [(b"a" * 32, "truncated"), (b"b" * 31 + b"\0", "empty")])
+    assert index.known_unreadable("old") == {b"a" * 32: "truncated", b"b" * 31 + b"\0": "empty"}
+    assert index.known_unreadable("new") == {}
 
 
 def test_facts(index: StatIndex) -> None:
@@ -242,14 +242,14 @@ def test_facts(index: StatIndex) -> None:
 def test_damage_that_shows_only_when_it_is_asked_begins_the_index_anew(index: StatIndex, file: Path) -> None:
     """The first pages, which opening reads, are whole."""
     index.remember_digests((f"/{number}", file.stat(), b"d" * 32) for number in range(2_000))
-    index.remember_bad("old", [(b"%031d" % number + b"d", "truncated") for number in range(500)])
+    index.remember_unreadable("old", [(b"%031d" % number + b"d", "truncated") for number in range(500)])
     for number in range(500):
         index.remember("identity", str(number), ["x" * 100])
     index.close()
     content = index.path.read_bytes()
     answers: list[Callable[[StatIndex], object]] = [
         lambda one: one.known_digests([f"/{number}" for number in range(2_000)], [file.stat()] * 2_000).count(None),
-        lambda one: one.known_bad("old"),
+        lambda one: one.known_unreadable("old"),
         lambda one: one.recall("identity", "250"),
         lambda one: one.remember("identity", "250", "y"),
     ]

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fitted import Lab, with_finetune, write_pictures
+from cached import images_of_part, prepare
+from fitted import Lab, evaluate, with_finetune, write_pictures
 
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import AugmentOptions, FeaturesOptions, HeadOptions
@@ -20,11 +21,9 @@ from featx.finetune.flow import finetune, graft, tuned_fingerprint
 from featx.finetune.unfreezing import Unfreezing
 from featx.images.augment import Augmenter
 from featx.images.decoder import load_image
-from featx.inference.judge import evaluate
 from featx.io.digests import digest_file
 from featx.metrics.probabilities import softmax
 from featx.training import checkpoints
-from featx.workflow.prepare import images_of_part, prepare
 from featx.workflow.run import fit
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fitted import call, write_pictures
+from cached import images_of_part, list_stores, prepare
+from fitted import call, evaluate, write_pictures
 
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import (
@@ -26,10 +27,7 @@ from featx.errors import BackboneError, BundleError, UsageError
 from featx.extraction import work
 from featx.extraction.prepared import Prepared
 from featx.finetune.flow import finetune, graft
-from featx.inference.judge import evaluate
-from featx.store.store import list_stores
 from featx.training.source import ImageSource
-from featx.workflow.prepare import images_of_part, prepare
 from featx.workflow.run import fit
 
 CUT = "middle"

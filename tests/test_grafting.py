@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import prepare
 from fitted import Lab
 
 from featx.bundle.bundle import Bundle
@@ -15,7 +16,6 @@ from featx.config import FeaturesOptions, HeadOptions
 from featx.finetune.flow import GRAFTABLE, graft
 from featx.finetune.unfreezing import Unfreezing
 from featx.images.decoder import load_image
-from featx.workflow.prepare import prepare
 from featx.workflow.run import fit
 
 

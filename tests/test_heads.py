@@ -10,19 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featx.config import HeadOptions
+from featx.config import HeadOptions, HiddenLayers
 from featx.errors import HeadError, UsageError
 from featx.features import ArrayFeatures, FeaturesError, as_features
 from featx.heads.base import check_targets
-from featx.heads.dense import DenseHead, model_logits, parse_hidden
+from featx.heads.dense import DenseHead, model_logits
 from featx.heads.epochs import Batches
 from featx.heads.estimators import KernelSVM, Neighbours, estimator_logits
 from featx.heads.linear import LinearSVM, LogisticRegression, row_weights
-from featx.heads.ridge import Ridge, gram_solver, span_solver
+from featx.heads.ridge import Ridge, dual_solver, gram_solver
 from featx.heads.scaling import standardize
 from featx.heads.table import HEADS, head_kind, make_head
 from featx.metrics.probabilities import fit_temperature, softmax
+from featx.selection.problem import Problem
 from featx.selection.search import try_strengths, widen
+from featx.selection.settings import SearchSettings
 from featx.training.network import OPTIMIZERS
 from featx.training.targets import Targets
 
@@ -196,13 +198,13 @@ def test_all_features_constant_predicts_the_commonest_class(make: Any) -> None:
 
 def test_a_search_judges_each_row_by_the_fit_that_left_it_out() -> None:
     x, y = blobs()
-    held = np.arange(len(y)) // 3 % 4
-    held[:6] = -1
+    test_fold = np.arange(len(y)) // 3 % 4
+    test_fold[:6] = -1
     for make in LINEAR:
-        for trial in make(tolerance=1e-6).search(x, y, held, (0.001, 0.1)):
+        for trial in make(tolerance=1e-6).search(x, y, test_fold, (0.001, 0.1)):
             assert np.isnan(trial.logits[:6]).all()
             for fold in range(4):
-                out = held == fold
+                out = test_fold == fold
                 # The search standardises by all rows, a fit by its own: the same head but for the penalty's scale.
                 alone = make(C=trial.strength, tolerance=1e-6).fit(x[~out], y[~out]).logits(x[out])
                 apart = np.abs(centred(trial.logits[out]) - centred(alone)).max()
@@ -249,11 +251,11 @@ def test_ridge_in_the_span_of_few_rows_is_scikit_learns(k: int) -> None:
 
 def test_the_span_of_few_rows_and_the_gram_matrix_search_alike() -> None:
     x, y = blobs(90, d=20)
-    held = np.arange(90) // 3 % 4
-    task = Ridge()._task(x, y, held, None)[1]
+    test_fold = np.arange(90) // 3 % 4
+    task = Ridge()._task(x, y, test_fold, None)[1]
     for strength in (1e-4, 0.05):
         expected = gram_solver(task)(strength, task.zeros())
-        np.testing.assert_allclose(span_solver(task)(strength, task.zeros()), expected, atol=1e-6)
+        np.testing.assert_allclose(dual_solver(task)(strength, task.zeros()), expected, atol=1e-6)
 
 
 def test_statistics_are_those_of_scikit_learn() -> None:
@@ -411,11 +413,11 @@ def test_estimators_go_through_skops(head: Any, tmp_path: Path) -> None:
 
 
 def test_hidden_layers_are_read() -> None:
-    assert parse_hidden("256,0.3, 128") == (256, 0.3, 128)
-    assert parse_hidden("") == ()
+    assert HiddenLayers("256,0.3, 128").layers == (256, 0.3, 128)
+    assert HiddenLayers("").layers == ()
     for bad in ("256;128", "1.5", "0", "-3", "wide"):
         with pytest.raises(UsageError, match=r"units \(whole numbers\) and dropout"):
-            parse_hidden(bad)
+            HiddenLayers(bad)
 
 
 def test_the_dense_head_learns_and_keeps_its_best_epoch() -> None:
@@ -560,10 +562,10 @@ def test_margins_become_honest_confidence() -> None:
 
 def test_estimators_are_searched_fold_by_fold() -> None:
     x, y = blobs(60)
-    held = np.arange(60) // 3 % 3
-    (trial,) = try_strengths(HEADS["knn"], (3,), as_features(x), y, held, None, HeadOptions(), 0)
+    test_fold = np.arange(60) // 3 % 3
+    (trial,) = try_strengths(HEADS["knn"], (3,), Problem.of_train(as_features(x), y), test_fold, SearchSettings())
     for fold in range(3):
-        out = held == fold
+        out = test_fold == fold
         np.testing.assert_array_equal(trial.logits[out], Neighbours(3).fit(x[~out], y[~out]).logits(x[out]))
 
 

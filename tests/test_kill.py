@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import list_stores
 from conftest import environment, write_images
 
-from featx.store.store import FeatureStore, list_stores
+from featx.store.store import FeatureStore
 from featx.store.table import FeatureTable
 
 PER_CLASS = 200
@@ -29,11 +30,14 @@ from featx.cli import main
 from featx.extraction import work
 table.PART_BYTES = {PART_ROWS} * 8 * 2
 log = os.open(sys.argv[1], os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-infer = work._infer
-def slowly(*arguments):
+infer, computed = work._infer, 0
+def slowly(batch, *arguments):
+    global computed
     time.sleep(0.015)
-    infer(*arguments)
-    os.pwrite(log, b"%08d" % arguments[-1].computed, 0)
+    seconds = infer(batch, *arguments)
+    computed += len(batch.rows)
+    os.pwrite(log, b"%08d" % computed, 0)
+    return seconds
 work._infer = slowly
 main(sys.argv[2:])
 """

@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import extract, list_stores
 from conftest import environment, write_images
 
 from featx.config import FeaturesOptions
 from featx.dataset.folders import read_files
 from featx.errors import StoreError
-from featx.extraction.flow import Extraction, extract
+from featx.extraction.flow import Extraction
 from featx.io.digests import digest_file
 from featx.store import leases as module
 from featx.store.leases import Leases
-from featx.store.store import list_stores
 
 A, B, C = (np.array([bytes([value]) * 32], "V32") for value in (1, 2, 3))
 
@@ -187,7 +187,7 @@ work._CLAIM, leases.EXPIRY, leases.HEARTBEAT = 32, float(sys.argv[1]), 0.3
 infer = work._infer
 def slowly(*arguments):
     time.sleep(0.01)
-    infer(*arguments)
+    return infer(*arguments)
 work._infer = slowly
 Path(sys.argv[2]).touch()
 while not Path("go").exists():

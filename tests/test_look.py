@@ -16,13 +16,14 @@ from fitted import COLOURS, Outcome, call, make_lab, write_pictures, write_squar
 from PIL import Image
 from unkind import make_unkind_folder
 
-from featx.backbones import BACKBONES, BackboneSpec, Output, preprocess, resolve
+from featx.backbones import BACKBONES, BackboneSpec, Output, resolve
+from featx.backbones.keras_network import preprocess
 from featx.backbones.preprocessing import FORMULAS
 from featx.config import DataOptions, FeaturesOptions, Pipeline
 from featx.dataset import ImageSet, read_images
 from featx.errors import BackboneError
 from featx.images.decoder import load_image
-from featx.images.grid import Picture, draw_grid
+from featx.images.grid import GridImage, draw_grid
 from featx.look.advice import Numbers, ScoredOutput, advise, difference_error
 from featx.look.backbone_view import view_as_backbone
 from featx.look.contact_sheet import choose_contact_sheet
@@ -31,6 +32,12 @@ from featx.look.flow import Scope, look
 from featx.look.imagenet import ImageNetAnswers, ask, class_names
 from featx.look.separation import Separation, count_pairs, measure_separation
 from featx.look.study import Study, draw_sample
+from featx.store.cache import Cache
+
+
+def ask_once(images: ImageSet, options: FeaturesOptions) -> ImageNetAnswers:
+    with Cache(options.cache) as cache:
+        return ask(images, options, cache)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +97,7 @@ def test_the_sheet_depends_on_the_seed_alone(place: Path) -> None:
 
 
 def test_an_empty_cell_stays_white(tmp_path: Path) -> None:
-    black = Picture("", (), pixels=np.zeros((8, 8, 3), np.uint8))
+    black = GridImage("", (), pixels=np.zeros((8, 8, 3), np.uint8))
     with Image.open(draw_grid([black, None, black], tmp_path / "grid.png", columns=2)) as grid:
         dark = np.asarray(grid.convert("L")) < 10
     middle, centre = (side // 2 for side in dark.shape)
@@ -108,7 +115,7 @@ def test_the_formulas_are_those_of_keras_and_undo_themselves(mode: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 9, 7, 3)).astype(np.float32)
     expected = imagenet_utils.preprocess_input(pixels.copy(), data_format="channels_last", mode=mode)
     np.testing.assert_allclose(FORMULAS[mode].apply(pixels), expected, atol=1e-4)
-    np.testing.assert_allclose(np.asarray(preprocess(pixels, mode)), expected, atol=1e-4)
+    np.testing.assert_allclose(np.asarray(preprocess(pixels, FORMULAS[mode])), expected, atol=1e-4)
     np.testing.assert_allclose(FORMULAS[mode].undo(expected), pixels, atol=1e-3)
 
 
@@ -118,7 +125,9 @@ def test_the_right_preprocessing_gives_the_image_back_and_a_wrong_one_does_not(p
     for mode in FORMULAS:
         spec = resolve(FeaturesOptions(backbone=name, input_size=80, preprocessing=mode))
         found, decoded = view_as_backbone(path, spec, "crop"), load_image(path, (80, 80), "crop")
-        np.testing.assert_allclose(found.values, np.asarray(preprocess(decoded.astype(np.float32), mode)), atol=1e-4)
+        np.testing.assert_allclose(
+            found.values, np.asarray(preprocess(decoded.astype(np.float32), FORMULAS[mode])), atol=1e-4
+        )
         if mode == own:
             np.testing.assert_array_equal(found.pixels, decoded)
             assert found.difference == 0
@@ -175,7 +184,7 @@ def test_what_is_on_known_photographs(place: Path, tmp_path: Path) -> None:
     for source in sources:
         shutil.copy(source, tmp_path)
     images = read_images(tmp_path, DataOptions())
-    answers = ask(images, FeaturesOptions(cache=str(place / "cache")))
+    answers = ask_once(images, FeaturesOptions(cache=str(place / "cache")))
     said = {Path(images.paths[row]).name: answers.top(i) for i, row in enumerate(answers.rows.tolist())}
     assert said["grace_hopper.jpg"][0].label == "military uniform"
     assert "daisy" in [one.label for one in said["flower.jpg"]]
@@ -262,9 +271,11 @@ def test_a_download_that_fails_says_what_to_do(place: Path, tmp_path: Path, monk
 def test_the_preprocessing_that_was_chosen_is_asked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[FeaturesOptions] = []
     answers = ImageNetAnswers(resolve(FeaturesOptions()), None, np.arange(0), np.empty((0, 1000)))  # type: ignore[arg-type]
-    monkeypatch.setattr("featx.look.imagenet._ask", lambda images, options, progress: asked.append(options) or answers)
+    monkeypatch.setattr(
+        "featx.look.imagenet._ask", lambda images, options, cache, progress: asked.append(options) or answers
+    )
     for backbone in ("EfficientNetLite0", str(place / "tiny.keras")):
-        ask(labelled(1), FeaturesOptions(backbone=backbone, preprocessing="caffe"))
+        ask_once(labelled(1), FeaturesOptions(backbone=backbone, preprocessing="caffe"))
     assert [(one.backbone, one.preprocessing) for one in asked] == [
         ("EfficientNetLite0", "caffe"),
         ("EfficientNetLite0", "auto"),  # in the place of a network without a top
@@ -281,12 +292,12 @@ def test_weights_of_a_file_with_a_top_are_asked_themselves(place: Path, tmp_path
     notop.save_weights(tmp_path / "notop.weights.h5")
     images = replace(read_images(place / "pictures", DataOptions()), labels=None, classes=()).take(np.arange(2))
     options = FeaturesOptions(backbone="MobileNet", cache=str(place / "cache"))
-    own = ask(images, replace(options, weights=str(tmp_path / "top.weights.h5")))
+    own = ask_once(images, replace(options, weights=str(tmp_path / "top.weights.h5")))
     assert (own.spec.name, own.notes) == ("MobileNet", ())
     pixels = np.stack([load_image(path, (224, 224), "stretch") for path in images.paths]).astype(np.float32)
     expected = network(keras.applications.mobilenet.preprocess_input(pixels))
     np.testing.assert_allclose(own.probabilities, np.asarray(expected), rtol=2e-3, atol=1e-6)
-    other = ask(images, replace(options, weights=str(tmp_path / "notop.weights.h5")))
+    other = ask_once(images, replace(options, weights=str(tmp_path / "notop.weights.h5")))
     assert other.spec.name == "EfficientNetLite0"
     assert "no ImageNet top" in other.notes[0]
 
@@ -311,11 +322,11 @@ def test_a_sample_has_as_many_of_each_class_as_there_are() -> None:
 
 def test_images_without_a_group_are_not_one(place: Path) -> None:
     images = replace(labelled(3, 3), groups=("a", "", "a", "", "", "b"))
-    groups = Study(images, images, Pipeline()).groups(np.array([0, 1, 2, 3, 5]))
+    groups = Study(images, images, Pipeline(), Cache("cache")).groups(np.array([0, 1, 2, 3, 5]))
     assert groups is not None
     assert groups[0] == groups[2]
     assert len(set(groups.tolist())) == 4
-    assert Study(labelled(2), labelled(2), Pipeline()).groups(np.arange(2)) is None
+    assert Study(labelled(2), labelled(2), Pipeline(), Cache("cache")).groups(np.arange(2)) is None
 
 
 @pytest.mark.slow
@@ -353,7 +364,8 @@ def test_a_probe_is_the_best_ridge_of_scikit_learn(place: Path, told: dict[str, 
     rows = np.flatnonzero([Path(path).name != "broken.png" for path in images.paths])
     images = images.take(rows)
     options = FeaturesOptions(backbone=str(place / "tiny.keras"), cache=str(place / "cache"))
-    features = extract_depths(images, options)
+    with Cache(options.cache) as cache:
+        features = extract_depths(images, options, cache)
     assert features.extraction.computed == 0  # the command had computed them
     assert images.labels is not None
     probing = probe_depths(features, np.arange(60), images.labels)
@@ -600,7 +612,8 @@ def test_digits_are_few_and_unlike_photographs(place: Path, tmp_path: Path) -> N
 def test_the_function_takes_a_pipeline(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     pipeline = Pipeline(data=DataOptions(path="pictures"), features=FeaturesOptions(backbone="tiny.keras"))
-    found = look(pipeline, tmp_path / "out", Scope(classes=1, images=2, advice=False))
+    with Cache(pipeline.features.cache) as cache:
+        found = look(pipeline, cache, tmp_path / "out", Scope(classes=1, images=2, advice=False))
     assert found.shown == 2
     assert (tmp_path / "out" / "index.html").is_file()
 
@@ -609,7 +622,7 @@ def test_another_top_than_imagenets_is_refused(place: Path, monkeypatch: pytest.
     monkeypatch.setattr("featx.look.imagenet.class_names", lambda: ("a", "b"))
     images = replace(read_images(place / "pictures", DataOptions()), labels=None, classes=()).take(np.arange(1))
     with pytest.raises(BackboneError, match="tells 1000 classes, which are not those of ImageNet"):
-        ask(images, FeaturesOptions(cache=str(place / "cache")))
+        ask_once(images, FeaturesOptions(cache=str(place / "cache")))
 
 
 def test_a_spec_of_a_file_has_no_preprocessing_of_its_own(place: Path) -> None:

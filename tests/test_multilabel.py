@@ -29,10 +29,13 @@ from featx.errors import HeadError
 from featx.features import as_features
 from featx.heads.base import Head
 from featx.heads.table import head_kind, make_head
-from featx.metrics.intervals import LABELS_MEASURED
-from featx.metrics.measures import measure_labels
+from featx.metrics.measures import measure
+from featx.metrics.predictions import LabelledPredictions
+from featx.metrics.table import resamplings_of
 from featx.selection.folds import make_folds
 from featx.selection.heads import choose_head
+from featx.selection.problem import Problem
+from featx.selection.settings import SearchSettings
 from featx.selection.thresholds import search_thresholds
 
 
@@ -118,8 +121,11 @@ def parts(n: int) -> np.ndarray:
 @pytest.mark.parametrize("clf", ["logreg", "knn", "auto"])
 def test_heads_are_chosen_by_average_precision(clf: str) -> None:
     x, y = made_up()
-    choice = choose_head(x, y, parts(400), LABELS, HeadOptions(clf=clf, folds=3, epochs=2, hidden="8"))
-    assert {one["metric"] for one in choice.candidates} == {"average_precision"}
+    choice = choose_head(
+        Problem(as_features(x), y, parts(400), LABELS),
+        SearchSettings(HeadOptions(clf=clf, folds=3, epochs=2, hidden="8")),
+    )
+    assert {one.metric for one in choice.candidates} == {"average_precision"}
     assert choice.head.classes_.tolist() == [0, 1, 2, 3]
     chances = choice.calibration.probabilities(choice.logits(as_features(x)))
     assert ((chances > 0) & (chances < 1)).all()
@@ -172,7 +178,7 @@ def test_every_metric_is_that_of_scikit_learn() -> None:
     y = random.random((200, 4)) < 0.3
     chances = np.clip(random.random((200, 4)) * 0.7 + 0.3 * y, 0.001, 0.999)
     given = chances >= 0.5
-    found = measure_labels(y, chances, LABELS, given)
+    found = measure(LabelledPredictions(y, chances, LABELS)).as_json()
     expected = {
         "exact_match": accuracy_score(y, given),
         "hamming_loss": hamming_loss(y, given),
@@ -192,9 +198,9 @@ def test_every_metric_is_that_of_scikit_learn() -> None:
         assert row["roc_auc"] == pytest.approx(roc_auc_score(y[:, i], chances[:, i]), abs=1e-9)
         assert row["average_precision"] == pytest.approx(average_precision_score(y[:, i], chances[:, i]), abs=1e-9)
     assert found["confusion"] == multilabel_confusion_matrix(y, given).tolist()
-    assert set(found["intervals"]) == set(LABELS_MEASURED)
+    assert set(found["intervals"]) == set(resamplings_of("labels"))
     assert all(low < found[name] < high for name, (low, high) in found["intervals"].items())
-    empty = measure_labels(y[:0], chances[:0], LABELS, given[:0])
+    empty = measure(LabelledPredictions(y[:0], chances[:0], LABELS)).as_json()
     assert empty.keys() == found.keys()
     assert empty["f1_micro"] is None
 
@@ -214,7 +220,7 @@ def test_several_labels_from_a_csv_to_predictions(tmp_path: Path, tiny_backbone:
     assert "exact match" in (tmp_path / told["report"]).read_text().lower()
     assert measured["images"] == 60
     assert [np.sum(one) for one in measured["confusion"]] == [60, 60, 60]
-    assert set(told["test"]["intervals"]) == set(LABELS_MEASURED)
+    assert set(told["test"]["intervals"]) == set(resamplings_of("labels"))
     low, high = measured["intervals"]["f1_samples"]
     assert low <= measured["f1_samples"] <= high
     assert "has it not: given" in featx("evaluate", told["bundle"], "--data", index, *again[:2]).stdout

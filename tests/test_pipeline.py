@@ -13,7 +13,8 @@ import pytest
 from featx.cli.app import cli
 from featx.cli.arguments import pipeline_of
 from featx.config import SECTIONS, FinetuneOptions, Pipeline
-from featx.config.pipeline import apply_settings, as_yaml, override, read_default, read_pipeline
+from featx.config.pipeline import as_yaml, read_default, read_pipeline
+from featx.config.route import keys_of_settings, set_keys
 from featx.errors import UsageError
 
 
@@ -189,13 +190,13 @@ def test_set_overrides_any_key(tmp_path: Path) -> None:
 )
 def test_a_mistaken_setting(setting: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        apply_settings(Pipeline(), [setting])
+        set_keys(Pipeline(), keys_of_settings([setting]), "--set")
 
 
-def test_override_checks_bounds() -> None:
-    assert override(Pipeline(), "head", {"clf": "svm"}).head.clf == "svm"
+def test_keys_are_checked_for_bounds() -> None:
+    assert set_keys(Pipeline(), {"head.clf": "svm"}).head.clf == "svm"
     with pytest.raises(UsageError, match=r"head\.folds must be at least 2, got 1"):
-        override(Pipeline(), "head", {"folds": 1})
+        set_keys(Pipeline(), {"head.folds": 1})
 
 
 def parse(command: str, *arguments: str) -> Pipeline:

@@ -28,9 +28,9 @@ from featx.quality.outliers import find_outliers, robust_scores
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of 64 rows, of which 70 or 128 are held: every border between blocks is met."""
+    """Blocks of 64 rows, of which 70 or 128 are kept: every border between blocks is met."""
     monkeypatch.setattr(similarity, "_BLOCK", 1)
-    monkeypatch.setattr(similarity, "_HELD", 4 * 5 * 128)
+    monkeypatch.setattr(similarity, "_KEPT", 4 * 5 * 128)
     monkeypatch.setattr(similarity, "_TILE", 70)
 
 
@@ -231,9 +231,10 @@ def reencoded(image: Image.Image, quality: int) -> Image.Image:
 
 @pytest.mark.slow
 def test_a_copy_saved_again_and_a_shifted_crop_are_near_duplicates(tmp_path: Path) -> None:
+    from cached import extract
+
     from featx.config import DataOptions, FeaturesOptions
     from featx.dataset import read_images
-    from featx.extraction.flow import extract
 
     folder = tmp_path / "images"
     folder.mkdir()

@@ -22,6 +22,7 @@ import fsspec
 import h5py
 import numpy as np
 import pytest
+from cached import extract, fresh, repair_store
 from conftest import SIDE
 from fitted import Outcome, call, write_pictures
 from PIL import Image
@@ -31,16 +32,13 @@ from featx.config import DataOptions, FeaturesOptions
 from featx.dataset import ImageSet, check_images, read_images, split_images, write_split
 from featx.dataset.folders import expand
 from featx.errors import DataError, UsageError
-from featx.extraction.flow import Extraction, extract
-from featx.extraction.repair import repair_store
+from featx.extraction.flow import Extraction
 from featx.images.decoder import load_image
 from featx.io.files import atomic_path
 from featx.io.index import StatIndex
-from featx.io.progress import no_progress
 from featx.io.remote import Remote, RemoteStatus, shared_remote
 from featx.io.servers import AT_ONCE, Patience, Servers
 from featx.io.urls import is_url, join, parent, plain
-from featx.store.store import FeatureStore
 
 # of the libraries behind the test servers
 pytestmark = [pytest.mark.filterwarnings(f"ignore::DeprecationWarning:{name}") for name in ("moto", "botocore", "s3fs")]
@@ -368,9 +366,9 @@ def test_rows_are_repaired_from_a_bucket(
         file["features"][5] = file["features"][2]
         gone = file["path"][5].decode()
     fsspec.filesystem("s3").rm_file(gone)
-    store = FeatureStore(done.store.directory.parent, done.store.key)
+    store = fresh(done.store)
     damages = [damage for _, damage in store.verify() if damage is not None]
-    assert repair_store(store, damages, store.directory.parent, no_progress) == (1, 1)
+    assert repair_store(store, damages) == (1, 1)
     np.testing.assert_array_equal(features_of(extract(read(memory(few, "kept")), options)), before)
 
 

@@ -23,38 +23,41 @@ from sklearn import metrics
 
 import featx.report
 from featx.config.pipeline import as_yaml
-from featx.metrics.intervals import LABELS_MEASURED
 from featx.metrics.measures import measure
+from featx.metrics.predictions import LabelledPredictions
+from featx.metrics.table import resamplings_of
 from featx.report import gallery, plots
 from featx.report.curves import precision_recall_curves, roc_curves
 from featx.report.figures import kept_epoch, strength_lines
 from featx.report.occasions import count_classes, history_of
 from featx.report.plot_style import style
-from featx.report.report import Content, Judged, write_report
+from featx.report.report import Content, write_report
 from featx.report.scores import score_part
 
 ODD = ("<script>alert(1)</script>", "$a_b^2$", "größe & 'maß'", "a very long name of a class that goes on for ever")
 
 
-def draw(classes: int, n: int, seed: int = 0, paths: tuple[str, ...] | None = None, part: str = "test") -> Judged:
-    """Judged images of a model that is mostly right."""
+def draw(
+    classes: int, n: int, seed: int = 0, paths: tuple[str, ...] | None = None, part: str = "test"
+) -> LabelledPredictions:
+    """LabelledPredictions images of a model that is mostly right."""
     generator = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(classes), generator.integers(classes, size=n - classes)])
     chances = np.exp(generator.normal(size=(n, classes)) * 1.5 + 3 * np.eye(classes)[labels])
     names = tuple((*ODD, *(f"class {i}" for i in range(classes)))[:classes])
     paths = paths or tuple(f"{i}.png" for i in range(n))
-    return Judged(part, paths, labels, chances / chances.sum(axis=1, keepdims=True), names)
+    return LabelledPredictions(labels, chances / chances.sum(axis=1, keepdims=True), names, part=part, paths=paths)
 
 
-def draw_multilabel(classes: int = 4, n: int = 60) -> Judged:
+def draw_multilabel(classes: int = 4, n: int = 60) -> LabelledPredictions:
     generator = np.random.default_rng(5)
     labels = generator.random((n, classes)) < 0.4
     chances = 1 / (1 + np.exp(-(generator.normal(size=(n, classes)) + 2 * labels - 1)))
     thresholds = np.linspace(0.3, 0.6, classes)
-    return Judged("test", ("x.png",) * n, labels, chances, ODD[:classes], thresholds)
+    return LabelledPredictions(labels, chances, ODD[:classes], thresholds, "test", ("x.png",) * n)
 
 
-def content_of(*judged: Judged, **more: Any) -> Content:
+def content_of(*judged: LabelledPredictions, **more: Any) -> Content:
     counts = {"train": dict.fromkeys(judged[-1].classes, 7)} if judged else {}
     return Content("a title", more.pop("about", {}), judged, counts, **more)
 
@@ -124,7 +127,7 @@ def test_areas_are_those_of_scikit_learn() -> None:
 
 def test_the_numbers_of_a_part_are_those_of_measure() -> None:
     judged = draw(5, 200)
-    found, told = score_part(judged), measure(judged.labels, judged.probabilities, judged.classes)
+    found, told = score_part(judged), measure(judged).as_json()
     assert found.metrics == {name: told[name] for name in found.metrics}
     assert found.intervals == {name: tuple(both) for name, both in told["intervals"].items()}
     assert found.confusion is not None
@@ -157,6 +160,7 @@ def test_multilabel_numbers_are_those_of_scikit_learn() -> None:
     found = score_part(judged)
     said = judged.probabilities >= judged.thresholds
     assert found.metrics == {
+        "hamming_loss": pytest.approx(metrics.hamming_loss(judged.labels, said)),
         "exact_match": pytest.approx(metrics.accuracy_score(judged.labels, said)),
         "f1_samples": pytest.approx(metrics.f1_score(judged.labels, said, average="samples", zero_division=1.0)),
         "f1_micro": pytest.approx(metrics.f1_score(judged.labels, said, average="micro")),
@@ -166,7 +170,7 @@ def test_multilabel_numbers_are_those_of_scikit_learn() -> None:
         "log_loss": pytest.approx(metrics.log_loss(judged.labels.ravel(), judged.probabilities.ravel())),
         "expected_calibration_error": found.reliability.expected_calibration_error,
     }
-    assert set(found.intervals) == set(LABELS_MEASURED)
+    assert set(found.intervals) == set(resamplings_of("labels"))
     assert all(low < found.metrics[name] < high for name, (low, high) in found.intervals.items())
     assert [row["f1"] for row in found.classes] == pytest.approx(metrics.f1_score(judged.labels, said, average=None))
     assert [row["threshold"] for row in found.classes] == pytest.approx([0.3, 0.4, 0.5, 0.6])
@@ -180,7 +184,9 @@ def test_multilabel_numbers_are_those_of_scikit_learn() -> None:
 
 def test_mistakes_come_by_confidence_and_hits_by_doubt() -> None:
     chances = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3], [0.45, 0.55]])
-    judged = Judged("test", tuple("abcde"), np.array([0, 0, 0, 2, 1]), chances, ("cat", "dog", "unknown"))
+    judged = LabelledPredictions(
+        np.array([0, 0, 0, 2, 1]), chances, ("cat", "dog", "unknown"), part="test", paths=tuple("abcde")
+    )
     mistakes = gallery.confident_mistakes(judged)
     assert [(one.path, one.caption, one.good) for one in mistakes] == [
         ("c", ("is cat", "said dog", "80.0%"), False),
@@ -192,7 +198,9 @@ def test_mistakes_come_by_confidence_and_hits_by_doubt() -> None:
 
 def test_the_worst_images_of_a_multilabel_set_come_by_their_loss() -> None:
     chances = np.array([[0.9, 0.2], [0.1, 0.1], [0.6, 0.9]])
-    judged = Judged("test", ("a", "b", "c"), np.array([[1, 0], [1, 1], [1, 0]], bool), chances, ("cat", "dog"))
+    judged = LabelledPredictions(
+        np.array([[1, 0], [1, 1], [1, 0]], bool), chances, ("cat", "dog"), part="test", paths=("a", "b", "c")
+    )
     worst = gallery.worst_images(judged)
     assert [one.path for one in worst] == ["b", "c", "a"]
     assert worst[0].caption == ("is cat, dog", "said nothing", f"log loss {-np.log(0.1):.3f}")
@@ -249,7 +257,7 @@ def test_the_tables_tell_what_was_measured(tmp_path: Path) -> None:
     val, test = draw(5, 80, seed=1, part="val"), draw(5, 120, seed=2)
     content = content_of(val, test, duplicates=1234, timings={"extract": 12.345}, command="featx run", pipeline="a: b")
     page = open_page(write_report(tmp_path, content))
-    found = measure(test.labels, test.probabilities, test.classes)
+    found = measure(test).as_json()
     low, high = found["intervals"]["accuracy"]
     assert page.row("val")[1] == "80"
     assert page.row("test")[2] == f"{found['accuracy']:.4f}{low:.4f} – {high:.4f}"
@@ -267,7 +275,9 @@ def test_the_tables_tell_what_was_measured(tmp_path: Path) -> None:
 
 def test_a_class_without_images_and_one_that_the_model_does_not_know(tmp_path: Path) -> None:
     chances = np.array([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1]])
-    judged = Judged("test", ("a", "b", "c"), np.array([0, 3, 1]), chances, ("ape", "bee", "cow", "zebra"))
+    judged = LabelledPredictions(
+        np.array([0, 3, 1]), chances, ("ape", "bee", "cow", "zebra"), part="test", paths=("a", "b", "c")
+    )
     page = open_page(write_report(tmp_path, content_of(judged)))
     assert page.row("cow")[1:] == ["0", "–", "–", "–", "–", "–"]
     assert page.row("zebra")[1:] == ["1", "–", "0.0000", "0.0000", "–", "–"]
@@ -295,7 +305,7 @@ def test_a_multilabel_report_has_thresholds_intervals_and_a_table_of_each_label(
 
 
 def test_without_measured_images_the_page_tells_the_rest(tmp_path: Path) -> None:
-    empty = Judged("val", (), np.empty(0, np.int64), np.empty((0, 2)), ("a", "b"))
+    empty = LabelledPredictions(np.empty(0, np.int64), np.empty((0, 2)), ("a", "b"), part="val")
     told = {"images": 9, "accuracy": 0.5, "log_loss": None, "intervals": {"accuracy": [0.25, 0.75], "log_loss": None}}
     about = {"metrics": {"val": {"images": 0, "accuracy": None, "intervals": None}, "test": told}}
     page = open_page(write_report(tmp_path, content_of(empty, about=about, command="featx fit-head")))

@@ -31,6 +31,7 @@ from featx.features import ArrayFeatures
 from featx.quality.label_errors import out_of_fold_probabilities
 from featx.quality.outliers import find_outliers
 from featx.quality.similar import search_with_bundle
+from featx.store.cache import Cache
 
 
 @pytest.fixture
@@ -344,13 +345,14 @@ def test_new_images_and_bad_ones(work: Callable[..., Outcome], tmp_path: Path) -
 
 def test_a_bundle_needs_its_own_features_in_the_cache(lab: Lab, tmp_path: Path) -> None:
     bundle, pictures = lab.bundle("logreg"), lab.prepared.sample.images
+    cache = Cache(lab.root / "cache")
     with pytest.raises(BundleError, match=r"holds no features of the network.*featx extract"):
-        search_with_bundle(lab.pictures[:1], pictures, bundle, tmp_path / "cache", 1)
+        search_with_bundle(lab.pictures[:1], pictures, bundle, Cache(tmp_path / "empty"), 1)
     more = read_images([str(write_pictures(tmp_path / "more", 2, seed=5) / "red")], DataOptions())
     with pytest.raises(BundleError, match=r"None of the 2 images.*Run featx extract"):
-        search_with_bundle(lab.pictures[:1], more, bundle, lab.root / "cache", 1)
+        search_with_bundle(lab.pictures[:1], more, bundle, cache, 1)
     both = read_images([*lab.pictures[:3], *more.paths], DataOptions())
-    done = search_with_bundle(lab.pictures[:1], both, bundle, lab.root / "cache", 9)
+    done = search_with_bundle(lab.pictures[:1], both, bundle, cache, 9)
     assert len(done.found[0].similar) == 3
     assert done.notes[0].startswith("2 images have no such features")
     tuned = Bundle(
@@ -358,4 +360,5 @@ def test_a_bundle_needs_its_own_features_in_the_cache(lab: Lab, tmp_path: Path) 
         bundle.about | {"backbone": bundle.about["backbone"] | {"finetuned": True}, "from": {"bundle": "1-logreg"}},
     )
     with pytest.raises(BundleError, match=r"is fine-tuned.*1-logreg"):
-        search_with_bundle(lab.pictures[:1], pictures, tuned, lab.root / "cache", 1)
+        search_with_bundle(lab.pictures[:1], pictures, tuned, cache, 1)
+    cache.close()

@@ -8,25 +8,27 @@ import resource
 import subprocess
 import sys
 import threading
-from dataclasses import fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from cached import fresh, list_stores
 from conftest import environment
 
 from featx.errors import StoreError
 from featx.store import part as part_module
 from featx.store import store as store_module
 from featx.store import writer as table_module
+from featx.store.cache import Cache
 from featx.store.compaction import MAINTENANCE
 from featx.store.export import describe, export_features
-from featx.store.key import Key
+from featx.store.key import Key, added
 from featx.store.leases import Leases
-from featx.store.part import DamagedPart, Rows, open_part, path_array, read_rows, write_part
-from featx.store.store import Damage, FeatureStore, list_stores
+from featx.store.part import DamagedPart, PartRows, open_part, path_array, read_rows, write_part
+from featx.store.store import Damage, FeatureStore
 from featx.store.table import FeatureTable
 from featx.store.writer import TableWriter
 
@@ -50,28 +52,27 @@ def make_digests(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 32), np.uint8).view("V32").ravel()
 
 
-def make_rows(count: int, shape: tuple[int, ...] = (5,), seed: int = 0, dtype: str = "<f2") -> Rows:
+def make_rows(count: int, shape: tuple[int, ...] = (5,), seed: int = 0, dtype: str = "<f2") -> PartRows:
     random = np.random.default_rng(seed)
     names = path_array([f"/images/{seed}/{number}.png" for number in range(count)])
     features = random.normal(size=(count, *shape)).astype(dtype)
-    return Rows(make_digests(count, seed), np.zeros(count, np.uint16), names, features)
+    return PartRows(make_digests(count, seed), np.zeros(count, np.uint16), names, features)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
-    made = FeatureStore(tmp_path / "cache", KEY)
+    made = Cache(tmp_path / "cache").store(KEY)
     made.open({"name": "tiny"})
     return made
 
 
-def add_part(store: FeatureStore, rows: Rows, layer: str = "mixed7", pooling: str = "avg", **options: str) -> Path:
+def add_part(store: FeatureStore, rows: PartRows, layer: str = "mixed7", pooling: str = "avg", **options: str) -> Path:
     table = store.table(layer, pooling)
     return write_part(table.directory, rows, table.attributes, **options)
 
 
 def damages(store: FeatureStore) -> list[Damage]:
-    fresh = FeatureStore(store.directory.parent, store.key)
-    return [damage for _, damage in fresh.verify() if damage is not None]
+    return [damage for _, damage in fresh(store).verify() if damage is not None]
 
 
 def flip(path: Path, offset: int, bit: int = 0) -> None:
@@ -98,6 +99,29 @@ def test_key_survives_json_and_equal_keys_share_a_directory() -> None:
     assert Key.from_json(KEY.as_json()) == KEY
     assert replace(KEY).directory == KEY.directory == f"tiny-32x48-{KEY.digest[:8]}"
     assert replace(KEY, input_size=(32, 32)).directory.startswith("tiny-32-")
+
+
+def test_the_digest_of_a_key_is_that_of_release_0_1_0() -> None:
+    assert KEY.digest == "5b8b44c8df9f014a980a4ae88e356caa6e1e39cb47d7cb0e8282cea492f0c95e"
+    assert replace(KEY, views="flip").digest == "0da09c7e1ab41d1d61e7fac3ec49c15e83fe833fdfafb8d40f7cf7f7c65e065b"
+
+
+@dataclass(frozen=True)
+class LaterKey(Key):
+    """As a later version may have it."""
+
+    crop: float = added(0.875)
+
+
+def test_a_field_that_a_key_gains_alters_it_only_where_it_is_not_the_default() -> None:
+    later = LaterKey(**asdict(KEY))
+    assert later.as_json() == KEY.as_json()
+    assert later.digest == KEY.digest
+    assert LaterKey.from_json(KEY.as_json()) == later
+    other = replace(later, crop=1.0)
+    assert other.as_json() == KEY.as_json() | {"crop": 1.0}
+    assert other.digest != KEY.digest
+    assert LaterKey.from_json(other.as_json()) == other
 
 
 def test_directory_has_no_character_that_a_file_system_refuses() -> None:
@@ -190,7 +214,7 @@ def test_a_crash_before_the_link_leaves_nothing_visible(
         patch.setattr(Path, "unlink", lambda *_, **__: None)  # a power cut cleans nothing up
         with pytest.raises(PowerCut):
             add_part(store, make_rows(4))
-    table = FeatureStore(store.directory.parent, KEY).table("mixed7", "avg")
+    table = fresh(store).table("mixed7", "avg")
     assert table.rows == 0
     assert not table.damaged
     assert damages(store) == []
@@ -272,7 +296,7 @@ def test_blocks_are_consecutive(filled: tuple[FeatureTable, np.ndarray, np.ndarr
 def test_every_float16_comes_out_as_it_went_in(store: FeatureStore) -> None:
     every = np.arange(65_536, dtype=np.uint16).view(np.float16).reshape(512, 128)  # the last of each sign: inf and NaN
     rows = make_rows(512, (128,))
-    add_part(store, Rows(rows.digest, rows.view, rows.path, every))
+    add_part(store, PartRows(rows.digest, rows.view, rows.path, every))
     table = store.table("mixed7", "avg")
     for order in (np.arange(512), np.random.default_rng(3).permutation(512)):
         expected = every[order].astype(np.float32)
@@ -370,7 +394,7 @@ def test_of_doubled_rows_the_first_counts(store: FeatureStore) -> None:
     table = store.table("mixed7", "avg")
     add_part(store, replace(second, digest=first.digest))
     table.refresh()
-    for seen in (table, FeatureStore(store.directory.parent, KEY).table("mixed7", "avg")):
+    for seen in (table, fresh(store).table("mixed7", "avg")):
         assert len(seen.parts) == 2
         np.testing.assert_array_equal(seen.read(first.digest).asarray(), first.features.astype(np.float32))
 
@@ -397,8 +421,8 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-from featx.store.store import list_stores
-(store,) = list_stores(Path(sys.argv[1]))
+from featx.store.cache import Cache
+(store,) = Cache(sys.argv[1]).stores()
 table = store.table("mixed7", "avg")
 digests = np.random.default_rng(0).integers(0, 256, (1500, 32), np.uint8).view("V32").ravel()
 order = np.random.default_rng(1).permutation(1500)
@@ -416,7 +440,7 @@ print(len(table.parts))
 @pytest.mark.slow
 def test_more_parts_than_files_may_be_open(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("featx.io.files.os.fsync", lambda _: None)  # for speed
-    rows = Rows(
+    rows = PartRows(
         make_digests(1500),
         np.zeros(1500, np.uint16),
         path_array(["x"] * 1500),
@@ -480,7 +504,7 @@ def test_a_flipped_bit_of_the_structure_is_found_or_harmless(store: FeatureStore
         found = damages(store)
         if not found:
             read, good = read_rows(path)
-            table = FeatureStore(store.directory.parent, KEY).table("mixed7", "avg")
+            table = fresh(store).table("mixed7", "avg")
             assert good.all()
             np.testing.assert_array_equal(table.read(rows.digest).asarray(), rows.features.astype(np.float32))
             np.testing.assert_array_equal(read.path, rows.path)
@@ -496,7 +520,7 @@ def test_a_damaged_part_is_left_aside_and_the_others_are_read(
     for content in (b"", broken.read_bytes()[:1500], broken.read_bytes()[:-1], b"no HDF5 at all" * 99):
         broken.write_bytes(content)
         with caplog.at_level(logging.WARNING):
-            table = FeatureStore(store.directory.parent, KEY).table("mixed7", "avg")
+            table = fresh(store).table("mixed7", "avg")
         assert list(table.damaged) == [broken]
         assert table.rows == 3
         assert not table.missing(good.digest).any()
@@ -611,7 +635,7 @@ def test_prune_publishes_before_it_unlinks(store: FeatureStore, monkeypatch: pyt
         if path.suffix == ".h5" and path.name[0] != ".":
             looks += 1
             unlink(path, missing_ok)
-            table = FeatureStore(store.directory.parent, KEY).table("mixed7", "avg")
+            table = fresh(store).table("mixed7", "avg")
             assert not table.missing(everything).any()
         else:
             unlink(path, missing_ok)
@@ -661,8 +685,8 @@ def test_two_prunes_at_once_are_refused(store: FeatureStore) -> None:
     with store.leases() as other:
         other.claim(MAINTENANCE)
         with pytest.raises(StoreError, match="Another prune or repair is at work"):
-            FeatureStore(store.directory.parent, KEY).prune()
-    assert FeatureStore(store.directory.parent, KEY).prune() == (2, 1)
+            fresh(store).prune()
+    assert fresh(store).prune() == (2, 1)
 
 
 def test_a_reader_whose_part_was_pruned_gets_a_sentence(store: FeatureStore) -> None:
@@ -670,7 +694,7 @@ def test_a_reader_whose_part_was_pruned_gets_a_sentence(store: FeatureStore) -> 
     for rows in several:
         add_part(store, rows)
     before = store.table("mixed7", "avg").read(several[0].digest)
-    FeatureStore(store.directory.parent, KEY).prune()
+    fresh(store).prune()
     with pytest.raises(StoreError, match=r"was removed while it was read .* Run the same command again"):
         before.asarray()
 
@@ -823,7 +847,7 @@ def test_a_missing_plugin_is_not_taken_for_damage(store: FeatureStore, monkeypat
 
 
 def test_listing_describes_every_store(store: FeatureStore, tmp_path: Path) -> None:
-    other = FeatureStore(tmp_path / "cache", replace(KEY, resize="pad"))
+    other = Cache(tmp_path / "cache").store(replace(KEY, resize="pad"))
     other.open({})
     path = add_part(store, make_rows(4), "mixed2", "grid:4")
     found = {one["store"]: one for one in map(describe, list_stores(tmp_path / "cache"))}

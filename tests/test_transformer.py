@@ -12,6 +12,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+from cached import list_stores
 from fitted import COLOURS, Lab
 from PIL import Image
 from sklearn.base import clone
@@ -27,7 +28,6 @@ from featx import FeatureExtractor
 from featx.api import transformer
 from featx.config import FeaturesOptions
 from featx.errors import BackboneError, DataError, UsageError
-from featx.store.store import list_stores
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cached import images_of_part, prepare
 from fitted import Lab, call
 
 from featx.bundle.bundle import Bundle
@@ -20,7 +21,6 @@ from featx.images.decoder import load_image
 from featx.inference.judge import judge
 from featx.inference.predict import AnswerOptions, Average, Prediction, Unread, predict
 from featx.io.digests import digest_file
-from featx.workflow.prepare import images_of_part, prepare
 from featx.workflow.run import fit
 
 POLICY = AugmentOptions(flip="horizontal", rotation=30, brightness=0.3)

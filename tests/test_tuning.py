@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from cached import prepare
 from conftest import environment
 from fitted import Lab, Outcome, call, with_finetune, write_squares
 
@@ -33,7 +34,6 @@ from featx.images.decoder import load_image
 from featx.inference.predict import predict
 from featx.metrics.comparison import compare
 from featx.runs.bundles import best_bundle
-from featx.workflow.prepare import prepare
 from featx.workflow.run import fit
 
 

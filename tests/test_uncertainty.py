@@ -10,17 +10,30 @@ import pytest
 from scipy.stats import bootstrap
 from sklearn import metrics
 
-from featx.metrics.intervals import (
-    LABELS_MEASURED,
-    MEASURED,
-    bootstrap_interval,
-    bootstrap_intervals,
-    bootstrap_label_intervals,
-)
-from featx.metrics.measures import measure
+from featx.metrics.intervals import Interval, bootstrap_intervals
+from featx.metrics.measures import Measures, measure
+from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.reliability import reliability
+from featx.metrics.table import resamplings_of
 
 N, K = 400, 6
+MEASURED = tuple(resamplings_of("class"))
+LABELS_MEASURED = tuple(resamplings_of("labels"))
+
+
+def intervals(labels: np.ndarray, chances: np.ndarray, **more: Any) -> dict[str, Interval | None]:
+    """Of every metric that has one; several labels are predicted from 0.5 on."""
+    outcome = LabelledPredictions(labels, chances, ())
+    return bootstrap_intervals(outcome, resamplings_of(outcome.target), **more)
+
+
+def interval(labels: np.ndarray, chances: np.ndarray, metric: str, **more: Any) -> Interval | None:
+    wanted = {metric: resamplings_of("class")[metric]}
+    return bootstrap_intervals(LabelledPredictions(labels, chances, ()), wanted, **more)[metric]
+
+
+def measured(labels: np.ndarray, chances: np.ndarray, classes: int) -> Measures:
+    return measure(LabelledPredictions(labels, chances, tuple(map(str, range(classes)))))
 
 
 def by_hand(metric: str, labels: np.ndarray, chances: np.ndarray) -> float:
@@ -66,7 +79,7 @@ def test_the_interval_is_that_of_scipys_percentile_bootstrap(metric: Any) -> Non
     expected = bootstrap(
         (np.arange(N),), statistic, vectorized=False, n_resamples=1500, method="percentile", random_state=1
     ).confidence_interval
-    low, high = bootstrap_interval(labels, chances, metric, resamples=20_000) or (0, 0)
+    low, high = interval(labels, chances, metric, resamples=20_000) or (0, 0)
     width = expected.high - expected.low
     # 1500 resamples know the 2.5th percentile to about 3 % of the interval's width (one standard error)
     assert low == pytest.approx(expected.low, abs=0.1 * width)
@@ -79,41 +92,41 @@ def test_the_interval_of_an_accuracy_is_that_of_a_binomial() -> None:
 
     labels = np.repeat([0, 1], [70, 30])
     chances = np.tile([0.9, 0.1], (100, 1))
-    low, high = bootstrap_interval(labels, chances, "accuracy", resamples=50_000) or (0, 0)
+    low, high = interval(labels, chances, "accuracy", resamples=50_000) or (0, 0)
     assert (low, high) == pytest.approx((binom.ppf(0.025, 100, 0.7) / 100, binom.ppf(0.975, 100, 0.7) / 100), abs=0.01)
 
 
 def test_a_seed_gives_the_same_interval_again_and_another_level_a_narrower_one() -> None:
     labels, chances = draw()
     for metric in MEASURED:
-        wide = bootstrap_interval(labels, chances, metric) or (0, 0)
-        assert bootstrap_interval(labels, chances, metric) == wide
-        assert bootstrap_interval(labels, chances, metric, seed=1) != wide
-        narrow = bootstrap_interval(labels, chances, metric, level=0.5) or (0, 0)
+        wide = interval(labels, chances, metric) or (0, 0)
+        assert interval(labels, chances, metric) == wide
+        assert interval(labels, chances, metric, seed=1) != wide
+        narrow = interval(labels, chances, metric, level=0.5) or (0, 0)
         assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
 def test_resamples_are_drawn_in_chunks_without_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, chances = draw()
-    whole = bootstrap_intervals(labels, chances)
+    whole = intervals(labels, chances)
     monkeypatch.setattr("featx.metrics.intervals._CHUNK", 10 * N)
-    assert bootstrap_intervals(labels, chances) == whole
+    assert intervals(labels, chances) == whole
 
 
 def test_an_interval_that_is_not_defined_is_none() -> None:
-    assert bootstrap_intervals(np.empty(0, np.int64), np.empty((0, 3))) == dict.fromkeys(MEASURED)
+    assert intervals(np.empty(0, np.int64), np.empty((0, 3))) == dict.fromkeys(MEASURED)
     labels, chances = draw()
     unknown = np.where(np.arange(N) < 5, K, labels)  # a class past the columns
-    found = bootstrap_intervals(unknown, chances)
+    found = intervals(unknown, chances)
     assert found["log_loss"] is None
     assert found["accuracy"] is not None
-    assert measure(unknown, chances, [str(i) for i in range(K + 1)])["intervals"] == found
+    assert measured(unknown, chances, K + 1).intervals == found
 
 
 def test_one_image_and_a_perfect_model_have_no_width() -> None:
-    assert bootstrap_interval(np.array([1]), np.array([[0.2, 0.8]]), "macro_f1") == (1.0, 1.0)
+    assert interval(np.array([1]), np.array([[0.2, 0.8]]), "macro_f1") == (1.0, 1.0)
     labels = np.arange(50) % 5
-    assert bootstrap_interval(labels, np.eye(5)[labels], "balanced_accuracy") == (1.0, 1.0)
+    assert interval(labels, np.eye(5)[labels], "balanced_accuracy") == (1.0, 1.0)
 
 
 # --- several labels per image ------------------------------------------------------------------------------------
@@ -183,10 +196,10 @@ def test_the_definitions_are_those_of_scikit_learn() -> None:
 
 
 def test_intervals_of_several_labels_are_those_of_the_same_resamples_one_by_one() -> None:
-    truth, chances, given = draw_labels()
+    truth, chances, _ = draw_labels()
     rows = np.random.default_rng(3).integers(len(truth), size=(60, len(truth)))
     assert any(not truth[some, 2].any() for some in rows)  # the rare label is not in every resample
-    found = bootstrap_label_intervals(truth, chances, given, resamples=60, seed=3)
+    found = intervals(truth, chances, resamples=60, seed=3)
     for name, expected in resample_labels(rows).items():
         assert found[name] == pytest.approx(expected, abs=1e-12), name
 
@@ -194,7 +207,7 @@ def test_intervals_of_several_labels_are_those_of_the_same_resamples_one_by_one(
 def test_intervals_of_several_labels_are_those_of_other_resamples() -> None:
     truth, chances, given = draw_labels()
     rows = np.random.default_rng(11).integers(len(truth), size=(800, len(truth)))
-    found, whole = bootstrap_label_intervals(truth, chances, given), score_labels(truth, chances, given)
+    found, whole = intervals(truth, chances), score_labels(truth, chances, given)
     for name, (low, high) in resample_labels(rows).items():
         # 800 and 1000 resamples know a 2.5th percentile to about 4 % of the interval's width each (one standard error)
         assert found[name] == pytest.approx((low, high), abs=0.2 * (high - low)), name
@@ -202,22 +215,22 @@ def test_intervals_of_several_labels_are_those_of_other_resamples() -> None:
 
 
 def test_resamples_of_several_labels_are_drawn_in_chunks_without_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = bootstrap_label_intervals(*draw_labels(), resamples=50)
+    whole = intervals(*draw_labels()[:2], resamples=50)
     monkeypatch.setattr("featx.metrics.intervals._CHUNK", 7 * 80)
-    assert bootstrap_label_intervals(*draw_labels(), resamples=50) == whole
+    assert intervals(*draw_labels()[:2], resamples=50) == whole
 
 
 def test_an_interval_of_several_labels_that_is_not_defined_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    truth, chances, given = draw_labels()
-    assert bootstrap_label_intervals(truth[:0], chances[:0], given[:0]) == dict.fromkeys(LABELS_MEASURED)
-    nobody = bootstrap_label_intervals(np.zeros_like(truth), chances, np.zeros_like(given))
+    truth, chances, _ = draw_labels()
+    assert intervals(truth[:0], chances[:0]) == dict.fromkeys(LABELS_MEASURED)
+    nobody = intervals(np.zeros_like(truth), chances / 3)
     assert nobody["roc_auc_macro"] is None
     assert nobody["f1_macro"] is None
-    assert nobody["exact_match"] == [1.0, 1.0]
-    assert nobody["f1_samples"] == [1.0, 1.0]
-    assert nobody["f1_micro"] == [0.0, 0.0]
+    assert nobody["exact_match"] == (1.0, 1.0)
+    assert nobody["f1_samples"] == (1.0, 1.0)
+    assert nobody["f1_micro"] == (0.0, 0.0)
     monkeypatch.setattr("featx.metrics.intervals._MOST_RANKED", truth.size - 1)
-    some = bootstrap_label_intervals(truth, chances, given)
+    some = intervals(truth, chances)
     assert (some["roc_auc_macro"], some["average_precision_macro"]) == (None, None)
     assert some["f1_macro"] is not None
 
@@ -248,7 +261,7 @@ def test_measure_tells_the_calibration_error_of_fifteen_bins() -> None:
         held = (confidence > number / 15) & (confidence <= (number + 1) / 15)
         if held.any():
             expected += held.sum() / 1000 * abs(confidence[held].mean() - right[held].mean())
-    found = measure(labels, chances, [str(i) for i in range(K)])
+    found = measured(labels, chances, K).values
     assert found["expected_calibration_error"] == pytest.approx(expected)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from featx.backbones import Block, block_index, find_blocks, has_kernel, resolve
-from featx.backbones.network import construct
+from featx.backbones.build import construct
 from featx.config import FeaturesOptions
 from featx.finetune.unfreezing import epochs_until_all, first_in_epoch, first_trained, rate_share
 

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from cached import extract, extract_views, list_stores, prepare, repair_store
 from fitted import call, write_pictures
 from PIL import Image
 
@@ -19,17 +20,18 @@ from featx.bundle.novelty import load_reference
 from featx.config import AugmentOptions, DataOptions, FeaturesOptions, HeadOptions, Pipeline, ReportOptions
 from featx.dataset import TEST, TRAIN
 from featx.errors import DataError
-from featx.extraction.flow import Extraction, extract
+from featx.extraction.flow import Extraction
 from featx.extraction.prepared import Prepared
-from featx.extraction.repair import repair_store
-from featx.extraction.views import Views, extract_views
+from featx.extraction.views import Views
+from featx.features import as_features
 from featx.images.augment import Augmenter
 from featx.io.digests import digest_file
-from featx.io.progress import no_progress
+from featx.selection.choice import Choice
 from featx.selection.heads import choose_head
 from featx.selection.nested import nested_estimate
-from featx.store.store import FeatureStore, list_stores
-from featx.workflow.prepare import prepare
+from featx.selection.problem import Problem
+from featx.selection.settings import SearchSettings
+from featx.store.cache import Cache
 from featx.workflow.run import fit, fitted_before
 
 POLICY = AugmentOptions(flip="horizontal", rotation=20, brightness=0.3)
@@ -90,7 +92,7 @@ def test_views_are_the_networks_features_of_the_altered_images(known: Extraction
     expected = inner.predict(np.stack(altered).astype(np.float32), verbose=0).mean((1, 2))
     np.testing.assert_allclose(values(found), expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
     np.testing.assert_array_equal(found.of, np.repeat(np.arange(12), 2))
-    np.testing.assert_array_equal(found.extraction.view(found.rows), np.tile([1, 2], 12))
+    np.testing.assert_array_equal(found.extraction.views[found.rows], np.tile([1, 2], 12))
 
 
 def test_only_what_is_missing_is_computed(known: Extraction, options: FeaturesOptions) -> None:
@@ -167,14 +169,14 @@ def test_views_are_verified_repaired_and_pruned_like_images(known: Extraction, o
     before = values(views_of(known, 1))
     views = views_of(known, 3)
     everything = values(views)
-    store = FeatureStore(Path(options.cache), views.extraction.store.key)
+    store = Cache(options.cache).store(views.extraction.store.key)
     part = sorted(store.directory.rglob("*.h5"))[-1]
     with h5py.File(part, "r+") as file:
         file["features"][5] = file["features"][6]
         lost = int(file["view"][5])
     (damage,) = [one for _, one in store.verify() if one is not None]
     assert (damage.rows, damage.views) == ([5], [lost])
-    assert repair_store(store, [damage], Path(options.cache), no_progress) == (1, 0)
+    assert repair_store(store, [damage]) == (1, 0)
     assert all(one is None for _, one in store.verify())
     assert counts(views_of(known, 3)) == (0, 36)
     np.testing.assert_array_equal(values(views_of(known, 3)), everything)
@@ -201,14 +203,19 @@ def noise_with_views(n: int = 60, each: int = 2, seed: int = 0) -> tuple[np.ndar
     )
 
 
+def choose(x: np.ndarray, y: np.ndarray, options: HeadOptions, seed: int = 0, **more: Any) -> Choice:
+    """Choose a head on rows that are all of train."""
+    split = np.full(len(y), TRAIN, np.uint8)
+    return choose_head(Problem(as_features(x), y, split, ("a", "b"), **more), SearchSettings(options, seed))
+
+
 def test_folds_keep_an_image_and_its_views_together() -> None:
     x, y, view_of = noise_with_views()
     options = HeadOptions(clf="knn", strength=1.0, search="cv")
-    split = np.full(len(y), TRAIN, np.uint8)
-    leaking = choose_head(x, y, split, ("a", "b"), options)
-    kept = choose_head(x, y, split, ("a", "b"), options, view_of=view_of)
-    assert leaking.candidates[0]["score"] > 0.9
-    assert kept.candidates[0]["score"] < 0.7
+    leaking = choose(x, y, options)
+    kept = choose(x, y, options, image_of=view_of)
+    assert leaking.candidates[0].score > 0.9
+    assert kept.candidates[0].score < 0.7
 
 
 @pytest.mark.parametrize("clf", ["logreg", "knn"])
@@ -224,7 +231,7 @@ def test_the_score_of_folds_is_that_of_their_images_alone(clf: str) -> None:
     x, y, view_of = noise_with_views(90)
     x[:, 0] += y  # something to learn
     options = HeadOptions(clf=clf, strength={"logreg": 0.5, "knn": 5.0}[clf], search="cv", folds=3)
-    choice = choose_head(x, y, np.full(len(y), TRAIN, np.uint8), ("a", "b"), options, view_of=view_of, seed=4)
+    choice = choose(x, y, options, seed=4, image_of=view_of)
     held = make_folds(y[:90], None, 3, 4)[view_of]
     right = []
     if clf == "logreg":  # is standardised once, by the rows of all folds
@@ -236,7 +243,7 @@ def test_the_score_of_folds_is_that_of_their_images_alone(clf: str) -> None:
         judged = np.flatnonzero((held == fold) & (view_of == np.arange(len(y))))
         right += (head.predict(x[judged]) == y[judged]).tolist()
     assert len(right) == 90
-    assert choice.candidates[0]["score"] == pytest.approx(np.mean(right), abs=1e-9)
+    assert choice.candidates[0].score == pytest.approx(np.mean(right), abs=1e-9)
 
 
 def test_views_stay_with_their_image_when_groups_are_kept_together() -> None:
@@ -246,26 +253,20 @@ def test_views_stay_with_their_image_when_groups_are_kept_together() -> None:
     y = (np.arange(40) // 4 % 2)[view_of]
     groups = (np.arange(40) // 4)[view_of]
     options = HeadOptions(clf="knn", strength=1.0, search="cv")
-    split = np.full(len(y), TRAIN, np.uint8)
-    apart = choose_head(x, y, split, ("a", "b"), options, view_of=view_of)
-    kept = choose_head(x, y, split, ("a", "b"), options, view_of=view_of, groups=groups)
-    assert apart.candidates[0]["score"] > 0.9
-    assert kept.candidates[0]["score"] < 0.8
+    apart = choose(x, y, options, image_of=view_of)
+    kept = choose(x, y, options, image_of=view_of, groups=groups)
+    assert apart.candidates[0].score > 0.9
+    assert kept.candidates[0].score < 0.8
 
 
 def test_a_nested_estimate_never_sees_views_of_what_it_judges() -> None:
     x, y, view_of = noise_with_views()
     split = np.full(len(y), TRAIN, np.uint8)
     options = HeadOptions(clf="knn", strength=1.0)
-    kept = nested_estimate({"f": _features(x)}, y, split, ("a", "b"), options, view_of=view_of)
+    problem = Problem(as_features(x), y, split, ("a", "b"), image_of=view_of)
+    kept = nested_estimate({"f": as_features(x)}, problem, SearchSettings(options)).as_json()
     assert kept["images"] == 60
     assert kept["accuracy"] < 0.7
-
-
-def _features(x: np.ndarray) -> Any:
-    from featx.features import as_features
-
-    return as_features(x)
 
 
 def test_a_dense_head_watches_the_images_that_are_left_out_and_not_their_views() -> None:
@@ -279,7 +280,7 @@ def test_a_dense_head_watches_the_images_that_are_left_out_and_not_their_views()
     x[40:] *= 5  # what is watched would tell another epoch to stop at
     options = HeadOptions(clf="dense", hidden="", epochs=12, patience=1, learning_rate=0.1, folds=2, metric="log_loss")
     options = replace(options, search="cv")
-    choice = choose_head(x, y, np.full(len(y), TRAIN, np.uint8), ("a", "b"), options, view_of=view_of, seed=3)
+    choice = choose(x, y, options, seed=3, image_of=view_of)
     held, own = make_folds(y[:40], None, 2, 3)[view_of], view_of == np.arange(len(y))
 
     logits = np.full((len(y), 2), np.nan, np.float32)
@@ -288,7 +289,7 @@ def test_a_dense_head_watches_the_images_that_are_left_out_and_not_their_views()
         judged = (held == fold) & own
         head.fit(x[held != fold], y[held != fold], validation=(x[judged], y[judged]))
         logits[judged] = head.logits(x[judged])
-    assert choice.candidates[0]["score"] == pytest.approx(score("log_loss", logits[own], y[own]), rel=1e-3)
+    assert choice.candidates[0].score == pytest.approx(score("log_loss", logits[own], y[own]), rel=1e-3)
 
 
 # --- heads of the pipeline ---------------------------------------------------------------------------------------

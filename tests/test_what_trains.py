@@ -16,10 +16,11 @@ from conftest import environment
 from fitted import Lab, call, with_finetune
 from PIL import Image
 
-from featx.backbones import runtime
+from featx.backbones.runtime import GpuMemory, import_keras
 from featx.bundle.bundle import load_bundle
 from featx.config import Pipeline
-from featx.config.pipeline import as_yaml, override, read_pipeline
+from featx.config.pipeline import as_yaml, read_pipeline
+from featx.config.route import set_keys
 from featx.dataset import TRAIN
 from featx.errors import EngineError, HeadError, UsageError
 from featx.extraction.prepared import Prepared
@@ -244,12 +245,14 @@ from pathlib import Path
 from featx.bundle.bundle import load_bundle
 from featx.finetune.flow import finetune
 from featx.config.pipeline import read_pipeline
+from featx.store.cache import Cache
 from featx.workflow.prepare import prepare
 curves = []
 for devices in ("1", "2"):
     settings = [*json.loads(sys.argv[3]), f"finetune.devices={devices}", f"report.runs={sys.argv[4]}/{devices}"]
-    prepared = prepare(read_pipeline(Path(sys.argv[1]), settings))
-    about = finetune(load_bundle(Path(sys.argv[2])), prepared).about
+    pipeline = read_pipeline(Path(sys.argv[1]), settings)
+    with Cache(pipeline.features.cache) as cache:
+        about = finetune(load_bundle(Path(sys.argv[2])), prepare(pipeline, cache)).about
     curves.append([[epoch[name] for name in ("loss", "val_log_loss")] for epoch in about["history"]])
 print(json.dumps(curves))
 """
@@ -313,7 +316,7 @@ def test_loss_scaling_skips_a_step_that_overflows_and_trains_on(lab: Lab, prepar
 
 
 class FakeGpus:
-    """What `featx.backbones.runtime` asks of TensorFlow where there are two GPUs."""
+    """What `featx.backbones.runtime.GpuMemory` asks of TensorFlow where there are two GPUs."""
 
     def __init__(self) -> None:
         self.done: list[tuple[str, Any]] = []
@@ -327,33 +330,32 @@ class FakeGpus:
 
 def test_gpu_memory_grows_or_is_limited_to_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = FakeGpus()
-    runtime.share_gpu_memory(gpus)
+    GpuMemory().share_out(gpus)
     assert gpus.done == [("GPU:0", True), ("GPU:1", True)]
     told = "0, GPU-a, 16000\n1, GPU-b, 8000\n2, GPU-c, 4000\n"
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=told))
-    monkeypatch.setattr(runtime, "_most_memory", 0.25)
     for visible, expected in [(None, [4000, 2000]), ("2,0", [1000, 4000]), ("GPU-b,GPU-c", [2000, 1000])]:
         if visible is None:
             monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         else:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         gpus = FakeGpus()
-        runtime.share_gpu_memory(gpus)
+        GpuMemory(0.25).share_out(gpus)
         assert gpus.done == [("GPU:0", [expected[0]]), ("GPU:1", [expected[1]])]
 
 
 def test_without_nvidia_smi_a_share_of_the_memory_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(runtime, "_most_memory", 0.5)
     with pytest.raises(EngineError, match="Use --gpu-memory grow"):
-        runtime.share_gpu_memory(FakeGpus())
+        GpuMemory(0.5).share_out(FakeGpus())
 
 
 def test_a_share_of_the_memory_is_set_before_tensorflow_starts() -> None:
-    runtime.import_keras()
-    runtime.limit_gpu_memory(None)  # as it is
+    import_keras()
+    memory = GpuMemory(0.25)
+    memory.limit(0.25)  # as it is
     with pytest.raises(EngineError, match=r"before TensorFlow is used. Start a new process."):
-        runtime.limit_gpu_memory(0.5)
+        memory.limit(0.5)
 
 
 # --- options -----------------------------------------------------------------------------------------------------
@@ -369,7 +371,7 @@ def test_a_share_of_the_memory_is_set_before_tensorflow_starts() -> None:
 )
 @pytest.mark.parametrize("section", ["head", "finetune"])
 def test_a_preset_is_the_options_it_stands_for(section: str, preset: str, expected: dict[str, Any]) -> None:
-    found = getattr(override(Pipeline(), section, {"preset": preset}), section)
+    found = getattr(set_keys(Pipeline(), {f"{section}.preset": preset}), section)
     assert {name: getattr(found, name) for name in expected} == expected
 
 
@@ -382,7 +384,7 @@ def test_options_given_override_a_preset_wherever_it_is_named(tmp_path: Path) ->
     assert (found.optimizer, found.momentum, found.learning_rate) == ("sgd", 0.5, 1e-2)
     found = read_pipeline(file, ["finetune.epochs=60", "finetune.preset=piecewise"]).finetune
     assert (found.optimizer, found.schedule, found.epochs, found.boundaries) == ("sgd", "piecewise", 60, (20, 35))
-    typed = override(read_pipeline(file), "finetune", {"preset": "rmsprop", "learning_rate": 0.5}).finetune
+    typed = set_keys(read_pipeline(file), {"finetune.preset": "rmsprop", "finetune.learning_rate": 0.5}).finetune
     assert (typed.optimizer, typed.learning_rate, typed.momentum) == ("rmsprop", 0.5, 0.5)
     (tmp_path / "again.yaml").write_text(as_yaml(read_pipeline(file)))
     assert read_pipeline(tmp_path / "again.yaml").finetune == read_pipeline(file).finetune
@@ -410,7 +412,7 @@ def test_options_given_override_a_preset_wherever_it_is_named(tmp_path: Path) ->
 )
 def test_what_makes_no_sense_is_refused(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        override(Pipeline(), "finetune", changes)
+        set_keys(Pipeline(), {f"finetune.{name}": value for name, value in changes.items()})
 
 
 def test_featx_layers_shows_the_blocks(lab: Lab, tmp_path: Path) -> None:

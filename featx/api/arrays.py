@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from featx.api.keywords import PathLike, read_options, takes
+from featx.api.keywords import ReadFeaturesKeywords
+from featx.api.options import READ_FEATURES, PathLike, read_options, takes
 from featx.dataset import SPLITS
 from featx.errors import FeatxError, UsageError
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
 from featx.io.digest_arrays import first_of_equal
 from featx.io.progress import Progress, no_progress
+from featx.store.cache import Cache
 from featx.workflow.prepare import prepare, read_data
 
 
@@ -84,13 +86,13 @@ class FeatureArrays:
         return pd.concat(tables, axis=1)
 
 
-@takes("data", "features", "report")
+@takes(*READ_FEATURES)
 def read_features(
     data: PathLike | None = None,
     *,
     pipeline: PathLike | None = None,
     progress: Progress = no_progress,
-    **options: Any,
+    **options: Unpack[ReadFeaturesKeywords],
 ) -> FeatureArrays:
     """Features, labels, paths and split as arrays; what the store lacks is computed first.
 
@@ -112,14 +114,16 @@ def read_features(
     FeatxError
         What a user can mend, in one sentence.
     """
-    wanted = read_options(("data", "features", "report"), options, "featx.read_features", data, pipeline)
+    wanted = read_options(READ_FEATURES, options, "featx.read_features", data, pipeline)
     images = read_data(wanted)
     if images.labels is None or len(images.classes) < 2:  # nothing to split by
-        done = extract_images(images, wanted.features, progress)
+        with Cache(wanted.features.cache) as cache:
+            done = extract_images(images, wanted.features, cache, progress)
         used = np.flatnonzero(done.readable)
         rows = used[first_of_equal(done.digests[used])]
         return _arrays(done, rows, None if images.labels is None else images.labels[rows], None)
-    prepared = prepare(wanted, progress)
+    with Cache(wanted.features.cache) as cache:
+        prepared = prepare(wanted, cache, progress)
     sample = prepared.sample
     return _arrays(prepared.extraction, sample.rows, sample.y, np.array(SPLITS)[sample.split])
 

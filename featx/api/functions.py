@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
-from featx.api.keywords import PathLike, call_text, read_options, takes
+from featx.api.keywords import ExtractKeywords, FitHeadKeywords
 from featx.api.model import Model
+from featx.api.options import EXTRACT, FIT_HEAD, PathLike, call_text, read_options, takes
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
 from featx.io.progress import Progress, no_progress
+from featx.store.cache import Cache
 from featx.workflow.prepare import choose_images, prepare, read_data
 from featx.workflow.run import fit
 
 
-@takes("data", "features")
+@takes(*EXTRACT)
 def extract(
     data: PathLike | None = None,
     *,
     pipeline: PathLike | None = None,
     progress: Progress = no_progress,
-    **options: Any,
+    **options: Unpack[ExtractKeywords],
 ) -> Extraction:
     """Compute the features that the store lacks, as `featx extract` does.
 
@@ -28,7 +30,7 @@ def extract(
     data : a folder per class, train/val/test folders, a CSV, or a folder of images without labels; without it that of
         the pipeline file
     pipeline : a pipeline file, which the options override; without it and without data, the default one
-    progress : told (stage, done, total) while it goes on
+    progress : called with (stage, done, total) while it goes on
     options : of the sections data and features, listed below
 
     Returns
@@ -42,17 +44,18 @@ def extract(
     FeatxError
         What a user can mend, in one sentence.
     """
-    wanted = read_options(("data", "features"), options, "featx.extract", data, pipeline)
-    return extract_images(choose_images(wanted, read_data(wanted)), wanted.features, progress)
+    wanted = read_options(EXTRACT, options, "featx.extract", data, pipeline)
+    with Cache(wanted.features.cache) as cache:
+        return extract_images(choose_images(wanted, read_data(wanted), cache), wanted.features, cache, progress)
 
 
-@takes("data", "features", "head", "report", "tracking")
+@takes(*FIT_HEAD)
 def fit_head(
     data: PathLike | None = None,
     *,
     pipeline: PathLike | None = None,
     progress: Progress = no_progress,
-    **options: Any,
+    **options: Unpack[FitHeadKeywords],
 ) -> Model:
     """Fit a head on cached features, measure it and save it as a bundle, as `featx fit-head` does.
 
@@ -73,6 +76,6 @@ def fit_head(
     FeatxError
         What a user can mend, in one sentence.
     """
-    sections = ("data", "features", "head", "report", "tracking")
-    wanted = read_options(sections, options, "featx.fit_head", data, pipeline)
-    return Model(fit(prepare(wanted, progress), call_text("featx.fit_head", data, pipeline, options)))
+    wanted = read_options(FIT_HEAD, options, "featx.fit_head", data, pipeline)
+    with Cache(wanted.features.cache) as cache:
+        return Model(fit(prepare(wanted, cache, progress), call_text("featx.fit_head", data, pipeline, options)))

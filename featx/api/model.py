@@ -2,67 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from featx.api.keywords import PathLike, call_text, read_options, takes
+from featx.api.keywords import EvaluateKeywords, TuneKeywords
+from featx.api.options import EVALUATE, FINETUNE, PathLike, call_text, read_options, takes
+from featx.api.predictions import Images, Predictions, sources_of
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.bundle.bundle import pack as pack_bundle
+from featx.config import check_bounds
 from featx.dataset import SPLITS
-from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError, UsageError
 from featx.images.sources import source_name
-from featx.inference.judge import judge, measure_judged
-from featx.inference.predict import AnswerOptions, Prediction, Unread, find_files, iter_probabilities
+from featx.inference.judge import judge
+from featx.inference.predict import AnswerOptions, iter_probabilities
 from featx.inference.predict import predict as predict_images
 from featx.io.progress import Progress, no_progress
+from featx.metrics.measures import measure
 from featx.runs.bundles import find_bundle
+from featx.store.cache import Cache
 from featx.workflow.prepare import images_of_part, prepare
-
-
-@dataclass(frozen=True)
-class Predictions(Sequence[Prediction | Unread]):
-    """An answer for every image, in the order of the images.
-
-    answers : a `Prediction` (path, label, confidence, top) each, or an `Unread` (path, reason)
-    """
-
-    answers: tuple[Prediction | Unread, ...]
-
-    def __len__(self) -> int:
-        return len(self.answers)
-
-    def __getitem__(self, row: Any) -> Any:
-        return self.answers[row]
-
-    def __iter__(self) -> Iterator[Prediction | Unread]:
-        return iter(self.answers)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The likeliest class of each image: object (n,), None where it cannot be read.
-
-        Of a model that gives several labels, a tuple of them.
-        """
-        found = np.empty(len(self), dtype=object)
-        for row, one in enumerate(self.answers):
-            if isinstance(one, Prediction):
-                found[row] = one.label if one.labels is None else one.labels
-        return found
-
-    @property
-    def confidence(self) -> np.ndarray:
-        """Of the likeliest class of each image, float64 (n,), in [0, 1]; NaN where it cannot be read."""
-        return np.array([one.confidence if isinstance(one, Prediction) else np.nan for one in self.answers])
-
-    @property
-    def bad(self) -> list[Unread]:
-        """The images that cannot be read, with the reason."""
-        return [one for one in self.answers if isinstance(one, Unread)]
 
 
 class Model:
@@ -97,20 +58,20 @@ class Model:
 
     def predict(
         self,
-        images: Any,
+        images: Images,
         *,
         top: int = 1,
         min_confidence: float = 0.0,
         max_distance: float | None = None,
         workers: int = 0,
     ) -> Predictions:
-        """The classes of images, as `featx predict` tells them.
+        """The classes of images, as `featx predict` shows them.
 
         Parameters
         ----------
         images : a file or folder; a sequence of files; an array uint8 (n, height, width, 3) of RGB; a sequence of such
             arrays or of Pillow's images
-        top : how many classes to tell
+        top : how many classes to return
         min_confidence : in [0, 1]; where the likeliest class has less, the label is "unsure"
         max_distance : the label is "unknown" farther than this from all training images, in units within which 99 % of
             the images of known classes lie
@@ -119,13 +80,14 @@ class Model:
         Raises
         ------
         FeatxError
-            No images, what is no image, or a bundle that cannot tell distances.
+            A number out of its bounds, no images, what is not an image, or a bundle that has no distances.
         """
-        sources = _sources(images)
         asked = AnswerOptions(top, min_confidence, max_distance)
+        check_bounds(asked)
+        sources = sources_of(images)
         return Predictions(tuple(predict_images(self.bundle, sources, asked, workers)))
 
-    def predict_proba(self, images: Any, *, workers: int = 0) -> np.ndarray:
+    def predict_proba(self, images: Images, *, workers: int = 0) -> np.ndarray:
         """The confidence of every class: float64 (n, k), in the order of `classes`.
 
         Parameters
@@ -137,16 +99,16 @@ class Model:
         DataError
             An image that cannot be read: it is named.
         """
-        sources = _sources(images)
+        sources = sources_of(images)
         found = np.empty((len(sources), len(self.classes)))
         for rows, chances, bad in iter_probabilities(self.bundle, sources, workers):
             for row, reason in bad:
                 name = source_name(sources[row], row)
-                raise DataError(f"{name} cannot be read ({reason}). predict tells of such images, and goes on.")
+                raise DataError(f"{name} cannot be read ({reason}). predict reports such images, and goes on.")
             found[rows] = chances
         return found
 
-    @takes("data")
+    @takes(*EVALUATE)
     def evaluate(
         self,
         data: PathLike | None = None,
@@ -154,7 +116,7 @@ class Model:
         *,
         pipeline: PathLike | None = None,
         progress: Progress = no_progress,
-        **options: Any,
+        **options: Unpack[EvaluateKeywords],
     ) -> dict[str, Any]:
         """Measure on labelled images, as `featx evaluate` does.
 
@@ -176,19 +138,20 @@ class Model:
         """
         if part not in {*SPLITS, "all"}:
             raise UsageError(f"part is one of {', '.join(SPLITS)} and all, got {part!r}.")
-        wanted = read_options(("data",), options, "evaluate", data, pipeline)
-        images, _ = images_of_part(wanted, self.bundle, part)
+        wanted = read_options(EVALUATE, options, "evaluate", data, pipeline)
+        with Cache(wanted.features.cache) as cache:
+            images, _ = images_of_part(wanted, self.bundle, part, cache)
         judged, bad = judge(self.bundle, images, part, progress)
-        return measure_judged(judged) | {"bad": bad}
+        return measure(judged).as_json() | {"bad": bad}
 
-    @takes("data", "features", "finetune", "report", "tracking")
+    @takes(*FINETUNE)
     def finetune(
         self,
         data: PathLike | None = None,
         *,
         pipeline: PathLike | None = None,
         progress: Progress = no_progress,
-        **options: Any,
+        **options: Unpack[TuneKeywords],
     ) -> Model:
         """Train backbone and head end to end from here, as `featx finetune` does, and keep it as one more bundle.
 
@@ -201,29 +164,19 @@ class Model:
         Raises
         ------
         FeatxError
-            A head that is no network, no val part, or a loss that becomes infinite.
+            A head that is not a network, no val part, or a loss that becomes infinite.
         """
         from featx.finetune.flow import finetune
 
-        sections = ("data", "features", "finetune", "report", "tracking")
-        wanted = read_options(sections, options, "finetune", data, pipeline)
+        wanted = read_options(FINETUNE, options, "finetune", data, pipeline)
         command = call_text("featx.Model.finetune", data, pipeline, options)
-        return Model(finetune(self.bundle, prepare(wanted, progress, views=False), command, progress))
+        with Cache(wanted.features.cache) as cache:
+            return Model(finetune(self.bundle, prepare(wanted, cache, progress, views=False), command, progress))
 
     def pack(self, out: PathLike) -> Path:
         """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere."""
         pack_bundle(self.bundle, Path(out))
         return Path(out)
-
-
-def _sources(images: Any) -> Sequence[str | Path | bytes]:
-    """What to decode, one source for each answer."""
-    if isinstance(images, str | Path):
-        return find_files([images])
-    given = several(images)
-    if isinstance(given, list) and given and all(isinstance(one, str | Path | bytes) for one in given):
-        return given
-    return images_in_memory(given).sources
 
 
 def load(bundle: PathLike, *, runs: PathLike = "runs") -> Model:

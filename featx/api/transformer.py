@@ -14,15 +14,16 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from featx.api.keywords import as_written
 from featx.config import Pipeline
-from featx.config.pipeline import apply_options
+from featx.config.features import Compression, EngineName, Precision, Resize, Storage
+from featx.config.route import keys_of_options, set_keys
 from featx.dataset import ImageSet
 from featx.dataset.folders import expand
 from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError
 from featx.extraction.flow import Extraction, extract
 from featx.io.remote import shared_remote
+from featx.store.cache import Cache
 from featx.store.stored import StoredFeatures
 
 
@@ -67,12 +68,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         layer: str | Sequence[str] = (),
         pooling: str | Sequence[str] = (),
         input_size: int | None = None,
-        resize: str = "stretch",
+        resize: Resize = "stretch",
         preprocessing: str = "auto",
-        precision: str = "float32",
-        storage: str = "float16",
-        compression: str = "none",
-        engine: str = "auto",
+        precision: Precision = "float32",
+        storage: Storage = "float16",
+        compression: Compression = "none",
+        engine: EngineName = "auto",
         infer_batch: int = 0,
         workers: int = 0,
         cache: str | Path = "cache",
@@ -137,8 +138,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _extract(self, X: Any) -> Extraction:
         images = _read(X)
-        given = {name: as_written(value) for name, value in self.get_params().items()}
-        done = extract(images, apply_options(Pipeline(), ("features",), given, type(self).__name__).features)
+        name = type(self).__name__
+        keys = keys_of_options(("features",), self.get_params(), name)
+        options = set_keys(Pipeline(), keys, name).features
+        with Cache(options.cache) as cache:
+            done = extract(images, options, cache)
         if done.bad:
             first = done.bad[0]
             raise DataError(
@@ -153,7 +157,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.two_d_array = False
         tags.transformer_tags.preserves_dtype = []
         tags.requires_fit = False
-        tags.no_validation = True  # of tables; what is no image is refused
+        tags.no_validation = True  # of tables; what is not an image is refused
         return tags
 
 

@@ -1,8 +1,8 @@
-"""Backbones: frozen Keras networks, cut at the layers that features are taken from.
+"""Backbones: frozen networks, cut at the layers that features are taken from.
 
-`resolve` and `resolve_outputs` decide what is wanted, without TensorFlow. `identify` says who it is, from memory where
-it can. `build` makes the whole network, `cut` the part of it that runs; `list_layers` shows what there is to choose,
-`split_network` takes a network apart.
+`resolve` and `resolve_outputs` decide what is wanted, without TensorFlow. `identify` gives what the network is, from
+memory where it can; `open_network` gives the network itself, which lists its layers and is cut at some of them;
+`split_network` takes a Keras model apart.
 """
 
 from __future__ import annotations
@@ -21,46 +21,51 @@ if TYPE_CHECKING:
         require_clean_cut,
         split_network,
     )
-    from featx.backbones.identity import Identity, digest_architecture, identify
-    from featx.backbones.layers import LayerInfo, list_layers
-    from featx.backbones.network import build, cut, cut_network, needs_top, pool, preprocess
+    from featx.backbones.identity import Identity, identify
+    from featx.backbones.listing import LayerDepth, list_depths, list_layers
+    from featx.backbones.opening import open_network
+    from featx.backbones.pooling import cell_shares, pool
+    from featx.backbones.preprocessing import FORMULAS, Formula, Preprocessing
+    from featx.backbones.protocol import BackboneNetwork, CutNetwork, LayerInfo, NetworkDigest, Sizes
     from featx.backbones.runtime import import_keras
-    from featx.backbones.spec import BackboneSpec, Output, check_pooling, resolve, resolve_outputs, suggest
-    from featx.backbones.table import BACKBONES, Entry
-    from featx.backbones.weights import digest_weights
+    from featx.backbones.spec import BackboneSpec, Output, check_pooling, resolve, resolve_outputs
+    from featx.backbones.table import BACKBONES, BackboneEntry
 
 __all__ = [
     "BACKBONES",
+    "FORMULAS",
+    "BackboneEntry",
+    "BackboneNetwork",
     "BackboneSpec",
     "Block",
-    "Entry",
+    "CutNetwork",
+    "Formula",
     "Halves",
     "Identity",
+    "LayerDepth",
     "LayerGraph",
     "LayerInfo",
+    "NetworkDigest",
     "Output",
+    "Preprocessing",
+    "Sizes",
     "block_index",
-    "build",
+    "cell_shares",
     "check_pooling",
     "clean_cuts",
-    "cut",
-    "cut_network",
-    "digest_architecture",
-    "digest_weights",
     "find_blocks",
     "has_kernel",
     "identify",
     "import_keras",
+    "list_depths",
     "list_layers",
     "nearest_clean_cuts",
-    "needs_top",
+    "open_network",
     "pool",
-    "preprocess",
     "require_clean_cut",
     "resolve",
     "resolve_outputs",
     "split_network",
-    "suggest",
 ]
 
 # A name's module is imported with the name: predicting with a bundle needs none of what builds networks.
@@ -68,13 +73,15 @@ __getattr__ = import_on_use(
     __name__,
     {
         "blocks": ("Block", "block_index", "find_blocks", "has_kernel"),
-        "identity": ("Identity", "digest_architecture", "identify"),
         "cuts": ("Halves", "LayerGraph", "clean_cuts", "nearest_clean_cuts", "require_clean_cut", "split_network"),
-        "layers": ("LayerInfo", "list_layers"),
-        "network": ("build", "cut", "cut_network", "needs_top", "pool", "preprocess"),
+        "identity": ("Identity", "identify"),
+        "listing": ("LayerDepth", "list_depths", "list_layers"),
+        "opening": ("open_network",),
+        "pooling": ("cell_shares", "pool"),
+        "preprocessing": ("FORMULAS", "Formula", "Preprocessing"),
+        "protocol": ("BackboneNetwork", "CutNetwork", "LayerInfo", "NetworkDigest", "Sizes"),
         "runtime": ("import_keras",),
-        "spec": ("BackboneSpec", "Output", "check_pooling", "resolve", "resolve_outputs", "suggest"),
-        "table": ("BACKBONES", "Entry"),
-        "weights": ("digest_weights",),
+        "spec": ("BackboneSpec", "Output", "check_pooling", "resolve", "resolve_outputs"),
+        "table": ("BACKBONES", "BackboneEntry"),
     },
 )

@@ -13,8 +13,8 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from featx.backbones.runtime import import_keras
-from featx.backbones.spec import suggest
 from featx.errors import BackboneError
+from featx.io.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import keras
@@ -188,7 +188,7 @@ def split_network(network: keras.Model, layer: str) -> Halves:
     Raises
     ------
     BackboneError
-        No such layer, or one at which more than one tensor crosses: the nearest clean cuts are told.
+        No such layer, or one at which more than one tensor crosses: the nearest clean cuts are named.
     """
     keras = import_keras()
     require_clean_cut(network, layer)
@@ -212,7 +212,7 @@ def split_network(network: keras.Model, layer: str) -> Halves:
 
 
 def require_clean_cut(network: keras.Model, layer: str, cuts: Sequence[str] | None = None) -> None:
-    """Refuse a layer that is not a clean cut (or none of some of them), and say which ones are near.
+    """Refuse a layer that is not a clean cut (or none of some of them), and name those that are near.
 
     Raises
     ------
@@ -224,7 +224,7 @@ def require_clean_cut(network: keras.Model, layer: str, cuts: Sequence[str] | No
         return
     if layer not in {one.name for one in network.operations}:
         offer = f"Its last clean cuts are {', '.join(cuts[-_OFFERED:])}." if cuts else "It has no clean cut."
-        raise BackboneError(f"No layer {layer!r} in this network.{suggest(layer, cuts)} {offer}")
+        raise BackboneError(f"No layer {layer!r} in this network.{did_you_mean(layer, cuts, most=3)} {offer}")
     near = [repr(one) for one in nearest_clean_cuts(network, layer, cuts)]
     offer = f"The nearest clean cuts, below and above: {', '.join(near)}." if near else "It has no clean cut."
     raise BackboneError(

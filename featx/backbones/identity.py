@@ -6,27 +6,19 @@ import importlib.metadata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from featx.backbones import lite0
-from featx.backbones.network import build, keep_for_cut, needs_top
+from featx.backbones.opening import open_network
 from featx.backbones.spec import BackboneSpec, Output
-from featx.backbones.weights import digest_weights
 from featx.io.digests import digest_file, digest_json
 from featx.io.index import StatIndex
-
-if TYPE_CHECKING:
-    import keras
-
-# What a layer's configuration says of training and of bookkeeping, and not of what it computes.
-_LEFT_OUT = ("initializer", "regularizer", "constraint", "trainable", "dtype", "batch_shape", "build_config", "seed")
 
 
 @dataclass(frozen=True)
 class Identity:
     """What of a backbone decides the values of its features.
 
-    backbone : its name, a .keras file by its stem
+    backbone : its name, a file by its stem
     architecture, weights : SHA-256 as hexadecimal text
     """
 
@@ -47,14 +39,14 @@ def identify(spec: BackboneSpec, index: StatIndex, outputs: Iterable[Output] = (
     BackboneError
         What building the network raises.
     """
-    top = needs_top(spec, outputs)
+    wanted = tuple(outputs)
+    network = open_network(spec)
+    top = any(output.layer in network.top for output in wanted)
     key = memory_key(spec, index, top)
-    known = index.recall("identity", key)
+    known: dict[str, str] | None = index.recall("identity", key)
     if known is None:
-        network = build(spec, top)
-        known = {"architecture": digest_architecture(network), "weights": digest_weights(network)}
+        known = asdict(network.digest(wanted))
         index.remember("identity", key, known)
-        keep_for_cut(spec, top, network)
     return Identity(spec.label, known["architecture"], known["weights"], spec.preprocessing, spec.input_size)
 
 
@@ -80,17 +72,3 @@ def _file_digest(path: Path, index: StatIndex) -> str:
         known = digest_file(path)
         index.remember_digests([(str(path), status, known)])
     return known.hex()
-
-
-def digest_architecture(network: keras.Model) -> str:
-    """SHA-256 of the layers, what each computes and what it takes its input from."""
-    config = network.get_config()
-    return digest_json([_essence(layer) for layer in config["layers"]])
-
-
-def _essence(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _essence(v) for k, v in value.items() if not k.endswith(_LEFT_OUT) and k not in {"module", "shape"}}
-    if isinstance(value, list | tuple):
-        return [_essence(item) for item in value]
-    return value

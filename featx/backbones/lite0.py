@@ -74,7 +74,7 @@ def build_lite0(input_size: tuple[int, int], top: bool) -> keras.Model:
 
 
 @dataclass(frozen=True)
-class Block:
+class MBConv:
     """One inverted residual block: expand, convolve each channel, project."""
 
     name: str
@@ -84,14 +84,14 @@ class Block:
     channels: int
 
 
-def _blocks() -> Iterator[Block]:
+def _blocks() -> Iterator[MBConv]:
     for stage, (kernel, repeats, channels, expansion, stride) in enumerate(STAGES, 1):
         for repeat in range(repeats):
             name = f"block{stage}{chr(ord('a') + repeat)}_"
-            yield Block(name, kernel, stride if repeat == 0 else 1, expansion, channels)
+            yield MBConv(name, kernel, stride if repeat == 0 else 1, expansion, channels)
 
 
-def _add_block(inputs: Any, block: Block) -> Any:
+def _add_block(inputs: Any, block: MBConv) -> Any:
     from keras import layers
 
     x, name = inputs, block.name

@@ -7,12 +7,26 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from featx.errors import BackboneError, EngineError
 
+if TYPE_CHECKING:
+    import keras
 
-def import_keras() -> Any:
+    KerasModel = keras.Model
+else:
+    KerasModel = Any  # a name that other modules can import and Keras need not be there for
+
+# Keras and TensorFlow give types to none of these.
+Keras = Any
+KerasLayer = Any
+KerasTensor = Any
+TensorFlow = Any
+
+
+def import_keras() -> Keras:
     """Keras on TensorFlow, whatever the user's keras.json says, and without TensorFlow's start-up messages."""
     if "keras" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -20,7 +34,7 @@ def import_keras() -> Any:
         with _without_start_up_messages():
             import tensorflow as tf
 
-            share_gpu_memory(tf)
+            gpu_memory().share_out(tf)
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -30,47 +44,56 @@ def import_keras() -> Any:
     return keras
 
 
-_most_memory: float | None = None
+class GpuMemory:
+    """How much of every GPU's memory TensorFlow takes: as much as is needed, or at most a share of it."""
+
+    def __init__(self, share: float | None = None) -> None:
+        self.share = share
+
+    def limit(self, share: float | None) -> None:
+        """Take at most this share of every GPU's memory, or, if None, as much as is needed.
+
+        Raises
+        ------
+        EngineError
+            TensorFlow runs already: the memory is shared out when it starts.
+        """
+        if share == self.share:
+            return
+        if "tensorflow" in sys.modules:
+            raise EngineError(
+                "A share of the GPU's memory has to be set before TensorFlow is used. Start a new process."
+            )
+        self.share = share
+
+    def share_out(self, tf: TensorFlow) -> None:
+        """Set up the GPUs; only possible before the first of them is used."""
+        gpus = tf.config.list_physical_devices("GPU")
+        totals = _gpu_megabytes() if gpus and self.share is not None else []
+        for number, gpu in enumerate(gpus):
+            if self.share is None:
+                tf.config.experimental.set_memory_growth(gpu, True)
+            else:
+                limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(self.share * totals[number]))
+                tf.config.set_logical_device_configuration(gpu, [limit])
 
 
-def limit_gpu_memory(share: float | None) -> None:
-    """Take at most this share of every GPU's memory, or, if None, as much as is needed.
-
-    Raises
-    ------
-    EngineError
-        TensorFlow runs already: the memory is shared out when it starts.
-    """
-    global _most_memory
-    if share == _most_memory:
-        return
-    if "tensorflow" in sys.modules:
-        raise EngineError("A share of the GPU's memory has to be set before TensorFlow is used. Start a new process.")
-    _most_memory = share
-
-
-def share_gpu_memory(tf: Any) -> None:
-    """Set up the GPUs as `limit_gpu_memory` said; only possible before the first of them is used."""
-    gpus = tf.config.list_physical_devices("GPU")
-    totals = _gpu_megabytes() if gpus and _most_memory is not None else []
-    for number, gpu in enumerate(gpus):
-        if _most_memory is None:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        else:
-            limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(_most_memory * totals[number]))
-            tf.config.set_logical_device_configuration(gpu, [limit])
+@cache
+def gpu_memory() -> GpuMemory:
+    """That of this process, of which TensorFlow is one."""
+    return GpuMemory()
 
 
 def _gpu_megabytes() -> list[int]:
-    """The memory of every GPU that TensorFlow may see; it does not tell before it has taken it."""
+    """The memory of every GPU that TensorFlow may see; it does not report it before it has taken it."""
     command = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout  # noqa: S603 - no input of anybody's
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout  # noqa: S603 - no input of anybody's
     except (OSError, subprocess.SubprocessError) as error:
         raise EngineError(
             f"nvidia-smi does not tell how much memory the GPU has ({error}). Use --gpu-memory grow."
         ) from error
-    rows = [[cell.strip() for cell in line.split(",")] for line in told.splitlines() if line.strip()]
+    rows = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line.strip()]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible:
         by_name = {name: row for row in rows for name in row[:2]}

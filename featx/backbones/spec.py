@@ -5,18 +5,17 @@ Everything here is known without importing TensorFlow, so that a command with no
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from featx.backbones import modelfile
 from featx.backbones.preprocessing import FORMULAS
-from featx.backbones.table import BACKBONES, WEIGHTS_LICENSES, Entry
+from featx.backbones.table import BACKBONES, WEIGHTS_LICENSES, BackboneEntry
 from featx.config import FeaturesOptions
 from featx.errors import BackboneError, UsageError
+from featx.io.suggest import did_you_mean
 
 POOLINGS = ("avg", "max", "grid:N", "flatten", "none")
 PREPROCESSINGS = tuple(FORMULAS)
@@ -40,7 +39,7 @@ class BackboneSpec:
     preprocessing: str
 
     @property
-    def entry(self) -> Entry | None:
+    def entry(self) -> BackboneEntry | None:
         """The row of the table, None for a .keras file."""
         return BACKBONES.get(self.name)
 
@@ -117,7 +116,8 @@ def resolve(options: FeaturesOptions) -> BackboneSpec:
         return _resolve_file(options)
     if name not in BACKBONES:
         raise BackboneError(
-            f"No backbone {name!r}.{suggest(name, BACKBONES)} 'featx backbones' lists them; a .keras file works too."
+            f"No backbone {name!r}.{did_you_mean(name, BACKBONES, most=3)} "
+            "'featx backbones' lists them; a .keras file works too."
         )
     entry = BACKBONES[name]
     side = options.input_size or entry.input_size
@@ -150,7 +150,7 @@ def _resolve_file(options: FeaturesOptions) -> BackboneSpec:
     )
 
 
-def _resolve_weights(weights: str, entry: Entry | None) -> str:
+def _resolve_weights(weights: str, entry: BackboneEntry | None) -> str:
     if weights == "bundled" and entry is not None and not entry.bundled:
         bundled = ", ".join(name for name, row in BACKBONES.items() if row.bundled)
         raise BackboneError(
@@ -197,10 +197,3 @@ def resolve_outputs(options: FeaturesOptions, spec: BackboneSpec) -> tuple[Outpu
         [Output.parse(layer)] if "@" in layer else [Output(layer, pooling) for pooling in poolings] for layer in layers
     ]
     return tuple(dict.fromkeys(chain.from_iterable(asked)))
-
-
-def suggest(name: str, names: Iterable[str]) -> str:
-    """` Did you mean 'X'?` with the nearest names, or nothing."""
-    by_lower = {n.lower(): n for n in names}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
-    return f" Did you mean {' or '.join(repr(by_lower[n]) for n in near)}?" if near else ""

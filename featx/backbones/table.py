@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Entry:
+class BackboneEntry:
     """One backbone.
 
     name : as in `keras.applications`
@@ -44,8 +44,8 @@ _VGG = ("flatten", "fc1", "fc2", "predictions")
 _NASNET = ("global_average_pooling2d", "predictions")
 
 _ROWS = (
-    Entry("EfficientNetLite0", "featx", "none", 224, 32, "top_activation", 1280, _DROP, bundled=True),
-    Entry(
+    BackboneEntry("EfficientNetLite0", "featx", "none", 224, 32, "top_activation", 1280, _DROP, bundled=True),
+    BackboneEntry(
         "ConvNeXtBase",
         "convnext",
         "none",
@@ -55,7 +55,7 @@ _ROWS = (
         1024,
         ("convnext_base_head_gap", "convnext_base_head_layernorm", "convnext_base_head_dense"),
     ),
-    Entry(
+    BackboneEntry(
         "ConvNeXtLarge",
         "convnext",
         "none",
@@ -65,7 +65,7 @@ _ROWS = (
         1536,
         ("convnext_large_head_gap", "convnext_large_head_layernorm", "convnext_large_head_dense"),
     ),
-    Entry(
+    BackboneEntry(
         "ConvNeXtSmall",
         "convnext",
         "none",
@@ -75,7 +75,7 @@ _ROWS = (
         768,
         ("convnext_small_head_gap", "convnext_small_head_layernorm", "convnext_small_head_dense"),
     ),
-    Entry(
+    BackboneEntry(
         "ConvNeXtTiny",
         "convnext",
         "none",
@@ -85,7 +85,7 @@ _ROWS = (
         768,
         ("convnext_tiny_head_gap", "convnext_tiny_head_layernorm", "convnext_tiny_head_dense"),
     ),
-    Entry(
+    BackboneEntry(
         "ConvNeXtXLarge",
         "convnext",
         "none",
@@ -95,27 +95,27 @@ _ROWS = (
         2048,
         ("convnext_xlarge_head_gap", "convnext_xlarge_head_layernorm", "convnext_xlarge_head_dense"),
     ),
-    Entry("DenseNet121", "densenet", "torch", 224, 32, "relu", 1024, _POOL),
-    Entry("DenseNet169", "densenet", "torch", 224, 32, "relu", 1664, _POOL),
-    Entry("DenseNet201", "densenet", "torch", 224, 32, "relu", 1920, _POOL),
-    Entry("EfficientNetB0", "efficientnet", "none", 224, 32, "top_activation", 1280, _DROP),
-    Entry("EfficientNetB1", "efficientnet", "none", 240, 32, "top_activation", 1280, _DROP),
-    Entry("EfficientNetB2", "efficientnet", "none", 260, 32, "top_activation", 1408, _DROP),
-    Entry("EfficientNetB3", "efficientnet", "none", 300, 32, "top_activation", 1536, _DROP),
-    Entry("EfficientNetB4", "efficientnet", "none", 380, 32, "top_activation", 1792, _DROP),
-    Entry("EfficientNetB5", "efficientnet", "none", 456, 32, "top_activation", 2048, _DROP),
-    Entry("EfficientNetB6", "efficientnet", "none", 528, 32, "top_activation", 2304, _DROP),
-    Entry("EfficientNetB7", "efficientnet", "none", 600, 32, "top_activation", 2560, _DROP),
-    Entry("EfficientNetV2B0", "efficientnet_v2", "none", 224, 32, "top_activation", 1280, _DROP),
-    Entry("EfficientNetV2B1", "efficientnet_v2", "none", 240, 32, "top_activation", 1280, _DROP),
-    Entry("EfficientNetV2B2", "efficientnet_v2", "none", 260, 32, "top_activation", 1408, _DROP),
-    Entry("EfficientNetV2B3", "efficientnet_v2", "none", 300, 32, "top_activation", 1536, _DROP),
-    Entry("EfficientNetV2L", "efficientnet_v2", "none", 480, 32, "top_activation", 1280, _DROP),
-    Entry("EfficientNetV2M", "efficientnet_v2", "none", 480, 32, "top_activation", 1280, _DROP),
-    Entry("EfficientNetV2S", "efficientnet_v2", "none", 384, 32, "top_activation", 1280, _DROP),
-    Entry("InceptionResNetV2", "inception_resnet_v2", "tf", 299, 75, "conv_7b_ac", 1536, _POOL),
-    Entry("InceptionV3", "inception_v3", "tf", 299, 75, "mixed10", 2048, _POOL),
-    Entry(
+    BackboneEntry("DenseNet121", "densenet", "torch", 224, 32, "relu", 1024, _POOL),
+    BackboneEntry("DenseNet169", "densenet", "torch", 224, 32, "relu", 1664, _POOL),
+    BackboneEntry("DenseNet201", "densenet", "torch", 224, 32, "relu", 1920, _POOL),
+    BackboneEntry("EfficientNetB0", "efficientnet", "none", 224, 32, "top_activation", 1280, _DROP),
+    BackboneEntry("EfficientNetB1", "efficientnet", "none", 240, 32, "top_activation", 1280, _DROP),
+    BackboneEntry("EfficientNetB2", "efficientnet", "none", 260, 32, "top_activation", 1408, _DROP),
+    BackboneEntry("EfficientNetB3", "efficientnet", "none", 300, 32, "top_activation", 1536, _DROP),
+    BackboneEntry("EfficientNetB4", "efficientnet", "none", 380, 32, "top_activation", 1792, _DROP),
+    BackboneEntry("EfficientNetB5", "efficientnet", "none", 456, 32, "top_activation", 2048, _DROP),
+    BackboneEntry("EfficientNetB6", "efficientnet", "none", 528, 32, "top_activation", 2304, _DROP),
+    BackboneEntry("EfficientNetB7", "efficientnet", "none", 600, 32, "top_activation", 2560, _DROP),
+    BackboneEntry("EfficientNetV2B0", "efficientnet_v2", "none", 224, 32, "top_activation", 1280, _DROP),
+    BackboneEntry("EfficientNetV2B1", "efficientnet_v2", "none", 240, 32, "top_activation", 1280, _DROP),
+    BackboneEntry("EfficientNetV2B2", "efficientnet_v2", "none", 260, 32, "top_activation", 1408, _DROP),
+    BackboneEntry("EfficientNetV2B3", "efficientnet_v2", "none", 300, 32, "top_activation", 1536, _DROP),
+    BackboneEntry("EfficientNetV2L", "efficientnet_v2", "none", 480, 32, "top_activation", 1280, _DROP),
+    BackboneEntry("EfficientNetV2M", "efficientnet_v2", "none", 480, 32, "top_activation", 1280, _DROP),
+    BackboneEntry("EfficientNetV2S", "efficientnet_v2", "none", 384, 32, "top_activation", 1280, _DROP),
+    BackboneEntry("InceptionResNetV2", "inception_resnet_v2", "tf", 299, 75, "conv_7b_ac", 1536, _POOL),
+    BackboneEntry("InceptionV3", "inception_v3", "tf", 299, 75, "mixed10", 2048, _POOL),
+    BackboneEntry(
         "MobileNet",
         "mobilenet",
         "tf",
@@ -125,8 +125,8 @@ _ROWS = (
         1024,
         ("global_average_pooling2d", "dropout", "conv_preds", "reshape", "predictions"),
     ),
-    Entry("MobileNetV2", "mobilenet_v2", "tf", 224, 32, "out_relu", 1280, _NASNET),
-    Entry(
+    BackboneEntry("MobileNetV2", "mobilenet_v2", "tf", 224, 32, "out_relu", 1280, _NASNET),
+    BackboneEntry(
         "MobileNetV3Large",
         "mobilenet_v3",
         "none",
@@ -136,7 +136,7 @@ _ROWS = (
         960,
         ("global_average_pooling2d", "conv_2", "activation_20", "dropout", "logits", "flatten", "predictions"),
     ),
-    Entry(
+    BackboneEntry(
         "MobileNetV3Small",
         "mobilenet_v3",
         "none",
@@ -146,20 +146,20 @@ _ROWS = (
         576,
         ("global_average_pooling2d", "conv_2", "activation_18", "dropout", "logits", "flatten", "predictions"),
     ),
-    Entry("NASNetLarge", "nasnet", "tf", 331, 32, "activation_259", 4032, _NASNET),
-    Entry("NASNetMobile", "nasnet", "tf", 224, 32, "activation_187", 1056, _NASNET),
-    Entry("ResNet101", "resnet", "caffe", 224, 32, "conv5_block3_out", 2048, _POOL),
-    Entry("ResNet101V2", "resnet_v2", "tf", 224, 32, "post_relu", 2048, _POOL),
-    Entry("ResNet152", "resnet", "caffe", 224, 32, "conv5_block3_out", 2048, _POOL),
-    Entry("ResNet152V2", "resnet_v2", "tf", 224, 32, "post_relu", 2048, _POOL),
-    Entry("ResNet50", "resnet", "caffe", 224, 32, "conv5_block3_out", 2048, _POOL),
-    Entry("ResNet50V2", "resnet_v2", "tf", 224, 32, "post_relu", 2048, _POOL),
-    Entry("VGG16", "vgg16", "caffe", 224, 32, "block5_pool", 512, _VGG),
-    Entry("VGG19", "vgg19", "caffe", 224, 32, "block5_pool", 512, _VGG),
-    Entry("Xception", "xception", "tf", 299, 71, "block14_sepconv2_act", 2048, _POOL),
+    BackboneEntry("NASNetLarge", "nasnet", "tf", 331, 32, "activation_259", 4032, _NASNET),
+    BackboneEntry("NASNetMobile", "nasnet", "tf", 224, 32, "activation_187", 1056, _NASNET),
+    BackboneEntry("ResNet101", "resnet", "caffe", 224, 32, "conv5_block3_out", 2048, _POOL),
+    BackboneEntry("ResNet101V2", "resnet_v2", "tf", 224, 32, "post_relu", 2048, _POOL),
+    BackboneEntry("ResNet152", "resnet", "caffe", 224, 32, "conv5_block3_out", 2048, _POOL),
+    BackboneEntry("ResNet152V2", "resnet_v2", "tf", 224, 32, "post_relu", 2048, _POOL),
+    BackboneEntry("ResNet50", "resnet", "caffe", 224, 32, "conv5_block3_out", 2048, _POOL),
+    BackboneEntry("ResNet50V2", "resnet_v2", "tf", 224, 32, "post_relu", 2048, _POOL),
+    BackboneEntry("VGG16", "vgg16", "caffe", 224, 32, "block5_pool", 512, _VGG),
+    BackboneEntry("VGG19", "vgg19", "caffe", 224, 32, "block5_pool", 512, _VGG),
+    BackboneEntry("Xception", "xception", "tf", 299, 71, "block14_sepconv2_act", 2048, _POOL),
 )
 
-BACKBONES: dict[str, Entry] = {row.name: row for row in _ROWS}
+BACKBONES: dict[str, BackboneEntry] = {row.name: row for row in _ROWS}
 
 # family -> SPDX identifier of the licence under which its ImageNet weights were published, by those that Keras has them
 # from (or, where Keras trained them, by Keras); that of the VGG networks is "Creative Commons Attribution"

@@ -103,23 +103,23 @@ def _variables(network: keras.Model) -> Iterator[tuple[str, Any]]:
 def assign_file(network: keras.Model, path: Path, top: bool) -> None:
     """Give the network the weights of a file: `.weights.h5`, legacy `.h5` with or without top, or `.keras`.
 
-    What the file holds is told by its content, not by its name.
+    What the file holds is found by its content, not by its name.
 
     Raises
     ------
     BackboneError
-        A file of another kind, or one that does not fit, with the first mismatch.
+        A file of another type, or one that does not fit, with the first mismatch.
     """
-    kind = _kind(path)
-    if kind == "keras":
+    file_type = _file_type(path)
+    if file_type == "keras":
         _assign_layers(network, _layers_of(modelfile.load(path)), path.name, exact=top)
-    elif kind == "legacy":
+    elif file_type == "legacy":
         _assign_layers(network, read_legacy(path), path.name, exact=top)
     else:
         _load_weights_h5(network, path)
 
 
-def _kind(path: Path) -> str:
+def _file_type(path: Path) -> str:
     import h5py
 
     if path.suffix == ".keras":
@@ -266,9 +266,9 @@ def count_classes(spec: BackboneSpec) -> int:
     import h5py
 
     path = Path(spec.weights)
-    if spec.weights in {"bundled", "imagenet", "random"} or _kind(path) == "keras":
+    if spec.weights in {"bundled", "imagenet", "random"} or _file_type(path) == "keras":
         return CLASSES
-    if _kind(path) == "legacy":
+    if _file_type(path) == "legacy":
         saved = read_legacy(path)
         return int(saved[-1].arrays[-1].shape[-1]) if saved else CLASSES
     with h5py.File(path) as file:

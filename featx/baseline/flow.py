@@ -19,6 +19,7 @@ from featx.bundle.bundle import Bundle
 from featx.config import BaselineOptions, Pipeline
 from featx.io.digests import digest_bytes, digest_json
 from featx.io.progress import Progress, Tell, no_progress, say_nothing
+from featx.store.cache import Cache
 from featx.training.callbacks import Recording
 from featx.training.loop import train
 from featx.training.schedules import Schedule, Stopping
@@ -28,7 +29,11 @@ __all__ = ["DESIGNS", "Design", "train_baseline"]
 
 
 def train_baseline(
-    pipeline: Pipeline, command: str = "", progress: Progress = no_progress, tell: Tell = say_nothing
+    pipeline: Pipeline,
+    cache: Cache,
+    command: str = "",
+    progress: Progress = no_progress,
+    tell: Tell = say_nothing,
 ) -> tuple[Bundle, Material]:
     """Train the network of the pipeline's baseline section, keep its best epoch by validation, and save it.
 
@@ -44,7 +49,7 @@ def train_baseline(
     start = time.perf_counter()
     require_tracker(pipeline.tracking)
     options, seed = pipeline.baseline, pipeline.data.seed
-    material = read_material(pipeline, progress)
+    material = read_material(pipeline, cache, progress)
     wanted = _fingerprint(material, options, pipeline)
     model = make_network(options.net, options.input_size, material.examples.known, options.dropout, seed)
     scratch = Scratch(model, material, options, seed, progress)
@@ -52,7 +57,7 @@ def train_baseline(
     log = train(scratch, Schedule.of(options), Stopping.of(options), recording, seed)
     bundle = save_baseline(scratch, log, pipeline, command, wanted, start)
     recording.discard_state()
-    renew_report(scratch, pipeline, command, tell)
+    renew_report(scratch, pipeline, cache, command, tell)
     return bundle, material
 
 

@@ -12,11 +12,11 @@ from featx.dataset import TRAIN, VAL, check_images, digest_images, require_usabl
 from featx.errors import DataError
 from featx.extraction.sample import Sample, require_fittable
 from featx.images.augment import Augmenter
-from featx.inference.judge import align
-from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
+from featx.metrics.predictions import align
 from featx.runs.folder import run_directory
 from featx.runs.split import split_of_run
+from featx.store.cache import Cache
 from featx.training.source import Examples, ImageSource
 from featx.training.targets import Targets, mean_one
 from featx.workflow.prepare import read_data
@@ -46,7 +46,7 @@ class Material:
         return self.source.examples
 
 
-def read_material(pipeline: Pipeline, progress: Progress = no_progress) -> Material:
+def read_material(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress) -> Material:
     """Read the images that the pipeline names, and split them as its run does; nothing is extracted.
 
     Raises
@@ -58,10 +58,9 @@ def read_material(pipeline: Pipeline, progress: Progress = no_progress) -> Mater
     require_fittable(images)
     if images.multilabel:
         raise DataError(f"{images.source} has several labels per image, and a baseline tells one. Leave it out.")
-    index = StatIndex(Path(pipeline.features.cache) / "index.sqlite")
     workers = pipeline.features.workers
-    bad = check_images(images, index, workers, lambda done: progress("check", done, len(images))).bad
-    digests = digest_images(images.paths, index).digest
+    bad = check_images(images, cache.index, workers, lambda done: progress("check", done, len(images))).unreadable
+    digests = digest_images(images.paths, cache.index).digest
     readable = ~np.isin(images.paths, [one["path"] for one in bad])
     require_usable(images, readable)
     run = run_directory(pipeline, images)

@@ -22,12 +22,13 @@ from featx.extraction.sample import Sample
 from featx.features import ArrayFeatures
 from featx.heads.scaling import float_blocks
 from featx.heads.transform import join
-from featx.inference.judge import Judged, align, measure_judged
 from featx.io.progress import Tell
-from featx.metrics.measures import metric_of, summary
+from featx.metrics.measures import measure
+from featx.metrics.predictions import LabelledPredictions, align
+from featx.metrics.scores import resolve_metric
 from featx.report.occasions import FOLDER, count_classes, report_evaluation, report_model
 from featx.runs.bundles import add_bundle, best_bundle, list_bundles
-from featx.store.store import list_stores
+from featx.store.cache import Cache
 from featx.training.log import TrainingLog
 from featx.workflow.describe import describe_sample
 from featx.workflow.tracking import track
@@ -53,8 +54,7 @@ def save_baseline(
     material, options = scratch.material, scratch.options
     temperature = scratch.fit_temperature()
     judged = [scratch.judge(code, temperature) for code in (VAL, TEST)]
-    measured = {one.part: measure_judged(one) for one in judged}
-    metrics = {part: summary(found) for part, found in measured.items()}
+    measured = {one.part: measure(one) for one in judged}
     metric = _metric_of_run(material.run, material.sample.digest, pipeline)
     backbone = feature_network(scratch.model)
     known = list(material.examples.classes[: material.examples.known])
@@ -75,9 +75,9 @@ def save_baseline(
         },
         "multilabel": False,
         "thresholds": None,
-        "metrics": metrics,
-        "per_class": {part: found["per_class"] for part, found in measured.items()},
-        "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
+        "metrics": {part: found.summary() for part, found in measured.items()},
+        "per_class": {part: found.as_json()["per_class"] for part, found in measured.items()},
+        "score": {"metric": metric, "value": measured["val"].value(metric), "where": "val"},
         "search": {},
         "history": log.as_json(),
         "baseline": asdict(options) | {"best_epoch": log.best},
@@ -103,7 +103,7 @@ def _width(scratch: Scratch) -> int:
 def _metric_of_run(run: Path, split: str, pipeline: Pipeline) -> str:
     """The metric that the run's bundles are compared by: that of the newest on the same split, else the pipeline's."""
     told = [about["score"]["metric"] for about in list_bundles(run) if about["split"]["digest"] == split]
-    return str(told[-1]) if told else {"auto": "accuracy"}.get(pipeline.head.metric, pipeline.head.metric)
+    return str(told[-1]) if told else resolve_metric(pipeline.head.metric, "class")
 
 
 def _describe_network(options: BaselineOptions, resize: str, seed: int) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _reference(scratch: Scratch, backbone: keras.Model) -> novelty.Reference:
     return novelty.fit_reference(kept, labels[read], features(val)[1], scratch.seed)
 
 
-def renew_report(scratch: Scratch, pipeline: Pipeline, command: str, tell: Tell) -> None:
+def renew_report(scratch: Scratch, pipeline: Pipeline, cache: Cache, command: str, tell: Tell) -> None:
     """Write the report of the run's best head anew, on test, with the baseline in it; from cached features alone."""
     material, split = scratch.material, scratch.material.sample.digest
 
@@ -162,7 +162,7 @@ def renew_report(scratch: Scratch, pipeline: Pipeline, command: str, tell: Tell)
         return
     bundle = load_bundle(best_bundle(material.run, is_rival))
     start = time.perf_counter()
-    judged = judge_cached(bundle, material.sample, TEST, Path(pipeline.features.cache))
+    judged = judge_cached(bundle, material.sample, TEST, cache)
     if judged is None or not len(judged.labels):
         tell(f"featx evaluate {bundle.path} writes its report anew, with this baseline beside it.")
         return
@@ -170,11 +170,11 @@ def renew_report(scratch: Scratch, pipeline: Pipeline, command: str, tell: Tell)
     report_evaluation(bundle.path / FOLDER, bundle, bundle.path, judged, material.bad, pipeline, command, seconds)
 
 
-def judge_cached(bundle: Bundle, sample: Sample, code: int, cache: Path) -> Judged | None:
+def judge_cached(bundle: Bundle, sample: Sample, code: int, cache: Cache) -> LabelledPredictions | None:
     """One part of a sample by a bundle of one label per image, from features in the cache; None where some are not."""
     if bundle.about["backbone"].get("finetuned"):
         return None
-    stores = [store for store in list_stores(cache) if store.key.as_json() == bundle.about["key"]]
+    stores = [store for store in cache.stores() if store.key.as_json() == bundle.about["key"]]
     rows = np.flatnonzero(sample.split == code)
     tables = [store.table(one.layer, one.pooling) for store in stores[:1] for one in bundle.outputs]
     if not tables or any(table.missing(sample.digests[rows]).any() for table in tables):
@@ -183,4 +183,4 @@ def judge_cached(bundle: Bundle, sample: Sample, code: int, cache: Path) -> Judg
     chances = [np.empty((0, len(bundle.classes))), *map(bundle.probabilities, float_blocks(features))]
     labels, classes = align(sample.images.classes, sample.y[rows], bundle.classes)
     paths = tuple(sample.images.paths[row] for row in sample.rows[rows])
-    return Judged(SPLITS[code], paths, labels, np.concatenate(chances), tuple(classes))
+    return LabelledPredictions(labels, np.concatenate(chances), tuple(classes), part=SPLITS[code], paths=paths)

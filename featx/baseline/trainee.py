@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from featx.baseline.material import Material
 from featx.config import BaselineOptions
 from featx.dataset import SPLITS, VAL
-from featx.inference.judge import Judged
 from featx.io.progress import Progress, no_progress
+from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.probabilities import fit_temperature, softmax
 from featx.training.network import Network, make_optimizer
 from featx.training.trainee import ImageTrainee
@@ -42,10 +42,14 @@ class Scratch(ImageTrainee):
         known = labels < self.examples.known
         return fit_temperature(logits[known], labels[known])
 
-    def judge(self, code: int, temperature: float) -> Judged:
+    def judge(self, code: int, temperature: float) -> LabelledPredictions:
         """Return the predictions of one part as the network stands."""
         logits, rows = self.logits(code)
         paths = tuple(self.examples.paths[row] for row in rows.tolist())
-        return Judged(
-            SPLITS[code], paths, self.examples.labels[rows], softmax(logits, temperature), self.examples.classes
+        return LabelledPredictions(
+            self.examples.labels[rows],
+            softmax(logits, temperature),
+            self.examples.classes,
+            part=SPLITS[code],
+            paths=paths,
         )

@@ -107,7 +107,7 @@ class Bundle:
     @cached_property
     def head(self) -> persist.Scorer:
         """Features float32 (n, d) -> logits (n, classes), the temperature applied."""
-        return persist.load_head(self.path, self.about["head"])
+        return persist.load_head(self.path, self.about["head"]["kind"], float(self.about["head"]["temperature"]))
 
     @cached_property
     def transform(self) -> Transform:

@@ -27,7 +27,7 @@ from featx.card.markdown import (
     one_line,
     table,
 )
-from featx.report.scores import metric_label
+from featx.metrics.table import metric_label
 
 __all__ = ["model_card"]
 

@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-Kind = Literal["frozen", "tuned", "scratch"]
+from featx.metrics.table import shown_keys
 
-_METRICS = (
-    *("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy", "roc_auc_macro"),
-    *("average_precision_macro", "expected_calibration_error"),
-)
-_LABEL_METRICS = (
-    *("exact_match", "f1_samples", "f1_micro", "f1_macro", "hamming_loss", "log_loss", "roc_auc_macro"),
-    *("average_precision_macro", "expected_calibration_error"),
-)
+Kind = Literal["frozen", "tuned", "scratch"]
 
 
 def kind_of(about: Mapping[str, Any]) -> Kind:
@@ -40,9 +33,7 @@ def metrics_on(about: Mapping[str, Any], part: str) -> Mapping[str, Any]:
 
 def metric_names(about: Mapping[str, Any]) -> list[str]:
     """The metrics that such a bundle can have."""
-    if is_multilabel(about):
-        return list(_LABEL_METRICS)
-    return [name for name in _METRICS if name != "top5_accuracy" or len(about["classes"]) > 5]
+    return shown_keys("labels" if is_multilabel(about) else "class", classes=len(about["classes"]))
 
 
 def judged_classes(about: Mapping[str, Any]) -> tuple[str, Sequence[Mapping[str, Any]]]:

@@ -20,23 +20,8 @@ from featx.card.markdown import (
 )
 from featx.dataset import SPLITS
 from featx.metrics.intervals import LEVEL
-from featx.report.scores import metric_label
+from featx.metrics.table import metric_label, metric_meaning
 
-_MEANINGS = {
-    "accuracy": "share of images whose likeliest class is right",
-    "balanced_accuracy": "mean of the classes' recalls, so that rare classes count as much as frequent ones",
-    "macro_f1": "mean of the classes' F1, which is the harmonic mean of precision and recall",
-    "log_loss": "mean of -log of the probability that the truth was given; less is better",
-    "top5_accuracy": "share of images whose class is among the five likeliest",
-    "roc_auc_macro": "area under the ROC curve of each class against the rest, their mean",
-    "average_precision_macro": "area under the precision-recall curve of each class, their mean",
-    "expected_calibration_error": "how far confidence is from the share that is right, over 15 bins; 0 is best",
-    "exact_match": "share of images all of whose labels are right",
-    "f1_samples": "F1 of each image's labels, their mean",
-    "f1_micro": "F1 of all pairs of image and label",
-    "f1_macro": "mean of the labels' F1",
-    "hamming_loss": "share of pairs of image and label that are wrong; less is better",
-}
 _OF_CLASSES = ("precision", "recall", "f1", "roc_auc", "average_precision")
 _WHERE = {"val": " on val", "cv": " on folds of train"}
 _FEW = 20  # test images of a class; with so many, one mistake more or less moves its recall by 0.05
@@ -53,7 +38,7 @@ def describe_metrics(about: Mapping[str, Any]) -> str:
     return (
         f"{compared}Intervals are 95 % bootstrap intervals over the images of a part: how much another set of so many "
         "images may differ, not another training.\n\n"
-        + bullets(f"{metric_label(name)}: {_MEANINGS[name]}" for name in metric_names(about))
+        + bullets(f"{metric_label(name)}: {metric_meaning(name)}" for name in metric_names(about))
     )
 
 

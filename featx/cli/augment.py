@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.render import counted, emit
 from featx.config import DataOptions, FeaturesOptions
+
+if TYPE_CHECKING:
+    from featx.io.jsontypes import Json
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _ITS_OPTIONS = {"data.seed", "features.backbone", "features.input_size", "features.resize"}
@@ -35,7 +38,7 @@ def augment(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Draw what a policy does to an image: the image, its first views, and each operation by itself.
 
@@ -48,5 +51,5 @@ def augment(
     pipeline = pipeline_of(image, pipeline_file, settings, values)
     augmenter = Augmenter(pipeline.augment, pipeline.data.seed)
     draw_policy(augmenter, image, resolve(pipeline.features).input_size, pipeline.features.resize, out, count)
-    content = {"out": str(out), "views": count, "operations": list(pipeline.augment.operations)}
+    content: dict[str, Json] = {"out": str(out), "views": count, "operations": list(pipeline.augment.operations)}
     emit(as_json, content, f"{counted(count, 'view')} of {image} -> {out}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -23,17 +22,18 @@ _OTHERS = [f"features.{entry.name}" for entry in fields(FeaturesOptions) if entr
 @section_options("data", "baseline", "augment", "features", "report", "tracking", without=_OTHERS)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def baseline(
-    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
+    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object
 ) -> None:
     """Train a small network from scratch on the images and the split of a run, to see what its backbone is worth.
 
     No features are needed. The result is one more bundle of the run; the report of the run's best head tells of it.
     """
     from featx.baseline.flow import train_baseline
+    from featx.store.cache import Cache
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    with Bars() as bars:
-        bundle, material = train_baseline(pipeline, command_line(), bars, say)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        bundle, material = train_baseline(pipeline, cache, command_line(), bars, say)
     for note in material.sample.images.notes:
         say(note)
     tell_bundle(bundle, material.bad, as_json)

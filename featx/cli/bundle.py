@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -35,7 +35,7 @@ def pack(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Write a bundle (default: the best one) as one .featx file that predicts on any machine with featx."""
     from featx.bundle.bundle import load_bundle
@@ -72,7 +72,7 @@ def unpack(file: Path, out: Path | None, as_json: bool) -> None:
 @section_options("report", without=["report.html"])
 @JSON_OPTION
 def verify(
-    model: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
+    model: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object
 ) -> None:
     """Check every file of a bundle against its checksum, and that its head can be loaded."""
     from featx.bundle.bundle import load_bundle
@@ -97,7 +97,7 @@ def card(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Write the model card of a bundle (default: the best one): what it is, how right it is, where not to use it."""
     from featx.bundle.bundle import load_bundle

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -28,7 +29,7 @@ TTA_OPTION = click.option(
 
 
 def average_of(
-    bundle: Bundle, tta: int, pipeline_file: Path | None, settings: tuple[str, ...], values: dict[str, Any]
+    bundle: Bundle, tta: int, pipeline_file: Path | None, settings: tuple[str, ...], values: Mapping[str, object]
 ) -> Average | None:
     """What is averaged over; a default pipeline file says nothing of it."""
     from featx.inference.predict import Average

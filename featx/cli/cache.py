@@ -19,10 +19,10 @@ _CACHE = click.option("--cache", default="cache", show_default=True, type=click.
 @_JSON
 def ls(cache: Path, as_json: bool) -> None:
     """List what is cached."""
+    from featx.store.cache import Cache
     from featx.store.export import describe
-    from featx.store.store import list_stores
 
-    found = [describe(store) for store in list_stores(cache)]
+    found = [describe(store) for store in Cache(cache).stores()]
     rows = [
         (
             Path(one["store"]).name,
@@ -53,23 +53,24 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
     from dataclasses import asdict
 
     from featx.extraction.repair import repair_store
-    from featx.store.store import list_stores
+    from featx.store.cache import Cache
 
     parts, damaged, unrepaired = 0, [], 0
-    for store in list_stores(cache):
-        found = []
-        for path, damage in store.verify():
-            parts += 1
-            if damage is not None:
-                found.append(damage)
-                say(f"{path}: {damage.reason}" + (f" for {len(damage.rows)} rows" if damage.rows else ""))
-        damaged += [asdict(one) for one in found]
-        if repair and found:
-            with Bars() as bars:
-                computed, lost = repair_store(store, found, cache, bars)
-            say(f"{store.directory}: {computed} rows computed again, {lost} without their image")
-        elif found:
-            unrepaired += len(found)
+    with Cache(cache) as opened:
+        for store in opened.stores():
+            found = []
+            for path, damage in store.verify():
+                parts += 1
+                if damage is not None:
+                    found.append(damage)
+                    say(f"{path}: {damage.reason}" + (f" for {len(damage.rows)} rows" if damage.rows else ""))
+            damaged += [asdict(one) for one in found]
+            if repair and found:
+                with Bars() as bars:
+                    computed, lost = repair_store(store, found, opened, bars)
+                say(f"{store.directory}: {computed} rows computed again, {lost} without their image")
+            elif found:
+                unrepaired += len(found)
     text = f"{counted(parts, 'part')}, {len(damaged)} damaged" + (" and repaired" if repair and damaged else "")
     emit(as_json, {"parts": parts, "damaged": damaged, "repaired": repair}, text)
     if unrepaired:
@@ -82,14 +83,13 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
 @_JSON
 def prune(cache: Path, compression: str, as_json: bool) -> None:
     """Merge small parts, drop doubled rows and what killed runs have left."""
-    from featx.io.files import remove_stale
-    from featx.store.store import list_stores
+    from featx.store.cache import Cache
 
-    before = after = 0
-    for store in list_stores(cache):
+    pruned, before, after = Cache(cache), 0, 0
+    for store in pruned.stores():
         old, new = store.prune(compression)
         before, after = before + old, after + new
-    freed = remove_stale(cache)
+    freed = pruned.remove_stale()
     emit(
         as_json,
         {"parts_before": before, "parts_after": after, "temporary_bytes": freed},

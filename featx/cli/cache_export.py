@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,16 +21,18 @@ def export(
     settings: tuple[str, ...],
     out: Path,
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Write features, labels, paths, classes and split as one plain HDF5 file for other tools.
 
     With --views the views of the training images follow the images; a column `view` tells which is which.
     """
+    from featx.store.cache import Cache
     from featx.workflow.prepare import export_prepared, prepare
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    with Bars() as bars:
-        prepared = prepare(pipeline, bars)
-    shape = export_prepared(prepared, out)
+    with Cache(pipeline.features.cache) as cache:
+        with Bars() as bars:
+            prepared = prepare(pipeline, cache, bars)
+        shape = export_prepared(prepared, out)
     emit(as_json, {"out": str(out), "shape": list(shape)}, f"{'x'.join(map(str, shape))} features -> {out}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,7 +26,7 @@ def compare(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Make every combination of data sets, backbones, layers, heads and stages, and write one table of them.
 
@@ -34,12 +34,13 @@ def compare(
     table. The table is printed and written to RUNS/NAME/ as CSV, Markdown and a page with pictures.
     """
     from featx.compare.flow import compare as run
+    from featx.store.cache import Cache
 
     pipeline = pipeline_of(data[0] if data else None, pipeline_file, settings, values)
     if data:
         pipeline = replace(pipeline, compare=replace(pipeline.compare, data=data))
-    with Bars() as bars:
-        done = run(pipeline, command_line(), bars, say)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        done = run(pipeline, cache, command_line(), bars, say)
     emit(as_json, done.as_json(), _text(done))
     if done.failed:
         raise FeatxError(f"{len(done.failed)} of {len(done.rows)} combinations failed; the table says why.")

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.render import Bars, bad_images, counted, emit, say, table
+from featx.cli.values import number
+from featx.config.bounds import Cosine
 from featx.errors import UsageError
 
+if TYPE_CHECKING:
+    from featx.dataset.check import Check
+    from featx.io.jsontypes import Json
+
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-
-
-def _index(cache: str) -> Any:
-    from featx.io.index import StatIndex
-
-    return StatIndex(Path(cache) / "index.sqlite")
 
 
 @click.command()
@@ -25,8 +25,10 @@ def _index(cache: str) -> Any:
 @click.option(
     "--features", "by_features", is_flag=True, help="Look for label errors, near-duplicates and outliers instead."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Of --features: folder (default: RUNS/NAME/check).")
-@click.option("--near", type=click.FloatRange(-1, 1), help="Of --features: least cosine of near-duplicates [0.95].")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the findings of --features (default: RUNS/NAME/check)."
+)
+@click.option("--near", type=number(Cosine), help="Least cosine of near-duplicates, with --features [0.95].")
 @section_options("data", "features", "report")
 @_JSON
 def check(
@@ -37,7 +39,7 @@ def check(
     out: Path | None,
     near: float | None,
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Decode every file fully; report bad images, duplicates, and the same bytes under two labels.
 
@@ -46,6 +48,7 @@ def check(
     """
     from featx.cli.quality import require_features_flag, review_data
     from featx.dataset import check_images
+    from featx.store.cache import Cache
     from featx.workflow.prepare import read_data
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
@@ -54,30 +57,24 @@ def check(
         return
     require_features_flag(out, near)
     images = read_data(pipeline)
-    with Bars() as bars:
-        found = check_images(
-            images, _index(pipeline.features.cache), progress=lambda done: bars("check", done, len(images))
-        )
-    content = found.as_json()
-    emit(as_json, content, _check_text(content))
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        found = check_images(images, cache.index, progress=lambda done: bars("check", done, len(images)))
+    emit(as_json, found.as_json(), _check_text(found))
 
 
-def _check_text(found: dict[str, Any]) -> str:
+def _check_text(found: Check) -> str:
     head = (
-        f"{counted(found['images'], 'image')}, {found['readable']:,} readable, {len(found['bad']):,} bad, "
-        f"{counted(len(found['duplicates']), 'set')} of duplicates, {len(found['conflicts']):,} with conflicting labels"
+        f"{counted(found.images, 'image')}, {found.readable:,} readable, {len(found.unreadable):,} bad, "
+        f"{counted(len(found.duplicates), 'set')} of duplicates, {len(found.conflicts):,} with conflicting labels"
     )
     parts = [
         head,
-        table(["class", "images"], found["classes"].items()) if found["classes"] else "",
-        bad_images(found["bad"], shown=50),
-        *["same bytes: " + ", ".join(group) for group in found["duplicates"][:20]],
-        *[
-            "conflict: " + ", ".join(map(str, one["paths"])) + " (left out of fitting)"
-            for one in found["conflicts"][:20]
-        ],
-        *["in two parts: " + ", ".join(map(str, one["paths"])) for one in found["straddling"][:20]],
-        *found["notes"],
+        table(["class", "images"], found.classes.items()) if found.classes else "",
+        bad_images(found.unreadable, shown=50),
+        *["same bytes: " + ", ".join(group) for group in found.duplicates[:20]],
+        *["conflict: " + ", ".join(one["paths"]) + " (left out of fitting)" for one in found.conflicts[:20]],
+        *["in two parts: " + ", ".join(one["paths"]) for one in found.straddling[:20]],
+        *found.notes,
     ]
     return "\n".join(part for part in parts if part)
 
@@ -93,30 +90,34 @@ def split(
     settings: tuple[str, ...],
     out: Path,
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Write path, label and split of every usable image as a CSV that featx and others read."""
     import numpy as np
 
     from featx.dataset import SPLITS, check_images, split_images, write_split
     from featx.dataset.digests import digest_images
+    from featx.store.cache import Cache
     from featx.workflow.prepare import read_data
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     images = read_data(pipeline)
-    index = _index(pipeline.features.cache)
-    with Bars() as bars:
-        found = check_images(images, index, progress=lambda done: bars("check", done, len(images)))
-    digests = digest_images(images.paths, index)
-    bad = {one["path"] for one in found.bad}
-    usable = np.array([path not in bad for path in images.paths], bool)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        found = check_images(images, cache.index, progress=lambda done: bars("check", done, len(images)))
+        digests = digest_images(images.paths, cache.index)
+    unreadable = {one["path"] for one in found.unreadable}
+    usable = np.array([path not in unreadable for path in images.paths], bool)
     parts = split_images(images, digests.digest, usable, pipeline.data)
     write_split(out, images, parts)
     counts = {name: int((parts == code).sum()) for code, name in enumerate(SPLITS)}
     for note in images.notes:
         say(note)
-    content = {"out": str(out), **counts, "left_out": int((parts == len(SPLITS)).sum()), "bad": found.bad}
-    lines = [", ".join(f"{name} {number:,}" for name, number in counts.items()) + f" -> {out}", bad_images(found.bad)]
+    left_out = int((parts == len(SPLITS)).sum())
+    content: dict[str, Json] = {"out": str(out), **counts, "left_out": left_out, "bad": found.unreadable}
+    lines = [
+        ", ".join(f"{name} {number:,}" for name, number in counts.items()) + f" -> {out}",
+        bad_images(found.unreadable),
+    ]
     emit(as_json, content, "\n".join(line for line in lines if line))
 
 
@@ -130,7 +131,7 @@ def data() -> None:
 @_JSON
 def digits(out: Path, as_json: bool) -> None:
     """scikit-learn's 1,797 handwritten digits, 8x8 pixels, a folder per class."""
-    from featx.dataset.samples import write_digits
+    from featx.dataset.digits import write_digits
 
     count = write_digits(out)
     emit(as_json, {"out": str(out), "images": count}, f"{count:,} images in {out}")
@@ -147,8 +148,8 @@ def digits(out: Path, as_json: bool) -> None:
 @click.option(
     "--multilabel", is_flag=True, help="Several labels per image instead, of one garment or two: PNG files and a CSV."
 )
-@click.option("--images", type=click.IntRange(min=5), help="Of --multilabel: how many images [3000].")
-@click.option("--seed", type=click.IntRange(min=0), help="Of --multilabel: of which garments are taken [0].")
+@click.option("--images", type=click.IntRange(min=5), help="How many images --multilabel makes [3000].")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the garments that --multilabel takes [0].")
 @_JSON
 def fashion_mnist(
     source: Path, out: Path, multilabel: bool, images: int | None, seed: int | None, as_json: bool
@@ -159,16 +160,16 @@ def fashion_mnist(
     by side with the labels of both; --label-separator '$' reads their index.csv.
     """
     if multilabel:
-        from featx.dataset.garments import INDEX, write_garments
+        from featx.dataset.labelled_fashion import INDEX, write_labelled_fashion
 
-        count = write_garments(source, out, 3000 if images is None else images, seed or 0)
+        count = write_labelled_fashion(source, out, 3000 if images is None else images, seed or 0)
         index = str(out / INDEX)
         emit(as_json, {"out": str(out), "images": count, "index": index}, f"{count:,} images in {index}")
         return
     for name, value in (("--images", images), ("--seed", seed)):
         if value is not None:
             raise UsageError(f"{name} goes with --multilabel: featx data fashion-mnist --multilabel {name} ...")
-    from featx.dataset.samples import write_fashion_mnist
+    from featx.dataset.fashion_mnist import write_fashion_mnist
 
     count = write_fashion_mnist(source, out)
     emit(as_json, {"out": str(out), "images": count}, f"{count:,} images in {out}")

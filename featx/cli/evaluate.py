@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.render import Bars, bad_images, emit, metric_names, say, table
+from featx.cli.bundles import JSON_OPTION, TTA_OPTION, average_of, find
+from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.errors import UsageError
 
 if TYPE_CHECKING:
     from featx.bundle.bundle import Bundle
     from featx.config import Pipeline
-from featx.cli.bundles import JSON_OPTION, TTA_OPTION, average_of, find
+    from featx.inference.evaluation import EvaluationResult, RivalResult
+    from featx.metrics.measures import Measures
 
 
 @click.command()
@@ -48,18 +50,22 @@ def evaluate(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Measure a bundle (default: the best one) on labelled images.
 
     The parts are those that the bundle was made with, by the images' content, wherever the files lie now.
     """
     import time
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
     from featx.bundle.bundle import load_bundle
-    from featx.inference.judge import compare_judged, judge, measure_judged, require_comparable
+    from featx.inference.evaluation import EvaluationResult, RivalResult
+    from featx.inference.judge import judge
+    from featx.metrics.comparison import compare_predictions, require_comparable
+    from featx.metrics.measures import measure
     from featx.report.occasions import FOLDER, belongs_to_run, report_evaluation
+    from featx.store.cache import Cache
     from featx.workflow.prepare import images_of_part
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
@@ -76,25 +82,22 @@ def evaluate(
         require_comparable(model.multilabel, rival.multilabel)
     average = average_of(model, tta, pipeline_file, settings, values)
     rivals = None if rival is None else average_of(rival, tta, pipeline_file, settings, values)
-    images, notes = images_of_part(pipeline, model, part)
+    with Cache(pipeline.features.cache) as cache:
+        images, notes = images_of_part(pipeline, model, part, cache)
     name = part if data is None else images.name
     start = time.perf_counter()
     with Bars() as bars:
         judged, bad = judge(model, images, name, bars, average)
-        comparison = None if rival is None else compare_judged(judged, judge(rival, images, name, bars, rivals)[0])
+        comparison = None if rival is None else compare_predictions(judged, judge(rival, images, name, bars, rivals)[0])
     for note in notes:
         say(note)
-    found = measure_judged(judged)
     if directory is None and pipeline.report.html and data is None and not tta and belongs_to_run(path):
         directory = path / FOLDER
     seconds = time.perf_counter() - start
     page = directory and report_evaluation(directory, model, path, judged, bad, pipeline, command_line(), seconds)
-    content = {"bundle": str(model.path), "split": part, **found, "bad": bad, "report": page and str(page)}
-    if model.multilabel:
-        content["thresholds"] = dict(zip(model.classes, model.thresholds.tolist(), strict=True))
-    if rival is not None and comparison is not None:
-        content["against"] = {"bundle": str(rival.path), **asdict(comparison), "verdict": comparison.verdict}
-    emit(as_json, content, _metrics_text(content))
+    rivalry = RivalResult(rival.path, comparison) if rival is not None and comparison is not None else None
+    result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry)
+    emit(as_json, result.as_json(), _text(result))
 
 
 def _require_own_data(model: Bundle, pipeline: Pipeline) -> None:
@@ -106,37 +109,43 @@ def _require_own_data(model: Bundle, pipeline: Pipeline) -> None:
         )
 
 
-def _metrics_text(found: dict[str, Any]) -> str:
-    names = metric_names(found)
-    rows = [one.values() for one in found["per_class"] or []]
+def _text(found: EvaluationResult) -> str:
+    from featx.metrics.table import shown_keys
+
+    measures = found.measures
+    names = ["images", *shown_keys(measures.target, brief=True)]
+    classes = [one.as_json() for one in measures.per_class] if measures.images else []
+    figures = {"images": measures.images, **measures.values}
     parts = [
-        table(["part", *names], [(found["split"], *[found[name] for name in names])]),
-        table(["class", *list(found["per_class"][0])[1:]], rows) if rows else "",
-        _confusion_text(found) if "confusion" in found and 0 < len(rows) <= 20 else "",
-        _comparison_text(found["against"]) if "against" in found else "",
-        bad_images(found["bad"]),
-        f"report: {found['report']}" if found["report"] else "",
+        table(["part", *names], [(found.part, *[figures[name] for name in names])]),
+        table(["class", *list(classes[0])[1:]], [list(one.values()) for one in classes]) if classes else "",
+        _confusion_text(measures) if 0 < len(classes) <= 20 else "",
+        _rival_text(found.against) if found.against else "",
+        bad_images(found.bad),
+        f"report: {found.report}" if found.report else "",
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def _comparison_text(found: dict[str, Any]) -> str:
-    first, second = found["accuracy"]
-    low, high = found["interval"]
+def _rival_text(found: RivalResult) -> str:
+    compared = found.comparison
+    (first, second), (low, high) = compared.accuracy, compared.interval
     return (
-        f"against {found['bundle']}: {found['images']} images, accuracy {first:.4f} and {second:.4f}, difference "
-        f"{first - second:+.4f} ({low:+.4f} to {high:+.4f}, 95 %)\n{found['verdict']}"
+        f"against {found.bundle}: {compared.images} images, accuracy {first:.4f} and {second:.4f}, difference "
+        f"{first - second:+.4f} ({low:+.4f} to {high:+.4f}, 95 %)\n{compared.verdict}"
     )
 
 
-def _confusion_text(found: dict[str, Any]) -> str:
-    labels = [one["label"] for one in found["per_class"]]
-    if "exact_match" in found:
+def _confusion_text(measures: Measures) -> str:
+    if measures.confusion is None:
+        return ""
+    labels, confusion = [one.label for one in measures.per_class], measures.confusion.tolist()
+    if measures.target == "labels":
         cells = [
             (label, there, missed, wrong, no)
-            for label, ((no, wrong), (missed, there)) in zip(labels, found["confusion"], strict=True)
+            for label, ((no, wrong), (missed, there)) in zip(labels, confusion, strict=True)
         ]
         return table(["class", "has it: given", "not given", "has it not: given", "not given"], cells)
     return "truth down, prediction across\n" + table(
-        ["", *labels], [(label, *row) for label, row in zip(labels, found["confusion"], strict=True)]
+        ["", *labels], [(label, *row) for label, row in zip(labels, confusion, strict=True)]
     )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.errors import FeatxError
+
+if TYPE_CHECKING:
+    from featx.inference.overlays import DrawnExplanations
 
 
 @click.command()
@@ -45,7 +49,7 @@ def explain(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Show which places of images, or of all images in folders, speak for a class.
 
@@ -53,7 +57,7 @@ def explain(
     """
     from featx.bundle.bundle import load_bundle
     from featx.inference.explain import Explainer
-    from featx.inference.overlays import GRID, Album
+    from featx.inference.overlays import GRID, draw_explanations
     from featx.inference.predict import find_files
     from featx.runs.bundles import find_bundle
 
@@ -64,34 +68,24 @@ def explain(
     paths = find_files(images)
     if not as_json:
         say(f"Explaining {bundle.path} by {explainer.method}")
-    album = Album(out, bundle)
     with Bars() as bars:
-        album.add(explainer.explain(paths, progress=bars), paths)
-    grid = album.finish()
-    if album.left_out:
-        say(f"{GRID} shows the first pictures; {album.left_out:,} more are in {out}.")
-    content = {
-        "bundle": str(bundle.path),
-        "method": explainer.method,
-        "out": str(out),
-        "grid": grid and str(grid),
-        "images": album.entries,
-        "bad": album.bad,
-    }
-    emit(as_json, content, _text(content))
-    if not album.entries:
+        found = draw_explanations(explainer, paths, out, bars)
+    if found.left_out:
+        say(f"{GRID} shows the first pictures; {found.left_out:,} more are in {out}.")
+    emit(as_json, found.as_json(), _text(found))
+    if not found.images:
         raise FeatxError("None of the images could be read.")
 
 
-def _text(found: dict[str, Any]) -> str:
+def _text(found: DrawnExplanations) -> str:
     rows = [
-        (image["path"], one["label"], f"{one['confidence']:.1%}", one["files"]["overlay"])
-        for image in found["images"]
-        for one in image["classes"]
+        (image.explanation.path, one.label, f"{one.confidence:.1%}", one.files["overlay"])
+        for image in found.images
+        for one in image.classes
     ]
     parts = [
         table(["image", "class", "confidence", "picture"], rows) if rows else "",
-        bad_images(found["bad"]),
-        f"all pictures: {found['grid']}" if found["grid"] else "",
+        bad_images([asdict(one) for one in found.unread]),
+        f"all pictures: {found.grid}" if found.grid else "",
     ]
     return "\n".join(part for part in parts if part)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -13,7 +14,7 @@ from featx.config import ExportFormat, ExportPrecision
 from featx.errors import ExportError
 
 if TYPE_CHECKING:
-    from featx.export.flow import Export, Outcome
+    from featx.export.flow import Exported, FormatResult
 
 
 @click.command()
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     type=click.Choice(get_args(ExportPrecision)),
     default="float32",
     show_default=True,
-    help="Of the weights; int8 (onnx, litert) of the arithmetic too, and it takes --data.",
+    help="Precision of the weights; int8 (onnx, litert) is that of the arithmetic too, and takes --data.",
 )
 @click.option(
     "--out",
@@ -56,13 +57,14 @@ def export(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Write a bundle (default: the best one) for other runtimes: the whole model, from images to probabilities.
 
     Every export is run in its own runtime and compared with the bundle before it is put in place.
     """
     from featx.bundle.bundle import load_bundle
+    from featx.export.flow import ExportOptions
     from featx.export.flow import export as write
     from featx.runs.bundles import find_bundle
 
@@ -71,8 +73,8 @@ def export(
     path = find_bundle(bundle, Path(pipeline.report.runs), name)
     model = load_bundle(path)
     say(f"Exporting {path}")
-    done = write(model, out or _default_folder(path), formats, precision, data, force, say)
-    emit(as_json, _content(path, done), _text(done))
+    done = write(model, out or _default_folder(path), ExportOptions(formats, precision, data, force), say)
+    emit(as_json, {"bundle": str(path), **done.as_json()}, _text(done))
     if done.refused:
         raise ExportError(" ".join(_sentence(one, formats) for one in done.refused))
 
@@ -82,30 +84,16 @@ def _default_folder(path: Path) -> Path:
     return Path(f"{whole.stem}-export" if path.is_file() else f"{whole.parent.name}-{whole.name}-export")
 
 
-def _content(path: Path, done: Export) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    own = {"engine": done.engine, "images_per_second": done.images_per_second}
-    return {
-        "bundle": str(path),
-        "own": own,
-        "images": len(done.sample.images),
-        "source": done.sample.source,
-        "bad": [{"path": path, "reason": reason} for path, reason in done.sample.bad],
-        "exports": [asdict(outcome) for outcome in done.outcomes],
-    }
-
-
-def _text(done: Export) -> str:
+def _text(done: Exported) -> str:
     headers = ["format", "precision", "bytes", "largest difference", "same answer", "images/s", "in batches of 8"]
-    rows = [_row(outcome) for outcome in done.outcomes]
+    rows = [_row(outcome) for outcome in done.results]
     rows.append((f"bundle ({done.engine})", None, None, None, None, *_speeds(done.images_per_second)))
-    folders = [f"{outcome.format}: {outcome.path}" for outcome in done.outcomes if outcome.path]
-    bad = bad_images([{"path": path, "reason": reason} for path, reason in done.sample.bad])
+    folders = [f"{outcome.format}: {outcome.path}" for outcome in done.results if outcome.path]
+    bad = bad_images([asdict(one) for one in done.images.unread])
     return "\n".join(filter(None, [bad, table(headers, rows), *folders]))
 
 
-def _row(outcome: Outcome) -> tuple[Any, ...]:
+def _row(outcome: FormatResult) -> tuple[object, ...]:
     found = outcome.comparison
     largest = None if found is None or found.largest is None else f"{found.largest:.1e}"
     same = None if found is None else f"{found.agreement:.1%}"
@@ -116,7 +104,7 @@ def _speeds(found: dict[str, float] | None) -> tuple[str | None, str | None]:
     return (None, None) if found is None else (f"{found['1']:.1f}", f"{found['8']:.1f}")
 
 
-def _sentence(outcome: Outcome, formats: tuple[str, ...]) -> str:
+def _sentence(outcome: FormatResult, formats: tuple[str, ...]) -> str:
     from featx.export.flow import FORMATS
 
     others = [f"--format {name}" for name in FORMATS if name not in formats]

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from featx.io.suggest import did_you_mean
+
 
 class LazyGroup(click.Group):
     """A group that imports a command only when it is used.
@@ -43,8 +45,5 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            import difflib
-
-            near = difflib.get_close_matches(args[0], self._homes, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"{ctx.command_path} --help lists them."
-            raise click.UsageError(f"No command {args[0]!r}. {hint}", ctx) from error
+            hint = did_you_mean(args[0], self._homes, f"{ctx.command_path} --help lists them.")
+            raise click.UsageError(f"No command {args[0]!r}.{hint}", ctx) from error

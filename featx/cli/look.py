@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -62,7 +62,7 @@ def look(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Look at a data set first: a contact sheet, what the backbone sees, ImageNet's answers, advice.
 
@@ -72,11 +72,13 @@ def look(
     """
     from featx.look.flow import Scope
     from featx.look.flow import look as look_at
+    from featx.store.cache import Cache
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     scope = Scope(show_classes, show_images, sample, imagenet, advice)
-    with Bars() as bars:
-        found = look_at(pipeline, out, scope, command_line(), _arguments(data, pipeline_file, pipeline), bars)
+    arguments = _arguments(data, pipeline_file, pipeline)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        found = look_at(pipeline, cache, out, scope, command_line(), arguments, bars)
     emit(as_json, found.as_json(), _text(found, imagenet))
 
 

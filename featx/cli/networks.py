@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from featx.cli.arguments import Command
 from featx.cli.render import emit, table
+from featx.cli.values import number
+from featx.config.bounds import Count
 
 if TYPE_CHECKING:
-    from featx.backbones import BackboneSpec
+    from featx.backbones import BackboneSpec, LayerInfo
 
 _REARRANGING = frozenset({"ZeroPadding2D", "Dropout", "Reshape", "InputLayer"})
-_LISTING = 2  # which keys a remembered listing has
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -41,7 +41,9 @@ def backbones(as_json: bool) -> None:
 
 
 def _layer_options(command: Command) -> Command:
-    command = click.option("--input-size", type=int, help="Side in pixels of the square the network sees.")(command)
+    command = click.option("--input-size", type=number(Count), help="Side in pixels of the square the network sees.")(
+        command
+    )
     return click.option("--all", "everything", is_flag=True, help="Also layers that only rearrange or pad.")(command)
 
 
@@ -60,39 +62,30 @@ def layers(backbone: str, input_size: int | None, everything: bool, as_json: boo
 
     spec = resolve(FeaturesOptions(backbone=backbone, input_size=input_size))
     found = _listing(spec)
-    content = {"backbone": spec.label, "layers": found}
-    shown = [one for one in found if everything or one["kind"] not in _REARRANGING]
     rows = [
         (
-            one["name"],
-            "x".join(map(str, one["shape"])),
-            one["parameters"],
-            f"{one['share']:.1%}",
-            one["features"].get("avg"),
-            one["clean_cut"],
-            "(top)" if one["top"] else one["block"],
+            one.name,
+            "x".join(map(str, one.shape)),
+            one.parameters,
+            f"{one.share:.1%}",
+            one.features.get("avg"),
+            one.clean_cut,
+            "(top)" if one.top else one.block,
         )
-        for one in shown
+        for one in found
+        if everything or one.kind not in _REARRANGING
     ]
-    emit(as_json, content, table(["layer", "shape", "parameters", "share", "features", "clean cut", "block"], rows))
+    emit(
+        as_json,
+        {"backbone": spec.label, "layers": [one.as_json() for one in found]},
+        table(["layer", "shape", "parameters", "share", "features", "clean cut", "block"], rows),
+    )
 
 
-def _listing(spec: BackboneSpec) -> list[dict[str, Any]]:
+def _listing(spec: BackboneSpec) -> list[LayerInfo]:
     """The layers; remembered in the working directory's cache where there is one: building a network takes seconds."""
-    from dataclasses import asdict
-    from importlib.metadata import version
+    from featx.backbones import list_layers
+    from featx.store.cache import Cache
 
-    from featx.io.digests import digest_json
-    from featx.io.index import StatIndex
-
-    cache = Path("cache")
-    index = StatIndex(cache / "index.sqlite") if cache.is_dir() and not Path(spec.name).is_absolute() else None
-    key = digest_json([asdict(spec), version("keras"), version("featx"), _LISTING])
-    known: list[dict[str, Any]] | None = index.recall("layers", key) if index else None
-    if known is None:
-        from featx.backbones.layers import list_layers
-
-        known = [asdict(one) | {"shape": list(one.shape)} for one in list_layers(spec)]
-        if index:
-            index.remember("layers", key, known)
-    return known
+    with Cache("cache") as cache:
+        return list_layers(spec, cache.index if cache.path.is_dir() else None)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.bundles import JSON_OPTION, TTA_OPTION, average_of, find
 from featx.cli.render import bad_images, emit, say, table
+from featx.cli.values import number
+from featx.config.bounds import Confidence, Count, Distance
 from featx.errors import FeatxError
 
 if TYPE_CHECKING:
@@ -19,14 +21,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("images", nargs=-1, required=True)
 @click.option("--model", metavar="BUNDLE", help="A bundle, a .featx file, or a folder of bundles (default: the best).")
-@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many classes to tell.")
+@click.option("--top", type=number(Count), default=1, show_default=True, help="How many classes to show.")
 @click.option(
-    "--min-confidence", type=click.FloatRange(0, 1), default=0.0, help="Answer 'unsure' where the confidence is less."
+    "--min-confidence", type=number(Confidence), default=0.0, help="Answer 'unsure' where the confidence is less."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write a CSV instead of printing.")
 @click.option(
     "--max-distance",
-    type=click.FloatRange(min=0),
+    type=number(Distance),
     help="Answer 'unknown' farther than this from all training images; 99 % of images of known classes are within 1.",
 )
 @TTA_OPTION
@@ -43,7 +45,7 @@ def predict(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Tell the class of images or of all images in folders, with the confidence.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,11 +24,12 @@ _KINDS = {"label_errors": "likely label errors", "near_duplicates": "near-duplic
 def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_json: bool) -> None:
     """The features of a data set, looked through: `featx check --features`."""
     from featx.quality.near_duplicates import NEAR
+    from featx.store.cache import Cache
     from featx.workflow.prepare import prepare
     from featx.workflow.review import review
 
-    with Bars() as bars:
-        prepared = prepare(pipeline, bars, views=False)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        prepared = prepare(pipeline, cache, bars, views=False)
         for note in prepared.extraction.images.notes:
             say(note)
         out = out or prepared.run / "check"
@@ -60,7 +61,7 @@ def _review_text(found: Review) -> str:
 @click.argument("images", nargs=-1, required=True)
 @click.option("--data", "data", help="Search these images instead of those of the pipeline.")
 @click.option("--model", metavar="BUNDLE", help="Compare by what this bundle or the best of this folder predicts from.")
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many images to tell.")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many images to show.")
 @click.option("--out", type=click.Path(path_type=Path), help="Draw them, as a PNG file.")
 @section_options("data", "features", "report")
 @_JSON
@@ -73,7 +74,7 @@ def similar(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Show the images of a set that are most like these, by their cached features.
 
@@ -84,19 +85,21 @@ def similar(
     from featx.quality.similar import search, search_with_bundle
     from featx.report.neighbours import draw_similar
     from featx.runs.bundles import find_bundle
+    from featx.store.cache import Cache
     from featx.workflow.prepare import choose_images, read_data
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     queries = find_files(images)
-    searched = choose_images(pipeline, read_data(pipeline))
-    for note in searched.notes:
-        say(note)
-    if model is not None:
-        bundle = load_bundle(find_bundle(model, Path(pipeline.report.runs), ""))
-        done = search_with_bundle(queries, searched, bundle, Path(pipeline.features.cache), top)
-    else:
-        with Bars() as bars:
-            done = search(queries, searched, pipeline.features, top, bars)
+    with Cache(pipeline.features.cache) as cache:
+        searched = choose_images(pipeline, read_data(pipeline), cache)
+        for note in searched.notes:
+            say(note)
+        if model is not None:
+            bundle = load_bundle(find_bundle(model, Path(pipeline.report.runs), ""))
+            done = search_with_bundle(queries, searched, bundle, cache, top)
+        else:
+            with Bars() as bars:
+                done = search(queries, searched, pipeline.features, top, cache, bars)
     for note in done.notes:
         say(note)
     drawn = str(draw_similar(done.found, out)) if out is not None and done.found else None

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
-def emit(as_json: bool, content: Any, text: str) -> None:
+    from featx.io.jsontypes import Json
+
+
+def emit(as_json: bool, content: Json, text: str) -> None:
     """Print the result: one JSON object, or `text`."""
     click.echo(json.dumps(content, ensure_ascii=False, allow_nan=False) if as_json else text)
 
@@ -20,7 +25,7 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Columns of text; numbers to the right."""
     cells = [[_cell(value) for value in row] for row in rows]
     right = [all(_is_number(value) for value in column) for column in zip(*cells, strict=True)] or [False] * len(
@@ -37,7 +42,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -58,7 +63,7 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
-def bad_images(bad: Sequence[dict[str, str]], shown: int = 10) -> str:
+def bad_images(bad: Sequence[Mapping[str, str]], shown: int = 10) -> str:
     """Bad images as lines, the first few of them."""
     if not bad:
         return ""
@@ -74,7 +79,7 @@ class Bars:
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet or not sys.stderr.isatty()
         self._stage = ""
-        self._bar: Any = None
+        self._bar: tqdm[NoReturn] | None = None
 
     def __enter__(self) -> Bars:
         return self
@@ -94,6 +99,7 @@ class Bars:
             self._bar = tqdm(
                 total=total, desc=stage, unit=" images", file=sys.stderr, leave=done < total, mininterval=0.2
             )
+        assert self._bar is not None
         if counts:
             self._bar.set_postfix(counts, refresh=False)
         self._bar.update(done - self._bar.n)
@@ -105,9 +111,8 @@ class Bars:
         self._stage = ""
 
 
-def metric_names(metrics: dict[str, Any]) -> list[str]:
+def metric_names(metrics: Mapping[str, Json]) -> list[str]:
     """The figures that are shown of what was measured."""
-    if "exact_match" in metrics:
-        names = ["images", "exact_match", "f1_samples", "f1_micro", "f1_macro"]
-        return [*names, "roc_auc_macro", "average_precision_macro", "log_loss"]
-    return ["images", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy"]
+    from featx.metrics.table import shown_keys, target_of_metrics
+
+    return ["images", *shown_keys(target_of_metrics(metrics), brief=True)]

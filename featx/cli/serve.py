@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.render import say
-from featx.config import parse_bytes
+from featx.cli.values import number
+from featx.config import ByteSize
+from featx.config.bounds import Confidence, Count, Distance, Positive
 from featx.errors import UsageError
 from featx.serve.limits import Limits
 
@@ -28,41 +29,41 @@ from featx.serve.limits import Limits
     show_envvar=True,
     help="Answer only to requests that give this key. The variable keeps it out of the list of processes.",
 )
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many classes to tell.")
+@click.option("--top", type=number(Count), default=5, show_default=True, help="How many classes to show.")
 @click.option(
-    "--min-confidence", type=click.FloatRange(0, 1), default=0.0, help="Answer 'unsure' where the confidence is less."
+    "--min-confidence", type=number(Confidence), default=0.0, help="Answer 'unsure' where the confidence is less."
 )
 @click.option(
     "--max-distance",
-    type=click.FloatRange(min=0),
+    type=number(Distance),
     help="Answer 'unknown' farther than this from all training images; 99 % of images of known classes are within 1.",
 )
 @click.option("--maps/--no-maps", default=True, help="Show where the model looked; the first time loads TensorFlow.")
 @click.option("--report/--no-report", default=True, help="Show the bundle's report, where it has one.")
-@click.option("--max-upload", default="32MB", show_default=True, metavar="SIZE", help="Size of a request.")
 @click.option(
-    "--max-images", type=click.IntRange(min=1), default=Limits.images, show_default=True, help="Images in a request."
+    "--max-upload", type=ByteSize, default="32MB", show_default=True, metavar="SIZE", help="Size of a request."
 )
+@click.option("--max-images", type=number(Count), default=Limits.images, show_default=True, help="Images in a request.")
 @click.option(
     "--max-megapixels",
-    type=click.FloatRange(0, min_open=True),
+    type=number(Positive),
     default=Limits.megapixels,
     show_default=True,
     help="Size of an image.",
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=number(Positive),
     default=Limits.seconds,
     show_default=True,
     help="Seconds until a request has arrived, and again until it is answered.",
 )
 @click.option(
     "--max-requests",
-    type=click.IntRange(min=1),
+    type=number(Count),
     default=Limits.requests,
     show_default=True,
-    help="Requests under way at once; more are told to come back.",
+    help="Requests under way at once; more are asked to come back.",
 )
 @section_options("report", without=["report.html"])
 def serve(
@@ -75,14 +76,14 @@ def serve(
     max_distance: float | None,
     maps: bool,
     report: bool,
-    max_upload: str,
+    max_upload: ByteSize,
     max_images: int,
     max_megapixels: float,
     timeout: float,
     max_requests: int,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
-    **values: Any,
+    **values: object,
 ) -> None:
     """Serve a bundle (default: the best one) as a web page and over HTTP, until Ctrl-C.
 
@@ -93,7 +94,7 @@ def serve(
     require_installed()
     if api_key is not None and not api_key.strip():
         raise UsageError("--api-key is empty, so everybody would know it. Give one, or leave the option out.")
-    limits = Limits(parse_bytes(max_upload), max_images, max_megapixels, timeout, max_requests)
+    limits = Limits(max_upload.bytes, max_images, max_megapixels, timeout, max_requests)
 
     from featx.bundle.bundle import load_bundle
     from featx.runs.bundles import find_bundle

@@ -26,11 +26,12 @@ _DATA = click.argument("data", required=False)
 @_JSON
 def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Bring every stage up to date, and say why each was run or not."""
+    from featx.store.cache import Cache
     from featx.workflow.run import run_pipeline
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, {}))
-    with Bars() as bars:
-        done = run_pipeline(pipeline, command_line(), bars, say)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        done = run_pipeline(pipeline, cache, command_line(), bars, say)
     lines = [f"{one['stage']:<9} {'done' if one['done'] else 'skipped':<8} {one['why']}" for one in done["stages"]]
     lines.append(f"best bundle: {done['bundle']}")
     emit(as_json, done, "\n".join([*lines, *([f"report: {done['report']}"] if done["report"] else [])]))
@@ -47,19 +48,20 @@ def extract(
     settings: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Compute the features of every image that lacks them, and with --views those of views, and cache them."""
+    from featx.store.cache import Cache
     from featx.workflow.prepare import extract_all, plan_all
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     _tell_unused_policy(pipeline)
-    with Bars() as bars:
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
         if dry_run:
-            content = plan_all(pipeline, bars, say)
+            content = plan_all(pipeline, cache, bars, say)
             emit(as_json, content, _plan_text(content))
         else:
-            done, views = extract_all(pipeline, bars, say)
+            done, views = extract_all(pipeline, cache, bars, say)
             content = done.as_json() | ({} if views is None else {"views": views.as_json()})
             text = _extraction_text(done)
             emit(as_json, content, text if views is None else f"{text}\n{_views_text(content['views'])}")
@@ -117,8 +119,7 @@ def _workers_text(done: Extraction) -> str:
     if not done.workers:
         return ""
     rows = [
-        (f"{one['host']}:{one['pid']}", one["images"], one["images"] / one["seconds"] if one["seconds"] else None)
-        for one in done.workers
+        (f"{one.host}:{one.pid}", one.images, one.images / one.seconds if one.seconds else None) for one in done.workers
     ]
     return table(["worker", "images", "images/s"], rows)
 
@@ -128,20 +129,21 @@ def _workers_text(done: Extraction) -> str:
 @section_options("data", "features", "augment", "head", "report", "tracking")
 @_JSON
 def fit_head(
-    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: Any
+    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object
 ) -> None:
     """Fit a head on cached features, measure it on val and test, and save it as a bundle.
 
     Features that are missing are extracted first. With --views N the head is fitted on N altered versions of every
     training image as well.
     """
+    from featx.store.cache import Cache
     from featx.workflow.prepare import prepare
     from featx.workflow.run import fit
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     _tell_unused_policy(pipeline)
-    with Bars() as bars:
-        prepared = prepare(pipeline, bars)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        prepared = prepare(pipeline, cache, bars)
         for note in prepared.extraction.images.notes:
             say(note)
         bundle = fit(prepared, command_line(), say)
@@ -160,19 +162,20 @@ def finetune(
     settings: tuple[str, ...],
     origin: str | None,
     as_json: bool,
-    **values: Any,
+    **values: object,
 ) -> None:
     """Graft a bundle's head onto its backbone and train both end to end; keep the result as one more bundle."""
     from featx.bundle.bundle import load_bundle
     from featx.finetune.flow import finetune as train
     from featx.runs.bundles import find_bundle
     from featx.runs.folder import run_directory
+    from featx.store.cache import Cache
     from featx.workflow.prepare import prepare
     from featx.workflow.run import regraft
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    with Bars() as bars:
-        prepared = prepare(pipeline, bars, views=False)
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        prepared = prepare(pipeline, cache, bars, views=False)
         start = load_bundle(
             find_bundle(origin, prepared.run.parent, run_directory(pipeline, prepared.extraction.images).name)
         )

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.backbones import BackboneSpec, Output, resolve, resolve_outputs
-from featx.backbones.layers import Depth, list_depths
+from featx.backbones import BackboneSpec, LayerDepth, Output, list_depths, open_network, resolve, resolve_outputs
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.compare.memory import Memory
-from featx.compare.plan import Pass, Trial, short_name
+from featx.compare.plan import Combination, Pass, short_name
 from featx.config import Pipeline
 from featx.dataset import TEST, VAL
 from featx.errors import BackboneError, FeatxError
@@ -26,6 +25,7 @@ from featx.io.index import StatIndex
 from featx.io.progress import Progress, Tell, no_progress, say_nothing
 from featx.report.comparison import Place
 from featx.runs.bundles import list_bundles
+from featx.store.cache import Cache
 from featx.workflow.fit import fingerprint
 from featx.workflow.prepare import prepare, read_data
 from featx.workflow.run import fit, regraft
@@ -58,6 +58,7 @@ class Work:
     """
 
     memory: Memory
+    cache: Cache
     command: str = ""
     progress: Progress = no_progress
     tell: Tell = say_nothing
@@ -76,24 +77,23 @@ def run_pass(one: Pass, work: Work) -> Iterator[Cell]:
     try:
         require_fittable(read_data(one.pipeline))  # before a network is built for nothing
         spec = resolve(one.pipeline.features)
-        index = StatIndex(Path(one.pipeline.features.cache) / "index.sqlite")
-        outputs, shares = _choose_outputs(one.pipeline, spec, index)
+        outputs, shares = _choose_outputs(one.pipeline, spec, work.cache.index)
         prepared, faults = _prepare(one.pipeline, spec, outputs, work)
     except Exception as error:  # the other passes go on
-        for output, trial in product(outputs, one.trials):
-            yield _failed(_place(one, spec, output, trial), error, work)
+        for output, combination in product(outputs, one.combinations):
+            yield _failed(_place(one, spec, output, combination), error, work)
         return
     seconds = _count(one.data, prepared, work)
     sample = _sample(prepared)
     made = _find_made(prepared.run)
     for output in outputs:
         narrowed = replace(prepared, extraction=replace(prepared.extraction, outputs=(output,)))
-        for trial in one.trials:
-            place = _place(one, spec, output, trial)
+        for combination in one.combinations:
+            place = _place(one, spec, output, combination)
             try:
                 if output in faults:
                     raise faults[output]
-                bundle = _make(replace(narrowed, pipeline=trial.pipeline), trial.stage, made, work)
+                bundle = _make(replace(narrowed, pipeline=combination.pipeline), combination.stage, made, work)
             except Exception as error:  # the other combinations go on
                 yield replace(_failed(place, error, work), share=shares.get(output.layer))
             else:
@@ -107,7 +107,7 @@ def _split_name(text: str) -> tuple[str, str]:
     return (layer, pooling) if layer else (text, "")
 
 
-def _place(one: Pass, spec: BackboneSpec | None, output: Output, trial: Trial) -> Place:
+def _place(one: Pass, spec: BackboneSpec | None, output: Output, combination: Combination) -> Place:
     features = one.pipeline.features
     backbone = spec.label if spec else short_name("backbone", features.backbone)
     side = str(features.input_size or "")
@@ -115,7 +115,7 @@ def _place(one: Pass, spec: BackboneSpec | None, output: Output, trial: Trial) -
         height, width = spec.input_size
         side = str(height) if height == width else f"{height}x{width}"
     layer = output.name if output.pooling else output.layer
-    return Place(one.data, backbone, side, layer or "-", trial.clf, trial.stage)
+    return Place(one.data, backbone, side, layer or "-", combination.clf, combination.stage)
 
 
 def _failed(place: Place, error: Exception, work: Work) -> Cell:
@@ -135,40 +135,26 @@ def _choose_outputs(pipeline: Pipeline, spec: BackboneSpec, index: StatIndex) ->
     return outputs, {depth.name: depth.share for depth in depths}
 
 
-def _layers_meant(layer: str, depths: Sequence[Depth]) -> list[str]:
+def _layers_meant(layer: str, depths: Sequence[LayerDepth]) -> list[str]:
     return [depth.name for depth in depths if layer == "all" or depth.ends] if layer in _SEVERAL else [layer]
 
 
 def _prepare(
     pipeline: Pipeline, spec: BackboneSpec, outputs: Sequence[Output], work: Work
-) -> tuple[Prepared, dict[Output, Exception]]:
+) -> tuple[Prepared, dict[Output, BackboneError]]:
     """Images with all features of a pass and a split; and why some layers or poolings cannot be had."""
 
     def extract(wanted: Sequence[Output]) -> Prepared:
         features = replace(pipeline.features, layer=tuple(output.name for output in wanted), pooling=())
-        return prepare(replace(pipeline, features=features), work.progress)
+        return prepare(replace(pipeline, features=features), work.cache, work.progress)
 
     try:
         return extract(outputs), {}
     except BackboneError:
-        faults = _find_faults(spec, outputs) if len(outputs) > 1 else {}
+        faults = open_network(spec).find_faults(outputs) if len(outputs) > 1 else {}
         if not faults or len(faults) == len(outputs):
             raise
         return extract([output for output in outputs if output not in faults]), faults
-
-
-def _find_faults(spec: BackboneSpec, outputs: Sequence[Output]) -> dict[Output, Exception]:
-    """The outputs that the network does not have, and why. It is built without its weights."""
-    from featx.backbones.network import construct, cut_network, needs_top
-
-    faults: dict[Output, Exception] = {}
-    network = construct(spec, needs_top(spec, outputs))
-    for output in outputs:
-        try:
-            cut_network(network, spec, (output,))
-        except BackboneError as error:
-            faults[output] = error
-    return faults
 
 
 def _count(data: str, prepared: Prepared, work: Work) -> float | None:
@@ -176,7 +162,7 @@ def _count(data: str, prepared: Prepared, work: Work) -> float | None:
     views = prepared.sample.views
     extractions = [prepared.extraction, *([] if views is None else [views.extraction])]
     work.computed["images"] += sum(done.computed for done in extractions)
-    seconds = [work.memory.seconds(data, done) for done in extractions]
+    seconds = [work.memory.seconds(data, done, work.cache.index) for done in extractions]
     return None if None in seconds else float(sum(filter(None, seconds)))
 
 

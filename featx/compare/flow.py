@@ -18,18 +18,19 @@ import numpy as np
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.compare.cells import Cell, Work, run_pass
 from featx.compare.memory import Memory
-from featx.compare.plan import Pass, Trial, name_of, plan
+from featx.compare.plan import Combination, Pass, name_of, plan
 from featx.config import Pipeline
 from featx.config.pipeline import as_yaml
 from featx.errors import DataError
 from featx.images.batches import Reading, iter_batches
 from featx.inference.predict import images_per_second
+from featx.io.jsontypes import Json
 from featx.io.progress import Progress, Tell, no_progress, say_nothing
-from featx.metrics.measures import metric_of
-from featx.metrics.table import LOWER_IS_BETTER
+from featx.metrics.table import is_better, metric_of, signed_score
 from featx.report.comparison import Place, Row, write_comparison
+from featx.store.cache import Cache
 
-__all__ = ["Compared", "Pass", "Place", "Row", "Trial", "compare", "plan"]
+__all__ = ["Combination", "Compared", "Pass", "Place", "Row", "compare", "plan"]
 
 _MEMORY = "compare.json"
 _logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Compared:
         """The rows without a model."""
         return [row for row in self.rows if row.reason is not None]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Json]:
         """What `featx compare --json` prints."""
         best = {row.place.data: row.bundle for row in self.rows if row.best}
         rows = [row.as_json() for row in self.rows]
@@ -56,7 +57,11 @@ class Compared:
 
 
 def compare(
-    pipeline: Pipeline, command: str = "", progress: Progress = no_progress, tell: Tell = say_nothing
+    pipeline: Pipeline,
+    cache: Cache,
+    command: str = "",
+    progress: Progress = no_progress,
+    tell: Tell = say_nothing,
 ) -> Compared:
     """Make every model that the pipeline's section `compare` asks for and is not there yet, and write the table.
 
@@ -69,7 +74,7 @@ def compare(
     """
     passes = plan(pipeline)
     folder = Path(pipeline.report.runs) / name_of(pipeline)
-    work = Work(Memory(folder / _MEMORY), command, progress, tell)
+    work = Work(Memory(folder / _MEMORY), cache, command, progress, tell)
     cells = [cell for one in passes for cell in run_pass(one, work)]
     best = _choose_best(cells)
     speeds = [_measure_speed(cell, work) for cell in cells]
@@ -90,7 +95,7 @@ def _choose_best(cells: Sequence[Cell]) -> set[int]:
         if score is None or score["value"] is None:
             continue
         data, kind = cell.place.data, (score["metric"], score["where"])
-        value = -score["value"] if score["metric"] in LOWER_IS_BETTER else score["value"]
+        value = signed_score(score["metric"], score["value"])
         if kinds.setdefault(data, kind) == kind and (data not in best or value > best[data][0]):
             best[data] = value, number
     return {number for _, number in best.values()}
@@ -166,5 +171,5 @@ def _judge_training(about: Mapping[str, Any], name: str) -> tuple[float | None, 
     scores = metric_of(before["val"], metric), metric_of(after["val"], metric)
     helped = None
     if scores[0] is not None and scores[1] is not None:
-        helped = scores[1] < scores[0] if metric in LOWER_IS_BETTER else scores[1] > scores[0]
+        helped = is_better(metric, scores[1], scores[0])
     return None if old is None or new is None else new - old, helped

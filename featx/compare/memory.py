@@ -25,7 +25,7 @@ class Memory:
         except (OSError, ValueError, KeyError, TypeError):
             self._passes, self._speeds = {}, {}
 
-    def seconds(self, data: str, done: Extraction) -> float | None:
+    def seconds(self, data: str, done: Extraction, index: StatIndex) -> float | None:
         """How long it takes to extract all different readable images of a data set, by what was spent so far.
 
         What had been extracted before is reckoned by the rate that the store remembers.
@@ -35,7 +35,7 @@ class Memory:
         if done.computed:
             images, seconds = images + done.computed, seconds + done.seconds
         elif not images:
-            rate = usual_rate(StatIndex(Path(done.options.cache) / "index.sqlite"), done.store)
+            rate = usual_rate(index, done.store)
             images, seconds = (1, 1 / rate) if rate else (0, 0.0)
         if not images:
             return None

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import TypeAlias, get_args
 
 from featx.backbones import BACKBONES
 from featx.config import Clf, Pipeline, Stage
-from featx.config.pipeline import section_of, set_keys
+from featx.config.route import section_of, set_keys
 from featx.errors import UsageError
+from featx.io.suggest import did_you_mean
 from featx.io.urls import is_url
+
+Keys: TypeAlias = dict[str, object]
+"""`section.key` -> value"""
 
 _NAME = "compare"  # of the results, where neither the pipeline nor its file has a name
 # the sections that may differ by each of these
@@ -27,7 +30,7 @@ _COMPARED = {"data.path", "features.backbone", "head.clf", "report.runs", "repor
 
 
 @dataclass(frozen=True)
-class Trial:
+class Combination:
     """A kind of head and what is trained, with all options of both."""
 
     clf: str
@@ -44,7 +47,7 @@ class Pass:
 
     data: str
     pipeline: Pipeline
-    trials: tuple[Trial, ...]
+    combinations: tuple[Combination, ...]
 
 
 def plan(pipeline: Pipeline) -> list[Pass]:
@@ -68,16 +71,16 @@ def plan(pipeline: Pipeline) -> list[Pass]:
     }
     overrides = _read_overrides(asked.override or {}, axes)
     names = _name_data(axes["data"], overrides)
-    trials = list(product(axes["clf"], axes["stage"]))
+    heads = list(product(axes["clf"], axes["stage"]))
     passes = []
     for data, backbone, size in product(axes["data"], axes["backbone"], asked.input_size or (None,)):
-        keys: dict[str, Any] = {"data.path": data, "features.backbone": backbone}
+        keys: Keys = {"data.path": data, "features.backbone": backbone}
         listed = {"input_size": size, "layer": list(asked.layer), "pooling": list(asked.pooling)}
         keys |= {f"features.{name}": value for name, value in listed.items() if value}
         keys |= overrides["data", data] | overrides["backbone", backbone]
         keys |= {"report.name": f"{name_of(pipeline)}/{names[data]}", "report.html": False}
         common = set_keys(pipeline, keys, "compare")
-        made = tuple(_plan_trial(common, clf, stage, overrides) for clf, stage in trials)
+        made = tuple(_plan_combination(common, clf, stage, overrides) for clf, stage in heads)
         passes.append(Pass(names[data], common, made))
     return passes
 
@@ -87,8 +90,8 @@ def name_of(pipeline: Pipeline) -> str:
     return pipeline.report.name or _NAME
 
 
-def _plan_trial(common: Pipeline, clf: str, stage: str, overrides: Mapping[tuple[str, str], dict[str, Any]]) -> Trial:
-    keys: dict[str, Any] = {"head.clf": clf}
+def _plan_combination(common: Pipeline, clf: str, stage: str, overrides: Mapping[tuple[str, str], Keys]) -> Combination:
+    keys: Keys = {"head.clf": clf}
     if clf != "estimator":
         keys |= {"head.estimator": None, "head.grid": None}
     found = set_keys(common, keys | overrides["clf", clf] | overrides["stage", stage], "compare")
@@ -99,29 +102,24 @@ def _plan_trial(common: Pipeline, clf: str, stage: str, overrides: Mapping[tuple
         )
     if stage == "finetuned":
         found = replace(found, finetune=replace(found.finetune, from_cache=None))
-    return Trial(clf, stage, found)
+    return Combination(clf, stage, found)
 
 
-def _read_overrides(
-    asked: Mapping[str, Mapping[str, Any]], axes: Mapping[str, Sequence[str]]
-) -> dict[tuple[str, str], dict[str, Any]]:
+def _read_overrides(asked: Mapping[str, Keys], axes: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], Keys]:
     """(axis, value) -> `section.key` -> value; empty for what nothing is said of."""
     owners: dict[str, set[tuple[str, str]]] = {}
     for axis, values in axes.items():
         for value in values:
             for name in {value, short_name(axis, value)}:
                 owners.setdefault(name, set()).add((axis, value))
-    found: dict[tuple[str, str], dict[str, Any]] = {
-        (axis, value): {} for axis, values in axes.items() for value in values
-    }
+    found: dict[tuple[str, str], Keys] = {(axis, value): {} for axis, values in axes.items() for value in values}
     for name, keys in asked.items():
         meant = owners.get(name, set())
         if not meant and _is_known(name):
             continue  # a part of what a file compares was asked for
         if not meant:
-            near = difflib.get_close_matches(name, owners, n=1)
-            offer = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(owners)}."
-            raise UsageError(f"compare.override: {name!r} is nothing that is compared. {offer}")
+            offer = did_you_mean(name, owners, f"There are: {', '.join(owners)}.")
+            raise UsageError(f"compare.override: {name!r} is nothing that is compared.{offer}")
         if len(meant) > 1:
             could = " or ".join(f"{axis} {value}" for axis, value in sorted(meant))
             raise UsageError(
@@ -152,7 +150,7 @@ def short_name(axis: str, value: str) -> str:
     return path.stem if path.suffix == ".keras" else value
 
 
-def _name_data(data: Sequence[str], overrides: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[str, str]:
+def _name_data(data: Sequence[str], overrides: Mapping[tuple[str, str], Keys]) -> dict[str, str]:
     names: dict[str, str] = {}
     for path in data:
         name = str(overrides["data", path].get("report.name") or short_name("data", path))

@@ -1,72 +1,63 @@
-"""Every option once: its section, name, type, default and help.
+"""Every option once: its section, name, type with bounds, default and help.
 
 The command line (`featx.cli`) and pipeline files (`pipeline`) are both made from these dataclasses, so an
 option of the one is a key of the other: `--input-size 150` is `features: {input_size: 150}`. `--set
-features.input_size=150` overrides a key of any section.
+features.input_size=150` overrides a key of any section. All of them reach the sections by `route`.
 
-`sections` holds them, `values` reads what is written in them, `checks` says what contradicts what.
+A module for each section holds its options; `bounds` and `texts` read their types, `values` what is written for them,
+and `checks` says what contradicts what.
 """
 
 from __future__ import annotations
 
+from featx.config.augment import OPERATIONS, AugmentOptions
+from featx.config.baseline import BaselineOptions
 from featx.config.checks import check_dense, check_options
-from featx.config.sections import (
-    OPERATIONS,
-    SECTIONS,
-    AugmentOptions,
-    BaselineOptions,
-    CheckpointKind,
-    Clf,
-    CompareOptions,
-    DataOptions,
-    ExportFormat,
-    ExportPrecision,
-    FeaturesOptions,
-    FinetuneOptions,
-    HeadOptions,
-    Metric,
-    Monitor,
-    Optimizer,
-    Pipeline,
-    ReportOptions,
-    ScheduleKind,
-    Stage,
-    TrackingOptions,
-    TrainingOptions,
-    help_of,
-    listed_options,
-)
-from featx.config.values import parse_bytes, parse_hidden, parse_share, with_preset
+from featx.config.compare import CompareOptions, Stage
+from featx.config.data import DataOptions
+from featx.config.features import FeaturesOptions
+from featx.config.finetune import CheckpointKind, FinetuneOptions
+from featx.config.head import Clf, HeadOptions, Metric
+from featx.config.option import Keys, Section, check_bounds, help_of, types_of
+from featx.config.results import ExportFormat, ExportPrecision, ReportOptions, TrackingOptions
+from featx.config.sections import SECTIONS, Pipeline, listed_options
+from featx.config.texts import ByteSize, ClusterAddress, DeviceChoice, HiddenLayers, MemoryShare
+from featx.config.training import Monitor, Optimizer, ScheduleKind, TrainingOptions
 
 __all__ = [
     "OPERATIONS",
     "SECTIONS",
     "AugmentOptions",
     "BaselineOptions",
+    "ByteSize",
     "CheckpointKind",
     "Clf",
+    "ClusterAddress",
     "CompareOptions",
     "DataOptions",
+    "DeviceChoice",
     "ExportFormat",
     "ExportPrecision",
     "FeaturesOptions",
     "FinetuneOptions",
     "HeadOptions",
+    "HiddenLayers",
+    "Keys",
+    "MemoryShare",
     "Metric",
     "Monitor",
     "Optimizer",
     "Pipeline",
     "ReportOptions",
     "ScheduleKind",
+    "Section",
     "Stage",
     "TrackingOptions",
     "TrainingOptions",
+    "check_bounds",
     "check_dense",
     "check_options",
     "help_of",
     "listed_options",
-    "parse_bytes",
-    "parse_hidden",
-    "parse_share",
-    "with_preset",
+    "types_of",
 ]

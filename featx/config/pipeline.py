@@ -5,16 +5,16 @@ Paths in a pipeline file are relative to the working directory, as they are on t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
-from functools import cache
+from dataclasses import asdict, replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
-from featx.config import SECTIONS, Pipeline, check_options, listed_options, with_preset
+from featx.config.option import Keys, Section
+from featx.config.route import keys_of_settings, set_keys
+from featx.config.sections import SECTIONS, Pipeline, listed_options
 from featx.errors import UsageError
+from featx.io.suggest import did_you_mean
 
 DEFAULT = "default.yaml"
 
@@ -49,10 +49,10 @@ def read_pipeline(path: Path, settings: Sequence[str] = ()) -> Pipeline:
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path} must hold sections ({', '.join(SECTIONS)}), got {type(content).__name__}.")
-    pipeline = _validate(content, str(path))
+    pipeline = set_keys(Pipeline(), _keys_of(content, str(path)), str(path))
     if pipeline.report.name is None:
         pipeline = replace(pipeline, report=replace(pipeline.report, name=path.stem))
-    return apply_settings(pipeline, settings)
+    return set_keys(pipeline, keys_of_settings(settings), "--set")
 
 
 def start_pipeline(data: str | None, file: Path | None) -> Pipeline:
@@ -64,106 +64,6 @@ def start_pipeline(data: str | None, file: Path | None) -> Pipeline:
     return pipeline if data is None else replace(pipeline, data=replace(pipeline.data, path=data))
 
 
-def apply_options(pipeline: Pipeline, sections: Sequence[str], options: Mapping[str, Any], where: str) -> Pipeline:
-    """The pipeline with options of these sections on top, named without their section, as on the command line.
-
-    where : who was given them, for the message
-
-    Raises
-    ------
-    UsageError
-        An option that these sections do not have (with the near one), a value of the wrong kind.
-    """
-    known = option_names(sections)
-    for name in options:
-        if name not in known:
-            raise UsageError(f"{where} has no option {name!r}. {_near(name, list(known))}")
-    content = {section: _plain(getattr(pipeline, section)) for section in SECTIONS}
-    for name, value in options.items():
-        content[known[name]][name] = list(value) if isinstance(value, tuple) else value
-    return _validate(content, where)
-
-
-def option_names(sections: Sequence[str]) -> dict[str, str]:
-    """Option -> its section, of all that these sections have; the data's path is an argument of its own."""
-    names = {entry.name: section for section in sections for entry in fields(SECTIONS[section])}
-    return {name: section for name, section in names.items() if (section, name) != ("data", "path")}
-
-
-def apply_settings(pipeline: Pipeline, settings: Sequence[str]) -> Pipeline:
-    """The pipeline with `section.key=value` settings on top; values are read as YAML."""
-    found: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        name = name.strip()
-        if not equals or not name.partition(".")[2]:
-            raise UsageError(f"--set takes section.key=value, got {setting!r}. Example: --set features.layer=mixed7")
-        section_of(name, "--set")
-        found[name] = parse_value(value, f"--set {name}")
-    return set_keys(pipeline, found, "--set")
-
-
-def set_keys(pipeline: Pipeline, keys: Mapping[str, Any], where: str) -> Pipeline:
-    """The pipeline with keys written `section.key` on top, their values as a pipeline file has them.
-
-    where : what they were given to, for the message
-
-    Raises
-    ------
-    UsageError
-        A section or key that there is not (with the near one), a value of the wrong kind.
-    """
-    if not keys:
-        return pipeline
-    content = {section: _plain(getattr(pipeline, section)) for section in SECTIONS}
-    found: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    for name, value in keys.items():
-        found[section_of(name, where)][name.partition(".")[2]] = value
-    for section, values in found.items():
-        content[section] |= with_preset(values)
-    return _validate(content, where)
-
-
-def section_of(name: str, where: str) -> str:
-    """The section of a key written `section.key`.
-
-    Raises
-    ------
-    UsageError
-        When it is not written so, or there is no such section.
-    """
-    section, _, key = name.partition(".")
-    if not key:
-        raise UsageError(f"{where} takes keys like features.layer, got {name!r}.")
-    if section not in SECTIONS:
-        raise UsageError(f"No section {section!r} in a pipeline. {_near(section, list(SECTIONS))}")
-    return section
-
-
-def parse_value(text: str, where: str) -> Any:
-    """A value written as in a pipeline file.
-
-    Raises
-    ------
-    UsageError
-        When it is no YAML; `where` says what it was given for.
-    """
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{where}: {text!r} is not valid YAML. Quote it, or close it.") from error
-
-
-def override(pipeline: Pipeline, section: str, values: Mapping[str, Any]) -> Pipeline:
-    """The pipeline with some keys of a section replaced by values of the right type."""
-    if not values:
-        return pipeline
-    changes: dict[str, Any] = {section: replace(getattr(pipeline, section), **with_preset(values))}
-    return check_options(replace(pipeline, **changes))
-
-
 def as_yaml(pipeline: Pipeline) -> str:
     """The whole pipeline as a file that gives it again."""
     import yaml
@@ -171,74 +71,42 @@ def as_yaml(pipeline: Pipeline) -> str:
     return str(yaml.safe_dump({section: _plain(getattr(pipeline, section)) for section in SECTIONS}, sort_keys=False))
 
 
-def _plain(options: Any) -> dict[str, Any]:
+def _keys_of(content: Mapping[object, object], where: str) -> Keys:
+    """`section.key` -> value, of the sections of a file.
+
+    Raises
+    ------
+    UsageError
+        A section that there is not (with the near one), or one that does not hold keys.
+    """
+    mistakes = [mistake for name, keys in content.items() if (mistake := _mistaken(str(name), keys))]
+    if mistakes:
+        raise UsageError(f"{where}: {' '.join(mistakes)}")
+    return {
+        f"{section}.{key}": value
+        for section, keys in content.items()
+        if isinstance(keys, Mapping)
+        for key, value in keys.items()
+    }
+
+
+def _mistaken(name: str, keys: object) -> str | None:
+    """What is wrong with a section of a file; None: nothing."""
+    if name not in SECTIONS:
+        known = f"There are: {', '.join(SECTIONS)}."
+        return f"unknown section {name!r}.{did_you_mean(name, SECTIONS, known)}"
+    if keys is not None and not isinstance(keys, Mapping):
+        return f"{name}: Input should be a dictionary of keys, got {keys!r}."
+    return None
+
+
+def _plain(options: Section) -> Keys:
+    """A section as YAML holds it, in the order people read it."""
     content = asdict(options)
-    values = {entry.name: content[entry.name] for entry in listed_options(type(options))}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    return {entry.name: _as_plain(content[entry.name]) for entry in listed_options(type(options))}
 
 
-def _validate(content: Mapping[str, Any], where: str) -> Pipeline:
-    from pydantic import ValidationError
-
-    prepared = {section: _as_written(section, keys) for section, keys in content.items()}
-    try:
-        pipeline: Pipeline = _adapter().validate_python(prepared)
-    except ValidationError as error:
-        raise UsageError(f"{where}: " + " ".join(_explain(one) for one in error.errors())) from error
-    return check_options(pipeline)
-
-
-@cache
-def _adapter() -> Any:
-    """What validates a pipeline; it is made in some hundredths of a second, and a comparison needs it often."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Pipeline)
-
-
-def _as_written(section: str, keys: Any) -> Any:
-    """What people write: one layer without brackets, a text that YAML takes for a number, layers as a list."""
-    if keys is None:
-        return {}
-    if not isinstance(keys, dict) or section not in SECTIONS:
-        return keys
-    kinds = {entry.name: str(entry.type) for entry in fields(SECTIONS[section])}
-    return {key: _as_kind(kinds.get(key, ""), value) for key, value in with_preset(keys).items()}
-
-
-def _as_kind(kind: str, value: Any) -> Any:
-    if kind.startswith("tuple[str"):
-        items = value if isinstance(value, list) else [value]
-        return None if value is None else [_as_text(item) for item in items]
-    if kind.startswith("tuple") and _is_number(value):
-        return [value]
-    if not kind.startswith("str"):
-        return value
-    if isinstance(value, list) and all(map(_is_number, value)):
-        return ",".join(map(str, value))
-    return _as_text(value)
-
-
-def _as_text(value: Any) -> Any:
-    """`unfreeze: 10` and `classes: [0, 1]` are text; true and false stay what they are, and are refused."""
-    return str(value) if _is_number(value) else value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _explain(error: Any) -> str:
-    *parents, key = [str(part) for part in error["loc"]] or [""]
-    name = ".".join([*parents, key])
-    if error["type"] != "unexpected_keyword_argument" and "extra" not in error["type"]:
-        return f"{name}: {error['msg']}, got {error['input']!r}."
-    if not parents:
-        return f"unknown section {key!r}. {_near(key, list(SECTIONS))}"
-    known = [entry.name for entry in fields(SECTIONS[parents[0]])] if parents[0] in SECTIONS else []
-    return f"unknown key {name!r}. {_near(key, known)}"
-
-
-def _near(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(known)}."
+def _as_plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, str) else value

@@ -28,7 +28,7 @@ class Check:
     ----------
     images : how many there are
     readable : how many of them could be decoded in full
-    bad : {"path", "reason"} of the others
+    unreadable : {"path", "reason"} of the others
     duplicates : paths of the same bytes, one list for each such image
     conflicts : {"paths", "labels"} of the same bytes under different labels; left out of fitting and evaluation
     straddling : {"paths", "splits"} of the same bytes, or of one group, in different declared splits
@@ -38,7 +38,7 @@ class Check:
 
     images: int
     readable: int
-    bad: list[dict[str, str]]
+    unreadable: list[dict[str, str]]
     duplicates: list[list[str]]
     conflicts: list[dict[str, list[str]]]
     straddling: list[dict[str, list[str]]]
@@ -46,8 +46,10 @@ class Check:
     notes: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """The same as a JSON object."""
-        return {**asdict(self), "notes": list(self.notes)}
+        """The same as a JSON object, as `featx check --json` prints it."""
+        return {{"unreadable": "bad"}.get(name, name): value for name, value in asdict(self).items()} | {
+            "notes": list(self.notes)
+        }
 
 
 def check_images(
@@ -65,19 +67,19 @@ def check_images(
     progress : told how many images are done so far
     """
     found = digest_images(images.paths, index)
-    digests, bad = found.digest, dict(found.bad)
+    digests, unreadable = found.digest, dict(found.bad)
     reasons = _decode_all(images, digests, index, workers, progress)
     for row, digest in enumerate(digests.tolist()):
-        if row not in bad and digest in reasons:
-            bad[row] = reasons[digest]
+        if row not in unreadable and digest in reasons:
+            unreadable[row] = reasons[digest]
     readable = np.ones(len(images), bool)
-    readable[list(bad)] = False
+    readable[list(unreadable)] = False
     good = np.flatnonzero(readable)
     paths = images.paths
     return Check(
         images=len(images),
         readable=len(good),
-        bad=[{"path": paths[row], "reason": bad[row]} for row in sorted(bad)],
+        unreadable=[{"path": paths[row], "reason": unreadable[row]} for row in sorted(unreadable)],
         duplicates=[[paths[row] for row in rows] for rows in list_equal(digests, good)],
         conflicts=[
             {"paths": [paths[row] for row in rows], "labels": ["; ".join(images.label_names(row)) for row in rows]}
@@ -133,7 +135,7 @@ def _decode_all(
 ) -> dict[bytes, str]:
     """Reason by digest of every image that cannot be decoded."""
     decoder = decoder_version()
-    known = index.known_bad(decoder)
+    known = index.known_unreadable(decoder)
     there = np.flatnonzero(has_digest(digests))
     first = dict(zip(digests[there[::-1]].tolist(), there[::-1].tolist(), strict=True))
     reasons = {digest: known[digest] for digest in first if digest in known}
@@ -149,7 +151,7 @@ def _decode_all(
                 (digests[row].tobytes(), fault) for row, fault in zip(some, faults, strict=True) if fault is not None
             ]
             reasons.update((digest, fault.reason) for digest, fault in new)
-            index.remember_bad(decoder, [(digest, fault.reason) for digest, fault in new if not fault.transient])
+            index.remember_unreadable(decoder, [(digest, fault.reason) for digest, fault in new if not fault.transient])
             done += len(some)
             report(done)
     return reasons

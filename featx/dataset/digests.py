@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ import numpy as np
 
 from featx.dataset.imageset import ImageSet
 from featx.images.batches import usable_cores
-from featx.io.digest_arrays import NO_DIGEST, digest_array, has_digest
+from featx.io.digest_arrays import DIGEST, NO_DIGEST, digest_array, has_digest
 from featx.io.digests import digest_bytes, digest_file
 from featx.io.filetypes import describe_os_error, is_transient_reason
 from featx.io.index import StatIndex, Status
-from featx.io.remote import RemoteStatus, shared_remote
+from featx.io.remote import shared_remote
 from featx.io.servers import AT_ONCE
 from featx.io.urls import is_url
 
@@ -30,11 +30,32 @@ class Digests:
     Attributes
     ----------
     digest : V32 (n,), `NO_DIGEST` where a file cannot be read
-    bad : row and reason of those
+    bad : row and reason of those, in the order of the rows
     """
 
     digest: np.ndarray
     bad: dict[int, str]
+
+    @classmethod
+    def of(cls, found: Sequence[bytes | str]) -> Digests:
+        """Of what was found of each file: its digest, or why it cannot be read."""
+        digest = digest_array(NO_DIGEST.tobytes() if isinstance(one, str) else one for one in found)
+        return cls(digest, {row: one for row, one in enumerate(found) if isinstance(one, str)})
+
+    @classmethod
+    def join(cls, parts: Sequence[Digests]) -> Digests:
+        """Of the files of all parts, one part after the other."""
+        starts = np.cumsum([0, *(len(part.digest) for part in parts)]).tolist()
+        bad = {start + row: one for start, part in zip(starts, parts, strict=False) for row, one in part.bad.items()}
+        return cls(np.concatenate([np.empty(0, DIGEST), *(part.digest for part in parts)]), bad)
+
+    def replaced(self, rows: Sequence[int], others: Digests) -> Digests:
+        """The same with other findings of some rows."""
+        digest, again = self.digest.copy(), set(rows)
+        digest[list(rows)] = others.digest
+        bad = {row: reason for row, reason in self.bad.items() if row not in again}
+        bad |= {rows[place]: reason for place, reason in others.bad.items()}
+        return Digests(digest, dict(sorted(bad.items())))
 
     @property
     def usable(self) -> np.ndarray:
@@ -53,53 +74,36 @@ def digest_images(
     ----------
     paths : absolute paths, or URLs
     index : what is remembered of files
-    progress : told how many files are done so far
+    progress : called with how many files are done so far
     workers : threads that read; 0: two per core, since they wait for the disk, and more where there are URLs
     """
     workers = workers or max(2 * usable_cores(), AT_ONCE if any(map(is_url, paths)) else 0)
     report = progress or ignore_progress
-    digests = np.full(len(paths), NO_DIGEST)
-    bad: dict[int, str] = {}
+    parts: list[Digests] = []
     with ThreadPoolExecutor(workers, thread_name_prefix="featx-digest") as pool:
         for start in range(0, len(paths), _CHUNK):  # in chunks, so that memory does not grow with the number of files
-            rows = range(start, min(start + _CHUNK, len(paths)))
-            _digest_rows(rows, paths, index, pool, digests, bad)
-            report(rows.stop)
-        missed = [row for row, reason in bad.items() if is_url(paths[row]) and is_transient_reason(reason)]
+            some = paths[start : start + _CHUNK]
+            parts.append(Digests.of(_digest_files(some, index, pool)))
+            report(start + len(some))
+        found = Digests.join(parts)
+        missed = [row for row, reason in found.bad.items() if is_url(paths[row]) and is_transient_reason(reason)]
         if missed:  # a server that had just restarted, or was asked for too much: it has had some time
             shared_remote().try_again()
-            for row in missed:
-                del bad[row]
-            _digest_rows(missed, paths, index, pool, digests, bad)
-    return Digests(digests, dict(sorted(bad.items())))
+            again = _digest_files([paths[row] for row in missed], index, pool)
+            found = found.replaced(missed, Digests.of(again))
+    return found
 
 
-def _digest_rows(
-    rows: Sequence[int],
-    paths: Sequence[str],
-    index: StatIndex,
-    pool: ThreadPoolExecutor,
-    digests: np.ndarray,
-    bad: dict[int, str],
-) -> None:
-    """Digests of some rows, put into `digests`, with the reasons of those that cannot be read put into `bad`."""
-    urls = [paths[row] for row in rows if is_url(paths[row])]
-    told = dict(zip(urls, shared_remote().look(urls), strict=True)) if urls else {}
-    status = {row: _look(paths[row], row, bad, told) for row in rows}
-    known = index.known_digests([paths[row] for row in rows], list(status.values()))
-    for row, digest in zip(rows, known, strict=True):
-        if digest is not None:
-            digests[row] = digest
-    unknown = [row for row, digest in zip(rows, known, strict=True) if digest is None and status[row] is not None]
-    fresh = []
-    for row, result in zip(unknown, pool.map(_digest, (paths[row] for row in unknown)), strict=True):
-        now = status[row]
-        if isinstance(result, str):
-            bad[row] = result
-        elif now is not None:
-            digests[row] = result
-            fresh.append((paths[row], now, result))
-    index.remember_digests(fresh)
+def _digest_files(paths: Sequence[str], index: StatIndex, pool: ThreadPoolExecutor) -> list[bytes | str]:
+    """The digest of each file, or why it cannot be read; those that were read are remembered."""
+    status = _look(paths)
+    regular = {path: one for path, one in zip(paths, status, strict=True) if not isinstance(one, str)}
+    known = dict(zip(regular, index.known_digests(list(regular), list(regular.values())), strict=True))
+    unknown = [path for path, digest in known.items() if digest is None]
+    fresh = dict(zip(unknown, pool.map(_digest, unknown), strict=True))
+    index.remember_digests((path, regular[path], one) for path, one in fresh.items() if isinstance(one, bytes))
+    found = zip(paths, status, strict=True)
+    return [one if isinstance(one, str) else known[path] or fresh[path] for path, one in found]
 
 
 def digest_contents(contents: Sequence[bytes], progress: Callable[[int], None] | None = None) -> Digests:
@@ -139,28 +143,31 @@ def list_equal(values: np.ndarray, rows: np.ndarray) -> list[list[int]]:
 
 
 def ignore_progress(done: int) -> None:
-    """Take a report of progress and tell nobody."""
+    """Take a report of progress and show nothing."""
 
 
-def _look(path: str, row: int, bad: dict[int, str], told: Mapping[str, RemoteStatus | OSError]) -> Status | None:
-    """What is known of a file without reading it; None, and why in `bad`, where there is none to be read.
+def _look(paths: Sequence[str]) -> list[Status | str]:
+    """What is known of each file without reading it, or why it cannot be read. Servers are asked for all at once."""
+    urls = [path for path in paths if is_url(path)]
+    of_url = dict(zip(urls, shared_remote().look(urls), strict=True)) if urls else {}
+    return [_check(path, of_url[path] if path in of_url else _stat(path)) for path in paths]
 
-    told : what servers say of URLs
-    """
+
+def _stat(path: str) -> os.stat_result | OSError:
     try:
-        status = told[path] if path in told else os.stat(path)
-        if isinstance(status, OSError):
-            raise status
+        return os.stat(path)
     except OSError as error:
-        bad[row] = describe_os_error(path, error)
-        return None
-    if stat.S_ISREG(status.st_mode) and status.st_size:
-        return status
+        return error
+
+
+def _check(path: str, status: Status | OSError) -> Status | str:
+    """The status of a file that has something in it, or why it cannot be read."""
+    if isinstance(status, OSError):
+        return describe_os_error(path, status)
     if stat.S_ISREG(status.st_mode):
-        bad[row] = "empty file"
-    else:  # opening a named pipe would wait for ever
-        bad[row] = "a folder, not a file" if stat.S_ISDIR(status.st_mode) else "a device or pipe, not a file"
-    return None
+        return status if status.st_size else "empty file"
+    # opening a named pipe would wait for ever
+    return "a folder, not a file" if stat.S_ISDIR(status.st_mode) else "a device or pipe, not a file"
 
 
 def _digest(path: str) -> bytes | str:

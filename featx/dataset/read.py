@@ -19,7 +19,7 @@ from featx.io.urls import is_url
 def read_images(source: str | Path | Sequence[str | Path], options: DataOptions) -> ImageSet:
     """Find the images of a folder, a CSV or a list of files and folders, here or on URLs, without opening any.
 
-    What servers have told before is forgotten, since it may have changed.
+    What servers have answered before is forgotten, since it may have changed.
 
     Parameters
     ----------

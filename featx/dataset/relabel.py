@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from featx.dataset.imageset import ImageSet
 from featx.dataset.table import read_labels
 from featx.errors import DataError
 from featx.io.remote import shared_remote
+from featx.io.suggest import did_you_mean
 from featx.io.urls import is_url
 
 
@@ -47,7 +47,7 @@ def relabel(images: ImageSet, file: str, home: str) -> ImageSet:
                 f"Paths are absolute, or relative to {home}."
             )
         if label not in code_of:
-            raise DataError(f"{file}, line {line}: {label!r} is no class of {images.source}. {_hint(label, code_of)}")
+            raise DataError(f"{file}, line {line}: {label!r} is no class of {images.source}.{_hint(label, code_of)}")
         if row in lines and labels[row] != code_of[label]:
             raise DataError(f"{file}, lines {lines[row]} and {line} give {name} two labels. Delete one of them.")
         labels[row], lines[row] = code_of[label], line
@@ -58,7 +58,5 @@ def relabel(images: ImageSet, file: str, home: str) -> ImageSet:
 
 def _hint(label: str, classes: Iterable[str]) -> str:
     names = list(classes)
-    near = difflib.get_close_matches(label, names, n=1)
-    if near:
-        return f"Did you mean {near[0]!r}?"
-    return f"The classes are {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}. Delete the row to keep it."
+    listed = f"The classes are {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}. Delete the row to keep it."
+    return did_you_mean(label, names, listed)

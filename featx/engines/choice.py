@@ -12,13 +12,11 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from featx.errors import EngineError, UsageError
-
-if TYPE_CHECKING:
-    import keras
+from featx.backbones.protocol import CutNetwork
 from featx.engines.protocol import Engine
+from featx.errors import EngineError, UsageError
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -92,7 +90,7 @@ def effective_precision(engine: str, precision: str) -> str:
 
 def compile_graph(
     engine: str,
-    make_model: Callable[[], keras.Model],
+    make_model: Callable[[], CutNetwork],
     graph: Path,
     precision: str,
     batch_size: int = 0,

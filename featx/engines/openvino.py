@@ -14,20 +14,22 @@ import shutil
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featx.backbones.libraries import hidden, import_openvino
+from featx.backbones.runtime import KerasModel
+from featx.engines.freeze import freeze, without_xla
 from featx.engines.protocol import check_images, full_batches
-from featx.engines.tensorflow import freeze, without_xla
 from featx.errors import EngineError
 from featx.images.batches import usable_cores
 from featx.io.files import write_json
 
 if TYPE_CHECKING:
-    import keras
+    import openvino
 
 FILES = ("graph.xml", "graph.bin", "graph.json")
 SCHEMA = 1
@@ -52,14 +54,14 @@ class OpenVINOEngine:
         self.batch_size = batch_size or DEFAULT_BATCH
         self.precision = precision
         description = _read_description(graph)
-        self._size: tuple[int, int] = (description["input_size"][0], description["input_size"][1])
-        self._tensors: dict[str, str] = description["outputs"]
+        self._size = description.input_size
+        self._tensors = description.outputs
         self._threads = threads
         self._round = self.batch_size * (threads or usable_cores())  # images
         self.handover = max(self.batch_size * -(-_HANDOVER // self.batch_size), 2 * self._round)
         self._core = import_openvino().Core()
         self._model = _read_model(self._core, graph)
-        self._networks: dict[int, _Network] = {}  # by images per inference
+        self._networks: dict[int, _CompiledNetwork] = {}  # by images per inference
         self._alone = threading.Lock()  # the requests of a network know nothing of threads
 
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -83,12 +85,12 @@ class OpenVINOEngine:
         few = count % self._round
         return few if few <= min(_FEW, self._round // 2) else 0
 
-    def _network(self, size: int) -> _Network:
+    def _network(self, size: int) -> _CompiledNetwork:
         if size not in self._networks:
-            self._networks[size] = _Network(self._compile(size), self._tensors, size)
+            self._networks[size] = _CompiledNetwork(self._compile(size), self._tensors, size)
         return self._networks[size]
 
-    def _compile(self, size: int) -> Any:
+    def _compile(self, size: int) -> openvino.CompiledModel:
         self._model.reshape([size, *self._size, 3])
         hints = {
             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
@@ -102,10 +104,10 @@ class OpenVINOEngine:
         return compiled
 
 
-class _Network:
+class _CompiledNetwork:
     """A graph compiled for `size` images, and as many requests at once as OpenVINO finds best for it."""
 
-    def __init__(self, compiled: Any, tensors: dict[str, str], size: int) -> None:
+    def __init__(self, compiled: openvino.CompiledModel, tensors: dict[str, str], size: int) -> None:
         self._size = size
         self._ports = {name: compiled.output(tensor) for name, tensor in tensors.items()}
         # Not its AsyncInferQueue: the threads that call back want the interpreter once more after the last call, and
@@ -131,7 +133,7 @@ class _Network:
                 request.wait()
         return results
 
-    def _finish(self, one: _Running, results: dict[str, np.ndarray]) -> Any:
+    def _finish(self, one: _Running, results: dict[str, np.ndarray]) -> openvino.InferRequest:
         """Wait for a request and keep its rows; gives the request, which is free again."""
         request, start, _ = one
         request.wait()
@@ -141,7 +143,9 @@ class _Network:
         return request
 
 
-_Running = tuple[Any, int, np.ndarray]  # a request, the position of its first image, and its images, which it reads
+_Running = tuple[
+    "openvino.InferRequest", int, np.ndarray
+]  # a request, the position of its first image, and its images, which it reads
 
 
 def require_precision(precision: str) -> None:
@@ -160,7 +164,7 @@ def require_precision(precision: str) -> None:
         )
 
 
-def _require_effective(compiled: Any, precision: str) -> None:
+def _require_effective(compiled: openvino.CompiledModel, precision: str) -> None:
     names = {"float": "f32", "float32": "f32", "bfloat16": "bf16", "float16": "f16", "half": "f16"}
     hint = compiled.get_property("INFERENCE_PRECISION_HINT")
     found = hint.get_type_name() if hasattr(hint, "get_type_name") else str(hint)
@@ -171,7 +175,7 @@ def _require_effective(compiled: Any, precision: str) -> None:
 
 
 def compile_graph(
-    make_model: Callable[[], keras.Model], graph: Path, precision: str, batch_size: int = 0, threads: int = 0
+    make_model: Callable[[], KerasModel], graph: Path, precision: str, batch_size: int = 0, threads: int = 0
 ) -> OpenVINOEngine:
     """The engine of the graph in the directory, converted first when it is not there whole."""
     if not is_whole(graph):
@@ -195,7 +199,7 @@ def is_whole(graph: Path) -> bool:
 # --- converting --------------------------------------------------------------------------------------------------
 
 
-def convert(model: keras.Model, graph: Path) -> None:
+def convert(model: KerasModel, graph: Path) -> None:
     """Write a cut network as an OpenVINO graph that takes uint8 images; the directory appears whole or not at all.
 
     Raises
@@ -220,7 +224,7 @@ def convert(model: keras.Model, graph: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def to_openvino(model: keras.Model) -> tuple[Any, dict[str, str]]:
+def to_openvino(model: KerasModel) -> tuple[openvino.Model, dict[str, str]]:
     """An `openvino.Model` that takes uint8 images, and which of its tensors is which output of the Keras model.
 
     Raises
@@ -241,7 +245,7 @@ def to_openvino(model: keras.Model) -> tuple[Any, dict[str, str]]:
     return converted, _find_outputs(converted, frozen.outputs)
 
 
-def _find_outputs(converted: Any, outputs: dict[str, str]) -> dict[str, str]:
+def _find_outputs(converted: openvino.Model, outputs: dict[str, str]) -> dict[str, str]:
     """Name every output tensor after its node in the frozen graph, and say which is which output."""
     tensors = {}
     for name, node in outputs.items():
@@ -264,17 +268,26 @@ def _publish(temporary: Path, graph: Path) -> None:
             raise
 
 
-def _read_description(graph: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Description:
+    """What `graph.json` holds. input_size : (height, width); outputs : output name -> name of its tensor"""
+
+    input_size: tuple[int, int]
+    outputs: dict[str, str]
+
+
+def _read_description(graph: Path) -> _Description:
     try:
-        description: dict[str, Any] = json.loads((graph / "graph.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads((graph / "graph.json").read_text(encoding="utf-8"))
+        schema, (height, width), outputs = content.get("schema", SCHEMA), content["input_size"], content["outputs"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError(f"Cannot read {graph / 'graph.json'}: {error}. Delete {graph} and extract again.") from error
-    if description.get("schema", SCHEMA) > SCHEMA:
-        raise EngineError(f"{graph} was written by a newer featx (schema {description['schema']}, known {SCHEMA}).")
-    return description
+    if schema > SCHEMA:
+        raise EngineError(f"{graph} was written by a newer featx (schema {schema}, known {SCHEMA}).")
+    return _Description((int(height), int(width)), {str(name): str(tensor) for name, tensor in outputs.items()})
 
 
-def _read_model(core: Any, graph: Path) -> Any:
+def _read_model(core: openvino.Core, graph: Path) -> openvino.Model:
     try:
         return core.read_model(graph / "graph.xml", graph / "graph.bin")
     except RuntimeError as error:

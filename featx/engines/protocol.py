@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from featx.errors import EngineError
-
-if TYPE_CHECKING:
-    pass
 
 
 class Engine(Protocol):

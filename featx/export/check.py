@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from featx.bundle.bundle import Bundle
-from featx.dataset.samples import sample_images
+from featx.dataset.sample_images import sample_images
 from featx.errors import DataError
 from featx.export.formats import Runner
 from featx.images.batches import Reading, iter_batches
-from featx.inference.predict import find_files, images_per_second
+from featx.inference.predict import Unread, find_files, images_per_second
 
 BATCHES = (1, 8)
 MOST_CHECKED = 64
@@ -28,23 +28,22 @@ LEAST_WITHIN = 0.95
 
 
 @dataclass(frozen=True)
-class Sample:
+class CheckImages:
     """Images to check an export on.
 
     images : uint8 (n, height, width, 3), those that are compared
     measured : uint8 (m, height, width, 3), those by which the ranges of int8 are measured
     source : where they come from, in words
-    bad : [(path, why it could not be read)]
     """
 
     images: np.ndarray
     measured: np.ndarray
     source: str
-    bad: tuple[tuple[str, str], ...] = ()
+    unread: tuple[Unread, ...] = ()
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Agreement:
     """What two predictions of the same images differ in.
 
     largest : the largest difference of any probability; None where one is no finite number
@@ -58,7 +57,7 @@ class Comparison:
     agreement: float
 
 
-def read_sample(bundle: Bundle, data: str | None, precision: str) -> Sample:
+def read_check_images(bundle: Bundle, data: str | None, precision: str) -> CheckImages:
     """Images of a file or folder, spread evenly over it; without one, those that come with the packages.
 
     For int8, those to measure by are kept apart from those to compare.
@@ -71,21 +70,21 @@ def read_sample(bundle: Bundle, data: str | None, precision: str) -> Sample:
     size, resize = bundle.input_size, str(bundle.about["backbone"]["resize"])
     if data is None:
         images = sample_images(size, resize)
-        return Sample(images, images[:0], "photographs and digits of scikit-learn, and noise")
+        return CheckImages(images, images[:0], "photographs and digits of scikit-learn, and noise")
     paths = find_files([data])
     most = MOST_CHECKED + (MOST_MEASURED if precision == "int8" else 0)
     wanted = np.unique(np.linspace(0, len(paths) - 1, most).astype(int))
-    read, bad = [np.empty((0, *size, 3), np.uint8)], []
+    read, unread = [np.empty((0, *size, 3), np.uint8)], list[Unread]()
     for batch in iter_batches(paths, wanted.tolist(), Reading(size, resize, 16)):
         read.append(batch.images)
-        bad += [(paths[row], reason) for row, reason in batch.unreadable]
+        unread += [Unread(paths[row], reason) for row, reason in batch.unreadable]
     images = np.concatenate(read)
     if not len(images):
-        raise DataError(f"None of the images of {data} could be read: {bad[0][1]}. Name others with --data.")
+        raise DataError(f"None of the images of {data} could be read: {unread[0].reason}. Name others with --data.")
     if precision != "int8" or len(images) < 3:
-        return Sample(images, images, Path(data).name, tuple(bad))
+        return CheckImages(images, images, Path(data).name, tuple(unread))
     third = np.arange(len(images)) % 3 == 0
-    return Sample(images[third], images[~third], Path(data).name, tuple(bad))
+    return CheckImages(images[third], images[~third], Path(data).name, tuple(unread))
 
 
 def predict_in_batches(run: Runner, images: np.ndarray) -> np.ndarray:
@@ -95,23 +94,23 @@ def predict_in_batches(run: Runner, images: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def compare(own: np.ndarray, found: np.ndarray, tolerance: float, thresholds: np.ndarray | None) -> Comparison:
+def compare(own: np.ndarray, found: np.ndarray, tolerance: float, thresholds: np.ndarray | None) -> Agreement:
     """Compare a file's probabilities with the bundle's, both (n, classes).
 
     thresholds : float (classes,), of a bundle that gives an image several labels
     """
     if found.shape != own.shape or not np.isfinite(found).all():
-        return Comparison(len(own), None, 0.0, 0.0)
+        return Agreement(len(own), None, 0.0, 0.0)
     differences = np.abs(found - own).max(axis=1)
     if thresholds is None:
         same = found.argmax(axis=1) == own.argmax(axis=1)
     else:
         same = ((found >= thresholds) == (own >= thresholds)).all(axis=1)
     within = float((differences <= tolerance).mean())
-    return Comparison(len(own), float(differences.max()), within, float(same.mean()))
+    return Agreement(len(own), float(differences.max()), within, float(same.mean()))
 
 
-def judge(comparison: Comparison, precision: str, tolerance: float, steps: bool) -> str | None:
+def judge(comparison: Agreement, precision: str, tolerance: float, steps: bool) -> str | None:
     """Why an export is refused, in words; None when it is good.
 
     steps : whether confidence is isotonic

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,26 +19,27 @@ import featx
 from featx.bundle.bundle import Bundle
 from featx.errors import ExportError, FeatxError, StoreError, UsageError
 from featx.export.check import (
-    Comparison,
-    Sample,
+    Agreement,
+    CheckImages,
     compare,
     judge,
     measure_speed,
     predict_in_batches,
-    read_sample,
+    read_check_images,
     tolerance_of,
 )
 from featx.export.formats import FORMATS, PRECISIONS, Format, choose_formats
 from featx.export.network import INPUT, OUTPUT, build_network, require_network
 from featx.images.resize import PAD_COLOUR
 from featx.io.files import atomic_directory, explain_os_error, remove_stale, write_atomic, write_json
+from featx.io.jsontypes import Json
 from featx.io.progress import Tell, say_nothing
 from featx.io.versions import installed_versions
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["FORMATS", "PRECISIONS", "Export", "Outcome", "export"]
+__all__ = ["FORMATS", "PRECISIONS", "ExportOptions", "Exported", "FormatResult", "export"]
 
 ABOUT, CLASSES = "model.json", "classes.txt"
 SCHEMA = 1
@@ -46,7 +47,23 @@ _LEAST_FREE = 1 << 20  # bytes; with less, what a converter could not write is p
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExportOptions:
+    """What is written, and how.
+
+    formats : each once; precision : of the weights, of int8 of the arithmetic too
+    data : a file or folder of images to check on, and to measure the ranges of int8 by; None takes a few images that
+        come with the packages
+    force : replace an export that is there already
+    """
+
+    formats: Sequence[str]
+    precision: str = "float32"
+    data: str | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class FormatResult:
     """What became of one format.
 
     path : its folder; None where it was refused, for `reason`
@@ -57,48 +74,46 @@ class Outcome:
     precision: str
     path: str | None = None
     bytes: int | None = None
-    comparison: Comparison | None = None
+    comparison: Agreement | None = None
     images_per_second: dict[str, float] | None = None
     reason: str | None = None
 
 
 @dataclass(frozen=True)
-class Export:
-    """The outcomes in the order asked for, the images they were checked on, and the speed of the bundle itself."""
+class Exported:
+    """The results in the order asked for, the images they were checked on, and the speed of the bundle itself."""
 
-    outcomes: tuple[Outcome, ...]
-    sample: Sample
+    results: tuple[FormatResult, ...]
+    images: CheckImages
     engine: str
     images_per_second: dict[str, float]
 
     @property
-    def refused(self) -> list[Outcome]:
+    def refused(self) -> list[FormatResult]:
         """Those that were not put in place."""
-        return [outcome for outcome in self.outcomes if outcome.reason is not None]
+        return [one for one in self.results if one.reason is not None]
+
+    def as_json(self) -> dict[str, Json]:
+        """What `featx export --json` prints behind the name of the bundle."""
+        return {
+            "own": {"engine": self.engine, "images_per_second": self.images_per_second},
+            "images": len(self.images.images),
+            "source": self.images.source,
+            "bad": [asdict(one) for one in self.images.unread],
+            "exports": [asdict(one) for one in self.results],
+        }
 
 
-class _Refused(Exception):  # noqa: N818 - no error, an outcome
+class _Refused(Exception):  # noqa: N818 - not an error but a result
     """An export that is not put in place, and why."""
 
-    def __init__(self, reason: str, comparison: Comparison | None = None) -> None:
+    def __init__(self, reason: str, comparison: Agreement | None = None) -> None:
         super().__init__(reason)
         self.reason, self.comparison = reason, comparison
 
 
-def export(
-    bundle: Bundle,
-    out: Path,
-    formats: Sequence[str],
-    precision: str = "float32",
-    data: str | None = None,
-    force: bool = False,
-    tell: Tell = say_nothing,
-) -> Export:
+def export(bundle: Bundle, out: Path, options: ExportOptions, tell: Tell = say_nothing) -> Exported:
     """Write a bundle's model in each format as the folder `out/<format>-<precision>`, whole and checked or not at all.
-
-    data : a file or folder of images to check on, and to measure the ranges of int8 by; None takes a few images that
-        come with the packages
-    force : replace an export that is there already
 
     Raises
     ------
@@ -109,25 +124,25 @@ def export(
     StoreError
         The disk is full.
     """
-    rows = choose_formats(formats, precision)
+    precision = options.precision
+    rows = choose_formats(options.formats, precision)
     require_network(bundle)
-    if precision == "int8" and data is None:
+    if precision == "int8" and options.data is None:
         raise UsageError("int8 takes the ranges of its numbers from images like those it will see: add --data FOLDER.")
     targets = [out / f"{row.name}-{precision}" for row in rows]
     for target in targets:
-        _require_free(target, force)
-    sample = read_sample(bundle, data, precision)
+        _require_free(target, options.force)
+    images = read_check_images(bundle, options.data, precision)
     remove_stale(out, deep=False)
-    tell(f"Checking on {len(sample.images)} images: {sample.source}")
-    own = bundle.probabilities(bundle.features(sample.images))
-    network = build_network(bundle)
-    job = _Job(bundle, network, precision, sample, own, force)
-    outcomes = []
+    tell(f"Checking on {len(images.images)} images: {images.source}")
+    own = bundle.probabilities(bundle.features(images.images))
+    writer = _FormatWriter(bundle, build_network(bundle), precision, images, own)
+    results = []
     for row, target in zip(rows, targets, strict=True):
         tell(f"Writing {row.name}")
-        outcomes.append(job.put_in_place(row, target))
-    speed = measure_speed(lambda images: bundle.probabilities(bundle.features(images)), sample.images)
-    return Export(tuple(outcomes), sample, bundle.engine.name, speed)
+        results.append(writer.put_in_place(row, target, replace=options.force))
+    speed = measure_speed(lambda some: bundle.probabilities(bundle.features(some)), images.images)
+    return Exported(tuple(results), images, bundle.engine.name, speed)
 
 
 def _require_free(target: Path, force: bool) -> None:
@@ -140,35 +155,34 @@ def _require_free(target: Path, force: bool) -> None:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _FormatWriter:
     """What all formats have in common."""
 
     bundle: Bundle
     network: keras.Model
     precision: str
-    sample: Sample
+    images: CheckImages
     own: np.ndarray
-    force: bool
 
-    def put_in_place(self, row: Format, target: Path) -> Outcome:
+    def put_in_place(self, row: Format, target: Path, *, replace: bool) -> FormatResult:
         """Write, check and publish one format."""
         try:
-            with atomic_directory(target, replace=self.force) as folder:
+            with atomic_directory(target, replace=replace) as folder:
                 comparison, speed = self._write_checked(row, folder)
                 size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-                about = describe(self.bundle, row, self.precision, self.sample, comparison)
+                about = describe(self.bundle, row, self.precision, self.images, comparison)
                 write_json(folder / ABOUT, about)
                 write_atomic(folder / CLASSES, "".join(f"{name}\n" for name in self.bundle.classes))
         except _Refused as refused:
-            return Outcome(row.name, self.precision, comparison=refused.comparison, reason=refused.reason)
-        return Outcome(row.name, self.precision, str(target), size, comparison, speed)
+            return FormatResult(row.name, self.precision, comparison=refused.comparison, reason=refused.reason)
+        return FormatResult(row.name, self.precision, str(target), size, comparison, speed)
 
-    def _write_checked(self, row: Format, folder: Path) -> tuple[Comparison, dict[str, float]]:
+    def _write_checked(self, row: Format, folder: Path) -> tuple[Agreement, dict[str, float]]:
         path = folder / row.file
         try:
-            row.convert(self.network, path, self.precision, self.sample.measured)
+            row.convert(self.network, path, self.precision, self.images.measured)
             run = row.load(path)
-            found = predict_in_batches(run, self.sample.images)
+            found = predict_in_batches(run, self.images.images)
         except Exception as error:  # the converters raise whatever they like
             raise _explain(error, folder) from error
         tolerance = tolerance_of(self.bundle, self.precision)
@@ -176,7 +190,7 @@ class _Job:
         reason = judge(comparison, self.precision, tolerance, self.bundle.calibration.kind == "isotonic")
         if reason is not None:
             raise _Refused(reason, comparison)
-        return comparison, measure_speed(run, self.sample.images)
+        return comparison, measure_speed(run, self.images.images)
 
 
 def _explain(error: Exception, folder: Path) -> Exception:
@@ -190,7 +204,9 @@ def _explain(error: Exception, folder: Path) -> Exception:
     return _Refused(f"it cannot be written or run ({type(error).__name__}: {' '.join(str(error).split())[:300]})")
 
 
-def describe(bundle: Bundle, row: Format, precision: str, sample: Sample, comparison: Comparison) -> dict[str, Any]:
+def describe(
+    bundle: Bundle, row: Format, precision: str, images: CheckImages, comparison: Agreement
+) -> dict[str, Json]:
     """What `model.json` says: all that is needed to use the model without featx."""
     several = bundle.multilabel
     thresholds = dict(zip(bundle.classes, bundle.thresholds.tolist(), strict=True)) if several else None
@@ -214,7 +230,7 @@ def describe(bundle: Bundle, row: Format, precision: str, sample: Sample, compar
         | ({"colour": list(PAD_COLOUR)} if resize == "pad" else {}),
         "output": {"name": OUTPUT, "dtype": "float32", "shape": [None, len(bundle.classes)]},
         "calibration": bundle.calibration.kind,
-        "check": asdict(comparison) | {"source": sample.source},
+        "check": asdict(comparison) | {"source": images.source},
         "bundle": {"name": bundle.path.name, "digest": bundle.about["digest"]},
         "versions": {"featx": featx.__version__, **installed_versions("keras", "tensorflow", *row.packages)},
     }

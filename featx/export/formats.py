@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
 import numpy as np
 
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 
 Runner = Callable[[np.ndarray], np.ndarray]
 """uint8 (n, height, width, 3), RGB -> probabilities float32 (n, classes), for any n"""
+
+
+class _Converter(Protocol):
+    """The module of a format; what its functions take is said in `Format`."""
+
+    def convert(self, network: keras.Model, path: Path, precision: str, images: np.ndarray) -> None: ...
+
+    def load(self, path: Path) -> Runner: ...
+
 
 PRECISIONS: tuple[str, ...] = get_args(ExportPrecision)
 MODULES = {"ai-edge-litert": "ai_edge_litert"}  # packages that are imported under another name
@@ -56,11 +65,11 @@ class Format:
 
     def load(self, path: Path) -> Runner:
         """What runs the file at `path` in the format's own runtime."""
-        runner: Runner = self._module().load(path)
-        return runner
+        return self._module().load(path)
 
-    def _module(self) -> Any:
-        return importlib.import_module(self.module)
+    def _module(self) -> _Converter:
+        converter: _Converter = importlib.import_module(self.module)
+        return converter
 
 
 FORMATS: Mapping[str, Format] = {

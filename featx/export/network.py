@@ -1,9 +1,9 @@
-"""What is exported: one Keras network from images to the probabilities that the bundle tells."""
+"""What is exported: one Keras network from images to the probabilities that the bundle gives."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def build_network(bundle: Bundle) -> keras.Model:
     return import_keras().Model(grafted.inputs[0], {OUTPUT: calibrated(bundle.calibration, grafted.output)})
 
 
-def calibrated(calibration: Calibration, logits: Any) -> Any:
+def calibrated(calibration: Calibration, logits: keras.KerasTensor) -> keras.KerasTensor:
     """`Calibration.probabilities` of a symbolic tensor (n, classes) of logits, the temperature applied."""
     ops = import_keras().ops
     if calibration.kind == "temperature":
@@ -69,12 +69,12 @@ def calibrated(calibration: Calibration, logits: Any) -> Any:
     return ops.where(positive, found / ops.where(positive, total, 1.0), 1.0 / found.shape[-1])
 
 
-def _sigmoids(calibration: Calibration, decisions: Any) -> Any:
+def _sigmoids(calibration: Calibration, decisions: keras.KerasTensor) -> keras.KerasTensor:
     slopes, intercepts = (np.array([curve[i][0] for curve in calibration.curves], np.float32) for i in (0, 1))
     return import_keras().ops.sigmoid(decisions * slopes + intercepts)
 
 
-def _staircases(calibration: Calibration, decisions: Any) -> Any:
+def _staircases(calibration: Calibration, decisions: keras.KerasTensor) -> keras.KerasTensor:
     """Lines between the knots of each curve: the first height, plus of every step the part that has been climbed."""
     ops = import_keras().ops
     starts, inverses, rises = _steps(calibration)
@@ -84,7 +84,7 @@ def _staircases(calibration: Calibration, decisions: Any) -> Any:
 
 
 def _steps(calibration: Calibration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every curve and step: where it starts, one divided by its width, how much it rises; float32 (k, steps).
+    """Every step of every curve: where it starts, one divided by its width, how much it rises; float32 (k, steps).
 
     Curves of fewer steps than the longest are filled up with steps that do not rise.
     """

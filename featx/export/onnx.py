@@ -11,15 +11,17 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featx.engines.tensorflow import freeze, without_xla
+from featx.engines.freeze import freeze, without_xla
 from featx.export.network import INPUT, OUTPUT
 
 if TYPE_CHECKING:
     import keras
+    import onnx
+    import tf2onnx
 
     from featx.export.formats import Runner
 
@@ -45,7 +47,7 @@ def convert(network: keras.Model, path: Path, precision: str, images: np.ndarray
         onnx.save_model(model, path)
 
 
-def _to_onnx(network: keras.Model) -> Any:
+def _to_onnx(network: keras.Model) -> onnx.ModelProto:
     import tf2onnx
 
     function = without_xla(freeze(network)).function
@@ -62,7 +64,7 @@ def _to_onnx(network: keras.Model) -> Any:
     return model
 
 
-def _convert_erfc(graph: Any, node: Any, name: str, _: Any) -> None:
+def _convert_erfc(graph: tf2onnx.graph.Graph, node: tf2onnx.graph.Node, name: str, _: object) -> None:
     """1 - erf(x): tf2onnx does not know the complementary error function, of which Keras makes GELU."""
     import tf2onnx
 
@@ -73,7 +75,7 @@ def _convert_erfc(graph: Any, node: Any, name: str, _: Any) -> None:
     graph.make_node("Sub", [one, erf], name=name, outputs=outputs, shapes=shapes, dtypes=types)
 
 
-def _quantize(model: Any, path: Path, images: np.ndarray) -> None:
+def _quantize(model: onnx.ModelProto, path: Path, images: np.ndarray) -> None:
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process

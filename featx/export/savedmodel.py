@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def write(network: keras.Model, path: Path) -> None:
     """Write a SavedModel of uint8 (n, height, width, 3) -> {"probabilities": float32 (n, classes)}."""
     import tensorflow as tf
 
-    def serve(images: Any) -> Any:
+    def serve(images: tf.Tensor) -> tf.Tensor:
         return network(tf.cast(images, tf.float32), training=False)
 
     archive = import_keras().export.ExportArchive()

@@ -1,7 +1,8 @@
 """The heavy stage: images x backbone -> feature store, each image once.
 
-`extract` reads as the flow: digest the files, open the store that belongs to these settings (`job`), see which rows are
-missing (`planning`), compute those (`dispatch`), here (`work`) or on a cluster (`cluster`), and tell it (`outcome`).
+`extract` reads as the flow: settle what features are made with and where they belong (`job`), digest the files
+(`request`), see which rows are missing (`planning`), compute those (`dispatch`), here (`work`) or on a cluster (`ray`),
+and say what there is now (`extraction`). Views of images (`views`) are a request like any other.
 Nothing here imports TensorFlow when no row is missing.
 """
 
@@ -9,50 +10,49 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import asdict
 
 import numpy as np
 
 from featx.config import FeaturesOptions
-from featx.dataset import Digests, ImageSet, digest_images, require_usable
-from featx.dataset.digests import digest_contents
+from featx.dataset import ImageSet, require_usable
+from featx.extraction.computation import Computation
+from featx.extraction.computed import Computed
 from featx.extraction.dispatch import compute
 from featx.extraction.extraction import Extraction
 from featx.extraction.job import Job, make_key, settle
 from featx.extraction.network import frozen_files, open_engine
-from featx.extraction.planning import Plan, estimate, plan_extraction, usual_rate
-from featx.io.digest_arrays import NO_DIGEST, digest_array
+from featx.extraction.planning import Plan, estimate, plan_rows, usual_rate
+from featx.extraction.request import Request, request_images
+from featx.io.digest_arrays import has_digest
 from featx.io.filetypes import is_transient_reason
-from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
+from featx.store.cache import Cache
 
 __all__ = [
     "Extraction",
-    "Job",
     "Plan",
-    "compute",
-    "estimate",
+    "Request",
     "extract",
     "frozen_files",
     "make_key",
     "open_engine",
     "plan",
-    "plan_extraction",
-    "settle",
+    "serve_request",
     "usual_rate",
 ]
 
 _logger = logging.getLogger(__name__)
 
 
-def plan(images: ImageSet, options: FeaturesOptions, progress: Progress = no_progress) -> Plan:
+def plan(images: ImageSet, options: FeaturesOptions, cache: Cache, progress: Progress = no_progress) -> Plan:
     """What `extract` would do; nothing is computed."""
-    job = settle(options)
-    digests, bad = _digest(images, job, progress)
-    return estimate(plan_extraction(job.store, job.outputs, digests, bad), job)
+    job = settle(options, cache)
+    return estimate(plan_rows(request_images(images, cache.index, progress), job), job)
 
 
-def extract(images: ImageSet, options: FeaturesOptions, progress: Progress = no_progress) -> Extraction:
+def extract(images: ImageSet, options: FeaturesOptions, cache: Cache, progress: Progress = no_progress) -> Extraction:
     """Make sure that the store holds the features of every readable image.
 
     Raises
@@ -61,62 +61,75 @@ def extract(images: ImageSet, options: FeaturesOptions, progress: Progress = no_
         When no image can be read, or a class is left without one.
     """
     start = time.perf_counter()
-    job = settle(options)
-    digests, bad = _digest(images, job, progress)
-    todo = plan_extraction(job.store, job.outputs, digests, bad)
-    done = Extraction(
-        images, digests, np.ones(len(images), bool), [], job.outputs, options, job.store, job.spec, job.engine
-    )
-    compute(todo, job, bad, done, progress)
-    _conclude(done, bad, todo)
-    done.seconds = time.perf_counter() - start
+    job = settle(options, cache)
+    done = serve_request(request_images(images, cache.index, progress), job, progress, start)
+    _warn_of_missed(done)
+    require_usable(images, done.readable)
     return done
 
 
-def _digest(images: ImageSet, job: Job, progress: Progress) -> tuple[np.ndarray, dict[int, str]]:
-    """Digests V32 (n,) of all files, and the rows already known to be unreadable with the reason."""
-    found = _digest_sources(images, job.index, lambda done: progress("hash", done, len(images)))
-    bad = dict(found.bad)
-    known = job.index.known_bad(job.decoder)
-    if known:
-        for row in np.flatnonzero(np.isin(found.digest, digest_array(known))):
-            bad.setdefault(int(row), known[found.digest[row].tobytes()])
-    return found.digest, bad
+def serve_request(request: Request, job: Job, progress: Progress, start: float) -> Extraction:
+    """Make sure that the store holds the features of these rows, those that cannot be read left out.
 
-
-def _digest_sources(images: ImageSet, index: StatIndex, progress: Callable[[int], None]) -> Digests:
-    if images.contents is not None:
-        return digest_contents(images.contents, progress)
-    return digest_images(images.paths, index, progress)
-
-
-def _conclude(done: Extraction, bad: dict[int, str], todo: Plan) -> None:
-    _spread_bad(done.digests, bad)
-    done.readable[list(bad)] = False
-    done.bad = [{"path": done.images.paths[row], "reason": bad[row]} for row in sorted(bad)]
-    _tell_missed(done)
-    require_usable(done.images, done.readable)
-    unique = len(np.unique(done.digests[done.readable]))
-    done.duplicates = int(done.readable.sum()) - unique
-    done.reused = unique - done.computed
-    _logger.info("%s; computed %d, reused %d, bad %d", todo.reason, done.computed, done.reused, len(bad))
+    start : of the work, as `time.perf_counter` has it
+    """
+    todo = plan_rows(request, job)
+    computed = compute(Computation(request, job, todo), progress)
+    done = _conclude(request, job, computed, time.perf_counter() - start)
+    _logger.info("%s; computed %d, reused %d, bad %d", todo.reason, done.computed, done.reused, len(done.bad))
     if done.computed:
-        spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in done.stages.items())
-        slowest = max(done.stages, key=lambda stage: done.stages[stage])
-        _logger.info("%s: the bottleneck is %s", spent, slowest)
+        spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in asdict(done.stages).items())
+        _logger.info("%s: the bottleneck is %s", spent, done.stages.slowest)
+    return done
 
 
-def _tell_missed(done: Extraction) -> None:
-    """Say apart from broken files what only a server or a disk failed to give."""
+def _conclude(request: Request, job: Job, computed: Computed, seconds: float) -> Extraction:
+    unreadable = _with_copies(request, {**request.unreadable, **computed.unreadable})
+    readable = np.ones(len(request), bool)
+    readable[list(unreadable)] = False
+    different = len(np.unique(request.identities[readable]))
+    return Extraction(
+        request=request,
+        readable=readable,
+        bad=_describe(request, unreadable),
+        outputs=job.outputs,
+        options=job.options,
+        store=job.store,
+        spec=job.spec,
+        engine=job.engine,
+        duplicates=int(readable.sum()) - different,
+        computed=computed.rows,
+        reused=different - computed.rows,
+        seconds=seconds,
+        stages=computed.stages,
+        workers=computed.workers,
+    )
+
+
+def _with_copies(request: Request, unreadable: Mapping[int, str]) -> dict[int, str]:
+    """A copy of an unreadable image is unreadable for the same reason: only one of them was decoded."""
+    rows = np.array(sorted(unreadable), np.int64)
+    rows = rows[has_digest(request.digests[rows])]
+    if not len(rows):
+        return dict(unreadable)
+    names = request.identities
+    reasons = {names[row].tobytes(): unreadable[row] for row in rows.tolist()}
+    copies = np.flatnonzero(np.isin(names, names[rows])).tolist()
+    return {row: reasons[names[row].tobytes()] for row in copies} | dict(unreadable)
+
+
+def _describe(request: Request, unreadable: Mapping[int, str]) -> list[dict[str, str]]:
+    """{"path", "reason"} of each image that cannot be read, however many of its views were asked for."""
+    named: dict[tuple[int | None, str], str] = {}
+    for row in sorted(unreadable):
+        image = None if request.views[row] else row
+        named[image, request.images.paths[row]] = unreadable[row]
+    return [{"path": path, "reason": reason} for (_, path), reason in named.items()]
+
+
+def _warn_of_missed(done: Extraction) -> None:
+    """Tell broken files apart from what only a server or a disk failed to give."""
     missed = sum(is_transient_reason(one["reason"]) for one in done.bad)
     if missed:
         text = "%d of %d images could not be fetched, which says nothing of the images: run the same command again."
         _logger.warning(text, missed, len(done.images))
-
-
-def _spread_bad(digests: np.ndarray, bad: dict[int, str]) -> None:
-    """A copy of a bad image is bad for the same reason: only one of them was decoded."""
-    reasons = {digests[row].tobytes(): reason for row, reason in bad.items() if digests[row] != NO_DIGEST}
-    if reasons:
-        for row in np.flatnonzero(np.isin(digests, digest_array(reasons))):
-            bad.setdefault(int(row), reasons[digests[row].tobytes()])

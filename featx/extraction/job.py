@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from featx.backbones import BackboneSpec, Output, identify, resolve, resolve_outputs
 from featx.config import FeaturesOptions
 from featx.engines.choice import choose_engine, effective_precision
 from featx.images.augment import Augmenter
-from featx.images.decoder import decoder_identity, decoder_version
+from featx.images.decoder import decoder_identity
 from featx.io.index import StatIndex
-from featx.store.key import Key
+from featx.store.cache import Cache
+from featx.store.key import NO_VIEWS, Key
 from featx.store.store import FeatureStore
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that is settled before the first image is decoded."""
+    """Everything that is settled before the first image is decoded.
+
+    augmenter : what makes views; None where rows are the images themselves
+    began : when, in nanoseconds: a file that changed since may not be the one that was hashed
+    """
 
     options: FeaturesOptions
     spec: BackboneSpec
     outputs: tuple[Output, ...]
     engine: str
+    cache: Cache
     store: FeatureStore
-    index: StatIndex
-    decoder: str
     augmenter: Augmenter | None = None
     began: int = field(default_factory=time.time_ns)
 
 
-def settle(options: FeaturesOptions) -> Job:
-    """Decide all that can be decided before an image is looked at."""
-    cache = Path(options.cache)
-    index = StatIndex(cache / "index.sqlite")
+def settle(options: FeaturesOptions, cache: Cache, augmenter: Augmenter | None = None) -> Job:
+    """Decide all that can be decided before an image is looked at.
+
+    augmenter : of views, which have a store of the policy's own
+    """
     spec = resolve(options)
     outputs = resolve_outputs(options, spec)
-    key = make_key(options, spec, outputs, index)
-    return Job(
-        options, spec, outputs, choose_engine(options.engine), FeatureStore(cache, key), index, decoder_version()
-    )
+    key = make_key(options, spec, outputs, cache.index)
+    store = cache.store(replace(key, views=NO_VIEWS if augmenter is None else augmenter.identity))
+    return Job(options, spec, outputs, choose_engine(options.engine), cache, store, augmenter)
 
 
 def make_key(options: FeaturesOptions, spec: BackboneSpec, outputs: tuple[Output, ...], index: StatIndex) -> Key:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from featx.backbones import BackboneSpec, Output, cut
+from featx.backbones import BackboneSpec, CutNetwork, Output, open_network
 from featx.config import FeaturesOptions
 from featx.engines.choice import choose_engine, compile_graph, effective_precision
 from featx.engines.protocol import Engine
 from featx.extraction.extraction import Extraction
-from featx.io.digests import digest_json
 from featx.io.files import atomic_path
+from featx.store.graph import GraphFolder
 
 
 def open_engine(
-    outputs: tuple[Output, ...], spec: BackboneSpec, options: FeaturesOptions, graph: Path, threads: int = 0
+    outputs: tuple[Output, ...], spec: BackboneSpec, options: FeaturesOptions, graphs: GraphFolder, threads: int = 0
 ) -> Engine:
-    """The cut network, ready to run. It is built once: its converted graph and `.keras` file are kept in `graph`.
+    """The cut network, ready to run. It is built once: its converted graph and `.keras` file are kept in `graphs`.
 
     threads : of inference on the CPU; 0 for all cores
     """
@@ -25,36 +24,36 @@ def open_engine(
     precision = effective_precision(engine, options.precision)
     return compile_graph(
         engine,
-        lambda: _save_network(spec, outputs, graph),
-        graph / _graph_name(outputs),
+        lambda: _save_network(spec, outputs, graphs),
+        graphs.converted(_names(outputs)),
         precision,
         options.infer_batch,
         threads,
     )
 
 
-def _save_network(spec: BackboneSpec, outputs: tuple[Output, ...], graph: Path) -> Any:
+def _save_network(spec: BackboneSpec, outputs: tuple[Output, ...], graphs: GraphFolder) -> CutNetwork:
     """Build the cut network and keep it as a `.keras` file, which bundles are made of."""
-    model = cut(spec, outputs)
-    path = graph / f"{_graph_name(outputs)}.keras"
+    model = open_network(spec).cut(outputs)
+    path = graphs.network(_names(outputs))
     if not path.exists():
         with atomic_path(path) as temporary:
             model.save(temporary)
     return model
 
 
-def _graph_name(outputs: tuple[Output, ...]) -> str:
-    return digest_json([output.name for output in outputs])[:16]
+def _names(outputs: tuple[Output, ...]) -> list[str]:
+    return [output.name for output in outputs]
 
 
 def frozen_files(extraction: Extraction, outputs: tuple[Output, ...]) -> dict[str, Path]:
     """The network cut at these outputs as files of a bundle: `backbone.keras`, and `graph` where the engine has one."""
-    graph = extraction.store.graph
-    name = _graph_name(outputs)
-    if not (graph / f"{name}.keras").exists():
-        _save_network(extraction.spec, outputs, graph)
-    files = {"backbone.keras": graph / f"{name}.keras"}
+    graphs, names = extraction.store.graphs, _names(outputs)
+    network = graphs.network(names)
+    if not network.exists():
+        _save_network(extraction.spec, outputs, graphs)
+    files = {"backbone.keras": network}
     if extraction.engine == "openvino":
-        open_engine(outputs, extraction.spec, extraction.options, graph)  # converts where it has not been
-        files["graph"] = graph / name
+        open_engine(outputs, extraction.spec, extraction.options, graphs)  # converts where it has not been
+        files["graph"] = graphs.converted(names)
     return files

@@ -12,10 +12,11 @@ import numpy as np
 from featx.backbones import Output
 from featx.errors import StoreError
 from featx.extraction.job import Job
+from featx.extraction.request import Request
 from featx.io.digest_arrays import first_of_equal
 from featx.io.index import StatIndex
 from featx.store.store import FeatureStore
-from featx.store.table import FeatureTable, identities
+from featx.store.table import FeatureTable
 
 _RATES = {False: "images_per_second", True: "images_per_second of a cluster"}
 
@@ -24,8 +25,8 @@ _RATES = {False: "images_per_second", True: "images_per_second of a cluster"}
 class Plan:
     """What a run would do, decided before anything is computed.
 
-    rows : positions in `ImageSet.paths` to compute, one per digest; outputs : the layers and poolings that miss any
-    unique : different readable images; bytes : that the new features will take on disk (0 while a shape is unknown)
+    rows : of the request to compute, one per digest and view; outputs : the layers and poolings that miss any
+    unique : different readable ones; bytes : that the new features will take on disk (0 while a shape is unknown)
     seconds : it will take at the rate of the last run (None before one); free_bytes : on the cache's disk
     """
 
@@ -39,7 +40,7 @@ class Plan:
     free_bytes: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """What `featx extract --dry-run --json` prints; what only a first run can tell is None."""
+        """What `featx extract --dry-run --json` prints; what only a first run can show is None."""
         known = self.bytes > 0 or not len(self.rows)
         return {
             "reason": self.reason,
@@ -52,29 +53,20 @@ class Plan:
         }
 
 
-def plan_extraction(
-    store: FeatureStore,
-    outputs: tuple[Output, ...],
-    digests: np.ndarray,
-    bad: dict[int, str],
-    views: np.ndarray | int = 0,
-) -> Plan:
-    """Decide which rows to compute: of every different readable image (and view), those that any output misses."""
-    readable = np.ones(len(digests), bool)
-    readable[list(bad)] = False
-    rows = np.flatnonzero(readable)
-    first = rows[first_of_equal(identities(digests, views)[rows])]  # in the order of the files, which the disk likes
-    tables = {output: store.table(output.layer, output.pooling) for output in outputs}
-    view = np.broadcast_to(views, len(digests))
-    absent = {output: table.missing(digests[first], view[first]) for output, table in tables.items()}
-    wanted = tuple(output for output in outputs if absent[output].any())
-    missing = np.logical_or.reduce([absent[output] for output in outputs])
+def plan_rows(request: Request, job: Job) -> Plan:
+    """Decide which rows to compute: of every different readable image and view, those that any output misses."""
+    rows = np.setdiff1d(np.arange(len(request)), np.fromiter(request.unreadable, np.int64, len(request.unreadable)))
+    first = rows[first_of_equal(request.identities[rows])]  # in the order of the files, which the disk likes
+    digests, views = request.digests[first], request.views[first]
+    tables = {output: job.store.table(output.layer, output.pooling) for output in job.outputs}
+    absent = {output: table.missing(digests, views) for output, table in tables.items()}
+    wanted = tuple(output for output in job.outputs if absent[output].any())
+    missing = np.logical_or.reduce([absent[output] for output in job.outputs])
     size = sum(int(absent[output].sum()) * _row_bytes(tables[output]) for output in wanted)
-    what = "images" if np.ndim(views) == 0 else "views"
     reason = (
-        f"{int(missing.sum())} of {len(first)} {what} lack {', '.join(o.name for o in wanted)}"
+        f"{int(missing.sum())} of {len(first)} {request.noun} lack {', '.join(one.name for one in wanted)}"
         if wanted
-        else f"all {len(first)} {what} have their features"
+        else f"all {len(first)} {request.noun} have their features"
     )
     return Plan(first[missing], wanted, len(first), len(rows) - len(first), size, reason)
 
@@ -97,12 +89,12 @@ def usual_rate(index: StatIndex, store: FeatureStore, cluster: bool = False) -> 
 
 def remember_rate(job: Job, rate: float) -> None:
     """Keep the images per second of an extraction for `usual_rate`."""
-    job.index.remember(_RATES[bool(job.options.cluster)], job.store.key.digest, rate)
+    job.cache.index.remember(_RATES[bool(job.options.cluster)], job.store.key.digest, rate)
 
 
 def estimate(found: Plan, job: Job) -> Plan:
     """A plan with the seconds that it will take and the space that there is."""
-    rate = usual_rate(job.index, job.store, bool(job.options.cluster))
+    rate = usual_rate(job.cache.index, job.store, bool(job.options.cluster))
     seconds = len(found.rows) / rate if rate else None if len(found.rows) else 0.0
     return replace(found, seconds=seconds, free_bytes=_free_bytes(job.store.directory))
 

@@ -8,13 +8,19 @@ from pathlib import Path
 from featx.config import Pipeline
 from featx.extraction.flow import Extraction
 from featx.extraction.sample import Sample
+from featx.store.cache import Cache
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Images with features and a split: what every later stage starts from."""
+    """Images with features and a split: what every later stage starts from.
+
+    cache : where the features are, for stages that need more of them
+    run : the folder of results
+    """
 
     pipeline: Pipeline
+    cache: Cache
     extraction: Extraction
     sample: Sample
     run: Path

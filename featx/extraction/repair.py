@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from featx.backbones import resolve, resolve_outputs
 from featx.config import FeaturesOptions
 from featx.dataset.folders import read_files
 from featx.errors import StoreError
-from featx.extraction.flow import extract, make_key
+from featx.extraction.flow import extract
+from featx.extraction.job import settle
 from featx.extraction.views import repair_views
 from featx.images.augment import Augmenter
-from featx.io.index import StatIndex
 from featx.io.progress import Progress
 from featx.io.remote import shared_remote
 from featx.io.urls import is_url
+from featx.store.cache import Cache
 from featx.store.key import NO_VIEWS
 from featx.store.store import Damage, FeatureStore
 
 
-def repair_store(store: FeatureStore, damages: Sequence[Damage], cache: Path, progress: Progress) -> tuple[int, int]:
+def repair_store(store: FeatureStore, damages: Sequence[Damage], cache: Cache, progress: Progress) -> tuple[int, int]:
     """Set damaged rows aside and compute them again into a new part.
 
     Returns how many rows were computed, and how many could not be since their image is gone, or since the damage hit
@@ -58,31 +57,24 @@ def _count_rows(store: FeatureStore) -> int:
     return sum(table.rows for table in store.tables().values())
 
 
-def _compute(store: FeatureStore, name: str, wanted: list[tuple[str, int]], cache: Path, progress: Progress) -> None:
+def _compute(store: FeatureStore, name: str, wanted: list[tuple[str, int]], cache: Cache, progress: Progress) -> None:
     """These rows (path, view) of the one table `layer@pooling`; those that it has stay as they are."""
     if not wanted:
         return
     options = _options(store, cache, name)
-    spec = resolve(options)
-    index = StatIndex(cache / "index.sqlite")
-    key = make_key(options, spec, resolve_outputs(options, spec), index)
-    index.close()
-    augmenter = None
-    if store.key.views != NO_VIEWS:
-        augmenter = Augmenter.from_json(store.made_of()["augment"])
-        key = replace(key, views=augmenter.identity)
-    if key != store.key:
+    augmenter = None if store.key.views == NO_VIEWS else Augmenter.from_json(store.made_of()["augment"])
+    if settle(options, cache, augmenter).store.key != store.key:
         raise StoreError(
             f"{store.directory} was made by other versions or with other weights, so its rows cannot be computed "
             "again here. The damaged ones were removed; featx extract fills a new store."
         )
     if augmenter is None:
-        extract(read_files([path for path, _ in wanted]), options, progress)
+        extract(read_files([path for path, _ in wanted]), options, cache, progress)
     else:
-        repair_views(wanted, options, augmenter, progress)
+        repair_views(wanted, options, augmenter, cache, progress)
 
 
-def _options(store: FeatureStore, cache: Path, name: str) -> FeaturesOptions:
+def _options(store: FeatureStore, cache: Cache, name: str) -> FeaturesOptions:
     """The options that the store was made with, for one layer and pooling."""
     made = store.made_of()
     height, width = made["input_size"]
@@ -98,5 +90,5 @@ def _options(store: FeatureStore, cache: Path, name: str) -> FeaturesOptions:
         precision=precision,  # type: ignore[arg-type]
         storage=store.key.storage,  # type: ignore[arg-type]
         engine=engine or "auto",  # type: ignore[arg-type]
-        cache=str(cache),
+        cache=str(cache.path),
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from featx.extraction.extraction import Extraction
+from featx.extraction.request import Request
 from featx.io.digest_arrays import DIGEST
 from featx.store.leases import Leases
 from featx.store.table import FeatureTable
@@ -17,15 +17,15 @@ class Reservations:
     """What is left of a plan, and what of it this process has reserved.
 
     A row is open, then reserved, and at last finished: it is in a part, or no image. Open rows that another process
-    works on are set aside until `look_again`. Rows are positions in `done`.
+    works on are set aside until `look_again`. Rows are those of a request.
 
     Attributes
     ----------
     done_by_others : rows that were in a part already when it was their turn
     """
 
-    def __init__(self, rows: np.ndarray, done: Extraction, tables: Mapping[str, FeatureTable], leases: Leases) -> None:
-        self._done, self._tables, self._leases = done, tables, leases
+    def __init__(self, rows: np.ndarray, request: Request, tables: Mapping[str, FeatureTable], leases: Leases) -> None:
+        self._request, self._tables, self._leases = request, tables, leases
         self._open = deque([rows])
         self._aside: list[np.ndarray] = []
         self._held = np.empty(0, np.int64)
@@ -71,7 +71,7 @@ class Reservations:
         with self._leases.exclusive():
             for table in self._tables.values():
                 table.refresh()
-            names, views = self._done.digests[chunk], self._done.view(chunk)
+            names, views = self._request.digests[chunk], self._request.views[chunk]
             absent = np.logical_or.reduce([table.missing(names, views) for table in self._tables.values()])
             others = np.isin(names, self._leases.of_others())
             mine: np.ndarray = chunk[absent & ~others]
@@ -86,4 +86,4 @@ class Reservations:
             self._held = self._held[~np.isin(self._held, np.concatenate(self._finished))]
             self._finished = []
         self._held = np.concatenate([self._held, rows])
-        self._leases.claim(self._done.digests[self._held])
+        self._leases.claim(self._request.digests[self._held])

@@ -1,16 +1,15 @@
 """Cached views: the features of altered versions of images, beside those of the images themselves.
 
-Views are extracted as images are, by the same loop, into a store of their own: its key names the policy and the seed,
-its rows are (digest, view). Images stay where they are, so that asking for views computes views alone, asking for more
-of them computes only the ones that are new, and another policy begins anew.
+Views are extracted as images are, into a store of their own: its key names the policy and the seed, its rows are
+(digest, view). Images stay where they are, so that asking for views computes views alone, asking for more of them
+computes only the ones that are new, and another policy begins anew.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,15 @@ from featx.backbones import Output
 from featx.config import FeaturesOptions
 from featx.dataset import ImageSet, digest_images
 from featx.dataset.folders import read_files
-from featx.extraction.flow import Extraction, Job, Plan, compute, estimate, plan_extraction, settle
+from featx.extraction.extraction import Extraction
+from featx.extraction.flow import serve_request
+from featx.extraction.job import settle
+from featx.extraction.planning import Plan, estimate, plan_rows
+from featx.extraction.request import Request, request_views
 from featx.images.augment import Augmenter
 from featx.io.digest_arrays import has_digest
-from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
-from featx.store.store import FeatureStore
+from featx.store.cache import Cache
 from featx.store.stored import StoredFeatures
 
 
@@ -70,22 +72,29 @@ class Views:
         }
 
 
+@dataclass(frozen=True)
+class ViewPolicy:
+    """Which views: what makes them, and how many of each image."""
+
+    augmenter: Augmenter
+    each: int
+
+
 def plan_views(
-    images: ImageSet, digests: np.ndarray, options: FeaturesOptions, augmenter: Augmenter, each: int
+    images: ImageSet, digests: np.ndarray, options: FeaturesOptions, policy: ViewPolicy, cache: Cache
 ) -> Plan:
     """What `extract_views` would compute of these different images; nothing is computed.
 
     digests : V32 (n,), of the images
     """
-    job = _settle(options, augmenter)
-    plan = plan_extraction(job.store, job.outputs, np.repeat(digests, each), {}, _numbers(len(images), each))
-    return estimate(plan, job)
+    job = settle(options, cache, policy.augmenter)
+    return estimate(plan_rows(request_views(images, digests, policy.each), job), job)
 
 
 def extract_views(
-    known: Extraction, rows: np.ndarray, augmenter: Augmenter, each: int, progress: Progress = no_progress
+    known: Extraction, rows: np.ndarray, policy: ViewPolicy, cache: Cache, progress: Progress = no_progress
 ) -> Views:
-    """Make sure that a store holds the features of the first `each` views of some images.
+    """Make sure that a store holds the features of views of some images.
 
     A view that cannot be made, since its image is gone or was replaced meanwhile, is left out and listed in `bad`.
 
@@ -94,60 +103,26 @@ def extract_views(
     known : the features of the images themselves
     rows : positions in `known.images` of different images that could be read
     """
-    of = np.repeat(np.arange(len(rows)), each)
-    numbers = _numbers(len(rows), each)
-    done = _extract(known.images.take(rows[of]), known.digests[rows[of]], numbers, known.options, augmenter, progress)
+    start = time.perf_counter()
+    request = request_views(known.images.take(rows), known.digests[rows], policy.each)
+    done = serve_request(request, settle(known.options, cache, policy.augmenter), progress, start)
     made = np.flatnonzero(done.readable)
-    return Views(augmenter, each, len(rows), done, made, of[made])
+    return Views(policy.augmenter, policy.each, len(rows), done, made, made // policy.each)
 
 
 def repair_views(
-    wanted: Sequence[tuple[str, int]], options: FeaturesOptions, augmenter: Augmenter, progress: Progress
+    wanted: Sequence[tuple[str, int]],
+    options: FeaturesOptions,
+    augmenter: Augmenter,
+    cache: Cache,
+    progress: Progress,
 ) -> None:
     """Compute single views (path, number) where they are missing."""
     images = read_files([path for path, _ in wanted])
-    place = {path: i for i, path in enumerate(images.paths)}
-    digests = digest_images(images.paths, StatIndex(Path(options.cache) / "index.sqlite")).digest
-    rows = np.array([place[path] for path, _ in wanted])
+    place = {path: row for row, path in enumerate(images.paths)}
+    digests = digest_images(images.paths, cache.index).digest
+    rows, views = np.array([place[path] for path, _ in wanted]), np.array([view for _, view in wanted], np.uint16)
     there = has_digest(digests[rows])
-    rows, views = rows[there], np.array([view for _, view in wanted])[there]
-    _extract(images.take(rows), digests[rows], views, options, augmenter, progress)
-
-
-def _extract(
-    images: ImageSet,
-    digests: np.ndarray,
-    views: np.ndarray,
-    options: FeaturesOptions,
-    augmenter: Augmenter,
-    progress: Progress,
-) -> Extraction:
-    """The features of these views of these images, row by row; an image comes as often as it has views."""
-    start = time.perf_counter()
-    job = _settle(options, augmenter)
-    done = Extraction(
-        images, digests, np.ones(len(images), bool), [], job.outputs, options, job.store, job.spec, job.engine
-    )
-    done.views = views.astype(np.uint16)
-    todo = plan_extraction(job.store, job.outputs, digests, {}, done.views)
-    bad: dict[int, str] = {}
-    compute(todo, job, bad, done, progress)
-    done.readable[list(bad)] = False
-    reasons = {images.paths[row]: reason for row, reason in sorted(bad.items())}
-    done.bad = [{"path": path, "reason": reason} for path, reason in reasons.items()]
-    done.reused = int(done.readable.sum()) - done.computed
-    done.seconds = time.perf_counter() - start
-    return done
-
-
-def _settle(options: FeaturesOptions, augmenter: Augmenter) -> Job:
-    """The job of the images, with a store of the policy's own; the cut network is shared with theirs."""
-    job = settle(options)
-    store = FeatureStore(Path(options.cache), replace(job.store.key, views=augmenter.identity))
-    store.graph = job.store.graph
-    return replace(job, store=store, augmenter=augmenter)
-
-
-def _numbers(images: int, each: int) -> np.ndarray:
-    """The views 1 to `each` of every image, uint16 (images * each,)."""
-    return np.tile(np.arange(1, each + 1, dtype=np.uint16), images)
+    rows, views = rows[there], views[there]
+    request = Request(images.take(rows), digests[rows], views)
+    serve_request(request, settle(options, cache, augmenter), progress, time.perf_counter())

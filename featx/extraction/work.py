@@ -9,21 +9,23 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from featx.backbones import BackboneSpec
+from featx.config import FeaturesOptions
 from featx.engines.protocol import Engine
-from featx.extraction.extraction import Extraction
+from featx.extraction.computation import Computation
+from featx.extraction.computed import Computed, Stages
 from featx.extraction.job import Job
 from featx.extraction.network import open_engine
-from featx.extraction.planning import Plan
+from featx.extraction.request import Request
 from featx.extraction.reservations import Reservations
 from featx.images.augment import Augmenter
 from featx.images.batches import Alter, Batch, Reading, iter_batches
-from featx.images.decoder import REPLACED
-from featx.images.sources import Pinned, Source
+from featx.images.decoder import REPLACED, decoder_version
 from featx.io.digests import digest_file
 from featx.io.index import MTIME_TRUST_NS
 from featx.io.progress import Progress
@@ -48,43 +50,78 @@ class Tools:
     """What a process computes rows with.
 
     tables : by the names of the outputs, which of the rows each lacks
-    sources : what to decode, by row, as `pin` gives it
     began : when the run began, in nanoseconds: a file that changed since may not be the one that was hashed
     """
 
     engine: Engine
     tables: Mapping[str, Lacking]
     writer: TableWriter
-    sources: Sequence[Source]
+    spec: BackboneSpec
+    options: FeaturesOptions
     augmenter: Augmenter | None
     began: int
 
 
-def compute_here(todo: Plan, job: Job, bad: dict[int, str], done: Extraction, progress: Progress) -> None:
-    """Compute and write the planned rows; others may share the work, and what they finish counts as reused.
+@dataclass(frozen=True)
+class Done:
+    """What became of some rows.
 
-    bad : rows that cannot be read, and why; those that show it now are added
+    rows : that were computed; decode, infer : the seconds that they took
+    unreadable : row and reason of the others; transient : those of them whose fault may pass
     """
+
+    rows: int
+    unreadable: Sequence[tuple[int, str]]
+    transient: frozenset[int]
+    decode: float
+    infer: float
+
+
+@dataclass
+class Tally:
+    """What was done so far."""
+
+    rows: int = 0
+    unreadable: dict[int, str] = field(default_factory=dict)
+    stages: Stages = Stages()
+
+    def add(self, done: Done) -> None:
+        """Count some more rows."""
+        self.rows += done.rows
+        self.unreadable.update(done.unreadable)
+        self.stages += Stages(done.decode, done.infer)
+
+
+def compute_here(work: Computation, progress: Progress) -> Computed:
+    """Compute and write the planned rows; others may share the work, and what they finish counts as reused."""
+    request, job, todo = work.request, work.job, work.plan
     tables = {output.name: job.store.table(output.layer, output.pooling) for output in todo.outputs}
-    engine = open_engine(todo.outputs, job.spec, job.options, job.store.graph)
+    engine = open_engine(todo.outputs, job.spec, job.options, job.store.graphs)
     writer = TableWriter(tables, job.options.storage, job.options.compression)
-    tools = Tools(engine, tables, writer, pin(done), job.augmenter, job.began)
-    total = len(todo.rows)
+    tools = Tools(engine, tables, writer, job.spec, job.options, job.augmenter, job.began)
+    tally, total = Tally(), len(todo.rows)
     with job.store.leases() as leases, writer:
-        queue = Reservations(todo.rows, done, tables, leases)
+        queue = Reservations(todo.rows, request, tables, leases)
         while queue.remaining:
-            for batch in compute_rows(_claim(queue), done, tools):
+            for done in compute_rows(_claim(queue), request, tools):
                 leases.give_sign()
-                note_bad(batch.unreadable, batch.transient, job, bad, done)
+                tally.add(done)
+                remember_unreadable(done.unreadable, done.transient, request, job)
                 reused = todo.unique - total + queue.done_by_others
-                progress("extract", done.computed + queue.done_by_others, total, reused=reused, bad=len(bad))
-            if queue.remaining:  # all of it is leased by others: show them ours, then look again
-                writer.wait()
-                queue.release()
-                time.sleep(_WAIT)
-                queue.look_again()
+                unreadable = len(request.unreadable) + len(tally.unreadable)
+                progress("extract", tally.rows + queue.done_by_others, total, reused=reused, bad=unreadable)
+            if queue.remaining:
+                _wait_for_others(queue, writer)
         progress("extract", total, total)
-    done.stages["write"] = writer.seconds
+    return Computed(tally.rows, tally.unreadable, tally.stages + Stages(write=writer.seconds))
+
+
+def _wait_for_others(queue: Reservations, writer: TableWriter) -> None:
+    """All that is left is leased by others: show them what is done here, then look again."""
+    writer.wait()
+    queue.release()
+    time.sleep(_WAIT)
+    queue.look_again()
 
 
 def _claim(queue: Reservations) -> Iterator[int]:
@@ -97,49 +134,38 @@ def _claim(queue: Reservations) -> Iterator[int]:
         yield from rows.tolist()
 
 
-def compute_rows(rows: Iterable[int], done: Extraction, tools: Tools) -> Iterator[Batch]:
-    """Decode and infer these rows of `done`, hand them to the writer and count them; yields every batch afterwards.
+def compute_rows(rows: Iterable[int], request: Request, tools: Tools) -> Iterator[Done]:
+    """Decode and infer these rows of a request and hand them to the writer; yields what became of every batch.
 
     `rows` is advanced only a few batches ahead.
     """
-    size, resize, workers = done.spec.input_size, done.options.resize, done.options.workers
-    alter, handover = _alter(tools.augmenter, done), tools.engine.handover
-    for decoded in iter_batches(tools.sources, rows, Reading(size, resize, handover, workers, alter)):
-        batch = _leave_changed(decoded, done, tools.began)
-        _infer(batch, tools.engine, tools.tables, tools.writer, done)
-        yield batch
+    options, alter = tools.options, _alter(tools.augmenter, request)
+    reading = Reading(tools.spec.input_size, options.resize, tools.engine.handover, options.workers, alter)
+    for decoded in iter_batches(request.sources, rows, reading):
+        batch = _leave_changed(decoded, request, tools.began)
+        seconds = _infer(batch, request, tools) if len(batch.rows) else 0.0
+        yield Done(len(batch.rows), batch.unreadable, batch.transient, batch.seconds, seconds)
 
 
-def _alter(augmenter: Augmenter | None, done: Extraction) -> Alter | None:
+def _alter(augmenter: Augmenter | None, request: Request) -> Alter | None:
     if augmenter is None:
         return None
-    views = done.view(np.arange(len(done.digests)))
-    return lambda row, image: augmenter(image, done.digests[row].tobytes(), int(views[row]))
+    return lambda row, image: augmenter(image, request.digests[row].tobytes(), int(request.views[row]))
 
 
-def pin(done: Extraction) -> Sequence[Source]:
-    """What to decode; a URL with its digest, which is cheaper than to ask a server whether the file has changed."""
-    images = done.images
-    if images.contents is not None or not any(map(is_url, images.paths)):
-        return images.sources
-    pairs = zip(images.paths, done.digests.tolist(), strict=True)
-    return [Pinned(path, digest) if is_url(path) else path for path, digest in pairs]
-
-
-def _leave_changed(batch: Batch, done: Extraction, began: int) -> Batch:
+def _leave_changed(batch: Batch, request: Request, began: int) -> Batch:
     """Take out images whose file was replaced since it was hashed: their pixels are not those of their digest."""
-    if done.images.contents is not None:
+    images = request.images
+    if images.contents is not None:
         return batch
     rows = [*batch.rows.tolist(), *(row for row, _ in batch.unreadable)]
-    changed = {row for row in rows if _has_changed(done.images.paths[row], done.digests[row].tobytes(), began)}
+    changed = {row for row in rows if _has_changed(images.paths[row], request.digests[row].tobytes(), began)}
     if not changed:
         return batch
     keep = ~np.isin(batch.rows, list(changed))
-    bad = [(row, reason) for row, reason in batch.unreadable if row not in changed]
-    bad += [(row, REPLACED) for row in sorted(changed)]
-    return replace(
-        batch, rows=batch.rows[keep], images=batch.images[keep], unreadable=bad, transient=batch.transient | changed
-    )
+    unreadable = [(row, reason) for row, reason in batch.unreadable if row not in changed]
+    unreadable += [(row, REPLACED) for row in sorted(changed)]
+    return Batch(batch.rows[keep], batch.images[keep], unreadable, batch.transient | changed, batch.seconds)
 
 
 def _has_changed(path: str, digest: bytes, began: int) -> bool:
@@ -154,27 +180,23 @@ def _has_changed(path: str, digest: bytes, began: int) -> bool:
         return False
 
 
-def note_bad(
-    faults: Sequence[tuple[int, str]], passing: frozenset[int], job: Job, bad: dict[int, str], done: Extraction
-) -> None:
-    """Add rows that cannot be read to `bad`, and remember those whose fault will last."""
-    bad |= dict(faults)
-    lasting = [(done.digests[row].tobytes(), reason) for row, reason in faults if row not in passing]
-    job.index.remember_bad(job.decoder, lasting)
-
-
-def _infer(batch: Batch, engine: Engine, tables: Mapping[str, Lacking], writer: TableWriter, done: Extraction) -> None:
-    """Features of a batch, of which each table takes the rows that it misses."""
-    done.stages["decode"] += batch.seconds
-    if not len(batch.rows):
-        return
+def _infer(batch: Batch, request: Request, tools: Tools) -> float:
+    """Features of a batch, of which each table takes the rows that it misses; returns the seconds of inference."""
     start = time.perf_counter()
-    features = engine.infer(batch.images)
-    done.stages["infer"] += time.perf_counter() - start
-    digests, views = done.digests[batch.rows], done.view(batch.rows)
-    for name, table in tables.items():
+    features = tools.engine.infer(batch.images)
+    seconds = time.perf_counter() - start
+    digests, views = request.digests[batch.rows], request.views[batch.rows]
+    for name, table in tools.tables.items():
         new = np.flatnonzero(table.missing(digests, views))
         if len(new):
-            paths = [done.images.paths[row] for row in batch.rows[new]]
-            writer.add(name, digests[new], paths, features[name][new], views[new])
-    done.computed += len(batch.rows)
+            paths = [request.images.paths[row] for row in batch.rows[new]]
+            tools.writer.add(name, digests[new], paths, features[name][new], views[new])
+    return seconds
+
+
+def remember_unreadable(
+    faults: Sequence[tuple[int, str]], transient: frozenset[int], request: Request, job: Job
+) -> None:
+    """Remember rows that cannot be read, but for those whose fault may pass."""
+    lasting = [(request.digests[row].tobytes(), reason) for row, reason in faults if row not in transient]
+    job.cache.index.remember_unreadable(decoder_version(), lasting)

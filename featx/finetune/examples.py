@@ -10,7 +10,7 @@ from featx.bundle.bundle import Bundle
 from featx.dataset import TRAIN, VAL
 from featx.errors import DataError, UsageError
 from featx.images.augment import Augmenter
-from featx.inference.judge import align, align_labels
+from featx.metrics.predictions import align, align_labels
 from featx.selection.weights import parse_class_weight
 from featx.training.source import Examples, ImageSource
 from featx.training.targets import Targets, label_emphasis, mean_one

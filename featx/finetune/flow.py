@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import featx
 from featx.bundle.bundle import Bundle
-from featx.config import AugmentOptions, FinetuneOptions
+from featx.config import AugmentOptions, FinetuneOptions, MemoryShare
 from featx.finetune.examples import image_source
 from featx.finetune.from_cache import MapSource, part_above
 from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable
@@ -46,7 +46,7 @@ CHECKPOINTS = "checkpoints"  # in a bundle's directory; not one of its files, wh
 
 def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int, policy: AugmentOptions | None = None) -> str:
     """What a fine-tuned bundle depends on."""
-    said = asdict(replace(options, tensorboard=None, preset=None, gpu_memory="grow"))
+    said = asdict(replace(options, tensorboard=None, preset=None, gpu_memory=MemoryShare("grow")))
     views = {"augment": Augmenter(policy, seed).identity} if policy is not None and policy.operations else {}
     if policy is not None and options.from_cache is not None and policy.views:
         views["views"] = str(policy.views)

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featx.backbones import Output, clean_cuts, require_clean_cut, resolve, split_network
-from featx.backbones.spec import suggest
 from featx.bundle.bundle import Bundle
 from featx.config import AugmentOptions, FeaturesOptions
 from featx.errors import BundleError, UsageError
 from featx.extraction.flow import Extraction, extract, frozen_files, make_key
-from featx.extraction.views import extract_views
+from featx.extraction.views import ViewPolicy, extract_views
 from featx.finetune.examples import make_examples
 from featx.heads import persist
 from featx.images.augment import Augmenter
-from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
+from featx.io.suggest import did_you_mean
+from featx.store.cache import Cache
 
 if TYPE_CHECKING:
     import keras
@@ -52,8 +51,8 @@ def part_above(model: keras.Model, bundle: Bundle, layer: str, unfreeze: str) ->
     if layer not in names or _is_added(layer) or layer == names[0]:
         raise UsageError(
             f"--from-cache {layer!r} is no layer of the network of {bundle.path}, which ends where its head takes its "
-            f"features ({', '.join(bundle.about['outputs'])}).{suggest(layer, cuts)} {_offer(cuts)} To train above a "
-            "higher layer, fit a head there first: featx fit-head --layer LAYER"
+            f"features ({', '.join(bundle.about['outputs'])}).{did_you_mean(layer, cuts, most=3)} {_offer(cuts)} "
+            "To train above a higher layer, fit a head there first: featx fit-head --layer LAYER"
         )
     require_clean_cut(model, layer, cuts)
     if unfreeze in names[: names.index(layer) + 1]:
@@ -89,14 +88,14 @@ class MapSource:
         _require_views(policy)
         # written plainly, whatever is done with other features: rows of compressed parts cannot be read one by one
         options = replace(pipeline.features, layer=(output.name,), pooling=(), compression="none")
-        _require_same_network(bundle, options)
-        extraction = extract(prepared.extraction.images, options, progress)
+        _require_same_network(bundle, options, prepared.cache)
+        extraction = extract(prepared.extraction.images, options, prepared.cache, progress)
         _require_unchanged(bundle, extraction, output)
         self._maps = extraction.store.table(output.layer, output.pooling)
         self._views, self._each = self._maps, policy.views if policy.operations else 0
         if self._each:
-            augmenter = Augmenter(policy, pipeline.data.seed)
-            views = extract_views(extraction, prepared.sample.train_rows, augmenter, self._each, progress)
+            wanted = ViewPolicy(Augmenter(policy, pipeline.data.seed), self._each)
+            views = extract_views(extraction, prepared.sample.train_rows, wanted, prepared.cache, progress)
             self._views = views.extraction.store.table(output.layer, output.pooling)
         parts = [*self._maps.parts, *self._views.parts]
         self._dtype = np.result_type(*{part.dtype for part in parts})  # one, of which the step is traced
@@ -122,10 +121,10 @@ def _require_views(policy: AugmentOptions) -> None:
         )
 
 
-def _require_same_network(bundle: Bundle, options: FeaturesOptions) -> None:
+def _require_same_network(bundle: Bundle, options: FeaturesOptions, cache: Cache) -> None:
     """Refuse options that make maps of another network than the bundle's."""
     spec = resolve(options)
-    key = make_key(options, spec, bundle.outputs, StatIndex(Path(options.cache) / "index.sqlite")).as_json()
+    key = make_key(options, spec, bundle.outputs, cache.index).as_json()
     differing = [name for name in _SAME if key[name] != bundle.about["key"][name]]
     if differing:
         raise BundleError(

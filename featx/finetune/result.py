@@ -24,10 +24,10 @@ from featx.finetune.tuning import Tuning
 from featx.heads.calibration import Calibration, fit_calibration
 from featx.heads.transform import TRANSFORM_FILE
 from featx.images.augment import Augmenter
-from featx.inference.judge import Judged, compare_judged, measure_judged
-from featx.metrics.comparison import SURE
-from featx.metrics.measures import metric_of, summary
-from featx.metrics.table import LOWER_IS_BETTER
+from featx.metrics.comparison import SURE, compare_predictions
+from featx.metrics.measures import measure
+from featx.metrics.predictions import LabelledPredictions
+from featx.metrics.table import metric_of, signed_score
 from featx.report.occasions import report_fit
 from featx.runs.bundles import add_bundle
 from featx.selection.thresholds import search_thresholds
@@ -65,18 +65,20 @@ class Reading:
             known = truth < tuning.examples.known
             return cls(fit_calibration("temperature", logits[known], truth[known]), None)
         found = fit_calibration("temperature", logits, truth)
-        chances = found.probabilities(logits)
-        return cls(found, search_thresholds(chances, truth, options.thresholds, *options.threshold_range))
+        probabilities = found.probabilities(logits)
+        return cls(found, search_thresholds(probabilities, truth, options.thresholds, *options.threshold_range))
 
 
-def judge_parts(tuning: Tuning, reading: Reading) -> list[Judged]:
+def judge_parts(tuning: Tuning, reading: Reading) -> list[LabelledPredictions]:
     """Val and test as the model stands."""
     found, examples = [], tuning.examples
     for part, code in (("val", VAL), ("test", TEST)):
         logits, rows = tuning.logits(code)
         paths = tuple(examples.paths[row] for row in rows)
         chances = reading.calibration.probabilities(logits)
-        found.append(Judged(part, paths, examples.labels[rows], chances, examples.classes, reading.thresholds))
+        found.append(
+            LabelledPredictions(examples.labels[rows], chances, examples.classes, reading.thresholds, part, paths)
+        )
     return found
 
 
@@ -84,7 +86,7 @@ def save_tuned(
     bundle: Bundle,
     prepared: Prepared,
     tuning: Tuning,
-    before: Sequence[Judged],
+    before: Sequence[LabelledPredictions],
     log: TrainingLog,
     command: str,
     fingerprint: str,
@@ -96,8 +98,7 @@ def save_tuned(
     """
     reading = Reading.fit(tuning, prepared.pipeline.head)
     judged = judge_parts(tuning, reading)
-    measured = {one.part: measure_judged(one) for one in judged}
-    metrics = {part: summary(found) for part, found in measured.items()}
+    measured = {one.part: measure(one) for one in judged}
     metric = bundle.about["score"]["metric"]
     temperature = reading.calibration.temperature
     total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
@@ -109,9 +110,9 @@ def save_tuned(
         "head": bundle.about["head"] | {"temperature": total, "calibration": "temperature"},
         "multilabel": bundle.multilabel,
         "thresholds": None if reading.thresholds is None else reading.thresholds.tolist(),
-        "metrics": metrics,
-        "per_class": {part: found["per_class"] for part, found in measured.items()},
-        "score": {"metric": metric, "value": metric_of(metrics["val"], metric), "where": "val"},
+        "metrics": {part: found.summary() for part, found in measured.items()},
+        "per_class": {part: found.as_json()["per_class"] for part, found in measured.items()},
+        "score": {"metric": metric, "value": measured["val"].value(metric), "where": "val"},
         "search": [],
         "history": log.as_json(),
         "finetune": asdict(tuning.options) | {"best_epoch": log.best},
@@ -134,27 +135,28 @@ def save_tuned(
     return tuned
 
 
-def _figures(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
+def _figures(judged: Sequence[LabelledPredictions]) -> dict[str, dict[str, Any]]:
     """The single figures of each part."""
-    return {one.part: summary(measure_judged(one)) for one in judged}
+    return {one.part: measure(one).summary() for one in judged}
 
 
-def _compare(after: Sequence[Judged], before: Sequence[Judged]) -> dict[str, dict[str, Any] | None]:
+def _compare(
+    after: Sequence[LabelledPredictions], before: Sequence[LabelledPredictions]
+) -> dict[str, dict[str, Any] | None]:
     """`Comparison` of each part, what came out first, what it was second; None without images."""
     pairs = zip(after, before, strict=True)
-    return {new.part: asdict(compare_judged(new, old)) if new.paths else None for new, old in pairs}
+    return {new.part: asdict(compare_predictions(new, old)) if new.paths else None for new, old in pairs}
 
 
 def _verdict(about: dict[str, Any], metric: str) -> str:
     """One sentence: did fine-tuning beat the bundle it started from, and how sure is that?"""
     origin, before, after = about["from"]["bundle"], about["from"]["metrics"], about["metrics"]
-    sign = -1 if metric in LOWER_IS_BETTER else 1
     told = []
     for part in ("val", "test"):
         old, new = metric_of(before[part], metric), metric_of(after[part], metric)
         if old is not None and new is not None:
             (low, high), p_value = (about["comparison"][part][name] for name in ("interval", "p_value"))
-            ahead, sure = sign * (new - old) > 0, p_value < SURE
+            ahead, sure = signed_score(metric, new - old) > 0, p_value < SURE
             word = "equals" if new == old else "does not beat" if not ahead else "beats" if sure else "is just ahead of"
             noise = "" if sure or new == old else "within noise: "
             told.append(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from featx.backbones import import_keras
 from featx.config import FinetuneOptions
-from featx.engines.tensorflow import choose_precision, mix_precision
+from featx.engines.precision import choose_precision, mix_precision
 from featx.finetune.downscaling import PREFIX, downscale_layers
 from featx.finetune.grafting import HEAD
 from featx.finetune.unfreezing import Unfreezing

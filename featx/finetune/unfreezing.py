@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from featx.backbones import Block, block_index, find_blocks, has_kernel, import_keras, suggest
+from featx.backbones import Block, block_index, find_blocks, has_kernel, import_keras
 from featx.errors import UsageError
+from featx.io.suggest import did_you_mean
 from featx.training.groups import ParameterGroup
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ def first_trained(names: Sequence[str], blocks: Sequence[Block], what: str) -> i
     if what in starts:
         return starts[what]
     raise UsageError(
-        f"No layer or block {what!r} in this backbone to unfreeze from.{suggest(what, starts)} Give all, none, a "
-        f"number of layers, a name that featx layers lists, or a block: {', '.join(block.name for block in blocks)}."
+        f"No layer or block {what!r} in this backbone to unfreeze from.{did_you_mean(what, starts, most=3)} "
+        "Give all, none, a number of layers, a name that featx layers lists, or a block: "
+        f"{', '.join(block.name for block in blocks)}."
     )
 
 

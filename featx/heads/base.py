@@ -15,6 +15,9 @@ import numpy as np
 from featx.errors import HeadError
 from featx.features import Features, width
 
+Params = dict[str, Any]
+"""What a head's constructor is given, by name; scikit-learn's own classifiers take values of any type"""
+
 
 class Head(Protocol):
     """A classifier on features. Constructors store, `fit` checks, what is learned ends in an underscore."""
@@ -28,11 +31,18 @@ class Head(Protocol):
     def logits(self, features: Features | np.ndarray) -> np.ndarray:
         """Return float32 (n, k), before the temperature, in the order of `classes_`."""
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
+    def get_params(self, deep: bool = True) -> Params:
         """Return what the constructor was given."""
 
     def set_params(self, **params: Any) -> Self:
         """Change what the constructor was given; takes effect at the next `fit`."""
+
+
+class DenseForm(Protocol):
+    """A fitted head whose logits are one product."""
+
+    def as_dense(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return kernel float32 (d, k) and bias float32 (k,)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Trial:
 class Parameters:
     """scikit-learn's `get_params` and `set_params` for a dataclass, without importing scikit-learn."""
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - no head holds another
+    def get_params(self, deep: bool = True) -> Params:  # noqa: ARG002 - no head holds another
         """Return the constructor's arguments."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(cast("Any", self)) if f.init}
 

@@ -75,10 +75,10 @@ def load_curves(path: Path) -> Calibration:
         A file that is not one.
     """
     try:
-        with np.load(path, allow_pickle=False) as held:
-            ends = np.cumsum(held["lengths"])[:-1]
-            curves = tuple(zip(np.split(held["x"], ends), np.split(held["y"], ends), strict=True))
-            return Calibration(bool(held["several"]), kind=str(held["kind"]), curves=curves)  # type: ignore[arg-type]
+        with np.load(path, allow_pickle=False) as arrays:
+            ends = np.cumsum(arrays["lengths"])[:-1]
+            curves = tuple(zip(np.split(arrays["x"], ends), np.split(arrays["y"], ends), strict=True))
+            return Calibration(bool(arrays["several"]), kind=str(arrays["kind"]), curves=curves)  # type: ignore[arg-type]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} is damaged: {error}. Take the bundle from where it came again.") from error
 

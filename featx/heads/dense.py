@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from featx.backbones.runtime import import_keras
-from featx.config import HeadOptions, Monitor, Optimizer, ScheduleKind, check_dense, parse_hidden
+from featx.config import HeadOptions, HiddenLayers, Monitor, Optimizer, ScheduleKind, check_dense
 from featx.errors import UsageError
 from featx.features import Features, as_features, width
 from featx.heads.base import Parameters, check_width
@@ -152,7 +152,7 @@ class DenseHead(Parameters):
             return layers.Dense(units, function, kernel_initializer=start, kernel_regularizer=penalty, name=name)
 
         stack = [api.Input((len(scaling.mean),), name="features"), _standardization(scaling)]
-        for item in parse_hidden(self.hidden):
+        for item in HiddenLayers(self.hidden).layers:
             if isinstance(item, int):
                 stack.append(dense(item, self.activation))
             else:

@@ -10,20 +10,24 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from featx.config import HeadOptions
 from featx.errors import HeadError
 from featx.features import Features, as_features
-from featx.heads.base import Parameters, check_targets, check_width, row_weights, two_columns
+from featx.heads.base import Parameters, Params, check_targets, check_width, row_weights, two_columns
 from featx.heads.scaling import check_finite
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+    from sklearn.pipeline import Pipeline
 
 _LEAST = 1e-6  # the probability that is taken for 0 where it is not made of votes
 
 
-def estimator_logits(estimator: Any, features: np.ndarray) -> np.ndarray:
+def estimator_logits(estimator: Pipeline, features: np.ndarray) -> np.ndarray:
     """Return logits float32 (n, k) of a fitted scikit-learn classifier for features (n, d).
 
     They are its decision function, (0, z) for two classes; without one, the logarithm of its probabilities, with half a
@@ -39,13 +43,13 @@ def estimator_logits(estimator: Any, features: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(shares, np.float32(least)))
 
 
-def _label_odds(neighbours: Any, features: np.ndarray) -> np.ndarray:
+def _label_odds(neighbours: Pipeline, features: np.ndarray) -> np.ndarray:
     """Votes for each label against those without it, half a vote at least on either side."""
     least = 0.5 / neighbours[-1].n_neighbors
-    chances = neighbours.predict_proba(features)  # one array for each label, of a single column where all are alike
-    votes = [chance @ known.astype(np.float64) for chance, known in zip(chances, neighbours[-1].classes_, strict=True)]
-    shares = np.clip(np.stack(votes, axis=1), least, 1 - least)
-    return np.asarray(np.log(shares / (1 - shares)), np.float32)
+    shares = neighbours.predict_proba(features)  # one array for each label, of a single column where all are alike
+    votes = [one @ known.astype(np.float64) for one, known in zip(shares, neighbours[-1].classes_, strict=True)]
+    share = np.clip(np.stack(votes, axis=1), least, 1 - least)
+    return np.asarray(np.log(share / (1 - share)), np.float32)
 
 
 class _Estimator(Parameters):
@@ -53,7 +57,7 @@ class _Estimator(Parameters):
 
     classes_: np.ndarray
     n_features_in_: int
-    estimator_: Any
+    estimator_: Pipeline
 
     def logits(self, features: Features | np.ndarray) -> np.ndarray:
         """Return float32 (n, k)."""
@@ -62,14 +66,14 @@ class _Estimator(Parameters):
         blocks = [estimator_logits(self.estimator_, np.asarray(block, np.float32)) for block in features.blocks()]
         return np.concatenate(blocks) if blocks else np.empty((0, len(self.classes_)), np.float32)
 
-    def _fit(self, classifier: Any, features: Features, y: np.ndarray, **more: Any) -> Self:
+    def _fit(self, classifier: BaseEstimator, features: Features, y: np.ndarray, **weights: np.ndarray) -> Self:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
         check_finite(features)
         x = features.asarray()
         try:
-            self.estimator_ = make_pipeline(StandardScaler(), classifier).fit(x, y, **more)
+            self.estimator_ = make_pipeline(StandardScaler(), classifier).fit(x, y, **weights)
         except (ValueError, IndexError) as error:  # wrong parameters, classes of too few rows
             raise HeadError(
                 f"{type(classifier).__name__} cannot be fitted on these {len(y)} rows: {' '.join(str(error).split())}. "
@@ -87,7 +91,7 @@ class Neighbours(_Estimator):
     neighbours: int = 5
     classes_: np.ndarray = field(init=False, repr=False)
     n_features_in_: int = field(init=False, repr=False)
-    estimator_: Any = field(init=False, repr=False)
+    estimator_: Pipeline = field(init=False, repr=False)
 
     @classmethod
     def from_options(cls, strength: float, options: HeadOptions, seed: int) -> Self:  # noqa: ARG003 - none applies
@@ -116,7 +120,7 @@ class KernelSVM(_Estimator):
     class_weight: str = "none"
     classes_: np.ndarray = field(init=False, repr=False)
     n_features_in_: int = field(init=False, repr=False)
-    estimator_: Any = field(init=False, repr=False)
+    estimator_: Pipeline = field(init=False, repr=False)
 
     @classmethod
     def from_options(cls, strength: float, options: HeadOptions, seed: int) -> Self:  # noqa: ARG003 - nothing is drawn
@@ -150,11 +154,11 @@ class Estimator(_Estimator):
     """A classifier of scikit-learn by its dotted path; of several labels per row, one for each."""
 
     path: str
-    params: dict[str, Any]
+    params: Params
     seed: int = 0
     classes_: np.ndarray = field(init=False, repr=False)
     n_features_in_: int = field(init=False, repr=False)
-    estimator_: Any = field(init=False, repr=False)
+    estimator_: Pipeline = field(init=False, repr=False)
 
     @classmethod
     def from_options(cls, strength: float, options: HeadOptions, seed: int) -> Self:
@@ -177,7 +181,7 @@ class Estimator(_Estimator):
         return self._fit(OneVsRestClassifier(classifier) if y.ndim == 2 else classifier, features, y, **more)
 
 
-def grid_points(options: HeadOptions) -> list[dict[str, Any]]:
+def grid_points(options: HeadOptions) -> list[Params]:
     """Every combination of the values in `grid`; one empty combination without a grid.
 
     Raises
@@ -193,7 +197,7 @@ def grid_points(options: HeadOptions) -> list[dict[str, Any]]:
     return [dict(point) for point in ParameterGrid(grid)]
 
 
-def make_classifier(path: str, params: dict[str, Any], seed: int) -> Any:
+def make_classifier(path: str, params: Params, seed: int) -> BaseEstimator:
     """An unfitted classifier of scikit-learn; where it draws, it draws from `seed`.
 
     Raises

@@ -17,9 +17,9 @@ from featx.config import HeadOptions
 from featx.errors import HeadError
 from featx.features import Features, as_features, width
 from featx.heads.base import Parameters, Trial, check_targets, check_width, row_weights, signed_targets, two_columns
-from featx.heads.descent import HessianGuess, Loss, Problems, fold, minimize, null_gradients, sample_gram, unchanged
+from featx.heads.dual import is_wide, solve_dual
+from featx.heads.lbfgs import HessianGuess, Loss, Objectives, fold, minimize, null_gradients, sample_gram, unchanged
 from featx.heads.scaling import Standardization, float_blocks, standardize
-from featx.heads.span import is_wide, solve_in_span
 
 # Strengths are compared a little short of the minimum, which took a fifth off a search and changed no choice (the
 # benchmark of heads); the one that is chosen goes on from there to the tolerance of the head.
@@ -151,7 +151,7 @@ class Task:
     index : int64 (n,), position of each row's class; or, of several labels, `signed_targets` float32 (n, k)
     columns : logits per row: the number of classes or labels, 1 for two classes
     weight : float64 (n,)
-    held : int64 (n,), number of the fit that leaves the row out; -1: none does
+    test_fold : int64 (n,), number of the fit that leaves the row out; -1: none does
     """
 
     features: Features
@@ -159,16 +159,16 @@ class Task:
     index: np.ndarray
     columns: int
     weight: np.ndarray
-    held: np.ndarray
+    test_fold: np.ndarray
 
     @property
     def fits(self) -> int:
         """Number of problems."""
-        return max(1, int(self.held.max()) + 1)
+        return max(1, int(self.test_fold.max()) + 1)
 
     def weights(self) -> np.ndarray:
         """Return float64 (fits, n), 0 for the rows left out."""
-        return np.stack([np.where(self.held == f, 0.0, self.weight) for f in range(self.fits)])
+        return np.stack([np.where(self.test_fold == f, 0.0, self.weight) for f in range(self.fits)])
 
     def zeros(self) -> np.ndarray:
         """Return the point (fits, columns, d + 1) at which all logits are 0."""
@@ -223,25 +223,25 @@ class Linear(Dense):
         self,
         features: Features | np.ndarray,
         y: np.ndarray,
-        held: np.ndarray,
+        test_fold: np.ndarray,
         strengths: Sequence[float],
         sample_weight: np.ndarray | None = None,
     ) -> Iterator[Trial]:
         """Try strengths, in the order given (strong regularisation first), each from the solutions before it.
 
-        held : int64 (n,), number of the fit that leaves the row out and is judged on it; -1: none does.
+        test_fold : int64 (n,), number of the fit that leaves the row out and is judged on it; -1: none does.
         """
-        _, task = self._task(features, y, held, sample_weight)
+        _, task = self._task(features, y, test_fold, sample_weight)
         solve = self._solver(task, max(self.tolerance, _SEARCH_TOLERANCE))
         before = points = task.zeros()
         for strength in strengths:
             start = points + _AHEAD * (points - before)
             before, points = points, solve(self._positive(strength), start)
-            logits = held_logits(task.features, held, *fold(points, task.scaling))
+            logits = left_out_logits(task.features, test_fold, *fold(points, task.scaling))
             yield Trial(strength, logits, points.mean(axis=0))
 
     def _task(
-        self, features: Features | np.ndarray, y: np.ndarray, held: np.ndarray, sample_weight: np.ndarray | None
+        self, features: Features | np.ndarray, y: np.ndarray, test_fold: np.ndarray, sample_weight: np.ndarray | None
     ) -> tuple[np.ndarray, Task]:
         features = as_features(features)
         classes, index = check_targets(features, y, sample_weight)
@@ -250,7 +250,7 @@ class Linear(Dense):
             index, columns = signed_targets(index, self.class_weight, self.positive_weight), len(classes)
         else:
             columns = len(classes) if len(classes) > 2 else 1
-        return classes, Task(features, standardize(features), index, columns, weight, held)
+        return classes, Task(features, standardize(features), index, columns, weight, test_fold)
 
     def _curvature(self, classes: int) -> float:
         """Return the second derivative of the loss by a logit, at zero logits; `classes` does not matter to squares."""
@@ -264,24 +264,33 @@ class Linear(Dense):
 
     def _solver(self, task: Task, tolerance: float) -> Solver:
         if is_wide(task):
-            return solve_in_span(
-                task, lambda inside, squares: self._descend(inside, squares.astype(np.float32), tolerance)
+            return solve_dual(
+                task, lambda inside, squares: self._minimizer(inside, squares.astype(np.float32), tolerance)
             )
-        return self._descend(task, sample_gram(task.features, task.scaling), tolerance)
+        return self._minimizer(task, sample_gram(task.features, task.scaling), tolerance)
 
-    def _descend(self, task: Task, gram: np.ndarray | None, tolerance: float) -> Solver:
+    def _minimizer(self, task: Task, gram: np.ndarray | None, tolerance: float) -> Solver:
         weights = task.weights()
         total = weights.sum(axis=1)
         shares = (weights / total[:, None]).astype(np.float32)
         curvature = self._curvature(2 if task.index.ndim == 2 else max(task.columns, 2))
-        free = Problems(type(self)._loss, task.index, task.columns, shares, np.zeros(len(total)), curvature)
-        reach = tolerance * null_gradients(task.features, task.scaling, free)
+        free = Objectives(
+            task.features,
+            task.scaling,
+            type(self)._loss,
+            task.index,
+            task.columns,
+            shares,
+            np.zeros(len(total)),
+            curvature,
+        )
+        reach = tolerance * null_gradients(free)
         guess = None if gram is None else HessianGuess(gram)
 
         def solve(strength: float, start: np.ndarray) -> np.ndarray:
-            problems = replace(free, penalty=1 / (strength * total))
-            precondition = guess.at(problems.penalty, curvature) if guess else unchanged
-            return minimize(task.features, task.scaling, problems, start, reach, self.max_iter, precondition)
+            objectives = replace(free, penalty=1 / (strength * total))
+            precondition = guess.at(objectives.penalty, curvature) if guess else unchanged
+            return minimize(objectives, start, reach, self.max_iter, precondition)
 
         return solve
 
@@ -307,16 +316,18 @@ class LinearSVM(Linear):
         return 2.0  # the hinge is squared, not halved
 
 
-def held_logits(features: Features, held: np.ndarray, weights: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+def left_out_logits(
+    features: Features, test_fold: np.ndarray, weights: np.ndarray, intercept: np.ndarray
+) -> np.ndarray:
     """Return float32 (n, k): each row's logits by the fit that left it out; NaN where none did.
 
     weights : float32 (fits, columns, d) ; intercept : float64 (fits, columns)
     """
     columns = weights.shape[1]
-    out = np.full((len(held), columns), np.nan, np.float32)
+    out = np.full((len(test_fold), columns), np.nan, np.float32)
     at = 0
     for block in float_blocks(features):
-        mine = held[at : at + len(block)]
+        mine = test_fold[at : at + len(block)]
         for f in np.unique(mine[mine >= 0]):
             out[at : at + len(block)][mine == f] = block[mine == f] @ weights[f].T + intercept[f].astype(np.float32)
         at += len(block)

@@ -10,15 +10,19 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from featx.backbones.runtime import import_keras
 from featx.errors import BundleError
 from featx.features import as_features
-from featx.heads.base import Head
+from featx.heads.base import DenseForm, Head
 from featx.heads.transform import Transform
+
+if TYPE_CHECKING:
+    import keras
+    from sklearn.pipeline import Pipeline
 
 Scorer = Callable[[np.ndarray], np.ndarray]
 """features float32 (n, d) -> logits float32 (n, k), the temperature applied"""
@@ -31,7 +35,7 @@ def save_head(head: Head, temperature: float, transform: Transform, directory: P
     kind = "linear" if hasattr(head, "as_dense") else "estimator" if hasattr(head, "estimator_") else "network"
     path = directory / FILES[kind]
     if kind == "linear":
-        kernel, bias = fold_temperature(head, temperature)
+        kernel, bias = fold_temperature(cast("DenseForm", head), temperature)
         if transform.mean is not None and transform.components is not None:
             bias = bias - (transform.components @ transform.mean) @ kernel
             kernel = transform.components.T @ kernel
@@ -46,23 +50,22 @@ def save_head(head: Head, temperature: float, transform: Transform, directory: P
     return path, kind, transform
 
 
-def fold_temperature(head: Any, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+def fold_temperature(head: DenseForm, temperature: float) -> tuple[np.ndarray, np.ndarray]:
     """Kernel (d, k) and bias (k,), float32, whose softmax is the calibrated confidence."""
     kernel, bias = head.as_dense()
     return (kernel / np.float32(temperature)).astype(np.float32), (bias / np.float32(temperature)).astype(np.float32)
 
 
-def load_head(directory: Path, about: dict[str, Any]) -> Scorer:
+def load_head(directory: Path, kind: str, temperature: float) -> Scorer:
     """The scoring function of a saved head.
 
-    about : the `head` section of `bundle.json`
+    kind, temperature : as the manifest has them
 
     Raises
     ------
     BundleError
         A head of an unknown kind, with types that are not trusted, or a damaged file.
     """
-    kind, temperature = about["kind"], float(about["temperature"])
     if kind not in FILES:
         raise BundleError(f"The bundle has a head of kind {kind!r}; this featx reads {', '.join(FILES)}.")
     path = directory / FILES[kind]
@@ -83,24 +86,26 @@ def load_head(directory: Path, about: dict[str, Any]) -> Scorer:
 def load_dense(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Kernel (d, k) and bias (k,) of a linear head's file."""
     try:
-        with np.load(path, allow_pickle=False) as held:
-            return np.asarray(held["kernel"], np.float32), np.asarray(held["bias"], np.float32)
+        with np.load(path, allow_pickle=False) as arrays:
+            return np.asarray(arrays["kernel"], np.float32), np.asarray(arrays["bias"], np.float32)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} is not a linear head: {error}.") from error
 
 
-def _load_estimator(path: Path) -> Any:
+def _load_estimator(path: Path) -> Pipeline:
     from skops.io import get_untrusted_types, load
 
     unknown = get_untrusted_types(file=path)
     if unknown:
         raise BundleError(f"{path} holds types that are not trusted ({', '.join(unknown)}). Do not use this bundle.")
-    return load(path)
+    estimator: Pipeline = load(path)
+    return estimator
 
 
-def load_network(path: Path) -> Any:
+def load_network(path: Path) -> keras.Model:
     """The Keras network of a dense head, without running code from the file."""
     try:
-        return import_keras().saving.load_model(path, compile=False, safe_mode=True)
+        network: keras.Model = import_keras().saving.load_model(path, compile=False, safe_mode=True)
+        return network
     except (ValueError, TypeError, OSError, KeyError) as error:
         raise BundleError(f"{path} cannot be loaded as a Keras model: {' '.join(str(error).split())[:200]}") from error

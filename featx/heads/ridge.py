@@ -15,9 +15,9 @@ from typing import ClassVar
 import numpy as np
 
 from featx.features import width
-from featx.heads.descent import Loss, sample_gram
+from featx.heads.dual import is_wide, solve_dual
+from featx.heads.lbfgs import Loss, sample_gram
 from featx.heads.linear import Linear, Solver, Task, squared_loss
-from featx.heads.span import is_wide, solve_in_span
 
 _WIDEST = 3_000  # the Gram matrices of more features, one per fold, cost more than descending
 
@@ -32,17 +32,17 @@ class Ridge(Linear):
         if task.index.ndim == 2 and (np.abs(task.index) != 1).any():  # every label weighs the rows in its own way
             return super()._solver(task, tolerance)
         if is_wide(task):
-            return span_solver(task)
+            return dual_solver(task)
         return (
             gram_solver(task)
             if width(task.features) <= _WIDEST
-            else self._descend(task, sample_gram(task.features, task.scaling), tolerance)
+            else self._minimizer(task, sample_gram(task.features, task.scaling), tolerance)
         )
 
 
-def span_solver(task: Task) -> Solver:
+def dual_solver(task: Task) -> Solver:
     """Return the closed form in the space that the rows span."""
-    return solve_in_span(task, lambda inside, _: gram_solver(inside))
+    return solve_dual(task, lambda inside, _: gram_solver(inside))
 
 
 def gram_solver(task: Task) -> Solver:
@@ -52,8 +52,8 @@ def gram_solver(task: Task) -> Solver:
     def solve(strength: float, start: np.ndarray) -> np.ndarray:
         points = np.empty_like(start)
         for f in range(task.fits):
-            kept = gram[-1] - gram[f] if task.held.max() >= 0 else gram[-1]
-            targets = product[-1] - product[f] if task.held.max() >= 0 else product[-1]
+            kept = gram[-1] - gram[f] if task.test_fold.max() >= 0 else gram[-1]
+            targets = product[-1] - product[f] if task.test_fold.max() >= 0 else product[-1]
             points[f] = _regularised(kept, 1 / strength, targets).T
         return points
 
@@ -74,7 +74,7 @@ def _sums(task: Task) -> tuple[np.ndarray, np.ndarray]:
     float32 need not be positive definite.
     """
     d = width(task.features)
-    folds = int(task.held.max()) + 1
+    folds = int(task.test_fold.max()) + 1
     gram, product = np.zeros((folds + 1, d + 1, d + 1)), np.zeros((folds + 1, d + 1, task.columns))
     at = 0
     for block in task.features.blocks():
@@ -83,8 +83,8 @@ def _sums(task: Task) -> tuple[np.ndarray, np.ndarray]:
         x[:, :-1] = (block - task.scaling.mean) * task.scaling.inverse
         root = np.sqrt(task.weight[rows])[:, None]
         x, t = x * root, _signs(task.index[rows], task.columns) * root
-        for f in np.unique(task.held[rows]):  # -1, of rows in no fold, is the last place
-            mine = task.held[rows] == f
+        for f in np.unique(task.test_fold[rows]):  # -1, of rows in no fold, is the last place
+            mine = task.test_fold[rows] == f
             gram[f] += x[mine].T @ x[mine]
             product[f] += x[mine].T @ t[mine]
         at += len(block)

@@ -104,8 +104,8 @@ def load_transform(path: Path) -> Transform:
         A file that is not one.
     """
     try:
-        with np.load(path, allow_pickle=False) as held:
-            return Transform(bool(held["unit"]), held.get("mean"), held.get("components"))
+        with np.load(path, allow_pickle=False) as arrays:
+            return Transform(bool(arrays["unit"]), arrays.get("mean"), arrays.get("components"))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} is damaged: {error}. Take the bundle from where it came again.") from error
 

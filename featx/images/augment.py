@@ -67,11 +67,11 @@ class Change:
             (dcba|abcd|dcba), "constant" the grey `fill_value`
         """
         pixels = _move(image, self.matrix(image.shape[0], image.shape[1]), fill_mode, fill_value)
-        picture = Image.fromarray(pixels)
+        coloured = Image.fromarray(pixels)
         for name, enhance in _COLOURS.items():
             if getattr(self, name) != 1:
-                picture = enhance(picture).enhance(getattr(self, name))
-        altered = np.array(picture)
+                coloured = enhance(coloured).enhance(getattr(self, name))
+        altered = np.array(coloured)
         if self.erasing is not None:
             left, top, right, bottom = _pixels(self.erasing, *altered.shape[:2])
             altered[top:bottom, left:right] = PAD_COLOUR
@@ -160,7 +160,7 @@ class Augmenter:
             return Change()
         return Change(
             **{
-                name: _DRAWS[name](getattr(self.policy, name), self._chances(name, digest, view))
+                name: _DRAWS[name](getattr(self.policy, name), self._uniforms(name, digest, view))
                 for name in self.policy.operations
             }
         )
@@ -170,7 +170,7 @@ class Augmenter:
         off: dict[str, Any] = {name: getattr(AugmentOptions(), name) for name in self.policy.operations}
         return replace(self, policy=replace(self.policy, **off | {operation: getattr(self.policy, operation)}))
 
-    def _chances(self, operation: str, digest: bytes, view: int) -> tuple[float, ...]:
+    def _uniforms(self, operation: str, digest: bytes, view: int) -> tuple[float, ...]:
         """Numbers in [0, 1), equally likely, that belong to this operation. They need no library's random stream."""
         drawn = hashlib.blake2b(f"{self.seed}/{operation}/{view}/".encode() + digest, digest_size=32).digest()
         return tuple(float(number >> 11) * 2.0**-53 for number in np.frombuffer(drawn, "<u8").tolist())
@@ -208,51 +208,51 @@ def _probe() -> np.ndarray:
     return np.asarray((down * across * 7 + down * 11 * channel + across * 5) % 256, np.uint8)
 
 
-Chances = Sequence[float]
+Uniforms = Sequence[float]
 
 
-def _between(least: float, most: float, chance: float) -> float:
-    return least + (most - least) * chance
+def _between(least: float, most: float, uniform: float) -> float:
+    return least + (most - least) * uniform
 
 
-def _draw_flip(how: str, chances: Chances) -> tuple[bool, bool]:
-    return how in {"horizontal", "both"} and chances[0] < 0.5, how in {"vertical", "both"} and chances[1] < 0.5
+def _draw_flip(how: str, uniforms: Uniforms) -> tuple[bool, bool]:
+    return how in {"horizontal", "both"} and uniforms[0] < 0.5, how in {"vertical", "both"} and uniforms[1] < 0.5
 
 
-def _draw_either_way(most: float, chances: Chances) -> float:
-    return _between(-most, most, chances[0])
+def _draw_either_way(most: float, uniforms: Uniforms) -> float:
+    return _between(-most, most, uniforms[0])
 
 
-def _draw_shift(most: float, chances: Chances) -> tuple[float, float]:
-    return _between(-most, most, chances[0]), _between(-most, most, chances[1])
+def _draw_shift(most: float, uniforms: Uniforms) -> tuple[float, float]:
+    return _between(-most, most, uniforms[0]), _between(-most, most, uniforms[1])
 
 
-def _draw_factor(most: float, chances: Chances) -> float:
-    return 1 + _between(-most, most, chances[0])
+def _draw_factor(most: float, uniforms: Uniforms) -> float:
+    return 1 + _between(-most, most, uniforms[0])
 
 
-def _draw_crop(least: float, chances: Chances) -> Box:
-    share = _between(least, 1.0, chances[0])
-    return _place(share, min(_MOST_STRETCH, 1 / share), chances[1:])
+def _draw_crop(least: float, uniforms: Uniforms) -> Box:
+    share = _between(least, 1.0, uniforms[0])
+    return _place(share, min(_MOST_STRETCH, 1 / share), uniforms[1:])
 
 
-def _draw_erasing(most: float, chances: Chances) -> Box:
-    share = most * (1 - chances[0])  # more than 0
-    return _place(share, min(_MOST_SLENDER, 1 / share), chances[1:])
+def _draw_erasing(most: float, uniforms: Uniforms) -> Box:
+    share = most * (1 - uniforms[0])  # more than 0
+    return _place(share, min(_MOST_SLENDER, 1 / share), uniforms[1:])
 
 
-def _place(share: float, most_stretch: float, chances: Chances) -> Box:
+def _place(share: float, most_stretch: float, uniforms: Uniforms) -> Box:
     """A box of this share of the area, in random proportions (width to height, of a square) at a random place.
 
     most_stretch : at most 1 / share, so that the box has room
     """
-    stretch = most_stretch ** _between(-1.0, 1.0, chances[0])
+    stretch = most_stretch ** _between(-1.0, 1.0, uniforms[0])
     width, height = math.sqrt(share * stretch), math.sqrt(share / stretch)
-    left, top = (1 - width) * chances[1], (1 - height) * chances[2]
+    left, top = (1 - width) * uniforms[1], (1 - height) * uniforms[2]
     return left, top, left + width, top + height
 
 
-_DRAWS: dict[str, Callable[[Any, Chances], Any]] = {
+_DRAWS: dict[str, Callable[[Any, Uniforms], Any]] = {
     "flip": _draw_flip,
     "rotation": _draw_either_way,
     "shift": _draw_shift,

@@ -189,7 +189,7 @@ def decoder_identity() -> str:
 
 @cache
 def decoder_version() -> str:
-    """Under which bad images are remembered: a newer Pillow may be able to read them."""
+    """Under which unreadable images are remembered: a newer Pillow may be able to read them."""
     return f"{decoder_identity()[:16]} Pillow {PIL.__version__}"
 
 

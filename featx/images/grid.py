@@ -26,7 +26,7 @@ _LONGEST = 24  # characters of a caption's line
 
 
 @dataclass(frozen=True)
-class Picture:
+class GridImage:
     """One cell of a grid.
 
     path : of the image; caption : lines under it; good : a green frame, a red one, or (None) a grey one
@@ -39,25 +39,25 @@ class Picture:
     pixels: np.ndarray | None = None
 
 
-def draw_grid(pictures: Sequence[Picture | None], out: Path, columns: int = 6, title: str = "") -> Path:
-    """Draw the pictures row by row into a PNG file; an image that cannot be read becomes a grey square.
+def draw_grid(images: Sequence[GridImage | None], out: Path, columns: int = 6, title: str = "") -> Path:
+    """Draw the images row by row into a PNG file; an image that cannot be read becomes a grey square.
 
     A cell of None stays empty.
     """
     from matplotlib.figure import Figure
 
-    columns = max(1, min(columns, len(pictures)))
-    rows = max(1, -(-len(pictures) // columns))
-    lines = max((len(picture.caption) for picture in pictures if picture), default=0)
+    columns = max(1, min(columns, len(images)))
+    rows = max(1, -(-len(images) // columns))
+    lines = max((len(image.caption) for image in images if image), default=0)
     top, height = _GAP + (_TITLE if title else 0), _SIDE + _LINE * (lines + 0.5) + _GAP
     size = (_CELL * columns, top + height * rows)
     figure = Figure(size, dpi=_DPI)
     axis = figure.add_axes((0, 0, 1, 1))  # one for all: an axes of its own for each image takes ten times as long
     axis.set_axis_off()
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         row, column = divmod(number, columns)
-        if picture is not None:
-            _draw_picture(axis, picture, _CELL * column + (_CELL - _SIDE) / 2, top + height * row)
+        if image is not None:
+            _draw_image(axis, image, _CELL * column + (_CELL - _SIDE) / 2, top + height * row)
     axis.set_xlim(0, size[0])
     axis.set_ylim(size[1], 0)
     if title:
@@ -67,13 +67,13 @@ def draw_grid(pictures: Sequence[Picture | None], out: Path, columns: int = 6, t
     return out
 
 
-def _draw_picture(axis: Any, picture: Picture, x: float, y: float) -> None:
+def _draw_image(axis: Any, image: GridImage, x: float, y: float) -> None:
     """Draw one cell, its image with the upper left corner at (x, y)."""
     from matplotlib.patches import Rectangle
 
-    axis.imshow(_thumbnail(picture), extent=(x, x + _SIDE, y + _SIDE, y), aspect="auto")
-    axis.add_patch(Rectangle((x, y), _SIDE, _SIDE, fill=False, edgecolor=_FRAMES[picture.good], linewidth=2))
-    caption = "\n".join(map(shorten, picture.caption))
+    axis.imshow(_thumbnail(image), extent=(x, x + _SIDE, y + _SIDE, y), aspect="auto")
+    axis.add_patch(Rectangle((x, y), _SIDE, _SIDE, fill=False, edgecolor=_FRAMES[image.good], linewidth=2))
+    caption = "\n".join(map(shorten, image.caption))
     axis.text(x + _SIDE / 2, y + _SIDE + _LINE / 2, caption, fontsize=7, ha="center", va="top", parse_math=False)
 
 
@@ -83,11 +83,11 @@ def shorten(text: str, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
 
 
-def _thumbnail(picture: Picture) -> np.ndarray:
+def _thumbnail(image: GridImage) -> np.ndarray:
     size = (THUMBNAIL, THUMBNAIL)
-    if picture.pixels is not None:
-        return np.asarray(fit(Image.fromarray(picture.pixels), size, "pad"))
+    if image.pixels is not None:
+        return np.asarray(fit(Image.fromarray(image.pixels), size, "pad"))
     try:
-        return load_image(picture.path, size, "pad")
+        return load_image(image.path, size, "pad")
     except BadImage:
         return np.full((THUMBNAIL, THUMBNAIL, 3), 200, np.uint8)

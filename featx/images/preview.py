@@ -8,7 +8,7 @@ from typing import Any
 from featx.errors import UsageError
 from featx.images.augment import Augmenter, Change
 from featx.images.decoder import load_image
-from featx.images.grid import Picture, draw_grid
+from featx.images.grid import GridImage, draw_grid
 from featx.io.digests import digest_file
 
 
@@ -33,18 +33,18 @@ def draw_policy(augmenter: Augmenter, path: str, size: tuple[int, int], resize: 
     image = load_image(path, size, resize)
     digest = digest_file(path)
 
-    def row(one: Augmenter, title: tuple[str, ...], operation: str | None) -> list[Picture]:
-        cells = [Picture(path, title, pixels=image)]
+    def row(one: Augmenter, title: tuple[str, ...], operation: str | None) -> list[GridImage]:
+        cells = [GridImage(path, title, pixels=image)]
         for view in range(1, count + 1):
             caption = f"view {view}" if operation is None else describe(operation, one.draw(digest, view))
-            cells.append(Picture(path, (caption,), pixels=one(image, digest, view)))
+            cells.append(GridImage(path, (caption,), pixels=one(image, digest, view)))
         return cells
 
-    pictures = row(augmenter, (Path(path).name,), operations[0] if len(operations) == 1 else None)
+    cells = row(augmenter, (Path(path).name,), operations[0] if len(operations) == 1 else None)
     if len(operations) > 1:
         for name in operations:
-            pictures += row(augmenter.only(name), (f"{name} {getattr(augmenter.policy, name)}",), name)
-    return draw_grid(pictures, out, columns=count + 1)
+            cells += row(augmenter.only(name), (f"{name} {getattr(augmenter.policy, name)}",), name)
+    return draw_grid(cells, out, columns=count + 1)
 
 
 def describe(operation: str, change: Change) -> str:

@@ -14,12 +14,11 @@ Of two classes the scores are opposite: their logits count only by their differe
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -28,12 +27,10 @@ from featx.bundle.bundle import Bundle
 from featx.errors import BundleError, UsageError
 from featx.images.batches import Reading, iter_batches
 from featx.images.sources import source_name
+from featx.inference.maps import BATCH, MapNetwork, Maps, Site, cam, class_scores, gradcam, occlusion
 from featx.inference.predict import Unread
 from featx.io.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    pass
-from featx.inference.maps import BATCH, MapNetwork, Maps, Site, cam, class_scores, gradcam, occlusion
+from featx.io.suggest import did_you_mean
 
 Method = Literal["auto", "cam", "gradcam", "occlusion"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -155,42 +152,46 @@ class Explainer:
         if not len(images):
             return []
         if self.method == "occlusion":
-            seen = occlusion(self.bundle, images, self._chosen)
+            found = occlusion(self.bundle, images, self._chosen)
         else:
-            seen = {"cam": cam, "gradcam": gradcam}[self.method](self._network, images, self._chosen)
-        return [self._answer(name, *one) for name, one in zip(names, seen, strict=True)]
+            found = {"cam": cam, "gradcam": gradcam}[self.method](self._network, images, self._chosen)
+        return [self._answer(name, *one) for name, one in zip(names, found, strict=True)]
 
-    def _answer(self, name: str, logits: np.ndarray, chances: np.ndarray, maps: dict[int, Maps]) -> Explanation:
-        bundle, order = self.bundle, np.argsort(-chances, kind="stable")
+    def _answer(self, name: str, logits: np.ndarray, probabilities: np.ndarray, maps: dict[int, Maps]) -> Explanation:
+        bundle, order = self.bundle, np.argsort(-probabilities, kind="stable")
         scores = class_scores(bundle, logits[None])[0]
         bias = class_scores(bundle, self._network.linear[1][None])[0] if self.method == "cam" else None
         classes = tuple(
             ClassMap(
                 bundle.classes[k],
-                round(float(chances[k]), 6),
+                round(float(probabilities[k]), 6),
                 float(scores[k]),
                 None if bias is None else float(bias[k]),
                 _with_sum(found, bundle.input_size),
             )
             for k, found in maps.items()
         )
-        given = [bundle.classes[k] for k in order if chances[k] >= bundle.thresholds[k]] if bundle.multilabel else None
+        labels = (
+            [bundle.classes[k] for k in order if probabilities[k] >= bundle.thresholds[k]]
+            if bundle.multilabel
+            else None
+        )
         return Explanation(
             name,
             bundle.classes[order[0]],
-            round(float(chances[order[0]]), 6),
-            None if given is None else tuple(given),
+            round(float(probabilities[order[0]]), 6),
+            None if labels is None else tuple(labels),
             self.method,
             classes,
         )
 
-    def _chosen(self, chances: np.ndarray) -> list[int]:
+    def _chosen(self, probabilities: np.ndarray) -> list[int]:
         """Positions of the classes to explain, the likeliest first, of probabilities (classes,)."""
-        order: list[int] = np.argsort(-chances, kind="stable").tolist()
+        order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
         if self._labels:
             return [k for k in order if k in self._labels]
         if self._top is None and self.bundle.multilabel:
-            return [k for k in order if chances[k] >= self.bundle.thresholds[k]] or order[:1]
+            return [k for k in order if probabilities[k] >= self.bundle.thresholds[k]] or order[:1]
         return order[: self._top or 1]
 
 
@@ -214,10 +215,8 @@ def _position(bundle: Bundle, label: str) -> int:
     classes = bundle.classes
     if label in classes:
         return classes.index(label)
-    near = difflib.get_close_matches(label, classes, n=1)
     listed = ", ".join(classes[:_SHOWN]) + (f" and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else "")
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise UsageError(f"{bundle.path} has no class {label!r}.{hint} It has {listed}.")
+    raise UsageError(f"{bundle.path} has no class {label!r}.{did_you_mean(label, classes)} It has {listed}.")
 
 
 def _with_sum(maps: Maps, size: tuple[int, int]) -> Maps:

@@ -1,21 +1,21 @@
-"""Class activation maps of a linear head: CAM, Grad-CAM and occlusion, in units of the logit."""
+"""Class activation maps: CAM, Grad-CAM and occlusion, in units of the logit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from featx.backbones import LayerGraph, Output, import_keras
+from featx.backbones import LayerGraph, Output, cell_shares, import_keras
 from featx.bundle.bundle import Bundle
 from featx.heads import persist
 
 if TYPE_CHECKING:
     import keras
-
+    import tensorflow as tf
 
 BATCH = 32  # images; the network runs without being traced, which takes longer than most calls of this command
 _PLACES = 16  # of an occlusion map, along each side
@@ -35,9 +35,9 @@ class Site:
     """
 
     output: Output
-    tensor: Any
+    tensor: keras.KerasTensor
     own: bool
-    pool: Callable[[Any], Any]
+    pool: Callable[[tf.Tensor], tf.Tensor]
     width: int
 
 
@@ -57,21 +57,21 @@ class MapNetwork:
         found = [_find_site(self._backbone, output, tensors[output.name]) for output in self.bundle.outputs]
         return [site for site in found if site is not None] if None not in found else []
 
-    def maps(self, images: np.ndarray) -> list[Any]:
+    def maps(self, images: np.ndarray) -> list[tf.Tensor]:
         """Tensors float32 (n, height, width, channels), one for each site, of images uint8."""
         import tensorflow as tf
 
         found = self._to_maps(images.astype(np.float32), training=False)
         return [tf.cast(found[site.output.name], tf.float32) for site in self.sites]
 
-    def features(self, maps: Sequence[Any]) -> Any:
+    def features(self, maps: Sequence[tf.Tensor]) -> tf.Tensor:
         """Tensor float32 (n, d), which the head takes, of what `maps` gives."""
         import tensorflow as tf
 
         pooled = [site.pool(tensor) for site, tensor in zip(self.sites, maps, strict=True)]
         return tf.concat([tf.reshape(tf.cast(one, tf.float32), (len(one), -1)) for one in pooled], axis=1)
 
-    def logits(self, features: Any) -> Any:
+    def logits(self, features: tf.Tensor) -> tf.Tensor:
         """Tensor (n, classes) of features (n, d): transform and head as operations that have a gradient."""
         import tensorflow as tf
 
@@ -108,7 +108,7 @@ class MapNetwork:
         return import_keras().Model(self._backbone.inputs[0], outputs)
 
 
-def _find_site(backbone: keras.Model, output: Output, made: Any) -> Site | None:
+def _find_site(backbone: keras.Model, output: Output, made: keras.KerasTensor) -> Site | None:
     """The output's own layer where that has a map; else the last layer with one that everything passes through."""
     keras = import_keras()
     own = backbone.get_layer(output.layer).output
@@ -130,7 +130,7 @@ def _find_site(backbone: keras.Model, output: Output, made: Any) -> Site | None:
     )
 
 
-def _is_map(tensor: Any) -> bool:
+def _is_map(tensor: keras.KerasTensor) -> bool:
     shape: tuple[int, ...] = tuple(getattr(tensor, "shape", ()))
     return len(shape) == 4 and shape[1] * shape[2] > 1
 
@@ -138,16 +138,17 @@ def _is_map(tensor: Any) -> bool:
 # --- the methods: yield (logits, probabilities, {position of a class: its maps}) of each image ------------------------
 
 Maps = dict[str, np.ndarray]
-_Seen = tuple[np.ndarray, np.ndarray, dict[int, Maps]]
+Scores = TypeVar("Scores", "np.ndarray", "tf.Tensor")
+_Explained = tuple[np.ndarray, np.ndarray, dict[int, Maps]]
 _Choose = Callable[[np.ndarray], list[int]]  # probabilities (classes,) -> positions of the classes to explain
 
 
-def cam(network: MapNetwork, images: np.ndarray, choose: _Choose) -> Iterator[_Seen]:
+def cam(network: MapNetwork, images: np.ndarray, choose: _Choose) -> Iterator[_Explained]:
     """Exact class activation maps of linear heads."""
     bundle, tensors = network.bundle, network.maps(images)
     features = np.asarray(network.features(tensors))
     logits = bundle.head(bundle.transform.apply(features))
-    chances = bundle.calibration.probabilities(logits)
+    probabilities = bundle.calibration.probabilities(logits)
     lengths = np.ones(len(images), np.float32)  # a head on features of unit length is linear in the rest
     if bundle.transform.unit:
         lengths = np.maximum(np.linalg.norm(features, axis=1), _TINY)
@@ -155,14 +156,14 @@ def cam(network: MapNetwork, images: np.ndarray, choose: _Choose) -> Iterator[_S
     kernels = np.split(class_scores(bundle, network.linear[0]), ends)
     maps = [np.asarray(tensor) for tensor in tensors]
     for row, length in enumerate(lengths):
-        found: dict[int, Maps] = {k: {} for k in choose(chances[row])}
+        found: dict[int, Maps] = {k: {} for k in choose(probabilities[row])}
         for site, values, kernel in zip(network.sites, maps, kernels, strict=True):
             for k, named in found.items():
                 named[site.output.name] = _dissect(values[row], kernel[:, k], site.output.pooling) / length
-        yield logits[row], chances[row], found
+        yield logits[row], probabilities[row], found
 
 
-def gradcam(network: MapNetwork, images: np.ndarray, choose: _Choose) -> Iterator[_Seen]:
+def gradcam(network: MapNetwork, images: np.ndarray, choose: _Choose) -> Iterator[_Explained]:
     """Maps by the gradients of the logit at the layer."""
     import tensorflow as tf
 
@@ -171,8 +172,8 @@ def gradcam(network: MapNetwork, images: np.ndarray, choose: _Choose) -> Iterato
         tape.watch(maps)
         tensor = network.logits(network.features(maps))
         logits = tensor.numpy()
-        chances = network.bundle.calibration.probabilities(logits)
-        chosen = [choose(one) for one in chances]
+        probabilities = network.bundle.calibration.probabilities(logits)
+        chosen = [choose(one) for one in probabilities]
         columns = np.array([[one[min(turn, len(one) - 1)] for one in chosen] for turn in range(max(map(len, chosen)))])
         scores = class_scores(network.bundle, tensor)
         # the first class of every image at once, then the second, ...: images do not depend on one another
@@ -183,10 +184,10 @@ def gradcam(network: MapNetwork, images: np.ndarray, choose: _Choose) -> Iterato
         found.append([tf.einsum("nhwc,nc->nhw", *pair).numpy() for pair in zip(maps, slopes, strict=True)])
     for row, classes in enumerate(chosen):
         mine = {k: {name: part[row] for name, part in zip(names, found[i], strict=True)} for i, k in enumerate(classes)}
-        yield logits[row], chances[row], mine
+        yield logits[row], probabilities[row], mine
 
 
-def occlusion(bundle: Bundle, images: np.ndarray, choose: _Choose) -> Iterator[_Seen]:
+def occlusion(bundle: Bundle, images: np.ndarray, choose: _Choose) -> Iterator[_Explained]:
     """Maps by what the logit loses when a place is covered."""
 
     def infer(some: np.ndarray) -> np.ndarray:
@@ -194,16 +195,19 @@ def occlusion(bundle: Bundle, images: np.ndarray, choose: _Choose) -> Iterator[_
 
     for image in images:
         logits = infer(image[None])
-        chances = bundle.calibration.probabilities(logits)[0]
+        probabilities = bundle.calibration.probabilities(logits)[0]
         lost = class_scores(bundle, logits) - class_scores(
             bundle, np.concatenate([infer(some) for some in _cover(image)])
         )
         maps = lost.astype(np.float32).reshape(_PLACES, _PLACES, -1)
-        yield logits[0], chances, {k: {"occlusion": maps[..., k]} for k in choose(chances)}
+        yield logits[0], probabilities, {k: {"occlusion": maps[..., k]} for k in choose(probabilities)}
 
 
-def class_scores(bundle: Bundle, logits: Any) -> Any:
-    """Logits, or columns of a kernel, (n, classes) as scores; of two classes, each less the other."""
+def class_scores(bundle: Bundle, logits: Scores) -> Scores:
+    """Logits of NumPy or TensorFlow, or columns of a kernel, (n, classes) as scores.
+
+    Of two classes, each is less the other.
+    """
     return logits - logits[:, ::-1] if len(bundle.classes) == 2 and not bundle.multilabel else logits
 
 
@@ -218,19 +222,10 @@ def _dissect(values: np.ndarray, column: np.ndarray, pooling: str) -> np.ndarray
     if pooling.startswith("grid:"):
         side = int(pooling[5:])
         cells = column.reshape(side, side, channels)
-        weights = np.einsum("hi,wj,ijc->hwc", _shares(height, side), _shares(width, side), cells)
+        weights = np.einsum("hi,wj,ijc->hwc", cell_shares(height, side), cell_shares(width, side), cells)
     else:
         weights = column.reshape(values.shape)
     return np.asarray(height * width * np.einsum("hwc,hwc->hw", values, weights), np.float32)
-
-
-def _shares(length: int, count: int) -> np.ndarray:
-    """(length, count): the share of each place in each cell's average, as `featx.backbones.pool` lays out the cells."""
-    shares = np.zeros((length, count), np.float32)
-    for i in range(count):
-        start, stop = i * length // count, -(-(i + 1) * length // count)
-        shares[start:stop, i] = 1 / (stop - start)
-    return shares
 
 
 def _cover(image: np.ndarray) -> Iterator[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Class activation maps as files: over the picture, alone, as arrays, and all pictures in one grid.
+"""Class activation maps as files: over the picture, alone, as arrays, and all overlays in one image grid.
 
 A map belongs to the square that the backbone sees. It is laid over the whole, upright picture, where that square came
 from: what `crop` cut away has no colour, and the borders that `pad` added are left out.
@@ -7,21 +7,22 @@ from: what `crop` cut away has no colour, and the borders that `pad` added are l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from featx.bundle.bundle import Bundle
 from featx.images.decoder import decode
-from featx.images.grid import Picture, draw_grid
+from featx.images.grid import GridImage, draw_grid
 from featx.images.resize import Box, place
-from featx.inference.explain import ClassMap, Explanation
+from featx.inference.explain import ClassMap, Explainer, Explanation
 from featx.inference.predict import Unread
 from featx.io.files import atomic_path
+from featx.io.jsontypes import Json
+from featx.io.progress import Progress, no_progress
 from featx.io.urls import plain
 
 COLOURS = "inferno"  # of matplotlib: perceptually uniform, and its darkest means nothing
@@ -92,70 +93,141 @@ def draw_map(found: ClassMap, source: str | Path | bytes, bundle: Bundle) -> tup
     return overlay(large, shares), Image.fromarray(colour(shares))
 
 
-@dataclass
-class Album:
-    """Writes explanations into a folder, one after the other, and at last the grid of them all.
+@dataclass(frozen=True)
+class DrawnMap:
+    """The files of one class of an image.
 
-    entries : what was written of each image, as `featx explain --json` prints it; bad : the images that were not read
+    confidence, score, bias : as of `ClassMap`; range : the least and the largest value of its map
+    files : overlay, heatmap -> path; arrays : layer -> path
     """
 
-    out: Path
+    label: str
+    confidence: float
+    score: float
+    bias: float | None
+    range: tuple[float, float]
+    files: Mapping[str, str]
+    arrays: Mapping[str, str]
+
+    def as_json(self) -> dict[str, Json]:
+        """What `featx explain --json` prints of it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class DrawnExplanation:
+    """The files of one image. classes : those that were explained"""
+
+    explanation: Explanation
+    classes: tuple[DrawnMap, ...]
+
+    def as_json(self) -> dict[str, Json]:
+        """What `featx explain --json` prints of it; `labels` where images have several."""
+        found = self.explanation
+        labels = {} if found.labels is None else {"labels": found.labels}
+        return {
+            "path": found.path,
+            "label": found.label,
+            "confidence": found.confidence,
+            **labels,
+            "method": found.method,
+            "classes": [one.as_json() for one in self.classes],
+        }
+
+
+@dataclass(frozen=True)
+class DrawnExplanations:
+    """Explanations as files in the folder `out`.
+
+    grid : of the first 240 overlays; None where there is none at all; left_out : for how many it has no room
+    """
+
     bundle: Bundle
-    entries: list[dict[str, Any]] = field(default_factory=list)
-    bad: list[dict[str, str]] = field(default_factory=list)
-    _pictures: list[Picture] = field(default_factory=list)
-    _taken: set[str] = field(default_factory=set)
+    method: str
+    out: Path
+    grid: Path | None
+    left_out: int
+    images: tuple[DrawnExplanation, ...]
+    unread: tuple[Unread, ...]
 
-    def add(self, answers: Iterable[Explanation | Unread], sources: Sequence[str | Path | bytes]) -> None:
-        """Write the files of every answer; `sources` are what the answers are about, in the same order."""
-        for answer, source in zip(answers, sources, strict=True):
-            if isinstance(answer, Unread):
-                self.bad.append({"path": answer.path, "reason": answer.reason})
-                continue
-            classes = [self._write(answer, found, source) for found in answer.classes]
-            labels = {} if answer.labels is None else {"labels": list(answer.labels)}
-            entry = {"path": answer.path, "label": answer.label, "confidence": answer.confidence, **labels}
-            self.entries.append(entry | {"method": answer.method, "classes": classes})
+    def as_json(self) -> dict[str, Json]:
+        """What `featx explain --json` prints."""
+        return {
+            "bundle": str(self.bundle.path),
+            "method": self.method,
+            "out": str(self.out),
+            "grid": None if self.grid is None else str(self.grid),
+            "images": [one.as_json() for one in self.images],
+            "bad": [asdict(one) for one in self.unread],
+        }
 
-    def finish(self) -> Path | None:
-        """Draw the grid of the first 240 pictures; None where there is no picture at all."""
-        if not self._pictures:
-            return None
-        return draw_grid(self._pictures[:MOST_IN_GRID], self.out / GRID)
 
-    @property
-    def left_out(self) -> int:
-        """How many pictures the grid has no place for."""
-        return max(0, len(self._pictures) - MOST_IN_GRID)
+def draw_explanations(
+    explainer: Explainer, sources: Sequence[str | Path | bytes], out: Path, progress: Progress = no_progress
+) -> DrawnExplanations:
+    """Explain images and write the files of each as its answer comes, at last the grid of them all.
 
-    def _write(self, answer: Explanation, found: ClassMap, source: str | Path | bytes) -> dict[str, Any]:
-        name = self._name(Path(plain(answer.path)).stem, found.label)
+    sources : files, or the bytes of files
+
+    Raises
+    ------
+    BundleError
+        A method that the bundle does not have.
+    StoreError
+        A full disk, or a folder that cannot be written to.
+    """
+    writer = _Writer(out, explainer.bundle)
+    images, unread = list[DrawnExplanation](), list[Unread]()
+    for answer, source in zip(explainer.explain(sources, progress=progress), sources, strict=True):
+        if isinstance(answer, Unread):
+            unread.append(answer)
+        else:
+            maps = tuple(writer.write(answer, found, source) for found in answer.classes)
+            images.append(DrawnExplanation(answer, maps))
+    cells = writer.overlays
+    grid = draw_grid(cells[:MOST_IN_GRID], out / GRID) if cells else None
+    left_out = max(0, len(cells) - MOST_IN_GRID)
+    return DrawnExplanations(explainer.bundle, explainer.method, out, grid, left_out, tuple(images), tuple(unread))
+
+
+class _Writer:
+    """Writes maps into a folder, one after the other, under names that no two share; `overlays` are cells of a grid."""
+
+    def __init__(self, out: Path, bundle: Bundle) -> None:
+        self.out, self.bundle = out, bundle
+        self.overlays: list[GridImage] = []
+        self._taken: set[str] = set()
+
+    def write(self, answer: Explanation, found: ClassMap, source: str | Path | bytes) -> DrawnMap:
+        """The overlay, the map alone and its values."""
+        name = self._choose_name(Path(plain(answer.path)).stem, found.label)
         over, alone = draw_map(found, source, self.bundle)
         files = {"overlay": self.out / f"{name}-overlay.png", "heatmap": self.out / f"{name}-heatmap.png"}
         _save(over, files["overlay"])
         _save(alone, files["heatmap"])
+        self.overlays.append(GridImage(str(files["overlay"]), _caption(answer, found)))
+        return DrawnMap(
+            found.label,
+            found.confidence,
+            found.score,
+            found.bias,
+            (float(found.map.min()), float(found.map.max())),
+            {kind: str(path) for kind, path in files.items()},
+            self._write_arrays(name, found),
+        )
+
+    def _write_arrays(self, name: str, found: ClassMap) -> dict[str, str]:
         arrays = {}
         for layer, values in found.maps.items():
             suffix = "" if len(found.maps) == 1 else f"-{_plain(layer)}"
-            arrays[layer] = self.out / f"{name}{suffix}.npy"
-            with atomic_path(arrays[layer]) as temporary, open(temporary, "wb") as file:
+            path = self.out / f"{name}{suffix}.npy"
+            with atomic_path(path) as temporary, open(temporary, "wb") as file:
                 np.save(file, values)
-        said = answer.label if answer.labels is None else " | ".join(answer.labels) or "no label"
-        caption = (Path(plain(answer.path)).name, f"{found.label} {found.confidence:.1%}")
-        other = () if said == found.label else (f"taken for {said}",)
-        self._pictures.append(Picture(str(files["overlay"]), (*caption, *other)))
-        return {
-            "label": found.label,
-            "confidence": found.confidence,
-            "score": found.score,
-            "bias": found.bias,
-            "range": [float(found.map.min()), float(found.map.max())],
-            "files": {kind: str(path) for kind, path in files.items()},
-            "arrays": {layer: str(path) for layer, path in arrays.items()},
-        }
+            arrays[layer] = str(path)
+        return arrays
 
-    def _name(self, picture: str, label: str) -> str:
-        """A name for files that no other picture and class of this album has, on any file system."""
+    def _choose_name(self, picture: str, label: str) -> str:
+        """A name for files that no other image and class in this folder has, on any file system."""
         wanted = f"{_plain(picture)}-{_plain(label)}"
         number, name = 1, wanted
         while name.casefold() in self._taken:
@@ -163,6 +235,12 @@ class Album:
             name = f"{wanted}-{number}"
         self._taken.add(name.casefold())
         return name
+
+
+def _caption(answer: Explanation, found: ClassMap) -> tuple[str, ...]:
+    predicted = answer.label if answer.labels is None else " | ".join(answer.labels) or "no label"
+    caption = (Path(plain(answer.path)).name, f"{found.label} {found.confidence:.1%}")
+    return caption if predicted == found.label else (*caption, f"taken for {predicted}")
 
 
 def _plain(text: str) -> str:

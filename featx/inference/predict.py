@@ -15,6 +15,7 @@ import numpy as np
 from featx.bundle.bundle import Bundle
 from featx.bundle.novelty import Reference, load_reference
 from featx.config import AugmentOptions
+from featx.config.bounds import Confidence, Count, Distance
 from featx.dataset.folders import describe_absence, expand, read_files
 from featx.errors import DataError, UsageError
 from featx.images.augment import Augmenter
@@ -128,9 +129,9 @@ class AnswerOptions:
         None: distances are not measured
     """
 
-    top: int = 1
-    min_confidence: float = 0.0
-    max_distance: float | None = None
+    top: Count = 1
+    min_confidence: Confidence = 0.0
+    max_distance: Distance | None = None
 
 
 def predict(

@@ -35,9 +35,9 @@ class StatIndex:
 
     A file's digest is remembered by (path, size, mtime, inode) and forgotten when any of them changes. A digest taken
     within two seconds of the file's mtime is not remembered, since the file may change again unseen. For URLs the
-    server's tag stands in for mtime and inode, or its time where it gives no tag (`RemoteStatus`). Bad images are
-    remembered by (digest, decoder), facts about networks by (kind, key). Losing the file costs time, never a result:
-    a damaged index is set aside and begun anew, whenever the damage shows.
+    server's tag stands in for mtime and inode, or its time where it gives no tag (`RemoteStatus`). Unreadable images
+    are remembered by (digest, decoder), facts about networks by (kind, key). Losing the file costs time, never a
+    result: a damaged index is set aside and begun anew, whenever the damage shows.
 
     It is a context manager: `with StatIndex(path) as index` closes the file at the end.
     """
@@ -112,11 +112,11 @@ class StatIndex:
         ]
         self._write("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", trusted)
 
-    def known_bad(self, decoder: str) -> dict[bytes, str]:
+    def known_unreadable(self, decoder: str) -> dict[bytes, str]:
         """Digest and reason of every image that this decoder could not read."""
         return dict(self._query("SELECT digest, reason FROM bad WHERE decoder = ?", (decoder,)))
 
-    def remember_bad(self, decoder: str, rows: Iterable[tuple[bytes, str]]) -> None:
+    def remember_unreadable(self, decoder: str, rows: Iterable[tuple[bytes, str]]) -> None:
         """Remember (digest, reason) of images that this decoder could not read."""
         self._write("INSERT OR REPLACE INTO bad VALUES (?, ?, ?)", [(d, decoder, r) for d, r in rows])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.images.grid import Picture
+from featx.images.grid import GridImage
 from featx.inference.predict import ClassConfidence
 from featx.io.jsontypes import Json
 from featx.look.imagenet import ImageNetAnswers, class_names
@@ -87,14 +87,14 @@ def describe_answers(study: Study, answers: ImageNetAnswers, folder: FigureFolde
     )
 
 
-def _draw_answer(study: Study, row: int, top: tuple[ClassConfidence, ...]) -> Picture:
+def _draw_answer(study: Study, row: int, top: tuple[ClassConfidence, ...]) -> GridImage:
     path = study.sample.paths[row]
     title = Path(path).name if study.sample.labels is None else study.name(row)
-    return Picture(path, (title, *(f"{one.confidence:.0%} {one.label}" for one in top)))
+    return GridImage(path, (title, *(f"{one.confidence:.0%} {one.label}" for one in top)))
 
 
 def _count_by_class(study: Study, rows: np.ndarray, first: np.ndarray, codes: np.ndarray) -> tuple[ClassAnswers, ...]:
-    """Of each class the ImageNet classes that most of its images are taken for."""
+    """The ImageNet classes that most of the images of each class are taken for."""
     table, seen, names = count_pairs(first, codes), np.unique(first), class_names()
     found = []
     for counts, code in zip(table, np.unique(codes), strict=True):

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.backbones import BackboneSpec
-from featx.backbones.preprocessing import FORMULAS
+from featx.backbones import BackboneSpec, open_network
 from featx.dataset import ImageSet
 from featx.images.decoder import load_image
-from featx.images.grid import Picture
+from featx.images.grid import GridImage
 from featx.look.contact_sheet import ContactSheet
 from featx.report.figure_folder import FigureFolder
 
@@ -64,15 +63,18 @@ def view_as_backbone(path: str, spec: BackboneSpec, resize: str) -> BackboneView
     BadImage
         When no image can be made of the file.
     """
+    network = open_network(spec)
     decoded = load_image(path, spec.input_size, resize)
-    values = FORMULAS[spec.preprocessing].apply(decoded)
-    taken = np.clip(np.rint(FORMULAS[_own(spec) or spec.preprocessing].undo(values)), 0, 255).astype(np.uint8)
+    values = network.preprocessing.formula.apply(decoded)
+    expected = (network.trained_with or network.preprocessing).formula
+    taken = np.clip(np.rint(expected.undo(values)), 0, 255).astype(np.uint8)
     return BackboneView(values, taken, float(np.abs(taken.astype(np.float32) - decoded).mean()))
 
 
 def _own(spec: BackboneSpec) -> str | None:
     """The preprocessing that a network was trained with; None where nobody knows."""
-    return None if spec.entry is None else spec.entry.preprocessing
+    own = open_network(spec).trained_with
+    return None if own is None else own.name
 
 
 def draw_views(
@@ -83,9 +85,9 @@ def draw_views(
     rows = list(dict.fromkeys(row for turn in turns for row in turn if row is not None))[:_SHOWN]
     views = [view_as_backbone(images.paths[row], spec, resize) for row in rows]
     names = [Path(images.paths[row]).name for row in rows]
-    files = [Picture(name, ("file", name), pixels=sheet.pixels[row]) for row, name in zip(rows, names, strict=True)]
+    files = [GridImage(name, ("file", name), pixels=sheet.pixels[row]) for row, name in zip(rows, names, strict=True)]
     given = [
-        Picture(name, ("as seen", f"{one.values.min():.4g} to {one.values.max():.4g}"), pixels=one.pixels)
+        GridImage(name, ("as seen", f"{one.values.min():.4g} to {one.values.max():.4g}"), pixels=one.pixels)
         for one, name in zip(views, names, strict=True)
     ]
     picture = folder.grid("seen", [*files, *given], len(rows))

@@ -12,7 +12,7 @@ import numpy as np
 from featx.dataset import ImageSet
 from featx.errors import DataError
 from featx.images.decoder import BadImage, load_image
-from featx.images.grid import THUMBNAIL, Picture
+from featx.images.grid import THUMBNAIL, GridImage
 from featx.report.figure_folder import FigureFolder
 
 NO_LABEL = "(no label)"
@@ -123,7 +123,7 @@ def draw_contact_sheet(sheet: ContactSheet, images: ImageSet, folder: FigureFold
         rows = sheet.lines[0].rows
         return folder.grid("sheet", [_picture(sheet, images, row) for row in rows], max(1, -(-len(rows) // _ROWS)))
     columns = max(len(line.rows) for line in sheet.lines)
-    cells: list[Picture | None] = []
+    cells: list[GridImage | None] = []
     for line in sheet.lines:
         titles = [f"{line.label} ({line.size:,})", *(_labels(images, row) for row in line.rows[1:])]
         cells += [_picture(sheet, images, row, title) for row, title in zip(line.rows, titles, strict=True)]
@@ -131,9 +131,9 @@ def draw_contact_sheet(sheet: ContactSheet, images: ImageSet, folder: FigureFold
     return folder.grid("sheet", cells, columns)
 
 
-def _picture(sheet: ContactSheet, images: ImageSet, row: int, *title: str) -> Picture:
+def _picture(sheet: ContactSheet, images: ImageSet, row: int, *title: str) -> GridImage:
     path = images.paths[row]
-    return Picture(path, (*title, Path(path).name), pixels=sheet.pixels[row])
+    return GridImage(path, (*title, Path(path).name), pixels=sheet.pixels[row])
 
 
 def _labels(images: ImageSet, row: int) -> str:

@@ -7,31 +7,31 @@ judged averaged, and averaged over a grid, which keeps where on the image someth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from featx.backbones import BackboneSpec, Output, list_layers, resolve, resolve_outputs
-from featx.config import FeaturesOptions, HeadOptions, Metric
+from featx.config import FeaturesOptions, Metric
 from featx.dataset import ImageSet
 from featx.extraction.flow import Extraction, extract
 from featx.features import Features
 from featx.heads.scaling import check_finite
 from featx.heads.table import head_kind
-from featx.io.digests import digest_json
 from featx.io.index import StatIndex
 from featx.io.progress import Progress, no_progress
-from featx.metrics.scores import score
+from featx.metrics.predictions import target_of
+from featx.metrics.scores import resolve_metric, score
 from featx.selection.folds import make_folds
+from featx.selection.problem import Problem
 from featx.selection.search import try_strengths
+from featx.selection.settings import SearchSettings
+from featx.store.cache import Cache
 
 _MOST_LAYERS = 5
 _GRID = 4  # cells along each side, or as many as the map has places
 _FOLDS = 5
 _STEP = 2  # of the strengths that a fit would search, every second: layers are compared, not heads
-_ALGORITHM = 2  # raised where `find_depths` finds others
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,9 @@ class Probing:
         return self.probes[: len(self.probes) - len(self.last)]
 
 
-def extract_depths(images: ImageSet, options: FeaturesOptions, progress: Progress = no_progress) -> DepthFeatures:
+def extract_depths(
+    images: ImageSet, options: FeaturesOptions, cache: Cache, progress: Progress = no_progress
+) -> DepthFeatures:
     """The features of images at a few depths, out of the store or computed now.
 
     They lie where those of `featx extract` do, so that a head on one of them need not compute them again.
@@ -113,9 +115,9 @@ def extract_depths(images: ImageSet, options: FeaturesOptions, progress: Progres
     """
     spec = resolve(options)
     (last,) = resolve_outputs(replace(options, layer=(), pooling=("avg",)), spec)
-    depths = _recall_depths(spec, last.layer, options)
+    depths = find_depths(spec, last.layer, cache.index)
     names = tuple(output.name for depth in depths for output in depth.outputs)
-    done = extract(images, replace(options, layer=names, pooling=()), progress)
+    done = extract(images, replace(options, layer=names, pooling=()), cache, progress)
     return DepthFeatures(done, {depth.layer: depth.share for depth in depths})
 
 
@@ -135,7 +137,7 @@ def probe_depths(
     judged = test_fold >= 0
     if not judged.any() or (y.ndim == 1 and len(np.unique(y)) < 2):
         return None
-    metric: Metric = "accuracy" if y.ndim == 1 else "average_precision"
+    metric: Metric = resolve_metric("auto", target_of(y))
     extraction, probes = features.extraction, []
     for output in extraction.outputs:
         found, right = _probe(extraction.features(output, rows), y, test_fold, metric, seed)
@@ -152,40 +154,30 @@ def _probe(
     judged = np.flatnonzero(test_fold >= 0)
     index = np.unique(y, return_inverse=True)[1][judged] if y.ndim == 1 else y[judged]
     best, logits = -np.inf, np.empty(0)
-    for trial in try_strengths(kind, kind.strengths[::_STEP], features, y, test_fold, None, HeadOptions(), seed):
+    for trial in try_strengths(
+        kind, kind.strengths[::_STEP], Problem.of_train(features, y), test_fold, SearchSettings(seed=seed)
+    ):
         found = score(metric, trial.logits[judged], index)
         if found > best:
             best, logits = found, trial.logits[judged]
     return best, logits.argmax(axis=1) == index if y.ndim == 1 else None
 
 
-def _recall_depths(spec: BackboneSpec, last: str, options: FeaturesOptions) -> list[ProbedLayer]:
-    """The layers to probe: out of the cache, without TensorFlow, where they were found before."""
-    index = StatIndex(Path(options.cache) / "index.sqlite")
-    key = digest_json([asdict(spec), last, version("keras"), _ALGORITHM])
-    # a .keras file may be another network tomorrow
-    known = None if Path(spec.name).is_absolute() else index.recall("depths", key)
-    if known is None:
-        known = [asdict(depth) for depth in find_depths(spec, last)]
-        index.remember("depths", key, known)
-    return [ProbedLayer(**one) for one in known]
-
-
-def find_depths(spec: BackboneSpec, last: str) -> list[ProbedLayer]:
-    """The layers to probe, the lowest first; builds the network.
+def find_depths(spec: BackboneSpec, last: str, index: StatIndex | None = None) -> list[ProbedLayer]:
+    """The layers to probe, the lowest first; builds the network where its layers are not remembered.
 
     last : the layer that features are taken from where nothing else is said; it is always among them
     """
-    found = list_layers(spec)
+    found = list_layers(spec, index, top=False)
     shapes = [one.shape for one in found if one.name == last]
-    rows = [(one.name, one.block, one.share, one.shape) for one in found if one.clean_cut and not one.top]
+    rows = [(one.name, one.block, one.share, one.shape) for one in found if one.clean_cut]
     return choose_depths(rows, last, shapes[0] if shapes else ())
 
 
 def choose_depths(
     layers: Sequence[tuple[str, str, float, tuple[int | None, ...]]], last: str, shape: tuple[int | None, ...]
 ) -> list[ProbedLayer]:
-    """Of clean cuts (layer, block, share, shape of its output) the last one of each size of map, and `last`.
+    """The last one of each size of map among clean cuts (layer, block, share, shape of its output), and `last`.
 
     Only ends of blocks count: the first layers of the next block still have the size of the map.
     """

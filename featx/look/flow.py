@@ -24,6 +24,7 @@ from featx.report.plot_style import style
 from featx.report.plots import draw_sizes
 from featx.report.report import INDEX
 from featx.runs.folder import run_directory
+from featx.store.cache import Cache
 from featx.workflow.prepare import read_data
 
 __all__ = ["FirstLook", "Scope", "look"]
@@ -34,6 +35,7 @@ _FIGURES = ("sheet", "sizes", "seen", "imagenet", "depths")  # of which an earli
 
 def look(
     pipeline: Pipeline,
+    cache: Cache,
     out: Path | None = None,
     scope: Scope = USUAL,
     command: str = "",
@@ -60,7 +62,8 @@ def look(
     sheet = choose_contact_sheet(images, scope.classes, scope.images, seed)
     contact_sheet = draw_contact_sheet(sheet, images, folder)
     views = draw_views(sheet, images, spec, pipeline.features.resize, folder)
-    study = Study(images, images.take(draw_sample(images, scope.sample, seed, sheet.unreadable)), pipeline, progress)
+    sample = images.take(draw_sample(images, scope.sample, seed, sheet.unreadable))
+    study = Study(images, sample, pipeline, cache, progress)
     found = ask_networks(study, scope, folder, arguments)
     unreadable = {images.paths[row]: reason for row, reason in sheet.unreadable.items()} | dict(found.unreadable)
     classes = count_classes(images, np.array([path not in unreadable for path in images.paths], bool))

@@ -8,24 +8,25 @@ distributed for any purpose, without fee, under that notice (https://wordnet.pri
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
-from functools import cache
 from importlib.resources import files
 
 import numpy as np
 
-from featx.backbones import BackboneSpec, Output, resolve
+from featx.backbones import BackboneSpec, Output, open_network, resolve
 from featx.config import FeaturesOptions
 from featx.dataset import ImageSet
 from featx.errors import BackboneError
 from featx.extraction.flow import Extraction, extract
 from featx.inference.predict import ClassConfidence
 from featx.io.progress import Progress, no_progress
+from featx.store.cache import Cache
 
 BUNDLED = "EfficientNetLite0"  # whose top comes along
 
 
-@cache
+@functools.cache
 def class_names() -> tuple[str, ...]:
     """The names of the 1,000 classes, in the order of a network's outputs."""
     return tuple((files("featx.look") / "imagenet.txt").read_text(encoding="utf-8").splitlines())
@@ -61,7 +62,7 @@ class ImageNetAnswers:
         return tuple(ClassConfidence(class_names()[code], float(self.probabilities[place, code])) for code in order)
 
 
-def ask(images: ImageSet, options: FeaturesOptions, progress: Progress = no_progress) -> ImageNetAnswers:
+def ask(images: ImageSet, options: FeaturesOptions, cache: Cache, progress: Progress = no_progress) -> ImageNetAnswers:
     """Classify images by a network with its ImageNet top, at the size it was trained at; answers are cached.
 
     The network is that of the options, with its preprocessing (right or wrong); where it has no ImageNet top, it is
@@ -78,28 +79,27 @@ def ask(images: ImageSet, options: FeaturesOptions, progress: Progress = no_prog
     reason = _lacks_top(spec)
     if reason is None:
         try:
-            return _ask(images, options, progress)
+            return _ask(images, options, cache, progress)
         except BackboneError:
             if spec.weights in {"bundled", "imagenet"}:
                 raise
             reason = f"the weights of {spec.label} ({spec.weights}) have no ImageNet top"
     note = f"ImageNet classes are told by {BUNDLED}, since {reason}."
     plain = replace(options, backbone=BUNDLED, weights="auto", preprocessing="auto")
-    return replace(_ask(images, plain, progress), notes=(note,))
+    return replace(_ask(images, plain, cache, progress), notes=(note,))
 
 
 def _lacks_top(spec: BackboneSpec) -> str | None:
     """Why a network cannot tell ImageNet classes, as far as that is known before it is built."""
-    if spec.entry is None:
+    if not open_network(spec).top:
         return f"{spec.label} is a network of its own"
     return f"the weights of {spec.label} are random" if spec.weights == "random" else None
 
 
-def _ask(images: ImageSet, options: FeaturesOptions, progress: Progress) -> ImageNetAnswers:
-    entry = resolve(options).entry
-    assert entry is not None
-    output = Output(entry.top[-1], "avg")
-    done = extract(images, replace(options, layer=(output.layer,), pooling=("avg",), input_size=None), progress)
+def _ask(images: ImageSet, options: FeaturesOptions, cache: Cache, progress: Progress) -> ImageNetAnswers:
+    output = Output(open_network(resolve(options)).top[-1], "avg")
+    alone = replace(options, layer=(output.layer,), pooling=("avg",), input_size=None)
+    done = extract(images, alone, cache, progress)
     rows = np.flatnonzero(done.readable)
     probabilities = done.features(output, rows).asarray()
     if probabilities.shape[1] != len(class_names()):

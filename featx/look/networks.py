@@ -63,7 +63,7 @@ def _why_no_advice(study: Study) -> str:
 
 
 def _add_imagenet(found: NetworkResults, study: Study, folder: FigureFolder) -> NetworkResults:
-    answers = ask(study.plain, study.pipeline.features, study.progress)
+    answers = ask(study.plain, study.pipeline.features, study.cache, study.progress)
     return replace(
         found,
         imagenet=describe_answers(study, answers, folder),
@@ -73,7 +73,7 @@ def _add_imagenet(found: NetworkResults, study: Study, folder: FigureFolder) -> 
 
 
 def _add_advice(found: NetworkResults, study: Study, folder: FigureFolder, arguments: str) -> NetworkResults:
-    features = extract_depths(study.plain, study.pipeline.features, study.progress)
+    features = extract_depths(study.plain, study.pipeline.features, study.cache, study.progress)
     found = replace(found, unreadable={**found.unreadable, **reasons_of(features.extraction)})
     probing = judge_layers(study, features)
     if probing is None:

@@ -15,10 +15,10 @@ from featx.look.advice import Advice, Numbers, ScoredOutput, advise, difference_
 from featx.look.depths import DepthFeatures, Probe, Probing, probe_depths
 from featx.look.separation import Separation
 from featx.look.study import Study, different_rows
+from featx.metrics.table import metric_label
 from featx.report.figure_folder import FigureFolder
 from featx.report.plot_style import style
 from featx.report.plots import draw_depths
-from featx.report.scores import metric_label
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from featx.extraction.flow import Extraction
 from featx.io.digest_arrays import first_of_equal
 from featx.io.progress import Progress, no_progress
 from featx.look.contact_sheet import NO_LABEL, some_of
+from featx.store.cache import Cache
 
 _LEAST_OF_A_CLASS = 5  # images in the sample; of more classes than fit, some are drawn
 
@@ -41,11 +42,13 @@ class Study:
     """A sample of the images, and what a network run on it needs.
 
     images, sample : all images, and those that networks are run on
+    cache : where their features are
     """
 
     images: ImageSet
     sample: ImageSet
     pipeline: Pipeline
+    cache: Cache
     progress: Progress = no_progress
 
     @property

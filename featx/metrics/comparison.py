@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featx.errors import DataError
+from featx.metrics.predictions import LabelledPredictions
+
 SURE = 0.05  # a difference with a lower p-value counts as more than noise
 PAIRED_RESAMPLES = 10_000  # of a difference, which costs three counts each
 
@@ -51,3 +54,27 @@ def compare(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Comparison:
     low, high = np.quantile((counts[:, 2] - counts[:, 0]) / max(len(first), 1), [0.025, 0.975])
     accuracy = (float(first.mean()), float(second.mean())) if len(first) else (np.nan, np.nan)
     return Comparison(len(first), accuracy, only, p_value, (float(low), float(high)))
+
+
+def compare_predictions(first: LabelledPredictions, second: LabelledPredictions) -> Comparison:
+    """Compare two models by the images that both were measured on, found again by their paths.
+
+    An image counts as right when its class is, or, of several labels, when all of them are.
+
+    Raises
+    ------
+    DataError
+        One predicts several labels per image and the other does not.
+    """
+    require_comparable(first.target == "labels", second.target == "labels")
+    where = {path: row for row, path in enumerate(second.paths)}
+    rows = [row for row, path in enumerate(first.paths) if path in where]
+    others = [where[first.paths[row]] for row in rows]
+    return compare(first.correct[rows], second.correct[others])
+
+
+def require_comparable(first_multilabel: bool, second_multilabel: bool) -> None:
+    """Raise DataError when one of two models gives several labels per image and the other does not."""
+    if first_multilabel != second_multilabel:
+        which = "first" if first_multilabel else "second"
+        raise DataError(f"The {which} of the two bundles gives several labels per image and the other one class.")

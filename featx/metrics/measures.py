@@ -1,188 +1,115 @@
-"""How right a model is: metrics of probabilities against labels."""
+"""How right a model is on one part of the data: every metric of the table, class by class, and what is mistaken."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from featx.metrics.intervals import bootstrap_intervals, bootstrap_label_intervals, log_losses
-from featx.metrics.reliability import reliability
-
-_KEYS = (
-    *("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top5_accuracy"),
-    *("roc_auc_macro", "average_precision_macro"),
-    *("expected_calibration_error", "intervals", "per_class", "confusion"),
-)
+from featx.io.jsontypes import Json
+from featx.metrics.formulas import ClassCounts, average_precisions, roc_areas
+from featx.metrics.intervals import Interval, bootstrap_intervals
+from featx.metrics.predictions import LabelledPredictions, Target
+from featx.metrics.table import forms_of, metric_form, resamplings_of
 
 
-def measure(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """Metrics of one part of the data. What is not defined is None.
+@dataclass(frozen=True)
+class ClassMeasures:
+    """One class or label.
 
-    labels : int64 (n,), positions in `classes`; a label past `probabilities`' columns is a class that the model does
-        not know, and always wrong
-    probabilities : float64 (n, k), k <= len(classes)
-
-    Returns
-    -------
-    dict
-        accuracy, balanced_accuracy, macro_f1, log_loss (natural), top5_accuracy (None for five classes or fewer),
-        roc_auc_macro and average_precision_macro (each class against the rest, the mean over those that are there),
-        expected_calibration_error, intervals {metric: [low, high]} (95 %, by bootstrap; None where it has no value),
-        per_class [{label, precision, recall, f1, images}], confusion (rows: truth, columns: prediction)
+    images : that have it
+    values : precision, recall, f1, and of several labels roc_auc and average_precision; None where not defined: no
+        prediction for precision, no image for recall, neither for f1
     """
-    if not len(labels):
-        return dict.fromkeys(_KEYS) | {"images": 0}
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    known = probabilities.shape[1]
-    predicted = probabilities.argmax(axis=1)
-    codes = np.arange(len(classes))
-    precision, recall, f1, images = precision_recall_fscore_support(
-        labels, predicted, labels=codes, average=None, zero_division=np.nan
-    )
-    present = images > 0
-    counted = present | np.isin(codes, predicted)
-    return {
-        "images": len(labels),
-        "accuracy": float((predicted == labels).mean()),
-        "balanced_accuracy": float(recall[present].mean()),
-        "macro_f1": float(f1[counted].mean()),
-        "log_loss": _log_loss(labels, probabilities),
-        "top5_accuracy": _top_accuracy(labels, probabilities, 5) if known > 5 else None,
-        **_rank_metrics(labels[:, None] == np.arange(known), probabilities),
-        "expected_calibration_error": reliability(labels, probabilities).expected_calibration_error,
-        "intervals": bootstrap_intervals(labels, probabilities),
-        "per_class": [
-            {"label": label, "precision": _defined(p), "recall": _defined(r), "f1": _defined(f), "images": int(n)}
-            for label, p, r, f, n in zip(classes, precision, recall, f1, images, strict=True)
-        ],
-        "confusion": confusion_matrix(labels, predicted, labels=codes).tolist(),
-    }
+    label: str
+    images: int
+    values: Mapping[str, float | None]
+
+    def as_json(self) -> dict[str, Json]:
+        """A row of `per_class` in JSON and in bundles."""
+        return {"label": self.label, **self.values, "images": self.images}
 
 
-_LABEL_METRICS = (
-    "exact_match",
-    "hamming_loss",
-    "f1_micro",
-    "f1_macro",
-    "f1_samples",
-    "log_loss",
-    "roc_auc_macro",
-    "roc_auc_micro",
-    "average_precision_macro",
-    "average_precision_micro",
-    "expected_calibration_error",
-    "intervals",
-    "per_class",
-    "confusion",
-)
+@dataclass(frozen=True)
+class Measures:
+    """What was measured of one part of the data.
 
-
-def measure_labels(
-    truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], given: np.ndarray
-) -> dict[str, Any]:
-    """Metrics of images with several labels. What is not defined is None.
-
-    truth : bool (n, k); probabilities : float64 (n, k); given : bool (n, k), the labels that the model gives
-
-    Returns
-    -------
-    dict
-        exact_match (all labels of an image right), hamming_loss, f1_micro, f1_macro, f1_samples, log_loss (the mean
-        over labels), roc_auc and average_precision _macro and _micro, expected_calibration_error (of every pair of
-        image and label), intervals {metric: [low, high]} (95 %, by bootstrap; None where it has no value), per_class
-        [{label, precision, recall, f1, roc_auc, average_precision, images}], confusion (a 2x2 matrix for each class;
-        rows: the label is not there, is there; columns: it is not given, is given)
+    target : one class per image, or several labels
+    images : measured; without any, all that follows is None or empty
+    values : key of a metric -> its value, None where it is not defined
+    intervals : key -> 95 % bootstrap interval, of the metrics that have one; None where it is not defined
+    per_class : in the order of the classes
+    confusion : int64, images; of one class (k, k), rows: truth, columns: prediction; of several labels (k, 2, 2), rows:
+        the label is not there, is there; columns: it is not given, is given
     """
-    if not len(truth):
-        return dict.fromkeys(_LABEL_METRICS) | {"images": 0}
-    from sklearn.metrics import (
-        f1_score,
-        hamming_loss,
-        multilabel_confusion_matrix,
-        precision_recall_fscore_support,
+
+    target: Target
+    images: int
+    values: Mapping[str, float | None]
+    intervals: Mapping[str, Interval | None]
+    per_class: tuple[ClassMeasures, ...]
+    confusion: np.ndarray | None
+
+    def value(self, metric: str) -> float | None:
+        """The value of the option `--metric`."""
+        form = metric_form(metric, self.target)
+        return None if form is None else self.values[form.key]
+
+    def summary(self) -> dict[str, Json]:
+        """The single numbers, as a bundle keeps them."""
+        intervals = {key: None if one is None else list(one) for key, one in self.intervals.items()}
+        return {"images": self.images, **self.values, "intervals": intervals if self.images else None}
+
+    def as_json(self) -> dict[str, Json]:
+        """What `featx evaluate --json` and `Model.evaluate` give."""
+        per_class = [one.as_json() for one in self.per_class] if self.images else None
+        confusion = None if self.confusion is None else self.confusion.tolist()
+        return {**self.summary(), "per_class": per_class, "confusion": confusion}
+
+
+def measure(predictions: LabelledPredictions) -> Measures:
+    """Measure one part by every metric of its kind of target. What is not defined is None.
+
+    A label past the columns of the probabilities is a class that the model does not know, and always wrong.
+    """
+    target, forms = predictions.target, tuple(forms_of(predictions.target))
+    if not len(predictions):
+        return Measures(target, 0, dict.fromkeys(form.key for form in forms), {}, (), None)
+    known = predictions.probabilities.shape[1]
+    counts = ClassCounts.of(predictions, len(predictions.classes))
+    return Measures(
+        target,
+        len(predictions),
+        {form.key: form.compute(predictions) if known >= form.least_classes else None for form in forms},
+        bootstrap_intervals(predictions, resamplings_of(target)),
+        _measure_classes(predictions, counts),
+        _label_tables(counts, len(predictions)) if target == "labels" else _confusion(predictions),
     )
 
-    precision, recall, f1, images = precision_recall_fscore_support(truth, given, average=None, zero_division=np.nan)
-    true = np.where(truth, probabilities, 1 - probabilities)
-    ranks = _rank_metrics(truth, probabilities)
-    micro = _rank_metrics(truth.reshape(-1, 1), probabilities.reshape(-1, 1))
-    rows = zip(classes, precision, recall, f1, images, truth.T, probabilities.T, strict=True)
-    counted = truth.any(axis=0) | given.any(axis=0)
-    return {
-        "images": len(truth),
-        "exact_match": float((truth == given).all(axis=1).mean()),
-        "hamming_loss": float(hamming_loss(truth, given)),
-        "f1_micro": float(f1_score(truth, given, average="micro", zero_division=0.0)),
-        "f1_macro": float(f1[counted].mean()) if counted.any() else None,
-        "f1_samples": float(f1_score(truth, given, average="samples", zero_division=1.0)),
-        "log_loss": float(-np.log(np.clip(true, np.finfo(np.float64).eps, 1.0)).mean()),
-        **ranks,
-        "roc_auc_micro": micro["roc_auc_macro"],
-        "average_precision_micro": micro["average_precision_macro"],
-        "expected_calibration_error": reliability(truth, probabilities).expected_calibration_error,
-        "intervals": bootstrap_label_intervals(truth, probabilities, given),
-        "per_class": [
-            {
-                "label": label,
-                "precision": _defined(p),
-                "recall": _defined(r),
-                "f1": _defined(f),
-                **{
-                    name.removesuffix("_macro"): value
-                    for name, value in _rank_metrics(of_class[:, None], chances[:, None]).items()
-                },
-                "images": int(n),
-            }
-            for label, p, r, f, n, of_class, chances in rows
-        ],
-        "confusion": multilabel_confusion_matrix(truth, given).tolist(),
-    }
 
-
-def _rank_metrics(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
-    """Means over the columns that some rows have and others have not; truth bool (n, k), probabilities (n, k)."""
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    known = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0))
-    return {
-        name: float(np.mean([of(truth[:, code], probabilities[:, code]) for code in known])) if len(known) else None
-        for name, of in (("roc_auc_macro", roc_auc_score), ("average_precision_macro", average_precision_score))
-    }
-
-
-METRIC_KEYS = {  # option --metric -> key of what is measured
-    "roc_auc": "roc_auc_macro",
-    "average_precision": "average_precision_macro",
-}
-LABEL_METRIC_KEYS = METRIC_KEYS | {"accuracy": "exact_match", "macro_f1": "f1_macro"}
-
-
-def metric_of(metrics: dict[str, Any], metric: str) -> float | None:
-    """The value of the option --metric among what `measure` or `measure_labels` found."""
-    keys = LABEL_METRIC_KEYS if "exact_match" in metrics else METRIC_KEYS
-    value: float | None = metrics[keys.get(metric, metric)]
-    return value
+def _measure_classes(predictions: LabelledPredictions, counts: ClassCounts) -> tuple[ClassMeasures, ...]:
+    columns = {"precision": counts.precision, "recall": counts.recall, "f1": counts.f1}
+    if predictions.target == "labels":
+        ranked = predictions.labels, predictions.probabilities
+        columns |= {"roc_auc": roc_areas(*ranked), "average_precision": average_precisions(*ranked)}
+    return tuple(
+        ClassMeasures(label, int(counts.labelled[code]), {name: _defined(some[code]) for name, some in columns.items()})
+        for code, label in enumerate(predictions.classes)
+    )
 
 
 def _defined(value: float) -> float | None:
-    """None for precision without a prediction, recall without an image, f1 without either."""
     return None if np.isnan(value) else float(value)
 
 
-def _log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
-    """Mean of -log p(truth); None with unknown classes."""
-    losses = log_losses(labels, probabilities)
-    return None if losses is None else float(losses.mean())
+def _confusion(predictions: LabelledPredictions) -> np.ndarray:
+    k = len(predictions.classes)
+    return np.bincount(predictions.labels * k + predictions.predicted, minlength=k * k).reshape(k, k)
 
 
-def _top_accuracy(labels: np.ndarray, probabilities: np.ndarray, k: int) -> float:
-    best = np.argpartition(-probabilities, k - 1, axis=1)[:, :k]
-    return float((best == labels[:, None]).any(axis=1).mean())
-
-
-def summary(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The single numbers of `measure`, as a bundle keeps them."""
-    return {name: value for name, value in metrics.items() if name not in {"per_class", "confusion"}}
+def _label_tables(counts: ClassCounts, images: int) -> np.ndarray:
+    missed, wrong = counts.labelled - counts.hits, counts.predicted - counts.hits
+    neither = images - missed - wrong - counts.hits
+    return np.stack([neither, wrong, missed, counts.hits], axis=1).reshape(-1, 2, 2)

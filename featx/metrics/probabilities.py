@@ -8,7 +8,6 @@ import numpy as np
 
 _BOUNDS = (-7.0, 7.0)  # of log T: logits a thousand times too flat or too steep
 _RESOLUTION = 1e-4
-_GOLDEN = (5**0.5 - 1) / 2
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -56,7 +55,7 @@ def fit_temperature(logits: np.ndarray, y: np.ndarray, sample_weight: np.ndarray
         inverse = np.exp(-log_temperature)
         return float(np.dot(weight, np.log(np.exp(logits * inverse).sum(axis=1)) - true * inverse))
 
-    return float(np.exp(_golden_section(loss, *_BOUNDS)))
+    return _least(loss)
 
 
 def _fit_label_temperature(logits: np.ndarray, y: np.ndarray) -> float:
@@ -67,20 +66,12 @@ def _fit_label_temperature(logits: np.ndarray, y: np.ndarray) -> float:
         scaled = logits * np.exp(-log_temperature)
         return float((np.log1p(np.exp(-np.abs(scaled))) + np.maximum(scaled, 0) - target * scaled).sum())
 
-    return float(np.exp(_golden_section(loss, *_BOUNDS)))
+    return _least(loss)
 
 
-def _golden_section(f: Callable[[float], float], low: float, high: float) -> float:
-    """Return where `f`, which falls and then rises, is least."""
-    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-    at_left, at_right = f(left), f(right)
-    while high - low > _RESOLUTION:
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - _GOLDEN * (high - low)
-            at_left = f(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + _GOLDEN * (high - low)
-            at_right = f(right)
-    return (low + high) / 2
+def _least(loss: Callable[[float], float]) -> float:
+    """The temperature at which a loss of its logarithm, which falls and then rises, is least."""
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(loss, bounds=_BOUNDS, method="bounded", options={"xatol": _RESOLUTION})
+    return float(np.exp(found.x))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -26,11 +25,11 @@ class Reliability:
     @property
     def expected_calibration_error(self) -> float | None:
         """Mean gap between confidence and accuracy, by the images of each bin (Guo et al. 2017, equation 3)."""
-        held = self.images > 0
-        if not held.any():
+        filled = self.images > 0
+        if not filled.any():
             return None
-        gaps = np.abs(self.accuracy[held] - self.confidence[held])
-        return float((gaps * self.images[held]).sum() / self.images.sum())
+        gaps = np.abs(self.accuracy[filled] - self.confidence[filled])
+        return float((gaps * self.images[filled]).sum() / self.images.sum())
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> Reliability:
@@ -44,8 +43,7 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS)
     if labels.ndim == 2:
         return _by_confidence(probabilities.ravel(), labels.ravel(), bins)
     predicted = probabilities.argmax(axis=1) if len(labels) else labels
-    confidence: Any = probabilities[np.arange(len(labels)), predicted]
-    return _by_confidence(confidence, predicted == labels, bins)
+    return _by_confidence(probabilities[np.arange(len(labels)), predicted], predicted == labels, bins)
 
 
 def _by_confidence(confidence: np.ndarray, right: np.ndarray, bins: int) -> Reliability:

@@ -12,9 +12,9 @@ import numpy as np
 
 from featx.features import Features, width
 
-_HELD = 256 << 20  # bytes of features that are held while all others pass by
+_KEPT = 256 << 20  # bytes of features that are kept while all others pass by
 _BLOCK = 32 << 20  # bytes of those that pass by
-_TILE = 1024  # rows on the held side of one product
+_TILE = 1024  # rows on the kept side of one product
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,15 @@ def close_pairs(features: Features, threshold: float, split: np.ndarray, most: i
     most : so many of either kind are kept, the most similar ones
     """
     n, d = features.shape[0], width(features)
-    held_rows = max(_TILE, _HELD // (4 * max(d, 1)))
+    kept_rows = max(_TILE, _KEPT // (4 * max(d, 1)))
     across, within = _Collector(threshold, most), _Collector(threshold, most)
-    for start in range(0, n, held_rows):
-        held = unit_rows(features.take(np.arange(start, min(start + held_rows, n))).asarray())
+    for start in range(0, n, kept_rows):
+        kept = unit_rows(features.take(np.arange(start, min(start + kept_rows, n))).asarray())
         at = start
         for block in features.take(np.arange(start, n)).blocks(_block_rows(d)):
             rows = unit_rows(block)
-            for left in range(0, min(len(held), at + len(rows) - start), _TILE):
-                similarity = rows @ held[left : left + _TILE].T
+            for left in range(0, min(len(kept), at + len(rows) - start), _TILE):
+                similarity = rows @ kept[left : left + _TILE].T
                 second, first = np.nonzero(similarity >= min(across.threshold, within.threshold))
                 value = np.clip(similarity[second, first], -1, 1)
                 first, second = first + start + left, second + at

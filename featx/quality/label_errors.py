@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featx.config import HeadOptions
 from featx.features import Features
 from featx.heads.scaling import check_finite
 from featx.heads.table import head_kind
 from featx.metrics.probabilities import fit_temperature, softmax
 from featx.metrics.scores import score
 from featx.selection.folds import make_folds
+from featx.selection.problem import Problem
 from featx.selection.search import try_strengths
+from featx.selection.settings import SearchSettings
 
 _SLACK = 1e-6  # a probability this little below its threshold reaches it
 _UNLIKELY = 0.05  # the probability of a label from which down it is suspicious in any case
@@ -72,7 +73,7 @@ def out_of_fold_probabilities(
     if not judged.any():
         return probabilities
     lowest, best = np.inf, None
-    for trial in try_strengths(kind, _STRENGTHS, features, y, test_fold, None, HeadOptions(), seed):
+    for trial in try_strengths(kind, _STRENGTHS, Problem.of_train(features, y), test_fold, SearchSettings(seed=seed)):
         loss = score("log_loss", trial.logits[judged], index[judged])
         if best is not None and loss >= lowest:
             break

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -20,11 +19,10 @@ from featx.extraction.flow import extract
 from featx.features import Features
 from featx.inference.predict import Unread, iter_features
 from featx.io.digest_arrays import first_of_equal
-from featx.io.index import StatIndex
 from featx.io.jsontypes import Json
 from featx.io.progress import Progress, no_progress
 from featx.metrics.similarity import nearest
-from featx.store.store import list_stores
+from featx.store.cache import Cache
 from featx.store.table import FeatureTable
 
 
@@ -59,7 +57,12 @@ class Search:
 
 
 def search(
-    queries: Sequence[str], images: ImageSet, options: FeaturesOptions, top: int, progress: Progress = no_progress
+    queries: Sequence[str],
+    images: ImageSet,
+    options: FeaturesOptions,
+    top: int,
+    cache: Cache,
+    progress: Progress = no_progress,
 ) -> Search:
     """Search a set with the features of one layer, which are extracted where they are missing; the queries' as well.
 
@@ -70,11 +73,11 @@ def search(
     DataError
         When no image can be read.
     """
-    known = extract(images, options, progress)
+    known = extract(images, options, cache, progress)
     if len(known.outputs) > 1:
         names = ", ".join(output.name for output in known.outputs)
         raise UsageError(f"Images are compared by one layer and pooling, there are {names}. Choose with --layer.")
-    asked = extract(read_files(queries), options, progress)
+    asked = extract(read_files(queries), options, cache, progress)
     rows = _different(known.digests, known.readable)
     mine = np.flatnonzero(asked.readable)
     wanted = asked.features(known.outputs[0], mine).asarray()
@@ -84,7 +87,7 @@ def search(
     return Search(_find(paths, wanted, images, rows, features, top), unread)
 
 
-def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle, cache: Path, top: int) -> Search:
+def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle, cache: Cache, top: int) -> Search:
     """Search a set by the features that a bundle predicts from; the bundle's own network runs on the queries.
 
     Images of the set that have no such features in the cache are left out.
@@ -95,15 +98,15 @@ def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle,
         A fine-tuned bundle, whose features are in no cache, or one of whose features none are cached.
     """
     table = _table_of(bundle, cache)
-    digests = digest_images(images.paths, StatIndex(cache / "index.sqlite"))
+    digests = digest_images(images.paths, cache.index)
     here = digests.usable & ~table.missing(digests.digest)
     if not here.any():
         raise BundleError(
-            f"None of the {len(images):,} images of {images.source} has the features of {bundle.path} in {cache}. "
+            f"None of the {len(images):,} images of {images.source} has the features of {bundle.path} in {cache.path}. "
             "Run featx extract with the options it was made with."
         )
     rows, left = _different(digests.digest, here), int((~here).sum())
-    notes = (f"{left:,} images have no such features in {cache} and are left out; featx extract adds them.",)
+    notes = (f"{left:,} images have no such features in {cache.path} and are left out; featx extract adds them.",)
     paths, wanted, unread = list[str](), [], list[Unread]()
     for some, features, bad in iter_features(bundle, queries):
         paths += [queries[row] for row in some]
@@ -113,7 +116,7 @@ def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle,
     return Search(found, tuple(unread), notes if left else ())
 
 
-def _table_of(bundle: Bundle, cache: Path) -> FeatureTable:
+def _table_of(bundle: Bundle, cache: Cache) -> FeatureTable:
     if bundle.about.get("baseline"):
         raise BundleError(
             f"{bundle.path} was trained from scratch, and its features are not cached. Leave out --model."
@@ -125,12 +128,12 @@ def _table_of(bundle: Bundle, cache: Path) -> FeatureTable:
         )
     if len(bundle.outputs) > 1:
         raise BundleError(f"{bundle.path} takes several layers, and images are compared by one. Leave out --model.")
-    for store in list_stores(cache):
+    for store in cache.stores():
         if store.key.as_json() == bundle.about["key"]:
             return store.table(bundle.outputs[0].layer, bundle.outputs[0].pooling)
     raise BundleError(
-        f"{cache} holds no features of the network in {bundle.path}. Run featx extract with the options it was made "
-        "with, or name its cache: --cache DIR."
+        f"{cache.path} holds no features of the network in {bundle.path}. Run featx extract with the options it was "
+        "made with, or name its cache: --cache DIR."
     )
 
 

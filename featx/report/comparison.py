@@ -7,14 +7,14 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from featx.io.files import write_atomic
+from featx.io.jsontypes import Json
+from featx.metrics.table import metric_label
 from featx.report import tradeoffs
 from featx.report.figure_folder import Plot
 from featx.report.page import render
 from featx.report.plot_style import save, style
-from featx.report.scores import metric_label
 from featx.store.key import file_name
 
 INDEX, TABLE = "index.html", "table"
@@ -80,7 +80,7 @@ class Row:
     bundle: str | None = None
     digest: str | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Json]:
         """The row as a flat object, which is also a line of the CSV."""
         content = asdict(self)
         return {**content.pop("place"), **content}

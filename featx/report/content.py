@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from featx.inference.judge import Judged
+from featx.metrics.predictions import LabelledPredictions
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Content:
 
     title: str
     about: dict[str, Any]
-    judged: tuple[Judged, ...]
+    judged: tuple[LabelledPredictions, ...]
     counts: Mapping[str, Mapping[str, int]]
     bad: Sequence[Mapping[str, str]] = ()
     duplicates: int = 0

@@ -43,42 +43,45 @@ class Curves:
         return {curve.name: curve.area for curve in self.classes}
 
 
-def roc_curves(truth: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Curves | None:
+def roc_curves(labelled: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Curves | None:
     """True positive rate over false positive rate; the area as scikit-learn's `roc_auc_score` has it.
 
-    truth : bool (n, k), whether an image is of a class; probabilities : float64 (n, k); names : of the k classes
+    labelled : bool (n, k), whether an image is of a class; probabilities : float64 (n, k); names : of the k classes
 
     None where no class has both images and others.
     """
-    return _curves(_roc, truth, probabilities, names)
+    return _curves(_roc, labelled, probabilities, names)
 
 
-def precision_recall_curves(truth: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Curves | None:
+def precision_recall_curves(labelled: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Curves | None:
     """Precision over recall; the area is the average precision, as scikit-learn has it. See `roc_curves`."""
-    return _curves(_precision_recall, truth, probabilities, names)
+    return _curves(_precision_recall, labelled, probabilities, names)
 
 
 def _curves(
-    line: Callable[[np.ndarray, np.ndarray], Line], truth: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
+    line: Callable[[np.ndarray, np.ndarray], Line],
+    labelled: np.ndarray,
+    probabilities: np.ndarray,
+    names: Sequence[str],
 ) -> Curves | None:
-    told = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0)).tolist()
-    if not told:
+    codes = np.flatnonzero(labelled.any(axis=0) & ~labelled.all(axis=0)).tolist()
+    if not codes:
         return None
-    classes = tuple(Curve(names[code], *line(truth[:, code], probabilities[:, code])) for code in told)
+    classes = tuple(Curve(names[code], *line(labelled[:, code], probabilities[:, code])) for code in codes)
     mean = np.mean([np.interp(_GRID, curve.x, curve.y) for curve in classes], axis=0)
     macro = Curve("macro average", _GRID, mean, float(np.mean([curve.area for curve in classes])))
-    return Curves(Curve("micro average", *line(truth.ravel(), probabilities.ravel())), macro, classes)
+    return Curves(Curve("micro average", *line(labelled.ravel(), probabilities.ravel())), macro, classes)
 
 
-def _roc(truth: np.ndarray, scores: np.ndarray) -> Line:
+def _roc(labelled: np.ndarray, scores: np.ndarray) -> Line:
     from sklearn.metrics import auc, roc_curve
 
-    x, y, _ = roc_curve(truth, scores)
+    x, y, _ = roc_curve(labelled, scores)
     return x, y, float(auc(x, y))
 
 
-def _precision_recall(truth: np.ndarray, scores: np.ndarray) -> Line:
+def _precision_recall(labelled: np.ndarray, scores: np.ndarray) -> Line:
     from sklearn.metrics import precision_recall_curve
 
-    precision, recall, _ = precision_recall_curve(truth, scores, drop_intermediate=True)
+    precision, recall, _ = precision_recall_curve(labelled, scores, drop_intermediate=True)
     return recall[::-1], precision[::-1], float(-np.sum(np.diff(recall) * precision[:-1]))

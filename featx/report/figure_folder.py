@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featx.images.grid import Picture, draw_grid
+from featx.images.grid import GridImage, draw_grid
 from featx.report.plot_style import save
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class FigureFolder:
         """Write a figure; returns its path. alt : what it shows, in words"""
         return self._keep(name, Plot(save(figure, self._path(name)), alt, wide))
 
-    def grid(self, name: str, pictures: Sequence[Picture | None], columns: int = 6) -> str:
+    def grid(self, name: str, pictures: Sequence[GridImage | None], columns: int = 6) -> str:
         """Write an image grid; returns its path. None leaves a cell empty."""
         captions = "; ".join(", ".join(one.caption) for one in pictures if one)
         alt = f"{sum(one is not None for one in pictures)} images. {captions}."

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from featx.heads.table import HEADS
-from featx.images.grid import Picture
-from featx.inference.judge import Judged
+from featx.images.grid import GridImage
+from featx.metrics.predictions import LabelledPredictions
+from featx.metrics.table import metric_label
 from featx.report import gallery, plots
 from featx.report.content import Content
 from featx.report.figure_folder import FigureFolder, Plot
 from featx.report.plot_style import style
-from featx.report.scores import Scores, is_multilabel, metric_label
+from featx.report.scores import Scores
 
 STRENGTHS = "strengths-"
 _PARAMETERS = sorted({kind.strength_name for kind in HEADS.values() if kind.strength_name})
@@ -23,7 +24,9 @@ NAMES = (
 )
 
 
-def draw_figures(directory: Path, content: Content, judged: Judged | None, scores: Sequence[Scores]) -> dict[str, Plot]:
+def draw_figures(
+    directory: Path, content: Content, judged: LabelledPredictions | None, scores: Sequence[Scores]
+) -> dict[str, Plot]:
     """Draw what there is to draw, by name; figures of an earlier report go.
 
     judged : the part that is shown in detail, the last of `scores`
@@ -47,7 +50,7 @@ def draw_figures(directory: Path, content: Content, judged: Judged | None, score
     return folder.plots
 
 
-def _draw_part(folder: FigureFolder, judged: Judged, scores: Scores) -> None:
+def _draw_part(folder: FigureFolder, judged: LabelledPredictions, scores: Scores) -> None:
     names, part = judged.classes, scores.part
     if scores.confusion is not None:
         right, images = int(scores.confusion.trace()), scores.images
@@ -61,15 +64,15 @@ def _draw_part(folder: FigureFolder, judged: Judged, scores: Scores) -> None:
         folder.draw("precision-recall", plots.draw_precision_recall(scores.precision_recall), alt)
     error = scores.reliability.expected_calibration_error or 0.0
     alt = f"Accuracy by confidence on {part}: expected calibration error {error:.4f}."
-    folder.draw("reliability", plots.draw_reliability(scores.reliability, multilabel=is_multilabel(judged)), alt)
-    if is_multilabel(judged):
+    folder.draw("reliability", plots.draw_reliability(scores.reliability, multilabel=judged.target == "labels"), alt)
+    if judged.target == "labels":
         _draw_grid(folder, "mistakes", gallery.worst_images(judged))
     else:
         _draw_grid(folder, "mistakes", gallery.confident_mistakes(judged))
         _draw_grid(folder, "hits", gallery.doubtful_hits(judged))
 
 
-def _draw_grid(folder: FigureFolder, name: str, pictures: Sequence[Picture]) -> None:
+def _draw_grid(folder: FigureFolder, name: str, pictures: Sequence[GridImage]) -> None:
     if pictures:
         folder.grid(name, pictures)
 

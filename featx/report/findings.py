@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from featx.images.grid import Picture, draw_grid
+from featx.images.grid import GridImage, draw_grid
 from featx.io.files import write_atomic
 from featx.report.figure_folder import Plot
 from featx.report.page import render
@@ -33,7 +33,7 @@ class Finding:
     found: int
     header: tuple[str, ...]
     rows: Sequence[Sequence[str]]
-    pictures: Sequence[Picture]
+    pictures: Sequence[GridImage]
     shown: str
     caption: str
     advice: str = ""

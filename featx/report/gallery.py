@@ -1,4 +1,4 @@
-"""Which images a report shows: what a model is wrong about and sure of, and what it is right about and not."""
+"""The image grids of a report: what a model is wrong about and sure of, and what it is right about and not."""
 
 from __future__ import annotations
 
@@ -6,29 +6,28 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from featx.images.grid import Picture
-from featx.inference.judge import Judged
-from featx.report.scores import decide, indicators
+from featx.images.grid import GridImage
+from featx.metrics.predictions import LabelledPredictions, indicators
 
 MOST = 18
 
 
-def confident_mistakes(judged: Judged) -> list[Picture]:
+def confident_mistakes(judged: LabelledPredictions) -> list[GridImage]:
     """The mistakes of the highest confidence, the most confident first."""
     return _pictures(judged, lambda right, confidence: np.flatnonzero(~right)[np.argsort(-confidence[~right])])
 
 
-def doubtful_hits(judged: Judged) -> list[Picture]:
+def doubtful_hits(judged: LabelledPredictions) -> list[GridImage]:
     """The hits of the lowest confidence, the least confident first."""
     return _pictures(judged, lambda right, confidence: np.flatnonzero(right)[np.argsort(confidence[right])])
 
 
-def _pictures(judged: Judged, order: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[Picture]:
+def _pictures(judged: LabelledPredictions, order: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[GridImage]:
     predicted = judged.probabilities.argmax(axis=1)
     confidence = judged.probabilities.max(axis=1)
     right = predicted == judged.labels
     return [
-        Picture(
+        GridImage(
             judged.paths[row],
             (
                 f"is {judged.classes[judged.labels[row]]}",
@@ -41,20 +40,20 @@ def _pictures(judged: Judged, order: Callable[[np.ndarray, np.ndarray], np.ndarr
     ]
 
 
-def worst_images(judged: Judged) -> list[Picture]:
+def worst_images(judged: LabelledPredictions) -> list[GridImage]:
     """The images of a multi-label set with the largest mean log loss over classes, the largest first."""
-    truth, said = indicators(judged), decide(judged)
-    chances = np.where(truth, judged.probabilities, 1 - judged.probabilities)
-    loss = -np.log(np.clip(chances, np.finfo(np.float64).eps, 1)).mean(axis=1)
+    labelled, predicted = indicators(judged), judged.predicted
+    found = np.where(labelled, judged.probabilities, 1 - judged.probabilities)
+    loss = -np.log(np.clip(found, np.finfo(np.float64).eps, 1)).mean(axis=1)
     return [
-        Picture(
+        GridImage(
             judged.paths[row],
             (
-                f"is {_names(judged.classes, truth[row])}",
-                f"said {_names(judged.classes, said[row])}",
+                f"is {_names(judged.classes, labelled[row])}",
+                f"said {_names(judged.classes, predicted[row])}",
                 f"log loss {loss[row]:.3f}",
             ),
-            bool((truth[row] == said[row]).all()),
+            bool((labelled[row] == predicted[row]).all()),
         )
         for row in np.argsort(-loss)[:MOST].tolist()
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from featx.images.grid import Picture, draw_grid
+from featx.images.grid import GridImage, draw_grid
 from featx.quality.similar import SimilarImages
 
 
@@ -13,9 +13,9 @@ def draw_similar(found: Sequence[SimilarImages], out: Path) -> Path:
     """A line of images for each that was asked for: itself, then what is like it."""
     pictures = []
     for one in found:
-        pictures.append(Picture(one.path, (Path(one.path).name, "asked for")))
+        pictures.append(GridImage(one.path, (Path(one.path).name, "asked for")))
         pictures += [
-            Picture(near.path, (Path(near.path).name, near.label or "", f"{near.similarity:.3f}"), good=True)
+            GridImage(near.path, (Path(near.path).name, near.label or "", f"{near.similarity:.3f}"), good=True)
             for near in one.similar
         ]
     return draw_grid(pictures, out, columns=1 + max((len(one.similar) for one in found), default=0))

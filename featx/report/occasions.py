@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from featx.config import Pipeline
 from featx.config.pipeline import as_yaml
 from featx.dataset import SPLITS
 from featx.extraction.flow import Extraction
-from featx.inference.judge import Judged
+from featx.metrics.predictions import LabelledPredictions
 from featx.report.content import Content
 from featx.report.report import INDEX, write_report
 from featx.runs.bundles import list_bundles
@@ -32,7 +33,7 @@ def report_fit(
     extraction: Extraction,
     y: np.ndarray,
     split: np.ndarray,
-    judged: Sequence[Judged],
+    judged: Sequence[LabelledPredictions],
     pipeline: Pipeline,
 ) -> Path | None:
     """Write the report of a new bundle into its directory, unless the pipeline says not to; None if there is none.
@@ -41,7 +42,7 @@ def report_fit(
     """
     timings = {
         "extract": extraction.seconds,
-        **{f"extract: {stage}": seconds for stage, seconds in extraction.stages.items()},
+        **{f"extract: {stage}": seconds for stage, seconds in asdict(extraction.stages).items()},
         "fit": float(bundle.about.get("seconds", 0.0)),
     }
     counts = count_classes(extraction.images.classes, y, split)
@@ -51,7 +52,7 @@ def report_fit(
 def report_model(
     bundle: Bundle,
     counts: Mapping[str, Mapping[str, int]],
-    judged: Sequence[Judged],
+    judged: Sequence[LabelledPredictions],
     pipeline: Pipeline,
     bad: Sequence[Mapping[str, str]],
     duplicates: int,
@@ -80,7 +81,7 @@ def report_evaluation(
     directory: Path,
     bundle: Bundle,
     source: Path,
-    judged: Judged,
+    judged: LabelledPredictions,
     bad: Sequence[Mapping[str, str]],
     pipeline: Pipeline,
     command: str,
@@ -90,7 +91,7 @@ def report_evaluation(
 
     source : the bundle as it was named, a directory or a `.featx` file, which `bundle.path` is only unpacked from
     """
-    multilabel = judged.labels.ndim == 2
+    multilabel = judged.target == "labels"
     sizes = judged.labels.sum(axis=0) if multilabel else np.bincount(judged.labels, minlength=len(judged.classes))
     content = Content(
         title=f"{source.resolve().parent.name} / {source.name} on {judged.part}",

@@ -9,16 +9,18 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
 from featx.metrics.intervals import RESAMPLES
+from featx.metrics.table import metric_label, signed_score
 from featx.report.content import Content
 from featx.report.figure_folder import Plot
 from featx.report.figures import STRENGTHS, head_name
-from featx.report.scores import Scores, metric_label
+from featx.report.scores import Scores
 
 _MOST_ROWS = 200  # of bad images
 _MOST_CONFUSIONS = 20
@@ -55,7 +57,7 @@ def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, 
     )
 
 
-def render(template: str, *, plots: Mapping[str, Plot], **values: Any) -> str:
+def render(template: str, *, plots: Mapping[str, Plot], **values: object) -> str:
     """A template of this package as HTML with its styles, its one script and its pictures in it."""
     import jinja2
     from markupsafe import Markup
@@ -71,7 +73,7 @@ def render(template: str, *, plots: Mapping[str, Plot], **values: Any) -> str:
     environment.filters |= {"number": _number, "label": metric_label}
     page: str = environment.get_template(template).render(
         **values,
-        plots={name: _embedded(plot) for name, plot in plots.items()},
+        plots={name: _embed(plot) for name, plot in plots.items()},
         styles=Markup(styles),  # noqa: S704 - the package's own files
         script=Markup(script),  # noqa: S704
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -83,18 +85,28 @@ def _carried(name: str) -> str:
     return (files("featx.report") / name).read_text(encoding="utf-8")
 
 
-def _embedded(plot: Plot) -> dict[str, Any]:
-    """What the template needs of a picture: its bytes as a data: URI, and its size in CSS pixels."""
+@dataclass(frozen=True)
+class _EmbeddedPlot:
+    """What the template needs of a figure: its bytes as a data: URI, and its size in CSS pixels."""
+
+    source: str
+    width: int
+    height: int
+    alt: str
+    wide: bool
+
+
+def _embed(plot: Plot) -> _EmbeddedPlot:
     from PIL import Image
 
     with Image.open(plot.path) as image:
         scale = _CSS_DPI / float(image.info.get("dpi", (_CSS_DPI,))[0])
         width, height = (round(side * scale) for side in image.size)
     source = "data:image/png;base64," + base64.b64encode(plot.path.read_bytes()).decode()
-    return {"source": source, "width": width, "height": height, "alt": plot.alt, "wide": plot.wide}
+    return _EmbeddedPlot(source, width, height, plot.alt, plot.wide)
 
 
-def _number(value: Any) -> str:
+def _number(value: float | None) -> str:
     """A number as people read it; a dash where nothing is defined."""
     if value is None:
         return "–"
@@ -153,50 +165,69 @@ def _class_columns(scores: Scores) -> list[str]:
     return [name for name in wanted if name in known]
 
 
-def _confusions(scores: Scores) -> list[dict[str, Any]]:
-    """The most frequent mistakes: actual, predicted, images, and their share of the actual class."""
+@dataclass(frozen=True)
+class _Confusion:
+    """How many images of one class were taken for another. share : of the actual class"""
+
+    actual: str
+    predicted: str
+    images: int
+    share: float
+
+
+def _confusions(scores: Scores) -> list[_Confusion]:
+    """The most frequent mistakes, the most frequent first."""
     if scores.confusion is None:
         return []
     wrong = scores.confusion * ~np.eye(len(scores.confusion), dtype=bool)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSIONS]
-    names = [row["label"] for row in scores.classes]
+    names = [str(row["label"]) for row in scores.classes]
     cells = [divmod(int(cell), len(names)) for cell in order]
     return [
-        {
-            "actual": names[row],
-            "predicted": names[column],
-            "images": int(wrong[row, column]),
-            "share": float(wrong[row, column] / scores.confusion[row].sum()),
-        }
+        _Confusion(
+            names[row],
+            names[column],
+            int(wrong[row, column]),
+            float(wrong[row, column] / scores.confusion[row].sum()),
+        )
         for row, column in cells
         if wrong[row, column]
     ]
 
 
-def _label_tables(scores: Scores) -> list[dict[str, Any]]:
-    """The 2x2 table of each label: images that have it and that do not, by whether it is given, and whether rightly."""
+@dataclass(frozen=True)
+class _Cell:
+    """Images, and their share of the row; right : whether the model is right about them"""
+
+    images: int
+    share: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class _LabelTable:
+    """The 2x2 table of a label. rows : images that have it and that do not; cells : that are given it, and not"""
+
+    label: str
+    rows: tuple[tuple[str, tuple[_Cell, ...]], ...]
+
+
+def _label_tables(scores: Scores) -> list[_LabelTable]:
+    """The table of each label."""
     if scores.tables is None:
         return []
     return [
-        {
-            "label": row["label"],
-            "rows": [
-                {
-                    "name": name,
-                    "cells": [
-                        {
-                            "images": int(table[there, given]),
-                            "share": float(table[there, given] / max(table[there].sum(), 1)),
-                            "right": there == given,
-                        }
-                        for given in (1, 0)
-                    ],
-                }
-                for there, name in ((1, "has it"), (0, "has it not"))
-            ],
-        }
+        _LabelTable(
+            str(row["label"]),
+            tuple((name, _label_cells(table[there], there)) for there, name in ((1, "has it"), (0, "has it not"))),
+        )
         for row, table in zip(scores.classes, scores.tables, strict=True)
     ]
+
+
+def _label_cells(row: np.ndarray, there: int) -> tuple[_Cell, ...]:
+    total = max(row.sum(), 1)
+    return tuple(_Cell(int(row[given]), float(row[given] / total), there == given) for given in (1, 0))
 
 
 def _candidates(search: Any) -> list[dict[str, Any]]:
@@ -204,7 +235,7 @@ def _candidates(search: Any) -> list[dict[str, Any]]:
     if not isinstance(search, Mapping):
         return []
     found = [{"output": output, "name": head_name(one), **one} for output, some in search.items() for one in some]
-    found.sort(key=lambda one: one["score"] if one["metric"] == "log_loss" else -one["score"])
+    found.sort(key=lambda one: -signed_score(one["metric"], one["score"]))
     return [one | {"params": _words(one["params"])} for one in found[:_MOST_CANDIDATES]]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from featx.images.grid import shorten
 from featx.metrics.reliability import Reliability
-from featx.metrics.table import LOWER_IS_BETTER
+from featx.metrics.table import is_lower_better, metric_label, signed_score
 from featx.report.curves import Curve, Curves
 from featx.report.plot_style import (
     BLUE,
@@ -22,7 +22,7 @@ from featx.report.plot_style import (
     write_legend,
     write_names,
 )
-from featx.report.scores import Scores, metric_label
+from featx.report.scores import Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def _draw_many_sizes(columns: Mapping[str, np.ndarray]) -> Figure:
 
 def draw_metrics(scores: Sequence[Scores]) -> Figure:
     """Metrics between 0 and 1 of every part, with their intervals."""
-    names = [name for name in scores[0].metrics if name not in {"log_loss", "expected_calibration_error"}]
+    names = [name for name in scores[0].metrics if not is_lower_better(name)]
     names = [name for name in names if any(one.metrics.get(name) is not None for one in scores)]
     figure, axis = panel(PANEL[0], 1.0 + 0.28 * len(names) * max(2, len(scores)))
     for number, one in enumerate(scores):
@@ -281,9 +281,11 @@ def draw_depths(lines: Mapping[str, Sequence[tuple[str, float]]], metric: str) -
 def _best_lines(
     found: Mapping[str, Sequence[tuple[float, float]]], metric: str
 ) -> dict[str, Sequence[tuple[float, float]]]:
-    sign = 1 if metric in LOWER_IS_BETTER else -1
-    return dict(sorted(found.items(), key=lambda item: min(sign * score for _, score in item[1]))[:_MOST_LINES])
+    def best(points: Sequence[tuple[float, float]]) -> float:
+        return max(signed_score(metric, score) for _, score in points)
+
+    return dict(sorted(found.items(), key=lambda item: -best(item[1]))[:_MOST_LINES])
 
 
 def _best_of(scores: Sequence[float], metric: str) -> int:
-    return int(np.argmin(scores) if metric in LOWER_IS_BETTER else np.argmax(scores))
+    return int(np.argmax([signed_score(metric, score) for score in scores]))

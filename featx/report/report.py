@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from featx.inference.judge import Judged
 from featx.io.files import make_folder, write_atomic
+from featx.metrics.predictions import LabelledPredictions
 from featx.report.content import Content
 from featx.report.figures import draw_figures
 from featx.report.page import render_page
@@ -17,7 +17,7 @@ from featx.report.scores import score_part
 
 INDEX = "index.html"
 
-__all__ = ["INDEX", "Content", "Judged", "write_report"]
+__all__ = ["INDEX", "Content", "LabelledPredictions", "write_report"]
 
 
 def write_report(directory: Path, content: Content) -> Path:

@@ -4,48 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from featx.inference.judge import Judged
-from featx.metrics.measures import measure, measure_labels
+from featx.metrics.intervals import Interval
+from featx.metrics.measures import Measures, measure
+from featx.metrics.predictions import LabelledPredictions, indicators
 from featx.metrics.reliability import Reliability, reliability
+from featx.metrics.table import shown_keys
 from featx.report.curves import Curves, precision_recall_curves, roc_curves
 
 _MOST_VALUES = 5_000_000  # probabilities that curves are made of; sorting more takes seconds
 
-# of several labels per image, in the order they are told
-_LABEL_METRICS = (
-    *("exact_match", "f1_samples", "f1_micro", "f1_macro", "roc_auc_macro", "average_precision_macro"),
-    *("log_loss", "expected_calibration_error"),
-)
-_LABELS = {
-    "macro_f1": "macro F1",
-    "roc_auc": "ROC AUC",
-    "f1": "F1",
-    "f1_micro": "micro F1",
-    "f1_macro": "macro F1",
-    "f1_samples": "F1 by image",
-    "top5_accuracy": "top-5 accuracy",
-    "roc_auc_macro": "macro ROC AUC",
-    "average_precision_macro": "mean average precision",
-    "expected_calibration_error": "calibration error",
-}
-
-
-def metric_label(name: str) -> str:
-    """A metric's name as people read it."""
-    return _LABELS.get(name, name.replace("_", " "))
+ClassRow = Mapping[str, str | float | None]
+"""label, images, precision, recall, f1, roc_auc, average_precision, and the threshold of a multi-label model"""
 
 
 @dataclass(frozen=True)
 class Scores:
     """The numbers of one part.
 
-    metrics : name -> value, None where it is not defined; intervals : name -> (low, high) of those that have one
-    classes : a row of values per class: label, images, precision, recall, f1, roc_auc, average_precision, and the
-        threshold of a multi-label model
+    metrics : key -> value, None where it is not defined; intervals : key -> (low, high) of those that have one
+    classes : a row of values per class
     confusion : int64 (classes, classes), rows are the truth; None for a multi-label set
     tables : int64 (classes, 2, 2) of a multi-label set, else None; rows: the label is not there, is there; columns: it
         is not given, is given
@@ -55,8 +35,8 @@ class Scores:
     part: str
     images: int
     metrics: Mapping[str, float | None]
-    intervals: Mapping[str, tuple[float, float]]
-    classes: Sequence[Mapping[str, Any]]
+    intervals: Mapping[str, Interval]
+    classes: Sequence[ClassRow]
     confusion: np.ndarray | None
     tables: np.ndarray | None
     reliability: Reliability
@@ -65,55 +45,28 @@ class Scores:
     sampled: int
 
 
-def score_part(judged: Judged, *, curves: bool = True) -> Scores:
+def score_part(predictions: LabelledPredictions, *, curves: bool = True) -> Scores:
     """Compute the numbers of one part, which must have an image; `curves` only where they are shown."""
-    rows = _sample(*judged.probabilities.shape)
+    rows = _sample(*predictions.probabilities.shape)
     roc = precision_recall = None
     if curves:
-        truth, chances = indicators(judged)[rows], judged.probabilities[rows]
-        roc = roc_curves(truth, chances, judged.classes)
-        precision_recall = precision_recall_curves(truth, chances, judged.classes)
-    found = _measure_multilabel(judged) if is_multilabel(judged) else _measure(judged)
-    roc_auc = roc.areas() if roc else {}
-    average_precision = precision_recall.areas() if precision_recall else {}
+        truth, probabilities = indicators(predictions)[rows], predictions.probabilities[rows]
+        roc = roc_curves(truth, probabilities, predictions.classes)
+        precision_recall = precision_recall_curves(truth, probabilities, predictions.classes)
+    found, several = measure(predictions), predictions.target == "labels"
     return Scores(
-        part=judged.part,
-        images=len(judged.labels),
-        metrics=found["metrics"],
-        intervals=found["intervals"],
-        classes=[
-            {"roc_auc": roc_auc.get(row["label"]), "average_precision": average_precision.get(row["label"])} | row
-            for row in found["classes"]
-        ],
-        confusion=found["confusion"],
-        tables=found["tables"],
-        reliability=reliability(judged.labels, judged.probabilities),
+        part=predictions.part,
+        images=found.images,
+        metrics={key: found.values[key] for key in shown_keys(found.target)},
+        intervals={key: both for key, both in found.intervals.items() if both is not None},
+        classes=_class_rows(predictions, found, roc, precision_recall),
+        confusion=None if several else found.confusion,
+        tables=found.confusion if several else None,
+        reliability=reliability(predictions.labels, predictions.probabilities),
         roc=roc,
         precision_recall=precision_recall,
         sampled=len(rows),
     )
-
-
-def is_multilabel(judged: Judged) -> bool:
-    """Whether an image can have several labels."""
-    return judged.labels.ndim == 2
-
-
-def indicators(judged: Judged) -> np.ndarray:
-    """Whether an image is of a class that the model knows, bool (n, k)."""
-    if is_multilabel(judged):
-        return judged.labels.astype(bool)
-    return np.asarray(judged.labels[:, None] == np.arange(judged.probabilities.shape[1]))
-
-
-def decide(judged: Judged) -> np.ndarray:
-    """The classes that a multi-label model assigns, bool (n, k): from their threshold on."""
-    return np.asarray(judged.probabilities >= thresholds_of(judged))
-
-
-def thresholds_of(judged: Judged) -> np.ndarray:
-    """float64 (k,), 0.5 where the model has none."""
-    return np.full(judged.probabilities.shape[1], 0.5) if judged.thresholds is None else judged.thresholds
 
 
 def _sample(n: int, k: int) -> np.ndarray:
@@ -122,27 +75,24 @@ def _sample(n: int, k: int) -> np.ndarray:
     return np.arange(n) if n <= most else np.sort(np.random.default_rng(0).choice(n, most, replace=False))
 
 
-def _measure(judged: Judged) -> dict[str, Any]:
-    found = measure(judged.labels, judged.probabilities, judged.classes)
-    tables = {"images", "intervals", "per_class", "confusion"}
-    return {
-        "metrics": {name: value for name, value in found.items() if name not in tables},
-        "intervals": {name: (both[0], both[1]) for name, both in found["intervals"].items() if both is not None},
-        "classes": found["per_class"],
-        "confusion": np.array(found["confusion"]),
-        "tables": None,
-    }
-
-
-def _measure_multilabel(judged: Judged) -> dict[str, Any]:
-    found = measure_labels(indicators(judged), judged.probabilities, judged.classes, decide(judged))
-    return {
-        "metrics": {name: found[name] for name in _LABEL_METRICS},
-        "intervals": {name: (both[0], both[1]) for name, both in found["intervals"].items() if both is not None},
-        "classes": [
-            row | {"threshold": float(threshold)}
-            for row, threshold in zip(found["per_class"], thresholds_of(judged), strict=True)
-        ],
-        "confusion": None,
-        "tables": np.array(found["confusion"]),
-    }
+def _class_rows(
+    predictions: LabelledPredictions, found: Measures, roc: Curves | None, precision_recall: Curves | None
+) -> list[ClassRow]:
+    """What was measured of each class; the areas of one class per image are those of its curves."""
+    roc_auc = roc.areas() if roc else {}
+    average_precision = precision_recall.areas() if precision_recall else {}
+    rows: list[ClassRow] = [
+        {
+            "roc_auc": roc_auc.get(one.label),
+            "average_precision": average_precision.get(one.label),
+            "label": one.label,
+            **one.values,
+            "images": one.images,
+        }
+        for one in found.per_class
+    ]
+    if found.target == "class":
+        return rows
+    k = len(rows)
+    thresholds = np.broadcast_to(0.5 if predictions.thresholds is None else predictions.thresholds, k)
+    return [{**row, "threshold": float(threshold)} for row, threshold in zip(rows, thresholds, strict=True)]

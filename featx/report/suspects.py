@@ -10,7 +10,7 @@ import numpy as np
 from featx.dataset import SPLITS, data_folder
 from featx.dataset.table import relative_path
 from featx.extraction.prepared import Prepared
-from featx.images.grid import Picture
+from featx.images.grid import GridImage
 from featx.quality.label_errors import LabelErrors
 from featx.quality.near_duplicates import NearDuplicates
 from featx.quality.outliers import Outliers
@@ -45,11 +45,11 @@ class ReviewedImages:
         data = self.prepared.pipeline.data
         return relative_path(path, data_folder(self.prepared.sample.images.source, data))
 
-    def picture(self, row: int, *caption: str, good: bool | None = None) -> Picture:
+    def picture(self, row: int, *caption: str, good: bool | None = None) -> GridImage:
         """A cell of an image grid."""
         sample = self.prepared.sample
         path = sample.images.paths[sample.rows[row]]
-        return Picture(path, (Path(path).name, *caption), good)
+        return GridImage(path, (Path(path).name, *caption), good)
 
     def copies(self, rows: np.ndarray) -> dict[int, list[str]]:
         """The paths of all files of the same bytes as each of these rows."""

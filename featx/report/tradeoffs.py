@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featx.images.grid import shorten
-from featx.metrics.table import LOWER_IS_BETTER
-from featx.report.scores import metric_label
+from featx.metrics.table import metric_label, signed_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     from featx.report.comparison import Row
 
@@ -46,7 +46,7 @@ def draw_cost(rows: Sequence[Row]) -> Figure:
     costs = [1000 / float(row.images_per_second or 1) for row in rows]
     scores = [float(row.score or 0) for row in rows]
     metric = str(rows[0].metric)
-    front = pareto_front(costs, [-score if metric in LOWER_IS_BETTER else score for score in scores])
+    front = pareto_front(costs, [signed_score(metric, score) for score in scores])
     backbones = list(dict.fromkeys(row.place.backbone for row in rows))
     named = front[-_MOST_NAMED:]
     entries = len(named) + len(backbones) + len({row.place.stage for row in rows})
@@ -77,11 +77,11 @@ def _scale(axis: Axes, costs: Sequence[float]) -> None:
         axis.set_xlim(left=0)
 
 
-def _keys(backbones: Sequence[str], rows: Sequence[Row]) -> list[tuple[Any, str]]:
+def _keys(backbones: Sequence[str], rows: Sequence[Row]) -> list[tuple[Line2D, str]]:
     """What colours and marks mean, where there are several."""
     from matplotlib.lines import Line2D
 
-    keys: list[tuple[Any, str]] = []
+    keys: list[tuple[Line2D, str]] = []
     if len(backbones) > 1:
         keys += [
             (Line2D([], [], linestyle="none", marker="o", color=f"C{i}"), shorten(name, _NAME))
@@ -97,13 +97,13 @@ def _keys(backbones: Sequence[str], rows: Sequence[Row]) -> list[tuple[Any, str]
     return keys
 
 
-def _front_key(number: int, row: Row) -> tuple[Any, str]:
+def _front_key(number: int, row: Row) -> tuple[Line2D, str]:
     from matplotlib.lines import Line2D
 
     place, rate = row.place, float(row.images_per_second or 1)
-    told = f"{row.score:.4f}, {1000 / rate:.2g} ms: {shorten(place.backbone, _NAME)} {shorten(place.layer, _NAME)}"
+    text = f"{row.score:.4f}, {1000 / rate:.2g} ms: {shorten(place.backbone, _NAME)} {shorten(place.layer, _NAME)}"
     mark = Line2D([], [], linestyle="none", marker=f"${number}$", color="black", markersize=5 if number < 10 else 8)
-    return mark, f"{told}, {place.clf}, {place.stage}"
+    return mark, f"{text}, {place.clf}, {place.stage}"
 
 
 def layers_of(rows: Sequence[Row]) -> list[str]:
@@ -135,8 +135,8 @@ def draw_depth(rows: Sequence[Row]) -> Figure:
             axis, sorted(some, key=lambda row: layers.index(_layer_and_pooling(row)[0])), layers, number
         )
         best = max(some, key=lambda row: row.val_accuracy or 0.0)
-        told = f"{pooling}, {clf}: best on val at {shorten(_layer_and_pooling(best)[0], _NAME)}"
-        keys.append((line, f"{told}, test {best.test_accuracy:.4f}"))
+        text = f"{pooling}, {clf}: best on val at {shorten(_layer_and_pooling(best)[0], _NAME)}"
+        keys.append((line, f"{text}, test {best.test_accuracy:.4f}"))
     step = -(-len(layers) // _MOST_TICKS)
     ticks = range(0, len(layers), step)
     axis.set_xticks(ticks)
@@ -149,7 +149,7 @@ def draw_depth(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _draw_line(axis: Axes, rows: Sequence[Row], layers: Sequence[str], number: int) -> Any:
+def _draw_line(axis: Axes, rows: Sequence[Row], layers: Sequence[str], number: int) -> list[Line2D]:
     places = [layers.index(_layer_and_pooling(row)[0]) for row in rows]
     colour = f"C{number}"
     low = [np.nan if row.low is None else row.low for row in rows]
@@ -164,7 +164,7 @@ def _draw_line(axis: Axes, rows: Sequence[Row], layers: Sequence[str], number: i
     return axis.plot(places, test, "o-", ms=3.5, color=colour)
 
 
-def _legend(figure: Figure, keys: Sequence[tuple[Any, str]]) -> None:
+def _legend(figure: Figure, keys: Sequence[tuple[Line2D, str]]) -> None:
     """What lines and points are, outside of the axes, where it covers nothing."""
     if not keys:
         return

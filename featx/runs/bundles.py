@@ -10,7 +10,7 @@ from featx.bundle.bundle import Bundle, save_bundle
 from featx.bundle.sealing import ABOUT, read_about
 from featx.errors import BundleError
 from featx.io.urls import is_url, plain
-from featx.metrics.table import LOWER_IS_BETTER
+from featx.metrics.table import signed_score
 
 
 def add_bundle(run: Path, clf: str, about: dict[str, Any], sources: dict[str, Path]) -> Bundle:
@@ -64,8 +64,7 @@ def best_bundle(run: Path, is_wanted: Callable[[dict[str, Any]], bool] = lambda 
     rivals = [about for about in rivals if about["score"]["metric"] == metric and about["score"]["value"] is not None]
     if not rivals:
         return Path(newest["path"])
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    return Path(max(rivals, key=lambda about: sign * about["score"]["value"])["path"])
+    return Path(max(rivals, key=lambda about: signed_score(metric, about["score"]["value"]))["path"])
 
 
 def find_bundle(where: str | None, runs: Path, name: str) -> Path:

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 
 from featx.features import Features
-from featx.heads.base import Head
+from featx.heads.base import Head, Params
 from featx.heads.calibration import Calibration
 from featx.heads.transform import Transform
-from featx.metrics.scores import signed_score
+from featx.metrics.table import signed_score
 
-if TYPE_CHECKING:
-    pass
+Where = Literal["cv", "val"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One head that was compared.
+
+    clf, params : the kind of head, and what it was made with
+    score : of `metric`, on val or on folds of train
+    """
+
+    clf: str
+    params: Params
+    score: float
+    metric: str
+    where: Where
+
+    @property
+    def signed(self) -> float:
+        """Its score, of which more is better whatever the metric."""
+        return signed_score(self.metric, self.score)
+
+    def as_json(self) -> dict[str, object]:
+        """As a bundle keeps it."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -26,7 +49,7 @@ class Choice:
     clf, params : the kind of head, and what it was made with
     head : fitted on the train rows, or on train and val with the option `refit`
     calibration : from its logits to probabilities
-    candidates : what was compared: dicts with clf, params, score, metric, where ('cv' or 'val')
+    candidates : what was compared
     seconds : it took
     val_logits : float32 (val rows, len(head.classes_)), in the order of the rows, by the fit on train alone; None
         without val rows
@@ -37,9 +60,9 @@ class Choice:
 
     clf: str
     head: Head
-    params: dict[str, Any]
+    params: Params
     calibration: Calibration
-    candidates: list[dict[str, Any]]
+    candidates: tuple[Candidate, ...]
     seconds: float
     val_logits: np.ndarray | None
     transform: Transform = Transform()
@@ -52,9 +75,14 @@ class Choice:
         return self.calibration.temperature
 
     @property
+    def best(self) -> Candidate | None:
+        """The best candidate; None where nothing could be compared."""
+        return max(self.candidates, key=lambda one: one.signed, default=None)
+
+    @property
     def score(self) -> float:
         """The best candidate's score, of which more is better; minus infinity where nothing could be compared."""
-        return max(map(signed_score, self.candidates), default=-np.inf)
+        return -np.inf if self.best is None else self.best.signed
 
     def logits(self, features: Features) -> np.ndarray:
         """Logits float32 (n, k) of features as the store has them."""

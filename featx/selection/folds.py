@@ -26,9 +26,9 @@ def make_folds(y: np.ndarray, groups: np.ndarray | None, folds: int, seed: int) 
     folds = min(folds, int(np.bincount(label).max()))
     order = np.lexsort((np.random.default_rng(seed).random(len(label)), -size, label))
     order = order[np.bincount(label)[label[order]] > 1]
-    held = np.full(len(label), -1)
-    held[order] = np.arange(len(order)) % folds
-    return held[group] if folds > 1 else np.full(len(y), -1)
+    test_fold = np.full(len(label), -1)
+    test_fold[order] = np.arange(len(order)) % folds
+    return test_fold[group] if folds > 1 else np.full(len(y), -1)
 
 
 def _label_folds(y: np.ndarray, groups: np.ndarray | None, folds: int, seed: int) -> np.ndarray:

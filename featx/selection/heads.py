@@ -9,32 +9,33 @@ without their labels, once for all folds.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from featx.config import HeadOptions, Metric
+from featx.config import HeadOptions
 from featx.dataset import TEST, TRAIN, VAL
 from featx.errors import HeadError
-from featx.features import Features, as_features
 from featx.heads.base import Head, Trial
 from featx.heads.calibration import Calibration, fit_calibration
 from featx.heads.table import HEADS, HeadKind, head_kind, make_head
 from featx.heads.transform import fit_transform
-from featx.metrics.scores import is_better, resolve_metric, score
-from featx.selection.folds import make_folds
-from featx.selection.search import fit_without, try_strengths
+from featx.metrics.predictions import Target
+from featx.metrics.scores import score
+from featx.metrics.table import is_better
+from featx.selection.choice import Candidate, Choice, Where
+from featx.selection.memory import load_rows, memory_budget
+from featx.selection.problem import NO_FOLD, Problem
+from featx.selection.search import fit_rows, try_strengths
+from featx.selection.settings import SearchSettings
 from featx.selection.thresholds import search_thresholds
-from featx.training.callbacks import Recording
+from featx.selection.weights import weigh_classes
 
 if TYPE_CHECKING:
     from featx.heads.dense import DenseHead
     from featx.heads.linear import Linear
-from featx.selection.choice import Choice
-from featx.selection.rows import Rows, load_rows, memory_budget
-from featx.selection.weights import weigh_classes
 
 _MOST_CV_ROWS = 10_000  # up to here `--search auto` takes folds even where there is a val part: it is small, too
 _GIVE_UP = 2  # so many weaker regularisations with neither a better score nor a lower loss end a search
@@ -44,18 +45,17 @@ _GIVE_UP = 2  # so many weaker regularisations with neither a better score nor a
 class _Arena:
     """Where heads are compared: rows, and which fit leaves which row out (-1: none does)."""
 
-    rows: Rows
-    held: np.ndarray
-    where: str
+    problem: Problem
+    test_fold: np.ndarray
+    where: Where
 
-    def score(self, metric: Metric, logits: np.ndarray) -> float:
-        return score(metric, *self.judged(logits))
+    def score(self, metric: str, logits: np.ndarray) -> float:
+        return score(metric, *self.left_out(logits))
 
-    def judged(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def left_out(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The logits of the images that were left out, and what is true of them."""
-        y, judged = self.rows.y, (self.held >= 0) & self.rows.own
-        index = y if y.ndim == 2 else np.unique(y, return_inverse=True)[1]
-        return logits[judged], index[judged]
+        rows = (self.test_fold != NO_FOLD) & self.problem.own
+        return logits[rows], self.problem.index[rows]
 
 
 @dataclass(frozen=True)
@@ -67,83 +67,54 @@ class _Found:
     score: float
 
 
-def _silent(message: str) -> None:
-    del message
+@dataclass(frozen=True)
+class _Compared:
+    """What came of a comparison: the best, None where nothing could be compared, and all that was tried."""
+
+    best: _Found | None
+    candidates: tuple[Candidate, ...]
 
 
-def choose_head(
-    features: Features | np.ndarray,
-    y: np.ndarray,
-    split: np.ndarray,
-    classes: tuple[str, ...],
-    options: HeadOptions,
-    *,
-    groups: np.ndarray | None = None,
-    view_of: np.ndarray | None = None,
-    sample_weight: np.ndarray | None = None,
-    seed: int = 0,
-    without: Collection[str] = (),
-    progress: Callable[[str], None] = _silent,
-    recording: Recording | None = None,
-) -> Choice:
+def choose_head(problem: Problem, settings: SearchSettings, without: Collection[str] = ()) -> Choice:
     """Search, compare, fit and calibrate.
 
-    Parameters
-    ----------
-    features : of n images
-    y : int64 (n,), codes of `classes`; or bool (n, len(classes)), the labels of each row
-    split : uint8 (n,), TRAIN, VAL or TEST; rows of other values are not used
-    groups : int64 (n,); rows of one group are never on both sides of a comparison
-    view_of : int64 (n,), the row of the image that each row is a view of, its own for the images themselves; None: all
-        are images. A view is of its image's part of the split, and is fitted on wherever its image is, but never judged
-    sample_weight : float64 (n,), for fitting; scores count every row once
     without : kinds that `auto` leaves out, since they have been judged on these features already
-    progress : told one line per candidate
-    recording : where heads that are trained epoch by epoch write it down, and are resumed from
 
     Raises
     ------
     HeadError
         Fewer than two classes in train, `--search val` without val rows, a weight for a class that does not exist.
     FeaturesError
-        Features that are not finite; its `rows` are positions in `features`.
+        Features that are not finite; its `rows` are positions in `problem`.
     """
     began = time.perf_counter()
-    options = replace(options, metric=resolve_metric(options.metric, y.ndim == 2))
-    options, sample_weight = weigh_classes(options, y, classes, sample_weight)
-    notes = _notes(y, split, classes)
-    stored, memory = as_features(features), memory_budget(options)
-    transform = fit_transform(
-        stored.take(np.flatnonzero(split == TRAIN)), options.normalize == "l2", options.pca, memory, seed
-    )
-    images = np.arange(len(y)) if view_of is None else view_of
-    rows = Rows(transform.of(stored), y, sample_weight, images == np.arange(len(y)))
-    used, order = load_rows(rows, split, classes, memory)
-    trained = int(np.count_nonzero(split == TRAIN))
-    train_groups = None if groups is None else groups[order[:trained]]
-    image = np.searchsorted(order[:trained], images[order[:trained]])
-    arena = _arena(used, trained, train_groups, image, options, seed)
-    candidates: list[dict[str, Any]] = []
-    kinds = _kinds(options, len(arena.held), len(order) > trained, y.ndim == 2, without) if arena else []
-    found = _best(arena, kinds, options, seed, candidates, progress, recording) if arena else None
-    if found is None:
+    problem, settings = weigh_classes(problem, settings.resolved(problem.target))
+    options, memory = settings.options, memory_budget(settings.options)
+    notes = _notes(problem)
+    stored = problem.features
+    transform = fit_transform(stored.take(problem.train), options.normalize == "l2", options.pca, memory, settings.seed)
+    used = load_rows(replace(problem, features=transform.of(stored)), memory)
+    arena = _arena(used, settings)
+    compared = _Compared(None, ()) if arena is None else _compare(arena, settings, len(used.val) > 0, without)
+    best = compared.best
+    if best is None:
         notes += ("No row could be left out to compare heads: strength and temperature are the defaults.",)
-    calibration, thresholds = _calibrate(arena, found, options, len(classes) if y.ndim == 2 else 0)
-    if found and options.calibrate != calibration.kind:
+    labels = len(problem.classes) if problem.target == "labels" else 0
+    calibration, thresholds = _calibrate(arena, best, options, labels)
+    if best and options.calibrate != calibration.kind:
         notes += (f"A class has too few images left out for --calibrate {options.calibrate}: temperature it is.",)
-    kind = found.kind if found else head_kind("logreg" if options.clf == "auto" else options.clf, options.kernel)
-    head = _refit(kind, found, arena, used, trained, options, seed, recording)
-    val = np.flatnonzero(split == VAL)
-    val_logits = head.logits(transform.of(stored.take(val))) if len(val) else None
-    if options.refit and len(order) > trained:
-        again = None if recording is None else recording.of("refit")
-        head = _refit(kind, found, None, used, len(order), options, seed, again)
+    kind = best.kind if best else head_kind("logreg" if options.clf == "auto" else options.clf, options.kernel)
+    fitted = _fitted_already(best, arena)
+    head = _refit(kind, best, used, settings) if fitted is None else fitted
+    val_logits = head.logits(transform.of(stored.take(problem.val))) if len(problem.val) else None
+    if options.refit and len(used.val):
+        head = _refit(kind, best, replace(used, split=np.full(len(used), TRAIN, np.uint8)), settings.logged("refit"))
     return Choice(
         clf=kind.clf,
         head=head,
         params=head.get_params(),
         calibration=calibration,
-        candidates=candidates,
+        candidates=compared.candidates,
         seconds=time.perf_counter() - began,
         val_logits=val_logits,
         transform=transform,
@@ -158,47 +129,39 @@ def _calibrate(
     """Confidence and, where an image has several of so many labels, their thresholds, from rows that were left out."""
     if arena is None or found is None:
         return Calibration(labels > 0), np.full(labels, 0.5) if labels else None
-    logits, truth = arena.judged(found.trial.logits)
+    logits, truth = arena.left_out(found.trial.logits)
     calibration = fit_calibration(options.calibrate, logits, truth)
     if not labels:
         return calibration, None
-    chances = calibration.probabilities(logits)
-    return calibration, search_thresholds(chances, truth, options.thresholds, *options.threshold_range)
+    probabilities = calibration.probabilities(logits)
+    return calibration, search_thresholds(probabilities, truth, options.thresholds, *options.threshold_range)
 
 
-def _notes(y: np.ndarray, split: np.ndarray, classes: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(problem: Problem) -> tuple[str, ...]:
     """Name the classes that no head can get right, since no training image shows them."""
-    if y.ndim == 2:
-        absent = ~y[split == TRAIN].any(axis=0)
-        names = ", ".join(name for name, none in zip(classes, absent, strict=True) if none)
+    y, split = problem.y, problem.split
+    if problem.target == "labels":
+        absent = ~y[problem.train].any(axis=0)
+        names = ", ".join(name for name, none in zip(problem.classes, absent, strict=True) if none)
         return (f"Without a training image, never given: {names}.",) if names else ()
-    trained = np.unique(y[split == TRAIN])
-    unseen = np.setdiff1d(np.unique(y[(split == VAL) | (split == TEST)]), trained)
+    unseen = np.setdiff1d(np.unique(y[(split == VAL) | (split == TEST)]), np.unique(y[problem.train]))
     if not len(unseen):
         return ()
-    names = ", ".join(classes[code] for code in unseen)
+    names = ", ".join(problem.classes[code] for code in unseen)
     return (f"Without a training image, always wrong: {names}.",)
 
 
-def _arena(
-    used: Rows, trained: int, groups: np.ndarray | None, image: np.ndarray, options: HeadOptions, seed: int
-) -> _Arena | None:
-    """Return where to compare, None where no row can be left out. The first `trained` rows are train, others val.
-
-    image : of each row of train, the row of the image that it is a view of, or itself
-    """
-    watched = len(used.y) - trained
-    if _search_where(options, int(used.own[:trained].sum()), watched) == "val":
-        return _Arena(used, np.repeat([-1, 0], [trained, watched]), "val")
-    train = used.take(np.arange(trained))
-    own = np.flatnonzero(train.own)
-    held = np.full(trained, -1)
-    held[own] = make_folds(train.y[own], None if groups is None else groups[own], options.folds, seed)
-    held = held[image]  # views go where their image goes
-    return _Arena(train, held, "cv") if held.max() > 0 else None
+def _arena(used: Problem, settings: SearchSettings) -> _Arena | None:
+    """Return where to compare, None where no row can be left out. Train rows come first in `used`, val rows follow."""
+    trained, watched = len(used.train), len(used.val)
+    if _search_where(settings.options, int(used.own[used.train].sum()), watched) == "val":
+        return _Arena(used, np.repeat([NO_FOLD, 0], [trained, watched]), "val")
+    train = used.take(used.train)
+    test_fold = train.test_folds(settings.options.folds, settings.seed)
+    return _Arena(train, test_fold, "cv") if test_fold.max() > 0 else None
 
 
-def _search_where(options: HeadOptions, train: int, val: int) -> str:
+def _search_where(options: HeadOptions, train: int, val: int) -> Where:
     if options.search == "val" and val == 0:
         raise HeadError("--search val needs val images of classes that are in train; there are none. Use --search cv.")
     if options.search != "auto":
@@ -207,27 +170,24 @@ def _search_where(options: HeadOptions, train: int, val: int) -> str:
     return "cv" if few or not val else "val"
 
 
-def _best(
-    arena: _Arena,
-    kinds: Sequence[HeadKind],
-    options: HeadOptions,
-    seed: int,
-    candidates: list[dict[str, Any]],
-    progress: Callable[[str], None],
-    recording: Recording | None,
-) -> _Found:
+def _compare(arena: _Arena, settings: SearchSettings, has_val: bool, without: Collection[str]) -> _Compared:
     """Compare kinds and strengths; of equals the first: the simpler head, the stronger regularisation."""
+    kinds = _kinds(settings.options, len(arena.problem), has_val, arena.problem.target, without)
     best: _Found | None = None
+    candidates: list[Candidate] = []
     for kind in kinds:
-        found = _best_strength(kind, arena, options, seed, candidates, progress, recording)
-        if best is None or is_better(options.metric, found.score, best.score):
+        found, tried = _search_strength(kind, arena, settings)
+        candidates += tried
+        if best is None or is_better(settings.options.metric, found.score, best.score):
             best = found
     if best is None:
-        raise HeadError(f"No head to compare for --clf {options.clf}.")
-    return best
+        raise HeadError(f"No head to compare for --clf {settings.options.clf}.")
+    return _Compared(best, tuple(candidates))
 
 
-def _kinds(options: HeadOptions, rows: int, has_val: bool, several: bool, without: Collection[str]) -> list[HeadKind]:
+def _kinds(
+    options: HeadOptions, rows: int, has_val: bool, target: Target, without: Collection[str]
+) -> Sequence[HeadKind]:
     if options.clf != "auto":
         return [head_kind(options.clf, options.kernel)]
     return [
@@ -237,30 +197,21 @@ def _kinds(options: HeadOptions, rows: int, has_val: bool, several: bool, withou
         and kind.clf not in without
         and (kind.most_rows is None or rows <= kind.most_rows)
         and (has_val or not kind.stops_early)
-        and not (several and kind.one_label)
+        and not (target == "labels" and kind.one_label)
     ]
 
 
-def _best_strength(
-    kind: HeadKind,
-    arena: _Arena,
-    options: HeadOptions,
-    seed: int,
-    candidates: list[dict[str, Any]],
-    progress: Callable[[str], None],
-    recording: Recording | None,
-) -> _Found:
-    fixed = options.strength if options.clf != "auto" else None
-    strengths = _strengths(kind, options) if fixed is None else (fixed,)
+def _search_strength(kind: HeadKind, arena: _Arena, settings: SearchSettings) -> tuple[_Found, list[Candidate]]:
+    """The best strength of a kind of head, and what was tried."""
+    options = settings.options
     best: _Found | None = None
+    tried: list[Candidate] = []
     # Under strong regularisation accuracy may stand still (all of the largest class) while the loss goes on falling.
     lowest, stale = np.inf, 0
-    rows = arena.rows
-    given = (rows.features, rows.y, arena.held, rows.weight)
-    for trial in try_strengths(kind, strengths, *given, options, seed, recording, rows.own):
+    for trial in try_strengths(kind, _strengths(kind, options), arena.problem, arena.test_fold, settings):
         found = _Found(kind, trial, arena.score(options.metric, trial.logits))
-        candidates.append(_candidate(found, arena, options, seed))
-        progress(_line(candidates[-1], kind.strength_name))
+        tried.append(_candidate(found, arena.where, settings))
+        settings.show(_line(tried[-1], kind.strength_name))
         loss = arena.score("log_loss", trial.logits)
         better = best is None or is_better(options.metric, found.score, best.score)
         if better:
@@ -270,10 +221,12 @@ def _best_strength(
         if stale == _GIVE_UP and kind.strength_name:  # else they are in no order
             break
     assert best is not None
-    return best
+    return best, tried
 
 
 def _strengths(kind: HeadKind, options: HeadOptions) -> tuple[float, ...]:
+    if options.clf != "auto" and options.strength is not None:
+        return (options.strength,)
     if kind.clf != "estimator":
         return kind.strengths or (kind.default,)
     from featx.heads.estimators import grid_points
@@ -281,42 +234,35 @@ def _strengths(kind: HeadKind, options: HeadOptions) -> tuple[float, ...]:
     return tuple(map(float, range(len(grid_points(options)))))
 
 
-def _candidate(found: _Found, arena: _Arena, options: HeadOptions, seed: int) -> dict[str, Any]:
-    params = make_head(found.kind, found.trial.strength, options, seed).get_params()
-    kind = found.kind
-    return {"clf": kind.clf, "params": params, "score": found.score, "metric": options.metric, "where": arena.where}
+def _candidate(found: _Found, where: Where, settings: SearchSettings) -> Candidate:
+    head = make_head(found.kind, found.trial.strength, settings.options, settings.seed)
+    return Candidate(found.kind.clf, head.get_params(), found.score, settings.options.metric, where)
 
 
-def _line(candidate: dict[str, Any], strength: str | None) -> str:
-    params = candidate["params"]
-    if candidate["clf"] == "estimator":
+def _line(candidate: Candidate, strength: str | None) -> str:
+    params = candidate.params
+    if candidate.clf == "estimator":
         what = ", ".join(f"{name} {value}" for name, value in params["params"].items())
         name = params["path"].rpartition(".")[2] + (f", {what}" if what else "")
     else:
-        name = candidate["clf"] + (f", {strength} {params[strength]:.3g}" if strength else "")
-    return f"{name:<26} {candidate['metric']} {candidate['score']:.4f} ({candidate['where']})"
+        name = candidate.clf + (f", {strength} {params[strength]:.3g}" if strength else "")
+    return f"{name:<26} {candidate.metric} {candidate.score:.4f} ({candidate.where})"
 
 
-def _refit(
-    kind: HeadKind,
-    found: _Found | None,
-    arena: _Arena | None,
-    used: Rows,
-    trained: int,
-    options: HeadOptions,
-    seed: int,
-    recording: Recording | None,
-) -> Head:
-    """Fit on train. What was compared on val is that fit already."""
-    trial = found.trial if found else None
-    if trial and trial.heads and arena and arena.where == "val":
-        return trial.heads[0]
-    head = make_head(kind, trial.strength if trial else options.strength, options, seed)
-    train = used.take(np.arange(trained))
+def _fitted_already(best: _Found | None, arena: _Arena | None) -> Head | None:
+    """What was compared on val was fitted on train."""
+    return best.trial.heads[0] if best and best.trial.heads and arena and arena.where == "val" else None
+
+
+def _refit(kind: HeadKind, best: _Found | None, used: Problem, settings: SearchSettings) -> Head:
+    """Fit on the train rows of `used`; what stops early watches its val rows."""
+    trial = best.trial if best else None
+    strength = trial.strength if trial else settings.options.strength
+    head = make_head(kind, strength, settings.options, settings.seed)
     if kind.linear:
+        train = used.take(used.train)
         return cast("Linear", head).fit(train.features, train.y, train.weight, trial.start if trial else None)
-    if kind.stops_early and trial and len(used.y) == trained:
+    if kind.stops_early and trial and not len(used.val):
         head.set_params(epochs=int(np.median([cast("DenseHead", fold).training_log_.best for fold in trial.heads])))
-    rows = np.arange(len(used.y))
-    fit_without(head, kind, used.features, used.y, rows[:trained], rows[trained:], used.weight, recording)
+    fit_rows(head, kind, used, used.train, used.val, settings.recording)
     return head

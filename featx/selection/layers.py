@@ -6,21 +6,23 @@ best is joined with others as long as that helps, and only on what has won are a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from featx.config import HeadOptions
 from featx.features import Features, FeaturesError
 from featx.heads.transform import join
-from featx.selection.choice import Choice
+from featx.selection.choice import Candidate, Choice
 from featx.selection.heads import choose_head
+from featx.selection.problem import Problem
+from featx.selection.settings import SearchSettings
 from featx.store.key import file_name
-from featx.training.callbacks import Recording
 
 _MOST_JOINED = 3  # layers side by side
+
+Tried = Mapping[str, tuple[Candidate, ...]]
+"""What was tried, "mixed7@avg + mixed2@grid:4" -> candidates"""
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,11 @@ class LayersChoice:
     """The layers that were chosen, and the head on them.
 
     outputs : names, in the order in which their features stand side by side
-    tried : what was tried, "mixed7@avg + mixed2@grid:4" -> candidates as in `Choice`
     """
 
     outputs: tuple[str, ...]
     choice: Choice
-    tried: dict[str, list[dict[str, Any]]]
+    tried: Tried
 
     def logits(self, tables: Mapping[str, Features]) -> np.ndarray:
         """Logits float32 (n, k) of the features of n images by output name."""
@@ -48,64 +49,69 @@ class LayerError(FeaturesError):
         self.output = output
 
 
-def choose_layers(
-    tables: Mapping[str, Features],
-    y: np.ndarray,
-    split: np.ndarray,
-    classes: tuple[str, ...],
-    options: HeadOptions,
-    *,
-    groups: np.ndarray | None = None,
-    view_of: np.ndarray | None = None,
-    sample_weight: np.ndarray | None = None,
-    seed: int = 0,
-    tell: Callable[[str], None] = lambda _: None,
-    recording: Recording | None = None,
-) -> LayersChoice:
-    """Choose layers and a head by validation; the parameters are those of `choose_head`.
+def joined(tables: Mapping[str, Features], names: Sequence[str]) -> Features:
+    """The features of these outputs side by side."""
+    return join([tables[name] for name in names])
+
+
+def choose_layers(tables: Mapping[str, Features], problem: Problem, settings: SearchSettings) -> LayersChoice:
+    """Choose layers and a head by validation.
 
     tables : features of the same n images by output name
-    """
+    problem : of these images; whatever its features are, those of `tables` are taken instead
 
-    def fit(names: tuple[str, ...], options: HeadOptions, without: Collection[str] = ()) -> LayersChoice:
+    Raises
+    ------
+    LayerError
+        Features that are not finite.
+    HeadError
+        What `choose_head` raises.
+    """
+    search, options = _LayerSearch(tables, problem), settings.options
+    if len(tables) == 1 or options.combine == "all":
+        return search.choose(tuple(tables), settings)
+    screen = settings.changed(clf="logreg", strength=None) if options.clf == "auto" else settings
+    singles = [search.choose((name,), screen) for name in tables]
+    best = max(singles, key=lambda one: one.choice.score)
+    tried = {title: found for one in singles for title, found in one.tried.items()}
+    if options.combine == "greedy" or (options.combine == "auto" and options.clf == "auto"):
+        best, more = search.join(singles, screen)
+        tried |= more
+    if options.clf == "auto":
+        others = search.choose(best.outputs, settings, without=(screen.options.clf,))
+        tried = {title: (*found, *others.tried.get(title, ())) for title, found in tried.items()}
+        best = others if others.choice.score > best.choice.score else best
+    return LayersChoice(best.outputs, best.choice, tried)
+
+
+@dataclass(frozen=True)
+class _LayerSearch:
+    """The features by output name, and what is known of their rows."""
+
+    tables: Mapping[str, Features]
+    problem: Problem
+
+    def choose(self, names: tuple[str, ...], settings: SearchSettings, without: Collection[str] = ()) -> LayersChoice:
+        """The best head on these outputs side by side."""
         title = " + ".join(names)
+        here = settings.titled(title).logged(file_name(title))
         try:
-            choice = choose_head(
-                join([tables[name] for name in names]),
-                y,
-                split,
-                classes,
-                options,
-                groups=groups,
-                view_of=view_of,
-                sample_weight=sample_weight,
-                seed=seed,
-                without=without,
-                progress=lambda line: tell(f"{title}: {line}"),
-                recording=None if recording is None else recording.of(file_name(title)),
-            )
+            choice = choose_head(replace(self.problem, features=joined(self.tables, names)), here, without)
         except FeaturesError as error:
             raise LayerError(title, error.rows) from None
         return LayersChoice(names, choice, {title: choice.candidates})
 
-    if len(tables) == 1 or options.combine == "all":
-        return fit(tuple(tables), options)
-    joins = options.combine == "greedy" or (options.combine == "auto" and options.clf == "auto")
-    screen = replace(options, clf="logreg", strength=None) if options.clf == "auto" else options
-    singles = [fit((name,), screen) for name in tables]
-    tried = {title: found for one in singles for title, found in one.tried.items()}
-    ranked = sorted(singles, key=lambda one: -one.choice.score)
-    best = ranked[0]
-    while joins and len(best.outputs) < _MOST_JOINED:
-        rivals = [fit((*best.outputs, *one.outputs), screen) for one in ranked if one.outputs[0] not in best.outputs]
-        for one in rivals:
-            tried |= one.tried
-        winner = max(rivals, key=lambda one: one.choice.score, default=None)
-        if winner is None or winner.choice.score <= best.choice.score:
-            break
-        best = winner
-    if options.clf == "auto":
-        others = fit(best.outputs, options, without=(screen.clf,))
-        tried = {title: found + others.tried.get(title, []) for title, found in tried.items()}
-        best = others if others.choice.score > best.choice.score else best
-    return LayersChoice(best.outputs, best.choice, tried)
+    def join(self, singles: Sequence[LayersChoice], settings: SearchSettings) -> tuple[LayersChoice, Tried]:
+        """Join the best of single outputs with others as long as that helps; also returns what was tried for it."""
+        ranked = sorted(singles, key=lambda one: -one.choice.score)
+        best, tried = ranked[0], dict[str, tuple[Candidate, ...]]()
+        while len(best.outputs) < _MOST_JOINED:
+            others = [one for one in ranked if one.outputs[0] not in best.outputs]
+            rivals = [self.choose((*best.outputs, *one.outputs), settings) for one in others]
+            for one in rivals:
+                tried |= one.tried
+            winner = max(rivals, key=lambda one: one.choice.score, default=None)
+            if winner is None or winner.choice.score <= best.choice.score:
+                break
+            best = winner
+        return best, tried

@@ -1,96 +1,88 @@
 """Trying strengths of one kind of head: every row judged by a fit that left it out.
 
-`held` says which fit leaves a row out, so that folds of train (each row left out once) and a val part (left out by the
-only fit) are one case. Linear heads share work among strengths and fits; others are fitted one by one.
+`test_fold` numbers the fit that leaves a row out, as scikit-learn's PredefinedSplit does, so that folds of train (each
+row left out once) and a val part (left out by the only fit) are one case. Linear heads share work among strengths and
+fits; others are fitted one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from featx.config import HeadOptions
-from featx.features import Features
 from featx.heads.base import Head, Trial
 from featx.heads.table import HeadKind, make_head
+from featx.selection.problem import Problem
+from featx.selection.settings import SearchSettings
 from featx.training.callbacks import Recording
 
 if TYPE_CHECKING:
+    from featx.heads.dense import DenseHead
     from featx.heads.linear import Linear
 
 _UNSEEN = 10.0  # a class that a fit has not seen is this much below the row's least logit
 
+Fold = tuple[Head, np.ndarray, np.ndarray]
+"""What was fitted, the rows that it left out, and their logits"""
+
 
 def try_strengths(
-    kind: HeadKind,
-    strengths: Sequence[float],
-    features: Features,
-    y: np.ndarray,
-    held: np.ndarray,
-    sample_weight: np.ndarray | None,
-    options: HeadOptions,
-    seed: int,
-    recording: Recording | None = None,
-    judged: np.ndarray | None = None,
+    kind: HeadKind, strengths: Sequence[float], problem: Problem, test_fold: np.ndarray, settings: SearchSettings
 ) -> Iterator[Trial]:
     """Yield a trial for each strength, as soon as it is done.
 
-    features, y, sample_weight : of n rows; y int64 (n,), or bool (n, k) for several labels per row
-    held : int64 (n,), number of the fit that leaves the row out; -1: none does
-    recording : where heads that are trained epoch by epoch write it down
-    judged : bool (n,), rows that matter where they are left out, None: all; of the others logits may be NaN
+    test_fold : int64 (n,), number of the fit that leaves the row out; -1: none does. Views are left out with their
+        image, and have no logits
     """
     if kind.linear:
-        linear = cast("Linear", make_head(kind, None, options, seed))
-        yield from linear.search(features, y, held, strengths, sample_weight)
+        linear = cast("Linear", make_head(kind, None, settings.options, settings.seed))
+        yield from linear.search(problem.features, problem.y, test_fold, strengths, problem.weight)
         return
-    classes = np.unique(y) if y.ndim == 1 else np.arange(y.shape[1])
+    classes = np.unique(problem.y) if problem.target == "class" else np.arange(problem.y.shape[1])
 
-    counted = np.ones(len(y), bool) if judged is None else judged
-
-    def fit_fold(strength: float, f: int) -> tuple[Head, np.ndarray, np.ndarray]:
-        head, left_out = make_head(kind, strength, options, seed), np.flatnonzero((held == f) & counted)
-        fit_without(head, kind, features, y, np.flatnonzero(held != f), left_out, sample_weight, recording)
-        return head, left_out, widen(head.logits(features.take(left_out)), head.classes_, classes)
+    def fit_fold(strength: float, fold: int) -> Fold:
+        head = make_head(kind, strength, settings.options, settings.seed)
+        left_out = np.flatnonzero((test_fold == fold) & problem.own)
+        fit_rows(head, kind, problem, np.flatnonzero(test_fold != fold), left_out, settings.recording)
+        logits = head.logits(problem.features.take(left_out))
+        return head, left_out, widen(logits, head.classes_, classes)
 
     for strength in strengths:
-        logits = np.full((len(y), len(classes)), np.nan, np.float32)
+        logits = np.full((len(problem), len(classes)), np.nan, np.float32)
         heads = []
-        folds = range(held.max() + 1)
-        for head, left_out, found in _map_folds(kind, partial(fit_fold, strength), folds):
+        for head, left_out, found in _map_folds(kind, partial(fit_fold, strength), range(test_fold.max() + 1)):
             logits[left_out] = found
             heads.append(head)
         yield Trial(strength, logits, heads=tuple(heads))
 
 
-def _map_folds(kind: HeadKind, fit_fold: Callable[[int], Any], folds: range) -> Iterable[Any]:
+def _map_folds(kind: HeadKind, fit_fold: Callable[[int], Fold], folds: range) -> Iterable[Fold]:
     """Fit folds at the same time, in threads, which share the features; scikit-learn computes outside of the lock."""
     if kind.stops_early or len(folds) == 1:  # TensorFlow uses all cores by itself
         return map(fit_fold, folds)
     from joblib import Parallel, delayed
 
-    return cast("Iterable[Any]", Parallel(n_jobs=-1, prefer="threads")(delayed(fit_fold)(f) for f in folds))
+    return cast("Iterable[Fold]", Parallel(n_jobs=-1, prefer="threads")(delayed(fit_fold)(fold) for fold in folds))
 
 
-def fit_without(
+def fit_rows(
     head: Head,
     kind: HeadKind,
-    features: Features,
-    y: np.ndarray,
+    problem: Problem,
     rows: np.ndarray,
     left_out: np.ndarray,
-    sample_weight: np.ndarray | None,
     recording: Recording | None = None,
 ) -> None:
     """Fit on `rows`; a head that stops early watches the rows `left_out` and is resumed by its recording."""
-    more: dict[str, Any] = {"recording": recording} if kind.stops_early else {}
-    if kind.stops_early and len(left_out):
-        more["validation"] = (features.take(left_out), y[left_out])
-    weight = None if sample_weight is None else sample_weight[rows]
-    head.fit(features.take(rows), y[rows], weight, **more)
+    fitted = problem.features.take(rows), problem.y[rows], None if problem.weight is None else problem.weight[rows]
+    if kind.stops_early:
+        watched = (problem.features.take(left_out), problem.y[left_out]) if len(left_out) else None
+        cast("DenseHead", head).fit(*fitted, watched, recording)
+    else:
+        head.fit(*fitted)
 
 
 def widen(logits: np.ndarray, seen: np.ndarray, classes: np.ndarray) -> np.ndarray:

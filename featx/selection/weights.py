@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featx.config import HeadOptions
 from featx.errors import HeadError
+from featx.selection.problem import Problem
+from featx.selection.settings import SearchSettings
 
-if TYPE_CHECKING:
-    pass
 
-
-def weigh_classes(
-    options: HeadOptions, y: np.ndarray, classes: tuple[str, ...], sample_weight: np.ndarray | None
-) -> tuple[HeadOptions, np.ndarray | None]:
+def weigh_classes(problem: Problem, settings: SearchSettings) -> tuple[Problem, SearchSettings]:
     """Turn `NAME=WEIGHT,...` into weights of the rows."""
-    if options.class_weight in {"none", "balanced"}:
-        return options, sample_weight
-    weights = dict.fromkeys(classes, 1.0) | parse_class_weight(options.class_weight, classes)
-    if y.ndim == 2:
+    wanted = settings.options.class_weight
+    if wanted in {"none", "balanced"}:
+        return problem, settings
+    weights = dict.fromkeys(problem.classes, 1.0) | parse_class_weight(wanted, problem.classes)
+    if problem.target == "labels":
         raise HeadError("--class-weight takes names where an image has one class. For several labels: balanced.")
-    of_class = np.array([weights[name] for name in classes])
-    rows = np.ones(len(y)) if sample_weight is None else sample_weight
-    return replace(options, class_weight="none"), rows * of_class[y]
+    of_class = np.array([weights[name] for name in problem.classes])
+    rows = np.ones(len(problem)) if problem.weight is None else problem.weight
+    return replace(problem, weight=rows * of_class[problem.y]), settings.changed(class_weight="none")
 
 
 def parse_class_weight(text: str, classes: tuple[str, ...]) -> dict[str, float]:

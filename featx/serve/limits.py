@@ -26,5 +26,5 @@ class Limits:
 
     @property
     def pixels(self) -> int:
-        """Of one image."""
+        """The pixels that one image may have."""
         return int(self.megapixels * 1e6)

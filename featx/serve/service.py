@@ -244,7 +244,7 @@ class Service:
         return load_image(content, self.bundle.input_size, resize, self.limits.pixels)
 
     def _judge(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float | None]]:
-        """Of each image the probabilities float64 (classes,), and the distance from the nearest training image."""
+        """The probabilities of each image, float64 (classes,), and its distance from the nearest training image."""
         features = self.bundle.features(np.stack(images))
         chances = self.bundle.probabilities(features)
         distances: list[float | None] = [None] * len(images)

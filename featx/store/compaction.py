@@ -8,7 +8,7 @@ import numpy as np
 
 from featx.io.digest_arrays import digest_array
 from featx.store.leases import Leases
-from featx.store.part import Part, Rows, read_rows, write_part
+from featx.store.part import Part, PartRows, read_rows, write_part
 from featx.store.table import IDENTITY, FeatureTable, identities
 from featx.store.writer import PART_BYTES
 
@@ -48,7 +48,7 @@ def _merge(table: FeatureTable, group: list[Part], seen: np.ndarray, compression
 
     Returns the number of parts left (0 or 1), and `seen` with the identities of this group.
     """
-    kept: list[Rows] = []
+    kept: list[PartRows] = []
     total = 0
     for part in group:
         rows, good = read_rows(part.path)
@@ -67,9 +67,9 @@ def _merge(table: FeatureTable, group: list[Part], seen: np.ndarray, compression
     return int(left > 0), seen
 
 
-def _join(several: list[Rows]) -> Rows:
+def _join(several: list[PartRows]) -> PartRows:
     dtype = np.result_type(*[rows.features.dtype for rows in several])
-    return Rows(
+    return PartRows(
         np.concatenate([rows.digest for rows in several]),
         np.concatenate([rows.view for rows in several]),
         np.concatenate([rows.path for rows in several]),

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from featx.io.digests import digest_json
 
 SCHEMA = 1
 NO_VIEWS = "none"
+_LEFT_OUT = "left out of the digest at its default"
+
+
+def added(default: Any) -> Any:
+    """A field that the key has gained since 0.1.0: at its default it is no part of the JSON and of the digest.
+
+    So the features that were computed before it there was keep their key.
+    """
+    return field(default=default, metadata={_LEFT_OUT: True})
 
 
 @dataclass(frozen=True)
@@ -51,8 +60,12 @@ class Key:
         return f"{file_name(self.backbone)}-{size}-{self.digest[:8]}"
 
     def as_json(self) -> dict[str, Any]:
-        """The fields as JSON holds them."""
-        return asdict(self) | {"input_size": list(self.input_size)}
+        """The fields as JSON holds them, without those that were `added` and have their default."""
+        usual = {
+            one.name for one in fields(self) if _LEFT_OUT in one.metadata and getattr(self, one.name) == one.default
+        }
+        known = asdict(self) | {"input_size": list(self.input_size)}
+        return {name: value for name, value in known.items() if name not in usual}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Key:

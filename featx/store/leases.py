@@ -76,7 +76,7 @@ class Leases:
             temporary.unlink(missing_ok=True)
 
     def give_sign(self) -> None:
-        """Say that work goes on: without a sign for ten minutes the lease is left to expire."""
+        """Show that work goes on: without a sign for ten minutes the lease is left to expire."""
         self._sign = time.monotonic()
 
     def of_others(self) -> np.ndarray:

@@ -47,7 +47,7 @@ class DamagedPart(StoreError):  # noqa: N818 - named for the part
 
 
 @dataclass(frozen=True)
-class Rows:
+class PartRows:
     """Rows of one layer and pooling: digest V32 (n,), view uint16 (n,), path bytes (n,), features (n, ...)."""
 
     digest: np.ndarray
@@ -58,9 +58,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.digest)
 
-    def take(self, rows: np.ndarray) -> Rows:
+    def take(self, rows: np.ndarray) -> PartRows:
         """Some of the rows, by position or mask."""
-        return Rows(self.digest[rows], self.view[rows], self.path[rows], self.features[rows])
+        return PartRows(self.digest[rows], self.view[rows], self.path[rows], self.features[rows])
 
     def checksums(self) -> np.ndarray:
         """CRC-32 of every row, uint32 (n,)."""
@@ -103,7 +103,7 @@ class Part:
             return np.asarray(file["features"][:])
 
 
-def write_part(directory: Path, rows: Rows, attributes: dict[str, str], compression: str = "none") -> Path:
+def write_part(directory: Path, rows: PartRows, attributes: dict[str, str], compression: str = "none") -> Path:
     """Publish `rows` as a new part in `directory`, whole or not at all.
 
     The file is built in memory first: a full disk then shows as one error of one write, and never inside HDF5.
@@ -116,7 +116,7 @@ def write_part(directory: Path, rows: Rows, attributes: dict[str, str], compress
     return path
 
 
-def _file_image(rows: Rows, attributes: dict[str, str], compression: str) -> bytes:
+def _file_image(rows: PartRows, attributes: dict[str, str], compression: str) -> bytes:
     image = io.BytesIO()
     checksum = rows.checksums()
     aligned = {"alignment_threshold": 1, "alignment_interval": 64}  # NumPy is slow on features mapped at an odd place
@@ -224,7 +224,7 @@ def _explain(error: Exception, path: Path) -> StoreError:
     return DamagedPart(f"{path} cannot be read as a part: {error}")
 
 
-def read_rows(path: Path) -> tuple[Rows, np.ndarray]:
+def read_rows(path: Path) -> tuple[PartRows, np.ndarray]:
     """A whole part, and the mask (n,) of the rows whose checksum holds.
 
     Raises
@@ -239,7 +239,7 @@ def read_rows(path: Path) -> tuple[Rows, np.ndarray]:
             features, digest, view, names, checksum = _open_columns(file, path, *_COLUMNS)
             if features.chunks:
                 _need_zstd()
-            rows = Rows(from_bytes(digest[:]), view[:], names[:].astype(np.bytes_), features[:])
+            rows = PartRows(from_bytes(digest[:]), view[:], names[:].astype(np.bytes_), features[:])
             stored = checksum[:]
     except FileNotFoundError:
         raise StoreError(f"{path} was removed while it was read (a prune?). Run the same command again.") from None

@@ -24,11 +24,14 @@ from featx.errors import StoreError
 from featx.io.files import remove_stale, write_json
 from featx.io.versions import installed_versions
 from featx.store.compaction import MAINTENANCE, compact
+from featx.store.graph import GraphFolder
 from featx.store.key import Key, file_name
 from featx.store.leases import Leases
 from featx.store.part import SUFFIX, DamagedPart, read_name, read_rows, write_part
 from featx.store.table import FeatureTable, TableFolder
 
+KEY_FILE = "key.json"
+_GRAPH, _LEASES = "graph", "leases"
 _LIBRARIES = ("tensorflow", "keras", "openvino", "pillow", "numpy", "h5py")
 
 
@@ -47,17 +50,18 @@ class Damage:
 
 
 class FeatureStore:
-    """The features of one key. Cheap to make; nothing is written before `open`."""
+    """The features of one key. Nothing is written before `open`."""
 
-    def __init__(self, cache: Path, key: Key) -> None:
+    def __init__(self, key: Key, directory: Path, network: Path) -> None:
+        """Cheap to make. network : the folder of the store whose cut networks are this one's, mostly its own."""
         self.key = key
-        self.directory = cache / key.directory
-        self.graph = self.directory / "graph"
+        self.directory = directory
+        self.graphs = GraphFolder(network / _GRAPH)
         self._tables: dict[str, FeatureTable] = {}
 
     def open(self, made_of: dict[str, Any]) -> None:
-        """Make the folder and its `key.json`; `made_of` tells how to build the backbone again."""
-        path = self.directory / "key.json"
+        """Make the folder and its `key.json`; made_of : how to build the backbone again."""
+        path = self.directory / KEY_FILE
         if path.exists():
             found = _read_key(path)
             if found != self.key:
@@ -96,11 +100,11 @@ class FeatureStore:
 
     def leases(self) -> Leases:
         """The leases of this store, to be used as a context."""
-        return Leases(self.directory / "leases")
+        return Leases(self.directory / _LEASES)
 
     def made_of(self) -> dict[str, Any]:
-        """What `open` was told of the backbone."""
-        return dict(json.loads((self.directory / "key.json").read_text())["backbone"])
+        """How to build the backbone again, as `open` was given it."""
+        return dict(json.loads((self.directory / KEY_FILE).read_text())["backbone"])
 
     def verify(self) -> Iterator[tuple[Path, Damage | None]]:
         """Read every row of every part and compare its checksum; yields each part and what is wrong with it."""
@@ -165,14 +169,15 @@ class FeatureStore:
         return before, after
 
 
-def list_stores(cache: Path) -> list[FeatureStore]:
-    """Every feature store under a cache folder, by name."""
-    stores = []
-    for path in sorted(cache.glob("*/key.json")):
-        store = FeatureStore(cache, _read_key(path))
-        store.directory, store.graph = path.parent, path.parent / "graph"
-        stores.append(store)
-    return stores
+def open_store(directory: Path) -> FeatureStore:
+    """The feature store in a folder, whatever the folder is called.
+
+    Raises
+    ------
+    StoreError
+        Its key is damaged or from a newer featx.
+    """
+    return FeatureStore(_read_key(directory / KEY_FILE), directory, directory)
 
 
 def _read_key(path: Path) -> Key:

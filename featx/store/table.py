@@ -59,7 +59,7 @@ class _Lookup:
 
 @dataclass(eq=False)
 class TableFolder:
-    """Where the parts of one layer and pooling lie, and what every one of them says of itself. Enough to write one."""
+    """Where the parts of one layer and pooling lie, and the attributes that each of them has. Enough to write one."""
 
     directory: Path
     attributes: dict[str, str]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.store.part import Rows, path_array, write_part
+from featx.store.part import PartRows, path_array, write_part
 from featx.store.table import TableFolder
 
 _logger = logging.getLogger(__name__)
@@ -37,9 +37,9 @@ class _Buffer:
         self.bytes += features.nbytes
         self.batches.append((digest, view, path, features))  # one step: Ctrl-C finds whole batches
 
-    def drain(self) -> Rows:
+    def drain(self) -> PartRows:
         digests, views, paths, features = zip(*self.batches, strict=True)
-        rows = Rows(
+        rows = PartRows(
             np.concatenate(digests),
             np.concatenate(views),
             path_array(list(chain.from_iterable(paths))),
@@ -64,7 +64,7 @@ class TableWriter:
     def __init__(self, tables: Mapping[str, TableFolder], storage: str, compression: str) -> None:
         self._buffers = {name: _Buffer(table, np.dtype(storage)) for name, table in tables.items()}
         self._compression = compression
-        self._queue: queue.Queue[tuple[TableFolder, Rows] | None] = queue.Queue(maxsize=1)
+        self._queue: queue.Queue[tuple[TableFolder, PartRows] | None] = queue.Queue(maxsize=1)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._publish_all, daemon=True)
         self._last = time.monotonic()

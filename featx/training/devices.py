@@ -9,6 +9,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from featx.backbones.runtime import import_keras
+from featx.config import DeviceChoice
 from featx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ ONE_DEVICE = Devices()
 
 
 @cache  # TensorFlow numbers the sums of a strategy, and those of a second one in the same process get in their way
-def choose_devices(option: str) -> Devices:
+def choose_devices(option: DeviceChoice) -> Devices:
     """Return the devices that `--devices` names: "all" GPUs, a number of them, or "cpu". Without a GPU one is the CPU.
 
     Several train as one: every device has a copy of the network and takes an even part of each batch, and the
@@ -89,11 +90,11 @@ def choose_devices(option: str) -> Devices:
     import_keras()  # sets TensorFlow up
     import tensorflow as tf
 
-    if option == "cpu":
+    if option.most == 0:
         return Devices(tf.distribute.OneDeviceStrategy("/CPU:0"))
     # there are several CPUs only where somebody has set up logical ones
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    count = len(found) if option == "all" else int(option)
+    count = len(found) if option.most is None else option.most
     if count > len(found):
         kind = f"{found[0].device_type}{'s' if len(found) > 1 else ''}"
         raise UsageError(

@@ -25,16 +25,17 @@ from featx.features import Features, width
 from featx.heads import persist
 from featx.heads.calibration import CALIBRATION_FILE
 from featx.heads.transform import TRANSFORM_FILE, join
-from featx.inference.judge import Judged, align, measure_judged
 from featx.io.digests import digest_bytes, digest_json
 from featx.io.progress import Tell, say_nothing
-from featx.metrics.measures import metric_of, summary
-from featx.metrics.scores import signed_score
+from featx.metrics.measures import Measures, measure
+from featx.metrics.predictions import LabelledPredictions, align
 from featx.report.occasions import report_fit
 from featx.runs.bundles import add_bundle
 from featx.selection.choice import Choice
 from featx.selection.layers import LayerError, LayersChoice, choose_layers
 from featx.selection.nested import nested_estimate
+from featx.selection.problem import Problem
+from featx.selection.settings import SearchSettings
 from featx.training.callbacks import Recording
 from featx.training.log import TrainingLog
 from featx.workflow.describe import describe_model
@@ -88,12 +89,13 @@ def fit_head(
     wanted = fingerprint(extraction, sample, options, seed)
     recording = _recording(wanted, sample, options, run, tell)
     tables = _tables(extraction, sample)
-    chosen = _choose(tables, sample, options, seed, tell, recording)
+    problem, settings = _problem(tables, sample), SearchSettings(options, seed, tell, recording)
+    chosen = _choose(tables, sample, problem, settings)
     choice, outputs = chosen.choice, tuple(Output.parse(name) for name in chosen.outputs)
     features = join([tables[name] for name in chosen.outputs])
     known = [sample.images.classes[code] for code in choice.head.classes_]
     judged = [_judge(choice, features, sample, part, known) for part in ("val", "test")]
-    metrics = {one.part: measure_judged(one) for one in judged}
+    metrics = {one.part: measure(one) for one in judged}
     about = describe_model(extraction, outputs, sample, known, command) | {
         "fingerprint": wanted,
         "head": {
@@ -108,11 +110,11 @@ def fit_head(
         },
         "multilabel": sample.y.ndim == 2,
         "thresholds": None if choice.thresholds is None else choice.thresholds.tolist(),
-        "metrics": {part: summary(found) for part, found in metrics.items()},
-        "per_class": {part: found["per_class"] for part, found in metrics.items()},
+        "metrics": {part: found.summary() for part, found in metrics.items()},
+        "per_class": {part: found.as_json()["per_class"] for part, found in metrics.items()},
         "score": _score(choice, metrics["val"]),
-        "search": chosen.tried,
-        "nested": _nested(tables, sample, options, seed, tell) if options.nested else None,
+        "search": {title: [one.as_json() for one in some] for title, some in chosen.tried.items()},
+        "nested": nested_estimate(tables, problem, settings).as_json() if options.nested else None,
         "history": _log_of(choice).as_json(),
         "notes": list(choice.notes),
         "seconds": round(time.perf_counter() - start, 3),
@@ -158,35 +160,30 @@ def _tables(extraction: Extraction, sample: Sample) -> dict[str, Features]:
     return tables
 
 
-def _choose(
-    tables: dict[str, Features], sample: Sample, options: HeadOptions, seed: int, tell: Tell, recording: Recording
-) -> LayersChoice:
+def _choose(tables: dict[str, Features], sample: Sample, problem: Problem, settings: SearchSettings) -> LayersChoice:
     try:
-        return choose_layers(tables, **_targets(sample), options=options, seed=seed, tell=tell, recording=recording)
+        return choose_layers(tables, problem, settings)
     except LayerError as error:
         rows = sample.rows[np.unique(sample.fitted[error.rows])]
         names = ", ".join(sample.images.paths[row] for row in rows[:3])
         raise HeadError(f"{error.output} gives NaN or infinity for {len(error.rows)} images: {names}.") from error
 
 
-def _nested(tables: dict[str, Features], sample: Sample, options: HeadOptions, seed: int, tell: Tell) -> dict[str, Any]:
-    return nested_estimate(tables, **_targets(sample), options=options, seed=seed, tell=tell)
-
-
-def _targets(sample: Sample) -> dict[str, Any]:
-    """What is known of the rows of `_tables`, as `choose_layers` takes it; a view has what its image has."""
+def _problem(tables: dict[str, Features], sample: Sample) -> Problem:
+    """What is known of the rows of `_tables`, with the features of the first; a view has what its image has."""
     fitted = sample.fitted
-    return {
-        "y": sample.y[fitted],
-        "split": sample.split[fitted],
-        "classes": sample.images.classes,
-        "groups": None if sample.groups is None else sample.groups[fitted],
-        "sample_weight": None if sample.weight is None else sample.weight[fitted],
-        "view_of": None if sample.views is None else fitted,
-    }
+    return Problem(
+        next(iter(tables.values())),
+        sample.y[fitted],
+        sample.split[fitted],
+        sample.images.classes,
+        groups=None if sample.groups is None else sample.groups[fitted],
+        image_of=None if sample.views is None else fitted,
+        weight=None if sample.weight is None else sample.weight[fitted],
+    )
 
 
-def _judge(choice: Choice, features: Features, sample: Sample, part: str, known: list[str]) -> Judged:
+def _judge(choice: Choice, features: Features, sample: Sample, part: str, known: list[str]) -> LabelledPredictions:
     """One part with its probabilities; those of val by the fit on train alone, also where val was fitted on later."""
     rows = np.flatnonzero(sample.split == SPLITS.index(part))
     if not len(rows):
@@ -198,22 +195,18 @@ def _judge(choice: Choice, features: Features, sample: Sample, part: str, known:
     chances = choice.calibration.probabilities(logits)
     paths = tuple(sample.images.paths[row] for row in sample.rows[rows])
     if choice.thresholds is not None:
-        return Judged(part, paths, sample.y[rows], chances, tuple(known), choice.thresholds)
+        return LabelledPredictions(sample.y[rows], chances, tuple(known), choice.thresholds, part, paths)
     labels, everything = align(sample.images.classes, sample.y[rows], known)
-    return Judged(part, paths, labels, chances, tuple(everything))
+    return LabelledPredictions(labels, chances, tuple(everything), part=part, paths=paths)
 
 
-def _score(choice: Choice, val: dict[str, Any]) -> dict[str, Any]:
+def _score(choice: Choice, val: Measures) -> dict[str, Any]:
     """What the best bundle of a run is chosen by: the metric on val, or on folds of train where there is no val."""
-    best = max(choice.candidates, key=signed_score, default=None)
-    metric = best["metric"] if best else "accuracy"
-    if val["images"]:
-        return {"metric": metric, "value": metric_of(val, metric), "where": "val"}
-    return {
-        "metric": metric,
-        "value": best["score"] if best else None,
-        "where": best["where"] if best else "none",
-    }
+    best = choice.best
+    metric = best.metric if best else "accuracy"
+    if val.images:
+        return {"metric": metric, "value": val.value(metric), "where": "val"}
+    return {"metric": metric, "value": best.score if best else None, "where": best.where if best else "none"}
 
 
 def save_model(

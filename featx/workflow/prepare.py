@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from featx.backbones.runtime import limit_gpu_memory
+from featx.backbones.runtime import gpu_memory
 from featx.bundle.bundle import Bundle
-from featx.config import Pipeline, parse_share
+from featx.config import Pipeline
 from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, conflicts, digest_images, read_images
 from featx.errors import DataError, UsageError
 from featx.extraction.flow import Extraction, extract, plan
 from featx.extraction.prepared import Prepared
 from featx.extraction.sample import Sample, require_fittable
-from featx.extraction.views import Views, extract_views, plan_views
+from featx.extraction.views import ViewPolicy, Views, extract_views, plan_views
 from featx.images.augment import Augmenter
 from featx.io.digest_arrays import NO_DIGEST, first_of_equal
-from featx.io.index import StatIndex
 from featx.io.progress import Progress, Tell, no_progress
 from featx.runs.folder import run_directory
 from featx.runs.split import split_of_run
+from featx.store.cache import Cache
 from featx.store.export import export_features
 from featx.workflow.tracking import require_tracker
 
@@ -34,32 +34,32 @@ def read_data(pipeline: Pipeline) -> ImageSet:
     return read_images(pipeline.data.path, pipeline.data)
 
 
-def choose_images(pipeline: Pipeline, images: ImageSet) -> ImageSet:
+def choose_images(pipeline: Pipeline, images: ImageSet, cache: Cache) -> ImageSet:
     """The images whose features are wanted: all of them, or with `max_train` those that are in a part of the split."""
     if pipeline.data.max_train is None:
         return images
-    digests = digest_images(images.paths, StatIndex(Path(pipeline.features.cache) / "index.sqlite"))
+    digests = digest_images(images.paths, cache.index)
     split = split_of_run(images, digests.digest, digests.usable, pipeline.data, run_directory(pipeline, images))
     return images.take(np.flatnonzero((split != NONE) | ~digests.usable))
 
 
-def prepare(pipeline: Pipeline, progress: Progress = no_progress, views: bool = True) -> Prepared:
+def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, views: bool = True) -> Prepared:
     """Extract, and split the images as the last run of this name did; new images join the parts.
 
     views : whether the views that the pipeline asks for are extracted, too, for a head to be fitted on
     """
     require_tracker(pipeline.tracking)
-    limit_gpu_memory(parse_share(pipeline.finetune.gpu_memory))
+    gpu_memory().limit(pipeline.finetune.gpu_memory.share)
     images = read_data(pipeline)
     require_fittable(images)
-    extraction = extract(choose_images(pipeline, images), pipeline.features, progress)
+    extraction = extract(choose_images(pipeline, images, cache), pipeline.features, cache, progress)
     run = run_directory(pipeline, extraction.images)
     split = split_of_run(extraction.images, extraction.digests, extraction.readable, pipeline.data, run)
     sample = Sample.of(extraction.images, extraction.digests, split)
     if views and pipeline.augment.views:
-        made = extract_views(extraction, sample.train_rows, augmenter_of(pipeline), pipeline.augment.views, progress)
+        made = extract_views(extraction, sample.train_rows, policy_of(pipeline), cache, progress)
         sample = replace(sample, views=made)
-    return Prepared(pipeline, extraction, sample, run)
+    return Prepared(pipeline, cache, extraction, sample, run)
 
 
 def augmenter_of(pipeline: Pipeline) -> Augmenter:
@@ -67,7 +67,12 @@ def augmenter_of(pipeline: Pipeline) -> Augmenter:
     return Augmenter(pipeline.augment, pipeline.data.seed)
 
 
-def extract_all(pipeline: Pipeline, progress: Progress, tell: Tell) -> tuple[Extraction, Views | None]:
+def policy_of(pipeline: Pipeline) -> ViewPolicy:
+    """Which views of the training images the pipeline asks for."""
+    return ViewPolicy(augmenter_of(pipeline), pipeline.augment.views)
+
+
+def extract_all(pipeline: Pipeline, cache: Cache, progress: Progress, tell: Tell) -> tuple[Extraction, Views | None]:
     """The features of the images, and of views of the training images where the pipeline asks for such.
 
     Raises
@@ -75,38 +80,37 @@ def extract_all(pipeline: Pipeline, progress: Progress, tell: Tell) -> tuple[Ext
     DataError
         Views of images that have no labels.
     """
-    images = _images_told(pipeline, tell)
+    images = _images_told(pipeline, cache, tell)
     if not pipeline.augment.views:
-        return extract(images, pipeline.features, progress), None
-    prepared = prepare(pipeline, progress)
+        return extract(images, pipeline.features, cache, progress), None
+    prepared = prepare(pipeline, cache, progress)
     return prepared.extraction, prepared.sample.views
 
 
-def plan_all(pipeline: Pipeline, progress: Progress, tell: Tell) -> dict[str, Any]:
+def plan_all(pipeline: Pipeline, cache: Cache, progress: Progress, tell: Tell) -> dict[str, Any]:
     """What `extract_all` would do, as `featx extract --dry-run --json` prints it; nothing is computed."""
-    images = _images_told(pipeline, tell)
-    content = plan(images, pipeline.features, progress).as_json()
+    images = _images_told(pipeline, cache, tell)
+    content = plan(images, pipeline.features, cache, progress).as_json()
     if pipeline.augment.views:
         require_fittable(images)
-        digests = digest_images(images.paths, StatIndex(Path(pipeline.features.cache) / "index.sqlite"))
+        digests = digest_images(images.paths, cache.index)
         run = run_directory(pipeline, images)
         split = split_of_run(images, digests.digest, digests.usable, pipeline.data, run, keep=False)
         rows = Sample.of(images, digests.digest, split).train_rows
-        each = pipeline.augment.views
-        views = plan_views(images.take(rows), digests.digest[rows], pipeline.features, augmenter_of(pipeline), each)
-        content["views"] = views.as_json()
+        some, known = images.take(rows), digests.digest[rows]
+        content["views"] = plan_views(some, known, pipeline.features, policy_of(pipeline), cache).as_json()
     return content
 
 
-def _images_told(pipeline: Pipeline, tell: Tell) -> ImageSet:
+def _images_told(pipeline: Pipeline, cache: Cache, tell: Tell) -> ImageSet:
     """The images whose features are wanted; tells what was left aside."""
-    images = choose_images(pipeline, read_data(pipeline))
+    images = choose_images(pipeline, read_data(pipeline), cache)
     for note in images.notes:
         tell(note)
     return images
 
 
-def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str) -> tuple[ImageSet, list[str]]:
+def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str, cache: Cache) -> tuple[ImageSet, list[str]]:
     """The images of one part ("train", "val", "test", "all"), each different one once, and what is worth noting.
 
     The parts are the bundle's own, by content; images it has not seen belong to none but "all".
@@ -114,7 +118,7 @@ def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str) -> tuple[Image
     images = read_data(pipeline)
     if images.labels is None:
         raise DataError(f"{images.source} has no labels to measure against. featx predict needs none.")
-    digests = digest_images(images.paths, StatIndex(Path(pipeline.features.cache) / "index.sqlite"))
+    digests = digest_images(images.paths, cache.index)
     known = bundle.split()
     codes = np.array([known.get(digest, NONE) for digest in digests.digest.tolist()], np.uint8)
     different = np.zeros(len(images), bool)
@@ -154,7 +158,7 @@ def export_prepared(prepared: Prepared, out: Path) -> tuple[int, ...]:
     about = {"output": extraction.outputs[0].name, "key": extraction.store.key.as_json()}
     if views is not None:
         features = features.followed_by(views.features(extraction.outputs[0]))
-        numbers = views.extraction.view(views.rows)
+        numbers = views.extraction.views[views.rows]
         columns["view"] = np.concatenate([np.zeros(len(sample.rows), numbers.dtype), numbers])
         about["augment"] = views.augmenter.as_json()
     export_features(out, features, sample.y[fitted], columns, about)

@@ -16,6 +16,7 @@ from featx.io.digests import digest_json
 from featx.io.progress import Progress, Tell, no_progress, say_nothing
 from featx.report.occasions import report_of
 from featx.runs.bundles import best_bundle, list_bundles
+from featx.store.cache import Cache
 from featx.workflow.fit import fingerprint, fit_head
 from featx.workflow.prepare import prepare
 
@@ -88,7 +89,11 @@ def _made_before(run: Path, wanted: str) -> Path | None:
 
 
 def run_pipeline(
-    pipeline: Pipeline, command: str = "", progress: Progress = no_progress, tell: Tell = say_nothing
+    pipeline: Pipeline,
+    cache: Cache,
+    command: str = "",
+    progress: Progress = no_progress,
+    tell: Tell = say_nothing,
 ) -> dict[str, Any]:
     """Bring every stage up to date and say why each was run or not.
 
@@ -99,7 +104,7 @@ def run_pipeline(
     """
     from featx.finetune.flow import finetune, tuned_fingerprint
 
-    prepared = prepare(pipeline, progress)
+    prepared = prepare(pipeline, cache, progress)
     done = prepared.extraction
     for note in done.images.notes:
         tell(note)

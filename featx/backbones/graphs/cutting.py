@@ -17,8 +17,9 @@ from featx.backbones.graphs.reading import ImageInput, read_graph
 from featx.backbones.graphs.structure import Graph, Node, fix_shape, image_operations, name_operations
 from featx.backbones.libraries import import_openvino
 from featx.backbones.preprocessing import Formula
-from featx.backbones.spec import Output, suggest
+from featx.backbones.spec import Output
 from featx.errors import BackboneError
+from featx.io.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import openvino
@@ -74,7 +75,8 @@ def _usable_node(graph: Graph, name: str) -> Node:
     except KeyError:
         known = [*graph.blocks, *(one.name for one in graph.nodes if one.usable)]
         raise BackboneError(
-            f"No layer {name!r} in {graph.path.name}.{suggest(name, known)} 'featx layers {graph.path}' lists them."
+            f"No layer {name!r} in {graph.path.name}.{did_you_mean(name, known, most=3)} "
+            f"'featx layers {graph.path}' lists them."
         ) from None
     if not node.usable:
         raise BackboneError(f"{name!r} of {graph.path.name} holds no rows of numbers, one for each image.")

@@ -1,8 +1,9 @@
 """The same extraction on a cluster of Ray.
 
 The process that runs the command coordinates (`coordinator`): it hashes the files, sees which rows are missing, hands
-them out in reservations and holds the leases for all of these. Workers (`worker`), actors of Ray that keep one compiled
-backbone each, read the images, write parts of their own into the shared cache folder and report. `placement` decides
+them out in reservations and holds the leases for all of these. Workers (`worker`, and all of them: `crew`), actors of
+Ray that keep one compiled backbone each, read the images, write parts of their own into the shared cache folder and
+report. `placement` decides
 how the work is shared out, `session` is all that knows Ray.
 """
 
@@ -13,12 +14,13 @@ from pathlib import Path
 
 from featx.engines.choice import choose_engine
 from featx.errors import EngineError, UsageError
-from featx.extraction.extraction import Extraction
+from featx.extraction.computation import Computation
+from featx.extraction.computed import Computed
 from featx.extraction.job import Job
 from featx.extraction.network import open_engine
-from featx.extraction.planning import Plan
 from featx.extraction.ray.coordinator import Coordinator
-from featx.extraction.ray.placement import Placement, place_workers
+from featx.extraction.ray.crew import Crew
+from featx.extraction.ray.placement import WorkerPlacement, place_workers
 from featx.extraction.ray.session import connect
 from featx.extraction.ray.worker import Assignment
 from featx.io.progress import Progress
@@ -26,8 +28,8 @@ from featx.io.progress import Progress
 __all__ = ["compute_on_cluster"]
 
 
-def compute_on_cluster(todo: Plan, job: Job, bad: dict[int, str], done: Extraction, progress: Progress) -> None:
-    """Compute and write the planned rows on the cluster of `job.options`; parameters as in `work.compute_here`.
+def compute_on_cluster(work: Computation, progress: Progress) -> Computed:
+    """Compute and write the planned rows on the cluster that the options name.
 
     Raises
     ------
@@ -36,25 +38,25 @@ def compute_on_cluster(todo: Plan, job: Job, bad: dict[int, str], done: Extracti
     UsageError
         Images in memory, or more workers than there are cores.
     """
-    if done.images.contents is not None:
+    job, outputs = work.job, work.plan.outputs
+    if work.request.images.contents is not None:
         raise UsageError("Images in memory are not sent to a cluster: leave cluster out, or give paths of files.")
     with connect(str(job.options.cluster)) as cluster, job.store.leases() as leases:
         placements = place_workers(cluster.machines(), job.options.cluster_workers, _may_use_gpus(job))
-        crew = [(placement, _engine_of(placement, job)) for placement in placements]
-        assignment = _assignment(todo, job, leases.path)
-        if any(engine == "openvino" for _, engine in crew):  # converted once, here, and not by every worker
-            open_engine(todo.outputs, job.spec, replace(job.options, engine="openvino"), job.store.graph)
-        Coordinator(cluster, crew, assignment, todo, job, bad, done, leases, progress).run()
+        places = [(placement, _engine_of(placement, job)) for placement in placements]
+        if any(engine == "openvino" for _, engine in places):  # converted once, here, and not by every worker
+            open_engine(outputs, job.spec, replace(job.options, engine="openvino"), job.store.graphs)
+        crew = Crew(cluster, places, _assignment(work, leases.path))
+        return Coordinator(work, crew, leases, progress).run()
 
 
-def _assignment(todo: Plan, job: Job, lease: Path) -> Assignment:
-    cache = Path(job.options.cache).absolute()
+def _assignment(work: Computation, lease: Path) -> Assignment:
+    job = work.job
     return Assignment(
-        options=replace(job.options, cache=str(cache)),
+        options=replace(job.options, cache=str(job.cache.path.absolute())),
         spec=job.spec,
-        outputs=todo.outputs,
+        outputs=work.plan.outputs,
         key=job.store.key,
-        graph=str(job.store.graph.absolute()),
         lease=str(lease.absolute()),
         augmenter=job.augmenter,
         began=job.began,
@@ -68,7 +70,7 @@ def _may_use_gpus(job: Job) -> bool:
     return job.engine == "tensorflow"
 
 
-def _engine_of(placement: Placement, job: Job) -> str:
+def _engine_of(placement: WorkerPlacement, job: Job) -> str:
     """The engine of a worker: the one that is asked for, else what is fastest where it runs and belongs to the key."""
     if job.options.engine != "auto" or job.options.precision != "float32":
         return job.engine

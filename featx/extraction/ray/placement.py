@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from featx.errors import ClusterError, UsageError
 from featx.store.writer import PART_BYTES, PART_SECONDS
 
-FIRST = 64  # rows of a worker's first reservations, which tell its rate
+FIRST = 64  # rows of a worker's first reservations, which show its rate
 # A reservation becomes one part of every table, unless it takes longer than a writer waits: hence a little less.
 MOST_SECONDS = 0.8 * PART_SECONDS
 LEAST_SECONDS = 2.0  # of the last reservations: so much earlier than the last worker the first one may end
@@ -25,7 +25,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Placement:
+class WorkerPlacement:
     """Where one worker runs, and what of the machine is its own: `threads` cores, and a GPU or none."""
 
     node: str
@@ -34,7 +34,7 @@ class Placement:
     gpus: int = 0
 
 
-def place_workers(machines: Sequence[Machine], wanted: int, use_gpus: bool) -> list[Placement]:
+def place_workers(machines: Sequence[Machine], wanted: int, use_gpus: bool) -> list[WorkerPlacement]:
     """Share `wanted` workers out over the machines (0: as many as there are places); their cores are never oversold.
 
     A machine has a place for every GPU where GPUs are used and it has any, else for every core. Fewer workers than
@@ -70,11 +70,11 @@ def _places(machine: Machine, use_gpus: bool) -> int:
     return min(machine.gpus, machine.cores) if use_gpus and machine.gpus else machine.cores
 
 
-def _divide(machine: Machine, workers: int, use_gpus: bool) -> list[Placement]:
+def _divide(machine: Machine, workers: int, use_gpus: bool) -> list[WorkerPlacement]:
     """The workers of one machine, each with its share of the cores."""
     gpus = int(use_gpus and machine.gpus > 0)
     return [
-        Placement(machine.node, machine.host, machine.cores // workers + (number < machine.cores % workers), gpus)
+        WorkerPlacement(machine.node, machine.host, machine.cores // workers + (number < machine.cores % workers), gpus)
         for number in range(workers)
     ]
 

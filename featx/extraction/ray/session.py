@@ -19,7 +19,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
 from featx.errors import ClusterError
-from featx.extraction.ray.placement import Machine, Placement
+from featx.extraction.ray.placement import Machine, WorkerPlacement
 from featx.images.batches import usable_cores
 
 LOCAL = "local"
@@ -59,7 +59,7 @@ class Cluster:
                 found.append(Machine(node["NodeID"], node["NodeManagerHostname"], cores, gpus))
         return found
 
-    def hire(self, kind: type, placement: Placement, *arguments: Any) -> Any:
+    def hire(self, kind: type, placement: WorkerPlacement, *arguments: Any) -> Any:
         """Make an object of this kind in a process of its own; returns at once, whether there is room or not yet."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -203,7 +203,7 @@ def _joined(ray: Any, address: str) -> Iterator[None]:
 
 @contextmanager
 def _no_output() -> Iterator[None]:
-    """Keep what a thread of Ray prints, whatever it is told about logs, out of the one JSON object on stdout."""
+    """Keep what a thread of Ray prints, whatever is set about logs, out of the one JSON object on stdout."""
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         yield
 

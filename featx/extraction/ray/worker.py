@@ -24,17 +24,18 @@ from featx.config import FeaturesOptions
 from featx.dataset import ImageSet
 from featx.engines.protocol import Engine
 from featx.errors import ClusterError
-from featx.extraction.extraction import Extraction
+from featx.extraction.computed import Stages
 from featx.extraction.network import open_engine
-from featx.extraction.ray.placement import Placement
-from featx.extraction.work import Tools, compute_rows, pin
+from featx.extraction.ray.placement import WorkerPlacement
+from featx.extraction.request import Request
+from featx.extraction.work import Tally, Tools, compute_rows
 from featx.images.augment import Augmenter
 from featx.images.batches import decoding_threads
 from featx.images.decoder import decoder_identity
 from featx.io.remote import shared_remote
+from featx.store.cache import Cache
 from featx.store.key import Key
-from featx.store.store import FeatureStore
-from featx.store.table import identities
+from featx.store.table import TableFolder, identities
 from featx.store.writer import TableWriter
 
 
@@ -44,7 +45,7 @@ class Assignment:
 
     options : with an absolute path of the cache
     outputs : the layers and poolings that the run computes
-    key : of the store; graph : the folder of the network's converted graph
+    key : of the store
     lease : a file that the coordinator has just made in the store: a machine that sees it shares the folder
     began : when the run began, in nanoseconds
     """
@@ -53,7 +54,6 @@ class Assignment:
     spec: BackboneSpec
     outputs: tuple[Output, ...]
     key: Key
-    graph: str
     lease: str
     augmenter: Augmenter | None
     began: int
@@ -77,18 +77,19 @@ class Reservation:
 class Report:
     """What became of a reservation. All rows that were computed are in finished parts.
 
-    computed : images; all that can be read, unless the worker was told to stop
-    bad : position in the reservation and reason of images that cannot be read; passing : those whose fault may pass
+    computed : images; all that can be read, unless the worker was stopped
+    unreadable : position in the reservation and reason of images that cannot be read
+    transient : those of them whose fault may pass
     seconds : of all of it, and `stages` of decoding, inference and writing
     row_bytes : of an image's features in the widest table
-    warnings : what the worker would have said
+    warnings : what the worker logged
     """
 
     computed: int
-    bad: tuple[tuple[int, str], ...]
-    passing: frozenset[int]
+    unreadable: tuple[tuple[int, str], ...]
+    transient: frozenset[int]
     seconds: float
-    stages: dict[str, float]
+    stages: Stages
     row_bytes: float
     warnings: tuple[str, ...]
 
@@ -107,8 +108,9 @@ class _Lacking:
 class Worker:
     """One process of a cluster. It opens no part and no index: what it has to know comes with the reservation."""
 
-    def __init__(self, assignment: Assignment, placement: Placement, engine: str) -> None:
+    def __init__(self, assignment: Assignment, placement: WorkerPlacement, engine: str) -> None:
         self._assignment, self._placement, self._engine_name = assignment, placement, engine
+        self._store = Cache(assignment.options.cache).store(assignment.key)  # its index stays closed
         self._stop = threading.Event()
 
     def start(self) -> tuple[str, int]:
@@ -137,24 +139,24 @@ class Worker:
         StoreError
             A full disk, a folder that may not be written to.
         """
-        begin, done = time.perf_counter(), self._extraction(reservation)
-        options, outputs = done.options, self._assignment.outputs
-        folders = {output.name: done.store.folder(output.layer, output.pooling) for output in outputs}
-        lacking = {name: _Lacking(present) for name, present in reservation.present.items()}
-        bad: list[tuple[int, str]] = []
-        passing: frozenset[int] = frozenset()
-        with _warnings() as said, TableWriter(folders, options.storage, options.compression) as writer:
-            augmenter, began = self._assignment.augmenter, self._assignment.began
-            tools = Tools(self._engine, lacking, writer, pin(done), augmenter, began)
-            for batch in compute_rows(self._rows(len(done.images)), done, tools):
-                bad += batch.unreadable
-                passing |= batch.transient
+        start, options = time.perf_counter(), self._options(reservation)
+        tally, transient = Tally(), frozenset[int]()
+        with _warnings() as warnings, TableWriter(self._folders(), options.storage, options.compression) as writer:
+            tools = self._tools(reservation, options, writer)
+            for done in compute_rows(self._rows(len(reservation.paths)), _request(reservation), tools):
+                tally.add(done)
+                transient |= done.transient
                 if self._stop.is_set():  # what is decoded ahead is let go
                     break
-        stages = done.stages | {"write": writer.seconds}
-        row_bytes = max(writer.bytes.values()) / max(1, done.computed)
-        seconds = time.perf_counter() - begin
-        return Report(done.computed, tuple(bad), passing, seconds, stages, row_bytes, tuple(said))
+        return Report(
+            computed=tally.rows,
+            unreadable=tuple(tally.unreadable.items()),
+            transient=transient,
+            seconds=time.perf_counter() - start,
+            stages=tally.stages + Stages(write=writer.seconds),
+            row_bytes=max(writer.bytes.values()) / max(1, tally.rows),
+            warnings=tuple(warnings),
+        )
 
     def stop(self) -> None:
         """Let `compute` end soon, from another thread: it takes no further image and writes what it has."""
@@ -166,22 +168,19 @@ class Worker:
                 return
             yield row
 
-    def _extraction(self, reservation: Reservation) -> Extraction:
-        """The images of a reservation as an extraction of their own."""
+    def _options(self, reservation: Reservation) -> FeaturesOptions:
+        wanted = self._assignment.options
+        threads = wanted.workers or decoding_threads(reservation.paths, self._placement.threads)
+        return replace(wanted, workers=threads)
+
+    def _folders(self) -> dict[str, TableFolder]:
+        outputs = self._assignment.outputs
+        return {output.name: self._store.folder(output.layer, output.pooling) for output in outputs}
+
+    def _tools(self, reservation: Reservation, options: FeaturesOptions, writer: TableWriter) -> Tools:
         wanted = self._assignment
-        shared_remote().trust(
-            reservation.paths
-        )  # the coordinator has their digests, so that it has read them or heard of them
-        threads = wanted.options.workers or decoding_threads(reservation.paths, self._placement.threads)
-        options = replace(wanted.options, workers=threads)
-        store = FeatureStore(Path(options.cache), wanted.key)
-        images = ImageSet("a reservation", "reservation", reservation.paths)
-        readable = np.ones(len(images), bool)
-        done = Extraction(
-            images, reservation.digests, readable, [], wanted.outputs, options, store, wanted.spec, self._engine_name
-        )
-        done.views = reservation.views
-        return done
+        lacking = {name: _Lacking(present) for name, present in reservation.present.items()}
+        return Tools(self._engine, lacking, writer, wanted.spec, options, wanted.augmenter, wanted.began)
 
     def _require_shared(self) -> None:
         if not Path(self._assignment.lease).exists():
@@ -203,18 +202,25 @@ class Worker:
     def _open_engine(self) -> Engine:
         wanted = self._assignment
         options = replace(wanted.options, engine=cast("Any", self._engine_name))
-        return open_engine(wanted.outputs, wanted.spec, options, Path(wanted.graph), self._placement.threads)
+        return open_engine(wanted.outputs, wanted.spec, options, self._store.graphs, self._placement.threads)
+
+
+def _request(reservation: Reservation) -> Request:
+    """The images of a reservation as a request of their own."""
+    shared_remote().trust(reservation.paths)  # the coordinator has their digests, so it has read them or their status
+    images = ImageSet("a reservation", "reservation", reservation.paths)
+    return Request(images, reservation.digests, reservation.views)
 
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
     """Collect what featx warns of meanwhile: nobody looks at a worker's own stderr."""
-    said: list[str] = []
+    lines: list[str] = []
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("featx")
     logger.addHandler(handler)
     try:
-        yield said
+        yield lines
     finally:
         logger.removeHandler(handler)

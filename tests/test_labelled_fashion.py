@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cached import extract
 from fitted import Outcome, call
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
@@ -19,9 +20,8 @@ from sklearn.preprocessing import StandardScaler
 from featx.bundle.split import read_split
 from featx.config import DataOptions, FeaturesOptions
 from featx.dataset import NONE, SPLITS, read_images
-from featx.dataset.garments import KINDS, write_garments
-from featx.dataset.samples import FASHION_CLASSES
-from featx.extraction.flow import extract
+from featx.dataset.fashion_mnist import FASHION_CLASSES
+from featx.dataset.labelled_fashion import ALSO_TRUE, write_labelled_fashion
 
 SIDE = 28
 
@@ -60,7 +60,7 @@ def rows_of(index: Path) -> list[dict[str, str]]:
 
 
 def test_images_and_labels_are_those_of_the_garments(source: Path, tmp_path: Path) -> None:
-    assert write_garments(source, tmp_path / "out", 90, seed=4) == 90
+    assert write_labelled_fashion(source, tmp_path / "out", 90, seed=4) == 90
     rows = rows_of(tmp_path / "out" / "index.csv")
     assert len(rows) == 90
     shown: list[tuple[str, str]] = []
@@ -73,7 +73,7 @@ def test_images_and_labels_are_those_of_the_garments(source: Path, tmp_path: Pat
         garments = [int(number) - 1 for number in name.split("-")]
         shown += [(part, str(garment)) for garment in garments]
         expected = {FASHION_CLASSES[classes[garment]] for garment in garments}
-        expected |= {kind for garment in garments for kind in KINDS[FASHION_CLASSES[classes[garment]]]}
+        expected |= {kind for garment in garments for kind in ALSO_TRUE[FASHION_CLASSES[classes[garment]]]}
         assert set(row["label"].split("$")) == expected
         found = np.asarray(Image.open(tmp_path / "out" / row["path"]))
         sources = [pixels.reshape(-1, SIDE, SIDE)[garment] for garment in garments]

@@ -29,7 +29,7 @@ def is_wide(task: Task) -> bool:
     return n < d and n <= _MOST_ROWS and n * d <= _MOST_VALUES
 
 
-def solve_in_span(task: Task, make_solver: Callable[[Task, np.ndarray], Solver]) -> Solver:
+def solve_dual(task: Task, make_solver: Callable[[Task, np.ndarray], Solver]) -> Solver:
     """Solve in coordinates z of the space that the n rows span: x = z @ basis, where basis has orthonormal rows.
 
     make_solver : takes the task in those coordinates, and their mean squares (r,)

@@ -3,60 +3,49 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 
-from featx.config import HeadOptions, parse_bytes
-from featx.dataset import TRAIN, VAL
+from featx.config import HeadOptions
 from featx.errors import HeadError
-from featx.features import ArrayFeatures, Features, FeaturesError, width
+from featx.features import ArrayFeatures, FeaturesError, width
 from featx.heads.scaling import check_finite
-
-if TYPE_CHECKING:
-    pass
+from featx.selection.problem import Problem
 
 _ASSUMED_MEMORY = 8 << 30  # bytes, where the system does not say
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Features (n, ...), labels (n,) or (n, k), weights (n,), and which are images, not views, of the same rows."""
+def load_rows(problem: Problem, memory: int) -> Problem:
+    """Return the train rows, then the val rows of classes that are in train.
 
-    features: Features
-    y: np.ndarray
-    weight: np.ndarray | None
-    own: np.ndarray
+    Features that fit in so many bytes are read once; others are streamed from where they are.
 
-    def take(self, rows: np.ndarray) -> Rows:
-        """These rows, in the order given."""
-        weight = None if self.weight is None else self.weight[rows]
-        return Rows(self.features.take(rows), self.y[rows], weight, self.own[rows])
-
-
-def load_rows(rows: Rows, split: np.ndarray, classes: tuple[str, ...], memory: int) -> tuple[Rows, np.ndarray]:
-    """Return the train rows, then the val rows of classes that are in train, and their positions in `rows`.
-
-    Features that fit in `--memory` are read once; others are streamed from where they are.
+    Raises
+    ------
+    HeadError
+        Targets that no head can be fitted on.
+    FeaturesError
+        Features that are not finite; its `rows` are positions in `problem`.
     """
-    train, val = np.flatnonzero(split == TRAIN), np.flatnonzero(split == VAL)
-    check_classes(rows.y[train], classes)
-    known = np.ones(len(val), bool) if rows.y.ndim == 2 else np.isin(rows.y[val], rows.y[train])
-    order = np.concatenate([train, val[known]])
-    used = rows.take(order)
+    train, val = problem.train, problem.val
+    check_classes(problem.y[train], problem.classes)
+    if problem.target == "class":
+        val = val[np.isin(problem.y[val], problem.y[train])]
+    order = np.concatenate([train, val])
+    used = problem.take(order)
     if 4 * len(order) * width(used.features) <= memory:
         used = replace(used, features=ArrayFeatures(used.features.asarray()))
     try:
         check_finite(used.features)
     except FeaturesError as error:
         raise FeaturesError(order[error.rows]) from None
-    return used, order
+    return used
 
 
 def memory_budget(options: HeadOptions) -> int:
     """Return how many bytes of features may be held: a third of --memory, since a fit works on copies of parts."""
-    return _physical_memory() // 2 if options.memory is None else parse_bytes(options.memory) // 3
+    return _physical_memory() // 2 if options.memory is None else options.memory.bytes // 3
 
 
 def _physical_memory() -> int:

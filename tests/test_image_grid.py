@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from featx.images.grid import Picture, draw_grid, shorten
+from featx.images.grid import GridImage, draw_grid, shorten
 
 
 def test_a_grid_shows_every_image_and_survives_a_broken_one(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_a_grid_shows_every_image_and_survives_a_broken_one(tmp_path: Path) -> N
         Image.new("RGB", (30, 20), colour).save(tmp_path / f"größe $_{number}.png")
     (tmp_path / "broken.png").write_bytes(b"no image")
     paths = [*(tmp_path / f"größe $_{number}.png" for number in range(3)), tmp_path / "broken.png"]
-    pictures = [Picture(str(path), (path.name, "90.0%"), bool(i % 2)) for i, path in enumerate(paths)]
+    pictures = [GridImage(str(path), (path.name, "90.0%"), bool(i % 2)) for i, path in enumerate(paths)]
     out = draw_grid(pictures, tmp_path / "grid.png", columns=3, title="some $ title")
     with Image.open(out) as grid:
         drawn = np.asarray(grid.convert("RGB")).reshape(-1, 3).astype(int)
@@ -27,7 +27,7 @@ def test_a_grid_shows_every_image_and_survives_a_broken_one(tmp_path: Path) -> N
 
 def test_one_image_and_none_make_a_grid_too(tmp_path: Path) -> None:
     Image.new("RGB", (3, 200)).save(tmp_path / "thin.png")
-    for pictures in ([Picture(str(tmp_path / "thin.png"), ())], []):
+    for pictures in ([GridImage(str(tmp_path / "thin.png"), ())], []):
         with Image.open(draw_grid(pictures, tmp_path / "grid.png")) as grid:
             assert grid.width > 100
 

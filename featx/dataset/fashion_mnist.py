@@ -1,26 +1,16 @@
-"""Images that come with installed packages: handwritten digits of scikit-learn, and Fashion-MNIST of its four files.
-
-Both are written as PNG files in a folder per class. A file that is there already with the same bytes is not touched,
-so that its remembered digest stays good. The PNG files are not compressed: their bytes, and with them every digest,
-are the same whatever zlib Pillow was built with.
-"""
+"""Fashion-MNIST of its four published files, as PNG files in a folder per part and class."""
 
 from __future__ import annotations
 
 import gzip
-import io
-import os
 import struct
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from featx.dataset.png_files import write_images
 from featx.errors import DataError
-from featx.images.resize import fit
-from featx.io.files import TEMPORARY, explain_os_error, make_folder, require_local
 
 # As published with the data set (https://github.com/zalandoresearch/fashion-mnist), "/" replaced for file systems.
 FASHION_CLASSES = (
@@ -37,19 +27,6 @@ FASHION_CLASSES = (
 )
 _FASHION_PARTS = {"train": "train", "test": "t10k"}
 _IMAGES_MAGIC, _LABELS_MAGIC = 2051, 2049  # uint8 with three axes, with one
-
-
-def write_digits(out: Path) -> int:
-    """Write scikit-learn's 1,797 digits of 8 x 8 pixels as `out/<digit>/<number>.png`; return how many there are.
-
-    Their grey levels 0 to 16 become 0 to 255.
-    """
-    from sklearn.datasets import load_digits  # takes most of a second
-
-    digits = load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    names = (f"{label}/{number:04d}.png" for number, label in enumerate(digits.target))
-    return write_images(out, zip(names, images, strict=True))
 
 
 def write_fashion_mnist(source: Path, out: Path) -> int:
@@ -127,61 +104,3 @@ def _read(path: Path) -> bytes:
         return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is a damaged gzip file ({error}): get it again.") from error
-
-
-def write_images(out: Path, images: Iterable[tuple[str, np.ndarray]]) -> int:
-    """Write images uint8 (height, width) as `out/<name>`, each a PNG file; return how many there are."""
-    require_local(out)
-    count = 0
-    folders: set[Path] = set()
-    for count, (name, pixels) in enumerate(images, 1):  # noqa: B007 - the last count is the result
-        path = out / name
-        try:
-            if path.parent not in folders:
-                make_folder(path.parent)
-                folders.add(path.parent)
-            _write_unless_same(path, _encode_png(pixels))
-        except OSError as error:
-            raise explain_os_error(error, path) from error
-    return count
-
-
-def _encode_png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
-    return buffer.getvalue()
-
-
-def _write_unless_same(path: Path, content: bytes) -> None:
-    # Renamed when whole, but not flushed to the disk one by one as results are: this data can be written again.
-    if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
-        return
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def sample_images(size: tuple[int, int], resize: str) -> np.ndarray:
-    """A few images to try a model on: uint8 (26, height, width, 3), RGB.
-
-    Of the two photographs that come with scikit-learn the whole, the quarters and the middle, ten of its digits, and
-    four images of noise.
-    """
-    from sklearn.datasets import load_digits, load_sample_images
-
-    photographs = [Image.fromarray(pixels) for pixels in load_sample_images().images]
-    crops = [photograph.crop(box) for photograph in photographs for box in _boxes(*photograph.size)]
-    noise = np.random.default_rng(0).integers(0, 256, (4, *size, 3), np.uint8)
-    digits = [Image.fromarray(np.rint(image * (255 / 16)).astype(np.uint8)) for image in load_digits().images[:10]]
-    fitted = [np.asarray(fit(image.convert("RGB"), size, resize)) for image in [*crops, *digits]]
-    return np.stack([*fitted, *noise])
-
-
-def _boxes(width: int, height: int) -> list[tuple[int, int, int, int]]:
-    """(left, top, right, bottom) of the whole, of its quarters and of its middle."""
-    across, down = width // 2, height // 2
-    quarters = [(x, y, x + across, y + down) for y in (0, down) for x in (0, across)]
-    return [(0, 0, width, height), *quarters, (width // 4, height // 4, width // 4 + across, height // 4 + down)]

@@ -10,7 +10,8 @@ import pytest
 
 from featx.config import DataOptions
 from featx.dataset import TEST, TRAIN, read_images
-from featx.dataset.samples import FASHION_CLASSES, write_digits, write_fashion_mnist
+from featx.dataset.digits import write_digits
+from featx.dataset.fashion_mnist import FASHION_CLASSES, write_fashion_mnist
 from featx.errors import DataError
 from featx.images.decoder import decode
 
@@ -100,7 +101,7 @@ def test_wrong_files_are_refused_before_anything_is_written(source: Path, tmp_pa
 
 
 def test_debians_files_if_they_are_there(tmp_path: Path) -> None:
-    from featx.dataset.samples import _find, _read_idx
+    from featx.dataset.fashion_mnist import _find, _read_idx
 
     folder = Path("/usr/share/datasets/fashion-mnist")
     if not folder.is_dir():

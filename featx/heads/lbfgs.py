@@ -24,7 +24,7 @@ from featx.heads.scaling import Standardization, float_blocks
 
 Loss = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 Precondition = Callable[[np.ndarray], np.ndarray]
-Descent = Generator[np.ndarray, tuple[float, np.ndarray], np.ndarray]
+_Run = Generator[np.ndarray, tuple[float, np.ndarray], np.ndarray]
 
 _HISTORY = 10  # steps that the inverse Hessian is made of
 _HISTORY_BYTES = 512 << 20  # of all problems: wide features with many classes get a shorter one, never below 3
@@ -36,11 +36,12 @@ _LEAST_RIDGE = 1.0  # the mean eigenvalue: below it, the loss near a solution is
 
 
 @dataclass(frozen=True)
-class Problems:
+class Objectives:
     """Minimise, for each p, sum_i weights[p, i] * loss(logits_i, target_i) + penalty[p] / 2 * |W_p|^2.
 
     Attributes
     ----------
+    features : of n rows; scaling : what W is a weight on, folded in
     loss : replaces logits (columns, rows) by their gradient, returns the weighted sum
     target : of each row, as `loss` takes it: int64 (n,), or float32 (n, columns)
     columns : number of logits per row
@@ -49,6 +50,8 @@ class Problems:
     curvature : second derivative of the loss by a logit, at zero logits
     """
 
+    features: Features
+    scaling: Standardization
     loss: Loss
     target: np.ndarray
     columns: int
@@ -58,13 +61,7 @@ class Problems:
 
 
 def minimize(
-    features: Features,
-    scaling: Standardization,
-    problems: Problems,
-    start: np.ndarray,
-    reach: np.ndarray,
-    max_iter: int,
-    precondition: Precondition,
+    objectives: Objectives, start: np.ndarray, reach: np.ndarray, max_iter: int, precondition: Precondition
 ) -> np.ndarray:
     """Solve all problems from `start`, float64 (problems, columns, d + 1): weights, then the intercept.
 
@@ -77,7 +74,7 @@ def minimize(
     solutions = np.empty_like(start)
     while points:
         active = list(points)
-        values, gradients = _evaluate(features, scaling, problems, active, np.stack([points[p] for p in active]))
+        values, gradients = _evaluate(objectives, active, np.stack([points[p] for p in active]))
         for p, value, gradient in zip(active, values, gradients, strict=True):
             try:
                 points[p] = runs[p].send((value, gradient))
@@ -149,24 +146,22 @@ def _invert(gram: np.ndarray, ridge: np.float32) -> np.ndarray:
     return np.ascontiguousarray(upper)
 
 
-def null_gradients(features: Features, scaling: Standardization, problems: Problems) -> np.ndarray:
+def null_gradients(objectives: Objectives) -> np.ndarray:
     """Return the length of each problem's gradient at zero weights, (problems,); the penalty has no part in it.
 
     It is the yardstick of convergence: it does not depend on the start, so a warm start is not taken for a solution.
     """
-    count = len(problems.weights)
-    zero = np.zeros((count, problems.columns, len(scaling.mean) + 1))
-    _, gradients = _evaluate(features, scaling, problems, list(range(count)), zero)
+    count = len(objectives.weights)
+    zero = np.zeros((count, objectives.columns, len(objectives.scaling.mean) + 1))
+    _, gradients = _evaluate(objectives, list(range(count)), zero)
     lengths: np.ndarray = np.linalg.norm(gradients.reshape(count, -1), axis=1)
     lengths[lengths == 0] = 1.0  # nothing to gain: any start is a solution
     return lengths
 
 
-def _evaluate(
-    features: Features, scaling: Standardization, problems: Problems, active: list[int], points: np.ndarray
-) -> tuple[list[float], np.ndarray]:
+def _evaluate(objectives: Objectives, active: list[int], points: np.ndarray) -> tuple[list[float], np.ndarray]:
     """Return values and gradients of the active problems at `points` (active, columns, d + 1), in one pass."""
-    k = problems.columns
+    k, scaling = objectives.columns, objectives.scaling
     weights, intercept = fold(points, scaling)
     flat = np.ascontiguousarray(weights.reshape(-1, weights.shape[-1]).T)  # (d, active * k)
     offset = intercept.reshape(-1, 1).astype(np.float32)
@@ -174,20 +169,20 @@ def _evaluate(
     sums = np.zeros((len(active), k))
     values = [0.0] * len(active)
     at = 0
-    for block in float_blocks(features):
+    for block in float_blocks(objectives.features):
         rows = slice(at, at + len(block))
         logits = np.ascontiguousarray((block @ flat).T)  # (active * k, rows): losses reduce over whole rows of memory
         logits += offset
         for i, p in enumerate(active):
             part = logits[i * k : (i + 1) * k]
-            values[i] += problems.loss(part, problems.target[rows], problems.weights[p, rows])
+            values[i] += objectives.loss(part, objectives.target[rows], objectives.weights[p, rows])
             sums[i] += part.sum(axis=1)
         product += logits @ block
         at += len(block)
     gradients = np.empty(points.shape)
     gradients[..., :-1] = (product.reshape(weights.shape) - sums[..., None] * scaling.mean) * scaling.inverse
     gradients[..., -1] = sums
-    penalty = problems.penalty[active]
+    penalty = objectives.penalty[active]
     gradients[..., :-1] += penalty[:, None, None] * points[..., :-1]
     norms = np.einsum("pkd,pkd->p", points[..., :-1], points[..., :-1])
     return [v + float(s) for v, s in zip(values, penalty * norms / 2, strict=True)], gradients
@@ -199,7 +194,7 @@ def fold(points: np.ndarray, scaling: Standardization) -> tuple[np.ndarray, np.n
     return weights.astype(np.float32), points[..., -1] - weights @ scaling.mean
 
 
-def _lbfgs(x: np.ndarray, reach: float, max_iter: int, memory: int, precondition: Precondition) -> Descent:
+def _lbfgs(x: np.ndarray, reach: float, max_iter: int, memory: int, precondition: Precondition) -> _Run:
     """Minimise a convex function whose value and gradient are sent for each point yielded (Nocedal and Wright, 7.2).
 
     The step is found by bisection for the weak Wolfe conditions; near the solution, where float32 no longer resolves

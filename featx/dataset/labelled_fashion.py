@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.dataset.samples import FASHION_CLASSES, read_fashion_mnist, write_images
+from featx.dataset.fashion_mnist import FASHION_CLASSES, read_fashion_mnist
+from featx.dataset.png_files import write_images
 from featx.errors import DataError
 from featx.io.files import write_atomic
 
 SEPARATOR = "$"
 INDEX = "index.csv"
 # What else is true of every garment of a class; dresses are with and without sleeves, so nothing is said of these.
-KINDS: dict[str, tuple[str, ...]] = {
+ALSO_TRUE: dict[str, tuple[str, ...]] = {
     "T-shirt_top": ("upper body", "sleeves"),
     "Trouser": ("lower body",),
     "Pullover": ("upper body", "sleeves"),
@@ -35,7 +36,7 @@ _TEST = 5  # every fifth image is of the official test images
 _PAIR = 3  # every third image shows two garments
 
 
-def write_garments(source: Path, out: Path, count: int = 3000, seed: int = 0) -> int:
+def write_labelled_fashion(source: Path, out: Path, count: int = 3000, seed: int = 0) -> int:
     """Write `count` images as `out/<part>/<numbers>.png`, and their labels as `out/index.csv`; return how many.
 
     Every third image shows two garments side by side on a square of twice the side, and has the labels of both. No
@@ -87,7 +88,7 @@ def _draw_garments(part: str, there: int, count: int, seed: int) -> list[np.ndar
 def label_names(codes: np.ndarray) -> list[str]:
     """The labels of an image that shows garments of these classes, each once, the classes first."""
     classes = [FASHION_CLASSES[code] for code in np.unique(codes)]
-    return list(dict.fromkeys([*classes, *(kind for name in classes for kind in KINDS[name])]))
+    return list(dict.fromkeys([*classes, *(label for name in classes for label in ALSO_TRUE[name])]))
 
 
 def _compose(garments: np.ndarray) -> np.ndarray:

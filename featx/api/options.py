@@ -1,0 +1,88 @@
+"""Options of the sections as keywords of the public functions.
+
+For readers and `help`, `takes` shows them in the signature and the docstring; for editors and type checkers they stand
+in `featx.api.keywords`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any, TypeVar
+
+from featx.config import SECTIONS, Keys, Pipeline, help_of, listed_options
+from featx.config.pipeline import start_pipeline
+from featx.config.route import keys_of_options, option_names, set_keys
+from featx.config.values import plain
+from featx.errors import UsageError
+from featx.io import urls
+
+PathLike = str | Path
+
+EXTRACT = ("data", "features")
+READ_FEATURES = ("data", "features", "report")
+FIT_HEAD = ("data", "features", "head", "report", "tracking")
+FINETUNE = ("data", "features", "finetune", "report", "tracking")
+EVALUATE = ("data",)
+"""The sections whose options a function takes"""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def takes(*sections: str) -> Callable[[Function], Function]:
+    """Show the options of these sections in signature and documentation of a function that takes `**options`."""
+
+    def decorate(function: Function) -> Function:
+        names = option_names(sections)
+        taken = [
+            (SECTIONS[section], entry)
+            for section in sections
+            for entry in listed_options(SECTIONS[section])
+            if entry.name in names
+        ]
+        shape = signature(function)
+        own = [one for one in shape.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+        more = [
+            Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=one.type) for _, one in taken
+        ]
+        function.__signature__ = shape.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+        listed = "\n".join(f"    {one.name} : {help_of(section, one)}" for section, one in taken)
+        function.__doc__ = f"{function.__doc__}\n    Options\n    -------\n{listed}\n"
+        return function
+
+    return decorate
+
+
+def read_options(
+    sections: Sequence[str],
+    options: Keys,
+    where: str,
+    data: PathLike | None = None,
+    pipeline: PathLike | None = None,
+) -> Pipeline:
+    """The pipeline that keywords mean, as on the command line; without data and file, that of the default file.
+
+    Raises
+    ------
+    UsageError
+        An unknown option (with the near one), or a value of the wrong kind.
+    """
+    start = start_pipeline(_path(data), None if pipeline is None else Path(pipeline))
+    return set_keys(start, keys_of_options(sections, options, where), where)
+
+
+def _path(data: object) -> str | None:
+    if data is None or isinstance(data, str | Path):
+        return data if data is None else str(data)
+    raise UsageError(
+        f"data is one folder, CSV or image file; got a {type(data).__name__}. featx.FeatureExtractor takes lists of "
+        "files, and arrays."
+    )
+
+
+def call_text(name: str, data: PathLike | None, pipeline: PathLike | None, options: Keys) -> str:
+    """What was called, for the record of a bundle: without the passwords and signatures of URLs."""
+    given = {"pipeline": pipeline and str(pipeline)} if pipeline is not None else {}
+    listed = [f"{key}={plain(value)!r}" for key, value in (given | dict(options)).items()]
+    return f"{name}({', '.join([*([repr(urls.plain(str(data)))] if data is not None else []), *listed])})"

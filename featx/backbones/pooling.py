@@ -1,0 +1,81 @@
+"""Pooling: a layer's map as numbers, inside the network; and the cells of a grid, for who takes them apart again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from featx.backbones.runtime import KerasTensor, import_keras
+from featx.backbones.spec import Output
+from featx.errors import BackboneError
+
+
+def cell_bounds(length: int, count: int) -> list[tuple[int, int]]:
+    """First place of each of `count` cells along a side of `length` places, and the first behind it.
+
+    Cells go from floor(i length / count) to ceil((i + 1) length / count): none is empty, and where `count` does not
+    divide the length, neighbours share a place.
+    """
+    return [(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]
+
+
+def cell_shares(length: int, count: int) -> np.ndarray:
+    """float32 (length, count): the share of each place in the average of each cell along one side."""
+    shares = np.zeros((length, count), np.float32)
+    for i, (start, stop) in enumerate(cell_bounds(length, count)):
+        shares[start:stop, i] = 1 / (stop - start)
+    return shares
+
+
+def pool(tensor: KerasTensor, output: Output) -> KerasTensor:
+    """A map as numbers.
+
+    tensor : (n, height, width, channels), or (n, steps, channels), or (n, features), which avg and max leave alone
+    """
+    layers = import_keras().layers
+    name = f"featx_{output.layer}_{output.pooling.replace(':', '')}"
+    if output.pooling == "none":
+        return tensor
+    if output.pooling == "flatten":
+        return layers.Flatten(name=name)(tensor)
+    if output.pooling.startswith("grid:"):
+        return _pool_grid(tensor, int(output.pooling[5:]), output, name)
+    table = {
+        (4, "avg"): layers.GlobalAveragePooling2D,
+        (4, "max"): layers.GlobalMaxPooling2D,
+        (3, "avg"): layers.GlobalAveragePooling1D,
+        (3, "max"): layers.GlobalMaxPooling1D,
+    }
+    rank = len(tensor.shape)
+    if rank == 2:
+        return tensor
+    if (rank, output.pooling) not in table:
+        raise BackboneError(f"{output.name}: the layer gives {tensor.shape[1:]}. Take it with flatten or none.")
+    return table[rank, output.pooling](name=name)(tensor)
+
+
+def _pool_grid(tensor: KerasTensor, side: int, output: Output, name: str) -> KerasTensor:
+    """The average over each cell of a grid, flattened; see `cell_bounds`."""
+    layers = import_keras().layers
+    if len(tensor.shape) != 4:
+        raise BackboneError(f"{output.name}: a grid needs a map; the layer gives {tensor.shape[1:]}. Take avg.")
+    height, width = tensor.shape[1:3]
+    if side > min(height, width):
+        raise BackboneError(
+            f"{output.name}: the map is {height} x {width}, too small for a grid of {side} x {side}. Choose grid:"
+            f"{min(height, width)} or less, an earlier layer, or larger images."
+        )
+    if height % side == 0 and width % side == 0:
+        cells = layers.AveragePooling2D((height // side, width // side), name=f"{name}_cells")(tensor)
+    else:
+        rows = _average_cells(tensor, "bhwc,hg->bgwc", side, 1, f"{name}_rows")
+        cells = _average_cells(rows, "bhwc,wg->bhgc", side, 2, f"{name}_columns")
+    return layers.Flatten(name=name)(cells)
+
+
+def _average_cells(tensor: KerasTensor, equation: str, count: int, axis: int, name: str) -> KerasTensor:
+    """Average the places along one axis into `count` cells, by a fixed matrix."""
+    shape = [count if i == axis else side for i, side in enumerate(tensor.shape)][1:]
+    layer = import_keras().layers.EinsumDense(equation, shape, kernel_initializer="zeros", trainable=False, name=name)
+    averaged = layer(tensor)
+    layer.set_weights([cell_shares(tensor.shape[axis], count)])
+    return averaged

@@ -1,0 +1,45 @@
+"""The section data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from featx.config.bounds import Count
+from featx.config.option import Place, Section, option
+
+
+@dataclass(frozen=True)
+class DataOptions(Section):
+    """Which images, which labels, which split."""
+
+    path: Place | None = option(
+        None, "A folder per class, train/val/test folders, a CSV, or image files; a path or a URL."
+    )
+    path_column: str = option("path", "CSV column that holds the image path.", metavar="NAME")
+    label_column: str = option("label", "CSV column that holds the label.", metavar="NAME")
+    split_column: str | None = option(
+        None, "CSV column that holds train, val or test (default: 'split' if there is one).", metavar="NAME"
+    )
+    group_column: str | None = option(
+        None, "CSV column of what belongs together (a plant, a patient): never split apart.", metavar="NAME"
+    )
+    weight_column: str | None = option(None, "CSV column of sample weights for fitting.", metavar="NAME")
+    image_dir: Place | None = option(
+        None, "Folder or URL that CSV paths are relative to (default: the CSV's).", metavar="DIR"
+    )
+    label_separator: str | None = option(
+        None, "Several labels in one cell, separated by this: a multi-label set.", metavar="TEXT"
+    )
+    relabel: Place | None = option(
+        None, "A CSV of path,label that replaces labels, such as a corrected label_errors.csv.", metavar="FILE"
+    )
+    classes: tuple[str, ...] | None = option(
+        None, "The classes in this order, separated by commas (default: alphanumeric).", metavar="A,B,..."
+    )
+    split: tuple[float, float, float] = option(
+        (0.8, 0.1, 0.1), "Shares of train, val and test where the data declares none.", metavar="TRAIN,VAL,TEST"
+    )
+    max_train: Count | None = option(
+        None, "Take at most this many training images, the same share of every class.", metavar="N"
+    )
+    seed: int = option(0, "Seed of the split, of the folds and of training.")

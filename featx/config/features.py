@@ -1,0 +1,67 @@
+"""The section features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge
+
+from featx.config.bounds import Count
+from featx.config.option import Place, Section, option
+from featx.config.texts import ClusterAddress
+
+Resize = Literal["stretch", "crop", "pad"]
+Precision = Literal["float32", "bfloat16", "float16"]
+EngineName = Literal["auto", "tensorflow", "openvino"]
+Storage = Literal["float16", "float32"]
+Compression = Literal["none", "zstd"]
+
+
+@dataclass(frozen=True)
+class FeaturesOptions(Section):
+    """Which numbers are computed of each image, and how."""
+
+    backbone: Place = option(
+        "EfficientNetLite0", "A network that 'featx backbones' lists, or a .keras file.", metavar="NAME|FILE"
+    )
+    weights: Place = option(
+        "auto",
+        "bundled, imagenet, random, or a .weights.h5, .h5 or .keras file (auto: bundled where there are such, "
+        "else imagenet).",
+        metavar="WEIGHTS",
+    )
+    weights_seed: int = option(0, "Seed of --weights random.")
+    layer: tuple[str, ...] = option(
+        (),
+        "A layer, or LAYER@POOLING, to take features from; may be repeated (default: the backbone's last).",
+        metavar="LAYER",
+        repeated=True,
+    )
+    pooling: tuple[str, ...] = option(
+        (), "avg, max, grid:N, flatten or none; may be repeated (default: avg).", metavar="POOLING", repeated=True
+    )
+    input_size: Count | None = option(None, "Side in pixels of the square the network sees (default: its own).")
+    resize: Resize = option("stretch", "How an image is brought to that square.")
+    preprocessing: str = option(
+        "auto", "tf, caffe, torch or none (auto: the backbone's own).", metavar="auto|tf|caffe|torch|none"
+    )
+    precision: Precision = option("float32", "Arithmetic of the backbone.")
+    storage: Storage = option("float16", "How features are stored.")
+    compression: Compression = option("none", "Compression of new feature files; zstd needs hdf5plugin to read.")
+    engine: EngineName = option("auto", "What runs the backbone (auto: OpenVINO without a GPU, else TensorFlow).")
+    infer_batch: Annotated[int, Ge(0)] = option(0, "Images per inference (0: what is fastest for the backbone).")
+    workers: Annotated[int, Ge(0)] = option(
+        0, "Decoding threads (0: one per core); with --cluster those of each worker."
+    )
+    cache: Place = option("cache", "Folder of the feature store.", metavar="DIR")
+    cluster: ClusterAddress | None = option(
+        None,
+        "Extract on Ray: local, or HOST:PORT of a cluster whose machines share --cache and the images; needs "
+        "featx[ray] (default: in this process).",
+        metavar="ADDRESS|local",
+    )
+    cluster_workers: Annotated[int, Ge(0)] = option(
+        0,
+        "Workers of --cluster, which share its cores (0: one per GPU, and one per core of machines without a GPU).",
+    )

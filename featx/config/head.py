@@ -1,0 +1,84 @@
+"""The section head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Gt
+
+from featx.config.bounds import Positive, Sentence
+from featx.config.option import Also, option
+from featx.config.texts import ByteSize, HiddenLayers
+from featx.config.training import TrainingOptions
+
+Clf = Literal["logreg", "svm", "ridge", "knn", "dense", "estimator", "auto"]
+Kernel = Literal["linear", "rbf"]
+Combine = Literal["auto", "none", "greedy", "all"]
+Normalize = Literal["none", "l2"]
+Metric = Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc", "average_precision"]
+Search = Literal["auto", "cv", "val"]
+Calibrate = Literal["temperature", "sigmoid", "isotonic"]
+Thresholds = Literal["per_class", "global", "none"]
+
+
+@dataclass(frozen=True)
+class HeadOptions(TrainingOptions):
+    """Which classifier is fitted on the features."""
+
+    trained: ClassVar[str] = "--clf dense"
+
+    clf: Clf = option("logreg", "The kind of head; auto tries several and keeps the best by validation.")
+    estimator: str | None = option(
+        None,
+        "A classifier of scikit-learn for --clf estimator, like sklearn.naive_bayes.GaussianNB.",
+        metavar="PATH",
+    )
+    grid: dict[str, object] | None = option(
+        None, "Parameters of that classifier, each with the values to search.", metavar="{NAME: [VALUE,...]}"
+    )
+    kernel: Kernel = option("linear", "Kernel of --clf svm.")
+    strength: Positive | None = option(
+        None, "Regularisation C of logreg and svm, 1/alpha of ridge, neighbours of knn (default: searched)."
+    )
+    combine: Combine = option(
+        "auto",
+        "Which of several layers a head is fitted on: the best one, the best ones side by side as well, or all side by "
+        "side (auto: greedy with --clf auto, else none).",
+    )
+    normalize: Normalize = option("none", "Bring every image's features to unit length first.")
+    pca: Annotated[float, Gt(0), Sentence("must be a number of components or a share of the variance")] | None = option(
+        None, "Keep this many principal components, or this share (below 1) of the variance.", metavar="N|SHARE"
+    )
+    metric: Metric = option(
+        "auto",
+        "What the search and the choice of the best bundle go by (auto: accuracy; of several labels per image, "
+        "average_precision).",
+    )
+    search: Search = option("auto", "Where strengths are compared: folds of train, or val.")
+    folds: Annotated[int, Ge(2)] = option(5, "Number of folds of --search cv.")
+    refit: bool = option(False, "Fit the winner once more, on train and val together.")
+    nested: bool = option(False, "Estimate by nested cross-validation how good such a choice is; for few images.")
+    calibrate: Calibrate = option("temperature", "How confidence is made of the head's decisions.")
+    thresholds: Thresholds = option(
+        "per_class", "From which probability on a label is given, where images have several (none: 0.5)."
+    )
+    threshold_range: tuple[float, float] = option(
+        (0.05, 0.95), "The range that is searched for thresholds.", metavar="LOW,HIGH"
+    )
+    memory: Annotated[ByteSize, Also(int)] | None = option(
+        None,
+        "Most memory that features may take, like 1GB; larger ones are streamed (default: half of it).",
+        metavar="SIZE",
+    )
+    class_weight: str = option(
+        "none", "none, balanced (every class weighs the same), or a weight for some classes.", metavar="NAME=W,..."
+    )
+    positive_weight: Positive = option(1.0, "Multiplies the weight of having a label, where images have several.")
+    hidden: Annotated[HiddenLayers, Also(tuple)] = option(
+        HiddenLayers("256,0.3,128"),
+        "Layers of --clf dense: whole numbers are units, fractions are dropout.",
+        metavar="LIST",
+    )
+    activation: str = option("relu", "Activation of the hidden layers of --clf dense.")
+    l2: Annotated[float, Ge(0)] = option(0.0, "Penalty on the squared weights of every layer of --clf dense.")

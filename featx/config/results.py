@@ -1,0 +1,34 @@
+"""The sections report and tracking: where results go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from featx.config.option import Place, Section, option
+
+Tracker = Literal["none", "mlflow"]
+ExportFormat = Literal["savedmodel", "onnx", "openvino", "litert"]
+ExportPrecision = Literal["float32", "float16", "int8"]
+
+
+@dataclass(frozen=True)
+class ReportOptions(Section):
+    """Where results go, and whether a page shows them."""
+
+    name: str | None = option(None, "Results go to RUNS/NAME (default: the pipeline's or the data's name).")
+    runs: Place = option("runs", "Folder of results.", metavar="DIR")
+    html: bool = option(True, "Write report/index.html with the results.")
+
+
+@dataclass(frozen=True)
+class TrackingOptions(Section):
+    """The tracker that every bundle is reported to: its options, figures, epochs, report and model card."""
+
+    tracker: Tracker = option("none", "Where every new bundle is reported; mlflow needs featx[mlflow].")
+    tracking_uri: str | None = option(
+        None,
+        "MLflow's store: sqlite:///FILE, or a server's address (default: MLFLOW_TRACKING_URI, else mlflow.db here).",
+        metavar="URI",
+    )
+    experiment: str | None = option(None, "The experiment that runs belong to (default: the name of the results).")

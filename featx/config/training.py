@@ -1,0 +1,74 @@
+"""The options that all sections have which train a network, and the presets that stand for several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Interval, Lt
+
+from featx.config.bounds import Count, Positive, Sentence
+from featx.config.option import Keys, Place, Section, option
+
+Optimizer = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam"]
+ScheduleKind = Literal["constant", "piecewise", "cosine", "exponential", "plateau"]
+Monitor = Literal["val_loss", "val_accuracy"]
+Preset = Literal["sgd", "piecewise", "rmsprop"]
+
+Factor = Annotated[float, Interval(gt=0, lt=1)]
+Accuracy = Annotated[float, Interval(gt=0, le=1), Sentence("is a share of the images above 0 and up to 1, like 0.99")]
+
+
+@dataclass(frozen=True)
+class TrainingOptions(Section):
+    """How a network is trained epoch by epoch: what the dense head and fine-tuning have in common."""
+
+    trained: ClassVar[str] = "the network"
+
+    preset: Preset | None = option(None, "A set of the options below, which those given override.")
+    optimizer: Optimizer = option("adam", "Optimizer of {trained}.")
+    momentum: Annotated[float, Ge(0), Lt(1)] = option(0.9, "Momentum of --optimizer sgd.")
+    learning_rate: Positive = option(1e-3, "Learning rate of {trained}, where --schedule begins.")
+    schedule: ScheduleKind = option("constant", "How the learning rate of {trained} changes from epoch to epoch.")
+    boundaries: tuple[int, ...] = option(
+        (), "Epochs after which --schedule piecewise goes on to its next rate, like 20,35.", metavar="N,N,..."
+    )
+    rates: tuple[Positive, ...] = option(
+        (), "Learning rates of --schedule piecewise, one more than --boundaries.", metavar="R,R,..."
+    )
+    decay: Factor = option(0.95, "What --schedule exponential multiplies the rate by in each epoch.")
+    factor: Factor = option(0.5, "What --schedule plateau multiplies the rate by at a plateau.")
+    plateau_patience: Count = option(5, "Epochs without a better --monitor before --schedule plateau lowers the rate.")
+    least_rate: Annotated[float, Ge(0)] = option(
+        0.0, "The rate where cosine ends, and the floor of plateau and exponential."
+    )
+    warmup: Annotated[int, Ge(0)] = option(0, "Epochs in which the rate rises linearly to where the schedule begins.")
+    epochs: Count = option(100, "Epochs at most; {trained} stops early.")
+    batch_size: Count = option(64, "Rows in each training step of {trained}.")
+    monitor: Monitor = option("val_loss", "What decides which epoch of {trained} is the best; its weights are kept.")
+    patience: Count = option(10, "Epochs without a better --monitor before {trained} stops.")
+    min_delta: Annotated[float, Ge(0)] = option(0.0, "Only an improvement by more than this renews the patience.")
+    baseline: float | None = option(None, "The patience is renewed only where --monitor is better than this.")
+    stop_accuracy: Accuracy | None = option(
+        None, "Stop once the training accuracy reaches this (with --stop-val-accuracy: once both are reached)."
+    )
+    stop_val_accuracy: Accuracy | None = option(None, "Stop once the val accuracy reaches this.")
+    tensorboard: Place | None = option(
+        None, "Folder for TensorBoard: the curves of {trained} are written to it while it trains.", metavar="DIR"
+    )
+
+
+_CONSTANT: Keys = {"schedule": "constant", "boundaries": (), "rates": ()}
+PRESETS: Mapping[str, Keys] = {
+    "sgd": {"optimizer": "sgd", "learning_rate": 1e-4, "momentum": 0.9, **_CONSTANT},
+    "piecewise": {"schedule": "piecewise", "boundaries": (20, 35), "rates": (1e-4, 5e-4, 1e-3), "epochs": 50},
+    "rmsprop": {"optimizer": "rmsprop", "learning_rate": 1e-4, **_CONSTANT},
+}
+"""What `preset` stands for"""
+
+
+def with_preset(values: Keys) -> Keys:
+    """Options of a section with those of the preset among them, which the options that are given override."""
+    preset = values.get("preset")
+    return {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **values}

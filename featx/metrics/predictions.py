@@ -1,0 +1,129 @@
+"""Labelled images and what a model predicts for them: what every metric is computed from.
+
+Labels are of one kind for a whole set, its target: one class per image, or several labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import numpy as np
+
+from featx.errors import DataError
+
+Target = Literal["class", "labels"]
+TARGETS: tuple[Target, ...] = ("class", "labels")
+
+
+def target_of(y: np.ndarray) -> Target:
+    """The kind of target: `class` for codes int (n,), `labels` for bool (n, k)."""
+    return "labels" if y.ndim == 2 else "class"
+
+
+class Outcome(Protocol):
+    """What a metric is computed from, of n images and the k classes that a model knows.
+
+    labels : int64 (n,), positions in the columns of `probabilities`, past them for a class that the model does not know
+        and is always wrong about; or bool (n, k)
+    probabilities : float64 (n, k)
+    predicted : int64 (n,), or bool (n, k)
+    """
+
+    @property
+    def labels(self) -> np.ndarray:
+        """What is true."""
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """How likely each class or label is."""
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """What the model predicts."""
+
+
+@dataclass(frozen=True)
+class LabelledPredictions:
+    """One part of the data, labelled and predicted.
+
+    labels : int64 (n,), positions in `classes`; bool (n, k) where an image can have several
+    probabilities : float64 (n, k)
+    classes : k names, then names of classes that the model does not know (labels may point there)
+    thresholds : from which probability on each of several labels is predicted: float64 (k,), or (n, k) where the images
+        were not all predicted by one model; None: 0.5
+    part : "val", "test", or the name of data
+    paths : of the n images
+    """
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    classes: tuple[str, ...]
+    thresholds: np.ndarray | None = None
+    part: str = ""
+    paths: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def target(self) -> Target:
+        """Whether an image has one class or several labels."""
+        return target_of(self.labels)
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """The likeliest class of each image, int64 (n,); or the labels that reach their threshold, bool (n, k)."""
+        if self.target == "class":
+            return np.asarray(self.probabilities.argmax(axis=1))
+        return np.asarray(self.probabilities >= (0.5 if self.thresholds is None else self.thresholds))
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Which images are right, bool (n,); of several labels, those all of whose labels are."""
+        return correct(self)
+
+
+def correct(outcome: Outcome) -> np.ndarray:
+    """Which images are right, bool (n,); of several labels, those all of whose labels are."""
+    same = np.asarray(outcome.predicted == outcome.labels)
+    return same if same.ndim == 1 else np.asarray(same.all(axis=1))
+
+
+def indicators(outcome: Outcome) -> np.ndarray:
+    """Whether an image is of a class that the model knows, or has a label, bool (n, k)."""
+    if outcome.labels.ndim == 2:
+        return outcome.labels.astype(bool)
+    return np.asarray(outcome.labels[:, None] == np.arange(outcome.probabilities.shape[1]))
+
+
+def align(names: Sequence[str], labels: np.ndarray, known: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Labels (positions in `names`) as positions in the model's classes, unknown ones after them.
+
+    Returns the new labels (n,) and the list of all classes.
+    """
+    extra = [names[code] for code in np.unique(labels) if names[code] not in known]
+    everything = [*known, *extra]
+    where = {name: i for i, name in enumerate(everything)}
+    return np.array([where[names[code]] for code in labels], np.int64), everything
+
+
+def align_labels(names: Sequence[str], labels: np.ndarray, known: Sequence[str]) -> np.ndarray:
+    """Labels bool (n, len(names)) in the order of the model's classes.
+
+    Raises
+    ------
+    DataError
+        A label that the model does not know, on some image.
+    """
+    unknown = [
+        name for name, used in zip(names, np.any(labels, axis=0).tolist(), strict=True) if used and name not in known
+    ]
+    if unknown:
+        raise DataError(f"The model knows no label {', '.join(unknown[:5])}; it has {', '.join(known[:20])}.")
+    where = {name: i for i, name in enumerate(names)}
+    return np.stack(
+        [labels[:, where[name]] if name in where else np.zeros(len(labels), bool) for name in known], axis=1
+    )

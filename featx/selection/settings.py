@@ -1,0 +1,52 @@
+"""How a head is chosen: the options, and what goes along with them through the search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from featx.config import HeadOptions
+from featx.metrics.predictions import Target
+from featx.metrics.scores import resolve_metric
+from featx.training.callbacks import Recording
+
+
+def _show_nothing(line: str) -> None:
+    del line
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How a head is chosen.
+
+    seed : of folds, and of what heads draw
+    show : called with one line per candidate
+    recording : how heads that are trained epoch by epoch are recorded, and what they are resumed from
+    """
+
+    options: HeadOptions = field(default_factory=HeadOptions)
+    seed: int = 0
+    show: Callable[[str], None] = _show_nothing
+    recording: Recording | None = None
+
+    def resolved(self, target: Target) -> SearchSettings:
+        """With the metric that `auto` stands for.
+
+        Raises
+        ------
+        HeadError
+            A metric that is not defined for this kind of target.
+        """
+        return self.changed(metric=resolve_metric(self.options.metric, target))
+
+    def changed(self, **options: object) -> SearchSettings:
+        """With other options of these names."""
+        return replace(self, options=replace(self.options, **options))  # type: ignore[arg-type]
+
+    def logged(self, folder: str) -> SearchSettings:
+        """Of one of several fits: what is trained has a folder of its own."""
+        return self if self.recording is None else replace(self, recording=self.recording.of(folder))
+
+    def titled(self, title: str) -> SearchSettings:
+        """Of one of several searches: lines begin with its title."""
+        return replace(self, show=lambda line: self.show(f"{title}: {line}"))

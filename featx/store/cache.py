@@ -1,0 +1,79 @@
+"""The cache folder: one feature store per key, and the index of what is known of unchanged files and of networks.
+
+    cache/
+      index.sqlite                            what is remembered (`featx/io/index.py`)
+      <backbone>-<input size>-<key8>/         a feature store (`featx/store/store.py`)
+
+A command, a public function or a worker opens it once and passes it on; no other module names anything in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from featx.io.files import remove_stale
+from featx.io.index import StatIndex
+from featx.store.key import NO_VIEWS, Key
+
+if TYPE_CHECKING:
+    from featx.store.store import FeatureStore
+
+_INDEX = "index.sqlite"
+
+
+class Cache:
+    """A cache folder. Use it as a context, which closes the index; nothing is opened or written before it is needed."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._index: StatIndex | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the index; it is opened again where it is asked for again."""
+        if self._index is not None:
+            self._index.close()
+            self._index = None
+
+    @property
+    def index(self) -> StatIndex:
+        """What is remembered of unchanged files and of networks."""
+        if self._index is None:
+            self._index = StatIndex(self.path / _INDEX)
+        return self._index
+
+    def store(self, key: Key) -> FeatureStore:
+        """The feature store of a key, whether there is anything in it yet or not.
+
+        A store of views has the cut network of the images' own: views alter images and nothing behind them.
+        """
+        from featx.store.store import FeatureStore  # h5py, which checking images has no use for
+
+        images = replace(key, views=NO_VIEWS)
+        return FeatureStore(key, self.path / key.directory, self.path / images.directory)
+
+    def stores(self) -> list[FeatureStore]:
+        """Every feature store in the folder, by name.
+
+        Raises
+        ------
+        StoreError
+            A store whose key is damaged or from a newer featx.
+        """
+        from featx.store.store import KEY_FILE, open_store
+
+        return [open_store(path.parent) for path in sorted(self.path.glob(f"*/{KEY_FILE}"))]
+
+    def remove_stale(self) -> int:
+        """Remove temporary files that killed processes have left; returns their bytes."""
+        return remove_stale(self.path)
