@@ -51,22 +51,23 @@ def prepare(name: str, root: str) -> dict[str, Any]:
     """Extract the features of the head and the maps in one pass, and fit the head."""
     from featx.store.cache import Cache
     from featx.workflow.prepare import prepare as extract
-    from featx.workflow.run import fit
+    from featx.workflow.publish import publish_head
 
     pipeline = _pipeline(name, root)
     with Cache(pipeline.features.cache) as cache:
         prepared = extract(pipeline, cache)
-    bundle = fit(prepared)
+    bundle = publish_head(prepared)
     return {"bundle": str(bundle.path), "seconds": prepared.extraction.seconds}
 
 
 def finetune(name: str, root: str, bundle: str, epochs: int, from_cache: bool) -> dict[str, Any]:
     """Seconds of an epoch, the first left out."""
     from featx.bundle.bundle import load_bundle
-    from featx.finetune.flow import finetune as train
     from featx.finetune.flow import graft
+    from featx.runs.run import Run
     from featx.store.cache import Cache
     from featx.workflow.prepare import prepare as extract
+    from featx.workflow.publish import publish_finetuned
 
     pipeline, layer = _pipeline(name, root, epochs), CASES[name][2]
     start = load_bundle(Path(bundle))
@@ -76,11 +77,11 @@ def finetune(name: str, root: str, bundle: str, epochs: int, from_cache: bool) -
         names = [one.name for one in graft(start).layers]
         options = replace(pipeline.finetune, unfreeze=names[names.index(layer) + 1])
     with tempfile.TemporaryDirectory() as run, Cache(pipeline.features.cache) as cache:
-        prepared = replace(extract(replace(pipeline, finetune=options), cache), run=Path(run))
-        tuned = train(start, prepared)
-    later = [one["seconds"] for one in tuned.about["history"][1:]]
-    last = tuned.about["history"][-1]
-    return {"seconds": statistics.median(later), "loss of the last epoch": last["loss"]}
+        prepared = replace(extract(replace(pipeline, finetune=options), cache), run=Run(Path(run)))
+        tuned = publish_finetuned(start, prepared)
+    history = [epoch.values for epoch in tuned.manifest.history]
+    later = [epoch["seconds"] or 0.0 for epoch in history[1:]]
+    return {"seconds": statistics.median(later), "loss of the last epoch": history[-1]["loss"]}
 
 
 def main() -> None:

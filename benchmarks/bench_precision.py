@@ -48,7 +48,7 @@ def accuracy(root: str, weights: str, max_train: int, precision: str, storage: s
     from featx.config import DataOptions, FeaturesOptions, HeadOptions, Pipeline, ReportOptions
     from featx.store.cache import Cache
     from featx.workflow.prepare import prepare
-    from featx.workflow.run import fit
+    from featx.workflow.publish import publish_head
 
     with tempfile.TemporaryDirectory() as work:
         common: dict[str, Any] = {"precision": precision, "storage": storage, "cache": f"{work}/cache"}
@@ -62,13 +62,12 @@ def accuracy(root: str, weights: str, max_train: int, precision: str, storage: s
         pipeline = Pipeline(data=data, features=features, head=head, report=report)
         with Cache(pipeline.features.cache) as cache:
             prepared = prepare(pipeline, cache)
-        about = fit(prepared).about
-        done, test = prepared.extraction, about["metrics"]["test"]
+        done, test = prepared.extraction, publish_head(prepared).manifest.metrics_on("test")
         return {
             "seconds": done.seconds,
             "images_per_second of inference": done.computed / done.stages.infer,
-            "test accuracy": test["accuracy"],
-            "test images": test["images"],
+            "test accuracy": test.get("accuracy"),
+            "test images": test.images,
         }
 
 

@@ -13,10 +13,10 @@ from featx.dataset import ImageSet
 from featx.extraction import flow, repair, views
 from featx.extraction.extraction import Extraction
 from featx.extraction.planning import Plan
-from featx.extraction.prepared import Prepared
 from featx.extraction.views import ViewPolicy, Views
 from featx.images.augment import Augmenter
 from featx.io.progress import Progress, no_progress
+from featx.runs.prepared import Prepared
 from featx.store.cache import Cache
 from featx.store.store import Damage, FeatureStore
 from featx.workflow import prepare as workflow

@@ -17,7 +17,8 @@ import pytest
 from fitted import Lab, make_lab
 from PIL import Image
 
-from featx.extraction.prepared import Prepared
+from featx.runs.prepared import Prepared
+from featx.runs.run import Run
 
 SIDE = 16  # of the images the tiny backbone takes
 
@@ -137,7 +138,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 def prepared(lab: Lab, tmp_path: Path) -> Prepared:
     """The pictures of the lab, with a folder for results of its own; without OpenVINO there is no graph to convert."""
     features = replace(lab.pipeline.features, engine="tensorflow")
-    return replace(lab.prepared, run=tmp_path / "run", pipeline=replace(lab.pipeline, features=features))
+    return replace(lab.prepared, run=Run(tmp_path / "run"), pipeline=replace(lab.pipeline, features=features))
 
 
 @pytest.fixture

@@ -27,10 +27,11 @@ from featx.config import (
     check_options,
 )
 from featx.dataset import ImageSet
-from featx.extraction.prepared import Prepared
 from featx.inference.judge import judge
 from featx.metrics.measures import measure
-from featx.workflow.run import fit
+from featx.runs.prepared import Prepared
+from featx.runs.run import Run
+from featx.workflow.publish import publish_head
 
 COLOURS = {"blue": (60, 90, 170), "green": (80, 160, 90), "red": (170, 80, 70)}
 
@@ -118,7 +119,9 @@ class Lab:
         """The bundle of a head: logreg, svm, ridge, knn, dense or rbf."""
         if name not in self.bundles:
             pipeline = replace(self.pipeline, head=self.head(name))
-            self.bundles[name] = fit(replace(self.prepared, pipeline=pipeline, run=self.root / "runs" / name))
+            self.bundles[name] = publish_head(
+                replace(self.prepared, pipeline=pipeline, run=Run(self.root / "runs" / name))
+            )
         return self.bundles[name]
 
     @property

@@ -40,8 +40,8 @@ def served(
 
 def several_labels(bundle: Bundle) -> Bundle:
     """The same network and head, taken for one that gives several labels."""
-    about = {**bundle.about, "multilabel": True, "thresholds": [0.5] * len(bundle.classes)}
-    return replace(bundle, about=about)
+    manifest = replace(bundle.manifest, target="labels", thresholds=(0.5,) * len(bundle.classes))
+    return replace(bundle, manifest=manifest)
 
 
 @dataclass

@@ -179,7 +179,7 @@ def test_a_head_is_that_of_the_command(work: Callable[..., Outcome], options: di
     assert model.path == Path("runs/pictures/1-logreg")
     assert told["bundle"] == "runs/pictures/2-logreg"
     assert model.classes == ("blue", "green", "red")
-    assert model.bundle.about["command"].startswith("featx.fit_head('pictures', clf='logreg', strength=0.01")
+    assert model.bundle.manifest.command.startswith("featx.fit_head('pictures', clf='logreg', strength=0.01")
 
 
 def test_predictions_are_those_of_the_command(work: Callable[..., Outcome], lab: Lab) -> None:
@@ -258,7 +258,7 @@ def test_finetune_starts_from_the_model(
     tuned = model.finetune(
         pipeline="views.yaml", epochs=1, batch_size=8, name="pictures", html=False, **SPLIT, **options
     )
-    assert tuned.bundle.about["from"]["digest"] == model.bundle.about["digest"]
+    assert tuned.bundle.manifest.origin.digest == model.bundle.manifest.digest
     assert tuned.path.parent == model.path.parent
     best = featx.load("runs/pictures")  # a run stands for its best bundle
     scores = {one.path: one.metrics["val"]["accuracy"] for one in (model, tuned)}

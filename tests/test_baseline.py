@@ -14,13 +14,13 @@ from fitted import Outcome, call
 from PIL import Image
 from test_report import open_page
 
-from featx.baseline.flow import train_baseline
-from featx.baseline.material import Material
 from featx.baseline.networks import OUTPUT, feature_network, make_network
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import AugmentOptions, BaselineOptions, DataOptions, FeaturesOptions, Pipeline, ReportOptions
-from featx.runs.bundles import best_bundle
+from featx.io.context import Context
+from featx.runs.run import Run
 from featx.store.cache import Cache
+from featx.workflow.publish import publish_baseline
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (200, 50, 40)}
 CONV = {"conv1": [(3, 32)], "conv3": [(3, 32), (32, 64), (64, 128)]}
@@ -115,15 +115,15 @@ def test_what_is_easily_told_apart_is_learned(colours: Path, work: Callable[...,
     assert told["test"]["images"] == 12
 
     bundle = tmp_path / told["bundle"]
-    about = load_bundle(bundle).about
-    assert about["baseline"]["net"] == "conv3"
-    assert [one["f1"] for one in about["per_class"]["test"]] == [1.0, 1.0, 1.0]
-    assert about["split"]["classes"]["test"] == dict.fromkeys(("blue", "green", "red"), 4)
+    manifest = load_bundle(bundle).manifest
+    assert manifest.baseline.net == "conv3"
+    assert [one.values["f1"] for one in manifest.per_class["test"]] == [1.0, 1.0, 1.0]
+    assert manifest.split.classes["test"] == dict.fromkeys(("blue", "green", "red"), 4)
     with open(bundle / "training.csv", newline="") as file:
         log = list(csv.DictReader(file))
-    assert len(log) == len(about["history"]) >= about["baseline"]["best_epoch"]
-    best = about["history"][about["baseline"]["best_epoch"] - 1]
-    assert best["val_accuracy"] == told["val"]["accuracy"]
+    assert len(log) == len(manifest.history) >= manifest.baseline.best_epoch
+    best = manifest.history[manifest.baseline.best_epoch - 1]
+    assert best.values["val_accuracy"] == told["val"]["accuracy"]
     page = open_page(tmp_path / told["report"])
     assert "conv3" in page.row("from scratch")[1]
     assert (tmp_path / told["report"]).with_name("learning.png").exists()
@@ -155,7 +155,7 @@ def test_bad_images_and_copies_are_left_out_as_they_are_of_heads(
     done = work("baseline", "mixed", "--net", "conv1", "--input-size", "8", "--epochs", "1", "--json")
     assert done.status == 0, done.err
     assert [Path(one["path"]).name for one in done.json["bad"]] == ["bad.png"]
-    assert sum(load_bundle(tmp_path / done.json["bundle"]).about["split"]["images"].values()) == 48
+    assert sum(load_bundle(tmp_path / done.json["bundle"]).manifest.split.images.values()) == 48
 
 
 @pytest.mark.parametrize(
@@ -195,8 +195,8 @@ def test_the_report_of_the_best_head_tells_of_the_baseline(
     head = work("fit-head", *shared, *features, "--no-html").json
     done = work("baseline", *shared, "--net", "conv1", "--input-size", "8", "--epochs", "1", "--batch-size", "4")
     assert done.status == 0, done.err
-    about = [load_bundle(tmp_path / one["bundle"]).about for one in (head, done.json)]
-    assert about[0]["split"] == about[1]["split"]
+    manifests = [load_bundle(tmp_path / one["bundle"]).manifest for one in (head, done.json)]
+    assert manifests[0].split == manifests[1].split
     assert not [
         row for row in open_page(tmp_path / done.json["report"]).rows if "conv1 from scratch" in "".join(row[:1])
     ]
@@ -211,7 +211,7 @@ def test_the_report_of_the_best_head_tells_of_the_baseline(
         assert told in page.text
 
     scores = {one["bundle"]: one["val"]["accuracy"] for one in (head, done.json, later)}
-    best = best_bundle(tmp_path / "runs" / "colours")
+    best = Run(tmp_path / "runs" / "colours").best().path
     assert scores[str(best.relative_to(tmp_path))] == max(scores.values())
 
 
@@ -230,29 +230,29 @@ def weights(bundle: Bundle) -> list[np.ndarray]:
         return [*network.get_weights(), held["kernel"], held["bias"]]
 
 
-def train(wanted: Pipeline, **more: Any) -> tuple[Bundle, Material]:
+def train(wanted: Pipeline, context: Context = Context()) -> Bundle:
     with Cache(wanted.features.cache) as cache:
-        return train_baseline(wanted, cache, **more)
+        return publish_baseline(wanted, cache, context)[0]
 
 
 @pytest.mark.usefixtures("deterministic")
 def test_killed_and_resumed_it_ends_with_the_same_weights(colours: Path, tmp_path: Path) -> None:
     altered = AugmentOptions(rotation=20, flip="both")
     whole, part = (replace(pipeline(colours, tmp_path / name), augment=altered) for name in ("whole", "part"))
-    expected, _ = train(whole)
+    expected = train(whole)
 
     def progress(stage: str, done: int, total: int, /, **counts: int) -> None:
         if stage == "epoch 2/3" and done > 10:
             raise Killed
 
     with pytest.raises(Killed):
-        train(part, progress=progress)
+        train(part, Context(progress=progress))
     assert not list((tmp_path / "part").rglob("*-conv1"))
     told: list[str] = []
-    resumed, _ = train(part, tell=told.append)
+    resumed = train(part, Context(notify=told.append))
     assert told[0] == "Going on after epoch 1."
     for one, other in zip(weights(expected), weights(resumed), strict=True):
         np.testing.assert_array_equal(one, other)
     assert not list((tmp_path / "part" / "runs").rglob(".baseline-*"))
-    plain, _ = train(pipeline(colours, tmp_path / "plain"))
+    plain = train(pipeline(colours, tmp_path / "plain"))
     assert not np.array_equal(weights(plain)[0], weights(expected)[0])  # augmentation has a part in it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ import numpy as np
 import pytest
 import yaml
 from fitted import COLOURS, Lab, call
+from manifests import changed, manifest_of
 
 from featx.backbones.spec import resolve
 from featx.backbones.table import BACKBONES
 from featx.bundle.bundle import pack
+from featx.bundle.manifest import Manifest
 from featx.card.card import model_card
 from featx.config import FeaturesOptions
 from featx.dataset import TEST, TRAIN
@@ -47,10 +48,6 @@ def table_of(card: str, header: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in found}
 
 
-def about_of(lab: Lab, **changes: Any) -> dict[str, Any]:
-    return json.loads(json.dumps(lab.bundle("logreg").about)) | changes
-
-
 def test_its_numbers_are_those_of_the_images(lab: Lab, tmp_path: Path) -> None:
     """Counted again by hand: which images are where, and what the bundle answers to those of test."""
     bundle = lab.bundle("logreg")
@@ -80,10 +77,10 @@ def test_it_has_every_section_and_tells_how_to_make_it_again(lab: Lab, tmp_path:
     card = done["card"]
     headings = " ".join(re.findall(r"^## (.*)$", card, flags=re.MULTILINE)).lower()
     assert all(section.lower() in headings for section in SECTIONS)
-    about = bundle.about
+    manifest = bundle.manifest
     for told in (
-        *("`tiny`", "last@avg", "32 pixels high, 32 wide", "logistic regression, C = ", about["split"]["digest"][:16]),
-        *(f"tensorflow=={about['versions']['tensorflow']}", f"featx predict IMAGE... --model {bundle.path}"),
+        *("`tiny`", "last@avg", "32 pixels high, 32 wide", "logistic regression, C = ", manifest.split.digest[:16]),
+        *(f"tensorflow=={manifest.versions['tensorflow']}", f"featx predict IMAGE... --model {bundle.path}"),
         *("--max-distance 1", "--min-confidence", "read from a file, and featx knows nothing of its licence"),
         *("Left out: 0 that could not be read, 0 copies of other images (which count once), and 0 for another reason",),
         *("drawn by featx, stratified by class", "No groups are known", "Val took part in choosing"),
@@ -111,10 +108,10 @@ def test_it_is_written_to_a_file_that_is_not_replaced_unasked(lab: Lab, tmp_path
 
 
 def test_an_older_bundle_says_what_it_does_not_know(lab: Lab) -> None:
-    about = about_of(lab)
-    del about["backbone"]["license"], about["per_class"], about["data"]["duplicates"]
-    del about["split"]["classes"], about["split"]["declared"]
-    card = model_card(about, "old")
+    content = lab.bundle("logreg").manifest.as_json()
+    del content["backbone"]["license"], content["per_class"], content["data"]["duplicates"]
+    del content["split"]["classes"], content["split"]["declared"]
+    card = model_card(Manifest.from_json(content, "old"), "old")
     for told in (
         "made by an older featx",
         "By class: not recorded. `featx evaluate` measures every class.",
@@ -125,8 +122,7 @@ def test_an_older_bundle_says_what_it_does_not_know(lab: Lab) -> None:
 
 
 def test_a_bundle_that_says_next_to_nothing_has_a_card() -> None:
-    about = {"files": {}, "classes": ["a", "b"], "outputs": [], "backbone": {}, "head": {}, "split": {}, "score": {}}
-    card = model_card(about, "bare")
+    card = model_card(manifest_of(), "bare")
     assert table_of(card, "val")["accuracy"] == ["not measured", "not measured"]
     assert "model-index" not in front_matter(card)
     assert "There was no test part" in card
@@ -134,24 +130,25 @@ def test_a_bundle_that_says_next_to_nothing_has_a_card() -> None:
 
 
 def test_what_was_not_measured_is_said(lab: Lab) -> None:
-    about = about_of(lab)
-    about["metrics"]["test"] |= {"roc_auc_macro": None, "intervals": {}}
-    card = model_card(about, "colours")
+    manifest = lab.bundle("logreg").manifest
+    test = manifest.metrics_on("test").as_json() | {"roc_auc_macro": None, "intervals": {}}
+    card = model_card(changed(manifest, metrics={"test": test}), "colours")
     assert table_of(card, "val")["macro ROC AUC"][1] == "not measured"
     assert "Not measured on test: macro ROC AUC." in card
     names = [one["name"] for one in front_matter(card)["model-index"][0]["results"][0]["metrics"]]
     assert "macro ROC AUC" not in names
     assert "accuracy" in names
-    about["metrics"]["test"] = {"images": 0, "accuracy": None}
-    assert "There was no test part" in model_card(about, "colours")
+    manifest = changed(manifest, metrics={"test": {"images": 0, "accuracy": None}})
+    assert "There was no test part" in model_card(manifest, "colours")
 
 
 def test_no_mistake_is_not_certainty(lab: Lab) -> None:
-    about = about_of(lab)
-    about["metrics"]["test"] |= {"accuracy": 1.0, "images": 59}
-    assert "an error rate of up to 5.0% can go unseen" in model_card(about, "colours")  # 0.95 ** 59 = 0.0485
-    about["metrics"]["test"]["accuracy"] = 0.99
-    assert "can go unseen" not in model_card(about, "colours")
+    manifest = lab.bundle("logreg").manifest
+    test = manifest.metrics_on("test").as_json() | {"accuracy": 1.0, "images": 59}
+    card = model_card(changed(manifest, metrics={"test": test}), "colours")
+    assert "an error rate of up to 5.0% can go unseen" in card  # 0.95 ** 59 = 0.0485
+    card = model_card(changed(manifest, metrics={"test": test | {"accuracy": 0.99}}), "colours")
+    assert "can go unseen" not in card
 
 
 def rows_of(**f1: float | None) -> list[dict[str, Any]]:
@@ -161,21 +158,21 @@ def rows_of(**f1: float | None) -> list[dict[str, Any]]:
 def test_the_weakest_classes_are_named(lab: Lab) -> None:
     rows = rows_of(a=0.9, b=0.2, c=1.0, d=0.5, e=None)
     rows[1]["images"] = 7
-    about = about_of(lab, classes=list("abcde"), per_class={"val": [], "test": rows})
-    about["split"]["classes"]["train"] = {"a": 400, "b": 12, "c": 100, "d": 100, "e": 100}
-    card = model_card(about, "letters")
+    trained = {"train": {"a": 400, "b": 12, "c": 100, "d": 100, "e": 100}}
+    manifest = changed(lab.bundle("logreg").manifest, classes=list("abcde"), split={"classes": trained})
+    card = model_card(changed(manifest, per_class={"val": [], "test": rows}), "letters")
     assert "**Weakest on test:** b (F1 0.2000, 7 images), d (F1 0.5000, 30 images)." in card  # the mean is 0.65
     assert "Classes with fewer than 20 test images, whose figures say little: b (7)." in card
     assert "The training images are uneven: 12 of b, 400 of a." in card
     assert table_of(card, "test images")["e"] == ["100", "30", "not measured", "not measured", "not measured"]
-    about["per_class"]["test"] = rows_of(a=1.0, b=1.0)
-    assert "No class is weaker than another on test." in model_card(about, "letters")
+    manifest = changed(manifest, per_class={"test": rows_of(a=1.0, b=1.0)})
+    assert "No class is weaker than another on test." in model_card(manifest, "letters")
 
 
 def test_of_many_classes_the_weakest_are_shown(lab: Lab) -> None:
     names = [f"c{number:03}" for number in range(120)]
     rows = rows_of(**{name: number / 120 for number, name in enumerate(names)})
-    card = model_card(about_of(lab, classes=names, per_class={"test": rows[::-1]}), "many")
+    card = model_card(changed(lab.bundle("logreg").manifest, classes=names, per_class={"test": rows[::-1]}), "many")
     assert list(table_of(card, "test images"))[1:] == names[:50]
     assert "The weakest 50 of 120 classes, on test:" in card
     assert "c099 and 20 more." in card
@@ -183,8 +180,8 @@ def test_of_many_classes_the_weakest_are_shown(lab: Lab) -> None:
 
 def test_several_labels_have_their_metrics_and_thresholds(lab: Lab) -> None:
     measured = {"images": 40, "exact_match": 0.5, "f1_micro": 0.75, "intervals": {"exact_match": [0.25, 0.625]}}
-    about = about_of(lab, multilabel=True, thresholds=[0.25, 0.5, 0.75], metrics={"val": None, "test": measured})
-    card = model_card(about, "labels")
+    several = {"multilabel": True, "thresholds": [0.25, 0.5, 0.75], "metrics": {"val": None, "test": measured}}
+    card = model_card(changed(lab.bundle("logreg").manifest, **several), "labels")
     assert table_of(card, "val")["exact match"] == ["not measured", "0.5000 (0.2500 to 0.6250)"]
     assert [row[-1] for row in table_of(card, "threshold").values()] == ["threshold", "0.2500", "0.5000", "0.7500"]
     assert "an image may get none" in card
@@ -200,11 +197,11 @@ def test_fine_tuned_and_from_scratch_are_told_apart(lab: Lab) -> None:
         "from": {"bundle": "1-svm"},
         "verdict": "Fine-tuning beats it.",
     }
-    card = model_card(about_of(lab, **tuned), "tuned")
+    card = model_card(changed(lab.bundle("logreg").manifest, **tuned), "tuned")
     assert "both fine-tuned from the bundle `1-svm`" in card
     assert "\n\nFine-tuning beats it.\n\n" in card
     assert "| fine-tuning | epochs 3, best_epoch 2 |" in card
-    card = model_card(about_of(lab, baseline={"net": "conv3"}), "scratch")
+    card = model_card(changed(lab.bundle("logreg").manifest, baseline={"net": "conv3"}), "scratch")
     assert "trained from scratch on your images" in card
 
 
@@ -212,12 +209,10 @@ def test_fine_tuned_and_from_scratch_are_told_apart(lab: Lab) -> None:
     "name", ["a|b", "<script>alert(1)</script>", "x`y", "[l](http://x)", "two\nlines", "# h", "_u_", "é✓"]
 )
 def test_no_name_breaks_the_page(lab: Lab, name: str) -> None:
-    about = about_of(lab)
-    for row in about["per_class"]["test"]:
-        row["label"] = name if row["label"] == "red" else row["label"]
-    about["classes"] = ["blue", "green", name]
-    about["data"]["source"] = about["backbone"]["name"] = name
-    card = model_card(about, name, name)
+    manifest = lab.bundle("logreg").manifest
+    rows = [row.as_json() | {"label": row.label.replace("red", name)} for row in manifest.per_class["test"]]
+    more = {"per_class": {"test": rows}, "data": {"source": name}, "backbone": {"name": name}}
+    card = model_card(changed(manifest, classes=["blue", "green", name], **more), name, name)
     assert all(len(row) == len(table[0]) for table in tables(card) for row in table)
     shown = [re.sub(r"\\(.)", r"\1", label) for label in table_of(card, "test images")]
     assert shown[1:] == ["blue", "green", " ".join(name.split("\n"))]
@@ -242,6 +237,5 @@ def test_every_networks_weights_have_a_licence(name: str) -> None:
     ],
 )
 def test_the_licence_of_the_weights(lab: Lab, licence: str | None, weights: str, told: str) -> None:
-    about = about_of(lab)
-    about["backbone"] |= {"license": licence, "weights": weights}
-    assert told in model_card(about, "x")
+    manifest = changed(lab.bundle("logreg").manifest, backbone={"license": licence, "weights": weights})
+    assert told in model_card(manifest, "x")

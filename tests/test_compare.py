@@ -33,7 +33,7 @@ from featx.inference.judge import judge
 from featx.io.index import StatIndex
 from featx.report.comparison import Place, Row, headings_and_cells, write_comparison
 from featx.report.tradeoffs import pareto_front
-from featx.runs.bundles import list_bundles
+from featx.runs.run import Run
 
 PIPELINES = Path(__file__).parent.parent / "pipelines"
 
@@ -340,7 +340,7 @@ def test_what_fails_is_a_line_with_its_reason(blocks: tuple[Path, Outcome], root
         assert row["extract_seconds"] > 0
         assert row["fit_seconds"] > 0
         bundle = folder / row["bundle"]
-        files = load_bundle(bundle).about["files"]
+        files = load_bundle(bundle).manifest.files
         assert row["bytes"] == sum((bundle / name).stat().st_size for name in files)
 
 
@@ -379,9 +379,9 @@ def test_again_with_training_only_the_training_is_new(blocks: tuple[Path, Outcom
     head, tuned = rows["logreg", "head"], rows["logreg", "from-cache"]
     known = before[head["digest"]]
     assert {**head, "best": None} == {**known, "best": None}
-    about = load_bundle(folder / tuned["bundle"]).about
-    assert about["from"]["digest"] == head["digest"]
-    assert about["finetune"]["from_cache"] == "stem_relu"
+    manifest = load_bundle(folder / tuned["bundle"]).manifest
+    assert manifest.origin.digest == head["digest"]
+    assert manifest.finetune.options["from_cache"] == "stem_relu"
     assert tuned["gain"] == pytest.approx(tuned["test_accuracy"] - head["test_accuracy"])
     assert tuned["helped"] == (tuned["val_accuracy"] > head["val_accuracy"])
 
@@ -490,13 +490,12 @@ def check_row(row: dict[str, Any], root: Path, folder: Path) -> None:
         assert row[f"{part}_accuracy"] == pytest.approx(accuracy), (row["bundle"], part)
     assert row["low"] <= row["test_accuracy"] <= row["high"]
     assert row["test_images"] == len(images)
-    assert row["fit_seconds"] == bundle.about["seconds"]
+    assert row["fit_seconds"] == bundle.manifest.seconds
     if row["stage"] == "finetuned":
-        origin = next(
-            about for about in list_bundles(bundle.path.parent) if about["digest"] == bundle.about["from"]["digest"]
-        )
-        assert row["gain"] == pytest.approx(row["test_accuracy"] - origin["metrics"]["test"]["accuracy"])
-        assert row["helped"] == (row["val_accuracy"] > origin["metrics"]["val"]["accuracy"])
+        beside = [one.manifest for one in Run(bundle.path.parent).bundles()]
+        origin = next(one for one in beside if one.digest == bundle.manifest.origin.digest)
+        assert row["gain"] == pytest.approx(row["test_accuracy"] - origin.metrics_on("test").get("accuracy"))
+        assert row["helped"] == (row["val_accuracy"] > origin.metrics_on("val").get("accuracy"))
 
 
 def test_the_text_of_a_finished_comparison(blocks: tuple[Path, Outcome], root: Path) -> None:

@@ -22,10 +22,11 @@ from featx.config import FinetuneOptions, HeadOptions, Pipeline, TrainingOptions
 from featx.config.pipeline import read_pipeline
 from featx.dataset import TRAIN
 from featx.errors import HeadError, UsageError
-from featx.extraction.prepared import Prepared
 from featx.features import as_features
 from featx.heads.dense import DenseHead
 from featx.metrics.probabilities import softmax
+from featx.runs.prepared import Prepared
+from featx.runs.run import Run
 from featx.selection.choice import Choice
 from featx.selection.heads import choose_head
 from featx.selection.problem import Problem
@@ -35,7 +36,7 @@ from featx.training.callbacks import Recording
 from featx.training.log import COLUMNS, Epoch
 from featx.training.network import OPTIMIZERS, make_optimizer
 from featx.training.schedules import Schedule, Stopping, Watch
-from featx.workflow.run import fit
+from featx.workflow.publish import publish_head
 
 
 class Killed(BaseException):
@@ -512,7 +513,7 @@ def test_the_command_leaves_a_log_in_the_bundle_and_events_for_tensorboard(lab: 
     )
     assert done.status == 0, done.err
     bundle = load_bundle(tmp_path / done.json["bundle"])
-    assert "training.csv" in bundle.about["files"]
+    assert "training.csv" in bundle.manifest.files
     rows = read_log(bundle.path / "training.csv")
     assert list(rows[0]) == ["epoch", *COLUMNS]
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
@@ -536,7 +537,9 @@ def test_the_command_leaves_a_log_in_the_bundle_and_events_for_tensorboard(lab: 
 def test_a_log_without_validation_has_empty_cells(lab: Lab, tmp_path: Path) -> None:
     sample = replace(lab.prepared.sample, split=np.full_like(lab.prepared.sample.split, TRAIN))
     head = replace(lab.pipeline.head, clf="dense", hidden="4", epochs=2, folds=2)
-    bundle = fit(replace(lab.prepared, sample=sample, run=tmp_path, pipeline=replace(lab.pipeline, head=head)))
+    bundle = publish_head(
+        replace(lab.prepared, sample=sample, run=Run(tmp_path), pipeline=replace(lab.pipeline, head=head))
+    )
     rows = read_log(bundle.path / "training.csv")
     assert {(row["val_loss"], row["val_accuracy"]) for row in rows} == {("", "")}
     assert all(float(row["loss"]) > 0 for row in rows)
@@ -615,7 +618,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
     logs = [[{**row, "seconds": ""} for row in read_log(one.path / "training.csv")] for one in bundles]
     assert logs[0] == logs[1]
     assert len(logs[0]) > 3, "there was something left to train"
-    assert bundles[0].about["metrics"] == bundles[1].about["metrics"]
+    assert bundles[0].manifest.metrics == bundles[1].manifest.metrics
 
 
 def train_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **other: Any) -> list[str]:
@@ -658,15 +661,15 @@ def test_a_damaged_state_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFi
     np.testing.assert_array_equal(again.logits(x), first.logits(x))
 
 
-def test_a_log_of_a_former_version_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    x, y = blobs(60)
-    first = DenseHead(hidden="4", epochs=2).fit(x, y, recording=Recording(tmp_path))
-    (log,) = tmp_path.glob("*/history.json")
-    former = [{name: row.get(name) for name in COLUMNS} for row in json.loads(log.read_text())]
-    log.write_text(json.dumps(former))
-    again = DenseHead(hidden="4", epochs=2).fit(x, y, recording=Recording(tmp_path))
-    assert "training begins anew" in caplog.text
-    np.testing.assert_array_equal(again.logits(x), first.logits(x))
+def test_a_state_of_featx_0_1_0_is_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows had the names of the columns, None without validation rows."""
+    write = checkpoints.write_json
+
+    def write_former(path: Path, rows: list[Any]) -> None:
+        write(path, [{name: row.get(name) for name in COLUMNS} for row in rows])
+
+    monkeypatch.setattr(checkpoints, "write_json", write_former)
+    assert train_twice(tmp_path, monkeypatch) == ["Going on after epoch 2."]
 
 
 def test_a_search_of_folds_goes_on_in_the_fold_where_it_was_killed(
@@ -706,9 +709,9 @@ def test_a_prepared_run_is_fitted_the_same_with_another_memory(lab: Lab, tmp_pat
 
     def fitted(name: str, **changes: Any) -> Prepared:
         pipeline = replace(lab.pipeline, head=replace(head, **changes))
-        return replace(lab.prepared, run=tmp_path / name, pipeline=pipeline)
+        return replace(lab.prepared, run=Run(tmp_path / name), pipeline=pipeline)
 
-    whole, streamed = fit(fitted("whole")), fit(fitted("streamed", memory="1kB"))
+    whole, streamed = publish_head(fitted("whole")), publish_head(fitted("streamed", memory="1kB"))
     features = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
     np.testing.assert_allclose(streamed.head(features), whole.head(features), atol=1e-4)
-    assert streamed.about["fingerprint"] == whole.about["fingerprint"]
+    assert streamed.manifest.fingerprint == whole.manifest.fingerprint

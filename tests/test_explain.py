@@ -23,13 +23,12 @@ from featx.bundle.bundle import Bundle, load_bundle
 from featx.bundle.sealing import seal
 from featx.config import DataOptions, FeaturesOptions, FinetuneOptions, HeadOptions, Pipeline, ReportOptions
 from featx.errors import BundleError, UsageError
-from featx.finetune.flow import finetune
 from featx.images.decoder import decode, load_image
 from featx.images.resize import place
 from featx.inference.explain import Explainer, Explanation
 from featx.inference.overlays import spread, strength
 from featx.inference.predict import AnswerOptions, Prediction, Unread, predict
-from featx.workflow.run import fit
+from featx.workflow.publish import publish_finetuned, publish_head
 
 OBJECTS = {"blue": (30, 60, 240), "green": (40, 220, 60), "red": (240, 50, 40)}
 SIDE = 32  # of the scenes
@@ -102,7 +101,7 @@ class Scenes:
     def bundle(self, *layers: str, **head: Any) -> Bundle:
         key = (*layers, *sorted(head.items()))
         if key not in self.bundles:
-            self.bundles[key] = fit(prepare(self.pipeline(layers, f"run{len(self.bundles)}", **head)))
+            self.bundles[key] = publish_head(prepare(self.pipeline(layers, f"run{len(self.bundles)}", **head)))
         return self.bundles[key]
 
     def paths(self, step: int = 5) -> list[str]:
@@ -281,8 +280,8 @@ def test_without_a_map_of_its_own_a_layer_is_explained_by_the_last_one_below(sce
     pipeline = scenes.pipeline(("pool",), "pooled", clf="logreg")
     features = replace(pipeline.features, backbone=str(tmp_path / "pooled.keras"))
     report = replace(pipeline.report, runs=str(tmp_path / "runs"))
-    bundle = fit(prepare(replace(pipeline, features=features, report=report)))
-    assert bundle.about["outputs"] == ["pool@avg"]
+    bundle = publish_head(prepare(replace(pipeline, features=features, report=report)))
+    assert bundle.manifest.output_names == ("pool@avg",)
     (answer,) = explained(bundle, scenes.paths()[:1])
     import keras
 
@@ -352,7 +351,7 @@ def with_kernel(bundle: Bundle, folder: Path, kernel: np.ndarray) -> Bundle:
     """A copy of a bundle with another head."""
     shutil.copytree(bundle.path, folder)
     np.savez(folder / "head.npz", kernel=kernel, bias=np.load(folder / "head.npz")["bias"])
-    seal(folder, {key: value for key, value in bundle.about.items() if key not in {"schema", "files", "digest"}})
+    seal(folder, bundle.manifest)
     return load_bundle(folder)
 
 
@@ -381,7 +380,9 @@ def test_of_two_classes_the_maps_are_opposite(scenes: Scenes, tmp_path: Path) ->
         shutil.copytree(scenes.root / "scenes" / name, tmp_path / "two" / name)
     pipeline = scenes.pipeline(("body@avg",), "two", clf="logreg")
     report = replace(pipeline.report, runs=str(tmp_path / "runs"))
-    bundle = fit(prepare(replace(pipeline, data=replace(pipeline.data, path=str(tmp_path / "two")), report=report)))
+    bundle = publish_head(
+        prepare(replace(pipeline, data=replace(pipeline.data, path=str(tmp_path / "two")), report=report))
+    )
     paths = [str(tmp_path / "two" / name / "05.png") for name in ("blue", "red")]
     for answer, logits in zip(explained(bundle, paths, top=2), logits_of(bundle, paths), strict=True):
         one, two = answer.classes
@@ -408,7 +409,7 @@ def test_every_label_has_a_map_on_its_own_object(scenes: Scenes, tmp_path: Path)
     pipeline = scenes.pipeline(("body@avg",), "several", clf="logreg")
     data = replace(pipeline.data, path=str(tmp_path / "labels.csv"), label_separator="|")
     report = replace(pipeline.report, runs=str(tmp_path / "runs"))
-    bundle = fit(prepare(replace(pipeline, data=data, report=report)))
+    bundle = publish_head(prepare(replace(pipeline, data=data, report=report)))
     paths, right = sorted(truth), []
     for answer, said in zip(explained(bundle, paths), predict(bundle, paths), strict=True):
         assert isinstance(said, Prediction)
@@ -426,8 +427,8 @@ def test_a_fine_tuned_bundle_is_explained_by_its_own_network(scenes: Scenes) -> 
     pipeline = scenes.pipeline(("last@avg",), "tuned", clf="logreg")
     pipeline = replace(pipeline, features=replace(pipeline.features, engine="tensorflow"))
     prepared = prepare(pipeline)
-    bundle = fit(prepared)
-    tuned, paths = finetune(bundle, prepared), scenes.paths(24)
+    bundle = publish_head(prepared)
+    tuned, paths = publish_finetuned(bundle, prepared), scenes.paths(24)
     logits, old = logits_of(tuned, paths), explained(bundle, paths, top=3)
     size = float(np.abs(logits).max())
     for answer, expected, before in zip(explained(tuned, paths, top=3), logits, old, strict=True):

@@ -27,10 +27,10 @@ from featx.export import check, formats
 from featx.export import openvino as openvino_format
 from featx.export.flow import FORMATS, ExportOptions, export
 from featx.export.network import OUTPUT, build_network
-from featx.finetune.flow import finetune
 from featx.heads.calibration import fit_calibration
 from featx.images.decoder import load_image
-from featx.workflow.run import fit
+from featx.runs.run import Run
+from featx.workflow.publish import publish_finetuned, publish_head
 
 KINDS = ("logreg", "dense", "sigmoid", "isotonic", "several", "labels", "label_curves", "finetuned")
 
@@ -58,11 +58,13 @@ def _make(lab: Lab, kind: str, pipeline: Pipeline) -> Bundle:
         features = replace(pipeline.features, engine="tensorflow")
         options = replace(pipeline.finetune, epochs=1)
         tuned = replace(pipeline, features=features, finetune=options)
-        return finetune(lab.bundle("dense"), replace(lab.prepared, run=lab.root / "runs" / "tuned", pipeline=tuned))
+        return publish_finetuned(
+            lab.bundle("dense"), replace(lab.prepared, run=Run(lab.root / "runs" / "tuned"), pipeline=tuned)
+        )
     if kind == "several":
         features = replace(pipeline.features, layer=("body@grid:2", "last@max"))
         head = replace(head, combine="all", normalize="l2", calibrate="sigmoid")
-        return fit(prepare(replace(pipeline, features=features, head=head)))
+        return publish_head(prepare(replace(pipeline, features=features, head=head)))
     if kind in {"labels", "label_curves"}:
         path = lab.root / "labels.csv"
         with open(path, "w", newline="") as file:
@@ -72,12 +74,12 @@ def _make(lab: Lab, kind: str, pipeline: Pipeline) -> Bundle:
             csv.writer(file).writerows([("path", "label"), *rows])
         data = replace(pipeline.data, path=str(path), label_separator="|")
         head = replace(head, calibrate="isotonic" if kind == "label_curves" else "temperature")
-        return fit(prepare(replace(pipeline, data=data, head=head)))
-    return fit(prepare(replace(pipeline, head=replace(head, calibrate=kind))))
+        return publish_head(prepare(replace(pipeline, data=data, head=head)))
+    return publish_head(prepare(replace(pipeline, head=replace(head, calibrate=kind))))
 
 
 def pictures(lab: Lab, bundle: Bundle, count: int = 12) -> np.ndarray:
-    resize = bundle.about["backbone"]["resize"]
+    resize = bundle.manifest.backbone.resize
     return np.stack([load_image(path, bundle.input_size, resize) for path in lab.pictures[:: 60 // count]])
 
 
@@ -97,7 +99,7 @@ def test_the_network_gives_the_probabilities_of_the_bundle(lab: Lab, kind: str) 
     images = pictures(lab, bundle).astype(np.float32)
     found = np.asarray(build_network(bundle)(images, training=False)[OUTPUT])
     maps = keras.saving.load_model(bundle.path / "backbone.keras", compile=False)(images)
-    features = [np.asarray(maps[name]).reshape(len(images), -1) for name in bundle.about["outputs"]]
+    features = [np.asarray(maps[name]).reshape(len(images), -1) for name in bundle.manifest.output_names]
     expected = bundle.probabilities(np.concatenate(features, axis=1))
     np.testing.assert_allclose(found, expected, atol=2e-5)
     assert bundle.multilabel == kind.startswith("label")
@@ -237,7 +239,7 @@ def test_large_networks_as_onnx(lab: Lab, tmp_path: Path, backbone: str, layer: 
     features = FeaturesOptions(backbone=backbone, weights="random", layer=(layer,), input_size=64, cache=cache)
     report = replace(lab.pipeline.report, runs=str(tmp_path), name="large")
     pipeline = replace(lab.pipeline, features=features, report=report, head=HeadOptions(strength=0.01))
-    bundle = fit(prepare(pipeline))
+    bundle = publish_head(prepare(pipeline))
     own = bundle.probabilities(bundle.features(pictures(lab, bundle)))
     assert own.std(axis=0).min() > 1e-3, "the images have to tell networks apart"
     done = export(bundle, tmp_path / "out", ExportOptions(["onnx"], data=str(lab.root / "pictures")))

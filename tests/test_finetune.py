@@ -15,16 +15,18 @@ from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import AugmentOptions, FeaturesOptions, HeadOptions
 from featx.dataset import TRAIN, VAL
 from featx.errors import BundleError, DataError, HeadError, UsageError
-from featx.extraction.prepared import Prepared
 from featx.finetune.examples import image_source, make_examples
-from featx.finetune.flow import finetune, graft, tuned_fingerprint
+from featx.finetune.flow import graft, tuned_fingerprint
 from featx.finetune.unfreezing import Unfreezing
 from featx.images.augment import Augmenter
 from featx.images.decoder import load_image
+from featx.io.context import Context
 from featx.io.digests import digest_file
 from featx.metrics.probabilities import softmax
+from featx.runs.prepared import Prepared
+from featx.runs.run import Run
 from featx.training import checkpoints
-from featx.workflow.run import fit
+from featx.workflow.publish import publish_finetuned, publish_head
 
 
 def pictures(lab: Lab, side: int = 32, count: int = 9) -> np.ndarray:
@@ -41,7 +43,7 @@ def check_start(bundle: Bundle, images: np.ndarray) -> None:
     grafted = graft(bundle)
     found = np.asarray(grafted(images.astype(np.float32), training=False))
     alone = keras.saving.load_model(bundle.path / "backbone.keras", compile=False)
-    features = np.asarray(alone(images.astype(np.float32))[bundle.about["outputs"][0]]).reshape(len(images), -1)
+    features = np.asarray(alone(images.astype(np.float32))[bundle.manifest.output_names[0]]).reshape(len(images), -1)
     expected = bundle.head(features)
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
     # and what `featx predict` tells, through the engine
@@ -64,14 +66,14 @@ def body_bundle(lab: Lab, pooling: str) -> Bundle:
         features = replace(lab.pipeline.features, pooling=(pooling,), layer=("body",))
         report = replace(lab.pipeline.report, name="body")
         head = HeadOptions(strength=0.01)
-        lab.bundles[pooling] = fit(prepare(replace(lab.pipeline, features=features, report=report, head=head)))
+        lab.bundles[pooling] = publish_head(prepare(replace(lab.pipeline, features=features, report=report, head=head)))
     return lab.bundles[pooling]
 
 
 @pytest.mark.parametrize("pooling", ["max", "grid:2", "grid:3", "flatten"])
 def test_every_pooling_is_grafted(lab: Lab, tmp_path: Path, pooling: str) -> None:
     bundle = body_bundle(lab, pooling)
-    assert bundle.about["outputs"] == [f"body@{pooling}"]
+    assert bundle.manifest.output_names == (f"body@{pooling}",)
     check_start(bundle, pictures(lab))
 
 
@@ -97,7 +99,7 @@ def test_every_family_is_grafted(lab: Lab, backbone: str, layer: str, side: int,
     )
     report = replace(lab.pipeline.report, name=backbone)
     head = HeadOptions(clf=clf, strength=0.01)  # type: ignore[arg-type]
-    bundle = fit(prepare(replace(lab.pipeline, features=features, head=head, report=report)))
+    bundle = publish_head(prepare(replace(lab.pipeline, features=features, head=head, report=report)))
     check_start(bundle, pictures(lab, side, 6))
 
 
@@ -172,7 +174,7 @@ def moved(before: Bundle, after: Bundle) -> set[str]:
 )
 def test_frozen_weights_do_not_move(lab: Lab, prepared: Prepared, changes: dict[str, str], expected: set[str]) -> None:
     start = lab.bundle("logreg")
-    tuned = finetune(start, with_finetune(prepared, epochs=1, **changes))
+    tuned = publish_finetuned(start, with_finetune(prepared, epochs=1, **changes))
     assert moved(start, tuned) == expected
     assert not np.array_equal(np.load(start.path / "head.npz")["kernel"], np.load(tuned.path / "head.npz")["kernel"])
 
@@ -183,32 +185,32 @@ def test_frozen_weights_do_not_move(lab: Lab, prepared: Prepared, changes: dict[
 @pytest.mark.parametrize("head", ["svm", "dense"])
 def test_it_is_one_more_bundle_that_says_whether_it_beat_the_head(lab: Lab, prepared: Prepared, head: str) -> None:
     start, told = lab.bundle(head), []
-    tuned = finetune(start, prepared, "featx finetune", tell=told.append)
-    about = tuned.about
+    tuned = publish_finetuned(start, prepared, Context("featx finetune", notify=told.append))
+    manifest = tuned.manifest
     assert tuned.path.name == f"1-{head}-finetuned"
     assert [line.split(":")[0] for line in told] == ["epoch 1/2", "epoch 2/2"]
-    assert (about["from"]["bundle"], about["from"]["digest"]) == (start.path.name, start.about["digest"])
+    assert (manifest.origin.bundle, manifest.origin.digest) == (start.path.name, start.manifest.digest)
     for part in ("val", "test"):  # measured again on the images at hand; what is stored is rounded to float16
-        again, stored = about["from"]["metrics"][part], start.about["metrics"][part]
-        assert (again["images"], again["accuracy"]) == (stored["images"], stored["accuracy"])
-        assert again["log_loss"] == pytest.approx(stored["log_loss"], rel=1e-2)
-    assert about["key"] == start.about["key"]
-    assert about["score"]["value"] == about["metrics"]["val"]["accuracy"]
+        again, stored = manifest.origin.metrics_on(part), start.manifest.metrics_on(part)
+        assert (again.images, again.get("accuracy")) == (stored.images, stored.get("accuracy"))
+        assert again.get("log_loss") == pytest.approx(stored.get("log_loss"), rel=1e-2)
+    assert manifest.key == start.manifest.key
+    assert manifest.score.value == manifest.metrics_on("val").get("accuracy")
     for part in ("val", "test"):
-        old, new = start.about["metrics"][part]["accuracy"], about["metrics"][part]["accuracy"]
-        noise = about["comparison"][part]["p_value"] >= 0.05
+        old, new = start.manifest.metrics_on(part).get("accuracy"), manifest.metrics_on(part).get("accuracy")
+        noise = manifest.comparison[part].p_value >= 0.05
         ahead = "is just ahead of" if noise else "beats"
         word = ahead if new > old else "equals" if new == old else "does not beat"
-        assert f"{word} {start.path.name} on {part} (accuracy {new:.4f} against {old:.4f}; " in about["verdict"]
-    assert not list(prepared.run.glob(".finetune-*"))  # what it would have resumed from
-    history = about["history"]
+        assert f"{word} {start.path.name} on {part} (accuracy {new:.4f} against {old:.4f}; " in manifest.verdict
+    assert not list(prepared.run.path.glob(".finetune-*"))  # what it would have resumed from
+    history = [epoch.values for epoch in manifest.history]
     assert history[1]["loss"] < history[0]["loss"]
-    assert [list(one) for one in history] == [
+    assert [list(one.as_json()) for one in manifest.history] == [
         ["epoch", "loss", "accuracy", "val_log_loss", "val_accuracy", "learning_rate", "seconds"]
     ] * 2
     best = max((0, 1), key=lambda i: (history[i]["val_accuracy"], -history[i]["val_log_loss"]))
-    assert about["finetune"]["best_epoch"] == best + 1
-    assert about["metrics"]["val"]["accuracy"] == history[best]["val_accuracy"]
+    assert manifest.finetune.best_epoch == best + 1
+    assert manifest.metrics_on("val").get("accuracy") == history[best]["val_accuracy"]
     check_saved(lab, load_bundle(tuned.path))
 
 
@@ -216,10 +218,10 @@ def check_saved(lab: Lab, tuned: Bundle) -> None:
     """It predicts as it was measured, and it can be tuned further."""
     for part in ("val", "test"):
         found, _ = evaluate(tuned, images_of_part(lab.pipeline, tuned, part)[0])
-        claimed = tuned.about["metrics"][part]
-        assert found["accuracy"] == pytest.approx(claimed["accuracy"])
-        assert found["log_loss"] == pytest.approx(claimed["log_loss"], abs=1e-4)
-        assert [one["recall"] for one in tuned.about["per_class"][part]] == [
+        claimed = tuned.manifest.metrics_on(part)
+        assert found["accuracy"] == pytest.approx(claimed.get("accuracy"))
+        assert found["log_loss"] == pytest.approx(claimed.get("log_loss"), abs=1e-4)
+        assert [one.values["recall"] for one in tuned.manifest.per_class[part]] == [
             one["recall"] for one in found["per_class"]
         ]
     check_start(tuned, pictures(lab))
@@ -230,7 +232,7 @@ def test_the_split_in_the_bundle_is_what_it_was_trained_on(lab: Lab, tmp_path: P
     write_pictures(tmp_path / "pictures", 4, seed=5)  # came after the head was fitted
     data = replace(lab.pipeline.data, path=str(tmp_path / "pictures"), seed=3)
     now = prepare(replace(lab.pipeline, data=data, report=replace(lab.pipeline.report, runs=str(tmp_path / "runs"))))
-    tuned = finetune(lab.bundle("logreg"), with_finetune(now, epochs=1))
+    tuned = publish_finetuned(lab.bundle("logreg"), with_finetune(now, epochs=1))
     sample = now.sample
     assert tuned.split() == dict(zip(sample.digests.tolist(), sample.split, strict=True))
     assert list(tuned.split().values()).count(TRAIN) == int((sample.split == TRAIN).sum())
@@ -243,7 +245,7 @@ def test_without_val_no_epoch_could_be_chosen(lab: Lab, tmp_path: Path) -> None:
         report=replace(lab.pipeline.report, runs=str(tmp_path)),
     )
     with pytest.raises(DataError, match="there is no val part"):
-        finetune(lab.bundle("logreg"), prepare(pipeline))
+        publish_finetuned(lab.bundle("logreg"), prepare(pipeline))
 
 
 @pytest.mark.parametrize("batch_size", [8, 64])  # 64: the only step of the epoch is taken after its loss is known
@@ -252,13 +254,13 @@ def test_a_loss_that_explodes_is_told(lab: Lab, prepared: Prepared, batch_size: 
     with pytest.raises(
         HeadError, match=r"The loss became (nan|inf) in epoch 1; try a smaller --learning-rate than 3e\+38"
     ):
-        finetune(lab.bundle("logreg"), wild)
+        publish_finetuned(lab.bundle("logreg"), wild)
 
 
 def test_balanced_weights_are_one_on_average(lab: Lab, prepared: Prepared) -> None:
     start = lab.bundle("logreg")
-    head = start.about["head"] | {"class_weight": "balanced"}
-    examples = make_examples(Bundle(start.path, start.about | {"head": head}), prepared)
+    head = replace(start.manifest.head, class_weight="balanced")
+    examples = make_examples(replace(start, manifest=replace(start.manifest, head=head)), prepared)
     train, targets = examples.split == TRAIN, examples.targets
     assert targets.weight[train].mean() == pytest.approx(1)
     for code in range(3):
@@ -299,16 +301,16 @@ def test_augmentation_alters_the_result_its_fingerprint_and_stays_with_the_bundl
     lab: Lab, prepared: Prepared, tmp_path: Path
 ) -> None:
     start, one = lab.bundle("logreg"), with_finetune(prepared, epochs=1)
-    plain = finetune(start, replace(one, run=tmp_path / "plain"))
+    plain = publish_finetuned(start, replace(one, run=Run(tmp_path / "plain")))
     policy = {"rotation": 30.0, "brightness": 0.4}
-    altered = finetune(start, replace(augmented(one, **policy), run=tmp_path / "altered"))
-    assert plain.about["fingerprint"] != altered.about["fingerprint"]
-    assert "augment" not in plain.about
-    assert Augmenter.from_json(altered.about["augment"]) == Augmenter(AugmentOptions(**policy), 0)
+    altered = publish_finetuned(start, replace(augmented(one, **policy), run=Run(tmp_path / "altered")))
+    assert plain.manifest.fingerprint != altered.manifest.fingerprint
+    assert plain.manifest.augment is None
+    assert Augmenter.from_json(altered.manifest.augment.as_json()) == Augmenter(AugmentOptions(**policy), 0)
     assert not np.array_equal(np.load(plain.path / "head.npz")["kernel"], np.load(altered.path / "head.npz")["kernel"])
     base, nothing = one.pipeline.finetune, AugmentOptions(fill_mode="reflect", views=0)
     assert tuned_fingerprint(start, base, 0) == tuned_fingerprint(start, base, 0, nothing)
-    assert tuned_fingerprint(start, base, 0, AugmentOptions(**policy)) == altered.about["fingerprint"]
+    assert tuned_fingerprint(start, base, 0, AugmentOptions(**policy)) == altered.manifest.fingerprint
 
 
 # --- killed and resumed ------------------------------------------------------------------------------------------
@@ -343,8 +345,8 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
 ) -> None:
     start = lab.bundle(head)
     changes = {"epochs": 3, "optimizer": "adam", "learning_rate": 3e-3, "batch_size": 7}
-    whole = finetune(start, with_finetune(replace(prepared, run=tmp_path / "whole"), **changes))
-    part = with_finetune(replace(prepared, run=tmp_path / "part"), **changes)
+    whole = publish_finetuned(start, with_finetune(replace(prepared, run=Run(tmp_path / "whole")), **changes))
+    part = with_finetune(replace(prepared, run=Run(tmp_path / "part")), **changes)
 
     def tell(line: str) -> None:
         if line.startswith(moment):
@@ -355,19 +357,20 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
             raise Killed
 
     with pytest.raises(Killed):
-        finetune(start, part, progress=progress, tell=tell)
+        publish_finetuned(start, part, Context(progress=progress, notify=tell))
     assert not list((tmp_path / "part").glob("*-finetuned"))
     told: list[str] = []
-    resumed = finetune(start, part, tell=told.append)
+    resumed = publish_finetuned(start, part, Context(notify=told.append))
     assert told[0] == "Going on after epoch 1."
     for expected, found in zip(weights(whole), weights(resumed), strict=True):
         np.testing.assert_array_equal(found, expected)
     left_out = ("seconds",)
-    for expected, found in zip(whole.about["history"], resumed.about["history"], strict=True):
-        assert {k: v for k, v in found.items() if k not in left_out} == {
-            k: v for k, v in expected.items() if k not in left_out
+    for expected, found in zip(whole.manifest.history, resumed.manifest.history, strict=True):
+        assert found.epoch == expected.epoch
+        assert {k: v for k, v in found.values.items() if k not in left_out} == {
+            k: v for k, v in expected.values.items() if k not in left_out
         }
-    assert whole.about["metrics"] == resumed.about["metrics"]
+    assert whole.manifest.metrics == resumed.manifest.metrics
 
 
 def test_a_killed_write_of_the_state_costs_one_epoch_and_not_the_training(
@@ -383,10 +386,10 @@ def test_a_killed_write_of_the_state_costs_one_epoch_and_not_the_training(
 
     monkeypatch.setattr(checkpoints, "write_json", die)
     with pytest.raises(Killed):
-        finetune(start, part)
+        publish_finetuned(start, part)
     monkeypatch.setattr(checkpoints, "write_json", write)
     told: list[str] = []
-    finetune(start, part, tell=told.append)
+    publish_finetuned(start, part, Context(notify=told.append))
     assert told[0] == "Going on after epoch 1."
 
 
@@ -401,9 +404,9 @@ def test_other_options_or_images_begin_anew(lab: Lab, prepared: Prepared, tmp_pa
     sample = replace(prepared.sample, split=prepared.sample.split[::-1].copy())
     for other in (prepared, with_finetune(prepared, learning_rate=5e-4), replace(prepared, sample=sample)):
         with pytest.raises(Started, match="epoch 1/2"):
-            finetune(start, other, tell=die)
+            publish_finetuned(start, other, Context(notify=die))
     with pytest.raises(Started, match="Going on after epoch 1"):
-        finetune(start, prepared, tell=die)
+        publish_finetuned(start, prepared, Context(notify=die))
 
 
 def test_the_fingerprint_knows_bundle_options_and_seed(lab: Lab) -> None:
@@ -425,15 +428,18 @@ def test_layers_side_by_side_behind_a_front_are_grafted_and_trained(lab: Lab, cl
     head = replace(lab.head(clf), combine="all", normalize="l2", pca=6.0, folds=3, calibrate="isotonic")
     pipeline = replace(lab.pipeline, features=features, head=head, report=replace(lab.pipeline.report, name=clf + "2"))
     prepared = prepare(pipeline)
-    bundle = fit(prepared)
-    assert bundle.about["outputs"] == ["stem_relu@max", "last@max"]
+    bundle = publish_head(prepared)
+    assert bundle.manifest.output_names == (
+        "stem_relu@max",
+        "last@max",
+    )
     images = pictures(lab)
     logits = bundle.head(bundle.transform.apply(bundle.features(images)))
     grafted = graft(bundle).predict(images.astype(np.float32), verbose=0)
     np.testing.assert_allclose(grafted, logits, atol=1e-3 * np.abs(logits).max())
-    tuned = finetune(bundle, prepared)
-    assert ("front.npz" in tuned.about["files"]) == ("front.npz" in bundle.about["files"])
+    tuned = publish_finetuned(bundle, prepared)
+    assert ("front.npz" in tuned.manifest.files) == ("front.npz" in bundle.manifest.files)
     again = load_bundle(tuned.path)
     chances = again.probabilities(again.features(images))
     np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-9)
-    assert again.about["head"]["calibration"] == "temperature"
+    assert again.manifest.head.calibration == "temperature"

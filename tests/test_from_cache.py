@@ -25,10 +25,12 @@ from featx.config import (
 from featx.dataset import TRAIN
 from featx.errors import BackboneError, BundleError, UsageError
 from featx.extraction import work
-from featx.extraction.prepared import Prepared
-from featx.finetune.flow import finetune, graft
+from featx.finetune.flow import graft
+from featx.io.context import Context
+from featx.runs.prepared import Prepared
+from featx.runs.run import Run
 from featx.training.source import ImageSource
-from featx.workflow.run import fit
+from featx.workflow.publish import publish_finetuned, publish_head
 
 CUT = "middle"
 
@@ -92,14 +94,14 @@ def made(root: Path) -> dict[str, tuple[Prepared, Bundle]]:
     ):
         pipeline = pipeline_of(root, layer=layers, storage=storage)
         prepared = prepare(replace(pipeline, head=replace(pipeline.head, **head)))
-        found[name] = prepared, fit(replace(prepared, run=root / "runs" / name))
+        found[name] = prepared, publish_head(replace(prepared, run=Run(root / "runs" / name)))
     return found
 
 
 def tune(made: tuple[Prepared, Bundle], run: Path, **changes: Any) -> Bundle:
     prepared, bundle = made
     pipeline = replace(prepared.pipeline, finetune=replace(prepared.pipeline.finetune, **changes))
-    return finetune(bundle, replace(prepared, run=run, pipeline=pipeline))
+    return publish_finetuned(bundle, replace(prepared, run=Run(run), pipeline=pipeline))
 
 
 def weights(bundle: Bundle) -> dict[str, list[np.ndarray]]:
@@ -119,7 +121,7 @@ def moved(before: Bundle, after: Bundle) -> set[str]:
 
 
 def curve(bundle: Bundle, name: str) -> list[float]:
-    return [epoch[name] for epoch in bundle.about["history"]]
+    return [epoch.values[name] for epoch in bundle.manifest.history]
 
 
 # --- the same network --------------------------------------------------------------------------------------------
@@ -160,9 +162,9 @@ def test_a_part_without_images_is_left_out_of_the_figures(root: Path, tmp_path: 
         report=replace(pipeline.report, runs=str(tmp_path)),
     )
     prepared = prepare(pipeline)
-    tuned = finetune(fit(prepared), prepared)
-    assert tuned.about["comparison"]["test"] is None
-    assert tuned.about["metrics"]["test"]["images"] == 0 < tuned.about["metrics"]["val"]["images"]
+    tuned = publish_finetuned(publish_head(prepared), prepared)
+    assert tuned.manifest.comparison["test"] is None
+    assert tuned.manifest.metrics_on("test").images == 0 < tuned.manifest.metrics_on("val").images
 
 
 def test_its_figures_are_those_of_the_full_network(
@@ -173,13 +175,13 @@ def test_its_figures_are_those_of_the_full_network(
     tuned = load_bundle(tune(made["half"], tmp_path / "run").path)
     for part in ("val", "test"):
         found, _ = evaluate(tuned, images_of_part(made["half"][0].pipeline, tuned, part)[0])
-        claimed = tuned.about["metrics"][part]
-        assert (found["images"], found["accuracy"]) == (claimed["images"], claimed["accuracy"])
-        assert found["log_loss"] == pytest.approx(claimed["log_loss"], abs=1e-3)
-        before, stored = tuned.about["from"]["metrics"][part], start.about["metrics"][part]
-        assert before["log_loss"] == pytest.approx(stored["log_loss"], abs=1e-3)
-    assert tuned.about["finetune"]["from_cache"] == CUT
-    assert (graft(tuned).count_params(), tuned.about["outputs"]) == (graft(start).count_params(), ["last@avg"])
+        claimed = tuned.manifest.metrics_on(part)
+        assert (found["images"], found["accuracy"]) == (claimed.images, claimed.get("accuracy"))
+        assert found["log_loss"] == pytest.approx(claimed.get("log_loss"), abs=1e-3)
+        before, stored = tuned.manifest.origin.metrics_on(part), start.manifest.metrics_on(part)
+        assert before.get("log_loss") == pytest.approx(stored.get("log_loss"), abs=1e-3)
+    assert tuned.manifest.finetune.options["from_cache"] == CUT
+    assert (graft(tuned).count_params(), tuned.manifest.output_names) == (graft(start).count_params(), ("last@avg",))
     pictures = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
     logits = np.asarray(graft(tuned)(pictures.astype(np.float32), training=False), np.float64)
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -227,9 +229,9 @@ def test_maps_are_extracted_where_they_are_missing_and_found_where_they_are_not(
     )
     pipeline = replace(pipeline, features=replace(pipeline.features, cache=cache, compression="zstd"))
     prepared = prepare(pipeline)
-    bundle = fit(prepared)
+    bundle = publish_head(prepared)
     assert map_rows(Path(cache)) == {"last@avg": 60}
-    tuned = finetune(bundle, prepared)
+    tuned = publish_finetuned(bundle, prepared)
     assert map_rows(Path(cache)) == {"last@avg": 60, f"{CUT}@none": 60}
     (store,) = list_stores(Path(cache))
     (part,) = store.table(CUT, "none").parts
@@ -239,7 +241,9 @@ def test_maps_are_extracted_where_they_are_missing_and_found_where_they_are_not(
     together = prepare(replace(pipeline, features=both, report=replace(pipeline.report, name="b")))
     assert map_rows(tmp_path / "both") == {"last@avg": 60, f"{CUT}@none": 60}
     stages: list[str] = []
-    same = finetune(fit(together), together, progress=lambda stage, *_, **__: stages.append(stage))
+    same = publish_finetuned(
+        publish_head(together), together, Context(progress=lambda stage, *_, **__: stages.append(stage))
+    )
     assert "extract" not in stages
     assert curve(same, "loss") == pytest.approx(curve(tuned, "loss"), abs=1e-3)
 
@@ -252,10 +256,13 @@ def test_an_image_that_could_not_be_read_is_left_out(root: Path, tmp_path: Path)
     options = replace(options, report=replace(options.report, runs=str(tmp_path / "runs")))
     options = replace(options, features=replace(options.features, cache=str(tmp_path / "cache")))
     prepared = prepare(options)
-    bundle = fit(prepared)
+    bundle = publish_head(prepared)
     train = np.flatnonzero(prepared.sample.split == TRAIN)
     Path(prepared.extraction.images.paths[prepared.sample.rows[train[3]]]).write_bytes(b"no image")
-    found = [finetune(bundle, replace(prepared, pipeline=replace(options, finetune=one))) for one in both_ways(options)]
+    found = [
+        publish_finetuned(bundle, replace(prepared, pipeline=replace(options, finetune=one)))
+        for one in both_ways(options)
+    ]
     np.testing.assert_allclose(curve(found[0], "loss"), curve(found[1], "loss"), atol=1e-3)
 
 
@@ -327,15 +334,15 @@ def test_a_head_below_the_layer_is_refused_with_the_layers_there_are(root: Path,
     pipeline = pipeline_of(root, layer=("low_relu",))
     prepared = prepare(replace(pipeline, report=replace(pipeline.report, runs=str(tmp_path))))
     with pytest.raises(UsageError, match=r"'middle' is no layer .*low_relu@avg\).*scale, low_conv, low_bn, low_relu"):
-        finetune(fit(prepared), prepared)
+        publish_finetuned(publish_head(prepared), prepared)
 
 
 def test_options_of_another_network_are_refused(made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path) -> None:
     prepared, bundle = made["logreg"]
     other = replace(prepared.pipeline.features, input_size=48)
-    mixed = replace(prepared, run=tmp_path, pipeline=replace(prepared.pipeline, features=other))
+    mixed = replace(prepared, run=Run(tmp_path), pipeline=replace(prepared.pipeline, features=other))
     with pytest.raises(BundleError, match=r"another network .*\(input_size differ\): net at 32 pixels against .* 48"):
-        finetune(bundle, mixed)
+        publish_finetuned(bundle, mixed)
 
 
 def test_a_tuned_bundle_goes_on_while_nothing_below_the_layer_was_trained(
@@ -365,7 +372,7 @@ def test_through_the_command_line(root: Path, tmp_path: Path) -> None:
     done = call(*arguments, CUT, "--json", cwd=tmp_path)
     assert done.status == 0, done.err
     tuned = load_bundle(tmp_path / done.json["bundle"])
-    assert tuned.about["finetune"]["from_cache"] == CUT
+    assert tuned.manifest.finetune.options["from_cache"] == CUT
     assert set(done.json) >= {"val", "test", "verdict", "seconds"}
     assert call("predict", root / "pictures", "--model", tuned.path, cwd=tmp_path).status == 0
     refused = call(*arguments, "low_left", cwd=tmp_path)
@@ -403,7 +410,7 @@ def test_interrupted_and_resumed_it_ends_with_the_same_network(
 ) -> None:
     undisturbed = tune(made["dense"], tmp_path / "undisturbed")
     prepared, start = made["dense"][0], made["dense"][1]
-    prepared = replace(prepared, run=tmp_path / "interrupted")
+    prepared = replace(prepared, run=Run(tmp_path / "interrupted"))
 
     def stop(stage: str, done: int, total: int, /, **_: int) -> None:
         del total
@@ -411,9 +418,9 @@ def test_interrupted_and_resumed_it_ends_with_the_same_network(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(start, prepared, progress=stop)
+        publish_finetuned(start, prepared, Context(progress=stop))
     told: list[str] = []
-    resumed = finetune(start, prepared, tell=told.append)
+    resumed = publish_finetuned(start, prepared, Context(notify=told.append))
     assert told[0] == "Going on after epoch 1."
     for series in ("loss", "val_log_loss"):
         np.testing.assert_allclose(curve(resumed, series), curve(undisturbed, series), rtol=1e-5)
@@ -431,12 +438,14 @@ def test_a_trained_network(root: Path, tmp_path: Path) -> None:
     features = replace(features, storage="float32", cache=str(tmp_path / "cache"))
     pipeline = replace(options, features=features, report=replace(options.report, runs=str(tmp_path)))
     prepared = prepare(pipeline)
-    bundle = fit(prepared)
+    bundle = publish_head(prepared)
     names = [layer.name for layer in graft(bundle).layers]
     settings = replace(pipeline.finetune, epochs=3, batch_size=10, learning_rate=1e-5)
     curves = []
     for changes in ({"from_cache": None, "unfreeze": first}, {"from_cache": cut}):
-        tuned = finetune(bundle, replace(prepared, pipeline=replace(pipeline, finetune=replace(settings, **changes))))
+        tuned = publish_finetuned(
+            bundle, replace(prepared, pipeline=replace(pipeline, finetune=replace(settings, **changes)))
+        )
         curves.append([curve(tuned, "loss"), curve(tuned, "val_log_loss")])
         changed = moved(bundle, tuned) - {"head"}
         assert changed

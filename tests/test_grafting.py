@@ -16,7 +16,7 @@ from featx.config import FeaturesOptions, HeadOptions
 from featx.finetune.flow import GRAFTABLE, graft
 from featx.finetune.unfreezing import Unfreezing
 from featx.images.decoder import load_image
-from featx.workflow.run import fit
+from featx.workflow.publish import publish_head
 
 
 def pictures(lab: Lab, side: int = 32, count: int = 6) -> np.ndarray:
@@ -34,7 +34,7 @@ def check_first_step(bundle: Bundle, images: np.ndarray, *, training: bool) -> N
 
     backbone = keras.saving.load_model(bundle.path / "backbone.keras", compile=False)
     made = backbone(images, training=False)
-    maps = [np.asarray(made[name]).reshape(len(images), -1) for name in bundle.about["outputs"]]
+    maps = [np.asarray(made[name]).reshape(len(images), -1) for name in bundle.manifest.output_names]
     expected = bundle.head(bundle.transform.apply(np.concatenate(maps, axis=1)))
     assert np.ptp(expected, axis=0).max() > 0, "the images are told apart"
     model = graft(bundle)
@@ -46,7 +46,7 @@ def check_first_step(bundle: Bundle, images: np.ndarray, *, training: bool) -> N
 
 def fitted(lab: Lab, root: Path, features: FeaturesOptions, head: HeadOptions) -> Bundle:
     report = replace(lab.pipeline.report, runs=str(root), name="graft")
-    return fit(prepare(replace(lab.pipeline, features=features, head=head, report=report)))
+    return publish_head(prepare(replace(lab.pipeline, features=features, head=head, report=report)))
 
 
 def lab_features(lab: Lab, layers: tuple[str, ...], pooling: tuple[str, ...]) -> FeaturesOptions:
@@ -58,7 +58,7 @@ def lab_features(lab: Lab, layers: tuple[str, ...], pooling: tuple[str, ...]) ->
 def test_every_head_behind_every_front(lab: Lab, tmp_path: Path, clf: Any, front: dict[str, Any]) -> None:
     head = HeadOptions(clf=clf, strength=None if clf == "dense" else 0.01, hidden="8", epochs=2, **front)
     bundle = fitted(lab, tmp_path, lab_features(lab, ("last",), ("avg",)), head)
-    assert bundle.about["head"]["clf"] == clf
+    assert bundle.manifest.head.clf == clf
     check_first_step(bundle, pictures(lab), training=True)
 
 
@@ -80,7 +80,7 @@ def test_every_pooling_and_several_layers(
 ) -> None:
     head = HeadOptions(clf=clf, strength=None if clf == "dense" else 0.01, hidden="8", epochs=2, combine="all")
     bundle = fitted(lab, tmp_path, lab_features(lab, layers, poolings), head)
-    assert len(bundle.about["outputs"]) == max(len(layers), len(poolings))
+    assert len(bundle.manifest.output_names) == max(len(layers), len(poolings))
     check_first_step(bundle, pictures(lab), training=True)
 
 

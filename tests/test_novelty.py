@@ -124,7 +124,7 @@ def test_a_bundle_without_a_reference_says_so(lab: Lab, tmp_path: Path) -> None:
     bundle = lab.bundle("logreg")
     shutil.copytree(bundle.path, tmp_path / "old")
     (tmp_path / "old" / "reference.npz").unlink()
-    old = Bundle(tmp_path / "old", bundle.about)
+    old = Bundle(tmp_path / "old", bundle.manifest)
     assert len(list(predict(old, lab.pictures[:2]))) == 2
     with pytest.raises(BundleError, match=r"older featx\. Make it again: featx fit-head"):
         predict(old, lab.pictures[:2], AnswerOptions(max_distance=1.0))
@@ -164,10 +164,13 @@ def test_the_command_line_says_unknown(
 
 @pytest.mark.slow
 def test_a_fine_tuned_bundle_measures_in_its_own_features(lab: Lab, strange: list[str], tmp_path: Path) -> None:
-    from featx.finetune.flow import finetune
+    from featx.runs.run import Run
+    from featx.workflow.publish import publish_finetuned
 
     pipeline = replace(lab.pipeline, finetune=replace(lab.pipeline.finetune, epochs=1, learning_rate=1e-2))
-    tuned = finetune(lab.bundle("logreg"), replace(lab.prepared, pipeline=pipeline, run=tmp_path / "tuned"))
+    tuned = publish_finetuned(
+        lab.bundle("logreg"), replace(lab.prepared, pipeline=pipeline, run=Run(tmp_path / "tuned"))
+    )
     assert "reference.npz" in json.loads((tuned.path / "bundle.json").read_text())["files"]
     sample = lab.prepared.sample
     trained = [sample.images.paths[row] for row in sample.rows[sample.split == TRAIN]]

@@ -18,7 +18,7 @@ from featx.backbones import resolve, resolve_outputs
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import SECTIONS
 from featx.config.pipeline import read_pipeline
-from featx.runs.bundles import list_bundles
+from featx.runs.run import Run
 
 PIPELINES = Path(__file__).parent.parent / "pipelines"
 NAMES = sorted(path.stem for path in PIPELINES.glob("*.yaml"))
@@ -38,11 +38,11 @@ def run(name: str, folder: Path, settings: list[str]) -> list[Bundle]:
     assert done.status == 0, done.err
     again = call("run", "-p", PIPELINES / f"{name}.yaml", *options, "--json", cwd=folder)
     assert not any(stage["done"] for stage in again.json["stages"])  # everything is up to date
-    return [load_bundle(about["path"]) for about in list_bundles(folder / "runs" / name)]
+    return [load_bundle(bundle.path) for bundle in Run(folder / "runs" / name).bundles()]
 
 
 def head_of(bundle: Bundle) -> dict[str, Any]:
-    return dict(bundle.about["head"]["params"])
+    return dict(bundle.manifest.head.params)
 
 
 def layers_of(bundle: Bundle) -> list[str]:
@@ -67,7 +67,7 @@ def log_of(bundle: Bundle) -> list[dict[str, float]]:
 
 
 def images_per_part(bundle: Bundle) -> tuple[int, int, int]:
-    counts = bundle.about["split"]["images"]
+    counts = bundle.manifest.split.images
     return counts["train"], counts["val"], counts["test"]
 
 
@@ -110,24 +110,24 @@ def test_medicinal_leaves(tmp_path: Path, small: list[str]) -> None:
     (leaves / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(20))
     few = ["head.epochs=3", "head.boundaries=[1, 2]", "finetune.epochs=1"]
     head, tuned = run("medicinal_leaves", tmp_path, [*small, *few])
-    assert head.about["outputs"] == ["last@flatten"]
-    assert head.about["data"]["bad"] == 2
+    assert head.manifest.output_names == ("last@flatten",)
+    assert head.manifest.data.bad == 2
     assert images_per_part(head) == (48, 6, 6)
     assert layers_of(head) == ["Dense 256", "Dropout 0.3", "Dense 128", "Dense 3"]
     rates = [entry["learning_rate"] for entry in log_of(head)]
     np.testing.assert_allclose(rates, [1e-4, 5e-4, 1e-3][: len(rates)], rtol=1e-6)
-    assert tuned.about["from"]["digest"] == head.about["digest"]
-    assert len(tuned.about["history"]) == 1
+    assert tuned.manifest.origin.digest == head.manifest.digest
+    assert len(tuned.manifest.history) == 1
 
 
 def test_flowers17(tmp_path: Path, small: list[str]) -> None:
     write_pictures(tmp_path / "flowers17" / "train", per_class=8)
     write_pictures(tmp_path / "flowers17" / "val", per_class=4, seed=1)
     (bundle,) = run("flowers17", tmp_path, [*small, "features.layer=last", "head.epochs=3"])
-    assert bundle.about["outputs"] == ["last@max"]
+    assert bundle.manifest.output_names == ("last@max",)
     assert images_per_part(bundle) == (24, 12, 0)  # its own parts
-    assert bundle.about["augment"]["policy"]["flip"] == "both"
-    assert bundle.about["augment"]["policy"]["views"] == 4
+    assert bundle.manifest.augment.policy["flip"] == "both"
+    assert bundle.manifest.augment.policy["views"] == 4
     assert layers_of(bundle) == ["Dense 128", "Dropout 0.3", "Dense 3"]
     assert log_of(bundle)[0]["learning_rate"] == pytest.approx(1e-3)
 
@@ -135,14 +135,14 @@ def test_flowers17(tmp_path: Path, small: list[str]) -> None:
 def test_five_datasets(tmp_path: Path, small: list[str]) -> None:
     write_pictures(tmp_path / "butterflies", per_class=25)
     head, tuned = run("five_datasets", tmp_path, [*small, "head.epochs=3", "finetune.epochs=1"])
-    assert head.about["outputs"] == ["last@avg"]
+    assert head.manifest.output_names == ("last@avg",)
     assert images_per_part(head) == (54, 15, 6)
     assert layers_of(head) == ["Dense 1024", "Dense 3"]
     assert head_of(head)["class_weight"] == "balanced"
     assert head_of(head)["optimizer"] == "rmsprop"
-    assert tuned.about["backbone"]["finetuned"]
-    assert head.about["seconds"] > 0  # the time of every run is recorded
-    assert tuned.about["seconds"] > 0
+    assert tuned.manifest.backbone.finetuned
+    assert head.manifest.seconds > 0  # the time of every run is recorded
+    assert tuned.manifest.seconds > 0
 
 
 def test_scenes(tmp_path: Path, small: list[str]) -> None:
@@ -155,7 +155,7 @@ def test_scenes(tmp_path: Path, small: list[str]) -> None:
     assert layers_of(head) == ["Dense 10", "Dropout 0.4", "Dense 5", "Dense 3"]
     assert head_of(head)["optimizer"] == "nadam"
     assert list((tmp_path / "runs" / "curves").rglob("events.out.tfevents.*"))
-    assert tuned.about["from"]["digest"] == head.about["digest"]
+    assert tuned.manifest.origin.digest == head.manifest.digest
 
 
 def test_scenes_of_several_labels(tmp_path: Path, small: list[str]) -> None:
@@ -169,10 +169,10 @@ def test_scenes_of_several_labels(tmp_path: Path, small: list[str]) -> None:
     bundle, tuned = run("scenes_multilabel", tmp_path, [*small, "head.epochs=3", "finetune.epochs=1"])
     assert bundle.multilabel
     assert tuned.multilabel
-    assert tuned.about["from"]["digest"] == bundle.about["digest"]
+    assert tuned.manifest.origin.digest == bundle.manifest.digest
     assert bundle.classes == ("blue", "even", "green", "red")
     assert layers_of(bundle) == ["Dense 256", "Dropout 0.4", "Dense 4"]
-    assert bundle.about["score"]["metric"] == "roc_auc"
+    assert bundle.manifest.score.metric == "roc_auc"
     assert ((bundle.thresholds >= 0.1) & (bundle.thresholds <= 0.9)).all()
     shown = call("evaluate", "-p", PIPELINES / "scenes_multilabel.yaml", "--no-html", "--json", cwd=tmp_path)
     assert {"exact_match", "roc_auc_macro", "f1_micro", "thresholds"} <= shown.json.keys()
@@ -183,7 +183,7 @@ def test_fashion_mnist_mixed7(tmp_path: Path, small: list[str]) -> None:
     write_pictures(tmp_path / "cache/data/fashion-mnist/test", per_class=4, seed=1)
     layers = "features.layer=[last@avg, body@grid:4]"
     (bundle,) = run("fashion_mnist_mixed7", tmp_path, [*small, layers, "data.max_train=30"])
-    assert set(bundle.about["outputs"]) < {"last@avg", "body@grid:4"}
+    assert set(bundle.manifest.output_names) < {"last@avg", "body@grid:4"}
     assert images_per_part(bundle)[0] <= 30
     assert images_per_part(bundle)[2] == 12  # its own test images
 
@@ -191,6 +191,6 @@ def test_fashion_mnist_mixed7(tmp_path: Path, small: list[str]) -> None:
 def test_the_demo(tmp_path: Path, small: list[str]) -> None:
     write_pictures(tmp_path / "cache/data/digits", per_class=20)
     head, tuned = run("default", tmp_path, [*small, "features.layer=last", "finetune.epochs=1"])
-    assert head.about["head"]["clf"] == "svm"
+    assert head.manifest.head.clf == "svm"
     assert images_per_part(head) == (36, 9, 15)
-    assert tuned.about["from"]["digest"] == head.about["digest"]
+    assert tuned.manifest.origin.digest == head.manifest.digest

@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 from fitted import Lab, Outcome, call, make_lab
+from manifests import changed, manifest_of
 from PIL import Image
 from sklearn import metrics
 
 import featx.report
+from featx.bundle.records import CandidateRecord
 from featx.config.pipeline import as_yaml
 from featx.metrics.measures import measure
 from featx.metrics.predictions import LabelledPredictions
@@ -29,10 +31,11 @@ from featx.metrics.table import resamplings_of
 from featx.report import gallery, plots
 from featx.report.curves import precision_recall_curves, roc_curves
 from featx.report.figures import kept_epoch, strength_lines
-from featx.report.occasions import count_classes, history_of
+from featx.report.occasions import history_of
 from featx.report.plot_style import style
 from featx.report.report import Content, write_report
 from featx.report.scores import score_part
+from featx.runs.origin import count_classes
 
 ODD = ("<script>alert(1)</script>", "$a_b^2$", "größe & 'maß'", "a very long name of a class that goes on for ever")
 
@@ -59,7 +62,7 @@ def draw_multilabel(classes: int = 4, n: int = 60) -> LabelledPredictions:
 
 def content_of(*judged: LabelledPredictions, **more: Any) -> Content:
     counts = {"train": dict.fromkeys(judged[-1].classes, 7)} if judged else {}
-    return Content("a title", more.pop("about", {}), judged, counts, **more)
+    return Content("a title", more.pop("manifest", manifest_of()), judged, counts, **more)
 
 
 @dataclass
@@ -238,14 +241,14 @@ def test_the_page_holds_everything_and_loads_nothing(tmp_path: Path, picture: st
 
 def test_names_and_paths_are_text_and_one_script_may_run(tmp_path: Path, picture: str) -> None:
     judged = draw(4, 40, paths=(picture,) * 40)
-    about = {"notes": ["<img src=x onerror=alert(2)>"], "head": {"clf": "<i>", "params": {}}}
+    manifest = changed(manifest_of(notes=["<img src=x onerror=alert(2)>"]), head={"clf": "<i>"})
     bad = [{"path": "</table><script>alert(3)</script>", "reason": "<b>"}]
-    content = content_of(judged, about=about, bad=bad, command="featx '</code>'", pipeline="data: {path: </pre>}")
+    content = content_of(judged, manifest=manifest, bad=bad, command="featx '</code>'", pipeline="data: {path: </pre>}")
     page = open_page(write_report(tmp_path, content))
     assert len(page.all("script")) == 1
     assert {"b", "i"}.isdisjoint(tag for tag, _ in page.tags)
     assert not [one for one in page.all("img") if "onerror" in one]
-    for text in (*ODD, *about["notes"], bad[0]["path"], "featx '</code>'", "data: {path: </pre>}"):
+    for text in (*ODD, *manifest.notes, bad[0]["path"], "featx '</code>'", "data: {path: </pre>}"):
         assert text in page.text
     script = page.html.split("<script>")[-1].split("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -307,8 +310,8 @@ def test_a_multilabel_report_has_thresholds_intervals_and_a_table_of_each_label(
 def test_without_measured_images_the_page_tells_the_rest(tmp_path: Path) -> None:
     empty = LabelledPredictions(np.empty(0, np.int64), np.empty((0, 2)), ("a", "b"), part="val")
     told = {"images": 9, "accuracy": 0.5, "log_loss": None, "intervals": {"accuracy": [0.25, 0.75], "log_loss": None}}
-    about = {"metrics": {"val": {"images": 0, "accuracy": None, "intervals": None}, "test": told}}
-    page = open_page(write_report(tmp_path, content_of(empty, about=about, command="featx fit-head")))
+    manifest = manifest_of(metrics={"val": {"images": 0, "accuracy": None, "intervals": None}, "test": told})
+    page = open_page(write_report(tmp_path, content_of(empty, manifest=manifest, command="featx fit-head")))
     assert page.row("test (when it was made)") == ["test (when it was made)", "9", "0.50000.2500 – 0.7500"]
     assert "featx fit-head" in page.text
     assert {path.name for path in tmp_path.iterdir()} == {"index.html", "sizes.png"}
@@ -464,8 +467,8 @@ def test_curves_are_at_most_ten_classes_and_two_averages() -> None:
 
 
 def test_what_was_searched_becomes_lines() -> None:
-    def one(clf: str, score: float, **params: Any) -> dict[str, Any]:
-        return {"clf": clf, "params": params, "score": score, "metric": "log_loss", "where": "cv"}
+    def one(clf: str, score: float, **params: Any) -> CandidateRecord:
+        return CandidateRecord(clf, params, score, "log_loss", "cv")
 
     search = {
         "a@avg": [one("svm", 0.5, C=0.1, max_iter=5), one("svm", 0.4, C=1.0, max_iter=5), one("svm", 0.3, C=2.0)],
@@ -486,11 +489,11 @@ def test_what_was_searched_becomes_lines() -> None:
 def test_the_epoch_that_was_kept() -> None:
     content = content_of(history={"val_loss": [3.0, 1.0, 2.0]})
     assert kept_epoch(content) == 2
-    assert kept_epoch(replace(content, about={"finetune": {"best_epoch": 3}})) == 3
+    assert kept_epoch(replace(content, manifest=manifest_of(finetune={"best_epoch": 3}))) == 3
     assert kept_epoch(replace(content, history={"loss": [1.0]})) is None
     epochs = [{"epoch": 1, "loss": 2.0, "val_log_loss": None, "val_accuracy": 0.5, "seconds": 1.0}]
-    assert history_of({"history": epochs}) == {"loss": [2.0], "val_accuracy": [0.5]}
-    assert history_of({}) is None
+    assert history_of(manifest_of(history=epochs)) == {"loss": [2.0], "val_accuracy": [0.5]}
+    assert history_of(manifest_of()) is None
 
 
 def test_epochs_are_whole_numbers() -> None:

@@ -21,7 +21,7 @@ from fitted import Lab, Outcome, call, write_pictures
 from PIL import Image
 from sklearn.metrics.pairwise import cosine_similarity
 
-from featx.bundle.bundle import Bundle
+from featx.bundle.records import OriginRecord
 from featx.bundle.split import read_split
 from featx.config import DataOptions
 from featx.config.pipeline import as_yaml
@@ -355,10 +355,7 @@ def test_a_bundle_needs_its_own_features_in_the_cache(lab: Lab, tmp_path: Path) 
     done = search_with_bundle(lab.pictures[:1], both, bundle, cache, 9)
     assert len(done.found[0].similar) == 3
     assert done.notes[0].startswith("2 images have no such features")
-    tuned = Bundle(
-        bundle.path,
-        bundle.about | {"backbone": bundle.about["backbone"] | {"finetuned": True}, "from": {"bundle": "1-logreg"}},
-    )
+    tuned = replace(bundle, manifest=replace(bundle.manifest, origin=OriginRecord("1-logreg")))
     with pytest.raises(BundleError, match=r"is fine-tuned.*1-logreg"):
         search_with_bundle(lab.pictures[:1], pictures, tuned, cache, 1)
     cache.close()

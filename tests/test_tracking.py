@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from fitted import Lab, call
+from manifests import manifest_of
 
 from featx.config import TrackingOptions
 from featx.errors import UsageError
-from featx.extraction.prepared import Prepared
-from featx.finetune.flow import finetune
+from featx.io.context import Context
+from featx.runs.prepared import Prepared
 from featx.workflow import tracking
-from featx.workflow.run import fit
+from featx.workflow.publish import publish_finetuned, publish_head
 from featx.workflow.tracking import describe_parameters, iter_metrics, require_tracker, track
 
 needs_mlflow = pytest.mark.skipif(
@@ -27,26 +28,26 @@ needs_mlflow = pytest.mark.skipif(
 
 
 def test_parameters_are_the_options_that_were_said_and_what_was_chosen(lab: Lab) -> None:
-    about = lab.bundle("logreg").about
+    manifest = lab.bundle("logreg").manifest
     head = replace(lab.pipeline.head, clf="logreg", class_weight="balanced")
-    found = describe_parameters(about, replace(lab.pipeline, head=head))
+    found = describe_parameters(manifest, replace(lab.pipeline, head=head))
     assert found["head.class_weight"] == "balanced"
     assert found["data.split"] == "(0.5, 0.25, 0.25)"
     assert "head.metric" not in found  # at its default
     assert found["layers"] == "last@avg"
-    assert found["chosen.C"] == str(about["head"]["params"]["C"])
+    assert found["chosen.C"] == str(manifest.head.params["C"])
     assert found["images.train"] == "30"
 
 
 def test_metrics_are_all_figures_and_the_epochs(lab: Lab) -> None:
-    about = lab.bundle("dense").about
-    found = {(name, step): value for name, value, step in iter_metrics(about)}
-    assert found["val/accuracy", 0] == about["metrics"]["val"]["accuracy"]
-    assert found["test/log_loss", 0] == about["metrics"]["test"]["log_loss"]
+    manifest = lab.bundle("dense").manifest
+    found = {(name, step): value for name, value, step in iter_metrics(manifest)}
+    assert found["val/accuracy", 0] == manifest.metrics_on("val").get("accuracy")
+    assert found["test/log_loss", 0] == manifest.metrics_on("test").get("log_loss")
     losses = [value for (name, _), value in found.items() if name == "epoch/loss"]
-    assert losses == [epoch["loss"] for epoch in about["history"]]
+    assert losses == [epoch.values["loss"] for epoch in manifest.history]
     assert not [name for name, _ in found if "interval" in name]
-    undefined = {"metrics": {"val": {"images": 0, "accuracy": None}, "test": None}, "history": []}
+    undefined = manifest_of(metrics={"val": {"images": 0, "accuracy": None}, "test": None})
     assert not list(iter_metrics(undefined))
 
 
@@ -94,8 +95,8 @@ def test_a_fit_and_a_fine_tune_are_runs_of_one_experiment(
         tracking=TrackingOptions(tracker="mlflow", tracking_uri=store),
     )
     work = replace(prepared, pipeline=pipeline)
-    first = fit(work, "featx fit-head")
-    second = finetune(first, work, "featx finetune")
+    first = publish_head(work, Context("featx fit-head"))
+    second = publish_finetuned(first, work, Context("featx finetune"))
     client = MlflowClient(tracking_uri=store)
     experiment = client.get_experiment_by_name(prepared.run.name)
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
@@ -104,14 +105,14 @@ def test_a_fit_and_a_fine_tune_are_runs_of_one_experiment(
         run = runs[bundle.path.name]
         assert run.info.status == "FINISHED"
         for part in ("val", "test"):
-            assert run.data.metrics[f"{part}/accuracy"] == bundle.about["metrics"][part]["accuracy"]
+            assert run.data.metrics[f"{part}/accuracy"] == bundle.manifest.metrics_on(part).get("accuracy")
         history = client.get_metric_history(run.info.run_id, "epoch/val_accuracy")
         told = {one.step: one.value for one in history}
-        assert told == {one["epoch"]: one["val_accuracy"] for one in bundle.about["history"]}
+        assert told == {one.epoch: one.values["val_accuracy"] for one in bundle.manifest.history}
         assert run.data.params["head.clf"] == "dense"
-        assert run.data.tags["featx.digest"] == bundle.about["digest"]
+        assert run.data.tags["featx.digest"] == bundle.manifest.digest
         names = {one.path for one in client.list_artifacts(run.info.run_id)}
         assert names == {"bundle.json", "model-card.md", "report"}
         copy = client.download_artifacts(run.info.run_id, "bundle.json", str(tmp_path))
-        assert json.loads(Path(copy).read_text())["digest"] == bundle.about["digest"]
+        assert json.loads(Path(copy).read_text())["digest"] == bundle.manifest.digest
         assert "report/index.html" in {one.path for one in client.list_artifacts(run.info.run_id, "report")}

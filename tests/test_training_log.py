@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,14 @@ def test_json_has_the_keys_of_a_bundle() -> None:
     assert list(ALONE.as_json()[0]) == [key for key in keys if not key.startswith("val_")]
 
 
+@pytest.mark.parametrize("log", [WATCHED, ALONE])
+def test_rows_as_featx_0_1_0_kept_them_are_read(log: TrainingLog) -> None:
+    assert TrainingLog.from_json([asdict(epoch) for epoch in log.epochs], log.best) == log
+
+
 @pytest.mark.parametrize(
     "rows",
     [
-        [{"loss": 0.5, "accuracy": 0.75, "val_loss": 0.3, "val_accuracy": 0.5, "learning_rate": 0.1, "seconds": 1.0}],
         [WATCHED.as_json()[1]],  # begins with the second epoch
         [{"epoch": 1, "loss": 0.5}],
         ["loss"],

@@ -21,7 +21,7 @@ from featx.images.decoder import load_image
 from featx.inference.judge import judge
 from featx.inference.predict import AnswerOptions, Average, Prediction, Unread, predict
 from featx.io.digests import digest_file
-from featx.workflow.run import fit
+from featx.workflow.publish import publish_head
 
 POLICY = AugmentOptions(flip="horizontal", rotation=30, brightness=0.3)
 
@@ -31,7 +31,7 @@ def with_views(lab: Lab, **data: object) -> Bundle:
     if "views" not in lab.bundles:
         pipeline = replace(lab.pipeline, augment=replace(POLICY, views=2), head=HeadOptions(strength=0.1))
         report = replace(pipeline.report, name="views")
-        lab.bundles["views"] = fit(prepare(replace(pipeline, report=report)))
+        lab.bundles["views"] = publish_head(prepare(replace(pipeline, report=report)))
     return lab.bundles["views"]
 
 
@@ -88,7 +88,7 @@ def test_several_labels_are_given_by_averaged_probabilities(lab: Lab, tmp_path: 
     data = replace(lab.pipeline.data, path=str(tmp_path / "index.csv"), label_separator="|")
     report = replace(lab.pipeline.report, runs=str(tmp_path / "runs"))
     pipeline = replace(lab.pipeline, data=data, report=report, head=HeadOptions(strength=0.1))
-    bundle = fit(prepare(replace(pipeline, augment=replace(POLICY, views=1))))
+    bundle = publish_head(prepare(replace(pipeline, augment=replace(POLICY, views=1))))
     (answer,) = predict(bundle, lab.pictures[:1], AnswerOptions(top=5), average=Average.of_bundle(bundle, 2))
     chances = by_hand(bundle, lab.pictures[0], Augmenter(POLICY, 0), 2)
     assert isinstance(answer, Prediction)
@@ -165,4 +165,4 @@ def test_evaluate_averages_and_leaves_the_report_alone(lab: Lab, tmp_path: Path)
     assert averaged.json["images"] == plain.json["images"] == 60
     assert averaged.json["log_loss"] != plain.json["log_loss"]
     assert averaged.json["report"] is None
-    assert json.loads((bundle.path / "bundle.json").read_text())["digest"] == bundle.about["digest"]
+    assert json.loads((bundle.path / "bundle.json").read_text())["digest"] == bundle.manifest.digest

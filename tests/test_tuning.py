@@ -26,15 +26,14 @@ from fitted import Lab, Outcome, call, with_finetune, write_squares
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config.pipeline import as_yaml
 from featx.dataset import TRAIN
-from featx.extraction.prepared import Prepared
 from featx.finetune.examples import make_examples
-from featx.finetune.flow import finetune
 from featx.heads.base import row_weights
 from featx.images.decoder import load_image
 from featx.inference.predict import predict
 from featx.metrics.comparison import compare
-from featx.runs.bundles import best_bundle
-from featx.workflow.run import fit
+from featx.runs.prepared import Prepared
+from featx.runs.run import Run
+from featx.workflow.publish import publish_finetuned, publish_head
 
 
 def on_tensorflow(lab: Lab) -> Any:
@@ -87,7 +86,7 @@ def test_schedule_stop_log_curves_and_checkpoints_of_a_fine_tune(
     rows = read_log(bundle.path)
     # an improvement by 0.9 comes in the first epoch at most
     assert [float(row["learning_rate"]) for row in rows] == [1e-4, 1e-3, 5e-4]
-    history = bundle.about["history"]
+    history = [epoch.values for epoch in bundle.manifest.history]
     for name, told in (("loss", "loss"), ("accuracy", "accuracy"), ("val_loss", "val_log_loss")):
         assert [float(row[name]) for row in rows] == [one[told] for one in history]
     assert all(one["seconds"] > 0 for one in history)
@@ -96,8 +95,8 @@ def test_schedule_stop_log_curves_and_checkpoints_of_a_fine_tune(
 
     kept = sorted((bundle.path / "checkpoints").iterdir())
     assert [path.name for path in kept] == ["epoch-001.keras", "epoch-002.keras", "epoch-003.keras"]
-    assert not any(name.startswith("checkpoints") for name in bundle.about["files"])
-    best = kept[bundle.about["finetune"]["best_epoch"] - 1]
+    assert not any(name.startswith("checkpoints") for name in bundle.manifest.files)
+    best = kept[bundle.manifest.finetune.best_epoch - 1]
     whole = keras.saving.load_model(best)  # as anyone can, without featx
     images = pixels(lab.pictures[::7])
     backbone = keras.saving.load_model(bundle.path / "backbone.keras", compile=False)
@@ -108,16 +107,18 @@ def test_schedule_stop_log_curves_and_checkpoints_of_a_fine_tune(
 
 
 def test_only_the_best_network_is_kept_where_that_is_asked_for(lab: Lab, prepared: Prepared) -> None:
-    tuned = finetune(lab.bundle("logreg"), with_finetune(prepared, epochs=3, checkpoints="best"))
+    tuned = publish_finetuned(lab.bundle("logreg"), with_finetune(prepared, epochs=3, checkpoints="best"))
     (kept,) = (tuned.path / "checkpoints").iterdir()
-    assert kept.name == f"epoch-{tuned.about['finetune']['best_epoch']:03}.keras"
-    assert not list(prepared.run.glob(".finetune-*"))
+    assert kept.name == f"epoch-{tuned.manifest.finetune.best_epoch:03}.keras"
+    assert not list(prepared.run.path.glob(".finetune-*"))
 
 
 def test_nothing_of_the_optimizer_is_saved(lab: Lab, prepared: Prepared) -> None:
     import keras
 
-    tuned = finetune(lab.bundle("dense"), with_finetune(prepared, epochs=1, optimizer="adam", checkpoints="all"))
+    tuned = publish_finetuned(
+        lab.bundle("dense"), with_finetune(prepared, epochs=1, optimizer="adam", checkpoints="all")
+    )
     networks = sorted(tuned.path.rglob("*.keras"))
     assert {path.name for path in networks} == {"backbone.keras", "head.keras", "epoch-001.keras"}
     for path in networks:
@@ -141,10 +142,10 @@ def test_a_fine_tune_that_got_worse_is_not_what_predicts(
     done = work("finetune", "-p", "lab.yaml", "--epochs", "1", "--optimizer", "sgd", "--learning-rate", "30")
     assert done.status == 0, done.err
     tuned = load_bundle(tmp_path / "runs" / "lab" / "2-logreg-finetuned")
-    assert tuned.about["metrics"]["val"]["accuracy"] < fitted["val"]["accuracy"]
-    assert tuned.about["verdict"] in done.out.splitlines()
-    assert tuned.about["verdict"].startswith("Fine-tuning does not beat 1-logreg on val (accuracy 0.")
-    assert best_bundle(tmp_path / "runs" / "lab").name == "1-logreg"
+    assert tuned.manifest.metrics_on("val").get("accuracy") < fitted["val"]["accuracy"]
+    assert tuned.manifest.verdict in done.out.splitlines()
+    assert tuned.manifest.verdict.startswith("Fine-tuning does not beat 1-logreg on val (accuracy 0.")
+    assert Run(tmp_path / "runs" / "lab").best().path.name == "1-logreg"
     told = work("predict", lab.pictures[0], "-p", "lab.yaml", "--json")
     by_name = work("predict", lab.pictures[0], "--model", "runs/lab/1-logreg", "--json")
     assert told.status == 0, told.err
@@ -153,7 +154,7 @@ def test_a_fine_tune_that_got_worse_is_not_what_predicts(
 
 def test_both_are_compared_on_the_same_images(lab: Lab, prepared: Prepared) -> None:
     start = lab.bundle("svm")
-    tuned = finetune(start, with_finetune(prepared, learning_rate=1e-2))
+    tuned = publish_finetuned(start, with_finetune(prepared, learning_rate=1e-2))
     sample = prepared.sample
     for part, code in (("val", 1), ("test", 2)):
         rows = np.flatnonzero(sample.split == code)
@@ -162,13 +163,13 @@ def test_both_are_compared_on_the_same_images(lab: Lab, prepared: Prepared) -> N
         right = [
             np.array([one.label for one in predict(bundle, paths)]) == np.array(truth) for bundle in (tuned, start)
         ]
-        expected, found = compare(*right), tuned.about["comparison"][part]
-        assert found["images"] == len(rows)
-        assert tuple(found["only"]) == expected.only
-        assert found["p_value"] == pytest.approx(expected.p_value)
-        assert tuple(found["interval"]) == pytest.approx(expected.interval)
+        expected, found = compare(*right), tuned.manifest.comparison[part]
+        assert found.images == len(rows)
+        assert found.only == expected.only
+        assert found.p_value == pytest.approx(expected.p_value)
+        assert found.interval == pytest.approx(expected.interval)
         low, high = expected.interval
-        assert f"accuracy {low:+.4f} to {high:+.4f}" in tuned.about["verdict"]
+        assert f"accuracy {low:+.4f} to {high:+.4f}" in tuned.manifest.verdict
 
 
 # --- what it starts from -----------------------------------------------------------------------------------------
@@ -191,9 +192,9 @@ def test_a_head_that_is_no_network_is_fitted_again_as_one(
     assert names == [f"1-{head[0]}", "2-logreg", "3-logreg-finetuned"]
     again = load_bundle(tmp_path / "runs" / "lab" / "2-logreg")
     assert again.transform.unit
-    assert again.about["head"]["class_weight"] == "red=3,blue=0.5"
-    assert again.about["split"] == load_bundle(tmp_path / "runs" / "lab" / f"1-{head[0]}").about["split"]
-    assert load_bundle(tmp_path / done.json["bundle"]).about["from"]["bundle"] == "2-logreg"
+    assert again.manifest.head.class_weight == "red=3,blue=0.5"
+    assert again.manifest.split == load_bundle(tmp_path / "runs" / "lab" / f"1-{head[0]}").manifest.split
+    assert load_bundle(tmp_path / done.json["bundle"]).manifest.origin.bundle == "2-logreg"
     # what was fitted in its place once is not fitted again
     more = work("finetune", "-p", "lab.yaml", "--from", f"runs/lab/1-{head[0]}", "--epochs", "1", "--regraft", "--json")
     assert more.json["bundle"].endswith("4-logreg-finetuned")
@@ -208,13 +209,13 @@ def test_a_fine_tuned_bundle_is_trained_further(work: Callable[..., Outcome], tm
     more = work("finetune", "-p", "lab.yaml", "--from", first, "--epochs", "1", "--learning-rate", "1e-4", "--json")
     assert more.status == 0, more.err
     before, after = load_bundle(tmp_path / first), load_bundle(tmp_path / more.json["bundle"])
-    assert after.about["from"]["bundle"] == before.path.name == "2-ridge-finetuned"
+    assert after.manifest.origin.bundle == before.path.name == "2-ridge-finetuned"
     # it begins with what it came from, measured again
     for part in ("val", "test"):
         for name in ("accuracy", "log_loss"):
-            again = after.about["from"]["metrics"][part][name]
-            assert again == pytest.approx(before.about["metrics"][part][name], abs=1e-4)
-    assert after.about["backbone"]["finetuned"]
+            again = after.manifest.origin.metrics_on(part).get(name)
+            assert again == pytest.approx(before.manifest.metrics_on(part).get(name), abs=1e-4)
+    assert after.manifest.backbone.finetuned
 
 
 # --- weights -----------------------------------------------------------------------------------------------------
@@ -227,8 +228,8 @@ def test_the_weights_of_the_head_are_those_of_the_fine_tune(lab: Lab, tmp_path: 
     uneven[np.flatnonzero((uneven == TRAIN) & (lab.prepared.sample.y == 0))[:5]] = 2
     sample = replace(lab.prepared.sample, weight=given, split=uneven)
     head = replace(lab.pipeline.head, class_weight=class_weight, strength=0.01)
-    weighed = replace(lab.prepared, sample=sample, run=tmp_path, pipeline=replace(on_tensorflow(lab), head=head))
-    bundle = fit(weighed)
+    weighed = replace(lab.prepared, sample=sample, run=Run(tmp_path), pipeline=replace(on_tensorflow(lab), head=head))
+    bundle = publish_head(weighed)
     train = sample.split == TRAIN
     y = sample.y[train]
     if class_weight == "balanced":
@@ -238,7 +239,7 @@ def test_the_weights_of_the_head_are_those_of_the_fine_tune(lab: Lab, tmp_path: 
         expected = given[train] * np.array([by_name.get(sample.images.classes[code], 1.0) for code in y])
     found = make_examples(bundle, weighed).targets.weight[train]
     np.testing.assert_allclose(found, expected / expected.mean(), rtol=1e-5)
-    again = make_examples(finetune(bundle, with_finetune(weighed, epochs=1)), weighed).targets.weight[train]
+    again = make_examples(publish_finetuned(bundle, with_finetune(weighed, epochs=1)), weighed).targets.weight[train]
     np.testing.assert_array_equal(again, found)
 
 
@@ -253,7 +254,7 @@ def test_the_first_step_is_that_of_keras_with_the_weights(lab: Lab, prepared: Pr
     sample = prepared.sample
     weight = np.random.default_rng(1).uniform(0.1, 3, len(sample.rows))
     weighed = replace(prepared, sample=replace(sample, weight=weight))
-    tuned = finetune(
+    tuned = publish_finetuned(
         start, with_finetune(weighed, epochs=1, batch_size=64, optimizer="sgd", momentum=0.0, learning_rate=0.1)
     )
     model = graft(start)
@@ -263,7 +264,7 @@ def test_the_first_step_is_that_of_keras_with_the_weights(lab: Lab, prepared: Pr
     rows = np.flatnonzero(sample.split == TRAIN)
     paths = [sample.images.paths[row] for row in sample.rows[rows]]
     told = model.train_on_batch(pixels(paths), sample.y[rows], sample_weight=weight[rows] / weight[rows].mean())
-    assert tuned.about["history"][0]["loss"] == pytest.approx(float(np.asarray(told)), rel=1e-4)
+    assert tuned.manifest.history[0].values["loss"] == pytest.approx(float(np.asarray(told)), rel=1e-4)
     network = keras.saving.load_model(tuned.path / "backbone.keras", compile=False)
     for name in ("stem", "body", "last"):
         moved = model.get_layer(name).get_weights()[0]
@@ -284,15 +285,15 @@ def test_heads_of_several_labels_are_fine_tuned(lab: Lab, tmp_path: Path, clf: s
     tuning = replace(lab.pipeline.finetune, epochs=3, learning_rate=3e-3)
     features = replace(lab.pipeline.features, engine="tensorflow", pooling=("max",))
     several = prepare(replace(lab.pipeline, data=data, head=head, report=report, finetune=tuning, features=features))
-    start = fit(several)
-    tuned = finetune(start, several)
-    about = tuned.about
-    assert about["multilabel"]
-    assert len(about["thresholds"]) == 3
-    assert about["history"][-1]["loss"] < about["history"][0]["loss"]
-    assert about["score"]["metric"] == start.about["score"]["metric"] == "average_precision"
-    assert about["metrics"]["val"]["exact_match"] is not None
-    assert about["comparison"]["val"]["images"] == about["metrics"]["val"]["images"]
+    start = publish_head(several)
+    tuned = publish_finetuned(start, several)
+    manifest = tuned.manifest
+    assert manifest.multilabel
+    assert len(manifest.thresholds) == 3
+    assert manifest.history[-1].values["loss"] < manifest.history[0].values["loss"]
+    assert manifest.score.metric == start.manifest.score.metric == "average_precision"
+    assert manifest.metrics_on("val").get("exact_match") is not None
+    assert manifest.comparison["val"].images == manifest.metrics_on("val").images
     assert (tuned.path / "report" / "index.html").exists()
     # the loss of the first batch order is Keras' binary cross-entropy with the emphasis of each label
     examples = make_examples(start, several)
@@ -305,7 +306,7 @@ def test_heads_of_several_labels_are_fine_tuned(lab: Lab, tmp_path: Path, clf: s
     given = [set(answer.labels) for answer in predict(tuned, paths)]
     known = [{several.sample.images.classes[i] for i in np.flatnonzero(y)} for y in several.sample.y[rows]]
     exact = np.mean([one == other for one, other in zip(given, known, strict=True)])
-    assert exact == pytest.approx(about["metrics"]["val"]["exact_match"])
+    assert exact == pytest.approx(manifest.metrics_on("val").get("exact_match"))
     assert keras.saving.load_model(tuned.path / "backbone.keras", compile=False)
 
 
@@ -315,7 +316,7 @@ def test_images_of_the_other_kind_are_refused(lab: Lab, tmp_path: Path) -> None:
     from featx.errors import DataError
 
     with pytest.raises(DataError, match="must have one label per image"):
-        finetune(lab.bundle("logreg"), several)
+        publish_finetuned(lab.bundle("logreg"), several)
 
 
 # --- killed at random --------------------------------------------------------------------------------------------
@@ -368,7 +369,7 @@ def test_killed_at_a_random_moment_it_ends_with_the_same_bits(lab: Lab, tmp_path
     logs = [[{**row, "seconds": ""} for row in read_log(one.path)] for one in (whole, part)]
     assert logs[0] == logs[1]
     assert len(logs[0]) == 8
-    assert whole.about["metrics"] == part.about["metrics"]
+    assert whole.manifest.metrics == part.manifest.metrics
     assert len(list((part.path / "checkpoints").iterdir())) == 8
 
 

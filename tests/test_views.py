@@ -21,18 +21,19 @@ from featx.config import AugmentOptions, DataOptions, FeaturesOptions, HeadOptio
 from featx.dataset import TEST, TRAIN
 from featx.errors import DataError
 from featx.extraction.flow import Extraction
-from featx.extraction.prepared import Prepared
 from featx.extraction.views import Views
 from featx.features import as_features
 from featx.images.augment import Augmenter
 from featx.io.digests import digest_file
+from featx.runs.prepared import Prepared
 from featx.selection.choice import Choice
 from featx.selection.heads import choose_head
 from featx.selection.nested import nested_estimate
 from featx.selection.problem import Problem
 from featx.selection.settings import SearchSettings
 from featx.store.cache import Cache
-from featx.workflow.run import fit, fitted_before
+from featx.workflow.fit import fingerprint
+from featx.workflow.publish import publish_head
 
 POLICY = AugmentOptions(flip="horizontal", rotation=20, brightness=0.3)
 
@@ -317,7 +318,7 @@ def test_a_head_is_the_one_that_scikit_learn_fits_on_images_and_views(pipeline: 
     from sklearn.preprocessing import StandardScaler
 
     prepared = prepare(pipeline)
-    bundle = fit(prepared)
+    bundle = publish_head(prepared)
     x, y = rows_by_hand(prepared, TRAIN)
     assert len(y) == 3 * 30
     scaler = StandardScaler().fit(x)
@@ -334,20 +335,21 @@ def test_a_bundle_counts_images_and_keeps_the_policy(pipeline: Pipeline) -> None
     assert with_views.sample.views is not None
     assert without.sample.views is None
     assert with_views.sample.digest == without.sample.digest
-    first, second = fit(with_views), fit(without)
-    assert first.about["split"] == second.about["split"]
-    assert first.about["split"]["images"] == {"train": 30, "val": 15, "test": 15}
-    assert first.about["metrics"]["test"]["images"] == 15
-    assert first.about["fingerprint"] != second.about["fingerprint"]
-    assert first.about["augment"] == {
+    first, second = publish_head(with_views), publish_head(without)
+    assert first.manifest.split == second.manifest.split
+    assert first.manifest.split.images == {"train": 30, "val": 15, "test": 15}
+    assert first.manifest.metrics_on("test").images == 15
+    assert first.manifest.fingerprint != second.manifest.fingerprint
+    assert first.manifest.augment.as_json() == {
         "policy": with_views.sample.views.augmenter.as_json()["policy"],
         "seed": 0,
         "views": 2,
     }
-    assert "augment" not in second.about
-    assert fitted_before(with_views) == first.path
-    assert fitted_before(without) == second.path
-    assert fitted_before(prepare(replace(pipeline, augment=replace(pipeline.augment, views=3)))) is None
+    assert second.manifest.augment is None
+    more = prepare(replace(pipeline, augment=replace(pipeline.augment, views=3)))
+    assert with_views.run.find(fingerprint(with_views)) == first
+    assert without.run.find(fingerprint(without)) == second
+    assert with_views.run.find(fingerprint(more)) is None
     # distances are measured from images, of which there are 30
     assert len(load_reference(first.path).rows) == 30
     np.testing.assert_array_equal(load_reference(first.path).rows, load_reference(second.path).rows)
@@ -365,18 +367,18 @@ def test_a_bundle_counts_images_and_keeps_the_policy(pipeline: Pipeline) -> None
     ids=lambda head: head.clf,
 )
 def test_every_way_to_fit_works_on_views(pipeline: Pipeline, head: HeadOptions) -> None:
-    bundle = fit(prepare(replace(pipeline, head=head)))
-    assert bundle.about["metrics"]["val"]["images"] == 15
-    assert bundle.about["metrics"]["test"]["accuracy"] > 0.5
+    bundle = publish_head(prepare(replace(pipeline, head=head)))
+    assert bundle.manifest.metrics_on("val").images == 15
+    assert bundle.manifest.metrics_on("test").get("accuracy") > 0.5
     if head.nested:
-        assert bundle.about["nested"]["images"] == 60
+        assert bundle.manifest.nested.images == 60
 
 
 def test_principal_components_are_those_of_images_and_views(pipeline: Pipeline) -> None:
     from sklearn.decomposition import PCA
 
     prepared = prepare(replace(pipeline, head=HeadOptions(clf="knn", pca=3, strength=3)))
-    bundle = fit(prepared)
+    bundle = publish_head(prepared)
     x, _ = rows_by_hand(prepared, TRAIN)
     expected = PCA(3).fit(x).components_
     assert bundle.transform.components is not None
@@ -391,9 +393,9 @@ def test_images_with_several_labels_have_views_too(pipeline: Pipeline, tmp_path:
     ]
     (tmp_path / "index.csv").write_text("\n".join(["path,label", *lines]))
     data = replace(pipeline.data, path=str(tmp_path / "index.csv"), label_separator="|")
-    bundle = fit(prepare(replace(pipeline, data=data)))
+    bundle = publish_head(prepare(replace(pipeline, data=data)))
     assert bundle.multilabel
-    assert sum(bundle.about["split"]["images"].values()) == 60
+    assert sum(bundle.manifest.split.images.values()) == 60
 
 
 def test_a_bad_feature_of_a_view_names_its_image(pipeline: Pipeline) -> None:
@@ -407,7 +409,7 @@ def test_a_bad_feature_of_a_view_names_its_image(pipeline: Pipeline) -> None:
         file["features"][7] = np.nan
         name = bytes(file["path"][7]).decode()
     with pytest.raises(HeadError, match=f"NaN or infinity for 1 images: .*{Path(name).name}"):
-        fit(prepare(pipeline))
+        publish_head(prepare(pipeline))
 
 
 # --- the command line --------------------------------------------------------------------------------------------
@@ -454,7 +456,7 @@ def test_the_command_line_extracts_plans_exports_and_fits_with_views(pipeline: P
     fitted = call("fit-head", *common, *policy, "2", "--no-html", cwd=tmp_path)
     assert fitted.status == 0, fitted.err
     assert fitted.json["test"]["images"] == 15
-    assert load_bundle(tmp_path / fitted.json["bundle"]).about["augment"]["views"] == 2
+    assert load_bundle(tmp_path / fitted.json["bundle"]).manifest.augment.views == 2
 
 
 def test_a_pipeline_file_runs_with_views_and_is_up_to_date_then(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -23,20 +23,23 @@ from featx.config.pipeline import as_yaml, read_pipeline
 from featx.config.route import set_keys
 from featx.dataset import TRAIN
 from featx.errors import EngineError, HeadError, UsageError
-from featx.extraction.prepared import Prepared
 from featx.finetune.downscaling import triangle_filter
 from featx.finetune.examples import image_source
-from featx.finetune.flow import finetune, graft
-from featx.finetune.tuning import Tuning
+from featx.finetune.flow import graft
+from featx.finetune.trainee import FinetuneTrainee
 from featx.images.decoder import decode, load_image
 from featx.images.resize import fit
+from featx.io.context import Context
 from featx.metrics.probabilities import softmax
+from featx.runs.prepared import Prepared
+from featx.runs.run import Run
 from featx.training.targets import Targets
+from featx.workflow.publish import publish_finetuned
 
 
-def tuning_of(lab: Lab, prepared: Prepared) -> Tuning:
+def tuning_of(lab: Lab, prepared: Prepared) -> FinetuneTrainee:
     bundle, chosen = lab.bundle("logreg"), prepared.pipeline.finetune
-    return Tuning(graft(bundle, chosen.downscale), image_source(bundle, prepared), chosen, 0)
+    return FinetuneTrainee(graft(bundle, chosen.downscale), image_source(bundle, prepared), chosen, 0)
 
 
 def weights_by_layer(model: Any) -> dict[str, list[np.ndarray]]:
@@ -98,7 +101,7 @@ def test_a_step_moves_every_layer_by_its_own_rate(lab: Lab, prepared: Prepared, 
 
 def test_too_few_epochs_for_gradual_unfreezing_are_told(lab: Lab, prepared: Prepared) -> None:
     told: list[str] = []
-    finetune(lab.bundle("logreg"), with_finetune(prepared, gradual=1, epochs=1), tell=told.append)
+    publish_finetuned(lab.bundle("logreg"), with_finetune(prepared, gradual=1, epochs=1), Context(notify=told.append))
     assert told[0] == "With --gradual 1, all of --unfreeze all trains from epoch 4 on, and there are 1."
 
 
@@ -168,17 +171,17 @@ def test_killed_and_resumed_everything_goes_on_as_it_was(lab: Lab, prepared: Pre
         "cutmix": 1.0, "weight_decay": 0.1, "label_smoothing": 0.1, "learning_rate": 3e-3, "downscale": 2,
     }  # fmt: skip
     start = lab.bundle("dense")
-    whole = finetune(start, with_finetune(replace(prepared, run=tmp_path / "whole"), **changes))
-    part = with_finetune(replace(prepared, run=tmp_path / "part"), **changes)
+    whole = publish_finetuned(start, with_finetune(replace(prepared, run=Run(tmp_path / "whole")), **changes))
+    part = with_finetune(replace(prepared, run=Run(tmp_path / "part")), **changes)
     with pytest.raises(Killed):
-        finetune(start, part, tell=die)
+        publish_finetuned(start, part, Context(notify=die))
     told: list[str] = []
-    resumed = finetune(start, part, tell=told.append)
+    resumed = publish_finetuned(start, part, Context(notify=told.append))
     assert "Going on after epoch 2." in told
     for name in ("backbone.keras", "head.keras"):
         for a, b in zip(*(arrays(one.path / name) for one in (whole, resumed)), strict=True):
             np.testing.assert_array_equal(a, b)
-    assert whole.about["metrics"] == resumed.about["metrics"]
+    assert whole.manifest.metrics == resumed.manifest.metrics
 
 
 def arrays(path: Path) -> list[np.ndarray]:
@@ -216,7 +219,7 @@ def test_larger_images_begin_with_about_the_same_predictions(lab: Lab) -> None:
 
 
 def test_the_down_scaling_is_learned_and_the_bundle_reads_larger_images(lab: Lab, prepared: Prepared) -> None:
-    tuned = finetune(lab.bundle("logreg"), with_finetune(prepared, epochs=1, unfreeze="none", downscale=2))
+    tuned = publish_finetuned(lab.bundle("logreg"), with_finetune(prepared, epochs=1, unfreeze="none", downscale=2))
     again = load_bundle(tuned.path)
     assert again.input_size == (64, 64)
     model = graft(again)
@@ -228,7 +231,9 @@ def test_the_down_scaling_is_learned_and_the_bundle_reads_larger_images(lab: Lab
     images = np.stack([load_image(path, (64, 64), "stretch") for path in lab.pictures[:9]])
     expected = softmax(np.asarray(model(images.astype(np.float32))))
     np.testing.assert_allclose(again.probabilities(again.features(images)), expected, atol=2e-3)
-    further = finetune(again, with_finetune(replace(prepared, run=prepared.run / "further"), epochs=1, unfreeze="none"))
+    further = publish_finetuned(
+        again, with_finetune(replace(prepared, run=Run(prepared.run.path / "further")), epochs=1, unfreeze="none")
+    )
     assert further.input_size == (64, 64)
     kernels = [graft(one).get_layer("downscale_detail").get_weights()[0] for one in (again, further)]
     assert (kernels[0] != kernels[1]).any()
@@ -252,8 +257,8 @@ for devices in ("1", "2"):
     settings = [*json.loads(sys.argv[3]), f"finetune.devices={devices}", f"report.runs={sys.argv[4]}/{devices}"]
     pipeline = read_pipeline(Path(sys.argv[1]), settings)
     with Cache(pipeline.features.cache) as cache:
-        about = finetune(load_bundle(Path(sys.argv[2])), prepare(pipeline, cache)).about
-    curves.append([[epoch[name] for name in ("loss", "val_log_loss")] for epoch in about["history"]])
+        manifest = publish_finetuned(load_bundle(Path(sys.argv[2])), prepare(pipeline, cache)).manifest
+    curves.append([[epoch.values[name] for name in ("loss", "val_log_loss")] for epoch in manifest.history])
 print(json.dumps(curves))
 """
 
@@ -277,14 +282,14 @@ def test_two_devices_train_as_one_does(lab: Lab, prepared: Prepared, tmp_path: P
 
 def test_more_devices_than_there_are_are_refused(lab: Lab, prepared: Prepared) -> None:
     with pytest.raises(UsageError, match=r"--devices 3: TensorFlow sees 1 CPU here. Choose --devices all, or a number"):
-        finetune(lab.bundle("logreg"), with_finetune(prepared, devices="3"))
+        publish_finetuned(lab.bundle("logreg"), with_finetune(prepared, devices="3"))
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_mixed_precision_trains_the_same_network(lab: Lab, prepared: Prepared, precision: str) -> None:
     import keras
 
-    def loss_of(precision: str) -> tuple[Tuning, float]:
+    def loss_of(precision: str) -> tuple[FinetuneTrainee, float]:
         tuning = tuning_of(lab, with_finetune(prepared, mixed_precision=precision, batch_size=30, learning_rate=1e-4))
         tuning.compute_in(tuning.precision)
         return tuning, tuning.take_steps(0)[0]
@@ -436,10 +441,13 @@ def test_the_command_line_takes_it_all(lab: Lab, tmp_path: Path) -> None:
     ]  # fmt: skip
     done = call("finetune", "-p", "lab.yaml", "--from", start, "--json", *given, cwd=tmp_path)
     assert done.status == 0, done.err
-    about = load_bundle(tmp_path / done.json["bundle"]).about
-    said = {name: about["finetune"][name] for name in ("preset", "optimizer", "momentum", "learning_rate", "gradual")}
+    manifest = load_bundle(tmp_path / done.json["bundle"]).manifest
+    said = {
+        name: manifest.finetune.options[name]
+        for name in ("preset", "optimizer", "momentum", "learning_rate", "gradual")
+    }
     assert said == {"preset": "sgd", "optimizer": "sgd", "momentum": 0.9, "learning_rate": 1e-3, "gradual": 1}
-    assert len(about["history"]) == 3
+    assert len(manifest.history) == 3
     predicted = call("predict", lab.pictures[0], "--model", done.json["bundle"], "--json", cwd=tmp_path)
     assert predicted.status == 0, predicted.err
     wrong = call("finetune", "-p", "lab.yaml", "--from", start, "--unfreeze", "boddy", cwd=tmp_path)

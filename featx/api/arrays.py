@@ -9,14 +9,14 @@ import numpy as np
 
 from featx.api.keywords import ReadFeaturesKeywords
 from featx.api.options import READ_FEATURES, PathLike, read_options, takes
-from featx.dataset import SPLITS
+from featx.dataset import SPLITS, read_data
 from featx.errors import FeatxError, UsageError
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
 from featx.io.digest_arrays import first_of_equal
 from featx.io.progress import Progress, no_progress
 from featx.store.cache import Cache
-from featx.workflow.prepare import prepare, read_data
+from featx.workflow.prepare import prepare
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ from typing import Unpack
 from featx.api.keywords import ExtractKeywords, FitHeadKeywords
 from featx.api.model import Model
 from featx.api.options import EXTRACT, FIT_HEAD, PathLike, call_text, read_options, takes
+from featx.dataset import read_data
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
+from featx.io.context import Context
 from featx.io.progress import Progress, no_progress
 from featx.store.cache import Cache
-from featx.workflow.prepare import choose_images, prepare, read_data
-from featx.workflow.run import fit
+from featx.workflow.prepare import choose_images, prepare
+from featx.workflow.publish import publish_head
 
 
 @takes(*EXTRACT)
@@ -77,5 +79,6 @@ def fit_head(
         What a user can mend, in one sentence.
     """
     wanted = read_options(FIT_HEAD, options, "featx.fit_head", data, pipeline)
+    context = Context(call_text("featx.fit_head", data, pipeline, options), progress)
     with Cache(wanted.features.cache) as cache:
-        return Model(fit(prepare(wanted, cache, progress), call_text("featx.fit_head", data, pipeline, options)))
+        return Model(publish_head(prepare(wanted, cache, progress), context))

@@ -19,11 +19,13 @@ from featx.images.sources import source_name
 from featx.inference.judge import judge
 from featx.inference.predict import AnswerOptions, iter_probabilities
 from featx.inference.predict import predict as predict_images
+from featx.io.context import Context
 from featx.io.progress import Progress, no_progress
 from featx.metrics.measures import measure
-from featx.runs.bundles import find_bundle
+from featx.runs.run import find_bundle
 from featx.store.cache import Cache
 from featx.workflow.prepare import images_of_part, prepare
+from featx.workflow.publish import publish_finetuned
 
 
 class Model:
@@ -38,8 +40,8 @@ class Model:
         self.bundle = bundle
 
     def __repr__(self) -> str:
-        about = self.bundle.about
-        return f"<featx.Model {self.path}: {about['head']['clf']} on {', '.join(about['outputs'])}>"
+        manifest = self.bundle.manifest
+        return f"<featx.Model {self.path}: {manifest.head.clf} on {', '.join(manifest.output_names)}>"
 
     @property
     def path(self) -> Path:
@@ -54,7 +56,7 @@ class Model:
     @property
     def metrics(self) -> dict[str, dict[str, Any]]:
         """What was measured when it was made: {"val": {"accuracy": ...}, "test": {...}}; None is not defined."""
-        return dict(self.bundle.about["metrics"])
+        return {part: one.as_json() for part, one in self.bundle.manifest.metrics.items() if one is not None}
 
     def predict(
         self,
@@ -166,12 +168,10 @@ class Model:
         FeatxError
             A head that is not a network, no val part, or a loss that becomes infinite.
         """
-        from featx.finetune.flow import finetune
-
         wanted = read_options(FINETUNE, options, "finetune", data, pipeline)
-        command = call_text("featx.Model.finetune", data, pipeline, options)
+        context = Context(call_text("featx.Model.finetune", data, pipeline, options), progress)
         with Cache(wanted.features.cache) as cache:
-            return Model(finetune(self.bundle, prepare(wanted, cache, progress, views=False), command, progress))
+            return Model(publish_finetuned(self.bundle, prepare(wanted, cache, progress, views=False), context))
 
     def pack(self, out: PathLike) -> Path:
         """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere."""

@@ -1,4 +1,4 @@
-"""Baseline: a small network that is trained from scratch on the images of a run, to tell what a backbone is worth.
+"""Baseline: a small network that is trained from scratch on the images of a run, to show what a backbone is worth.
 
 It is trained by the loop of all networks (`featx.training`), so it resumes exactly, and becomes one more bundle of the
 run: what is before its last layer as the backbone, the last layer as the head.
@@ -10,34 +10,32 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import featx
 from featx.baseline.material import Material, read_material
 from featx.baseline.networks import DESIGNS, Design, make_network
-from featx.baseline.result import renew_report, save_baseline
-from featx.baseline.trainee import Scratch
-from featx.bundle.bundle import Bundle
+from featx.baseline.result import conclude
 from featx.config import BaselineOptions, Pipeline
+from featx.inference.trained import Trained
+from featx.io.context import Context, Notify
 from featx.io.digests import digest_bytes, digest_json
-from featx.io.progress import Progress, Tell, no_progress, say_nothing
+from featx.io.progress import Progress
+from featx.runs.origin import Provenance, algorithm
+from featx.runs.run import Run
 from featx.store.cache import Cache
 from featx.training.callbacks import Recording
 from featx.training.loop import train
+from featx.training.network import Network, make_optimizer
 from featx.training.schedules import Schedule, Stopping
-from featx.workflow.tracking import require_tracker
+from featx.training.trainee import ImageTrainee
 
 __all__ = ["DESIGNS", "Design", "train_baseline"]
 
 
-def train_baseline(
-    pipeline: Pipeline,
-    cache: Cache,
-    command: str = "",
-    progress: Progress = no_progress,
-    tell: Tell = say_nothing,
-) -> tuple[Bundle, Material]:
-    """Train the network of the pipeline's baseline section, keep its best epoch by validation, and save it.
+_ALGORITHM = 1  # of the networks and their training: raised when equal options begin to give another network
+_STATE = 1  # of what a training resumes from: raised when a state that was written before can no longer be gone on from
 
-    The report of the run's best head is written anew where its features are cached, and tells of the baseline.
+
+def train_baseline(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> Trained:
+    """Train the network of the pipeline's baseline section, and keep its best epoch by validation.
 
     Raises
     ------
@@ -47,23 +45,27 @@ def train_baseline(
         A loss that is not finite.
     """
     start = time.perf_counter()
-    require_tracker(pipeline.tracking)
     options, seed = pipeline.baseline, pipeline.data.seed
-    material = read_material(pipeline, cache, progress)
-    wanted = _fingerprint(material, options, pipeline)
-    model = make_network(options.net, options.input_size, material.examples.known, options.dropout, seed)
-    scratch = Scratch(model, material, options, seed, progress)
-    recording = _recording(wanted, options, material.run, tell)
-    log = train(scratch, Schedule.of(options), Stopping.of(options), recording, seed)
-    bundle = save_baseline(scratch, log, pipeline, command, wanted, start)
-    recording.discard_state()
-    renew_report(scratch, pipeline, cache, command, tell)
-    return bundle, material
+    material = read_material(pipeline, cache, context.progress)
+    wanted = _fingerprint(material, options, seed)
+    trainee = _start(material, options, seed, context.progress)
+    recording = _recording(wanted, options, material.run, context.notify)
+    log = train(trainee, Schedule.of(options), Stopping.of(options), recording, seed)
+    provenance = Provenance(context.command, wanted, time.perf_counter() - start)
+    return conclude(trainee, material, log, pipeline, provenance, recording)
 
 
-def _fingerprint(material: Material, options: BaselineOptions, pipeline: Pipeline) -> str:
+def _start(material: Material, options: BaselineOptions, seed: int, progress: Progress) -> ImageTrainee:
+    """The network as it stands before its first step, and what it is trained on."""
+    examples = material.examples
+    model = make_network(options.net, options.input_size, examples.known, options.dropout, seed)
+    optimizer = make_optimizer(options.optimizer, options.learning_rate, options.momentum)
+    return ImageTrainee(Network(model, optimizer, examples.targets), material.source, options, seed, progress)
+
+
+def _fingerprint(material: Material, options: BaselineOptions, seed: int) -> str:
     """What the weights depend on."""
-    sample = material.sample
+    sample = material.intake.sample
     return digest_json(
         {
             "baseline": asdict(replace(options, tensorboard=None)),
@@ -72,12 +74,13 @@ def _fingerprint(material: Material, options: BaselineOptions, pipeline: Pipelin
             "split": sample.digest,
             "rows": digest_bytes(sample.digests.tobytes()).hex(),  # their order is that of the training
             "weight": digest_bytes(material.examples.targets.weight.tobytes()).hex(),
-            "seed": pipeline.data.seed,
-            "featx": featx.__version__,
+            "seed": seed,
+            "featx": algorithm(_ALGORITHM),
         }
     )
 
 
-def _recording(state: str, options: BaselineOptions, run: Path, tell: Tell) -> Recording:
+def _recording(wanted: str, options: BaselineOptions, run: Run, notify: Notify) -> Recording:
+    state = wanted if _STATE == 1 else digest_json([wanted, _STATE])
     curves = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"baseline-{state[:12]}"
-    return Recording(run / f".baseline-{state[:12]}", curves, notify=tell, epochs=options.epochs)
+    return Recording(run.training_state("baseline", state), curves, notify=notify, epochs=options.epochs)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from featx.config import Pipeline
-from featx.dataset import TRAIN, VAL, check_images, digest_images, require_usable
+from featx.dataset import TRAIN, VAL, check_images, digest_images, read_data, require_usable
 from featx.errors import DataError
 from featx.extraction.sample import Sample, require_fittable
 from featx.images.augment import Augmenter
 from featx.io.progress import Progress, no_progress
 from featx.metrics.predictions import align
-from featx.runs.folder import run_directory
-from featx.runs.split import split_of_run
+from featx.runs.origin import Intake
+from featx.runs.run import Run
 from featx.store.cache import Cache
 from featx.training.source import Examples, ImageSource
 from featx.training.targets import Targets, mean_one
-from featx.workflow.prepare import read_data
 
 
 @dataclass(frozen=True)
@@ -28,17 +26,14 @@ class Material:
 
     Attributes
     ----------
-    sample : one row per different image
-    source : the rows of the sample as the network is given them; it tells apart the classes with training images
-    bad : {path, reason} of images that could not be read; duplicates : images that are copies of others
-    run : folder of the results
+    intake : the sample, one row per different image, and what was left aside
+    source : the rows of the sample as the network is given them; it knows the classes with training images
+    run : where results go
     """
 
-    sample: Sample
+    intake: Intake
     source: ImageSource
-    bad: list[dict[str, str]]
-    duplicates: int
-    run: Path
+    run: Run
 
     @property
     def examples(self) -> Examples:
@@ -63,8 +58,8 @@ def read_material(pipeline: Pipeline, cache: Cache, progress: Progress = no_prog
     digests = digest_images(images.paths, cache.index).digest
     readable = ~np.isin(images.paths, [one["path"] for one in bad])
     require_usable(images, readable)
-    run = run_directory(pipeline, images)
-    sample = Sample.of(images, digests, split_of_run(images, digests, readable, pipeline.data, run))
+    run = Run.of(pipeline, images)
+    sample = Sample.of(images, digests, run.split.assign(images, digests, readable, pipeline.data))
     duplicates = int(readable.sum()) - len(np.unique(digests[readable]))
     side = pipeline.baseline.input_size
     source = ImageSource(
@@ -75,7 +70,7 @@ def read_material(pipeline: Pipeline, cache: Cache, progress: Progress = no_prog
         workers=workers,
         augmenter=Augmenter(pipeline.augment, pipeline.data.seed),
     )
-    return Material(sample, source, bad, duplicates, run)
+    return Material(Intake(sample, bad, duplicates, {}), source, run)
 
 
 def _examples(sample: Sample) -> Examples:

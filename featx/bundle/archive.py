@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
 from pathlib import Path
 
 from featx.bundle.fields import is_plain_name
-from featx.bundle.sealing import ABOUT, read_about, verify_files
+from featx.bundle.sealing import MANIFEST, parse_manifest, read_manifest, verify_files
 from featx.errors import BundleError
 from featx.io.files import atomic_directory
 
@@ -25,7 +24,7 @@ def unpack(path: Path, directory: Path) -> None:
         raise BundleError(f"{directory} exists already. Name a folder that does not.")
     with atomic_directory(directory) as temporary:
         extract_archive(path, temporary)
-        verify_files(temporary, read_about(temporary))
+        verify_files(temporary, read_manifest(temporary))
 
 
 def extract_archive(path: Path, directory: Path) -> None:
@@ -33,22 +32,22 @@ def extract_archive(path: Path, directory: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
-            if ABOUT not in names:
+            if MANIFEST not in names:
                 if _begins_as_packed(path):  # cut off behind a file that is a zip itself, whose end was taken for ours
                     raise zipfile.BadZipFile("its end is missing")
-                raise BundleError(f"{path} is not a bundle: it has no {ABOUT}.")
+                raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}.")
             outside = [name for name in names if not is_plain_name(name)]
             if outside:
                 raise BundleError(f"{path} holds {outside[0]!r}, which would lie outside of it. Do not use it.")
-            declared = {ABOUT, *json.loads(archive.read(ABOUT)).get("files", {})}
+            declared = {MANIFEST, *parse_manifest(archive.read(MANIFEST), path).files}
             for name in names:
                 if name in declared:
                     archive.extract(name, directory)
-    except (*_NO_ZIP, OSError, ValueError, TypeError, AttributeError) as error:
+    except (*_NO_ZIP, OSError, ValueError) as error:
         raise BundleError(f"{path} is not a whole .featx file: {error}. Copy it again.") from error
 
 
 def _begins_as_packed(path: Path) -> bool:
     """Whether the first file in a zip is `bundle.json`, where `pack` puts it."""
     with open(path, "rb") as file:
-        return file.read(30 + len(ABOUT))[30:] == ABOUT.encode()
+        return file.read(30 + len(MANIFEST))[30:] == MANIFEST.encode()

@@ -9,7 +9,7 @@
     calibration.npz   curves from logits to probabilities, where there is more than the temperature
     training.csv      the epochs of a dense head or a fine-tune: losses, accuracies, learning rate, seconds
     split.npz         which image was in which part: digest (n, 32) uint8, split (n,) uint8
-    reference.npz     features of up to 2,000 training images, to tell what is unlike all of them (`featx.novelty`)
+    reference.npz     features of up to 2,000 training images, by which unknown images are found (`novelty`)
 
 A directory, or the same files in one `.featx` (a stored zip). No cache, network or training image is needed to predict,
 and with a linear head and OpenVINO neither scikit-learn nor TensorFlow is imported. Nothing is ever unpickled.
@@ -22,16 +22,17 @@ import shutil
 import tempfile
 import weakref
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from featx.backbones import Output
 from featx.bundle.archive import extract_archive
-from featx.bundle.sealing import ABOUT, read_about, seal, verify_files
+from featx.bundle.manifest import Manifest
+from featx.bundle.sealing import MANIFEST, read_manifest, seal, verify_files
 from featx.bundle.split import read_split
 from featx.engines.choice import choose_engine, compile_graph, effective_precision, load_graph
 from featx.engines.protocol import Engine
@@ -48,42 +49,41 @@ _logger = logging.getLogger(__name__)
 class Bundle:
     """A loaded, verified bundle.
 
-    path : its directory; about : the content of `bundle.json`
+    path : its directory; manifest : what `bundle.json` holds
     """
 
     path: Path
-    about: dict[str, Any]
+    manifest: Manifest
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes it tells apart, in the order of the columns of `probabilities`."""
-        return tuple(self.about["classes"])
+        """The classes that it knows, in the order of the columns of `probabilities`."""
+        return self.manifest.classes
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         """The layers and poolings whose features the head takes, one after the other."""
-        return tuple(Output.parse(name) for name in self.about["outputs"])
+        return self.manifest.outputs
 
     @property
     def input_size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        height, width = self.about["backbone"]["input_size"]
-        return int(height), int(width)
+        return self.manifest.backbone.input_size
 
     @property
     def multilabel(self) -> bool:
         """Whether it gives an image several labels."""
-        return bool(self.about.get("multilabel", False))
+        return self.manifest.multilabel
 
     @property
     def thresholds(self) -> np.ndarray:
         """float64 (n classes,): from which probability on it gives each label, where it gives several."""
-        return np.array(self.about["thresholds"], np.float64)
+        return np.array(self.manifest.thresholds, np.float64)
 
     @property
     def temperature(self) -> float:
         """What logits are divided by before the softmax."""
-        return float(self.about["head"]["temperature"])
+        return float(self.manifest.head.temperature)
 
     @cached_property
     def engine(self) -> Engine:
@@ -91,7 +91,7 @@ class Bundle:
 
         A precision that this machine does not have is replaced by float32.
         """
-        graph, wanted = self.path / "graph", self.about["backbone"]["precision"].split("/")[0]
+        graph, wanted = self.path / "graph", self.manifest.backbone.precision.split("/")[0]
         engine = choose_engine("auto")
         if engine == "openvino" and not graph.is_dir():
             engine = "tensorflow"
@@ -107,23 +107,23 @@ class Bundle:
     @cached_property
     def head(self) -> persist.Scorer:
         """Features float32 (n, d) -> logits (n, classes), the temperature applied."""
-        return persist.load_head(self.path, self.about["head"]["kind"], float(self.about["head"]["temperature"]))
+        return persist.load_head(self.path, self.manifest.head.kind, self.temperature)
 
     @cached_property
     def transform(self) -> Transform:
         """What features pass through before the head."""
-        return load_transform(self.path / TRANSFORM_FILE) if TRANSFORM_FILE in self.about["files"] else Transform()
+        return load_transform(self.path / TRANSFORM_FILE) if TRANSFORM_FILE in self.manifest.files else Transform()
 
     @cached_property
     def calibration(self) -> Calibration:
         """From the head's logits, the temperature applied, to probabilities."""
-        if CALIBRATION_FILE in self.about["files"]:
+        if CALIBRATION_FILE in self.manifest.files:
             return load_curves(self.path / CALIBRATION_FILE)
         return Calibration(self.multilabel)
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, float64 (n, classes), of features (n, d)."""
-        expected = int(self.about["head"]["features"])
+        expected = self.manifest.head.features
         if features.shape[1] != expected:
             raise BundleError(f"X has {features.shape[1]} features, but the head is expecting {expected}.")
         return self.calibration.probabilities(self.head(self.transform.apply(features)))
@@ -131,24 +131,24 @@ class Bundle:
     def features(self, images: np.ndarray) -> np.ndarray:
         """Features float32 (n, d) of images uint8 (n, height, width, 3)."""
         found = self.engine.infer(images)
-        return np.concatenate([found[name].reshape(len(images), -1) for name in self.about["outputs"]], axis=1)
+        return np.concatenate([found[name].reshape(len(images), -1) for name in self.manifest.output_names], axis=1)
 
     def split(self) -> dict[bytes, int]:
         """Digest -> split code of every image it was fitted and measured on."""
         return read_split(self.path / "split.npz")
 
 
-def save_bundle(directory: Path, about: dict[str, Any], sources: dict[str, Path]) -> Bundle:
+def save_bundle(directory: Path, manifest: Manifest, sources: Mapping[str, Path]) -> Bundle:
     """Put a bundle together and make it visible whole.
 
-    directory : must not exist; about : all of `bundle.json` but schema and checksums
+    directory : must not exist; manifest : all but the checksums
     sources : name in the bundle -> file or directory to take; they are copied
     """
     remove_stale(directory.parent)
     with atomic_directory(directory) as temporary:
         for name, source in sources.items():
             _copy(source, temporary / name)
-        seal(temporary, about)
+        seal(temporary, manifest)
     return load_bundle(directory)
 
 
@@ -160,13 +160,18 @@ def load_bundle(path: Path) -> Bundle:
     BundleError
         When it is truncated, changed, of a newer schema, or not a bundle.
     """
-    if path.name == ABOUT:
+    if path.name == MANIFEST:
         path = path.parent
     if path.is_file():
         return _load_packed(path)
-    about = read_about(path)
-    verify_files(path, about)
-    return Bundle(path, about)
+    manifest = read_manifest(path)
+    verify_files(path, manifest)
+    return Bundle(path, manifest)
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether there is a file, which may be a packed bundle, or a bundle's directory."""
+    return path.is_file() or (path / MANIFEST).is_file()
 
 
 def _load_packed(path: Path) -> Bundle:
@@ -184,7 +189,7 @@ def _load_packed(path: Path) -> Bundle:
 
 def pack(bundle: Bundle, out: Path) -> None:
     """Write a bundle as one `.featx` file: a zip, stored, with `bundle.json` first."""
-    names = [ABOUT, *bundle.about["files"]]
+    names = [MANIFEST, *bundle.manifest.files]
     with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name in names:
             archive.write(bundle.path / name, name)

@@ -2,7 +2,7 @@
 
     @dataclass(frozen=True)
     class Point:
-        x: Annotated[float, Bounds(least=0)]
+        x: Annotated[float, Ge(0)]
         label: str = omitted("")                    # not written where it has its default
         more: Mapping[str, Json] = rest()           # takes the keys that no other field has
 
@@ -15,15 +15,29 @@ A field that has a default may be absent. Numbers are finite. What the types are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import PurePosixPath
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Self,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from featx.backbones.spec import Output
+from featx.config.bounds import Range, range_of
 from featx.errors import UsageError
 from featx.io.jsontypes import Json
 
@@ -38,6 +52,11 @@ _MOST_SHOWN = 60  # characters of a value that is wrong
 _SCALARS = {bool: "true or false", int: "a whole number", str: "text"}
 
 
+def _shown(value: object) -> str:
+    text = repr(value.name if isinstance(value, Output) else value)
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."
+
+
 class FieldError(Exception):
     """A value that is not what its field holds; `path` leads to it.
 
@@ -46,58 +65,43 @@ class FieldError(Exception):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.path: list[str | int] = []
         self.text = text
+        self.path: list[str | int] = []
+
+    @classmethod
+    def of(cls, wanted: str, value: object) -> FieldError:
+        """The error of a value that is not `wanted`."""
+        return cls(f"must be {wanted}, got {_shown(value)}")
 
     @property
     def name(self) -> str:
         """The field, as in `split.images.train` or `classes[2]`."""
         return "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in self.path).lstrip(".")
 
-    def __str__(self) -> str:
-        return f"{self.name} {self.text}" if self.path else f"it {self.text}"
-
-    @classmethod
-    def of(cls, wanted: str, value: object) -> FieldError:
-        """The error of a value that is not `wanted`."""
-        shown = repr(value)
-        shown = shown if len(shown) <= _MOST_SHOWN else shown[:_MOST_SHOWN] + "..."
-        return cls(f"must be {wanted}, got {shown}")
-
-    def within(self, name: str | int) -> FieldError:
+    def within(self, name: str | int) -> Self:
         """The same error, seen from what holds the value under this name."""
         self.path.insert(0, name)
         return self
 
+    def __str__(self) -> str:
+        return f"is not valid: {self.name or 'it'} {self.text}"
 
-@dataclass(frozen=True)
-class Bounds:
-    """The range of a number.
 
-    least, most : the smallest and the largest value; above : what it must exceed
-    """
+class AbsentError(FieldError):
+    """Fields that are not there, and have to be."""
 
-    least: float = -math.inf
-    most: float = math.inf
-    above: float = -math.inf
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__("is absent")
+        self.absent = names
 
-    def __call__(self, value: float) -> None:
-        """Check that a number is within it."""
-        if not (self.least <= value <= self.most and value > self.above):
-            raise FieldError.of(f"a number {self.words}", value)
-
-    @property
-    def words(self) -> str:
-        """The range, as a sentence names it."""
-        if self.above > -math.inf:
-            return f"above {self.above:g}"
-        return f"of at least {self.least:g}" if self.most == math.inf else f"from {self.least:g} to {self.most:g}"
+    def __str__(self) -> str:
+        return "says nothing of " + ", ".join(f"{self.name}.{name}".lstrip(".") for name in self.absent)
 
 
 def plain_name(name: str) -> None:
     """Check that a file's name stays inside the directory that it is written to."""
     if not is_plain_name(name):
-        raise FieldError(f"names the file {name!r}, which would lie outside of it")
+        raise FieldError(f"names the file {name!r}, which lies outside of the bundle")
 
 
 def is_plain_name(name: str) -> bool:
@@ -106,21 +110,17 @@ def is_plain_name(name: str) -> bool:
     return bool(path.parts) and not path.is_absolute() and not {"..", "\\", ":"} & {*path.parts, *name}
 
 
-def filled(values: tuple[object, ...] | Mapping[str, object]) -> None:
+def filled(values: Collection[object]) -> None:
     """Check that there is something in it."""
     if not values:
-        raise FieldError("is empty")
+        raise FieldError("must not be empty")
 
 
 def distinct(values: tuple[object, ...]) -> None:
     """Check that nothing is there twice."""
-    twice = [value for place, value in enumerate(values) if value in values[:place]] if _repeats(values) else []
-    if twice:
-        raise FieldError(f"has {twice[0]!r} twice")
-
-
-def _repeats(values: tuple[object, ...]) -> bool:
-    return len(set(values)) < len(values)
+    twice = next((value for value, count in Counter(values).items() if count > 1), None)
+    if twice is not None:
+        raise FieldError(f"must not have {_shown(twice)} twice")
 
 
 def rest() -> Any:
@@ -134,6 +134,11 @@ def omitted(default: Any, *, key: str | None = None) -> Any:
     key : its name in JSON, where that is not the field's
     """
     return field(default=default, metadata={"omitted": True, "key": key})
+
+
+def needed() -> Any:
+    """Return a field that is an empty object in a new record, and must be there when one is read."""
+    return field(default_factory=dict, metadata={"needed": True})
 
 
 def read_record(kind: type[Record], value: object) -> Record:
@@ -153,21 +158,22 @@ def write_record(record: DataclassInstance) -> dict[str, Json]:
     for one in fields(record):
         value = getattr(record, one.name)
         if one.metadata.get("rest"):
-            found |= cast("dict[str, Json]", _plain(value))
+            found |= cast("dict[str, Json]", to_json(value))
         elif not (one.metadata.get("omitted") and value == one.default):
-            found[one.metadata.get("key") or one.name] = _plain(value)
+            found[one.metadata.get("key") or one.name] = to_json(value)
     return found
 
 
-def _plain(value: object) -> Json:
+def to_json(value: object) -> Json:
+    """Return what a field holds as JSON."""
     if isinstance(value, Output):
         return value.name
     if is_dataclass(value) and not isinstance(value, type):
         return write_record(value)
     if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: to_json(one) for name, one in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
+        return [to_json(one) for one in value]
     return cast("Json", value)
 
 
@@ -175,10 +181,11 @@ def _plain(value: object) -> Json:
 def _reader(kind: Any) -> Reader:
     """Return what reads a value of this type."""
     origin, arguments = get_origin(kind), get_args(kind)
-    if kind is object:  # Json
+    if kind is object:  # what Json, a recursive type, counts as here
         return _read_json
     if origin is Annotated:
-        return _checked(_reader(arguments[0]), kind.__metadata__)
+        checks = [one for one in kind.__metadata__ if callable(one)]
+        return _checked(_reader(arguments[0]), [*_bounds(range_of(kind)), *checks])
     if origin is Literal:
         return _choice(arguments)
     if origin in (Union, UnionType):
@@ -239,7 +246,7 @@ def _read_output(value: object) -> Output:
     raise FieldError.of("LAYER@POOLING, as in mixed7@avg", value)
 
 
-def _checked(read: Reader, checks: tuple[Check, ...]) -> Reader:
+def _checked(read: Reader, checks: Sequence[Check]) -> Reader:
     def read_and_check(value: object) -> object:
         found = read(value)
         for check in checks:
@@ -247,6 +254,20 @@ def _checked(read: Reader, checks: tuple[Check, ...]) -> Reader:
         return found
 
     return read_and_check
+
+
+def _bounds(limits: Range) -> Iterator[Check]:
+    """Yield what checks that a number is within its bounds, where it has a least value; the largest may be open."""
+    if limits.least is None:
+        return
+    least, most = limits.least, math.inf if limits.most is None else limits.most
+    words = f"of at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+
+    def check(value: float) -> None:
+        if not least <= value <= most or (limits.least_open and value == least):
+            raise FieldError.of(f"a number above {least:g}" if limits.least_open else f"a number {words}", value)
+
+    yield check
 
 
 def _choice(allowed: tuple[object, ...]) -> Reader:
@@ -299,20 +320,24 @@ def _within(name: str | int, read: Reader, value: object) -> object:
         raise error.within(name) from None
 
 
+def _has_default(one: Field[Any]) -> bool:
+    return one.default is not MISSING or one.default_factory is not MISSING
+
+
 def _record(kind: type[DataclassInstance]) -> Reader:
-    hints = get_type_hints(kind, include_extras=True)
+    hints = get_type_hints(kind, include_extras=True, localns={"Json": object})
     own = {one.metadata.get("key") or one.name: one for one in fields(kind) if not one.metadata.get("rest")}
     reads = {key: _reader(hints[one.name]) for key, one in own.items()}
-    needed = [key for key, one in own.items() if one.default is MISSING and one.default_factory is MISSING]
+    needed = [key for key, one in own.items() if one.metadata.get("needed") or not _has_default(one)]
     other = next((one.name for one in fields(kind) if one.metadata.get("rest")), None)
     read_other = None if other is None else _reader(get_args(hints[other])[1])
 
     def read(value: object) -> object:
         if not isinstance(value, Mapping):
             raise FieldError.of("an object", value)
-        for key in needed:
-            if key not in value:
-                raise FieldError("is absent").within(key)
+        absent = [key for key in needed if key not in value]
+        if absent:
+            raise AbsentError(absent)
         found = {own[key].name: _within(key, reads[key], one) for key, one in value.items() if key in own}
         if other is not None and read_other is not None:
             found[other] = {

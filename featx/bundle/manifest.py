@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from annotated_types import Ge, Le
+
 from featx.backbones.spec import Output
 from featx.bundle.fields import (
-    Bounds,
     FieldError,
     distinct,
     filled,
+    needed,
     omitted,
     plain_name,
     read_record,
@@ -36,20 +38,22 @@ from featx.bundle.records import (
     MetricsRecord,
     NestedRecord,
     OriginRecord,
+    Parts,
     ScoreRecord,
     SplitRecord,
+    metrics_on,
 )
 from featx.errors import BundleError
 from featx.io.jsontypes import Json
 from featx.metrics.comparison import Comparison
+from featx.metrics.predictions import Target
 
 SCHEMA = 1
 
 Row = Literal["image"]  # what a prediction is made of; later a box or a tile of one
-Target = Literal["class", "labels"]  # what is predicted of it; later a number
 
-Seconds = Annotated[float, Bounds(least=0)]
-Share = Annotated[float, Bounds(least=0, most=1)]
+Seconds = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,7 @@ class Manifest:
     files : name -> SHA-256; digest : of everything else in `bundle.json`
     """
 
-    schema: Annotated[int, Bounds(least=1, most=SCHEMA)] = SCHEMA
+    schema: Annotated[int, Ge(1), Le(SCHEMA)] = SCHEMA
     created: str = ""
     classes: Annotated[tuple[str, ...], filled, distinct]
     split: SplitRecord
@@ -85,7 +89,7 @@ class Manifest:
     head: HeadRecord
     target: Target = "class"
     thresholds: tuple[Share, ...] | None = None
-    metrics: Mapping[str, MetricsRecord | None] = field(default_factory=dict)
+    metrics: Parts = field(default_factory=dict)
     per_class: Mapping[str, tuple[ClassRecord, ...] | None] = field(default_factory=dict)
     score: ScoreRecord
     search: Mapping[str, tuple[CandidateRecord, ...]] = field(default_factory=dict)
@@ -101,7 +105,7 @@ class Manifest:
     verdict: str | None = omitted(None)
     row: Row = omitted("image")
     more: Mapping[str, Json] = rest()
-    files: Mapping[Annotated[str, plain_name], str] = field(default_factory=dict)
+    files: Mapping[Annotated[str, plain_name], str] = needed()
     digest: str = omitted("")
 
     @property
@@ -113,6 +117,10 @@ class Manifest:
     def output_names(self) -> tuple[str, ...]:
         """The outputs, as in `mixed7@avg`."""
         return tuple(output.name for output in self.outputs)
+
+    def metrics_on(self, part: str) -> MetricsRecord:
+        """What was measured on a part; nothing, of no image, where it has none."""
+        return metrics_on(self.metrics, part)
 
     @classmethod
     def from_json(cls, value: object, where: object) -> Manifest:
@@ -129,8 +137,7 @@ class Manifest:
             manifest = read_record(cls, _completed(value))
             _require_fit(manifest)
         except FieldError as error:
-            text = f"{where} is not a sound bundle: {error}. Take the bundle from where it came again."
-            raise BundleError(text) from error
+            raise BundleError(f"{where} {error}. Take the bundle from where it came again.") from error
         return manifest
 
     def as_json(self) -> dict[str, Json]:
@@ -172,7 +179,10 @@ def _completed(value: object) -> object:
 def _require_fit(manifest: Manifest) -> None:
     """Raise FieldError where two fields do not fit each other."""
     thresholds, classes = manifest.thresholds, manifest.classes
+    file = manifest.head.file
+    if file and manifest.digest and file not in manifest.files:
+        raise FieldError(f"must be one of the files, got {file!r}").within("file").within("head")
     if thresholds is None and manifest.multilabel:
-        raise FieldError("are absent, and an image has several labels").within("thresholds")
+        raise FieldError("must be given where an image has several labels").within("thresholds")
     if thresholds is not None and len(thresholds) != len(classes):
-        raise FieldError(f"are {len(thresholds)}, for {len(classes)} classes").within("thresholds")
+        raise FieldError(f"must have one number per class, {len(classes)}, got {len(thresholds)}").within("thresholds")

@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from featx.bundle.fields import Bounds, omitted, plain_name, rest, write_record
+from annotated_types import Ge, Gt, Le
+
+from featx.bundle.fields import omitted, plain_name, rest, write_record
 from featx.io.jsontypes import Json
 
-Count = Annotated[int, Bounds(least=0)]
-Side = Annotated[int, Bounds(least=1, most=65_535)]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Count = Annotated[int, Ge(0)]
+Side = Annotated[int, Ge(1), Le(65_535)]
 HeadForm = Literal["linear", "estimator", "network"]
 Interval = tuple[float, float]
 
@@ -28,8 +33,16 @@ class Unrecorded(Enum):
 UNRECORDED: Final = Unrecorded.UNRECORDED
 
 
-@dataclass(frozen=True)
-class BackboneRecord:
+class Section:
+    """A part of a manifest."""
+
+    def as_json(self: DataclassInstance) -> dict[str, Json]:
+        """The section as `bundle.json` has it."""
+        return write_record(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneRecord(Section):
     """The network.
 
     Attributes
@@ -44,10 +57,10 @@ class BackboneRecord:
     finetuned : whether it was trained further, so that it is not the network of that name any more
     """
 
-    input_size: tuple[Side, Side]
     name: str = ""
     weights: str = ""
     weights_seed: int = 0
+    input_size: tuple[Side, Side]
     preprocessing: str = "none"
     license: str | Unrecorded | None = omitted(UNRECORDED)
     resize: Literal["stretch", "crop", "pad"] = "stretch"
@@ -57,25 +70,23 @@ class BackboneRecord:
 
 
 @dataclass(frozen=True)
-class KeyRecord:
+class KeyRecord(Section):
     """The key of the features that the head was fitted on, as `featx.store.key.Key` writes it.
 
     baseline : the network, where it was trained from scratch and there were no features; nothing else is known then
-    weights : digest of the network's variables
-    more : all other fields of the key
+    backbone : the network's name; architecture, weights : digests of its graph and of its variables
+    more : all other fields of the key; keys are equal when their JSON is
     """
 
     baseline: str | None = omitted(None)
+    backbone: str | None = omitted(None)
+    architecture: str | None = omitted(None)
     weights: str | None = omitted(None)
     more: Mapping[str, Json] = rest()
 
-    def as_json(self) -> dict[str, Json]:
-        """The key as JSON; equal for equal features."""
-        return write_record(self)
 
-
-@dataclass(frozen=True)
-class HeadRecord:
+@dataclass(frozen=True, kw_only=True)
+class HeadRecord(Section):
     """What predicts from features.
 
     Attributes
@@ -90,24 +101,24 @@ class HeadRecord:
     """
 
     clf: str
-    temperature: Annotated[float, Bounds(above=0)]
-    features: Annotated[int, Bounds(least=1)]
-    kind: HeadForm
     params: Mapping[str, Json] = field(default_factory=dict)
+    temperature: Annotated[float, Gt(0)]
+    features: Annotated[int, Ge(1)]
     calibration: str = "temperature"
     refitted: bool = False
     class_weight: str = "none"
-    positive_weight: Annotated[float, Bounds(above=0)] = 1.0
-    file: Annotated[str, plain_name] = ""
+    positive_weight: Annotated[float, Gt(0)] = 1.0
+    kind: HeadForm
+    file: Annotated[str, plain_name] = omitted("")
     more: Mapping[str, Json] = rest()
 
 
 @dataclass(frozen=True)
-class SplitRecord:
+class SplitRecord(Section):
     """Which images were in which part; which of them exactly is in `split.npz`.
 
     images : part -> count; classes : part -> class -> count
-    declared : whether the data said it; grouped : whether groups were kept together; None: not recorded
+    declared : whether the data declares them; grouped : whether groups were kept together; None: not recorded
     """
 
     digest: str
@@ -119,7 +130,7 @@ class SplitRecord:
 
 
 @dataclass(frozen=True)
-class DataRecord:
+class DataRecord(Section):
     """The images it was made of; None: not recorded.
 
     source : the name of their folder or file
@@ -134,7 +145,7 @@ class DataRecord:
 
 
 @dataclass(frozen=True)
-class MetricsRecord:
+class MetricsRecord(Section):
     """What was measured on one part.
 
     images : of the part; values : metric -> value, None where it is not defined
@@ -143,11 +154,30 @@ class MetricsRecord:
 
     images: Count = 0
     values: Mapping[str, float | None] = rest()
-    intervals: Mapping[str, Interval | None] | None = omitted(None)
+    intervals: Mapping[str, Interval | None] | None = None
+
+    def get(self, name: str) -> float | None:
+        """The value of a metric; None where it was not measured, or is not defined."""
+        return self.values.get(name)
+
+    def chosen_by(self, metric: str) -> float | None:
+        """The value of the option --metric."""
+        from featx.metrics.table import metric_form, target_of_metrics
+
+        form = metric_form(metric, target_of_metrics(self.values))
+        return self.values.get(metric if form is None else form.key)
+
+
+Parts = Mapping[str, MetricsRecord | None]
+
+
+def metrics_on(parts: Parts, part: str) -> MetricsRecord:
+    """What was measured on a part; nothing, of no image, where it has none."""
+    return parts.get(part) or MetricsRecord()
 
 
 @dataclass(frozen=True)
-class ClassRecord:
+class ClassRecord(Section):
     """What was measured on one class of a part; values : metric -> value, None where it is not defined."""
 
     label: str
@@ -156,7 +186,7 @@ class ClassRecord:
 
 
 @dataclass(frozen=True)
-class ScoreRecord:
+class ScoreRecord(Section):
     """What the best bundle of a run is chosen by: the value of a metric on "val", by folds ("cv") or "none"."""
 
     metric: str
@@ -165,7 +195,7 @@ class ScoreRecord:
 
 
 @dataclass(frozen=True)
-class CandidateRecord:
+class CandidateRecord(Section):
     """A head that was tried: its options, and its score, of the metric, on "val" or by folds ("cv")."""
 
     clf: str
@@ -176,7 +206,7 @@ class CandidateRecord:
 
 
 @dataclass(frozen=True)
-class ChosenRecord:
+class ChosenRecord(Section):
     """The layers and the head of one fold of a nested estimate."""
 
     outputs: tuple[str, ...]
@@ -184,52 +214,56 @@ class ChosenRecord:
 
 
 @dataclass(frozen=True)
-class NestedRecord:
+class NestedRecord(Section):
     """What nested cross-validation measured: `MetricsRecord`, and what was chosen in each fold."""
 
     folds: Count
     chosen: tuple[ChosenRecord, ...] = ()
     images: Count = 0
     values: Mapping[str, float | None] = rest()
-    intervals: Mapping[str, Interval | None] | None = omitted(None)
+    intervals: Mapping[str, Interval | None] | None = None
 
 
 @dataclass(frozen=True)
-class EpochRecord:
+class EpochRecord(Section):
     """An epoch of training, the first of which is 1; values : loss, accuracy, learning rate ..., by name."""
 
-    epoch: Annotated[int, Bounds(least=1)]
+    epoch: Annotated[int, Ge(1)]
     values: Mapping[str, float | None] = rest()
 
 
 @dataclass(frozen=True)
-class FinetuneRecord:
+class FinetuneRecord(Section):
     """How the network was trained further: the epoch whose weights were kept, and the options."""
 
     options: Mapping[str, Json] = rest()
-    best_epoch: Annotated[int, Bounds(least=1)] | None = omitted(None)
+    best_epoch: Annotated[int, Ge(1)] | None = omitted(None)
 
 
 @dataclass(frozen=True)
-class BaselineRecord:
+class BaselineRecord(Section):
     """How a network was trained from scratch: which, the epoch whose weights were kept, and the options."""
 
     net: str
     options: Mapping[str, Json] = rest()
-    best_epoch: Annotated[int, Bounds(least=1)] | None = omitted(None)
+    best_epoch: Annotated[int, Ge(1)] | None = omitted(None)
 
 
 @dataclass(frozen=True)
-class OriginRecord:
+class OriginRecord(Section):
     """The bundle that was fine-tuned: its name, its digest, and its metrics by part."""
 
     bundle: str
     digest: str = omitted("")
-    metrics: Mapping[str, MetricsRecord | None] = field(default_factory=dict)
+    metrics: Parts = field(default_factory=dict)
+
+    def metrics_on(self, part: str) -> MetricsRecord:
+        """What was measured on a part; nothing, of no image, where it has none."""
+        return metrics_on(self.metrics, part)
 
 
 @dataclass(frozen=True)
-class AugmentRecord:
+class AugmentRecord(Section):
     """How images were altered in training: the section `augment` of a pipeline, its seed, views of each image."""
 
     policy: Mapping[str, Json]

@@ -1,53 +1,44 @@
-"""What `bundle.json` tells, of any version and kind of bundle; what it does not tell is empty."""
+"""What a card reads of a manifest in more than one place."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
+from featx.bundle.manifest import Manifest
+from featx.bundle.novelty import FILE
+from featx.bundle.records import ClassRecord
+from featx.card.markdown import NOT_RECORDED, code_span
 from featx.metrics.table import shown_keys
 
-Kind = Literal["frozen", "tuned", "scratch"]
+Origin = Literal["frozen", "tuned", "scratch"]
 
 
-def kind_of(about: Mapping[str, Any]) -> Kind:
+def origin_of(manifest: Manifest) -> Origin:
     """A frozen network with a head, one that was fine-tuned, or one that was trained from scratch."""
-    return "scratch" if about.get("baseline") else "tuned" if about.get("finetune") else "frozen"
+    return "scratch" if manifest.baseline else "tuned" if manifest.finetune else "frozen"
 
 
-def is_multilabel(about: Mapping[str, Any]) -> bool:
-    """Whether it gives an image several labels."""
-    return bool(about.get("multilabel"))
+def network_of(manifest: Manifest) -> str:
+    """The network's name, as code."""
+    return code_span(manifest.backbone.name or NOT_RECORDED)
 
 
-def backbone_of(about: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The network."""
-    return about.get("backbone") or {}
+def source_of(manifest: Manifest) -> str:
+    """The name of the folder or file that its images came from, as code."""
+    return code_span(manifest.data.source or NOT_RECORDED)
 
 
-def metrics_on(about: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    """What was measured on a part; empty where it has no images."""
-    found = (about.get("metrics") or {}).get(part) or {}
-    return found if found.get("images") else {}
+def keeps_features(manifest: Manifest) -> bool:
+    """Whether it keeps features of training images, by which unknown images are found."""
+    return FILE in manifest.files
 
 
-def metric_names(about: Mapping[str, Any]) -> list[str]:
+def metric_names(manifest: Manifest) -> list[str]:
     """The metrics that such a bundle can have."""
-    return shown_keys("labels" if is_multilabel(about) else "class", classes=len(about["classes"]))
+    return shown_keys(manifest.target, classes=len(manifest.classes))
 
 
-def judged_classes(about: Mapping[str, Any]) -> tuple[str, Sequence[Mapping[str, Any]]]:
-    """The part whose classes are told, test where it has images, and a row for each class."""
-    found = about.get("per_class") or {}
-    part = "test" if found.get("test") else "val"
-    return part, found.get(part) or ()
-
-
-def train_counts(about: Mapping[str, Any]) -> Mapping[str, int]:
-    """Training images of each class."""
-    return ((about.get("split") or {}).get("classes") or {}).get("train") or {}
-
-
-def source_of(about: Mapping[str, Any]) -> str | None:
-    """The name of the folder or file that its images came from."""
-    return (about.get("data") or {}).get("source")
+def measured_classes(manifest: Manifest) -> tuple[str, tuple[ClassRecord, ...]]:
+    """The part whose classes are shown, test where it has images, and what was measured on each of them."""
+    part = "test" if manifest.per_class.get("test") else "val"
+    return part, manifest.per_class.get(part) or ()

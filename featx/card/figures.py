@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from featx.card.facts import is_multilabel, judged_classes, metric_names, metrics_on, source_of, train_counts
+from featx.bundle.manifest import Manifest
+from featx.bundle.records import ClassRecord, DataRecord, MetricsRecord, SplitRecord
+from featx.card.facts import measured_classes, metric_names, source_of
 from featx.card.markdown import (
     NOT_MEASURED,
     NOT_RECORDED,
     bullets,
-    code_span,
     escape,
     figure,
     listed,
@@ -30,25 +30,23 @@ _MOST_ROWS = 50  # of the table of classes
 _MOST_WEAKEST = 5
 
 
-def describe_metrics(about: Mapping[str, Any]) -> str:
+def describe_metrics(manifest: Manifest) -> str:
     """What the metrics mean, and how their intervals were made."""
-    score = about.get("score") or {}
-    metric, where = score.get("metric"), _WHERE.get(str(score.get("where")), "")
-    compared = f"Models of one run are compared by {metric_label(one_line(metric))}{where}. " if metric else ""
+    metric, where = metric_label(one_line(manifest.score.metric)), _WHERE.get(manifest.score.where, "")
     return (
-        f"{compared}Intervals are 95 % bootstrap intervals over the images of a part: how much another set of so many "
-        "images may differ, not another training.\n\n"
-        + bullets(f"{metric_label(name)}: {metric_meaning(name)}" for name in metric_names(about))
+        f"Models of one run are compared by {metric}{where}. Intervals are 95 % bootstrap intervals over the images of "
+        "a part: how much another set of so many images may differ, not another training.\n\n"
+        + bullets(f"{metric_label(name)}: {metric_meaning(name)}" for name in metric_names(manifest))
     )
 
 
-def describe_data(about: Mapping[str, Any]) -> str:
+def describe_data(manifest: Manifest) -> str:
     """The images: how many in which part, how they were divided, what was left out."""
-    data, split = about.get("data") or {}, about.get("split") or {}
-    counts = split.get("images") or {}
+    data, split = manifest.data, manifest.split
+    counts = split.images
     return "\n\n".join(
         [
-            f"Source: {code_span(source_of(about) or NOT_RECORDED)}, {record(data.get('images'))} images.",
+            f"Source: {source_of(manifest)}, {record(data.images)} images.",
             table(("part", "images"), [(part, record(counts.get(part))) for part in SPLITS], numbers_from=1),
             "The head was fitted on train, and chosen and calibrated on val or on folds of train. Test chose nothing.",
             _division(split),
@@ -57,16 +55,16 @@ def describe_data(about: Mapping[str, Any]) -> str:
     )
 
 
-def _division(split: Mapping[str, Any]) -> str:
-    if "declared" not in split:
+def _division(split: SplitRecord) -> str:
+    if split.declared is None:
         return f"How the parts were made is {NOT_RECORDED}."
-    if split["declared"]:
+    if split.declared:
         return "The data declares its parts. What it leaves open was drawn by featx, stratified by class."
     return "The parts were drawn by featx, stratified by class; files of the same bytes are in one part."
 
 
-def _left_out(data: Mapping[str, Any], placed: int) -> str:
-    images, bad, duplicates = (data.get(name) for name in ("images", "bad", "duplicates"))
+def _left_out(data: DataRecord, placed: int) -> str:
+    images, bad, duplicates = data.images, data.bad, data.duplicates
     if images is None or bad is None or duplicates is None:
         copies = f"Copies of other images: {NOT_RECORDED}."
         return f"Images that could not be read and were left out: {record(bad)}. {copies}"
@@ -77,124 +75,129 @@ def _left_out(data: Mapping[str, Any], placed: int) -> str:
     )
 
 
-def describe_results(about: Mapping[str, Any]) -> str:
+def describe_results(manifest: Manifest) -> str:
     """The metrics with their intervals, every class, the weakest of them."""
     parts = ("val", "test")
-    counts = ("images", *(figure(metrics_on(about, part).get("images", 0)) for part in parts))
-    rows = [
-        (metric_label(name), *(_with_interval(metrics_on(about, part), name) for part in parts))
-        for name in metric_names(about)
-    ]
+    measured = [manifest.metrics_on(part) for part in parts]
+    counts = ("images", *(figure(one.images) for one in measured))
+    rows = [(metric_label(name), *(_with_interval(one, name) for one in measured)) for name in metric_names(manifest)]
     return "\n\n".join(
         [
             table(("", *parts), [counts, *rows], numbers_from=1),
-            *([escape(about["verdict"])] if about.get("verdict") else []),
-            *(f"Note: {escape(note)}" for note in about.get("notes") or ()),
-            *_classes(about),
+            *([escape(manifest.verdict)] if manifest.verdict else []),
+            *(f"Note: {escape(note)}" for note in manifest.notes),
+            *_classes(manifest),
             f"Two factors at once, such as a class in one kind of light: {NOT_MEASURED}.",
         ]
     )
 
 
-def _with_interval(measured: Mapping[str, Any], name: str) -> str:
-    value, interval = measured.get(name), (measured.get("intervals") or {}).get(name)
+def _with_interval(measured: MetricsRecord, name: str) -> str:
+    value, interval = measured.get(name), (measured.intervals or {}).get(name)
     if value is None or not interval:
         return figure(value)
     return f"{figure(value)} ({figure(interval[0])} to {figure(interval[1])})"
 
 
-def _classes(about: Mapping[str, Any]) -> list[str]:
+def _classes(manifest: Manifest) -> list[str]:
     """The table of classes and which are the weakest, as paragraphs."""
-    part, classes = judged_classes(about)
+    part, classes = measured_classes(manifest)
     if not classes:
         return [f"By class: {NOT_RECORDED}. `featx evaluate` measures every class."]
     shown, which = list(classes), "Every class"
     if len(classes) > _MOST_ROWS:
         shown, which = (
-            sorted(classes, key=_strength)[:_MOST_ROWS],
+            sorted(classes, key=_f1)[:_MOST_ROWS],
             f"The weakest {_MOST_ROWS} of {len(classes):,} classes",
         )
-    weakest = ", ".join(
-        f"{escape(row['label'])} (F1 {row['f1']:.4f}, {row['images']:,} images)" for row in _weakest(classes)
-    )
+    weakest = ", ".join(f"{escape(row.label)} (F1 {_f1(row):.4f}, {row.images:,} images)" for row in _weakest(classes))
     return [
         f"{which}, on {part}:",
-        _class_table(about, part, shown),
+        _class_table(manifest, part, shown),
         f"**Weakest on {part}:** {weakest}." if weakest else f"No class is weaker than another on {part}.",
     ]
 
 
-def _class_table(about: Mapping[str, Any], part: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    trained = train_counts(about)
-    thresholds = dict(zip(about["classes"], about.get("thresholds") or (), strict=False))
-    names = [name for name in _OF_CLASSES if name in rows[0]]
+def _class_table(manifest: Manifest, part: str, rows: Sequence[ClassRecord]) -> str:
+    trained = manifest.split.classes.get("train") or {}
+    thresholds = dict(zip(manifest.classes, manifest.thresholds or (), strict=False))
+    names = [name for name in _OF_CLASSES if name in rows[0].values]
     headers = ["class", "train images", f"{part} images", *map(metric_label, names)]
     cells = [
         [
-            escape(row["label"]),
-            figure(trained.get(row["label"], 0)) if trained else NOT_RECORDED,
-            figure(row["images"]),
-            *(figure(row[name]) for name in names),
+            escape(row.label),
+            figure(trained.get(row.label, 0)) if trained else NOT_RECORDED,
+            figure(row.images),
+            *(figure(row.values.get(name)) for name in names),
         ]
         for row in rows
     ]
     if thresholds:
         headers.append("threshold")
-        cells = [[*line, figure(thresholds.get(row["label"]))] for line, row in zip(cells, rows, strict=True)]
+        cells = [[*line, figure(thresholds.get(row.label))] for line, row in zip(cells, rows, strict=True)]
     return table(headers, cells, numbers_from=1)
 
 
-def _weakest(classes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _weakest(classes: Sequence[ClassRecord]) -> list[ClassRecord]:
     """The classes of the lowest F1 below the mean, the lowest first."""
-    known = [row for row in classes if row["f1"] is not None]
-    mean = sum(row["f1"] for row in known) / max(len(known), 1)
-    return sorted((row for row in known if row["f1"] < mean), key=_strength)[:_MOST_WEAKEST]
+    known = [row for row in classes if row.values.get("f1") is not None]
+    mean = sum(map(_f1, known)) / max(len(known), 1)
+    return sorted((row for row in known if _f1(row) < mean), key=_f1)[:_MOST_WEAKEST]
 
 
-def _strength(row: Mapping[str, Any]) -> float:
+def _f1(row: ClassRecord) -> float:
     """What classes are sorted by; those that were not measured come first."""
-    return -1.0 if row["f1"] is None else float(row["f1"])
+    value = row.values.get("f1")
+    return -1.0 if value is None else value
 
 
-def describe_caveats(about: Mapping[str, Any]) -> str:
-    """What the numbers do not tell."""
+def describe_caveats(manifest: Manifest) -> str:
+    """What the numbers do not show."""
     return bullets(
-        [*_caveats_of_parts(about), *_caveats_of_classes(about), "It was tried on no other data than its own."]
+        [
+            *_caveats_of_parts(manifest),
+            *_caveats_of_classes(manifest),
+            *_caveats_of_balance(manifest),
+            "It was tried on no other data than its own.",
+        ]
     )
 
 
-def _caveats_of_parts(about: Mapping[str, Any]) -> Iterable[str]:
-    val, test = metrics_on(about, "val"), metrics_on(about, "test")
-    if not test:
+def _caveats_of_parts(manifest: Manifest) -> Iterable[str]:
+    val, test = manifest.metrics_on("val"), manifest.metrics_on("test")
+    if not test.images:
         yield "There was no test part: how right it is on images that had no part in making it was not measured."
-    if test and test.get("exact_match" if is_multilabel(about) else "accuracy") == 1:
+    if test.images and test.get("exact_match" if manifest.multilabel else "accuracy") == 1:
         # so many errors would have gone unseen in 5 % of such test sets: (1 - rate) ** images = 0.05
-        rate = 1 - (1 - LEVEL) ** (1 / test["images"])
+        rate = 1 - (1 - LEVEL) ** (1 / test.images)
         yield (
-            f"No test image was wrong, so the intervals have no width. Of {test['images']:,} images, an error rate of "
+            f"No test image was wrong, so the intervals have no width. Of {test.images:,} images, an error rate of "
             f"up to {rate:.1%} can go unseen (95 %)."
         )
-    if val:
+    if val.images:
         yield "Val took part in choosing and calibrating it, so its figures on val are too good."
-    missing = [metric_label(name) for name in metric_names(about) if test.get(name) is None]
-    if test and missing:
+    missing = [metric_label(name) for name in metric_names(manifest) if test.get(name) is None]
+    if test.images and missing:
         yield f"Not measured on test: {', '.join(missing)}."
 
 
-def _caveats_of_classes(about: Mapping[str, Any]) -> Iterable[str]:
-    part, classes = judged_classes(about)
-    few = [f"{escape(row['label'])} ({row['images']:,})" for row in classes if row["images"] < _FEW]
+def _caveats_of_classes(manifest: Manifest) -> Iterable[str]:
+    part, classes = measured_classes(manifest)
+    few = [f"{escape(row.label)} ({row.images:,})" for row in classes if row.images < _FEW]
     if few:
         yield f"Classes with fewer than {_FEW} {part} images, whose figures say little: {listed(few)}."
-    strange = [escape(row["label"]) for row in classes if row["label"] not in about["classes"]]
+    strange = [escape(row.label) for row in classes if row.label not in manifest.classes]
     if strange:
         yield f"There are images of classes that it does not know, and is always wrong about: {listed(strange)}."
-    trained = {name: count for name, count in train_counts(about).items() if count}
+
+
+def _caveats_of_balance(manifest: Manifest) -> Iterable[str]:
+    trained = {name: count for name, count in manifest.split.classes.get("train", {}).items() if count}
     if trained and max(trained.values()) >= _UNEVEN * min(trained.values()):
         rare, frequent = min(trained, key=trained.__getitem__), max(trained, key=trained.__getitem__)
         yield (
             f"The training images are uneven: {trained[rare]:,} of {escape(rare)}, {trained[frequent]:,} of "
             f"{escape(frequent)}."
         )
-    if is_multilabel(about):
+    if manifest.multilabel:
         yield "Labels were measured one by one and all together; which labels are mistaken for which was not."

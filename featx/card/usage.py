@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Any
 
-from featx.card.facts import is_multilabel
+from featx.bundle.manifest import Manifest
 from featx.card.markdown import NOT_RECORDED, code_block, code_span, escape, one_line
 
 _ANYWHERE = (
@@ -15,28 +13,27 @@ _ANYWHERE = (
 )
 
 
-def describe_use(about: Mapping[str, Any], place: str) -> str:
+def describe_use(manifest: Manifest, place: str) -> str:
     """How to predict with the bundle at `place`."""
-    where, answer = shlex.quote(one_line(place)), "labels" if is_multilabel(about) else "class"
+    where, answer = shlex.quote(one_line(place)), "labels" if manifest.multilabel else "class"
     commands = f"featx predict IMAGE... --model {where}    # {answer} and confidence\nfeatx bundle verify {where}"
     python = f'import featx\n\nprint(featx.load({one_line(place)!r}).predict(["image.jpg"]).labels)'
     return "\n\n".join([code_block(commands, "sh"), code_block(python, "python"), _ANYWHERE])
 
 
-def describe_making(about: Mapping[str, Any], place: str) -> str:
+def describe_making(manifest: Manifest, place: str) -> str:
     """The command that made it, the versions, and how it is measured again."""
-    versions = dict(about.get("versions") or {})
-    seconds = about.get("seconds")
-    took = "" if seconds is None else f" in {seconds:,.1f} s"
+    versions = dict(manifest.versions)
+    took = "" if manifest.seconds is None else f" in {manifest.seconds:,.1f} s"
     made = f"Made with Python {escape(versions.pop('python', NOT_RECORDED))}{took}."
     pins = " ".join(f"{package}=={version}" for package, version in versions.items())
-    images = "-p PIPELINE" if is_multilabel(about) else "--data IMAGES"  # the pipeline knows what separates labels
+    images = "-p PIPELINE" if manifest.multilabel else "--data IMAGES"  # the pipeline knows what separates labels
     commands = [
         *([f"pip install {pins}"] if pins else []),
-        str(about.get("command") or f"# the command that made it is {NOT_RECORDED}"),
+        manifest.command or f"# the command that made it is {NOT_RECORDED}",
         f"featx evaluate {shlex.quote(one_line(place))} {images} --split test",
     ]
-    digest = str((about.get("split") or {}).get("digest", NOT_RECORDED))[:16]
+    digest = manifest.split.digest[:16]
     kept = f"Which image was in which part is kept in the bundle by the images' content (digest {code_span(digest)})."
     return "\n\n".join(
         [

@@ -10,7 +10,7 @@ import click
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.render import Bars, say
-from featx.cli.stages import tell_bundle
+from featx.cli.stages import show_bundle
 from featx.config import FeaturesOptions
 
 _OF_IMAGES = {"resize", "engine", "workers", "cache"}  # what a baseline takes of the features section
@@ -28,12 +28,13 @@ def baseline(
 
     No features are needed. The result is one more bundle of the run; the report of the run's best head tells of it.
     """
-    from featx.baseline.flow import train_baseline
+    from featx.io.context import Context
     from featx.store.cache import Cache
+    from featx.workflow.publish import publish_baseline
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
-        bundle, material = train_baseline(pipeline, cache, command_line(), bars, say)
-    for note in material.sample.images.notes:
+        bundle, intake = publish_baseline(pipeline, cache, Context(command_line(), bars, say))
+    for note in intake.sample.images.notes:
         say(note)
-    tell_bundle(bundle, material.bad, as_json)
+    show_bundle(bundle, intake.bad, as_json)

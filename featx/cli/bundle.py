@@ -80,7 +80,7 @@ def verify(
     path = find(model, pipeline_of(None, pipeline_file, settings, values))
     found = load_bundle(path)
     _ = found.head
-    files = len(found.about["files"])
+    files = len(found.manifest.files)
     emit(as_json, {"bundle": str(path), "files": files, "ok": True}, f"{path}: {files} files, all as they were written")
 
 
@@ -109,7 +109,7 @@ def card(
     path = find(model, pipeline_of(None, pipeline_file, settings, values))
     whole = path.resolve()
     name = whole.stem if path.is_file() else f"{whole.parent.name}/{whole.name}"
-    text = model_card(load_bundle(path).about, name, str(path))
+    text = model_card(load_bundle(path).manifest, name, str(path))
     if out is not None:
         write_atomic(out, text)
     content = {"bundle": str(path), "out": None if out is None else str(out), "card": text}

@@ -44,7 +44,7 @@ def average_of(
 
 def find(where: str | None, pipeline: Pipeline) -> Path:
     """The bundle that a command works on: the one named, or the best of the run."""
-    from featx.runs.bundles import find_bundle
+    from featx.runs.run import find_bundle
 
     name = pipeline.report.name or Path(pipeline.data.path or "default").stem
     return find_bundle(where, Path(pipeline.report.runs), name)

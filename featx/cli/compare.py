@@ -34,13 +34,14 @@ def compare(
     table. The table is printed and written to RUNS/NAME/ as CSV, Markdown and a page with pictures.
     """
     from featx.compare.flow import compare as run
+    from featx.io.context import Context
     from featx.store.cache import Cache
 
     pipeline = pipeline_of(data[0] if data else None, pipeline_file, settings, values)
     if data:
         pipeline = replace(pipeline, compare=replace(pipeline.compare, data=data))
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
-        done = run(pipeline, cache, command_line(), bars, say)
+        done = run(pipeline, cache, Context(command_line(), bars, say))
     emit(as_json, done.as_json(), _text(done))
     if done.failed:
         raise FeatxError(f"{len(done.failed)} of {len(done.rows)} combinations failed; the table says why.")

@@ -47,9 +47,8 @@ def check(
     outliers, each as a CSV and a grid of pictures. A corrected label_errors.csv is applied with --relabel.
     """
     from featx.cli.quality import require_features_flag, review_data
-    from featx.dataset import check_images
+    from featx.dataset import check_images, read_data
     from featx.store.cache import Cache
-    from featx.workflow.prepare import read_data
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     if by_features:
@@ -95,10 +94,9 @@ def split(
     """Write path, label and split of every usable image as a CSV that featx and others read."""
     import numpy as np
 
-    from featx.dataset import SPLITS, check_images, split_images, write_split
+    from featx.dataset import SPLITS, check_images, read_data, split_images, write_split
     from featx.dataset.digests import digest_images
     from featx.store.cache import Cache
-    from featx.workflow.prepare import read_data
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     images = read_data(pipeline)

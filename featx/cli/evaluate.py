@@ -64,7 +64,8 @@ def evaluate(
     from featx.inference.judge import judge
     from featx.metrics.comparison import compare_predictions, require_comparable
     from featx.metrics.measures import measure
-    from featx.report.occasions import FOLDER, belongs_to_run, report_evaluation
+    from featx.report.occasions import Evaluation, belongs_to_run, report_evaluation
+    from featx.runs.run import report_folder
     from featx.store.cache import Cache
     from featx.workflow.prepare import images_of_part
 
@@ -92,16 +93,16 @@ def evaluate(
     for note in notes:
         say(note)
     if directory is None and pipeline.report.html and data is None and not tta and belongs_to_run(path):
-        directory = path / FOLDER
-    seconds = time.perf_counter() - start
-    page = directory and report_evaluation(directory, model, path, judged, bad, pipeline, command_line(), seconds)
+        directory = report_folder(path)
+    evaluation = Evaluation(model, path, judged, bad, time.perf_counter() - start)
+    page = directory and report_evaluation(directory, evaluation, pipeline, command_line())
     rivalry = RivalResult(rival.path, comparison) if rival is not None and comparison is not None else None
     result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry)
     emit(as_json, result.as_json(), _text(result))
 
 
 def _require_own_data(model: Bundle, pipeline: Pipeline) -> None:
-    source = model.about["data"]["source"]
+    source = model.manifest.data.source or "images without a name"
     if Path(pipeline.data.path or "").name != source:
         raise UsageError(
             f"{model.path} was made of {source}, and nothing says where its images are now. Give their folder or CSV "

@@ -59,7 +59,7 @@ def explain(
     from featx.inference.explain import Explainer
     from featx.inference.overlays import GRID, draw_explanations
     from featx.inference.predict import find_files
-    from featx.runs.bundles import find_bundle
+    from featx.runs.run import find_bundle
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
     name = pipeline.report.name or Path(pipeline.data.path or "default").stem

@@ -66,7 +66,7 @@ def export(
     from featx.bundle.bundle import load_bundle
     from featx.export.flow import ExportOptions
     from featx.export.flow import export as write
-    from featx.runs.bundles import find_bundle
+    from featx.runs.run import find_bundle
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
     name = pipeline.report.name or Path(pipeline.data.path or "default").stem

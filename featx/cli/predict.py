@@ -53,16 +53,11 @@ def predict(
     """
     from dataclasses import asdict
 
-    from featx.bundle.bundle import load_bundle
+    from featx.bundle.bundle import is_bundle, load_bundle
     from featx.inference.predict import AnswerOptions, Predicted, find_files, write_csv
     from featx.inference.predict import predict as answer
 
-    if (
-        model is not None
-        and pipeline_file is None
-        and not settings
-        and (Path(model).is_file() or (Path(model) / "bundle.json").is_file())
-    ):
+    if model is not None and pipeline_file is None and not settings and is_bundle(Path(model)):
         bundle = load_bundle(Path(model))
     else:
         bundle = load_bundle(find(model, pipeline_of(None, pipeline_file, settings, values)))

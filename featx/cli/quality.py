@@ -32,7 +32,7 @@ def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_jso
         prepared = prepare(pipeline, cache, bars, views=False)
         for note in prepared.extraction.images.notes:
             say(note)
-        out = out or prepared.run / "check"
+        out = out or prepared.run.check
         say(f"Comparing {counted(len(prepared.sample.rows), 'image')}")
         found = review(prepared, out, NEAR if near is None else near, command_line())
     emit(as_json, found.as_json(), _review_text(found))
@@ -81,12 +81,13 @@ def similar(
     What lacks features is extracted first; with --model, what lacks them is left out.
     """
     from featx.bundle.bundle import load_bundle
+    from featx.dataset import read_data
     from featx.inference.predict import find_files
     from featx.quality.similar import search, search_with_bundle
     from featx.report.neighbours import draw_similar
-    from featx.runs.bundles import find_bundle
+    from featx.runs.run import find_bundle
     from featx.store.cache import Cache
-    from featx.workflow.prepare import choose_images, read_data
+    from featx.workflow.prepare import choose_images
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     queries = find_files(images)

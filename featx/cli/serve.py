@@ -97,7 +97,7 @@ def serve(
     limits = Limits(max_upload.bytes, max_images, max_megapixels, timeout, max_requests)
 
     from featx.bundle.bundle import load_bundle
-    from featx.runs.bundles import find_bundle
+    from featx.runs.run import find_bundle
     from featx.serve.server import is_local, listen, make_server, run, url
     from featx.serve.service import Service, Terms
 

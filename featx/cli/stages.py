@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,11 @@ from featx.cli.render import Bars, bad_images, counted, emit, metric_names, say,
 
 if TYPE_CHECKING:
     from featx.bundle.bundle import Bundle
+    from featx.bundle.manifest import Manifest
+    from featx.bundle.records import NestedRecord
     from featx.config import Pipeline
     from featx.extraction.flow import Extraction
+    from featx.io.jsontypes import Json
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _DATA = click.argument("data", required=False)
@@ -26,15 +30,16 @@ _DATA = click.argument("data", required=False)
 @_JSON
 def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Bring every stage up to date, and say why each was run or not."""
+    from featx.io.context import Context
     from featx.store.cache import Cache
     from featx.workflow.run import run_pipeline
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, {}))
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
-        done = run_pipeline(pipeline, cache, command_line(), bars, say)
-    lines = [f"{one['stage']:<9} {'done' if one['done'] else 'skipped':<8} {one['why']}" for one in done["stages"]]
-    lines.append(f"best bundle: {done['bundle']}")
-    emit(as_json, done, "\n".join([*lines, *([f"report: {done['report']}"] if done["report"] else [])]))
+        done = run_pipeline(pipeline, cache, Context(command_line(), bars, say))
+    lines = [f"{one.stage:<9} {'done' if one.done else 'skipped':<8} {one.why}" for one in done.stages]
+    lines.append(f"best bundle: {done.bundle}")
+    emit(as_json, done.as_json(), "\n".join([*lines, *([f"report: {done.report}"] if done.report else [])]))
 
 
 @click.command()
@@ -51,24 +56,26 @@ def extract(
     **values: object,
 ) -> None:
     """Compute the features of every image that lacks them, and with --views those of views, and cache them."""
+    from featx.io.context import Context
     from featx.store.cache import Cache
     from featx.workflow.prepare import extract_all, plan_all
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    _tell_unused_policy(pipeline)
+    _warn_unused_policy(pipeline)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        context = Context(command_line(), bars, say)
         if dry_run:
-            content = plan_all(pipeline, cache, bars, say)
+            content = plan_all(pipeline, cache, context)
             emit(as_json, content, _plan_text(content))
         else:
-            done, views = extract_all(pipeline, cache, bars, say)
+            done, views = extract_all(pipeline, cache, context)
             content = done.as_json() | ({} if views is None else {"views": views.as_json()})
             text = _extraction_text(done)
             emit(as_json, content, text if views is None else f"{text}\n{_views_text(content['views'])}")
 
 
-def _tell_unused_policy(pipeline: Pipeline) -> None:
-    """Say that operations were chosen which this command has no use for."""
+def _warn_unused_policy(pipeline: Pipeline) -> None:
+    """Warn that operations were chosen which this command has no use for."""
     if pipeline.augment.operations and not pipeline.augment.views:
         names = ", ".join(pipeline.augment.operations)
         say(
@@ -136,19 +143,20 @@ def fit_head(
     Features that are missing are extracted first. With --views N the head is fitted on N altered versions of every
     training image as well.
     """
+    from featx.io.context import Context
     from featx.store.cache import Cache
     from featx.workflow.prepare import prepare
-    from featx.workflow.run import fit
+    from featx.workflow.publish import publish_head
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    _tell_unused_policy(pipeline)
+    _warn_unused_policy(pipeline)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         prepared = prepare(pipeline, cache, bars)
         for note in prepared.extraction.images.notes:
             say(note)
-        bundle = fit(prepared, command_line(), say)
+        bundle = publish_head(prepared, Context(command_line(), bars, say))
     views = prepared.sample.views
-    tell_bundle(bundle, prepared.extraction.bad + ([] if views is None else views.extraction.bad), as_json)
+    show_bundle(bundle, prepared.extraction.bad + ([] if views is None else views.extraction.bad), as_json)
 
 
 @click.command()
@@ -166,65 +174,74 @@ def finetune(
 ) -> None:
     """Graft a bundle's head onto its backbone and train both end to end; keep the result as one more bundle."""
     from featx.bundle.bundle import load_bundle
-    from featx.finetune.flow import finetune as train
-    from featx.runs.bundles import find_bundle
-    from featx.runs.folder import run_directory
+    from featx.io.context import Context
+    from featx.runs.run import find_bundle
     from featx.store.cache import Cache
     from featx.workflow.prepare import prepare
-    from featx.workflow.run import regraft
+    from featx.workflow.publish import publish_finetuned
+    from featx.workflow.regraft import regraft
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        context = Context(command_line(), bars, say)
         prepared = prepare(pipeline, cache, bars, views=False)
-        start = load_bundle(
-            find_bundle(origin, prepared.run.parent, run_directory(pipeline, prepared.extraction.images).name)
-        )
-        start = regraft(start, prepared, command_line(), say)
+        run = prepared.run
+        start = regraft(load_bundle(find_bundle(origin, run.path.parent, run.name)), prepared, context)
         say(f"Starting from {start.path}")
-        bundle = train(start, prepared, command_line(), bars, say)
-    tell_bundle(bundle, prepared.extraction.bad, as_json)
+        bundle = publish_finetuned(start, prepared, context)
+    show_bundle(bundle, prepared.extraction.bad, as_json)
     if not as_json:
-        click.echo(str(bundle.about["verdict"]))
+        click.echo(str(bundle.manifest.verdict))
 
 
-def tell_bundle(bundle: Bundle, bad: list[dict[str, str]], as_json: bool) -> None:
-    """Say what a new bundle reaches, and where it is."""
+def show_bundle(bundle: Bundle, bad: Sequence[Mapping[str, str]], as_json: bool) -> None:
+    """Print what a new bundle reaches, and where it is."""
+    from featx.bundle.fields import to_json
     from featx.report.occasions import report_of
 
-    about, report = bundle.about, report_of(bundle.path)
+    manifest, report = bundle.manifest, report_of(bundle.path)
+    layers, nested = ", ".join(manifest.output_names), manifest.nested
     content = {
         "bundle": str(bundle.path),
-        "report": report and str(report),
-        "clf": about["head"]["clf"],
-        "output": ", ".join(about["outputs"]),
-        "params": about["head"]["params"],
-        **({"nested": about["nested"]} if about.get("nested") else {}),
-        "seconds": about["seconds"],
-        **about["metrics"],
-        "bad": bad,
-        **_against(about),
+        "report": None if report is None else str(report),
+        "clf": manifest.head.clf,
+        "output": layers,
+        "params": to_json(manifest.head.params),
+        **({} if nested is None else {"nested": nested.as_json()}),
+        "seconds": manifest.seconds,
+        **{part: to_json(measured) for part, measured in manifest.metrics.items()},
+        "bad": list(bad),
+        **_against(manifest),
     }
-    names = metric_names(about["metrics"]["val"])
-    rows = [(part, *[about["metrics"][part].get(name) for name in names]) for part in ("val", "test")]
+    measured = {part: manifest.metrics_on(part).as_json() for part in ("val", "test")}
+    names = metric_names(measured["val"])
+    rows = [(part, *map(found.get, names)) for part, found in measured.items()]
     parts = [
         table(["part", *names], rows),
-        _nested_text(about["nested"]) if about.get("nested") else "",
-        *[f"note: {note}" for note in about["notes"]],
+        "" if nested is None else _nested_text(nested),
+        *[f"note: {note}" for note in manifest.notes],
         bad_images(bad),
-        f"{about['head']['clf']} on {content['output']} in {about['seconds']:.1f} s -> {bundle.path}",
+        f"{manifest.head.clf} on {layers} in {manifest.seconds or 0.0:.1f} s -> {bundle.path}",
         f"report: {report}" if report else "",
     ]
     emit(as_json, content, "\n".join(part for part in parts if part))
 
 
-def _against(about: dict[str, Any]) -> dict[str, Any]:
+def _against(manifest: Manifest) -> dict[str, Json]:
     """What a fine-tuned bundle was compared with; nothing of others."""
-    if "verdict" not in about:
+    from featx.bundle.fields import to_json
+
+    if manifest.origin is None:
         return {}
-    return {"from": about["from"]["metrics"], "comparison": about["comparison"], "verdict": about["verdict"]}
+    return {
+        "from": to_json(manifest.origin.metrics),
+        "comparison": to_json(manifest.comparison),
+        "verdict": manifest.verdict,
+    }
 
 
-def _nested_text(nested: dict[str, Any]) -> str:
-    names = metric_names(nested)
-    rows = [("nested", *[nested.get(name) for name in names])]
-    return f"{nested['folds']} folds, each with a search of its own:\n" + table(["estimate", *names], rows)
+def _nested_text(nested: NestedRecord) -> str:
+    found = nested.as_json()
+    names = metric_names(found)
+    rows = [("nested", *map(found.get, names))]
+    return f"{nested.folds} folds, each with a search of its own:\n" + table(["estimate", *names], rows)

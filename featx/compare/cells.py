@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 
@@ -16,19 +15,20 @@ from featx.bundle.bundle import Bundle, load_bundle
 from featx.compare.memory import Memory
 from featx.compare.plan import Combination, Pass, short_name
 from featx.config import Pipeline
-from featx.dataset import TEST, VAL
+from featx.dataset import TEST, VAL, read_data
 from featx.errors import BackboneError, FeatxError
-from featx.extraction.prepared import Prepared
 from featx.extraction.sample import require_fittable
-from featx.finetune.flow import finetune, tuned_fingerprint
+from featx.finetune.flow import tuned_fingerprint
+from featx.io.context import Context, ignore
 from featx.io.index import StatIndex
-from featx.io.progress import Progress, Tell, no_progress, say_nothing
 from featx.report.comparison import Place
-from featx.runs.bundles import list_bundles
+from featx.runs.prepared import Prepared
+from featx.runs.run import Run
 from featx.store.cache import Cache
 from featx.workflow.fit import fingerprint
-from featx.workflow.prepare import prepare, read_data
-from featx.workflow.run import fit, regraft
+from featx.workflow.prepare import prepare
+from featx.workflow.publish import publish_finetuned, publish_head
+from featx.workflow.regraft import regraft
 
 _MEASURED = 64  # images by which the speed of a prediction is measured
 _SEVERAL = ("all", "blocks")  # what stands for layers in the place of one
@@ -59,9 +59,7 @@ class Work:
 
     memory: Memory
     cache: Cache
-    command: str = ""
-    progress: Progress = no_progress
-    tell: Tell = say_nothing
+    context: Context = Context()
     computed: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(("images", "heads", "trainings", "speeds"), 0)
     )
@@ -97,7 +95,7 @@ def run_pass(one: Pass, work: Work) -> Iterator[Cell]:
             except Exception as error:  # the other combinations go on
                 yield replace(_failed(place, error, work), share=shares.get(output.layer))
             else:
-                work.tell(f"{place}: {_tell_score(bundle)}")
+                work.context.notify(f"{place}: {_tell_score(bundle)}")
                 yield Cell(place, bundle, None, seconds, shares.get(output.layer), sample)
 
 
@@ -122,7 +120,7 @@ def _failed(place: Place, error: Exception, work: Work) -> Cell:
     _logger.info("%s", place, exc_info=error)
     text = " ".join(str(error).split())
     cell = Cell(place, reason=text if isinstance(error, FeatxError) else f"{type(error).__name__}: {text}")
-    work.tell(f"{place}: failed: {cell.reason}")
+    work.context.notify(f"{place}: failed: {cell.reason}")
     return cell
 
 
@@ -146,7 +144,7 @@ def _prepare(
 
     def extract(wanted: Sequence[Output]) -> Prepared:
         features = replace(pipeline.features, layer=tuple(output.name for output in wanted), pooling=())
-        return prepare(replace(pipeline, features=features), work.cache, work.progress)
+        return prepare(replace(pipeline, features=features), work.cache, work.context.progress)
 
     try:
         return extract(outputs), {}
@@ -175,34 +173,34 @@ def _sample(prepared: Prepared) -> tuple[str, ...]:
     return tuple(sample.images.paths[row] for row in sample.rows[rows])
 
 
-def _find_made(run: Path) -> dict[str, Bundle]:
+def _find_made(run: Run) -> dict[str, Bundle]:
     """The whole bundles of a run by fingerprint, the newest of each; their files are looked for, not verified."""
     return {
-        str(about["fingerprint"]): Bundle(about["path"], about)
-        for about in list_bundles(run)
-        if "fingerprint" in about and all((about["path"] / name).is_file() for name in about["files"])
+        bundle.manifest.fingerprint: bundle
+        for bundle in run.bundles()
+        if bundle.manifest.fingerprint and all((bundle.path / name).is_file() for name in bundle.manifest.files)
     }
 
 
 def _make(prepared: Prepared, stage: str, made: dict[str, Bundle], work: Work) -> Bundle:
     """The bundle of a head, or of what it becomes by training; `made` has what there is, by fingerprint."""
     pipeline = prepared.pipeline
-    wanted = fingerprint(prepared.extraction, prepared.sample, pipeline.head, pipeline.data.seed)
+    wanted = fingerprint(prepared)
     if wanted not in made:
-        made[wanted] = fit(prepared, work.command)
+        made[wanted] = publish_head(prepared, replace(work.context, notify=ignore))
         work.computed["heads"] += 1
     if stage == "head":
         return made[wanted]
-    start = regraft(made[wanted], prepared, work.command, work.tell)
+    start = regraft(made[wanted], prepared, work.context)
     wanted = tuned_fingerprint(start, pipeline.finetune, pipeline.data.seed, pipeline.augment)
     if wanted not in made:
-        made[wanted] = finetune(load_bundle(start.path), prepared, work.command, work.progress, work.tell)
+        made[wanted] = publish_finetuned(load_bundle(start.path), prepared, work.context)
         work.computed["trainings"] += 1
         gc.collect()  # networks are held in cycles, and the next one needs their memory
     return made[wanted]
 
 
 def _tell_score(bundle: Bundle) -> str:
-    score = bundle.about["score"]
-    value = "-" if score["value"] is None else f"{score['value']:.4f}"
-    return f"{score['metric']} {value} ({score['where']})"
+    score = bundle.manifest.score
+    value = "-" if score.value is None else f"{score.value:.4f}"
+    return f"{score.metric} {value} ({score.where})"

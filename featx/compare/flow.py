@@ -8,14 +8,14 @@ goes on, and one that is finished computes nothing. What fails is a line of the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from featx.bundle.bundle import Bundle, load_bundle
+from featx.bundle.manifest import Manifest
 from featx.compare.cells import Cell, Work, run_pass
 from featx.compare.memory import Memory
 from featx.compare.plan import Combination, Pass, name_of, plan
@@ -24,9 +24,9 @@ from featx.config.pipeline import as_yaml
 from featx.errors import DataError
 from featx.images.batches import Reading, iter_batches
 from featx.inference.predict import images_per_second
+from featx.io.context import Context
 from featx.io.jsontypes import Json
-from featx.io.progress import Progress, Tell, no_progress, say_nothing
-from featx.metrics.table import is_better, metric_of, signed_score
+from featx.metrics.table import is_better, signed_score
 from featx.report.comparison import Place, Row, write_comparison
 from featx.store.cache import Cache
 
@@ -56,13 +56,7 @@ class Compared:
         return {"rows": rows, "best": best, "failed": len(self.failed), "computed": self.computed, **self.files}
 
 
-def compare(
-    pipeline: Pipeline,
-    cache: Cache,
-    command: str = "",
-    progress: Progress = no_progress,
-    tell: Tell = say_nothing,
-) -> Compared:
+def compare(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> Compared:
     """Make every model that the pipeline's section `compare` asks for and is not there yet, and write the table.
 
     What is best is chosen by validation. Test figures are read once all is chosen.
@@ -74,7 +68,7 @@ def compare(
     """
     passes = plan(pipeline)
     folder = Path(pipeline.report.runs) / name_of(pipeline)
-    work = Work(Memory(folder / _MEMORY), cache, command, progress, tell)
+    work = Work(Memory(folder / _MEMORY), cache, context)
     cells = [cell for one in passes for cell in run_pass(one, work)]
     best = _choose_best(cells)
     speeds = [_measure_speed(cell, work) for cell in cells]
@@ -82,7 +76,7 @@ def compare(
         _describe(cell, number in best, speed) for number, (cell, speed) in enumerate(zip(cells, speeds, strict=True))
     )
     title = f"{name_of(pipeline)}: {len(rows)} models compared"
-    files = write_comparison(folder, title, rows, command, as_yaml(pipeline), pipeline.report.html)
+    files = write_comparison(folder, title, rows, context.command, as_yaml(pipeline), pipeline.report.html)
     return Compared(rows, files, work.computed)
 
 
@@ -91,11 +85,11 @@ def _choose_best(cells: Sequence[Cell]) -> set[int]:
     best: dict[str, tuple[float, int]] = {}
     kinds: dict[str, tuple[str, str]] = {}
     for number, cell in enumerate(cells):
-        score = None if cell.bundle is None else cell.bundle.about["score"]
-        if score is None or score["value"] is None:
+        score = None if cell.bundle is None else cell.bundle.manifest.score
+        if score is None or score.value is None:
             continue
-        data, kind = cell.place.data, (score["metric"], score["where"])
-        value = signed_score(score["metric"], score["value"])
+        data, kind = cell.place.data, (score.metric, score.where)
+        value = signed_score(score.metric, score.value)
         if kinds.setdefault(data, kind) == kind and (data not in best or value > best[data][0]):
             best[data] = value, number
     return {number for _, number in best.values()}
@@ -105,11 +99,11 @@ def _measure_speed(cell: Cell, work: Work) -> float | None:
     """Images per second that the cell's bundle predicts with its engine, decoded before; remembered."""
     if cell.bundle is None:
         return None
-    digest = str(cell.bundle.about["digest"])
+    digest = cell.bundle.manifest.digest
     known = work.memory.speed(digest)
     if known is not None:
         return known
-    work.tell(f"{cell.place}: measuring the speed of predictions")
+    work.context.notify(f"{cell.place}: measuring the speed of predictions")
     try:
         bundle = load_bundle(cell.bundle.path)
         speed = images_per_second(lambda images: bundle.probabilities(bundle.features(images)), _read(cell, bundle))
@@ -122,7 +116,7 @@ def _measure_speed(cell: Cell, work: Work) -> float | None:
 
 
 def _read(cell: Cell, bundle: Bundle) -> np.ndarray:
-    count, resize = len(cell.sample), str(bundle.about["backbone"]["resize"])
+    count, resize = len(cell.sample), bundle.manifest.backbone.resize
     images = next(iter_batches(cell.sample, range(count), Reading(bundle.input_size, resize, count))).images
     if not len(images):
         raise DataError(f"None of {count} images can be read any more.")
@@ -133,42 +127,42 @@ def _describe(cell: Cell, best: bool, speed: float | None) -> Row:
     """The row of a cell. Here, after everything is chosen, test figures are read for the first time."""
     if cell.bundle is None:
         return Row(cell.place, cell.reason, share=cell.share)
-    about = cell.bundle.about
-    score, val, test = about["score"], about["metrics"]["val"], about["metrics"]["test"]
+    manifest = cell.bundle.manifest
+    score, test = manifest.score, manifest.metrics_on("test")
     name = "exact_match" if cell.bundle.multilabel else "accuracy"
-    low, high = (test.get("intervals") or {}).get(name) or (None, None)
-    gain, helped = _judge_training(about, name)
+    low, high = (test.intervals or {}).get(name) or (None, None)
+    gain, helped = _judge_training(manifest, name)
     return Row(
         cell.place,
         best=best,
-        metric=score["metric"],
-        score=score["value"],
-        where=score["where"],
-        val_accuracy=val.get(name),
+        metric=score.metric,
+        score=score.value,
+        where=score.where,
+        val_accuracy=manifest.metrics_on("val").get(name),
         test_accuracy=test.get(name),
         low=low,
         high=high,
-        test_images=test["images"],
+        test_images=test.images,
         gain=gain,
         helped=helped,
         extract_seconds=cell.extract_seconds,
-        fit_seconds=about["seconds"],
-        features=about["head"]["features"],
-        bytes=sum((cell.bundle.path / file).stat().st_size for file in about["files"]),
+        fit_seconds=manifest.seconds,
+        features=manifest.head.features,
+        bytes=sum((cell.bundle.path / file).stat().st_size for file in manifest.files),
         images_per_second=speed,
         share=cell.share,
         bundle=str(cell.bundle.path),
-        digest=about["digest"],
+        digest=manifest.digest,
     )
 
 
-def _judge_training(about: Mapping[str, Any], name: str) -> tuple[float | None, bool | None]:
+def _judge_training(manifest: Manifest, name: str) -> tuple[float | None, bool | None]:
     """What training has added to the accuracy on test, and whether it raised the score; None for a head."""
-    if "from" not in about:
+    if manifest.origin is None:
         return None, None
-    before, after, metric = about["from"]["metrics"], about["metrics"], about["score"]["metric"]
-    old, new = before["test"].get(name), after["test"].get(name)
-    scores = metric_of(before["val"], metric), metric_of(after["val"], metric)
+    origin, metric = manifest.origin, manifest.score.metric
+    old, new = origin.metrics_on("test").get(name), manifest.metrics_on("test").get(name)
+    scores = origin.metrics_on("val").chosen_by(metric), manifest.metrics_on("val").chosen_by(metric)
     helped = None
     if scores[0] is not None and scores[1] is not None:
         helped = is_better(metric, scores[1], scores[0])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from featx.dataset.check import Check, check_images, require_usable
     from featx.dataset.digests import Digests, conflicts, digest_images
     from featx.dataset.imageset import NONE, SPLITS, TEST, TRAIN, VAL, ImageSet
-    from featx.dataset.read import data_folder, read_images
+    from featx.dataset.read import data_folder, read_data, read_images
     from featx.dataset.split import split_images
     from featx.dataset.table import write_split
 
@@ -32,6 +32,7 @@ __all__ = [
     "conflicts",
     "data_folder",
     "digest_images",
+    "read_data",
     "read_images",
     "require_usable",
     "split_images",
@@ -45,7 +46,7 @@ __getattr__ = import_on_use(
         "check": ("Check", "check_images", "require_usable"),
         "digests": ("Digests", "conflicts", "digest_images"),
         "imageset": ("ImageSet", "NONE", "SPLITS", "TEST", "TRAIN", "VAL"),
-        "read": ("data_folder", "read_images"),
+        "read": ("data_folder", "read_data", "read_images"),
         "split": ("split_images",),
         "table": ("write_split",),
     },

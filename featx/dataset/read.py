@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from featx.config import DataOptions
+from featx.config import DataOptions, Pipeline
 from featx.dataset.folders import describe_absence, expand, folder_of, is_folder, read_files, read_folder
 from featx.dataset.imageset import ImageSet
 from featx.dataset.relabel import relabel
@@ -14,6 +14,19 @@ from featx.dataset.table import is_table, read_table
 from featx.errors import DataError
 from featx.io.remote import shared_remote
 from featx.io.urls import is_url
+
+
+def read_data(pipeline: Pipeline) -> ImageSet:
+    """The images that the pipeline's data section names.
+
+    Raises
+    ------
+    DataError
+        It names none, and what `read_images` raises.
+    """
+    if pipeline.data.path is None:
+        raise DataError("No images: name a folder or CSV, or a pipeline file with data.path (-p FILE).")
+    return read_images(pipeline.data.path, pipeline.data)
 
 
 def read_images(source: str | Path | Sequence[str | Path], options: DataOptions) -> ImageSet:

@@ -67,7 +67,7 @@ def read_check_images(bundle: Bundle, data: str | None, precision: str) -> Check
     DataError
         None of them could be read.
     """
-    size, resize = bundle.input_size, str(bundle.about["backbone"]["resize"])
+    size, resize = bundle.input_size, bundle.manifest.backbone.resize
     if data is None:
         images = sample_images(size, resize)
         return CheckImages(images, images[:0], "photographs and digits of scikit-learn, and noise")

@@ -31,9 +31,9 @@ from featx.export.check import (
 from featx.export.formats import FORMATS, PRECISIONS, Format, choose_formats
 from featx.export.network import INPUT, OUTPUT, build_network, require_network
 from featx.images.resize import PAD_COLOUR
+from featx.io.context import Notify, ignore
 from featx.io.files import atomic_directory, explain_os_error, remove_stale, write_atomic, write_json
 from featx.io.jsontypes import Json
-from featx.io.progress import Tell, say_nothing
 from featx.io.versions import installed_versions
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class _Refused(Exception):  # noqa: N818 - not an error but a result
         self.reason, self.comparison = reason, comparison
 
 
-def export(bundle: Bundle, out: Path, options: ExportOptions, tell: Tell = say_nothing) -> Exported:
+def export(bundle: Bundle, out: Path, options: ExportOptions, notify: Notify = ignore) -> Exported:
     """Write a bundle's model in each format as the folder `out/<format>-<precision>`, whole and checked or not at all.
 
     Raises
@@ -134,12 +134,12 @@ def export(bundle: Bundle, out: Path, options: ExportOptions, tell: Tell = say_n
         _require_free(target, options.force)
     images = read_check_images(bundle, options.data, precision)
     remove_stale(out, deep=False)
-    tell(f"Checking on {len(images.images)} images: {images.source}")
+    notify(f"Checking on {len(images.images)} images: {images.source}")
     own = bundle.probabilities(bundle.features(images.images))
     writer = _FormatWriter(bundle, build_network(bundle), precision, images, own)
     results = []
     for row, target in zip(rows, targets, strict=True):
-        tell(f"Writing {row.name}")
+        notify(f"Writing {row.name}")
         results.append(writer.put_in_place(row, target, replace=options.force))
     speed = measure_speed(lambda some: bundle.probabilities(bundle.features(some)), images.images)
     return Exported(tuple(results), images, bundle.engine.name, speed)
@@ -210,7 +210,7 @@ def describe(
     """What `model.json` says: all that is needed to use the model without featx."""
     several = bundle.multilabel
     thresholds = dict(zip(bundle.classes, bundle.thresholds.tolist(), strict=True)) if several else None
-    resize = str(bundle.about["backbone"]["resize"])
+    resize = bundle.manifest.backbone.resize
     return {
         "schema": SCHEMA,
         "format": row.name,
@@ -231,6 +231,6 @@ def describe(
         "output": {"name": OUTPUT, "dtype": "float32", "shape": [None, len(bundle.classes)]},
         "calibration": bundle.calibration.kind,
         "check": asdict(comparison) | {"source": images.source},
-        "bundle": {"name": bundle.path.name, "digest": bundle.about["digest"]},
+        "bundle": {"name": bundle.path.name, "digest": bundle.manifest.digest},
         "versions": {"featx": featx.__version__, **installed_versions("keras", "tensorflow", *row.packages)},
     }

@@ -27,9 +27,9 @@ def require_network(bundle: Bundle) -> None:
     ExportError
         Says which heads can be exported.
     """
-    if bundle.about["head"]["kind"] not in {"linear", "network"}:
+    if bundle.manifest.head.kind not in {"linear", "network"}:
         raise ExportError(
-            f"{bundle.path} has a head ({bundle.about['head']['clf']}) that is no network and cannot be exported. "
+            f"{bundle.path} has a head ({bundle.manifest.head.clf}) that is no network and cannot be exported. "
             f"Heads that can: {', '.join(GRAFTABLE)}. Fit one: featx fit-head --clf logreg"
         )
 
@@ -47,7 +47,7 @@ def build_network(bundle: Bundle) -> keras.Model:
     """
     require_network(bundle)
     # `graft` refuses several labels, since they cannot be trained; the network up to the logits is the same
-    grafted = graft(replace(bundle, about=bundle.about | {"multilabel": False}))
+    grafted = graft(replace(bundle, manifest=replace(bundle.manifest, target="class")))
     return import_keras().Model(grafted.inputs[0], {OUTPUT: calibrated(bundle.calibration, grafted.output)})
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from featx.bundle.bundle import Bundle
@@ -11,16 +9,14 @@ from featx.dataset import TRAIN, VAL
 from featx.errors import DataError, UsageError
 from featx.images.augment import Augmenter
 from featx.metrics.predictions import align, align_labels
+from featx.runs.prepared import Prepared
 from featx.selection.weights import parse_class_weight
 from featx.training.source import Examples, ImageSource
 from featx.training.targets import Targets, label_emphasis, mean_one
 
-if TYPE_CHECKING:
-    from featx.extraction.prepared import Prepared
-
 
 def make_examples(bundle: Bundle, prepared: Prepared) -> Examples:
-    """Return the examples of a run as a bundle sees them, weighed as its head was, or as the options say.
+    """Return the examples of a run as a bundle sees them, weighed as its head was unless the options differ.
 
     Raises
     ------
@@ -47,14 +43,14 @@ def make_examples(bundle: Bundle, prepared: Prepared) -> Examples:
 
 
 def image_source(bundle: Bundle, prepared: Prepared) -> ImageSource:
-    """Return the images of a run at the size that the network takes, augmented as the pipeline says."""
+    """Return the images of a run at the size that the network takes, with the augmentation of the pipeline."""
     pipeline = prepared.pipeline
     height, width = bundle.input_size
     return ImageSource(
         make_examples(bundle, prepared),
         prepared.sample.digests,
         size=(pipeline.finetune.downscale * height, pipeline.finetune.downscale * width),
-        resize=str(bundle.about["backbone"]["resize"]),
+        resize=bundle.manifest.backbone.resize,
         workers=pipeline.features.workers,
         augmenter=Augmenter(pipeline.augment, pipeline.data.seed),
     )
@@ -83,7 +79,7 @@ def _label_targets(labels: np.ndarray, trained: np.ndarray, weight: np.ndarray, 
 
 def _weights(bundle: Bundle, class_weight: str | None) -> tuple[str, float]:
     """Return --class-weight, unless it is given anew, and --positive-weight that the head was fitted with."""
-    head = {"class_weight": "none", "positive_weight": 1.0} | bundle.about["head"]["params"] | bundle.about["head"]
+    head = bundle.manifest.head
     if class_weight not in {None, "none", "balanced"} and bundle.multilabel:
         raise UsageError("--class-weight by name is for images of one class. Of several labels give none or balanced.")
-    return str(head["class_weight"] if class_weight is None else class_weight), float(head["positive_weight"])
+    return head.class_weight if class_weight is None else class_weight, head.positive_weight

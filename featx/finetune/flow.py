@@ -10,30 +10,28 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import featx
 from featx.bundle.bundle import Bundle
 from featx.config import AugmentOptions, FinetuneOptions, MemoryShare
 from featx.finetune.examples import image_source
 from featx.finetune.from_cache import MapSource, part_above
 from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable
-from featx.finetune.result import Reading, judge_parts, save_tuned
-from featx.finetune.tuning import Tuning
+from featx.finetune.result import Finish
+from featx.finetune.trainee import FinetuneTrainee
 from featx.images.augment import Augmenter
+from featx.inference.reading import Reading, predict_parts
+from featx.inference.trained import Trained
+from featx.io.context import Context, Notify
 from featx.io.digests import digest_json
-from featx.io.progress import Progress, Tell, no_progress, say_nothing
+from featx.runs.origin import Provenance, algorithm
+from featx.runs.prepared import Prepared
 from featx.training.callbacks import ModelCheckpoints, Recording
 from featx.training.devices import choose_devices
 from featx.training.loop import train
 from featx.training.schedules import Schedule, Stopping
 from featx.training.source import Source
 
-if TYPE_CHECKING:
-    from featx.extraction.prepared import Prepared
-
 __all__ = [
-    "CHECKPOINTS",
     "GRAFTABLE",
     "finetune",
     "graft",
@@ -41,28 +39,23 @@ __all__ = [
     "tuned_fingerprint",
 ]
 
-CHECKPOINTS = "checkpoints"  # in a bundle's directory; not one of its files, which are read whenever it is loaded
+_ALGORITHM = 1  # of training and calibrating: raised when equal options begin to give another network
+_STATE = 1  # of what a training resumes from: raised when a state that was written before can no longer be gone on from
 
 
 def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int, policy: AugmentOptions | None = None) -> str:
     """What a fine-tuned bundle depends on."""
-    said = asdict(replace(options, tensorboard=None, preset=None, gpu_memory=MemoryShare("grow")))
+    given = asdict(replace(options, tensorboard=None, preset=None, gpu_memory=MemoryShare("grow")))
     views = {"augment": Augmenter(policy, seed).identity} if policy is not None and policy.operations else {}
     if policy is not None and options.from_cache is not None and policy.views:
         views["views"] = str(policy.views)
     return digest_json(
-        views | {"from": bundle.about["digest"], "options": said, "seed": seed, "featx": featx.__version__}
+        views | {"from": bundle.manifest.digest, "options": given, "seed": seed, "featx": algorithm(_ALGORITHM)}
     )
 
 
-def finetune(
-    bundle: Bundle,
-    prepared: Prepared,
-    command: str = "",
-    progress: Progress = no_progress,
-    tell: Tell = say_nothing,
-) -> Bundle:
-    """Train a bundle's network end to end, keep the best epoch by validation, and save it as one more bundle.
+def finetune(bundle: Bundle, prepared: Prepared, context: Context = Context()) -> Trained:
+    """Train a bundle's network end to end, and keep the best epoch by validation.
 
     Raises
     ------
@@ -78,37 +71,43 @@ def finetune(
     start = time.perf_counter()
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
     require_graftable(bundle)
+    trainee = _start(bundle, prepared, context)
+    # measured again: the bundle's own figures may be of other images, where the split has grown
+    before = predict_parts(trainee, Reading.of(bundle))
+    wanted = tuned_fingerprint(bundle, options, seed, prepared.pipeline.augment)
+    recording = _recording(wanted, prepared, context.notify)
+    trainee.compute_in(trainee.precision)
+    log = train(trainee, Schedule.of(options), Stopping.of(options), recording, seed)
+    trainee.compute_in("float32")
+    provenance = Provenance(context.command, wanted, time.perf_counter() - start)
+    return Finish(bundle, prepared, trainee, before, log).trained(provenance, recording)
+
+
+def _start(bundle: Bundle, prepared: Prepared, context: Context) -> FinetuneTrainee:
+    """The network as it stands before its first step, and what it is trained on."""
+    options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
     source: Source = image_source(bundle, prepared)
     devices = choose_devices(options.devices)
     with devices.scope():
         model = graft(bundle, options.downscale)
     if options.from_cache is not None:
         model = part_above(model, bundle, options.from_cache, options.unfreeze)
-        source = MapSource(bundle, prepared, options.from_cache, progress)
-    tuning = Tuning(model, source, options, seed, progress, devices)
-    if tuning.unfreezing.epochs_until_all >= options.epochs:
-        tell(
+        source = MapSource(bundle, prepared, options.from_cache, context.progress)
+    trainee = FinetuneTrainee(model, source, options, seed, context.progress, devices)
+    if trainee.unfreezing.epochs_until_all >= options.epochs:
+        context.notify(
             f"With --gradual {options.gradual}, all of --unfreeze {options.unfreeze} trains from epoch "
-            f"{tuning.unfreezing.epochs_until_all + 1} on, and there are {options.epochs}."
+            f"{trainee.unfreezing.epochs_until_all + 1} on, and there are {options.epochs}."
         )
-    # measured again: the bundle's own figures may be of other images, where the split has grown
-    before = judge_parts(tuning, Reading.of(bundle))
-    wanted = tuned_fingerprint(bundle, options, seed, prepared.pipeline.augment)
-    recording = _recording(digest_json([wanted, prepared.sample.digest]), options, prepared.run, tell)
-    tuning.compute_in(tuning.precision)
-    log = train(tuning, Schedule.of(options), Stopping.of(options), recording, seed)
-    tuning.compute_in("float32")
-    seconds = time.perf_counter() - start
-    found = save_tuned(bundle, prepared, tuning, before, log, command, wanted, seconds)
-    if recording.models is not None and recording.models.folder.exists():
-        recording.models.folder.rename(found.path / CHECKPOINTS)
-    recording.discard_state()
-    return found
+    return trainee
 
 
-def _recording(state: str, options: FinetuneOptions, run: Path, tell: Tell) -> Recording:
+def _recording(wanted: str, prepared: Prepared, notify: Notify) -> Recording:
     """How it is recorded; other images or labels do not resume a training."""
-    curves = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"finetune-{state[:12]}"
-    folder = run / f".finetune-{state[:12]}"
-    models = None if options.checkpoints == "none" else ModelCheckpoints(folder / CHECKPOINTS, options.checkpoints)
-    return Recording(folder, curves, models, tell, options.epochs)
+    options, run = prepared.pipeline.finetune, prepared.run
+    state = [wanted, prepared.sample.digest]
+    digest = digest_json(state if _STATE == 1 else [*state, _STATE])
+    curves = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"finetune-{digest[:12]}"
+    folder = run.training_state("finetune", digest)
+    models = None if options.checkpoints == "none" else ModelCheckpoints(folder / "checkpoints", options.checkpoints)
+    return Recording(folder, curves, models, notify, options.epochs)

@@ -23,12 +23,11 @@ from featx.heads import persist
 from featx.images.augment import Augmenter
 from featx.io.progress import Progress, no_progress
 from featx.io.suggest import did_you_mean
+from featx.runs.prepared import Prepared
 from featx.store.cache import Cache
 
 if TYPE_CHECKING:
     import keras
-
-    from featx.extraction.prepared import Prepared
 
 _SAME = ("backbone", "architecture", "weights", "input_size", "resize", "preprocessing")  # of the key
 _OFFERED = 8  # layers that an error names
@@ -47,11 +46,12 @@ def part_above(model: keras.Model, bundle: Bundle, layer: str, unfreeze: str) ->
         The network cannot be cut there.
     """
     cuts = [name for name in clean_cuts(model) if not _is_added(name)]
+    layers = ", ".join(bundle.manifest.output_names)
     names = [one.name for one in model.layers]
     if layer not in names or _is_added(layer) or layer == names[0]:
         raise UsageError(
             f"--from-cache {layer!r} is no layer of the network of {bundle.path}, which ends where its head takes its "
-            f"features ({', '.join(bundle.about['outputs'])}).{did_you_mean(layer, cuts, most=3)} {_offer(cuts)} "
+            f"features ({layers}).{did_you_mean(layer, cuts, most=3)} {_offer(cuts)} "
             "To train above a higher layer, fit a head there first: featx fit-head --layer LAYER"
         )
     require_clean_cut(model, layer, cuts)
@@ -124,12 +124,12 @@ def _require_views(policy: AugmentOptions) -> None:
 def _require_same_network(bundle: Bundle, options: FeaturesOptions, cache: Cache) -> None:
     """Refuse options that make maps of another network than the bundle's."""
     spec = resolve(options)
-    key = make_key(options, spec, bundle.outputs, cache.index).as_json()
-    differing = [name for name in _SAME if key[name] != bundle.about["key"][name]]
+    key, fitted = make_key(options, spec, bundle.outputs, cache.index).as_json(), bundle.manifest.key.as_json()
+    differing = [name for name in _SAME if key[name] != fitted.get(name)]
     if differing:
         raise BundleError(
             f"{bundle.path} has features of another network than these options describe ({', '.join(differing)} "
-            f"differ): {bundle.about['backbone']['name']} at {bundle.input_size[0]} pixels against {spec.label} at "
+            f"differ): {bundle.manifest.backbone.name} at {bundle.input_size[0]} pixels against {spec.label} at "
             f"{spec.input_size[0]}. Give the options that its features were extracted with, such as --backbone, "
             "--weights and --input-size."
         )
@@ -137,7 +137,7 @@ def _require_same_network(bundle: Bundle, options: FeaturesOptions, cache: Cache
 
 def _require_unchanged(bundle: Bundle, extraction: Extraction, output: Output) -> None:
     """Refuse a bundle whose network was trained at or below the layer after the features were extracted."""
-    if not bundle.about["backbone"].get("finetuned"):
+    if not bundle.manifest.backbone.finetuned:
         return
     cached = persist.load_network(frozen_files(extraction, (output,))["backbone.keras"])
     tuned = {layer.name: layer for layer in persist.load_network(bundle.path / "backbone.keras").layers}

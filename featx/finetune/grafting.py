@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featx.backbones import import_keras, split_network
 from featx.bundle.bundle import Bundle
@@ -33,13 +33,13 @@ def graft(bundle: Bundle, downscale: int = 1) -> keras.Model:
         When the head is not a network: an SVM with a radial kernel, or nearest neighbours.
     """
     require_graftable(bundle)
-    keras, kind = import_keras(), bundle.about["head"]["kind"]
+    keras, kind = import_keras(), bundle.manifest.head.kind
     backbone = load_backbone(bundle, downscale)
-    outputs = backbone.output if isinstance(backbone.output, dict) else {bundle.about["outputs"][0]: backbone.output}
-    names = bundle.about["outputs"]
+    names = bundle.manifest.output_names
+    outputs = backbone.output if isinstance(backbone.output, dict) else {names[0]: backbone.output}
     flat = [keras.layers.Flatten(name=f"{_FLAT}_{i}")(outputs[name]) for i, name in enumerate(names)]
     features = flat[0] if len(flat) == 1 else keras.layers.Concatenate(name=_FEATURES)(flat)
-    features = _graft_front(keras, bundle, features)
+    features = _graft_transform(bundle, features)
     if kind == "linear":
         kernel, bias = persist.load_dense(bundle.path / "head.npz")
         dense = keras.layers.Dense(kernel.shape[1], name=HEAD, dtype="float32")
@@ -62,7 +62,7 @@ def require_graftable(bundle: Bundle) -> None:
     """Refuse a bundle that `graft` cannot take, before anything is computed."""
     if not is_graftable(bundle):
         raise BundleError(
-            f"{bundle.path} has a head ({bundle.about['head']['clf']}) that is no network and cannot be trained end to "
+            f"{bundle.path} has a head ({bundle.manifest.head.clf}) that is no network and cannot be trained end to "
             f"end. Heads that can: {', '.join(GRAFTABLE)}. Name one with --from, or add --regraft to start from "
             "logistic regression on the same features."
         )
@@ -70,17 +70,18 @@ def require_graftable(bundle: Bundle) -> None:
 
 def is_graftable(bundle: Bundle) -> bool:
     """Whether the head of a bundle is a network, or linear and so a layer of one."""
-    return bundle.about["head"]["kind"] in {"linear", "network"}
+    return bundle.manifest.head.kind in {"linear", "network"}
 
 
-def _graft_front(keras: Any, bundle: Bundle, features: Any) -> Any:
-    """The transform of a bundle's head as layers, which do not train."""
+def _graft_transform(bundle: Bundle, features: keras.KerasTensor) -> keras.KerasTensor:
+    """Return features (n, d) behind the transform of a bundle's head, whose layers do not train."""
+    layers = import_keras().layers
     if bundle.transform.unit:
-        features = keras.layers.UnitNormalization(axis=-1, name="featx_unit")(features)
+        features = layers.UnitNormalization(axis=-1, name="featx_unit")(features)
     mean, components = bundle.transform.mean, bundle.transform.components
     if mean is None or components is None:
         return features
-    projection = keras.layers.Dense(len(components), name="featx_components", dtype="float32")
+    projection = layers.Dense(len(components), name="featx_components", dtype="float32")
     features = projection(features)
     projection.set_weights([components.T, -(components @ mean)])
     return features

@@ -1,143 +1,130 @@
-"""What a fine-tune leaves: one more bundle, measured against the one it comes from."""
+"""What a fine-tune leaves: its network taken apart again, measured against the bundle that it comes from."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featx.backbones import import_keras
-from featx.bundle import novelty
 from featx.bundle.bundle import Bundle
-from featx.bundle.split import write_split
-from featx.config import HeadOptions
-from featx.dataset import TEST, TRAIN, VAL
-from featx.engines.choice import choose_engine, compile_graph
-from featx.features import ArrayFeatures
+from featx.bundle.manifest import Manifest
+from featx.bundle.novelty import Reference
 from featx.finetune.grafting import HEAD, feature_network, load_backbone
-from featx.finetune.tuning import Tuning
-from featx.heads.calibration import Calibration, fit_calibration
-from featx.heads.transform import TRANSFORM_FILE
+from featx.finetune.trainee import FinetuneTrainee
 from featx.images.augment import Augmenter
+from featx.inference.reading import Reading, make_reference, predict_parts
+from featx.inference.trained import Trained
 from featx.metrics.comparison import SURE, compare_predictions
 from featx.metrics.measures import measure
 from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.table import metric_of, signed_score
-from featx.report.occasions import report_fit
-from featx.runs.bundles import add_bundle
-from featx.selection.thresholds import search_thresholds
+from featx.runs.origin import Intake, Provenance, describe_model
+from featx.runs.prepared import Prepared
+from featx.training.callbacks import Recording
 from featx.training.log import TrainingLog
-from featx.workflow.describe import describe_model
-from featx.workflow.tracking import track
 
 if TYPE_CHECKING:
-    from featx.extraction.prepared import Prepared
-
-_LOG = "training.csv"
+    import keras
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How the logits of a network are read: as probabilities, and from which one on a label is given.
+class Finish:
+    """A fine-tune at its end.
 
-    thresholds : float64 (k,) of several labels per image; None where an image has one
+    bundle : that it started from; trainee : the network with the weights of the best epoch
+    before : val and test by the network that it was; log : the epochs
     """
 
-    calibration: Calibration
-    thresholds: np.ndarray | None
+    bundle: Bundle
+    prepared: Prepared
+    trainee: FinetuneTrainee
+    before: Sequence[LabelledPredictions]
+    log: TrainingLog
 
-    @classmethod
-    def of(cls, bundle: Bundle) -> Reading:
-        """As a bundle has it, the temperature applied to the logits."""
-        return cls(bundle.calibration, bundle.thresholds if bundle.multilabel else None)
-
-    @classmethod
-    def fit(cls, tuning: Tuning, options: HeadOptions) -> Reading:
-        """Found on val as it is for a head: the temperature, and the thresholds of the pipeline's head section."""
-        logits, rows = tuning.logits(VAL)
-        truth = tuning.examples.labels[rows]
-        if truth.ndim == 1:
-            known = truth < tuning.examples.known
-            return cls(fit_calibration("temperature", logits[known], truth[known]), None)
-        found = fit_calibration("temperature", logits, truth)
-        probabilities = found.probabilities(logits)
-        return cls(found, search_thresholds(probabilities, truth, options.thresholds, *options.threshold_range))
-
-
-def judge_parts(tuning: Tuning, reading: Reading) -> list[LabelledPredictions]:
-    """Val and test as the model stands."""
-    found, examples = [], tuning.examples
-    for part, code in (("val", VAL), ("test", TEST)):
-        logits, rows = tuning.logits(code)
-        paths = tuple(examples.paths[row] for row in rows)
-        chances = reading.calibration.probabilities(logits)
-        found.append(
-            LabelledPredictions(examples.labels[rows], chances, examples.classes, reading.thresholds, part, paths)
+    def trained(self, provenance: Provenance, recording: Recording) -> Trained:
+        """Calibrate and measure the network, and take it apart into backbone and head again."""
+        reading = Reading.fit(self.trainee, self.prepared.pipeline.head)
+        predictions = predict_parts(self.trainee, reading)
+        intake = Intake.of(self.prepared.extraction, self.prepared.sample)
+        about = self._describe(intake, provenance) | self._describe_result(predictions, reading)
+        return Trained(
+            label=f"{about['head']['clf']}-finetuned",
+            manifest=Manifest.from_json(about | {"files": {}}, self.prepared.run.path),
+            predictions=predictions,
+            intake=intake,
+            backbone=self._backbone(),
+            head=self._head(reading.calibration.temperature),
+            transform=self.bundle.transform,
+            reference=self._reference(),
+            log=self.log,
+            engine=self.prepared.pipeline.features.engine,
+            recording=recording,
         )
-    return found
+
+    def _describe(self, intake: Intake, provenance: Provenance) -> dict[str, Any]:
+        """Where it comes from and how it was trained."""
+        bundle, options, pipeline = self.bundle, self.trainee.options, self.prepared.pipeline
+        about = describe_model(self.prepared.extraction, bundle.outputs, intake, bundle.classes, provenance) | {
+            "backbone": bundle.manifest.backbone.as_json()
+            | {"finetuned": True, "input_size": [options.downscale * side for side in bundle.input_size]},
+            "key": bundle.manifest.key.as_json(),
+            "multilabel": bundle.multilabel,
+            "search": [],
+            "history": self.log.as_json(),
+            "finetune": asdict(options) | {"best_epoch": self.log.best},
+            "notes": [],
+        }
+        if pipeline.augment.operations:
+            about["augment"] = Augmenter(pipeline.augment, pipeline.data.seed).as_json()
+        elif bundle.manifest.augment is not None:
+            about["augment"] = bundle.manifest.augment.as_json()  # its head has learned from such views
+        return about
+
+    def _describe_result(self, predictions: Sequence[LabelledPredictions], reading: Reading) -> dict[str, Any]:
+        """What it reaches, beside the bundle that it started from."""
+        bundle, metric = self.bundle, self.bundle.manifest.score.metric
+        measured = {one.part: measure(one) for one in predictions}
+        former = bundle.temperature if bundle.manifest.head.kind == "network" else 1.0
+        temperature = reading.calibration.temperature * former
+        about = {
+            "head": bundle.manifest.head.as_json() | {"temperature": temperature, "calibration": "temperature"},
+            "thresholds": None if reading.thresholds is None else reading.thresholds.tolist(),
+            "metrics": {part: found.summary() for part, found in measured.items()},
+            "per_class": {part: found.as_json()["per_class"] for part, found in measured.items()},
+            "score": {"metric": metric, "value": measured["val"].value(metric), "where": "val"},
+            "from": {"bundle": bundle.path.name, "digest": bundle.manifest.digest, "metrics": _figures(self.before)},
+            "comparison": _compare(predictions, self.before),
+        }
+        return about | {"verdict": _verdict(about, metric)}
+
+    def _backbone(self) -> keras.Model:
+        """The backbone of the bundle with the weights that were trained."""
+        backbone = load_backbone(self.bundle, self.trainee.options.downscale)
+        trained = {layer.name: layer for layer in self.trainee.model.layers}
+        for layer in backbone.layers:
+            if layer.name in trained:
+                layer.set_weights(trained[layer.name].get_weights())
+        return backbone
+
+    def _head(self, temperature: float) -> tuple[np.ndarray, np.ndarray] | keras.Model:
+        """Kernel (d, k) and bias (k,), the temperature applied; or the network of a head that is one."""
+        head = self.trainee.model.get_layer(HEAD)
+        if not isinstance(head, import_keras().layers.Dense):
+            return head
+        kernel, bias = (np.asarray(value) / np.float32(temperature) for value in head.get_weights())
+        return kernel, bias
+
+    def _reference(self) -> Reference:
+        network = feature_network(self.trainee.model)
+        return make_reference(self.trainee, network.predict_on_batch, int(network.output_shape[-1]))
 
 
-def save_tuned(
-    bundle: Bundle,
-    prepared: Prepared,
-    tuning: Tuning,
-    before: Sequence[LabelledPredictions],
-    log: TrainingLog,
-    command: str,
-    fingerprint: str,
-    seconds: float,
-) -> Bundle:
-    """Split the trained model into backbone and head again, calibrate, measure and write.
-
-    before : val and test by the model that it was
-    """
-    reading = Reading.fit(tuning, prepared.pipeline.head)
-    judged = judge_parts(tuning, reading)
-    measured = {one.part: measure(one) for one in judged}
-    metric = bundle.about["score"]["metric"]
-    temperature = reading.calibration.temperature
-    total = temperature * (bundle.temperature if bundle.about["head"]["kind"] == "network" else 1.0)
-    about = describe_model(prepared.extraction, bundle.outputs, prepared.sample, list(bundle.classes), command) | {
-        "backbone": bundle.about["backbone"]
-        | {"finetuned": True, "input_size": [tuning.options.downscale * side for side in bundle.input_size]},
-        "key": bundle.about["key"],
-        "fingerprint": fingerprint,
-        "head": bundle.about["head"] | {"temperature": total, "calibration": "temperature"},
-        "multilabel": bundle.multilabel,
-        "thresholds": None if reading.thresholds is None else reading.thresholds.tolist(),
-        "metrics": {part: found.summary() for part, found in measured.items()},
-        "per_class": {part: found.as_json()["per_class"] for part, found in measured.items()},
-        "score": {"metric": metric, "value": measured["val"].value(metric), "where": "val"},
-        "search": [],
-        "history": log.as_json(),
-        "finetune": asdict(tuning.options) | {"best_epoch": log.best},
-        "from": {"bundle": bundle.path.name, "digest": bundle.about["digest"], "metrics": _figures(before)},
-        "comparison": _compare(judged, before),
-        "notes": [],
-        "seconds": round(seconds, 3),
-    }
-    policy = prepared.pipeline.augment
-    if policy.operations:
-        about["augment"] = Augmenter(policy, prepared.pipeline.data.seed).as_json()
-    elif "augment" in bundle.about:
-        about["augment"] = bundle.about["augment"]  # its head has learned from such views
-    about["verdict"] = _verdict(about, metric)
-    with tempfile.TemporaryDirectory(prefix="featx-") as name:
-        tuned = _write(bundle, prepared, tuning, temperature, log, about, Path(name))
-    sample = prepared.sample
-    report_fit(tuned, prepared.extraction, sample.y, sample.split, judged, prepared.pipeline)
-    track(tuned, prepared.pipeline)
-    return tuned
-
-
-def _figures(judged: Sequence[LabelledPredictions]) -> dict[str, dict[str, Any]]:
+def _figures(predictions: Sequence[LabelledPredictions]) -> dict[str, dict[str, Any]]:
     """The single figures of each part."""
-    return {one.part: measure(one).summary() for one in judged}
+    return {one.part: measure(one).summary() for one in predictions}
 
 
 def _compare(
@@ -151,7 +138,7 @@ def _compare(
 def _verdict(about: dict[str, Any], metric: str) -> str:
     """One sentence: did fine-tuning beat the bundle it started from, and how sure is that?"""
     origin, before, after = about["from"]["bundle"], about["from"]["metrics"], about["metrics"]
-    told = []
+    findings = []
     for part in ("val", "test"):
         old, new = metric_of(before[part], metric), metric_of(after[part], metric)
         if old is not None and new is not None:
@@ -159,64 +146,10 @@ def _verdict(about: dict[str, Any], metric: str) -> str:
             ahead, sure = signed_score(metric, new - old) > 0, p_value < SURE
             word = "equals" if new == old else "does not beat" if not ahead else "beats" if sure else "is just ahead of"
             noise = "" if sure or new == old else "within noise: "
-            told.append(
+            findings.append(
                 f"{word} {origin} on {part} ({metric} {new:.4f} against {old:.4f}; {noise}95 % interval of the "
                 f"difference in accuracy {low:+.4f} to {high:+.4f})"
             )
-    return f"Fine-tuning {', and '.join(told)}." if told else f"There is nothing to compare with {origin} on."
-
-
-def _write(
-    bundle: Bundle,
-    prepared: Prepared,
-    tuning: Tuning,
-    temperature: float,
-    log: TrainingLog,
-    about: dict[str, Any],
-    folder: Path,
-) -> Bundle:
-    keras = import_keras()
-    backbone = load_backbone(bundle, tuning.options.downscale)
-    trained = {layer.name: layer for layer in tuning.model.layers}
-    for layer in backbone.layers:
-        if layer.name in trained:
-            layer.set_weights(trained[layer.name].get_weights())
-    backbone.save(folder / "backbone.keras")
-    sources = {name: bundle.path / name for name in (TRANSFORM_FILE,) if name in bundle.about["files"]}
-    sources |= {name: folder / name for name in ("backbone.keras", "split.npz", _LOG)}
-    write_split(folder / "split.npz", prepared.sample.digests, prepared.sample.split)  # of what it was trained on
-    log.write_csv(folder / _LOG)
-    sources[novelty.FILE] = _reference(tuning).save(folder)
-    head = trained[HEAD]
-    if isinstance(head, keras.layers.Dense):
-        kernel, bias = (np.asarray(value) / np.float32(temperature) for value in head.get_weights())
-        np.savez(folder / "head.npz", kernel=kernel, bias=bias)
-        sources["head.npz"] = folder / "head.npz"
-    else:
-        head.save(folder / "head.keras")
-        sources["head.keras"] = folder / "head.keras"
-    if choose_engine(prepared.pipeline.features.engine) == "openvino":
-        shutil.rmtree(folder / "graph", ignore_errors=True)
-        compile_graph("openvino", lambda: backbone, folder / "graph", "float32")
-        sources["graph"] = folder / "graph"
-    return add_bundle(prepared.run, f"{about['head']['clf']}-finetuned", about, sources)
-
-
-def _reference(tuning: Tuning) -> novelty.Reference:
-    """What unknown images are told by, in the features that the backbone gives after training."""
-    network, examples = feature_network(tuning.model), tuning.examples
-    d = int(network.output_shape[-1])
-
-    def features(rows: np.ndarray) -> tuple[np.ndarray, ArrayFeatures]:
-        read, found = [np.empty(0, np.int64)], [np.empty((0, d), np.float32)]
-        for some, inputs in tuning.source.batches(rows, tuning.options.batch_size, None):
-            found.append(np.asarray(network.predict_on_batch(inputs)))
-            read.append(some)
-        return np.concatenate(read), ArrayFeatures(np.concatenate(found))
-
-    train, labels = examples.known_rows(TRAIN), examples.labels
-    if labels.ndim == 2:  # images with the same labels count as a class
-        labels = np.unique(labels, axis=0, return_inverse=True)[1]
-    val = np.random.default_rng(tuning.seed).permutation(examples.rows(VAL))[: novelty.MOST_ROWS]
-    read, kept = features(train[novelty.choose_rows(labels[train], d, tuning.seed)])
-    return novelty.fit_reference(kept, labels[read], features(val)[1], tuning.seed)
+    if not findings:
+        return f"There is nothing to compare with {origin} on."
+    return f"Fine-tuning {', and '.join(findings)}."

@@ -1,8 +1,8 @@
 """What trains in a fine-tune, from the first epoch to the last, and how fast.
 
-The head always trains. Of the backbone `unfreeze` says from which layer upwards; gradual unfreezing (Howard and Ruder
-2018) gets there block by block from the top. With a layer decay every block has the rate of the one above it times the
-decay; the head has the full rate.
+The head always trains, and the backbone from the layer upwards that `unfreeze` names; gradual unfreezing (Howard and
+Ruder 2018) gets there block by block from the top. The head has the full learning rate; with a layer decay every block
+has the rate of the one above it times the decay.
 """
 
 from __future__ import annotations

@@ -30,9 +30,14 @@ Scorer = Callable[[np.ndarray], np.ndarray]
 FILES = {"linear": "head.npz", "estimator": "head.skops", "network": "head.keras"}
 
 
+def kind_of(head: Head) -> str:
+    """How a head is written: linear, estimator (scikit-learn's) or network."""
+    return "linear" if hasattr(head, "as_dense") else "estimator" if hasattr(head, "estimator_") else "network"
+
+
 def save_head(head: Head, temperature: float, transform: Transform, directory: Path) -> tuple[Path, str, Transform]:
     """Write a fitted head; return its file, its kind, and what of the transform is not folded into it."""
-    kind = "linear" if hasattr(head, "as_dense") else "estimator" if hasattr(head, "estimator_") else "network"
+    kind = kind_of(head)
     path = directory / FILES[kind]
     if kind == "linear":
         kernel, bias = fold_temperature(cast("DenseForm", head), temperature)
@@ -64,10 +69,8 @@ def load_head(directory: Path, kind: str, temperature: float) -> Scorer:
     Raises
     ------
     BundleError
-        A head of an unknown kind, with types that are not trusted, or a damaged file.
+        A head with types that are not trusted, or a damaged file.
     """
-    if kind not in FILES:
-        raise BundleError(f"The bundle has a head of kind {kind!r}; this featx reads {', '.join(FILES)}.")
     path = directory / FILES[kind]
     if kind == "linear":
         kernel, bias = load_dense(path)

@@ -131,7 +131,7 @@ class Explainer:
         BundleError
             As `method`.
         """
-        resize, done = str(self.bundle.about["backbone"]["resize"]), 0
+        resize, done = str(self.bundle.manifest.backbone.resize), 0
         size = 1 if self.method == "occlusion" else BATCH  # where an image takes seconds, each is answered at once
         for batch in iter_batches(paths, range(len(paths)), Reading(self.bundle.input_size, resize, size, workers)):
             answers: dict[int, Explanation | Unread] = {
@@ -196,14 +196,14 @@ class Explainer:
 
 
 def _choose_method(bundle: Bundle, asked: str, sites: Sequence[Site]) -> str:
-    kind, clf = bundle.about["head"]["kind"], bundle.about["head"]["clf"]
+    kind, clf = bundle.manifest.head.kind, bundle.manifest.head.clf
     exact = bool(sites) and kind == "linear" and all(one.own and one.output.pooling != "max" for one in sites)
     if asked == "auto":
         return "cam" if exact else "gradcam" if sites else "occlusion"
     if asked == "cam" and not exact:
         raise BundleError(
             f"cam needs a linear head on averaged or flattened maps; {bundle.path} has {clf} on "
-            f"{', '.join(bundle.about['outputs'])}. Choose --method auto, gradcam or occlusion."
+            f"{', '.join(bundle.manifest.output_names)}. Choose --method auto, gradcam or occlusion."
         )
     if asked == "gradcam" and not sites:
         why = f"the head {clf} has none" if kind == "estimator" else "no layer below the head has a map"

@@ -50,7 +50,7 @@ class MapNetwork:
     @cached_property
     def sites(self) -> list[Site]:
         """One for each of the bundle's outputs; none where the head has no gradient or an output has no map."""
-        if self.bundle.about["head"]["kind"] == "estimator":
+        if self.bundle.manifest.head.kind == "estimator":
             return []
         made = self._backbone.output
         tensors = made if isinstance(made, dict) else {self.bundle.outputs[0].name: made}
@@ -78,7 +78,7 @@ class MapNetwork:
         transform = self.bundle.transform
         if transform.unit:
             features = features / tf.maximum(tf.norm(features, axis=1, keepdims=True), _TINY)
-        if self.bundle.about["head"]["kind"] == "linear":
+        if self.bundle.manifest.head.kind == "linear":
             kernel, bias = self.linear
             return features @ kernel + bias
         if transform.mean is not None and transform.components is not None:

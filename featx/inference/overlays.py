@@ -86,7 +86,7 @@ def draw_map(found: ClassMap, source: str | Path | bytes, bundle: Bundle) -> tup
     picture = decode(source, (_MOST, _MOST))
     scale = min(max(max(picture.size), _LEAST), _MOST) / max(picture.size)
     drawn = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    box = place(picture.size, bundle.input_size, str(bundle.about["backbone"]["resize"])).seen
+    box = place(picture.size, bundle.input_size, bundle.manifest.backbone.resize).seen
     x, y = drawn[0] / picture.width, drawn[1] / picture.height
     shares = strength(spread(found.map, drawn, (box[0] * x, box[1] * y, box[2] * x, box[3] * y)))
     large = picture.resize(drawn, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)

@@ -86,12 +86,13 @@ class Average:
         """
         if policy is not None and policy.operations:
             return cls(Augmenter(policy, seed), views)
-        if "augment" not in bundle.about:
+        augment = bundle.manifest.augment
+        if augment is None:
             raise UsageError(
                 f"{bundle.path} was made without augmentation, so --tta {views} needs a policy. Add one, like --flip "
                 "horizontal, or name a pipeline file with a section augment: -p FILE."
             )
-        return cls(Augmenter.from_json(bundle.about["augment"]), views)
+        return cls(Augmenter.from_json(augment.as_json()), views)
 
     def of(self, paths: Sequence[str | Path | bytes]) -> Alter:
         """What makes row i of the images and views, image by image and each first as it is, of its image."""
@@ -207,7 +208,7 @@ def _iter_views(
     bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int, average: Average | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
     """As `iter_features`; with `average` an image has a row of features for itself and then one for each view."""
-    resize, each, alter = str(bundle.about["backbone"]["resize"]), 1, None
+    resize, each, alter = bundle.manifest.backbone.resize, 1, None
     if average is not None:
         each, alter = 1 + average.views, average.of(paths)
         paths = [path for path in paths for _ in range(each)]

@@ -9,7 +9,7 @@ import numpy as np
 
 from featx.backbones import resolve
 from featx.config import Pipeline
-from featx.dataset import ImageSet
+from featx.dataset import ImageSet, read_data
 from featx.dataset.check import count_classes
 from featx.inference.predict import Unread
 from featx.io.progress import Progress, no_progress
@@ -23,9 +23,8 @@ from featx.report.figure_folder import FigureFolder
 from featx.report.plot_style import style
 from featx.report.plots import draw_sizes
 from featx.report.report import INDEX
-from featx.runs.folder import run_directory
+from featx.runs.run import Run
 from featx.store.cache import Cache
-from featx.workflow.prepare import read_data
 
 __all__ = ["FirstLook", "Scope", "look"]
 
@@ -57,7 +56,7 @@ def look(
         With `scope.imagenet`: a network that cannot be had.
     """
     spec, images = resolve(pipeline.features), read_data(pipeline)
-    out = out or run_directory(pipeline, images) / "look"
+    out = out or Run.of(pipeline, images).look
     seed, folder = pipeline.data.seed, FigureFolder(out)
     sheet = choose_contact_sheet(images, scope.classes, scope.images, seed)
     contact_sheet = draw_contact_sheet(sheet, images, folder)

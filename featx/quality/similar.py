@@ -117,19 +117,19 @@ def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle,
 
 
 def _table_of(bundle: Bundle, cache: Cache) -> FeatureTable:
-    if bundle.about.get("baseline"):
+    if bundle.manifest.baseline:
         raise BundleError(
             f"{bundle.path} was trained from scratch, and its features are not cached. Leave out --model."
         )
-    if bundle.about["backbone"].get("finetuned"):
+    if bundle.manifest.origin is not None:
         raise BundleError(
             f"{bundle.path} is fine-tuned, and its features are not cached. Name the bundle it came from "
-            f"({bundle.about['from']['bundle']}), or leave out --model."
+            f"({bundle.manifest.origin.bundle}), or leave out --model."
         )
     if len(bundle.outputs) > 1:
         raise BundleError(f"{bundle.path} takes several layers, and images are compared by one. Leave out --model.")
     for store in cache.stores():
-        if store.key.as_json() == bundle.about["key"]:
+        if store.key.as_json() == bundle.manifest.key.as_json():
             return store.table(bundle.outputs[0].layer, bundle.outputs[0].pooling)
     raise BundleError(
         f"{cache.path} holds no features of the network in {bundle.path}. Run featx extract with the options it was "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from featx.bundle.manifest import Manifest
+from featx.bundle.records import MetricsRecord
 from featx.metrics.predictions import LabelledPredictions
 
 
@@ -13,7 +14,7 @@ from featx.metrics.predictions import LabelledPredictions
 class Content:
     """Everything that a report tells.
 
-    title : of the page; about : of the model, as `bundle.json` has it; what it lacks is left out
+    title : of the page; manifest : of the model
     judged : the parts that were measured; those without images are left out
     counts : part -> class -> images
     bad : images that could not be read, {path, reason}; duplicates : images that are copies of others
@@ -24,13 +25,13 @@ class Content:
     """
 
     title: str
-    about: dict[str, Any]
+    manifest: Manifest
     judged: tuple[LabelledPredictions, ...]
     counts: Mapping[str, Mapping[str, int]]
     bad: Sequence[Mapping[str, str]] = ()
     duplicates: int = 0
     timings: Mapping[str, float] = field(default_factory=dict)
     history: Mapping[str, Sequence[float]] | None = None
-    baselines: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, MetricsRecord]] = field(default_factory=dict)
     pipeline: str = ""
     command: str = ""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from featx.bundle.records import CandidateRecord
 from featx.heads.table import HEADS
 from featx.images.grid import GridImage
 from featx.metrics.predictions import LabelledPredictions
@@ -42,7 +42,7 @@ def draw_figures(
         if content.history:
             figure = plots.draw_learning(content.history, kept_epoch(content))
             folder.draw("learning", figure, f"{' and '.join(content.history).replace('_', ' ')} by epoch.")
-        lines, metric = strength_lines(content.about.get("search") or {})
+        lines, metric = strength_lines(content.manifest.search)
         for parameter, some in lines.items():
             figure = plots.draw_strengths(some, parameter, metric)
             folder.draw(STRENGTHS + parameter, figure, f"{metric_label(metric)} against {parameter}.")
@@ -91,34 +91,35 @@ def _sizes_alt(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 def kept_epoch(content: Content) -> int | None:
     """The epoch whose weights were kept, from 1; None where nothing says so."""
-    kept = (content.about.get("finetune") or content.about.get("baseline") or {}).get("best_epoch")
-    if kept is not None:
-        return int(kept)
+    training = content.manifest.finetune or content.manifest.baseline
+    if training is not None and training.best_epoch is not None:
+        return training.best_epoch
     losses = list((content.history or {}).get("val_loss") or [])
     return 1 + losses.index(min(losses)) if losses else None
 
 
 def strength_lines(
-    search: Mapping[str, Sequence[Mapping[str, Any]]],
+    search: Mapping[str, Sequence[CandidateRecord]],
 ) -> tuple[dict[str, dict[str, list[tuple[float, float]]]], str]:
     """Candidates as lines of (strength, score): by parameter, then by head and layer; and the metric they have.
 
-    search : output -> candidates {clf, params, score, metric, where}, as a bundle keeps them. A single strength is no
-        line.
+    search : output -> candidates. A single strength is no line.
     """
     found: dict[str, dict[str, list[tuple[float, float]]]] = {}
     metric = ""
-    for output, candidates in search.items() if isinstance(search, Mapping) else ():
+    for output, candidates in search.items():
         for one in candidates:
-            for name in set(_PARAMETERS) & one["params"].keys():
-                line = found.setdefault(name, {}).setdefault(f"{head_name(one)} on {output}", [])
-                line.append((float(one["params"][name]), float(one["score"])))
-                metric = f"{one['metric']}"
+            for name in _PARAMETERS:
+                strength = one.params.get(name)
+                if isinstance(strength, int | float) and one.score is not None:
+                    line = found.setdefault(name, {}).setdefault(f"{head_name(one)} on {output}", [])
+                    line.append((float(strength), float(one.score)))
+                    metric = one.metric
     lines = {name: {line: points for line, points in some.items() if len(points) > 1} for name, some in found.items()}
     return {name: some for name, some in sorted(lines.items()) if some}, metric
 
 
-def head_name(candidate: Mapping[str, Any]) -> str:
+def head_name(candidate: CandidateRecord) -> str:
     """`svm`, and `svm (rbf)` for the one with a radial kernel, which has no iterations to limit."""
-    radial = candidate["clf"] == "svm" and "max_iter" not in candidate["params"]
-    return f"{candidate['clf']} (rbf)" if radial else str(candidate["clf"])
+    radial = candidate.clf == "svm" and "max_iter" not in candidate.params
+    return f"{candidate.clf} (rbf)" if radial else candidate.clf

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from featx.bundle.manifest import Manifest
+from featx.bundle.records import CandidateRecord, MetricsRecord
 from featx.metrics.intervals import RESAMPLES
 from featx.metrics.table import metric_label, signed_score
 from featx.report.content import Content
@@ -39,16 +41,16 @@ def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, 
         recorded=_recorded(content, scores),
         from_scratch=_from_scratch(content, scores),
         metric_names=_metric_names(content, scores),
-        compared=[(part, one) for part, one in (content.about.get("comparison") or {}).items() if one],
+        compared=[(part, one) for part, one in (content.manifest.comparison or {}).items() if one],
         confusions=_confusions(shown) if shown else [],
         tables=_label_tables(shown) if shown else [],
         columns=_class_columns(shown) if shown else [],
         strengths=[name for name in plots if name.startswith(STRENGTHS)],
-        candidates=_candidates(content.about.get("search") or {}),
-        model=_model(content.about),
+        candidates=_candidates(content.manifest.search),
+        model=_model(content.manifest),
         notes=[
-            *content.about.get("notes", ()),
-            *filter(None, [content.about.get("verdict")]),
+            *content.manifest.notes,
+            *filter(None, [content.manifest.verdict]),
             *(_gain(name, metrics, shown) for name, part, metrics in _from_scratch(content, scores[-1:]) if shown),
         ],
         resamples=RESAMPLES,
@@ -121,38 +123,34 @@ def _metric_names(content: Content, scores: Sequence[Scores]) -> list[str]:
     """The metrics that any part has, in the order they are told."""
     names = dict.fromkeys(name for one in scores for name, value in one.metrics.items() if value is not None)
     if not names:
-        names = dict.fromkeys(name for found in _summaries(content).values() for name in _single(found))
+        recorded = _summaries(content).values()
+        names = dict.fromkeys(name for one in recorded for name, value in one.values.items() if value is not None)
     return list(names)
 
 
-def _summaries(content: Content) -> dict[str, Mapping[str, Any]]:
-    found = content.about.get("metrics") or {}
-    return {part: one for part, one in found.items() if isinstance(one, Mapping) and one.get("images")}
+def _summaries(content: Content) -> dict[str, MetricsRecord]:
+    return {part: one for part, one in content.manifest.metrics.items() if one is not None and one.images}
 
 
-def _single(found: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in found.items() if isinstance(value, float)}
-
-
-def _recorded(content: Content, scores: Sequence[Scores]) -> list[tuple[str, Mapping[str, Any]]]:
+def _recorded(content: Content, scores: Sequence[Scores]) -> list[tuple[str, MetricsRecord]]:
     """What the model says of parts that were not measured now: (part, metrics)."""
     measured = {one.part for one in scores}
     return [(part, found) for part, found in _summaries(content).items() if part not in measured]
 
 
-def _from_scratch(content: Content, scores: Sequence[Scores]) -> list[tuple[str, str, Mapping[str, Any]]]:
+def _from_scratch(content: Content, scores: Sequence[Scores]) -> list[tuple[str, str, MetricsRecord]]:
     """What small networks that were trained from scratch reach on the measured parts: (name, part, metrics)."""
     return [
         (name, one.part, found[one.part])
         for one in scores
         for name, found in content.baselines.items()
-        if (found.get(one.part) or {}).get("images")
+        if one.part in found and found[one.part].images
     ]
 
 
-def _gain(name: str, baseline: Mapping[str, Any], shown: Scores) -> str:
+def _gain(name: str, baseline: MetricsRecord, shown: Scores) -> str:
     """What transfer learning is worth, in a sentence."""
-    own, other = shown.metrics["accuracy"] or 0.0, baseline["accuracy"]
+    own, other = shown.metrics["accuracy"] or 0.0, baseline.get("accuracy") or 0.0
     return (
         f"A small network from scratch ({name}) that was trained on the same images has an accuracy of {other:.4f} on "
         f"{shown.part}, this model one of {own:.4f}: a difference of {own - other:+.4f}."
@@ -230,13 +228,19 @@ def _label_cells(row: np.ndarray, there: int) -> tuple[_Cell, ...]:
     return tuple(_Cell(int(row[given]), float(row[given] / total), there == given) for given in (1, 0))
 
 
-def _candidates(search: Any) -> list[dict[str, Any]]:
+def _candidates(search: Mapping[str, Sequence[CandidateRecord]]) -> list[dict[str, Any]]:
     """What was compared, the best first."""
-    if not isinstance(search, Mapping):
-        return []
-    found = [{"output": output, "name": head_name(one), **one} for output, some in search.items() for one in some]
-    found.sort(key=lambda one: -signed_score(one["metric"], one["score"]))
-    return [one | {"params": _words(one["params"])} for one in found[:_MOST_CANDIDATES]]
+    found = [(output, one) for output, some in search.items() for one in some]
+    found.sort(key=lambda pair: -_signed(pair[1]))
+    return [
+        {"output": output, "name": head_name(one), **one.as_json(), "params": _words(one.params)}
+        for output, one in found[:_MOST_CANDIDATES]
+    ]
+
+
+def _signed(candidate: CandidateRecord) -> float:
+    """What candidates are sorted by, more being better; those that could not be measured come last."""
+    return -np.inf if candidate.score is None else signed_score(candidate.metric, candidate.score)
 
 
 def _words(values: Mapping[str, Any]) -> str:
@@ -251,24 +255,23 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _model(about: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Where the model comes from, as (name, value); what `about` lacks is left out."""
-    backbone, head = about.get("backbone") or {}, about.get("head") or {}
-    origin = about.get("from") or {}
-    data = about.get("data") or {}
+def _model(manifest: Manifest) -> list[tuple[str, str]]:
+    """Where the model comes from, as (name, value); what is not recorded is left out."""
+    backbone, head, origin = manifest.backbone, manifest.head, manifest.origin
+    network = (backbone.name, backbone.weights, backbone.input_size)
     rows = [
-        ("data", _words(data)),
-        ("backbone", ", ".join(_plain(backbone[key]) for key in ("name", "weights", "input_size") if key in backbone)),
-        ("layers", ", ".join(about.get("outputs") or ())),
-        ("head", " ".join(filter(None, [str(head.get("clf", "")), _words(head.get("params") or {})]))),
-        ("temperature", _plain(head["temperature"]) if "temperature" in head else ""),
-        ("fine-tuned from", str(origin.get("bundle", ""))),
-        ("fine-tuning", _words(about.get("finetune") or {})),
-        ("from scratch", _words(about.get("baseline") or {})),
-        ("split", str((about.get("split") or {}).get("digest", ""))[:16]),
-        ("made", str(about.get("created", ""))),
-        ("seconds", _plain(about["seconds"]) if "seconds" in about else ""),
-        ("command", str(about.get("command", ""))),
-        ("versions", _words(about.get("versions") or {})),
+        ("data", _words(manifest.data.as_json())),
+        ("backbone", ", ".join(_plain(value) for value in network if value)),
+        ("layers", ", ".join(manifest.output_names)),
+        ("head", f"{head.clf} {_words(head.params)}".strip()),
+        ("temperature", _plain(head.temperature)),
+        ("fine-tuned from", "" if origin is None else origin.bundle),
+        ("fine-tuning", "" if manifest.finetune is None else _words(manifest.finetune.as_json())),
+        ("from scratch", "" if manifest.baseline is None else _words(manifest.baseline.as_json())),
+        ("split", manifest.split.digest[:16]),
+        ("made", manifest.created),
+        ("seconds", "" if manifest.seconds is None else _plain(manifest.seconds)),
+        ("command", manifest.command),
+        ("versions", _words(manifest.versions)),
     ]
     return [(name, value) for name, value in rows if value]

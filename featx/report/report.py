@@ -1,7 +1,7 @@
 """The report: one HTML file that shows how good a model is, where it fails, and what made it.
 
 `write_report` scores what was judged (`scores`, `curves`), draws the figures (`figures`, `plots`, `gallery`) and
-writes the page (`page`). `report_fit` and `report_evaluation` know what a report of theirs holds.
+writes the page (`page`). `report_model` and `report_evaluation` know what a report of theirs holds.
 """
 
 from __future__ import annotations

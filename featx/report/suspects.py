@@ -9,12 +9,12 @@ import numpy as np
 
 from featx.dataset import SPLITS, data_folder
 from featx.dataset.table import relative_path
-from featx.extraction.prepared import Prepared
 from featx.images.grid import GridImage
 from featx.quality.label_errors import LabelErrors
 from featx.quality.near_duplicates import NearDuplicates
 from featx.quality.outliers import Outliers
 from featx.report.findings import SHOWN, Finding
+from featx.runs.prepared import Prepared
 
 
 @dataclass(frozen=True)

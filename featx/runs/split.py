@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,28 +14,52 @@ from featx.io.digest_arrays import digest_array
 from featx.io.digests import digest_json
 from featx.io.files import write_json
 
-_KEPT = "split.npz"
 
+@dataclass(frozen=True)
+class KeptSplit:
+    """Which image is in which part, in a folder of a run: by digest, so that a rename never moves an image.
 
-def split_of_run(
-    images: ImageSet, digests: np.ndarray, readable: np.ndarray, options: DataOptions, run: Path, keep: bool = True
-) -> np.ndarray:
-    """The split uint8 (n,), kept in `run` by digest, so that a rename or more images never move an image.
-
-    Other shares or another seed begin anew.
-
-    keep : whether what is new in it is written down
+    It is kept on terms: other shares or another seed begin anew.
     """
-    terms = digest_json({"split": list(options.split), "seed": options.seed, "max_train": options.max_train})
-    folder = run / "split"
-    kept: dict[bytes, int] = {}
-    if (folder / "terms.json").exists() and terms in (folder / "terms.json").read_text():
-        kept = read_split(folder / _KEPT)
-    split = split_images(images, digests, readable, options, kept)
-    placed = split != NONE
-    now = dict(zip(digests[placed].tolist(), split[placed].tolist(), strict=True))
-    if keep and now.items() - kept.items():
-        merged = kept | now
-        write_split(folder / _KEPT, digest_array(merged), np.array(list(merged.values()), np.uint8))
-        write_json(folder / "terms.json", {"terms": terms})
-    return split
+
+    folder: Path
+
+    def assign(
+        self,
+        images: ImageSet,
+        digests: np.ndarray,
+        readable: np.ndarray,
+        options: DataOptions,
+        keep: bool = True,
+    ) -> np.ndarray:
+        """The split uint8 (n,) of images: those that are kept stay where they are, new ones join the parts.
+
+        digests : V32 (n,); readable : bool (n,); keep : whether what is new in it is written down
+        """
+        terms = digest_json({"split": list(options.split), "seed": options.seed, "max_train": options.max_train})
+        kept = self.read(terms)
+        split = split_images(images, digests, readable, options, kept)
+        placed = split != NONE
+        now = dict(zip(digests[placed].tolist(), split[placed].tolist(), strict=True))
+        if keep and now.items() - kept.items():
+            self.write(terms, kept | now)
+        return split
+
+    def read(self, terms: str) -> dict[bytes, int]:
+        """Digest (32 bytes) -> split code of the images that were placed on these terms; empty on others."""
+        if self._terms.exists() and terms in self._terms.read_text():
+            return read_split(self._split)
+        return {}
+
+    def write(self, terms: str, codes: dict[bytes, int]) -> None:
+        """Keep the split code of each digest (32 bytes)."""
+        write_split(self._split, digest_array(codes), np.array(list(codes.values()), np.uint8))
+        write_json(self._terms, {"terms": terms})
+
+    @property
+    def _split(self) -> Path:
+        return self.folder / "split.npz"
+
+    @property
+    def _terms(self) -> Path:
+        return self.folder / "terms.json"

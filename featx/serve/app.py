@@ -86,10 +86,10 @@ def make_app(service: Service, key: str | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.add_exception_handler(RequestValidationError, _tell_invalid)
-    app.add_exception_handler(AnyHTTPException, _tell_refused)
-    app.add_exception_handler(ClientDisconnect, _tell_nobody)
-    app.add_exception_handler(Exception, _tell_failure)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(AnyHTTPException, _answer_refused)
+    app.add_exception_handler(ClientDisconnect, _answer_disconnected)
+    app.add_exception_handler(Exception, _answer_failure)
     _add_answers(app, service)
     _add_pages(app, service, key)
     _document_key(app, key)
@@ -103,11 +103,11 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     @app.post("/predict", response_model=Answers, responses=usual, openapi_extra=_form(limits.images))
     async def predict(
         request: Request,
-        top: Annotated[int | None, Query(ge=1, description="How many classes to tell of each image.")] = None,
+        top: Annotated[int | None, Query(ge=1, description="How many classes to list for each image.")] = None,
     ) -> JSONResponse:
         """Tell the classes of one or many images, with their confidence.
 
-        A broken image costs its neighbours nothing: it is told in `bad`. When no image can be read, that is an error.
+        A broken image costs its neighbours nothing: it is listed in `bad`. When no image can be read, that is an error.
         """
         uploads = await _in_time(limits.seconds, 408, _arriving(request, service, limits.images))
         answers = await _in_time(limits.seconds, 503, service.predict(uploads, top))
@@ -222,30 +222,30 @@ def _form(most: int) -> dict[str, Any]:
 
 def _none_read(bad: list[dict[str, str]]) -> JSONResponse:
     first = f"{bad[0]['path']}: {bad[0]['reason']}"
-    told = f"The image cannot be read: {first}." if len(bad) == 1 else f"No image can be read, as {first}."
-    return JSONResponse({"detail": told, "bad": bad}, 422)
+    text = f"The image cannot be read: {first}." if len(bad) == 1 else f"No image can be read, as {first}."
+    return JSONResponse({"detail": text, "bad": bad}, 422)
 
 
-async def _tell_invalid(_: Request, error: Exception) -> JSONResponse:
+async def _answer_invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    told = [f"{one['loc'][-1]}: {one['msg']}" for one in error.errors()]
-    return JSONResponse({"detail": f"{'; '.join(told)}."}, 422)
+    reasons = [f"{one['loc'][-1]}: {one['msg']}" for one in error.errors()]
+    return JSONResponse({"detail": f"{'; '.join(reasons)}."}, 422)
 
 
-async def _tell_refused(request: Request, error: Exception) -> JSONResponse:
+async def _answer_refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, AnyHTTPException)
     detail = error.detail
     if not isinstance(error, HTTPException):  # the router's own, in the words of the standard
         allowed = (error.headers or {}).get("Allow")
-        said = f"{request.method} is not for this path, which takes {allowed}" if allowed else detail
-        detail = f"{said}. See /docs."
+        reason = f"{request.method} is not for this path, which takes {allowed}" if allowed else detail
+        detail = f"{reason}. See /docs."
     return JSONResponse({"detail": detail}, error.status_code, error.headers)
 
 
-async def _tell_nobody(_: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
+async def _answer_disconnected(_: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
     return JSONResponse({"detail": "The request was not sent to its end."}, 400)
 
 
-async def _tell_failure(_: Request, error: Exception) -> JSONResponse:
-    told = f"Unexpected {type(error).__name__}. This is a mistake in featx: the output of the server shows where."
-    return JSONResponse({"detail": told}, 500)
+async def _answer_failure(_: Request, error: Exception) -> JSONResponse:
+    text = f"Unexpected {type(error).__name__}. This is a mistake in featx: the output of the server shows where."
+    return JSONResponse({"detail": text}, 500)

@@ -1,7 +1,7 @@
 """One bundle as a web page and an HTTP interface.
 
     server.py     binds the port, runs until Ctrl-C
-    guard.py      who may ask, how many at once, what browsers are told
+    guard.py      who may ask, how many at once, the headers for browsers
     app.py        the routes and their documents
     uploads.py    images out of a request, in memory, within the limits
     service.py    what is answered: predictions and maps
@@ -29,7 +29,7 @@ def require_installed() -> None:
     Raises
     ------
     FeatxError
-        That says which are missing, and what to type.
+        Names those that are missing, and what to type.
     """
     missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:

@@ -17,11 +17,12 @@ import numpy as np
 from featx import __version__
 from featx.bundle.bundle import Bundle
 from featx.bundle.novelty import load_reference
+from featx.bundle.records import MetricsRecord
 from featx.images.batches import usable_cores
 from featx.images.decoder import BadImage, load_image
 from featx.inference.predict import AnswerOptions, Prediction, Unread, make_prediction
-from featx.report.occasions import FOLDER
 from featx.report.report import INDEX
+from featx.runs.run import report_folder
 from featx.serve.batching import Batcher
 from featx.serve.limits import Limits
 from featx.serve.uploads import Upload
@@ -40,7 +41,7 @@ Result = TypeVar("Result")
 class Terms:
     """On what terms a server answers.
 
-    top : classes that are told, unless a request says otherwise
+    top : classes that are listed, unless a request asks for another number
     min_confidence, max_distance : as of `featx.inference.predict.predict`
     maps : whether it explains; report : whether it shows the bundle's report
     """
@@ -163,7 +164,7 @@ class Service:
     async def predict(self, uploads: Sequence[Upload], top: int | None = None) -> list[Prediction | Unread]:
         """One answer for each upload, in their order.
 
-        top : how many classes to tell; by default as the server was told
+        top : how many classes to list; by default as the terms have it
         """
         results = await _settle([self._predictions.submit(upload.content) for upload in uploads])
         answers: list[Prediction | Unread] = []
@@ -190,18 +191,17 @@ class Service:
     @property
     def info(self) -> ModelInfo:
         """What is served."""
-        bundle, terms, about = self.bundle, self.terms, self.bundle.about
-        measured = {part: one for part, one in (about.get("metrics") or {}).items() if isinstance(one, dict)}
+        bundle, terms, manifest = self.bundle, self.terms, self.bundle.manifest
         return ModelInfo(
             name=self.name,
             classes=bundle.classes,
             multilabel=bundle.multilabel,
             thresholds=tuple(bundle.thresholds.tolist()) if bundle.multilabel else None,
-            backbone=str(about["backbone"].get("name", "")),
+            backbone=manifest.backbone.name,
             input_size=bundle.input_size,
             layers=tuple(output.name for output in bundle.outputs),
-            head=str(about["head"]["clf"]),
-            metrics={part: _numbers(one) for part, one in measured.items()},
+            head=manifest.head.clf,
+            metrics={part: _numbers(one) for part, one in manifest.metrics.items() if one is not None},
             top=terms.top,
             min_confidence=terms.min_confidence,
             max_distance=terms.max_distance,
@@ -214,7 +214,7 @@ class Service:
     @property
     def report(self) -> Path | None:
         """The page of the bundle's report, where there is one and it is shown."""
-        path = self.bundle.path / FOLDER / INDEX
+        path = report_folder(self.bundle.path) / INDEX
         return path if self.terms.report and path.is_file() else None
 
     @cached_property
@@ -240,7 +240,7 @@ class Service:
         return Batcher(self._look, lambda pictures: [self._explain(one) for one in pictures], 1, 1)
 
     def _load(self, content: bytes) -> np.ndarray:
-        resize = str(self.bundle.about["backbone"]["resize"])
+        resize = str(self.bundle.manifest.backbone.resize)
         return load_image(content, self.bundle.input_size, resize, self.limits.pixels)
 
     def _judge(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float | None]]:
@@ -277,8 +277,8 @@ def _reason(error: BaseException) -> str:
     raise error
 
 
-def _numbers(found: dict[str, Any]) -> dict[str, float | None]:
-    return {name: one for name, one in found.items() if one is None or isinstance(one, int | float)}
+def _numbers(measured: MetricsRecord) -> dict[str, float | None]:
+    return {"images": measured.images, **measured.values}
 
 
 def _as_uri(picture: Any) -> str:

@@ -122,8 +122,8 @@ class _Form:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         if b"filename" not in options:
             raise HTTPException(400, f"A part of the form is no file: it has no file name. {HOW}")
-        told = options[b"filename"].decode("utf-8", "replace")
-        printable = "".join(character for character in told if character.isprintable())
+        name = options[b"filename"].decode("utf-8", "replace")
+        printable = "".join(character for character in name if character.isprintable())
         self._name = printable[:_LONGEST_NAME].strip() or f"image {len(self._files) + 1}"
 
     def _take_content(self, data: bytes, start: int, end: int) -> None:

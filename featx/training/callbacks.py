@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featx.config import CheckpointKind
+from featx.io.context import Notify, ignore
 from featx.io.files import atomic_path, remove_stale
-from featx.io.progress import Tell, say_nothing
 from featx.training.log import COLUMNS, TrainingLog
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Recording:
     state: Path | None = None
     tensorboard: Path | None = None
     models: ModelCheckpoints | None = None
-    notify: Tell = say_nothing
+    notify: Notify = ignore
     epochs: int = 0
 
     def of(self, fit: str) -> Recording:
@@ -77,7 +77,7 @@ class Recording:
 class ReportLines(Callback):
     """Reports that a training is resumed, and one line for each epoch where there are `epochs`."""
 
-    notify: Tell
+    notify: Notify
     epochs: int = 0
 
     def on_train_begin(self, log: TrainingLog) -> None:

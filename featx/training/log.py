@@ -73,7 +73,7 @@ class TrainingLog:
 
     @classmethod
     def from_json(cls, rows: Sequence[Mapping[str, float]], best: int = 0) -> Self:
-        """Return the log that `as_json` gave these rows.
+        """Return the log that `as_json` gave these rows. featx 0.1.0 kept its states with the names of the columns.
 
         Raises
         ------
@@ -82,7 +82,7 @@ class TrainingLog:
         """
         try:
             return cls(tuple(_epoch_from_json(number, row) for number, row in enumerate(rows, 1)), best)
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, TypeError) as error:
             raise ValueError(f"not a training log: {error!r}") from error
 
     def write_csv(self, path: Path) -> None:
@@ -94,9 +94,9 @@ class TrainingLog:
 
 
 def _epoch_from_json(number: int, row: Mapping[str, float]) -> Epoch:
-    if row["epoch"] != number:
+    if row.get("epoch", number) != number:
         raise ValueError(f"not a training log: epoch {row['epoch']} in place of {number}")
-    values = {name: row.get(_JSON_NAMES.get(name, name)) for name in COLUMNS}
+    values = {name: row.get(_JSON_NAMES.get(name, name), row.get(name)) for name in COLUMNS}
     missing = [name for name, value in values.items() if value is None and not name.startswith("val_")]
     if missing:
         raise ValueError(f"not a training log: no {', '.join(missing)} in epoch {number}")

@@ -46,14 +46,14 @@ class Watch:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate of every epoch. The fields are the options of the same names; `span` is the number of epochs.
+    """The learning rate of every epoch. The fields are the options of the same names.
 
     The rate holds for an epoch. Cosine and exponential begin after the warm-up; boundaries count from the first epoch.
     """
 
     kind: ScheduleKind
     learning_rate: float
-    span: int
+    epochs: int
     watch: Watch
     boundaries: tuple[int, ...] = ()
     rates: tuple[float, ...] = ()
@@ -65,7 +65,7 @@ class Schedule:
 
     @classmethod
     def of(cls, options: TrainingOptions) -> Self:
-        """Return what the options say."""
+        """Return the schedule of the options."""
         return cls(
             options.schedule,
             options.learning_rate,
@@ -90,7 +90,7 @@ class Schedule:
         if self.kind == "piecewise":
             return self.rates[bisect_left(self.boundaries, epoch + 1)]
         if self.kind == "cosine":
-            share = decayed / max(1, self.span - self.warmup)
+            share = decayed / max(1, self.epochs - self.warmup)
             return self.least_rate + (self.learning_rate - self.least_rate) * (1 + math.cos(math.pi * share)) / 2
         if self.kind == "exponential":
             return max(self.learning_rate * self.decay**decayed, self.least_rate)
@@ -122,7 +122,7 @@ class Stopping:
 
     @classmethod
     def of(cls, options: TrainingOptions) -> Self:
-        """Return what the options say."""
+        """Return the rules of the options."""
         return cls(
             Watch(options.monitor, options.min_delta),
             options.epochs,
@@ -139,7 +139,7 @@ class Stopping:
     def best(self, epochs: Sequence[Epoch]) -> int:
         """Return the number, from 1 on, of the best epoch: of equal ones the lower val loss, then the first.
 
-        Without validation rows nothing tells epochs apart but that later ones have learned more. 0 of no epochs.
+        Without validation rows it is the last one, which has learned most. 0 where there are no epochs.
         """
         losses = [epoch.val_loss for epoch in epochs if epoch.val_loss is not None]
         if not losses:

@@ -21,10 +21,10 @@ class Examples:
     ----------
     paths : of n images
     split : uint8 (n,)
-    classes : those that the network tells apart, and after them the others
+    classes : those that the network knows, and after them the others
     targets : of all n images; values are positions in `classes`, or 1 where an image has the label; weights are 1 on
         average over the training images
-    known : how many classes the network tells apart
+    known : how many classes the network knows
     """
 
     paths: tuple[str, ...]

@@ -1,22 +1,20 @@
-"""The cheap stage: cached features + labels + split -> the best head -> Bundle."""
+"""The cheap stage: cached features + labels + split -> the best head, measured, as a value."""
 
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import featx
 from featx.backbones import Output
 from featx.bundle import novelty
-from featx.bundle.bundle import Bundle
+from featx.bundle.manifest import Manifest
 from featx.bundle.split import write_split
-from featx.config import HeadOptions, Pipeline
 from featx.dataset import SPLITS, TRAIN, VAL
 from featx.errors import HeadError
 from featx.extraction.flow import Extraction, frozen_files
@@ -25,12 +23,12 @@ from featx.features import Features, width
 from featx.heads import persist
 from featx.heads.calibration import CALIBRATION_FILE
 from featx.heads.transform import TRANSFORM_FILE, join
+from featx.io.context import Context, Notify
 from featx.io.digests import digest_bytes, digest_json
-from featx.io.progress import Tell, say_nothing
 from featx.metrics.measures import Measures, measure
 from featx.metrics.predictions import LabelledPredictions, align
-from featx.report.occasions import report_fit
-from featx.runs.bundles import add_bundle
+from featx.runs.origin import Intake, Provenance, algorithm, describe_model
+from featx.runs.prepared import Prepared
 from featx.selection.choice import Choice
 from featx.selection.layers import LayerError, LayersChoice, choose_layers
 from featx.selection.nested import nested_estimate
@@ -38,18 +36,66 @@ from featx.selection.problem import Problem
 from featx.selection.settings import SearchSettings
 from featx.training.callbacks import Recording
 from featx.training.log import TrainingLog
-from featx.workflow.describe import describe_model
-from featx.workflow.tracking import track
 
+_ALGORITHM = 1  # of choosing, fitting, calibrating: raised when equal options begin to give another head
+_STATE = 1  # of what a training resumes from: raised when a state that was written before can no longer be gone on from
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head that was fitted on features and is not a bundle yet, with what was measured of it.
+
+    Attributes
+    ----------
+    manifest : what `bundle.json` holds, but for the checksums
+    predictions : of val and test
+    intake : what it was made of
+    choice : the head, and what goes with it
+    network : the backbone up to the chosen layers: name in a bundle -> file or folder in the store
+    reference : what unknown images are found by
+    recording : where the state is that trainings resume from, of no use once there is a bundle
+    """
+
+    manifest: Manifest
+    predictions: tuple[LabelledPredictions, ...]
+    intake: Intake
+    choice: Choice
+    network: Mapping[str, Path]
+    reference: novelty.Reference
+    recording: Recording
+
+    @property
+    def label(self) -> str:
+        """What its folder in a run is called, after the number."""
+        return self.choice.clf
+
+    def write(self, folder: Path) -> dict[str, Path]:
+        """Write the files of a bundle into a folder; return what they are called in the bundle, and where they are."""
+        choice, sample = self.choice, self.intake.sample
+        head, _, left = persist.save_head(choice.head, choice.temperature, choice.transform, folder)
+        reference, split = self.reference.save(folder), folder / "split.npz"
+        write_split(split, sample.digests, sample.split)
+        files = {head.name: head, split.name: split, reference.name: reference, **self.network}
+        if left.changes:
+            left.save(folder / TRANSFORM_FILE)
+            files[TRANSFORM_FILE] = folder / TRANSFORM_FILE
+        if choice.calibration.curves:
+            choice.calibration.save(folder / CALIBRATION_FILE)
+            files[CALIBRATION_FILE] = folder / CALIBRATION_FILE
+        if len(log := _log_of(choice)):
+            log.write_csv(folder / "training.csv")
+            files["training.csv"] = folder / "training.csv"
+        return files
 
 
 def _digest_array(values: np.ndarray | None) -> str | None:
     return None if values is None else digest_bytes(np.ascontiguousarray(values).tobytes()).hex()
 
 
-def fingerprint(extraction: Extraction, sample: Sample, options: HeadOptions, seed: int) -> str:
+def fingerprint(prepared: Prepared) -> str:
     """What a bundle of a head depends on. Equal fingerprints: fitting again would give the same head."""
+    extraction, sample, pipeline = prepared.extraction, prepared.sample, prepared.pipeline
     views = {} if sample.views is None else {"views": sample.views.identity}
     return digest_json(
         views
@@ -59,26 +105,15 @@ def fingerprint(extraction: Extraction, sample: Sample, options: HeadOptions, se
             "split": sample.digest,
             "groups": _digest_array(sample.groups),
             "weight": _digest_array(sample.weight),
-            "head": asdict(replace(options, memory=None, tensorboard=None)),
-            "seed": seed,
-            "featx": featx.__version__,
+            "head": asdict(replace(pipeline.head, memory=None, tensorboard=None)),
+            "seed": pipeline.data.seed,
+            "featx": algorithm(_ALGORITHM),
         }
     )
 
 
-def fit_head(
-    extraction: Extraction,
-    sample: Sample,
-    options: HeadOptions,
-    seed: int,
-    run: Path,
-    command: str = "",
-    tell: Tell = say_nothing,
-    pipeline: Pipeline | None = None,
-) -> Bundle:
-    """Fit on the layers and poolings of the extraction, keep the best by validation, save it below `run`.
-
-    pipeline : for the report, which is written where there is one and it asks for it
+def fit(prepared: Prepared, context: Context = Context()) -> Fitted:
+    """Fit on the layers and poolings of the extraction, and keep the best by validation.
 
     Raises
     ------
@@ -86,63 +121,76 @@ def fit_head(
         One class, features that are not finite (names the image), too few images.
     """
     start = time.perf_counter()
-    wanted = fingerprint(extraction, sample, options, seed)
-    recording = _recording(wanted, sample, options, run, tell)
-    tables = _tables(extraction, sample)
-    problem, settings = _problem(tables, sample), SearchSettings(options, seed, tell, recording)
+    sample, seed = prepared.sample, prepared.pipeline.data.seed
+    wanted = fingerprint(prepared)
+    recording = _recording(wanted, prepared, context.notify)
+    tables = _tables(prepared.extraction, sample)
+    problem = _problem(tables, sample)
+    settings = SearchSettings(prepared.pipeline.head, seed, context.notify, recording)
     chosen = _choose(tables, sample, problem, settings)
-    choice, outputs = chosen.choice, tuple(Output.parse(name) for name in chosen.outputs)
+    choice = chosen.choice
     features = join([tables[name] for name in chosen.outputs])
     known = [sample.images.classes[code] for code in choice.head.classes_]
-    judged = [_judge(choice, features, sample, part, known) for part in ("val", "test")]
-    metrics = {one.part: measure(one) for one in judged}
-    about = describe_model(extraction, outputs, sample, known, command) | {
-        "fingerprint": wanted,
-        "head": {
-            "clf": choice.clf,
-            "params": _jsonable(choice.params),
-            "temperature": choice.temperature,
-            "features": width(features),
-            "calibration": choice.calibration.kind,
-            "refitted": options.refit,
-            "class_weight": options.class_weight,
-            "positive_weight": options.positive_weight,
-        },
-        "multilabel": sample.y.ndim == 2,
+    predictions = tuple(_predict(choice, features, sample, part, known) for part in ("val", "test"))
+    nested = nested_estimate(tables, problem, settings).as_json() if settings.options.nested else None
+    provenance = Provenance(context.command, wanted, time.perf_counter() - start)
+    outputs = tuple(Output.parse(name) for name in chosen.outputs)
+    intake = Intake.of(prepared.extraction, sample)
+    about = (
+        describe_model(prepared.extraction, outputs, intake, known, provenance)
+        | {"head": _describe_head(choice, width(features), prepared)}
+        | _describe_search(chosen, predictions)
+        | {"multilabel": sample.y.ndim == 2, "nested": nested, "notes": list(choice.notes)}
+    )
+    if sample.views is not None:
+        about["augment"] = sample.views.augmenter.as_json() | {"views": sample.views.each}
+    network = frozen_files(prepared.extraction, outputs)
+    manifest = Manifest.from_json(about | {"files": {}}, prepared.run.path)
+    return Fitted(manifest, predictions, intake, choice, network, _reference(features, sample, seed), recording)
+
+
+def _describe_head(choice: Choice, features: int, prepared: Prepared) -> dict[str, Any]:
+    options, kind = prepared.pipeline.head, persist.kind_of(choice.head)
+    return {
+        "clf": choice.clf,
+        "kind": kind,
+        "file": persist.FILES[kind],
+        "params": _jsonable(choice.params),
+        "temperature": choice.temperature,
+        "features": features,
+        "calibration": choice.calibration.kind,
+        "refitted": options.refit,
+        "class_weight": options.class_weight,
+        "positive_weight": options.positive_weight,
+    }
+
+
+def _describe_search(chosen: LayersChoice, predictions: Sequence[LabelledPredictions]) -> dict[str, Any]:
+    choice = chosen.choice
+    metrics = {one.part: measure(one) for one in predictions}
+    return {
         "thresholds": None if choice.thresholds is None else choice.thresholds.tolist(),
         "metrics": {part: found.summary() for part, found in metrics.items()},
         "per_class": {part: found.as_json()["per_class"] for part, found in metrics.items()},
         "score": _score(choice, metrics["val"]),
         "search": {title: [one.as_json() for one in some] for title, some in chosen.tried.items()},
-        "nested": nested_estimate(tables, problem, settings).as_json() if options.nested else None,
         "history": _log_of(choice).as_json(),
-        "notes": list(choice.notes),
-        "seconds": round(time.perf_counter() - start, 3),
     }
-    if sample.views is not None:
-        about["augment"] = sample.views.augmenter.as_json() | {"views": sample.views.each}
-    bundle = save_model(
-        run, about, choice, frozen_files(extraction, outputs), sample, _reference(features, sample, seed)
-    )
-    recording.discard_state()
-    if pipeline is not None:
-        report_fit(bundle, extraction, sample.y, sample.split, judged, pipeline)
-        track(bundle, pipeline)
-    return bundle
 
 
 def _reference(features: Features, sample: Sample, seed: int) -> novelty.Reference:
-    """What unknown images are told by: images, no views; of several labels, those with the same ones are a class."""
+    """What unknown images are found by: images, no views; of several labels, those with the same ones are a class."""
     train, val = (np.flatnonzero(sample.split == code) for code in (TRAIN, VAL))
     codes = sample.y if sample.y.ndim == 1 else np.unique(sample.y, axis=0, return_inverse=True)[1]
     return novelty.fit_reference(features.take(train), codes[train], features.take(val), seed)
 
 
-def _recording(wanted: str, sample: Sample, options: HeadOptions, run: Path, tell: Tell) -> Recording:
+def _recording(wanted: str, prepared: Prepared, notify: Notify) -> Recording:
     """How heads that are trained epoch by epoch are recorded; other rows or their order do not resume a training."""
-    state = digest_json([wanted, _digest_array(sample.digests)])
-    events = None if options.tensorboard is None else Path(options.tensorboard) / run.name
-    return Recording(run / f".training-{state[:12]}", events, notify=tell)
+    state, events = [wanted, _digest_array(prepared.sample.digests)], prepared.pipeline.head.tensorboard
+    digest = digest_json(state if _STATE == 1 else [*state, _STATE])
+    folder = None if events is None else Path(events) / prepared.run.name
+    return Recording(prepared.run.training_state("training", digest), folder, notify=notify)
 
 
 def _tables(extraction: Extraction, sample: Sample) -> dict[str, Features]:
@@ -183,7 +231,7 @@ def _problem(tables: dict[str, Features], sample: Sample) -> Problem:
     )
 
 
-def _judge(choice: Choice, features: Features, sample: Sample, part: str, known: list[str]) -> LabelledPredictions:
+def _predict(choice: Choice, features: Features, sample: Sample, part: str, known: list[str]) -> LabelledPredictions:
     """One part with its probabilities; those of val by the fit on train alone, also where val was fitted on later."""
     rows = np.flatnonzero(sample.split == SPLITS.index(part))
     if not len(rows):
@@ -192,12 +240,12 @@ def _judge(choice: Choice, features: Features, sample: Sample, part: str, known:
         logits = choice.val_logits
     else:
         logits = choice.logits(features.take(rows))
-    chances = choice.calibration.probabilities(logits)
+    probabilities = choice.calibration.probabilities(logits)
     paths = tuple(sample.images.paths[row] for row in sample.rows[rows])
     if choice.thresholds is not None:
-        return LabelledPredictions(sample.y[rows], chances, tuple(known), choice.thresholds, part, paths)
+        return LabelledPredictions(sample.y[rows], probabilities, tuple(known), choice.thresholds, part, paths)
     labels, everything = align(sample.images.classes, sample.y[rows], known)
-    return LabelledPredictions(labels, chances, tuple(everything), part=part, paths=paths)
+    return LabelledPredictions(labels, probabilities, tuple(everything), part=part, paths=paths)
 
 
 def _score(choice: Choice, val: Measures) -> dict[str, Any]:
@@ -207,34 +255,6 @@ def _score(choice: Choice, val: Measures) -> dict[str, Any]:
     if val.images:
         return {"metric": metric, "value": val.value(metric), "where": "val"}
     return {"metric": metric, "value": best.score if best else None, "where": best.where if best else "none"}
-
-
-def save_model(
-    run: Path,
-    about: dict[str, Any],
-    choice: Choice,
-    sources: dict[str, Path],
-    sample: Sample,
-    reference: novelty.Reference,
-) -> Bundle:
-    """Write head, split, reference and network below `run` as the next bundle."""
-    with tempfile.TemporaryDirectory(prefix="featx-") as name:
-        folder = Path(name)
-        head_file, kind, left = persist.save_head(choice.head, choice.temperature, choice.transform, folder)
-        write_split(folder / "split.npz", sample.digests, sample.split)
-        files = {head_file.name: head_file, "split.npz": folder / "split.npz", **sources}
-        files[novelty.FILE] = reference.save(folder)
-        if left.changes:
-            left.save(folder / TRANSFORM_FILE)
-            files[TRANSFORM_FILE] = folder / TRANSFORM_FILE
-        if choice.calibration.curves:
-            choice.calibration.save(folder / CALIBRATION_FILE)
-            files[CALIBRATION_FILE] = folder / CALIBRATION_FILE
-        if len(log := _log_of(choice)):
-            log.write_csv(folder / "training.csv")
-            files["training.csv"] = folder / "training.csv"
-        about = about | {"head": about["head"] | {"kind": kind, "file": head_file.name}}
-        return add_bundle(run, choice.clf, about, files)
 
 
 def _log_of(choice: Choice) -> TrainingLog:

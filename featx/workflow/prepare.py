@@ -11,27 +11,20 @@ import numpy as np
 from featx.backbones.runtime import gpu_memory
 from featx.bundle.bundle import Bundle
 from featx.config import Pipeline
-from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, conflicts, digest_images, read_images
+from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, conflicts, digest_images, read_data
 from featx.errors import DataError, UsageError
 from featx.extraction.flow import Extraction, extract, plan
-from featx.extraction.prepared import Prepared
 from featx.extraction.sample import Sample, require_fittable
 from featx.extraction.views import ViewPolicy, Views, extract_views, plan_views
 from featx.images.augment import Augmenter
+from featx.io.context import Context
 from featx.io.digest_arrays import NO_DIGEST, first_of_equal
-from featx.io.progress import Progress, Tell, no_progress
-from featx.runs.folder import run_directory
-from featx.runs.split import split_of_run
+from featx.io.progress import Progress, no_progress
+from featx.runs.prepared import Prepared
+from featx.runs.run import Run
 from featx.store.cache import Cache
 from featx.store.export import export_features
 from featx.workflow.tracking import require_tracker
-
-
-def read_data(pipeline: Pipeline) -> ImageSet:
-    """The images that the pipeline's data section names."""
-    if pipeline.data.path is None:
-        raise DataError("No images: name a folder or CSV, or a pipeline file with data.path (-p FILE).")
-    return read_images(pipeline.data.path, pipeline.data)
 
 
 def choose_images(pipeline: Pipeline, images: ImageSet, cache: Cache) -> ImageSet:
@@ -39,7 +32,7 @@ def choose_images(pipeline: Pipeline, images: ImageSet, cache: Cache) -> ImageSe
     if pipeline.data.max_train is None:
         return images
     digests = digest_images(images.paths, cache.index)
-    split = split_of_run(images, digests.digest, digests.usable, pipeline.data, run_directory(pipeline, images))
+    split = Run.of(pipeline, images).split.assign(images, digests.digest, digests.usable, pipeline.data)
     return images.take(np.flatnonzero((split != NONE) | ~digests.usable))
 
 
@@ -53,8 +46,8 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     images = read_data(pipeline)
     require_fittable(images)
     extraction = extract(choose_images(pipeline, images, cache), pipeline.features, cache, progress)
-    run = run_directory(pipeline, extraction.images)
-    split = split_of_run(extraction.images, extraction.digests, extraction.readable, pipeline.data, run)
+    run = Run.of(pipeline, extraction.images)
+    split = run.split.assign(extraction.images, extraction.digests, extraction.readable, pipeline.data)
     sample = Sample.of(extraction.images, extraction.digests, split)
     if views and pipeline.augment.views:
         made = extract_views(extraction, sample.train_rows, policy_of(pipeline), cache, progress)
@@ -72,7 +65,7 @@ def policy_of(pipeline: Pipeline) -> ViewPolicy:
     return ViewPolicy(augmenter_of(pipeline), pipeline.augment.views)
 
 
-def extract_all(pipeline: Pipeline, cache: Cache, progress: Progress, tell: Tell) -> tuple[Extraction, Views | None]:
+def extract_all(pipeline: Pipeline, cache: Cache, context: Context) -> tuple[Extraction, Views | None]:
     """The features of the images, and of views of the training images where the pipeline asks for such.
 
     Raises
@@ -80,33 +73,33 @@ def extract_all(pipeline: Pipeline, cache: Cache, progress: Progress, tell: Tell
     DataError
         Views of images that have no labels.
     """
-    images = _images_told(pipeline, cache, tell)
+    images = _wanted_images(pipeline, cache, context)
     if not pipeline.augment.views:
-        return extract(images, pipeline.features, cache, progress), None
-    prepared = prepare(pipeline, cache, progress)
+        return extract(images, pipeline.features, cache, context.progress), None
+    prepared = prepare(pipeline, cache, context.progress)
     return prepared.extraction, prepared.sample.views
 
 
-def plan_all(pipeline: Pipeline, cache: Cache, progress: Progress, tell: Tell) -> dict[str, Any]:
+def plan_all(pipeline: Pipeline, cache: Cache, context: Context) -> dict[str, Any]:
     """What `extract_all` would do, as `featx extract --dry-run --json` prints it; nothing is computed."""
-    images = _images_told(pipeline, cache, tell)
-    content = plan(images, pipeline.features, cache, progress).as_json()
+    images = _wanted_images(pipeline, cache, context)
+    content = plan(images, pipeline.features, cache, context.progress).as_json()
     if pipeline.augment.views:
         require_fittable(images)
         digests = digest_images(images.paths, cache.index)
-        run = run_directory(pipeline, images)
-        split = split_of_run(images, digests.digest, digests.usable, pipeline.data, run, keep=False)
+        kept = Run.of(pipeline, images).split
+        split = kept.assign(images, digests.digest, digests.usable, pipeline.data, keep=False)
         rows = Sample.of(images, digests.digest, split).train_rows
         some, known = images.take(rows), digests.digest[rows]
         content["views"] = plan_views(some, known, pipeline.features, policy_of(pipeline), cache).as_json()
     return content
 
 
-def _images_told(pipeline: Pipeline, cache: Cache, tell: Tell) -> ImageSet:
-    """The images whose features are wanted; tells what was left aside."""
+def _wanted_images(pipeline: Pipeline, cache: Cache, context: Context) -> ImageSet:
+    """The images whose features are wanted; what was left aside is shown."""
     images = choose_images(pipeline, read_data(pipeline), cache)
     for note in images.notes:
-        tell(note)
+        context.notify(note)
     return images
 
 

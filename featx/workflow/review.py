@@ -8,7 +8,6 @@ from pathlib import Path
 
 from featx.backbones import Output
 from featx.errors import HeadError
-from featx.extraction.prepared import Prepared
 from featx.features import FeaturesError
 from featx.io.jsontypes import Json
 from featx.quality.inspection import Quality, inspect
@@ -16,6 +15,7 @@ from featx.quality.near_duplicates import NEAR
 from featx.report.findings import Finding, WrittenFinding, write_finding, write_findings_page
 from featx.report.report import INDEX
 from featx.report.suspects import ReviewedImages, list_label_errors, list_near_duplicates, list_outliers
+from featx.runs.prepared import Prepared
 
 _NO_LABEL_ERRORS = "Label errors were not looked for: these images have several labels, and the method judges one."
 

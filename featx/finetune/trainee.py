@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _FLOAT32 = ("featx_", PREFIX)
 
 
-class Tuning(ImageTrainee):
+class FinetuneTrainee(ImageTrainee):
     """The trainee of a fine-tune: which layers train depends on the epoch, and the arithmetic may be a short one.
 
     model : of `graft`, made in the scope of `devices`

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from featx.config import Pipeline
 from featx.extraction.flow import Extraction
 from featx.extraction.sample import Sample
+from featx.runs.run import Run
 from featx.store.cache import Cache
 
 
@@ -16,11 +16,11 @@ class Prepared:
     """Images with features and a split: what every later stage starts from.
 
     cache : where the features are, for stages that need more of them
-    run : the folder of results
+    run : where results go
     """
 
     pipeline: Pipeline
     cache: Cache
     extraction: Extraction
     sample: Sample
-    run: Path
+    run: Run

@@ -1,0 +1,29 @@
+"""A bundle's predictions of images whose features are in a cache: nothing is decoded and no network runs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from featx.bundle.bundle import Bundle
+from featx.dataset import SPLITS
+from featx.extraction.sample import Sample
+from featx.heads.scaling import float_blocks
+from featx.heads.transform import join
+from featx.metrics.predictions import LabelledPredictions, align
+from featx.store.cache import Cache
+
+
+def judge_cached(bundle: Bundle, sample: Sample, code: int, cache: Cache) -> LabelledPredictions | None:
+    """One part of a sample by a bundle of one label per image, from features in the cache; None where some are not."""
+    if bundle.manifest.backbone.finetuned:
+        return None
+    stores = [store for store in cache.stores() if store.key.as_json() == bundle.manifest.key.as_json()]
+    rows = np.flatnonzero(sample.split == code)
+    tables = [store.table(one.layer, one.pooling) for store in stores[:1] for one in bundle.outputs]
+    if not tables or any(table.missing(sample.digests[rows]).any() for table in tables):
+        return None
+    features = join([table.read(sample.digests[rows]) for table in tables])
+    probabilities = [np.empty((0, len(bundle.classes))), *map(bundle.probabilities, float_blocks(features))]
+    labels, classes = align(sample.images.classes, sample.y[rows], bundle.classes)
+    paths = tuple(sample.images.paths[row] for row in sample.rows[rows])
+    return LabelledPredictions(labels, np.concatenate(probabilities), tuple(classes), part=SPLITS[code], paths=paths)

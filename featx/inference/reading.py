@@ -1,0 +1,79 @@
+"""What a network that was trained on images gives: predictions, and what unknown images are found by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from featx.bundle import novelty
+from featx.bundle.bundle import Bundle
+from featx.config import HeadOptions
+from featx.dataset import SPLITS, TEST, TRAIN, VAL
+from featx.features import ArrayFeatures
+from featx.heads.calibration import Calibration, fit_calibration
+from featx.metrics.predictions import LabelledPredictions
+from featx.selection.thresholds import search_thresholds
+from featx.training.trainee import ImageTrainee
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the logits of a network are read: as probabilities, and from which one on a label is given.
+
+    thresholds : float64 (k,) of several labels per image; None where an image has one
+    """
+
+    calibration: Calibration
+    thresholds: np.ndarray | None
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Reading:
+        """As a bundle has it, the temperature applied to the logits."""
+        return cls(bundle.calibration, bundle.thresholds if bundle.multilabel else None)
+
+    @classmethod
+    def fit(cls, trainee: ImageTrainee, options: HeadOptions) -> Reading:
+        """Found on val as it is for a head: the temperature, and the thresholds of the pipeline's head section."""
+        logits, rows = trainee.logits(VAL)
+        labels = trainee.examples.labels[rows]
+        if labels.ndim == 1:
+            known = labels < trainee.examples.known
+            return cls(fit_calibration("temperature", logits[known], labels[known]), None)
+        found = fit_calibration("temperature", logits, labels)
+        probabilities = found.probabilities(logits)
+        return cls(found, search_thresholds(probabilities, labels, options.thresholds, *options.threshold_range))
+
+
+def predict_parts(trainee: ImageTrainee, reading: Reading) -> tuple[LabelledPredictions, ...]:
+    """Return the predictions of val and test as the network stands."""
+    found, examples = [], trainee.examples
+    for code in (VAL, TEST):
+        logits, rows = trainee.logits(code)
+        paths = tuple(examples.paths[row] for row in rows)
+        probabilities = reading.calibration.probabilities(logits)
+        labels = examples.labels[rows]
+        found.append(
+            LabelledPredictions(labels, probabilities, examples.classes, reading.thresholds, SPLITS[code], paths)
+        )
+    return tuple(found)
+
+
+def make_reference(trainee: ImageTrainee, compute: Callable[[np.ndarray], np.ndarray], width: int) -> novelty.Reference:
+    """Return what unknown images are found by, in the features that the network gives before its head.
+
+    compute : from what the network takes, (m, ...), to features float32 (m, width)
+    """
+    examples, seed = trainee.examples, trainee.seed
+
+    def features(rows: np.ndarray) -> tuple[ArrayFeatures, np.ndarray]:
+        found, read = trainee.infer(compute, rows, width)
+        return ArrayFeatures(found), read
+
+    train, labels = examples.known_rows(TRAIN), examples.labels
+    if labels.ndim == 2:  # images with the same labels count as a class
+        labels = np.unique(labels, axis=0, return_inverse=True)[1]
+    val = np.random.default_rng(seed).permutation(examples.rows(VAL))[: novelty.MOST_ROWS]
+    kept, read = features(train[novelty.choose_rows(labels[train], width, seed)])
+    return novelty.fit_reference(kept, labels[read], features(val)[0], seed)

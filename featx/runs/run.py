@@ -1,0 +1,171 @@
+"""A run: the folder of the results of one name. What lies where inside it is known here alone.
+
+split/            which image is in which part (`featx.runs.split`)
+<n>-<clf>/        a bundle; beside its sealed files `report/`, and `checkpoints/` where a fine-tune keeps networks
+.training-<id>/   what the fit of a head resumes from; .finetune-<id>/, .baseline-<id>/ : the other trainings
+look/, check/     what `featx look` and `featx check --features` write
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from featx.bundle.bundle import Bundle, save_bundle
+from featx.bundle.manifest import Manifest
+from featx.bundle.sealing import MANIFEST, read_manifest
+from featx.config import Pipeline
+from featx.dataset import ImageSet
+from featx.errors import BundleError
+from featx.io.urls import is_url, plain
+from featx.metrics.table import signed_score
+from featx.runs.split import KeptSplit
+
+Training = Literal["training", "finetune", "baseline"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of the results of one name; it need not exist yet.
+
+    path : the folder
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, pipeline: Pipeline, images: ImageSet | None = None) -> Run:
+        """The run of a pipeline: `<runs>/<name of the pipeline or the data>`."""
+        name = pipeline.report.name or (images.name if images else "default")
+        return cls(Path(pipeline.report.runs) / name)
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.path.name
+
+    @property
+    def split(self) -> KeptSplit:
+        """Which image is in which part."""
+        return KeptSplit(self.path / "split")
+
+    @property
+    def look(self) -> Path:
+        """Where a first look at the data goes."""
+        return self.path / "look"
+
+    @property
+    def check(self) -> Path:
+        """Where the lists of what is suspicious in the data go."""
+        return self.path / "check"
+
+    def training_state(self, training: Training, state: str) -> Path:
+        """The folder that a training resumes from.
+
+        state : digest, as hexadecimal text, of all that its weights depend on
+        """
+        return self.path / f".{training}-{state[:12]}"
+
+    def bundles(self) -> list[Bundle]:
+        """Its bundles, the oldest first; their files are not verified. Unreadable ones are left out."""
+        found = []
+        for path in self.path.glob(f"*-*/{MANIFEST}"):
+            if not _number(path.parent):  # such as what a killed process has left under its temporary name
+                continue
+            try:
+                found.append(Bundle(path.parent, read_manifest(path.parent)))
+            except BundleError:
+                continue
+        return sorted(found, key=lambda bundle: _number(bundle.path))
+
+    def best(self, is_wanted: Callable[[Bundle], bool] = lambda _: True) -> Bundle:
+        """The bundle with the best validation score, among those with the newest one's split and metric.
+
+        Of equal scores the older one is taken: a fine-tuned network has to be better than its head, not as good.
+
+        is_wanted : whether a bundle is chosen from
+
+        Raises
+        ------
+        BundleError
+            There is none.
+        """
+        found = [bundle for bundle in self.bundles() if is_wanted(bundle)]
+        if not found:
+            raise BundleError(f"There is no bundle in {self.path} yet. Make one: featx fit-head")
+        newest = found[-1].manifest
+        rivals = [
+            (signed_score(newest.score.metric, bundle.manifest.score.value), bundle)
+            for bundle in found
+            if bundle.manifest.split.digest == newest.split.digest
+            and bundle.manifest.score.metric == newest.score.metric
+            and bundle.manifest.score.value is not None
+        ]
+        return max(rivals, key=lambda rival: rival[0], default=(0.0, found[-1]))[1]
+
+    def find(self, fingerprint: str) -> Bundle | None:
+        """The newest bundle that was made of exactly this, its files not verified; None where there is none."""
+        made = [bundle for bundle in self.bundles() if bundle.manifest.fingerprint == fingerprint]
+        return made[-1] if made else None
+
+    def add(self, label: str, manifest: Manifest, sources: Mapping[str, Path]) -> Bundle:
+        """Save a bundle as `<n>-<label>`, n being the next free number; another process may take that number first.
+
+        manifest, sources : as of `save_bundle`
+        """
+        while True:
+            directory = self.next_directory(label)
+            try:
+                return save_bundle(directory, manifest, sources)
+            except OSError:
+                if not directory.exists():
+                    raise
+
+    def next_directory(self, label: str) -> Path:
+        """`<n>-<label>` with the next free number."""
+        return self.path / f"{max(map(_number, self.path.glob('*-*')), default=0) + 1}-{label}"
+
+
+def _number(path: Path) -> int:
+    """The n of `<n>-<label>`; 0 for a folder that is not one of a run's."""
+    number = path.name.split("-")[0]
+    return int(number) if number.isdecimal() else 0
+
+
+def report_folder(bundle: Path) -> Path:
+    """Where the report of a bundle is, in its directory; not one of the bundle's files, which are sealed before."""
+    return bundle / "report"
+
+
+def checkpoints_folder(bundle: Path) -> Path:
+    """Where a fine-tuned bundle keeps networks of its epochs; not among its files, which are read when it is loaded."""
+    return bundle / "checkpoints"
+
+
+def find_bundle(where: str | None, runs: Path, name: str) -> Path:
+    """The bundle that a command means: a bundle, a run (its best), or by default the best of `runs/name`."""
+    if where is not None:
+        if is_url(where):
+            raise BundleError(f"A model is read from this machine, got {plain(where)}. Copy it here first.")
+        path = Path(where)
+        if not path.exists():
+            raise BundleError(f"There is no bundle at {path}. {_choices(runs)}")
+        path = path.parent if path.name == MANIFEST else path
+        return path if path.is_file() or (path / MANIFEST).exists() else Run(path).best().path
+    if (runs / name).is_dir() and Run(runs / name).bundles():
+        return Run(runs / name).best().path
+    others = _runs_with_bundles(runs)
+    if len(others) == 1:
+        return others[0].best().path
+    raise BundleError(f"There is no bundle in {runs / name} yet. {_choices(runs)}")
+
+
+def _runs_with_bundles(runs: Path) -> list[Run]:
+    return [run for run in map(Run, sorted(runs.glob("*"))) if run.bundles()]
+
+
+def _choices(runs: Path) -> str:
+    listed = ", ".join(str(run.path) for run in _runs_with_bundles(runs))
+    return f"There are bundles in: {listed}. Name one of these." if listed else "Make one: featx fit-head"

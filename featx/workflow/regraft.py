@@ -1,0 +1,69 @@
+"""A head that fine-tuning can start from, where the best one is no network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+from featx.bundle.bundle import Bundle, load_bundle
+from featx.config import HeadOptions, Metric
+from featx.errors import UsageError
+from featx.io.context import Context
+from featx.runs.prepared import Prepared
+from featx.workflow.fit import fingerprint
+from featx.workflow.publish import publish_head
+
+
+def regraft(bundle: Bundle, prepared: Prepared, context: Context = Context()) -> Bundle:
+    """The bundle that a fine-tune starts from: the given one, or, with `finetune.regraft`, one that can be grafted.
+
+    Where the head is no network, logistic regression is fitted on the same features and split, weighed alike, and saved
+    as a bundle of its own; one that was fitted before is taken.
+
+    Raises
+    ------
+    UsageError
+        The bundle has other features than the pipeline's.
+    """
+    from featx.finetune.flow import is_graftable
+
+    if is_graftable(bundle) or not prepared.pipeline.finetune.regraft:
+        return bundle
+    _require_same_features(bundle, prepared)
+    head = _regression_like(bundle, prepared.pipeline.head)
+    again = replace(
+        prepared,
+        extraction=replace(prepared.extraction, outputs=bundle.outputs),
+        pipeline=replace(prepared.pipeline, head=head),
+    )
+    made = prepared.run.find(fingerprint(again))
+    context.notify(f"{bundle.path} is no network: logistic regression on its features takes its place")
+    return load_bundle(made.path) if made else publish_head(again, context)
+
+
+def _require_same_features(bundle: Bundle, prepared: Prepared) -> None:
+    extraction = prepared.extraction
+    missing = set(bundle.outputs) - set(extraction.outputs)
+    if missing or bundle.manifest.key.as_json() != extraction.store.key.as_json():
+        raise UsageError(
+            f"--regraft fits on the features of {bundle.path}, and those of this pipeline are others. Give the options "
+            f"that it was fitted with; its layers: {', '.join(bundle.manifest.output_names)}."
+        )
+
+
+def _regression_like(bundle: Bundle, options: HeadOptions) -> HeadOptions:
+    """Logistic regression on what the bundle's head is fitted on, weighed and compared alike."""
+    head, components = bundle.manifest.head, bundle.transform.components
+    return replace(
+        options,
+        clf="logreg",
+        estimator=None,
+        grid=None,
+        strength=None,
+        combine="all",
+        normalize="l2" if bundle.transform.unit else "none",
+        pca=None if components is None else float(len(components)),
+        metric=cast("Metric", bundle.manifest.score.metric),
+        class_weight=head.class_weight,
+        positive_weight=head.positive_weight,
+    )
