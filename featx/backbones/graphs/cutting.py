@@ -7,12 +7,12 @@ The image is brought to what the network takes (preprocessing, layout) and every
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featx.backbones.graphs.cut import CutGraph
 from featx.backbones.graphs.reading import ImageInput, read_graph
 from featx.backbones.graphs.structure import Graph, Node, fix_shape, image_operations, name_operations
 from featx.backbones.libraries import import_openvino
@@ -26,20 +26,6 @@ if TYPE_CHECKING:
 
 MOST_PREFIX = 16  # class and register tokens in front of those of the patches
 Tensor = Any  # openvino.Output
-
-
-@dataclass(frozen=True)
-class CutGraph:
-    """A graph that an engine can run.
-
-    model : takes uint8 (n, height, width, 3), RGB; gives float32
-    tensors : output name -> name of its tensor in the model
-    batch : images at once that it is fixed to, None for any number
-    """
-
-    model: openvino.Model
-    tensors: dict[str, str]
-    batch: int | None
 
 
 def cut_graph(graph: Graph, outputs: Sequence[Output], formula: Formula, prefix_tokens: int | None = None) -> CutGraph:
@@ -66,7 +52,7 @@ def cut_graph(graph: Graph, outputs: Sequence[Output], formula: Formula, prefix_
         results.append(result)
         tensors[output.name] = f"featx_{number}"
     part = openvino.Model(results, model.get_parameters(), "featx")
-    return CutGraph(_take_pixels(part, takes, formula), tensors, _find_batch(part, graph.batch))
+    return CutGraph(_take_pixels(part, takes, formula), tensors, _find_batch(part, graph.batch), graph.size)
 
 
 def _usable_node(graph: Graph, name: str) -> Node:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from featx.backbones.graphs.formats import FORMATS, graph_format, is_graph
 from featx.backbones.libraries import import_openvino
 from featx.errors import BackboneError
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     import openvino
 
 Layout = Literal["NCHW", "NHWC"]
-FORMATS = {".onnx": "ONNX", ".xml": "OpenVINO IR", ".tflite": "TensorFlow Lite"}
-SAVED_MODEL = "saved_model.pb"
 _UNKNOWN = re.compile(r"No (?:conversion rule found for operations: |translator found for )([\w.:-]+)")
 _CONTROL_FLOW = {"If", "Loop", "TensorIterator"}
 
@@ -43,16 +42,6 @@ class ImageInput:
     def shape(self, batch: int, size: tuple[int, int]) -> list[int]:
         """The shape of the input for so many images of (height, width)."""
         return [batch, 3, *size] if self.layout == "NCHW" else [batch, *size, 3]
-
-
-def is_graph(path: Path) -> bool:
-    """Whether a path looks like a graph file: by its suffix, or a SavedModel's folder."""
-    return path.suffix.lower() in FORMATS or (path / SAVED_MODEL).is_file()
-
-
-def graph_format(path: Path) -> str:
-    """What people call the format of a graph file."""
-    return FORMATS.get(path.suffix.lower(), "SavedModel")
 
 
 def read_graph(path: Path) -> tuple[openvino.Model, ImageInput]:
