@@ -90,7 +90,7 @@ def parts(backbone: str, precision: str, folder: str) -> dict[str, Any]:
     """Seconds of decoding alone and of inference alone, of the same images."""
     from featx.backbones import open_network, resolve, resolve_outputs
     from featx.engines.choice import choose_engine, compile_graph
-    from featx.images.batches import Reading, iter_batches
+    from featx.images.batches import Decoding, iter_batches
 
     options = _options(backbone, precision, "unused")
     spec = resolve(options)
@@ -103,7 +103,7 @@ def parts(backbone: str, precision: str, folder: str) -> dict[str, Any]:
         start = time.perf_counter()
         batches = [
             b.images
-            for b in iter_batches(paths, range(len(paths)), Reading(spec.input_size, "stretch", engine.handover))
+            for b in iter_batches(paths, range(len(paths)), Decoding(spec.input_size, "stretch", engine.handover))
         ]
         decode = time.perf_counter() - start
         engine.infer(batches[0])

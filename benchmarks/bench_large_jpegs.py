@@ -55,11 +55,11 @@ def _paths(folder: str) -> list[str]:
 
 
 def featx_way(folder: str, threads: int) -> dict[str, Any]:
-    from featx.images.batches import Reading, iter_batches
+    from featx.images.batches import Decoding, iter_batches
 
     paths = _paths(folder)
     start = time.perf_counter()
-    decoded = sum(len(b.rows) for b in iter_batches(paths, range(len(paths)), Reading(SIZE, "stretch", 8, threads)))
+    decoded = sum(len(b.rows) for b in iter_batches(paths, range(len(paths)), Decoding(SIZE, "stretch", 8, threads)))
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "images_per_second": decoded / seconds}
 

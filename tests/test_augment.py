@@ -18,7 +18,7 @@ from featx.config import OPERATIONS, AugmentOptions
 from featx.config.pipeline import read_pipeline
 from featx.images import batches as image_batches
 from featx.images.augment import Augmenter, Change
-from featx.images.batches import Reading, iter_batches
+from featx.images.batches import Decoding, iter_batches
 from featx.images.resize import PAD_COLOUR
 from featx.io.digest_arrays import digest_array
 
@@ -283,6 +283,11 @@ def test_only_what_was_asked_for_is_flipped() -> None:
         assert {augmenter.draw(digest(1), view).flip for view in range(1, 40)} == allowed | {(False, False)}
 
 
+def test_the_identity_is_that_of_the_views_of_featx_0_1_0() -> None:
+    flipped = Augmenter(AugmentOptions(flip="horizontal"), 0)
+    assert flipped.identity == "flip=horizontal fill_mode=nearest seed=0 pixels=b1ef6177dd8ee0de"
+
+
 def test_the_identity_is_of_what_alters_pixels() -> None:
     rotated = AugmentOptions(rotation=20)
     same = [rotated, AugmentOptions(rotation=20.0), AugmentOptions(rotation=20, fill_value=9)]
@@ -337,7 +342,7 @@ def test_batches_are_altered_row_by_row_and_a_source_is_decoded_once(monkeypatch
     def alter(row: int, image: np.ndarray) -> np.ndarray:
         return np.roll(image, row, axis=1)
 
-    batches = list(iter_batches(sources, range(16), Reading((16, 16), "stretch", 16, workers=2, alter=alter)))
+    batches = list(iter_batches(sources, range(16), Decoding((16, 16), "stretch", 16, workers=2, alter=alter)))
     assert [row for batch in batches for row in batch.rows] == [*range(7), *range(8, 16)]
     assert [row for batch in batches for row, _ in batch.unreadable] == [7]
     for batch in batches:

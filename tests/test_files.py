@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -157,8 +157,9 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> StatIndex:
-    return StatIndex(tmp_path / "cache" / "index.sqlite")
+def index(tmp_path: Path) -> Iterator[StatIndex]:
+    with StatIndex(tmp_path / "cache" / "index.sqlite") as one:
+        yield one
 
 
 def ask(index: StatIndex, path: Path) -> bytes | None:
@@ -182,9 +183,8 @@ def test_an_unchanged_file_is_remembered_by_another_process(index: StatIndex, fi
     assert ask(index, file) is None
     remember(index, file)
     index.close()
-    again = StatIndex(index.path)
-    assert ask(again, file) == b"d" * 32
-    again.close()
+    with StatIndex(index.path) as again:
+        assert ask(again, file) == b"d" * 32
 
 
 def test_a_change_of_size_mtime_or_inode_forgets(index: StatIndex, file: Path) -> None:
@@ -255,13 +255,13 @@ def test_damage_that_shows_only_when_it_is_asked_begins_the_index_anew(index: St
     ]
     for answer, unknown in zip(answers, (2_000, {}, None, None), strict=True):
         index.path.write_bytes(content[: 4 * 4096] + b"\xff" * (len(content) - 4 * 4096))
-        fresh = StatIndex(index.path)
-        assert answer(fresh) == unknown
-        remember(fresh, file)
-        assert ask(fresh, file) == b"d" * 32
-        fresh.close()
+        with StatIndex(index.path) as fresh:
+            assert answer(fresh) == unknown
+            remember(fresh, file)
+            assert ask(fresh, file) == b"d" * 32
         assert {"index.sqlite", "index.damaged"} <= set(names(index.path.parent))
-        assert ask(StatIndex(index.path), file) == b"d" * 32
+        with StatIndex(index.path) as again:
+            assert ask(again, file) == b"d" * 32
         (index.path.parent / "index.damaged").unlink()
 
 
@@ -272,11 +272,10 @@ def test_a_damaged_index_is_set_aside_and_begun_anew(index: StatIndex, file: Pat
     for name in names(index.path.parent):
         (index.path.parent / name).unlink()
     index.path.write_bytes(damage)
-    fresh = StatIndex(index.path)
-    assert ask(fresh, file) is None
-    remember(fresh, file)
-    assert ask(fresh, file) == b"d" * 32
-    fresh.close()
+    with StatIndex(index.path) as fresh:
+        assert ask(fresh, file) is None
+        remember(fresh, file)
+        assert ask(fresh, file) == b"d" * 32
     assert "index.damaged" in names(index.path.parent)
 
 
@@ -313,4 +312,3 @@ def test_threads_and_processes_can_write_at_once(index: StatIndex, file: Path) -
     known = index.known_digests([f"/{number}" for number in range(100)], [status] * 100)
     assert known == [b"d" * 32] * 100
     other.close()
-    index.close()

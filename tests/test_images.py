@@ -14,7 +14,7 @@ from unkind import bomb, encode, gradient, make_unkind_folder, rotated_jpeg
 
 from featx.errors import DataError, UsageError
 from featx.images import resize
-from featx.images.batches import Reading, iter_batches
+from featx.images.batches import Decoding, iter_batches
 from featx.images.decoder import BadImage, check_image, decode, decoder_identity, decoder_version, load_image
 from featx.images.probes import PROBES
 from featx.images.resize import place
@@ -416,7 +416,7 @@ def folder(tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize("workers", [0, 1, 5])
 def test_batches_keep_the_order_and_a_bad_image_costs_only_itself(folder: list[str], workers: int) -> None:
     order = list(range(22, -1, -1))
-    batches = list(iter_batches(folder, iter(order), Reading(SIZE, "stretch", 4, workers)))
+    batches = list(iter_batches(folder, iter(order), Decoding(SIZE, "stretch", 4, workers)))
     assert [len(batch.rows) + len(batch.unreadable) for batch in batches] == [4, 4, 4, 4, 4, 3]
     assert [row for batch in batches for row in batch.rows] == [row for row in order if row not in (3, 9, 10, 11)]
     assert [row for batch in batches for row, _ in batch.unreadable] == [11, 10, 9, 3]
@@ -430,19 +430,19 @@ def test_batches_keep_the_order_and_a_bad_image_costs_only_itself(folder: list[s
 
 
 def test_a_batch_of_nothing_but_bad_images_is_empty(folder: list[str], tmp_path: Path) -> None:
-    (batch,) = iter_batches([folder[9], b"", str(tmp_path / "gone.png")], range(3), Reading(SIZE, "stretch", 8))
+    (batch,) = iter_batches([folder[9], b"", str(tmp_path / "gone.png")], range(3), Decoding(SIZE, "stretch", 8))
     assert batch.images.shape == (0, *SIZE, 3)
     assert [row for row, _ in batch.unreadable] == [0, 1, 2]
     assert batch.transient == {2}
 
 
 def test_bytes_are_decoded_too() -> None:
-    (batch,) = iter_batches([encode(gradient(), "PNG")], [0], Reading((48, 64), "stretch", 8))
+    (batch,) = iter_batches([encode(gradient(), "PNG")], [0], Decoding((48, 64), "stretch", 8))
     np.testing.assert_array_equal(batch.images[0], gradient())
 
 
 def test_no_rows_no_batches(folder: list[str]) -> None:
-    assert list(iter_batches(folder, [], Reading(SIZE, "stretch", 4))) == []
+    assert list(iter_batches(folder, [], Decoding(SIZE, "stretch", 4))) == []
 
 
 def test_rows_are_claimed_lazily_and_closing_stops_the_threads(folder: list[str]) -> None:
@@ -453,7 +453,7 @@ def test_rows_are_claimed_lazily_and_closing_stops_the_threads(folder: list[str]
             claimed.append(number)
             yield number % 23
 
-    batches = iter_batches(folder, claim(), Reading(SIZE, "stretch", 8, 2))
+    batches = iter_batches(folder, claim(), Decoding(SIZE, "stretch", 8, 2))
     for _ in range(5):
         next(batches)
     assert len(claimed) <= 8 * (5 + 3)
@@ -469,11 +469,11 @@ def test_a_failing_claim_reaches_the_caller(folder: list[str]) -> None:
         raise RuntimeError("lease lost")
 
     with pytest.raises(RuntimeError, match="lease lost"):
-        list(iter_batches(folder, claim(), Reading(SIZE, "stretch", 1, 1)))
+        list(iter_batches(folder, claim(), Decoding(SIZE, "stretch", 1, 1)))
 
 
 def test_senseless_batches_are_refused(folder: list[str]) -> None:
     with pytest.raises(UsageError):
-        next(iter_batches(folder, [0], Reading(SIZE, "fill", 4)))
+        next(iter_batches(folder, [0], Decoding(SIZE, "fill", 4)))
     with pytest.raises(UsageError):
-        next(iter_batches(folder, [0], Reading(SIZE, "stretch", 0)))
+        next(iter_batches(folder, [0], Decoding(SIZE, "stretch", 0)))

@@ -18,7 +18,7 @@ from featx.errors import HeadError
 from featx.features import as_features
 from featx.metrics.intervals import Cells, Resampling, draw_cells
 from featx.metrics.measures import measure
-from featx.metrics.predictions import TARGETS, LabelledPredictions, Outcome
+from featx.metrics.predictions import TARGETS, LabelledPredictions, MetricInput
 from featx.metrics.scores import resolve_metric, score
 from featx.metrics.specs import MetricForm, MetricSpec
 from featx.metrics.table import METRICS, forms_of, is_better, metric_label, metric_of, shown_keys, signed_score
@@ -30,11 +30,11 @@ from featx.selection.settings import SearchSettings
 CLASSES = ("ant", "bee", "cow")
 
 
-def matthews(outcome: Outcome) -> float:
+def matthews(outcome: MetricInput) -> float:
     return float(matthews_corrcoef(outcome.labels, outcome.predicted))
 
 
-def errors(outcome: Outcome) -> float:
+def errors(outcome: MetricInput) -> float:
     return float((outcome.labels != outcome.predicted).mean())
 
 

@@ -12,7 +12,8 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from featx.backbones.runtime import KerasLayer
 
 # (a layer's name, the name of its block, whether the layers without a name below it belong to it); the first that
 # matches counts. The names are those of `keras.applications` and of EfficientNetLite0.
@@ -94,6 +95,6 @@ def name_blocks(names: Sequence[str], kernels: Sequence[bool]) -> list[str]:
     return [blocks[block_index(blocks, position)].name if blocks else "" for position in range(len(names))]
 
 
-def has_kernel(layer: Any) -> bool:
+def has_kernel(layer: KerasLayer) -> bool:
     """Whether a layer has weights that mix its inputs: normalisation and scaling have one number per channel."""
     return any(len(weight.shape) > 1 for weight in getattr(layer, "weights", ()))

@@ -10,14 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING, Any
 
-from featx.backbones.runtime import import_keras
+from featx.backbones.runtime import KerasConfig, KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.errors import BackboneError
 from featx.io.suggest import did_you_mean
-
-if TYPE_CHECKING:
-    import keras
 
 _OFFERED = 8  # clean cuts that an error names
 _Call = tuple[str, int]  # a layer's name, and which of its calls in this network
@@ -30,7 +26,7 @@ class LayerGraph:
     layers : the same as objects; a model inside the network counts as one layer
     """
 
-    def __init__(self, network: keras.Model) -> None:
+    def __init__(self, network: KerasModel) -> None:
         config = network.get_config()
         self.layers = list(network.operations)
         self.names = [layer.name for layer in self.layers]
@@ -120,7 +116,7 @@ class LayerGraph:
                 users[id(variable)] = users.get(id(variable), 0) | 1 << call
         return list({calls for calls in users.values() if calls.bit_count() > 1})
 
-    def _ends(self, network: keras.Model, value: Any) -> list[_Call]:
+    def _ends(self, network: KerasModel, value: KerasConfig) -> list[_Call]:
         """The calls of `[name, call, tensor]`, or of a list or dict of such."""
         if isinstance(value, dict):
             return [call for item in value.values() for call in self._ends(network, item)]
@@ -145,7 +141,7 @@ def _tensors(value: object) -> Iterator[_Call]:
             yield from _tensors(item)
 
 
-def clean_cuts(network: keras.Model) -> list[str]:
+def clean_cuts(network: KerasModel) -> list[str]:
     """The layers that the network can be cut at, in its order, the lowest first; its inputs are none."""
     keras, graph = import_keras(), LayerGraph(network)
     return [
@@ -155,7 +151,7 @@ def clean_cuts(network: keras.Model) -> list[str]:
     ]
 
 
-def nearest_clean_cuts(network: keras.Model, layer: str, cuts: Sequence[str] | None = None) -> list[str]:
+def nearest_clean_cuts(network: KerasModel, layer: str, cuts: Sequence[str] | None = None) -> list[str]:
     """The nearest of the clean cuts (or of some, in their order) below and above `layer`; itself where it is one."""
     cuts = clean_cuts(network) if cuts is None else cuts
     if layer in cuts:
@@ -176,11 +172,11 @@ class Halves:
         gives an output itself, `featx_identity` is in its place
     """
 
-    lower: keras.Model
-    upper: keras.Model
+    lower: KerasModel
+    upper: KerasModel
 
 
-def split_network(network: keras.Model, layer: str) -> Halves:
+def split_network(network: KerasModel, layer: str) -> Halves:
     """Cut a functional network at a layer.
 
     Both halves are made of the network's own layers: who trains the upper one trains the network.
@@ -194,7 +190,7 @@ def split_network(network: keras.Model, layer: str) -> Halves:
     require_clean_cut(network, layer)
     crossing = []
 
-    def call(one: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(one: KerasLayer, *args: KerasTensor, **kwargs: object) -> KerasTensor:
         result = one(*args, **kwargs)
         if one.name == layer:
             crossing.append(result)
@@ -204,14 +200,14 @@ def split_network(network: keras.Model, layer: str) -> Halves:
     again = keras.models.clone_model(network, clone_function=lambda one: one, call_function=call)
     (tensor,) = crossing
 
-    def beyond(output: Any) -> Any:
+    def beyond(output: KerasTensor) -> KerasTensor:
         # Keras refuses a model whose output is its input
         return keras.layers.Identity(name="featx_identity")(output) if output is tensor else output
 
     return Halves(keras.Model(again.input, tensor), keras.Model(tensor, keras.tree.map_structure(beyond, again.output)))
 
 
-def require_clean_cut(network: keras.Model, layer: str, cuts: Sequence[str] | None = None) -> None:
+def require_clean_cut(network: KerasModel, layer: str, cuts: Sequence[str] | None = None) -> None:
     """Refuse a layer that is not a clean cut (or none of some of them), and name those that are near.
 
     Raises

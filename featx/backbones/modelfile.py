@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from featx.backbones.runtime import import_keras
+from featx.backbones.runtime import KerasConfig, KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.errors import BackboneError
 
 if TYPE_CHECKING:
-    import keras
-
     from featx.backbones.spec import BackboneSpec
 
 DEFAULT_SIDE = 224  # of a network that takes images of any size
@@ -25,7 +23,7 @@ _CLASSIFIER = _TO_VECTOR | {"Dense", "Dropout", "Activation", "BatchNormalizatio
 # --- without TensorFlow ------------------------------------------------------------------------------------------
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> KerasConfig:
     """The network's configuration as Keras wrote it.
 
     Raises
@@ -73,7 +71,7 @@ def default_layer(path: Path) -> str:
     return _last_layer(read_config(path), cut_classifier=True)
 
 
-def _last_layer(config: dict[str, Any], cut_classifier: bool) -> str:
+def _last_layer(config: KerasConfig, cut_classifier: bool) -> str:
     layers = [layer for layer in config["config"]["layers"] if layer["class_name"] != "InputLayer"]
     last = len(layers) - 1
     for index in range(len(layers) - 1, 0, -1):
@@ -90,7 +88,7 @@ def _last_layer(config: dict[str, Any], cut_classifier: bool) -> str:
 # --- with it -----------------------------------------------------------------------------------------------------
 
 
-def load(path: Path, size: tuple[int, int] | None = None) -> keras.Model:
+def load(path: Path, size: tuple[int, int] | None = None) -> KerasModel:
     """The network of a `.keras` file as one flat functional model with its weights.
 
     Raises
@@ -106,13 +104,13 @@ def load(path: Path, size: tuple[int, int] | None = None) -> keras.Model:
     return flatten(model, size or input_size(path), path.name)
 
 
-def open_backbone(spec: BackboneSpec) -> keras.Model:
+def open_backbone(spec: BackboneSpec) -> KerasModel:
     """The network of a `.keras` backbone at the size of the spec, with its own weights or new random ones."""
     network = load(Path(spec.name), spec.input_size)
     return import_keras().models.clone_model(network) if spec.weights == "random" else network
 
 
-def flatten(model: keras.Model, size: tuple[int, int], label: str) -> keras.Model:
+def flatten(model: KerasModel, size: tuple[int, int], label: str) -> KerasModel:
     """A copy on a new input with models inside the model opened up: every layer is called in this network alone.
 
     Raises
@@ -126,7 +124,7 @@ def flatten(model: keras.Model, size: tuple[int, int], label: str) -> keras.Mode
     try:
         network = keras.Model(model.inputs[0], model.outputs)
         while any(isinstance(layer, keras.Model) for layer in network.layers):
-            _separate_names(network, keras.Model)
+            _separate_names(network)
             network = _clone(network, size, _open_model, clone_function=lambda layer: layer)
         flat = _clone(network, size, _skip_conversion)
     except ValueError as error:
@@ -136,23 +134,25 @@ def flatten(model: keras.Model, size: tuple[int, int], label: str) -> keras.Mode
     return flat
 
 
-def _clone(network: keras.Model, size: tuple[int, int], call: Any, **arguments: Any) -> keras.Model:
+def _clone(
+    network: KerasModel, size: tuple[int, int], call: Callable[..., KerasTensor], **arguments: object
+) -> KerasModel:
     keras = import_keras()
     inputs = keras.Input((*size, 3), name="image")
     return keras.models.clone_model(network, input_tensors=inputs, call_function=call, **arguments)
 
 
-def _open_model(layer: Any, *args: Any, **kwargs: Any) -> Any:
+def _open_model(layer: KerasLayer, *args: KerasTensor, **kwargs: object) -> KerasTensor:
     # `call` of a model runs its layers one by one, so they become layers of the outer graph
     return layer.call(*args, **kwargs) if hasattr(layer, "layers") else layer(*args, **kwargs)
 
 
-def _skip_conversion(layer: Any, *args: Any, **kwargs: Any) -> Any:
+def _skip_conversion(layer: KerasLayer, *args: KerasTensor, **kwargs: object) -> KerasTensor:
     # ... and puts an operation before them that does nothing
     return args[0] if type(layer).__name__ == "ConvertToTensor" else layer(*args, **kwargs)
 
 
-def _copy_weights(source: keras.Model, target: keras.Model) -> None:
+def _copy_weights(source: KerasModel, target: KerasModel) -> None:
     by_name = {layer.name: layer for layer in source.layers}
     for layer in target.layers:
         if layer.weights:
@@ -161,11 +161,12 @@ def _copy_weights(source: keras.Model, target: keras.Model) -> None:
             layer.finalize_state()
 
 
-def _separate_names(network: keras.Model, model_class: Any) -> None:
+def _separate_names(network: KerasModel) -> None:
     """Put the inner model's name before an inner layer's name that the outer model has too."""
+    keras = import_keras()
     taken = {layer.name for layer in network.layers}
     for model in network.layers:
-        for layer in model.layers if isinstance(model, model_class) else ():
+        for layer in model.layers if isinstance(model, keras.Model) else ():
             if layer.name in taken:
                 layer.name = f"{model.name}_{layer.name}"
             taken.add(layer.name)

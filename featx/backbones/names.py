@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import keras
+from featx.backbones.runtime import KerasLayer, KerasModel
 
 _Numbered = tuple[str, int]  # a base and its running number, -1 where there is none
 
 
-def give_stable_names(network: keras.Model) -> keras.Model:
+def give_stable_names(network: KerasModel) -> KerasModel:
     """Rename the automatically named layers as the first network of a fresh process would have them."""
     for layer, name in zip(network.layers, stable_names(network.layers), strict=True):
         layer.name = name
     return network
 
 
-def stable_names(layers: Sequence[Any]) -> list[str]:
+def stable_names(layers: Sequence[KerasLayer]) -> list[str]:
     """The stable name of each layer; names that somebody chose stay as they are."""
     automatic = [_automatic(layer) for layer in layers]
     rank = _ranks([numbered for numbered in automatic if numbered])
@@ -43,7 +41,7 @@ def renumber(names: Sequence[str]) -> list[str]:
     return [f"{base}#{rank[base, number]}" for base, number in numbered]
 
 
-def _automatic(layer: Any) -> _Numbered | None:
+def _automatic(layer: KerasLayer) -> _Numbered | None:
     """The parts of an automatic name; None for a name that somebody chose."""
     base, number = _split(layer.name)
     return (base, number) if base == _snake_case(type(layer).__name__) else None

@@ -24,6 +24,7 @@ Keras = Any
 KerasLayer = Any
 KerasTensor = Any
 TensorFlow = Any
+KerasConfig = Any  # of a layer or a model, as `get_config` gives it
 
 
 def import_keras() -> Keras:

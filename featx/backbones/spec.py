@@ -174,8 +174,8 @@ def _resolve_graph(options: FeaturesOptions) -> BackboneSpec:
     if beside is None and not _says_values(options):
         raise UsageError(
             f"Nothing says what {path.name} is given: no preprocessor_config.json, config.json or "
-            f"{path.with_suffix('.json').name} lies beside it. Name its values: --preprocessing imagenet, half, clip or "
-            "none, or --mean and --std."
+            f"{path.with_suffix('.json').name} lies beside it. Name its values: --preprocessing imagenet, half, clip "
+            "or none, or --mean and --std."
         )
     side = options.input_size
     size = (side, side) if side else beside.size if beside and all(beside.size) else _size_of_graph(path)

@@ -17,18 +17,18 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featx.backbones import lite0, modelfile
 from featx.backbones.names import give_stable_names, renumber
-from featx.backbones.runtime import import_keras
+from featx.backbones.runtime import KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.backbones.spec import BackboneSpec
 from featx.errors import BackboneError
 
 if TYPE_CHECKING:
-    import keras
+    import h5py
 
 CLASSES = 1000  # of ImageNet
 
@@ -41,7 +41,7 @@ class SavedLayer:
     arrays: list[np.ndarray]
 
 
-def assign(network: keras.Model, spec: BackboneSpec, top: bool) -> None:
+def assign(network: KerasModel, spec: BackboneSpec, top: bool) -> None:
     """Give the network the weights of the spec.
 
     Raises
@@ -61,14 +61,14 @@ def assign(network: keras.Model, spec: BackboneSpec, top: bool) -> None:
     require_assigned(network, spec.weights)
 
 
-def fill_with_nan(network: keras.Model) -> None:
+def fill_with_nan(network: KerasModel) -> None:
     """Make every floating-point variable of the network NaN."""
     for _, variable in _variables(network):
         if "float" in str(variable.dtype):
             variable.assign(np.full(variable.shape, np.nan, variable.dtype))
 
 
-def require_assigned(network: keras.Model, source: str) -> None:
+def require_assigned(network: KerasModel, source: str) -> None:
     """Refuse a network that still holds a NaN.
 
     Raises
@@ -81,7 +81,7 @@ def require_assigned(network: keras.Model, source: str) -> None:
             raise BackboneError(f"{Path(source).name} gives no value to {name} of {network.name} (or NaN).")
 
 
-def digest_weights(network: keras.Model) -> str:
+def digest_weights(network: KerasModel) -> str:
     """SHA-256 over names, shapes, dtypes and values of all variables, as hexadecimal text."""
     digest = hashlib.sha256()
     for name, variable in _variables(network):
@@ -91,7 +91,7 @@ def digest_weights(network: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _variables(network: keras.Model) -> Iterator[tuple[str, Any]]:
+def _variables(network: KerasModel) -> Iterator[tuple[str, KerasTensor]]:
     for layer in network.layers:
         for index, variable in enumerate(layer.weights):
             yield f"{layer.name}/{index}", variable
@@ -100,7 +100,7 @@ def _variables(network: keras.Model) -> Iterator[tuple[str, Any]]:
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-def assign_file(network: keras.Model, path: Path, top: bool) -> None:
+def assign_file(network: KerasModel, path: Path, top: bool) -> None:
     """Give the network the weights of a file: `.weights.h5`, legacy `.h5` with or without top, or `.keras`.
 
     What the file holds is found by its content, not by its name.
@@ -138,7 +138,7 @@ def _file_type(path: Path) -> str:
 _ACCEPTED = "Give a .weights.h5, a legacy Keras .h5, or a .keras file."
 
 
-def _load_weights_h5(network: keras.Model, path: Path) -> None:
+def _load_weights_h5(network: KerasModel, path: Path) -> None:
     with contextlib.ExitStack() as stack:
         if not path.name.endswith(".weights.h5"):  # Keras goes by the name
             folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -171,11 +171,11 @@ def read_legacy(path: Path) -> list[SavedLayer]:
         return [layer for layer in layers if layer.arrays]
 
 
-def _arrays(group: Any) -> list[np.ndarray]:
+def _arrays(group: h5py.Group) -> list[np.ndarray]:
     return [np.asarray(group[name]) for name in _text_attribute(group, "weight_names")]
 
 
-def _text_attribute(group: Any, name: str) -> list[str]:
+def _text_attribute(group: h5py.Group, name: str) -> list[str]:
     """A list of names, which Keras splits over `name0`, `name1`, ... where it is longer than HDF5 allows."""
     chunks = [group.attrs[name]] if name in group.attrs else []
     while not chunks or f"{name}{len(chunks)}" in group.attrs:
@@ -188,7 +188,7 @@ def _text_attribute(group: Any, name: str) -> list[str]:
 # --- matching ----------------------------------------------------------------------------------------------------
 
 
-def _layers_of(network: keras.Model) -> list[SavedLayer]:
+def _layers_of(network: KerasModel) -> list[SavedLayer]:
     return [
         SavedLayer(layer.name, [np.asarray(v) for v in _legacy_order(layer)])
         for layer in network.layers
@@ -196,11 +196,11 @@ def _layers_of(network: keras.Model) -> list[SavedLayer]:
     ]
 
 
-def _legacy_order(layer: Any) -> list[Any]:
+def _legacy_order(layer: KerasLayer) -> list[KerasTensor]:
     return [*layer.trainable_weights, *layer.non_trainable_weights]
 
 
-def _assign_layers(network: keras.Model, saved: Sequence[SavedLayer], source: str, exact: bool) -> None:
+def _assign_layers(network: KerasModel, saved: Sequence[SavedLayer], source: str, exact: bool) -> None:
     """Set each layer of the network; layers of the file behind the network's last are its top, and left aside."""
     layers = [layer for layer in network.layers if layer.weights]
     pairs = _match(layers, saved)
@@ -212,7 +212,7 @@ def _assign_layers(network: keras.Model, saved: Sequence[SavedLayer], source: st
         _assign_layer(layer, found, network.name, source)
 
 
-def _match(layers: Sequence[Any], saved: Sequence[SavedLayer]) -> list[tuple[Any, SavedLayer]]:
+def _match(layers: Sequence[KerasLayer], saved: Sequence[SavedLayer]) -> list[tuple[KerasLayer, SavedLayer]]:
     by_name = dict(zip(renumber([layer.name for layer in saved]), saved, strict=True))
     names = renumber([layer.name for layer in layers])
     if all(name in by_name for name in names):
@@ -220,7 +220,7 @@ def _match(layers: Sequence[Any], saved: Sequence[SavedLayer]) -> list[tuple[Any
     return list(zip(layers, saved, strict=False))
 
 
-def _assign_layer(layer: Any, saved: SavedLayer, network: str, source: str) -> None:
+def _assign_layer(layer: KerasLayer, saved: SavedLayer, network: str, source: str) -> None:
     variables = _legacy_order(layer)
     expected, found = [tuple(v.shape) for v in variables], [a.shape for a in saved.arrays]
     if expected != found:
@@ -237,7 +237,7 @@ def _assign_layer(layer: Any, saved: SavedLayer, network: str, source: str) -> N
 # --- ImageNet ----------------------------------------------------------------------------------------------------
 
 
-def _download(spec: BackboneSpec, top: bool) -> keras.Model:
+def _download(spec: BackboneSpec, top: bool) -> KerasModel:
     """The network as Keras builds it with its ImageNet weights, at its own size, which every network allows."""
     assert spec.entry is not None
     function = getattr(import_keras().applications, spec.name)

@@ -22,7 +22,7 @@ from featx.compare.plan import Combination, Pass, name_of, plan
 from featx.config import Pipeline
 from featx.config.pipeline import as_yaml
 from featx.errors import DataError
-from featx.images.batches import Reading, iter_batches
+from featx.images.batches import Decoding, iter_batches
 from featx.inference.predict import images_per_second
 from featx.io.context import Context
 from featx.io.jsontypes import Json
@@ -117,7 +117,7 @@ def _measure_speed(cell: Cell, work: Work) -> float | None:
 
 def _read(cell: Cell, bundle: Bundle) -> np.ndarray:
     count, resize = len(cell.sample), bundle.manifest.backbone.resize
-    images = next(iter_batches(cell.sample, range(count), Reading(bundle.input_size, resize, count))).images
+    images = next(iter_batches(cell.sample, range(count), Decoding(bundle.input_size, resize, count))).images
     if not len(images):
         raise DataError(f"None of {count} images can be read any more.")
     return images

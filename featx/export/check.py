@@ -12,7 +12,7 @@ from featx.bundle.bundle import Bundle
 from featx.dataset.sample_images import sample_images
 from featx.errors import DataError
 from featx.export.formats import Runner
-from featx.images.batches import Reading, iter_batches
+from featx.images.batches import Decoding, iter_batches
 from featx.inference.predict import Unread, find_files, images_per_second
 
 BATCHES = (1, 8)
@@ -75,7 +75,7 @@ def read_check_images(bundle: Bundle, data: str | None, precision: str) -> Check
     most = MOST_CHECKED + (MOST_MEASURED if precision == "int8" else 0)
     wanted = np.unique(np.linspace(0, len(paths) - 1, most).astype(int))
     read, unread = [np.empty((0, *size, 3), np.uint8)], list[Unread]()
-    for batch in iter_batches(paths, wanted.tolist(), Reading(size, resize, 16)):
+    for batch in iter_batches(paths, wanted.tolist(), Decoding(size, resize, 16)):
         read.append(batch.images)
         unread += [Unread(paths[row], reason) for row, reason in batch.unreadable]
     images = np.concatenate(read)

@@ -24,7 +24,7 @@ from featx.extraction.network import open_engine
 from featx.extraction.request import Request
 from featx.extraction.reservations import Reservations
 from featx.images.augment import Augmenter
-from featx.images.batches import Alter, Batch, Reading, iter_batches
+from featx.images.batches import Alter, Batch, Decoding, iter_batches
 from featx.images.decoder import REPLACED, decoder_version
 from featx.io.digests import digest_file
 from featx.io.index import MTIME_TRUST_NS
@@ -140,7 +140,7 @@ def compute_rows(rows: Iterable[int], request: Request, tools: Tools) -> Iterato
     `rows` is advanced only a few batches ahead.
     """
     options, alter = tools.options, _alter(tools.augmenter, request)
-    reading = Reading(tools.spec.input_size, tools.spec.resize, tools.engine.handover, options.workers, alter)
+    reading = Decoding(tools.spec.input_size, tools.spec.resize, tools.engine.handover, options.workers, alter)
     for decoded in iter_batches(request.sources, rows, reading):
         batch = _leave_changed(decoded, request, tools.began)
         seconds = _infer(batch, request, tools) if len(batch.rows) else 0.0

@@ -40,8 +40,8 @@ def decoding_threads(sources: Sequence[Source], cores: int = 0) -> int:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How images are read.
+class Decoding:
+    """How images are decoded, resized and batched.
 
     size : (height, width) in pixels
     resize : as in `featx.images.decoder.load_image`
@@ -79,7 +79,7 @@ class Batch:
     seconds: float = 0.0
 
 
-def iter_batches(paths: Sequence[Source], rows: Iterable[int], reading: Reading) -> Iterator[Batch]:
+def iter_batches(paths: Sequence[Source], rows: Iterable[int], decoding: Decoding) -> Iterator[Batch]:
     """Decode and resize `paths[row]` for every row, in threads, a few batches ahead.
 
     Every `batch_size` rows make one batch, of fewer images where some cannot be read. `rows` is advanced by the thread
@@ -90,26 +90,26 @@ def iter_batches(paths: Sequence[Source], rows: Iterable[int], reading: Reading)
     ----------
     paths : paths, URLs, or the bytes of files
     rows : positions in `paths`
-    reading : how they are read
+    decoding : how they are read
 
     Raises
     ------
     UsageError
         An unknown way to resize, or batches of no row.
     """
-    size = reading.batch_size
-    ResizeRule.parse(reading.resize)
+    size = decoding.batch_size
+    ResizeRule.parse(decoding.resize)
     if size < 1:
         raise UsageError(f"A batch holds at least 1 image, got {size}.")
     claims = iter(rows)
-    workers = reading.workers or decoding_threads(paths)
+    workers = decoding.workers or decoding_threads(paths)
     ahead = 2 + -(-2 * workers // size)  # enough that every thread has work while a batch is being used
     pool = ThreadPoolExecutor(workers, thread_name_prefix="featx-decode")
     started: deque[_Started] = deque()
     try:
         while True:
             while len(started) < ahead and (claimed := list(islice(claims, size))):
-                started.append(_start(pool, paths, claimed, reading))
+                started.append(_start(pool, paths, claimed, decoding))
             if not started:
                 return
             yield _finish(started.popleft(), workers)
@@ -129,26 +129,26 @@ class _Started:
     tasks: list[tuple[list[int], Future[_Outcome]]]
 
 
-def _start(pool: ThreadPoolExecutor, paths: Sequence[Source], rows: list[int], reading: Reading) -> _Started:
-    images = np.empty((len(rows), *reading.size, 3), np.uint8)
+def _start(pool: ThreadPoolExecutor, paths: Sequence[Source], rows: list[int], decoding: Decoding) -> _Started:
+    images = np.empty((len(rows), *decoding.size, 3), np.uint8)
     tasks: list[tuple[list[int], Future[_Outcome]]] = []
     start = 0
     for source, some in groupby(rows, key=paths.__getitem__):
         same = list(some)
         places = images[start : start + len(same)]
-        tasks.append((same, pool.submit(_fill, places, same, source, reading)))
+        tasks.append((same, pool.submit(_fill, places, same, source, decoding)))
         start += len(same)
     return _Started(rows, images, tasks)
 
 
-def _fill(places: np.ndarray, rows: list[int], source: Source, reading: Reading) -> _Outcome:
+def _fill(places: np.ndarray, rows: list[int], source: Source, decoding: Decoding) -> _Outcome:
     """Decode one source into the places of the rows that it stands in."""
     start = time.perf_counter()
     fault = None
     try:
-        image = load_image(source, reading.size, reading.resize)
+        image = load_image(source, decoding.size, decoding.resize)
         for place, row in zip(places, rows, strict=True):
-            place[:] = image if reading.alter is None else reading.alter(row, image)
+            place[:] = image if decoding.alter is None else decoding.alter(row, image)
     except BadImage as error:
         fault = error
     return fault, time.perf_counter() - start

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import PIL
@@ -251,7 +251,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        value: Any = image.getexif().get(_ORIENTATION, 1)
+        value = image.getexif().get(_ORIENTATION, 1)
     except _DAMAGE:  # EXIF that cannot be parsed says nothing about the pixels
         return 1
     return value if isinstance(value, int) else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -13,6 +13,9 @@ from PIL import Image
 from featx.images.decoder import BadImage, load_image
 from featx.images.resize import fit
 from featx.io.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 THUMBNAIL = 160  # pixels
 _DPI = 120
@@ -67,7 +70,7 @@ def draw_grid(images: Sequence[GridImage | None], out: Path, columns: int = 6, t
     return out
 
 
-def _draw_image(axis: Any, image: GridImage, x: float, y: float) -> None:
+def _draw_image(axis: Axes, image: GridImage, x: float, y: float) -> None:
     """Draw one cell, its image with the upper left corner at (x, y)."""
     from matplotlib.patches import Rectangle
 

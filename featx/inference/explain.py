@@ -25,7 +25,7 @@ from PIL import Image
 
 from featx.bundle.bundle import Bundle
 from featx.errors import BundleError, UsageError
-from featx.images.batches import Reading, iter_batches
+from featx.images.batches import Decoding, iter_batches
 from featx.images.sources import source_name
 from featx.inference.maps import BATCH, MapNetwork, Maps, Site, cam, class_scores, gradcam, occlusion
 from featx.inference.predict import Unread
@@ -133,7 +133,7 @@ class Explainer:
         """
         resize, done = str(self.bundle.manifest.backbone.resize), 0
         size = 1 if self.method == "occlusion" else BATCH  # where an image takes seconds, each is answered at once
-        for batch in iter_batches(paths, range(len(paths)), Reading(self.bundle.input_size, resize, size, workers)):
+        for batch in iter_batches(paths, range(len(paths)), Decoding(self.bundle.input_size, resize, size, workers)):
             answers: dict[int, Explanation | Unread] = {
                 row: Unread(source_name(paths[row], row), reason) for row, reason in batch.unreadable
             }

@@ -19,7 +19,7 @@ from featx.config.bounds import Confidence, Count, Distance
 from featx.dataset.folders import describe_absence, expand, read_files
 from featx.errors import DataError, UsageError
 from featx.images.augment import Augmenter
-from featx.images.batches import Alter, Reading, iter_batches
+from featx.images.batches import Alter, Decoding, iter_batches
 from featx.images.decoder import BadImage
 from featx.images.sources import source_name
 from featx.io.digests import digest_bytes, digest_file
@@ -213,7 +213,7 @@ def _iter_views(
         each, alter = 1 + average.views, average.of(paths)
         paths = [path for path in paths for _ in range(each)]
     size = each * max(1, bundle.engine.handover // each)  # whole images
-    for batch in iter_batches(paths, range(len(paths)), Reading(bundle.input_size, resize, size, workers, alter)):
+    for batch in iter_batches(paths, range(len(paths)), Decoding(bundle.input_size, resize, size, workers, alter)):
         features = bundle.features(batch.images) if len(batch.rows) else np.empty((0, 0), np.float32)
         bad = [
             (row // each, reason) for row, reason in batch.unreadable if row % each == 0

@@ -250,7 +250,7 @@ def forms_of(target: Target) -> Iterator[MetricForm]:
 
 
 def resamplings_of(target: Target) -> dict[str, Resampling]:
-    """Of each metric that has an interval, by key, how it is resampled."""
+    """How each metric that has an interval is resampled, by key."""
     return {form.key: form.resampling for form in forms_of(target) if form.resampling is not None}
 
 

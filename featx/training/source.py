@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from featx.images.augment import Augmenter
-from featx.images.batches import Alter, Reading, iter_batches
+from featx.images.batches import Alter, Decoding, iter_batches
 from featx.training.targets import Targets
 
 
@@ -83,7 +83,7 @@ class ImageSource:
     def batches(self, rows: np.ndarray, size: int, epoch: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield images (n, height, width, 3), RGB in [0, 255]: as they are, or the view 1 + `epoch` of each."""
         paths, alter = self.examples.paths, self._alter(epoch)
-        for batch in iter_batches(paths, rows.tolist(), Reading(self.size, self.resize, size, self.workers, alter)):
+        for batch in iter_batches(paths, rows.tolist(), Decoding(self.size, self.resize, size, self.workers, alter)):
             if len(batch.rows):
                 yield batch.rows, batch.images.astype(np.float32)
 
