@@ -139,5 +139,5 @@ def _factor(value: Json) -> Factor:
         numbers = tuple(_number(one) for one in value)
         if len(numbers) != 3:
             raise ValueError(f"three numbers are needed, one for each channel, got {value!r}")
-        return numbers
+        return numbers[0] if len(set(numbers)) == 1 else numbers
     return _number(value)

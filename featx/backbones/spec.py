@@ -251,7 +251,7 @@ def _resolve_values(options: FeaturesOptions, default: str) -> str:
 
 
 def _factor(numbers: tuple[float, ...], default: float) -> Factor:
-    return default if not numbers else numbers[0] if len(numbers) == 1 else numbers
+    return default if not numbers else numbers[0] if len(set(numbers)) == 1 else numbers
 
 
 def resolve_outputs(options: FeaturesOptions, spec: BackboneSpec) -> tuple[Output, ...]:

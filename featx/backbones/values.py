@@ -62,4 +62,4 @@ def _read(text: str) -> Factor:
     numbers = tuple(float(one) for one in text.split(","))
     if len(numbers) not in {1, 3}:
         raise ValueError(text)
-    return numbers if len(numbers) == 3 else numbers[0]
+    return numbers if len(set(numbers)) > 1 else numbers[0]
