@@ -123,8 +123,8 @@ def test_the_formulas_are_those_of_keras_and_undo_themselves(mode: str) -> None:
 def test_the_right_preprocessing_gives_the_image_back_and_a_wrong_one_does_not(place: Path, name: str) -> None:
     path, own = str(next((place / "pictures" / "blue").iterdir())), BACKBONES[name].preprocessing
     for mode in FORMULAS:
-        spec = resolve(FeaturesOptions(backbone=name, input_size=80, preprocessing=mode))
-        found, decoded = view_as_backbone(path, spec, "crop"), load_image(path, (80, 80), "crop")
+        spec = resolve(FeaturesOptions(backbone=name, input_size=80, preprocessing=mode, resize="crop"))
+        found, decoded = view_as_backbone(path, spec), load_image(path, (80, 80), "crop")
         np.testing.assert_allclose(
             found.values, np.asarray(preprocess(decoded.astype(np.float32), FORMULAS[mode])), atol=1e-4
         )
@@ -628,4 +628,4 @@ def test_another_top_than_imagenets_is_refused(place: Path, monkeypatch: pytest.
 def test_a_spec_of_a_file_has_no_preprocessing_of_its_own(place: Path) -> None:
     spec = BackboneSpec(str(place / "tiny.keras"), "bundled", 0, (32, 32), "tf")
     path = str(next((place / "pictures" / "red").iterdir()))
-    assert view_as_backbone(path, spec, "stretch").difference == 0
+    assert view_as_backbone(path, spec).difference == 0

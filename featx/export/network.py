@@ -27,6 +27,11 @@ def require_network(bundle: Bundle) -> None:
     ExportError
         Says which heads can be exported.
     """
+    if not bundle.trainable:
+        raise ExportError(
+            f"{bundle.path} was fitted on a graph file, which OpenVINO alone runs: it cannot be exported. Send the "
+            "bundle itself: featx bundle pack writes one file."
+        )
     if bundle.manifest.head.kind not in {"linear", "network"}:
         raise ExportError(
             f"{bundle.path} has a head ({bundle.manifest.head.clf}) that is not a network and cannot be exported. "

@@ -59,7 +59,7 @@ def look(
     seed, folder = pipeline.data.seed, FigureFolder(out)
     sheet = choose_contact_sheet(images, scope.classes, scope.images, seed)
     contact_sheet = draw_contact_sheet(sheet, images, folder)
-    views = draw_views(sheet, images, spec, pipeline.features.resize, folder)
+    views = draw_views(sheet, images, spec, folder)
     sample = images.take(draw_sample(images, scope.sample, seed, sheet.unreadable))
     study = Study(images, sample, pipeline, cache, context.progress)
     found = ask_networks(study, scope, folder, arguments)

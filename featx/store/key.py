@@ -6,7 +6,6 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from featx.config.features import Resize
 from featx.io.digests import digest_json
 
 SCHEMA = 1
@@ -40,7 +39,7 @@ class Key:
     architecture: str
     weights: str
     input_size: tuple[int, int]
-    resize: Resize
+    resize: str
     decoder: str
     preprocessing: str
     precision: str

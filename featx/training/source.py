@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 
-from featx.config.features import Resize
 from featx.images.augment import Augmenter
 from featx.images.batches import Alter, Decoding, iter_batches
 from featx.training.targets import Targets
@@ -77,7 +76,7 @@ class ImageSource:
     examples: Examples
     digests: np.ndarray
     size: tuple[int, int]
-    resize: Resize
+    resize: str
     workers: int
     augmenter: Augmenter
 
