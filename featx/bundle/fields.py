@@ -36,7 +36,7 @@ from typing import (
     get_type_hints,
 )
 
-from featx.backbones.spec import Output
+from featx.backbones.output import Output
 from featx.config.bounds import Range, range_of
 from featx.errors import UsageError
 from featx.images.resize import ResizeRule

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from featx.backbones.spec import Output
+from featx.backbones.output import Output
 from featx.bundle.fields import (
     FieldError,
     distinct,
