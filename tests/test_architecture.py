@@ -186,6 +186,16 @@ def test_every_engine_module_serves_one_library() -> None:
     assert users == {"openvino": {"openvino.py"}, "tensorflow": {"tensorflow.py", "freeze.py", "precision.py"}}
 
 
+def test_runs_alone_spell_what_is_inside_the_folder_of_a_run() -> None:
+    spelled = {
+        owner(path)
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in {"checkpoints", "terms.json"}
+    }
+    assert spelled == {"runs"}
+
+
 def test_one_module_knows_ray() -> None:
     users = {
         path.relative_to(PACKAGE).as_posix()

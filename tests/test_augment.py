@@ -283,6 +283,11 @@ def test_only_what_was_asked_for_is_flipped() -> None:
         assert {augmenter.draw(digest(1), view).flip for view in range(1, 40)} == allowed | {(False, False)}
 
 
+def test_the_identity_is_that_of_the_views_of_featx_0_1_0() -> None:
+    flipped = Augmenter(AugmentOptions(flip="horizontal"), 0)
+    assert flipped.identity == "flip=horizontal fill_mode=nearest seed=0 pixels=b1ef6177dd8ee0de"
+
+
 def test_the_identity_is_of_what_alters_pixels() -> None:
     rotated = AugmentOptions(rotation=20)
     same = [rotated, AugmentOptions(rotation=20.0), AugmentOptions(rotation=20, fill_value=9)]

@@ -362,7 +362,7 @@ def test_what_is_no_export_is_never_replaced(lab: Lab, tmp_path: Path) -> None:
     kept = tmp_path / "openvino-float32" / "thesis.txt"
     kept.parent.mkdir()
     kept.write_text("three years of work")
-    with pytest.raises(ExportError, match="no export of featx"):
+    with pytest.raises(ExportError, match="not an export of featx"):
         export(made(lab, "logreg"), tmp_path, ExportOptions(["openvino"], force=True))
     assert kept.read_text() == "three years of work"
 

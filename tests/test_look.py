@@ -123,8 +123,8 @@ def test_the_formulas_are_those_of_keras_and_undo_themselves(mode: str) -> None:
 def test_the_right_preprocessing_gives_the_image_back_and_a_wrong_one_does_not(place: Path, name: str) -> None:
     path, own = str(next((place / "pictures" / "blue").iterdir())), BACKBONES[name].preprocessing
     for mode in FORMULAS:
-        spec = resolve(FeaturesOptions(backbone=name, input_size=80, preprocessing=mode))
-        found, decoded = view_as_backbone(path, spec, "crop"), load_image(path, (80, 80), "crop")
+        spec = resolve(FeaturesOptions(backbone=name, input_size=80, preprocessing=mode, resize="crop"))
+        found, decoded = view_as_backbone(path, spec), load_image(path, (80, 80), "crop")
         np.testing.assert_allclose(
             found.values, np.asarray(preprocess(decoded.astype(np.float32), FORMULAS[mode])), atol=1e-4
         )
@@ -224,8 +224,8 @@ def test_separation_is_what_counting_by_hand_gives() -> None:
         others = Counter(y[j] for j in range(80) if j != i and first[j] == first[i])
         best = [code for code, count in others.items() if count == max(others.values())]
         right += (y[i] in best) / len(best) if best else 0
-    assert found.told == pytest.approx(right / 80)
-    assert found.chance == np.bincount(y).max() / 80
+    assert found.purity == pytest.approx(right / 80)
+    assert found.largest == np.bincount(y).max() / 80
     table = count_pairs(first, y)
     assert table.sum() == 80
     assert table[2].max() == (y == 2).sum()
@@ -240,9 +240,9 @@ def test_information_is_adjusted_for_chance() -> None:
     assert same is not None
     assert none is not None
     assert single is not None
-    assert (same.told, same.information, same.consistency) == (1, pytest.approx(1), 1)
+    assert (same.purity, same.information, same.consistency) == (1, pytest.approx(1), 1)
     assert abs(none.information) < 0.1  # plain purity of it is above 0.8
-    assert (single.told, abs(single.information) < 1e-6) == (0, True)  # plain purity of it is 1
+    assert (single.purity, abs(single.information) < 1e-6) == (0, True)  # plain purity of it is 1
     assert measure_separation(y, np.zeros(300, int)) is None
 
 
@@ -621,11 +621,11 @@ def test_the_function_takes_a_pipeline(place: Path, tmp_path: Path, monkeypatch:
 def test_another_top_than_imagenets_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("featx.look.imagenet.class_names", lambda: ("a", "b"))
     images = replace(read_images(place / "pictures", DataOptions()), labels=None, classes=()).take(np.arange(1))
-    with pytest.raises(BackboneError, match="tells 1000 classes, which are not those of ImageNet"):
+    with pytest.raises(BackboneError, match="has 1000 classes, which are not those of ImageNet"):
         ask_once(images, FeaturesOptions(cache=str(place / "cache")))
 
 
 def test_a_spec_of_a_file_has_no_preprocessing_of_its_own(place: Path) -> None:
     spec = BackboneSpec(str(place / "tiny.keras"), "bundled", 0, (32, 32), "tf")
     path = str(next((place / "pictures" / "red").iterdir()))
-    assert view_as_backbone(path, spec, "stretch").difference == 0
+    assert view_as_backbone(path, spec).difference == 0

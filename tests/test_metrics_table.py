@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from manifests import manifest_of
 from sklearn.metrics import matthews_corrcoef
 
 from featx.card.facts import metric_names as card_names
@@ -18,7 +19,7 @@ from featx.errors import HeadError
 from featx.features import as_features
 from featx.metrics.intervals import Cells, Resampling, draw_cells
 from featx.metrics.measures import measure
-from featx.metrics.predictions import TARGETS, LabelledPredictions, Outcome
+from featx.metrics.predictions import TARGETS, LabelledPredictions, MetricInput
 from featx.metrics.scores import resolve_metric, score
 from featx.metrics.specs import MetricForm, MetricSpec
 from featx.metrics.table import METRICS, forms_of, is_better, metric_label, metric_of, shown_keys, signed_score
@@ -30,11 +31,11 @@ from featx.selection.settings import SearchSettings
 CLASSES = ("ant", "bee", "cow")
 
 
-def matthews(outcome: Outcome) -> float:
+def matthews(outcome: MetricInput) -> float:
     return float(matthews_corrcoef(outcome.labels, outcome.predicted))
 
 
-def errors(outcome: Outcome) -> float:
+def errors(outcome: MetricInput) -> float:
     return float((outcome.labels != outcome.predicted).mean())
 
 
@@ -99,14 +100,14 @@ def test_a_metric_of_one_row_is_chosen_by(metric: Any, best: Any) -> None:
 def test_a_metric_of_one_row_is_shown(tmp_path: Path) -> None:
     predictions = draw()
     figures = measure(predictions).summary()
-    page = write_report(tmp_path, Content(title="", about={}, judged=(predictions,), counts={})).read_text()
+    manifest = manifest_of(classes=list(CLASSES), score={"metric": "errors", "where": "val"})
+    page = write_report(tmp_path, Content("a title", manifest, (predictions,), counts={})).read_text()
     assert metric_label("mcc") == metric_label("matthews") == "Matthews correlation"
     assert "Matthews correlation" in page
     assert f"{figures['error_rate']:.4f}" in page
     assert {"mcc", "error_rate"} <= set(terminal_names(figures))
-    about = {"classes": list(CLASSES), "score": {"metric": "errors", "where": "val"}}
-    assert {"mcc", "error_rate"} <= set(card_names(about))
-    assert "error rate: share of images that are wrong" in describe_metrics(about)
+    assert {"mcc", "error_rate"} <= set(card_names(manifest))
+    assert "error rate: share of images that are wrong" in describe_metrics(manifest)
 
 
 def test_the_options_are_the_metrics_that_can_be_chosen() -> None:

@@ -630,7 +630,7 @@ def test_wrong_options_are_one_sentence(bundle: Bundle, tmp_path: Path) -> None:
     for arguments, status, words in (
         (("--api-key", " "), 2, "--api-key is empty"),
         (("--max-upload", "much"), 2, "A size is a number and a unit"),
-        (("--min-confidence", "2"), 2, "0<=x<=1"),
+        (("--min-confidence", "2"), 2, "--min-confidence must be at most 1, got 2.0"),
         (("--name", "gone", "--runs", "gone"), 1, "There is no bundle"),
     ):
         done = call("serve", *([] if "gone" in arguments else [bundle.path]), *arguments, cwd=tmp_path)

@@ -90,7 +90,8 @@ class FeaturesKeywords(TypedDict, total=False):
     """Which numbers are computed of each image, and how."""
 
     backbone: str | Path
-    """A network that 'featx backbones' lists, or a .keras file."""
+    """A network that 'featx backbones' lists, a .keras file, or a graph file: .onnx, .xml (OpenVINO), .tflite, a
+    SavedModel folder."""
     weights: str | Path
     """bundled, imagenet, random, or a .weights.h5, .h5 or .keras file (auto: bundled where there are such, else
     imagenet)."""
@@ -99,13 +100,27 @@ class FeaturesKeywords(TypedDict, total=False):
     layer: str | Sequence[str]
     """A layer, or LAYER@POOLING, to take features from; may be repeated (default: the backbone's last)."""
     pooling: str | Sequence[str]
-    """avg, max, grid:N, flatten or none; may be repeated (default: avg)."""
+    """avg, max, grid:N, flatten or none, of tokens also cls and cls+avg; may be repeated (default: avg)."""
     input_size: int | None
     """Side in pixels of the square the network sees (default: its own)."""
-    resize: Literal["stretch", "crop", "pad"]
-    """How an image is brought to that square."""
+    resize: Literal["auto", "stretch", "crop", "pad"]
+    """How an image is brought to that square (auto: as its files say, else stretch)."""
+    crop_share: float | None
+    """Share of the resized image that is kept, from the middle (default: as its files say, else 1)."""
+    interpolation: Literal["auto", "bilinear", "bicubic"]
+    """Filter of the resizing (auto: as its files say, else bilinear)."""
     preprocessing: str
-    """tf, caffe, torch or none (auto: the backbone's own)."""
+    """Values that the network is given: imagenet (torch), half (tf), clip, caffe, none (auto: the backbone's own)."""
+    mean: float | Sequence[float]
+    """Mean of the values of each channel, or of all, subtracted after --scale; like 0.485,0.456,0.406."""
+    std: float | Sequence[float]
+    """What they are divided by then; like 0.229,0.224,0.225."""
+    scale: float | None
+    """What pixels in 0 to 255 are multiplied by first (default: 1/255 where --mean or --std is given)."""
+    channels: Literal["auto", "rgb", "bgr"]
+    """Order of the channels that the network is given (auto: rgb)."""
+    prefix_tokens: int | None
+    """Tokens in front of those of the patches, such as a class token (default: found out)."""
     precision: Literal["float32", "bfloat16", "float16"]
     """Arithmetic of the backbone."""
     storage: Literal["float16", "float32"]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from featx.backbones import lite0
+from featx.backbones.graphs.formats import graph_files, is_graph
 from featx.backbones.opening import open_network
 from featx.backbones.spec import BackboneSpec, Output
 from featx.io.digests import digest_file, digest_json
@@ -52,12 +53,13 @@ def identify(spec: BackboneSpec, index: StatIndex, outputs: Iterable[Output] = (
 
 def memory_key(spec: BackboneSpec, index: StatIndex, top: bool = False) -> str:
     """What facts about the network of a spec are remembered by: the spec, its files and the libraries' versions."""
-    files = [text for text in (spec.name, spec.weights) if Path(text).is_absolute()]
+    named = [Path(text) for text in (spec.name, spec.weights) if Path(text).is_absolute()]
+    files = [file for path in named for file in (graph_files(path) if is_graph(path) else [path])]
     return digest_json(
         {
             "spec": asdict(spec),
             "top": top,
-            "files": [_file_digest(Path(text), index) for text in files],
+            "files": [_file_digest(file, index) for file in files],
             "bundled": lite0.WEIGHTS_SHA256,
             # another Keras may build another graph, another TensorFlow draw other random weights
             "versions": [importlib.metadata.version(name) for name in ("keras", "tensorflow")],

@@ -14,10 +14,11 @@ from featx.backbones.architecture import digest_architecture
 from featx.backbones.build import build, construct
 from featx.backbones.layers import describe_layers, describe_top
 from featx.backbones.pooling import pool
-from featx.backbones.preprocessing import FORMULAS, Formula, Preprocessing, named_preprocessing
+from featx.backbones.preprocessing import Formula, Preprocessing, named_preprocessing
 from featx.backbones.protocol import LayerInfo, NetworkDigest, Sizes
 from featx.backbones.runtime import KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.backbones.spec import BackboneSpec, Output
+from featx.backbones.values import read_values
 from featx.backbones.weights import digest_weights
 from featx.errors import BackboneError
 from featx.io.suggest import did_you_mean
@@ -46,7 +47,7 @@ class KerasNetwork:
     @property
     def preprocessing(self) -> Preprocessing:
         """What it is given."""
-        return named_preprocessing(self.spec.preprocessing, self.spec.input_size)
+        return read_values(self.spec.preprocessing, self.spec.input_size)
 
     @property
     def trained_with(self) -> Preprocessing | None:
@@ -70,7 +71,7 @@ class KerasNetwork:
         return [*found, *describe_top(self.spec)] if top else found
 
     def digest(self, outputs: Iterable[Output] = ()) -> NetworkDigest:
-        """Of the layers, what each computes and where it takes its input from; and of all variables."""
+        """What each layer computes and where it takes its input from; and all variables."""
         top = self._needs_top(outputs)
         model = build(self.spec, top)
         self._built = {(top, self._files()): model}
@@ -114,7 +115,7 @@ def cut_model(model: KerasModel, spec: BackboneSpec, outputs: Sequence[Output]) 
         if isinstance(map_, list | tuple | dict):
             raise BackboneError(f"Layer {name!r} of {spec.label} has several outputs; featx takes layers with one.")
     inputs = keras.Input((*spec.input_size, 3), name="image")
-    image = preprocess(inputs, FORMULAS[spec.preprocessing])
+    image = preprocess(inputs, read_values(spec.preprocessing, spec.input_size).formula)
 
     def call(layer: KerasLayer, *args: KerasTensor, **kwargs: object) -> KerasTensor:
         return layer(*keras.tree.map_structure(lambda tensor: image if tensor is inputs else tensor, args), **kwargs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
+from featx.backbones.graphs.formats import is_graph
 from featx.backbones.protocol import BackboneNetwork
 from featx.backbones.spec import BackboneSpec
 
@@ -14,6 +16,10 @@ def open_network(spec: BackboneSpec) -> BackboneNetwork:
 
     The last one is kept, since a network is digested first and then cut, and need not be built for either.
     """
+    if spec.entry is None and is_graph(Path(spec.name)):
+        from featx.backbones.graphs.network import GraphNetwork
+
+        return GraphNetwork(spec)
     from featx.backbones.keras_network import KerasNetwork  # nothing of it is needed where a digest is remembered
 
     return KerasNetwork(spec)

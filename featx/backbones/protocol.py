@@ -10,15 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol, TypeAlias
 
+from featx.backbones.graphs.cut import CutGraph
 from featx.backbones.preprocessing import Preprocessing
 from featx.backbones.runtime import KerasModel
 from featx.backbones.spec import BackboneSpec, Output
 from featx.errors import BackboneError
 from featx.io.jsontypes import Json
 
-CutNetwork: TypeAlias = "KerasModel"
+CutNetwork: TypeAlias = "KerasModel | CutGraph"
 """What an engine compiles and a bundle keeps: from float32 (n, height, width, 3), RGB in [0, 255], to
-{output name: float32 (n, ...)}, with preprocessing and poolings inside"""
+{output name: float32 (n, ...)}, with preprocessing and poolings inside; a graph takes uint8"""
 
 
 @dataclass(frozen=True)

@@ -6,30 +6,35 @@ Everything here is known without importing TensorFlow, so that a command with no
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from featx.backbones import modelfile
-from featx.backbones.preprocessing import FORMULAS
+from featx.backbones.graphs.formats import FORMATS, is_graph
+from featx.backbones.preprocessing import Factor, Preprocessing
+from featx.backbones.sidecars import find_preprocessing
 from featx.backbones.table import BACKBONES, WEIGHTS_LICENSES, BackboneEntry
+from featx.backbones.values import read_values, write_values
 from featx.config import FeaturesOptions
 from featx.errors import BackboneError, UsageError
+from featx.images.resize import ResizeRule
 from featx.io.suggest import did_you_mean
 
-POOLINGS = ("avg", "max", "grid:N", "flatten", "none")
-PREPROCESSINGS = tuple(FORMULAS)
+POOLINGS = ("avg", "max", "cls", "cls+avg", "grid:N", "flatten", "none")
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
     """A backbone with nothing left to choose.
 
-    name : a name of the table, or the absolute path of a .keras file
+    name : a name of the table, or the absolute path of a .keras or graph file
     weights : "bundled", "imagenet", "random" or the absolute path of a file
     weights_seed : of random weights, else 0
     input_size : (height, width) in pixels
-    preprocessing : "tf", "caffe", "torch" or "none"
+    preprocessing : what is done to values: "tf", "caffe", "torch", "none", or numbers; see `featx.backbones.values`
+    resize : how an image is brought to that size; see `featx.images.resize.ResizeRule`
+    prefix_tokens : tokens in front of those of the patches; None: found out
     """
 
     name: str
@@ -37,15 +42,17 @@ class BackboneSpec:
     weights_seed: int
     input_size: tuple[int, int]
     preprocessing: str
+    resize: str = "stretch"
+    prefix_tokens: int | None = None
 
     @property
     def entry(self) -> BackboneEntry | None:
-        """The row of the table, None for a .keras file."""
+        """The row of the table, None for a file."""
         return BACKBONES.get(self.name)
 
     @property
     def label(self) -> str:
-        """A short name for people and folders: a .keras file goes by its stem."""
+        """A short name for people and folders: a file goes by its stem."""
         return self.name if self.entry else Path(self.name).stem
 
     @property
@@ -89,7 +96,7 @@ def check_pooling(pooling: str) -> str:
     Raises
     ------
     UsageError
-        When it is none of avg, max, grid:N, flatten, none.
+        When it is none of these.
     """
     text = pooling.strip().lower()
     grid = re.fullmatch(r"grid:0*([1-9]\d*)", text)
@@ -114,10 +121,12 @@ def resolve(options: FeaturesOptions) -> BackboneSpec:
     name = options.backbone
     if name.endswith(".keras"):
         return _resolve_file(options)
+    if is_graph(Path(name).expanduser()):
+        return _resolve_graph(options)
     if name not in BACKBONES:
         raise BackboneError(
             f"No backbone {name!r}.{did_you_mean(name, BACKBONES, most=3)} "
-            "'featx backbones' lists them; a .keras file works too."
+            f"'featx backbones' lists them; a .keras file works too, and so do {', '.join(FORMATS)} files."
         )
     entry = BACKBONES[name]
     side = options.input_size or entry.input_size
@@ -129,7 +138,9 @@ def resolve(options: FeaturesOptions) -> BackboneSpec:
         weights=_resolve_weights(weights, entry),
         weights_seed=options.weights_seed if weights == "random" else 0,
         input_size=(side, side),
-        preprocessing=_resolve_preprocessing(options, entry.preprocessing),
+        preprocessing=_resolve_values(options, entry.preprocessing),
+        resize=resize_rule(options, None),
+        prefix_tokens=options.prefix_tokens,
     )
 
 
@@ -146,8 +157,58 @@ def _resolve_file(options: FeaturesOptions) -> BackboneSpec:
         weights=_resolve_weights(weights, None),
         weights_seed=options.weights_seed if weights == "random" else 0,
         input_size=size,
-        preprocessing=_resolve_preprocessing(options, "none"),
+        preprocessing=_resolve_values(options, "none"),
+        resize=resize_rule(options, None),
+        prefix_tokens=options.prefix_tokens,
     )
+
+
+def _resolve_graph(options: FeaturesOptions) -> BackboneSpec:
+    """A graph file: its weights are its own, and what it is given is in a file beside it or in the options."""
+    path = Path(options.backbone).expanduser().resolve()
+    if not path.exists():
+        raise BackboneError(f"No backbone file {options.backbone}.")
+    if options.weights not in {"auto", "bundled"}:
+        raise BackboneError(f"{path.name} is a graph file: its weights are its own. Leave out --weights.")
+    beside = find_preprocessing(path)
+    if beside is None and not _says_values(options):
+        raise UsageError(
+            f"Nothing says what {path.name} is given: no preprocessor_config.json, config.json or "
+            f"{path.with_suffix('.json').name} lies beside it. Name its values: --preprocessing imagenet, half, clip "
+            "or none, or --mean and --std."
+        )
+    side = options.input_size
+    size = (side, side) if side else beside.size if beside and all(beside.size) else _size_of_graph(path)
+    return BackboneSpec(
+        name=str(path),
+        weights="bundled",
+        weights_seed=0,
+        input_size=size,
+        preprocessing=_resolve_values(options, "none" if beside is None else write_values(beside)),
+        resize=resize_rule(options, beside),
+        prefix_tokens=options.prefix_tokens,
+    )
+
+
+def _size_of_graph(path: Path) -> tuple[int, int]:
+    from featx.backbones.graphs.reading import read_graph
+
+    height, width = read_graph(path)[1].size
+    return height or modelfile.DEFAULT_SIDE, width or modelfile.DEFAULT_SIDE
+
+
+def _says_values(options: FeaturesOptions) -> bool:
+    return bool(options.preprocessing != "auto" or options.mean or options.std or options.scale)
+
+
+def resize_rule(options: FeaturesOptions, beside: Preprocessing | None = None) -> str:
+    """How an image is brought to its size: as the options say, else as a file beside the network does."""
+    known = beside or Preprocessing((0, 0))
+    method, share = (known.resize, known.crop_share) if options.resize == "auto" else (options.resize, 1.0)
+    if options.crop_share is not None:
+        share = options.crop_share
+    name = known.interpolation if options.interpolation == "auto" else options.interpolation
+    return str(ResizeRule.parse(f"{method}:{share}:{name}"))
 
 
 def _resolve_weights(weights: str, entry: BackboneEntry | None) -> str:
@@ -169,14 +230,28 @@ def _resolve_weights(weights: str, entry: BackboneEntry | None) -> str:
     return str(path.resolve())
 
 
-def _resolve_preprocessing(options: FeaturesOptions, default: str) -> str:
-    if options.preprocessing == "auto":
-        return default
-    if options.preprocessing not in PREPROCESSINGS:
-        raise UsageError(
-            f"No preprocessing {options.preprocessing!r}. Choose one of auto, {', '.join(PREPROCESSINGS)}."
+def _resolve_values(options: FeaturesOptions, default: str) -> str:
+    """The text of what is done to values: of the options, where they leave it open the default."""
+    named = default if options.preprocessing == "auto" else options.preprocessing
+    if not (options.mean or options.std or options.scale or options.channels != "auto"):
+        return write_values(read_values(named, (0, 0)))
+    values = read_values(named, (0, 0))
+    if options.mean or options.std or options.scale:
+        for name, numbers in (("mean", options.mean), ("std", options.std)):
+            if len(numbers) not in {0, 1, 3}:
+                raise UsageError(f"--{name} takes one number, or three separated by commas; got {len(numbers)}.")
+        values = Preprocessing(
+            (0, 0), scale=options.scale or 1 / 255, mean=_factor(options.mean, 0.0), std=_factor(options.std, 1.0)
         )
-    return options.preprocessing
+        if not all(one > 0 for one in options.std):
+            raise UsageError(f"--std takes numbers above 0, got {','.join(map(str, options.std))}.")
+    if options.channels != "auto":
+        values = replace(values, channels=options.channels)
+    return write_values(values)
+
+
+def _factor(numbers: tuple[float, ...], default: float) -> Factor:
+    return default if not numbers else numbers[0] if len(set(numbers)) == 1 else numbers
 
 
 def resolve_outputs(options: FeaturesOptions, spec: BackboneSpec) -> tuple[Output, ...]:
@@ -191,9 +266,20 @@ def resolve_outputs(options: FeaturesOptions, spec: BackboneSpec) -> tuple[Outpu
     UsageError
         An unknown pooling.
     """
-    layers = options.layer or (spec.entry.layer if spec.entry else modelfile.default_layer(Path(spec.name)),)
+    layers = options.layer or (_default_layer(spec),)
     poolings = tuple(check_pooling(p) for p in options.pooling) or ("avg",)
     asked = [
         [Output.parse(layer)] if "@" in layer else [Output(layer, pooling) for pooling in poolings] for layer in layers
     ]
     return tuple(dict.fromkeys(chain.from_iterable(asked)))
+
+
+def _default_layer(spec: BackboneSpec) -> str:
+    if spec.entry:
+        return spec.entry.layer
+    path = Path(spec.name)
+    if path.suffix == ".keras":
+        return modelfile.default_layer(path)
+    from featx.backbones.graphs.network import GraphNetwork
+
+    return GraphNetwork(spec).default_layer

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from featx.baseline.material import Material, read_material
 from featx.baseline.networks import DESIGNS, Design, make_network
-from featx.baseline.result import conclude
+from featx.baseline.result import FinishedBaseline
 from featx.config import BaselineOptions, Pipeline
-from featx.inference.trained import Trained
 from featx.io.context import Context, Notify
 from featx.io.digests import digest_bytes, digest_json
 from featx.io.progress import Progress
 from featx.runs.origin import Provenance, algorithm
 from featx.runs.run import Run
+from featx.runs.trained import Trained
 from featx.store.cache import Cache
 from featx.training.callbacks import Recording
 from featx.training.loop import train
@@ -52,7 +52,7 @@ def train_baseline(pipeline: Pipeline, cache: Cache, context: Context = Context(
     recording = _recording(wanted, options, material.run, context.notify)
     log = train(trainee, Schedule.of(options), Stopping.of(options), recording, seed)
     provenance = Provenance(context.command, wanted, time.perf_counter() - start)
-    return conclude(trainee, material, log, pipeline, provenance, recording)
+    return FinishedBaseline(material, pipeline, trainee, log).trained(provenance, recording)
 
 
 def _start(material: Material, options: BaselineOptions, seed: int, progress: Progress) -> ImageTrainee:

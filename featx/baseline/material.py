@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featx.backbones.spec import resize_rule
 from featx.config import Pipeline
 from featx.dataset import TRAIN, VAL, check_images, digest_images, read_data, require_usable
 from featx.errors import DataError
@@ -66,7 +67,7 @@ def read_material(pipeline: Pipeline, cache: Cache, progress: Progress = no_prog
         _examples(sample),
         sample.digests,
         size=(side, side),
-        resize=pipeline.features.resize,
+        resize=resize_rule(pipeline.features),
         workers=workers,
         augmenter=Augmenter(pipeline.augment, pipeline.data.seed),
     )

@@ -42,6 +42,7 @@ from featx.heads.calibration import CALIBRATION_FILE, Calibration, load_curves
 from featx.heads.transform import TRANSFORM_FILE, Transform, load_transform
 from featx.io.files import atomic_directory, atomic_path, remove_stale
 
+NETWORK = "backbone.keras"
 _logger = logging.getLogger(__name__)
 
 
@@ -85,6 +86,11 @@ class Bundle:
         """What logits are divided by before the softmax."""
         return float(self.manifest.head.temperature)
 
+    @property
+    def trainable(self) -> bool:
+        """Whether its backbone can be trained: that of a graph file cannot."""
+        return NETWORK in self.manifest.files
+
     @cached_property
     def engine(self) -> Engine:
         """The backbone, ready to run: the converted graph where OpenVINO is installed, else Keras' own.
@@ -92,7 +98,7 @@ class Bundle:
         A precision that this machine does not have is replaced by float32.
         """
         graph, wanted = self.path / "graph", self.manifest.backbone.precision.split("/")[0]
-        engine = choose_engine("auto")
+        engine = choose_engine("auto" if self.trainable else "openvino")
         if engine == "openvino" and not graph.is_dir():
             engine = "tensorflow"
         try:
@@ -102,7 +108,7 @@ class Bundle:
             precision = "float32"
         if engine == "openvino":
             return load_graph(graph, precision)
-        return compile_graph(engine, lambda: persist.load_network(self.path / "backbone.keras"), graph, precision)
+        return compile_graph(engine, lambda: persist.load_network(self.path / NETWORK), graph, precision)
 
     @cached_property
     def head(self) -> persist.Scorer:

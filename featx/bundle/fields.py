@@ -39,6 +39,7 @@ from typing import (
 from featx.backbones.spec import Output
 from featx.config.bounds import Range, range_of
 from featx.errors import UsageError
+from featx.images.resize import ResizeRule
 from featx.io.jsontypes import Json
 
 if TYPE_CHECKING:
@@ -96,6 +97,14 @@ class AbsentError(FieldError):
 
     def __str__(self) -> str:
         return "says nothing of " + ", ".join(f"{self.name}.{name}".lstrip(".") for name in self.absent)
+
+
+def resize_text(text: str) -> None:
+    """Refuse what is no way to resize."""
+    try:
+        ResizeRule.parse(text)
+    except UsageError:
+        raise FieldError.of("a way to resize, as in crop:0.875:bicubic", text) from None
 
 
 def plain_name(name: str) -> None:

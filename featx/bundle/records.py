@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from featx.bundle.fields import omitted, plain_name, rest, write_record
+from featx.bundle.fields import omitted, plain_name, resize_text, rest, write_record
 from featx.io.jsontypes import Json
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Count = Annotated[int, Ge(0)]
 Side = Annotated[int, Ge(1), Le(65_535)]
+ResizeText = Annotated[str, resize_text]
 HeadForm = Literal["linear", "estimator", "network"]
 Interval = tuple[float, float]
 
@@ -52,7 +53,7 @@ class BackboneRecord(Section):
     input_size : (height, width) in pixels
     preprocessing : how pixel values reach the network
     license : of the weights; None where featx knows of none
-    resize : how images are brought to that size
+    resize : how images are brought to that size; see `featx.images.resize.ResizeRule`
     precision : what the engine computed in; with the engine's name where it was not float32
     finetuned : whether it was trained further, so that it is not the network of that name any more
     """
@@ -63,7 +64,7 @@ class BackboneRecord(Section):
     input_size: tuple[Side, Side]
     preprocessing: str = "none"
     license: str | Unrecorded | None = omitted(UNRECORDED)
-    resize: Literal["stretch", "crop", "pad"] = "stretch"
+    resize: ResizeText = "stretch"
     precision: str = "float32"
     finetuned: bool = omitted(default=False)
     more: Mapping[str, Json] = rest()

@@ -20,7 +20,7 @@ from featx.card.markdown import (
 )
 from featx.dataset import SPLITS
 from featx.metrics.intervals import LEVEL
-from featx.metrics.table import metric_label, metric_meaning
+from featx.metrics.table import metric_key, metric_label, metric_meaning
 
 _OF_CLASSES = ("precision", "recall", "f1", "roc_auc", "average_precision")
 _WHERE = {"val": " on val", "cv": " on folds of train"}
@@ -167,7 +167,7 @@ def _caveats_of_parts(manifest: Manifest) -> Iterable[str]:
     val, test = manifest.metrics_on("val"), manifest.metrics_on("test")
     if not test.images:
         yield "There was no test part: how right it is on images that had no part in making it was not measured."
-    if test.images and test.get("exact_match" if manifest.multilabel else "accuracy") == 1:
+    if test.images and test.get(metric_key("accuracy", manifest.target)) == 1:
         # so many errors would have gone unseen in 5 % of such test sets: (1 - rate) ** images = 0.05
         rate = 1 - (1 - LEVEL) ** (1 / test.images)
         yield (

@@ -50,6 +50,7 @@ def augment(
 
     pipeline = pipeline_of(image, pipeline_file, settings, values)
     augmenter = Augmenter(pipeline.augment, pipeline.data.seed)
-    draw_policy(augmenter, image, resolve(pipeline.features).input_size, pipeline.features.resize, out, count)
+    spec = resolve(pipeline.features)
+    draw_policy(augmenter, image, spec.input_size, spec.resize, out, count)
     content: dict[str, Json] = {"out": str(out), "views": count, "operations": list(pipeline.augment.operations)}
     emit(as_json, content, f"{counted(count, 'view')} of {image} -> {out}")

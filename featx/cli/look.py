@@ -70,6 +70,7 @@ def look(
     sample, and says which of the four cases of transfer learning the data are in, which layer and head to try, and
     whether to fine-tune.
     """
+    from featx.io.context import Context
     from featx.look.flow import Scope
     from featx.look.flow import look as look_at
     from featx.store.cache import Cache
@@ -78,7 +79,7 @@ def look(
     scope = Scope(show_classes, show_images, sample, imagenet, advice)
     arguments = _arguments(data, pipeline_file, pipeline)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
-        found = look_at(pipeline, cache, out, scope, command_line(), arguments, bars)
+        found = look_at(pipeline, cache, out, scope, arguments, Context(command_line(), bars))
     emit(as_json, found.as_json(), _text(found, imagenet))
 
 

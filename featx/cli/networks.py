@@ -60,7 +60,8 @@ def layers(backbone: str, input_size: int | None, everything: bool, as_json: boo
     from featx.backbones import resolve
     from featx.config import FeaturesOptions
 
-    spec = resolve(FeaturesOptions(backbone=backbone, input_size=input_size))
+    # what a network is given does not matter to its layers, so that a graph file need not say it here
+    spec = resolve(FeaturesOptions(backbone=backbone, input_size=input_size, preprocessing="none"))
     found = _listing(spec)
     rows = [
         (

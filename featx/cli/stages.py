@@ -196,35 +196,40 @@ def finetune(
 
 def show_bundle(bundle: Bundle, bad: Sequence[Mapping[str, str]], as_json: bool) -> None:
     """Print what a new bundle reaches, and where it is."""
-    from featx.bundle.fields import to_json
     from featx.report.occasions import report_of
 
     manifest, report = bundle.manifest, report_of(bundle.path)
-    layers, nested = ", ".join(manifest.output_names), manifest.nested
-    content = {
-        "bundle": str(bundle.path),
-        "report": None if report is None else str(report),
-        "clf": manifest.head.clf,
-        "output": layers,
-        "params": to_json(manifest.head.params),
-        **({} if nested is None else {"nested": nested.as_json()}),
-        "seconds": manifest.seconds,
-        **{part: to_json(measured) for part, measured in manifest.metrics.items()},
-        "bad": list(bad),
-        **_against(manifest),
-    }
     measured = {part: manifest.metrics_on(part).as_json() for part in ("val", "test")}
     names = metric_names(measured["val"])
     rows = [(part, *map(found.get, names)) for part, found in measured.items()]
+    layers = ", ".join(manifest.output_names)
     parts = [
         table(["part", *names], rows),
-        "" if nested is None else _nested_text(nested),
+        "" if manifest.nested is None else _nested_text(manifest.nested),
         *[f"note: {note}" for note in manifest.notes],
         bad_images(bad),
         f"{manifest.head.clf} on {layers} in {manifest.seconds or 0.0:.1f} s -> {bundle.path}",
         f"report: {report}" if report else "",
     ]
-    emit(as_json, content, "\n".join(part for part in parts if part))
+    emit(as_json, _bundle_json(bundle, report, bad), "\n".join(part for part in parts if part))
+
+
+def _bundle_json(bundle: Bundle, report: Path | None, bad: Sequence[Mapping[str, str]]) -> dict[str, Json]:
+    from featx.bundle.fields import to_json
+
+    manifest = bundle.manifest
+    return {
+        "bundle": str(bundle.path),
+        "report": str(report) if report else None,
+        "clf": manifest.head.clf,
+        "output": ", ".join(manifest.output_names),
+        "params": to_json(manifest.head.params),
+        **({} if manifest.nested is None else {"nested": manifest.nested.as_json()}),
+        "seconds": manifest.seconds,
+        **{part: to_json(measured) for part, measured in manifest.metrics.items()},
+        "bad": list(bad),
+        **_against(manifest),
+    }
 
 
 def _against(manifest: Manifest) -> dict[str, Json]:

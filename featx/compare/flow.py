@@ -26,7 +26,7 @@ from featx.images.batches import Decoding, iter_batches
 from featx.inference.predict import images_per_second
 from featx.io.context import Context
 from featx.io.jsontypes import Json
-from featx.metrics.table import is_better, signed_score
+from featx.metrics.table import is_better, metric_key, signed_score
 from featx.report.comparison import Place, Row, write_comparison
 from featx.store.cache import Cache
 
@@ -129,7 +129,7 @@ def _describe(cell: Cell, best: bool, speed: float | None) -> Row:
         return Row(cell.place, cell.reason, share=cell.share)
     manifest = cell.bundle.manifest
     score, test = manifest.score, manifest.metrics_on("test")
-    name = "exact_match" if cell.bundle.multilabel else "accuracy"
+    name = metric_key("accuracy", manifest.target)
     low, high = (test.intervals or {}).get(name) or (None, None)
     gain, helped = _judge_training(manifest, name)
     return Row(

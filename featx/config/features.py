@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le
 
 from featx.config.bounds import Count
 from featx.config.option import Place, Section, option
 from featx.config.texts import ClusterAddress
 
-Resize = Literal["stretch", "crop", "pad"]
+Resize = Literal["auto", "stretch", "crop", "pad"]
+Interpolation = Literal["auto", "bilinear", "bicubic"]
+Channels = Literal["auto", "rgb", "bgr"]
 Precision = Literal["float32", "bfloat16", "float16"]
 EngineName = Literal["auto", "tensorflow", "openvino"]
 Storage = Literal["float16", "float32"]
@@ -23,7 +25,10 @@ class FeaturesOptions(Section):
     """Which numbers are computed of each image, and how."""
 
     backbone: Place = option(
-        "EfficientNetLite0", "A network that 'featx backbones' lists, or a .keras file.", metavar="NAME|FILE"
+        "EfficientNetLite0",
+        "A network that 'featx backbones' lists, a .keras file, or a graph file: .onnx, .xml (OpenVINO), .tflite, a "
+        "SavedModel folder.",
+        metavar="NAME|FILE",
     )
     weights: Place = option(
         "auto",
@@ -39,12 +44,34 @@ class FeaturesOptions(Section):
         repeated=True,
     )
     pooling: tuple[str, ...] = option(
-        (), "avg, max, grid:N, flatten or none; may be repeated (default: avg).", metavar="POOLING", repeated=True
+        (),
+        "avg, max, grid:N, flatten or none, of tokens also cls and cls+avg; may be repeated (default: avg).",
+        metavar="POOLING",
+        repeated=True,
     )
     input_size: Count | None = option(None, "Side in pixels of the square the network sees (default: its own).")
-    resize: Resize = option("stretch", "How an image is brought to that square.")
+    resize: Resize = option("auto", "How an image is brought to that square (auto: as its files say, else stretch).")
+    crop_share: Annotated[float, Gt(0), Le(1)] | None = option(
+        None, "Share of the resized image that is kept, from the middle (default: as its files say, else 1)."
+    )
+    interpolation: Interpolation = option("auto", "Filter of the resizing (auto: as its files say, else bilinear).")
     preprocessing: str = option(
-        "auto", "tf, caffe, torch or none (auto: the backbone's own).", metavar="auto|tf|caffe|torch|none"
+        "auto",
+        "Values that the network is given: imagenet (torch), half (tf), clip, caffe, none (auto: the backbone's own).",
+        metavar="auto|NAME",
+    )
+    mean: tuple[float, ...] = option(
+        (),
+        "Mean of the values of each channel, or of all, subtracted after --scale; like 0.485,0.456,0.406.",
+        metavar="R,G,B",
+    )
+    std: tuple[float, ...] = option((), "What they are divided by then; like 0.229,0.224,0.225.", metavar="R,G,B")
+    scale: Annotated[float, Gt(0)] | None = option(
+        None, "What pixels in 0 to 255 are multiplied by first (default: 1/255 where --mean or --std is given)."
+    )
+    channels: Channels = option("auto", "Order of the channels that the network is given (auto: rgb).")
+    prefix_tokens: Annotated[int, Ge(0)] | None = option(
+        None, "Tokens in front of those of the patches, such as a class token (default: found out)."
     )
     precision: Precision = option("float32", "Arithmetic of the backbone.")
     storage: Storage = option("float16", "How features are stored.")

@@ -38,13 +38,13 @@ class Digests:
 
     @classmethod
     def of(cls, found: Sequence[bytes | str]) -> Digests:
-        """Of what was found of each file: its digest, or why it cannot be read."""
+        """Digests made of what was found of each file: its digest, or why it cannot be read."""
         digest = digest_array(NO_DIGEST.tobytes() if isinstance(one, str) else one for one in found)
         return cls(digest, {row: one for row, one in enumerate(found) if isinstance(one, str)})
 
     @classmethod
     def join(cls, parts: Sequence[Digests]) -> Digests:
-        """Of the files of all parts, one part after the other."""
+        """Digests of the files of all parts, one part after the other."""
         starts = np.cumsum([0, *(len(part.digest) for part in parts)]).tolist()
         bad = {start + row: one for start, part in zip(starts, parts, strict=False) for row, one in part.bad.items()}
         return cls(np.concatenate([np.empty(0, DIGEST), *(part.digest for part in parts)]), bad)

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featx.backbones.graphs.cut import CutGraph
 from featx.backbones.libraries import hidden, import_openvino
+from featx.backbones.protocol import CutNetwork
 from featx.backbones.runtime import KerasModel
 from featx.engines.freeze import freeze, without_xla
 from featx.engines.protocol import check_images, full_batches
@@ -53,9 +55,10 @@ class OpenVINOEngine:
     name = "openvino"
 
     def __init__(self, graph: Path, precision: str, batch_size: int = 0, threads: int = 0) -> None:
-        self.batch_size = batch_size or DEFAULT_BATCH
-        self.precision = precision
         description = _read_description(graph)
+        self._fixed = description.batch
+        self.batch_size = self._fixed or batch_size or DEFAULT_BATCH
+        self.precision = precision
         self._size = description.input_size
         self._tensors = description.outputs
         self._threads = threads
@@ -84,6 +87,8 @@ class OpenVINOEngine:
 
     def _count_few(self, count: int) -> int:
         """How many of these images are left for one by one, when the others fill all cores with batches."""
+        if self._fixed is not None:
+            return 0
         few = count % self._round
         return few if few <= min(_FEW, self._round // 2) else 0
 
@@ -96,7 +101,7 @@ class OpenVINOEngine:
         self._model.reshape([size, *self._size, 3])
         hints = {
             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
-            "PERFORMANCE_HINT": "LATENCY" if size == 1 else "THROUGHPUT",
+            "PERFORMANCE_HINT": "LATENCY" if size == 1 and self._fixed is None else "THROUGHPUT",
         }
         if self._threads:
             # Pinned to cores, the few threads of every process would share the first ones.
@@ -177,7 +182,7 @@ def _require_effective(compiled: openvino.CompiledModel, precision: str) -> None
 
 
 def compile_graph(
-    make_model: Callable[[], KerasModel], graph: Path, precision: str, batch_size: int = 0, threads: int = 0
+    make_model: Callable[[], CutNetwork], graph: Path, precision: str, batch_size: int = 0, threads: int = 0
 ) -> OpenVINOEngine:
     """The engine of the graph in the directory, converted first when it is not there whole."""
     if not is_whole(graph):
@@ -201,7 +206,7 @@ def is_whole(graph: Path) -> bool:
 # --- converting --------------------------------------------------------------------------------------------------
 
 
-def convert(model: KerasModel, graph: Path) -> None:
+def convert(network: CutNetwork, graph: Path) -> None:
     """Write a cut network as an OpenVINO graph that takes uint8 images; the directory appears whole or not at all.
 
     Raises
@@ -209,18 +214,28 @@ def convert(model: KerasModel, graph: Path) -> None:
     EngineError
         A network that OpenVINO cannot convert.
     """
+    if isinstance(network, CutGraph):
+        write_graph(network, graph)
+        return
     try:
-        converted, tensors = to_openvino(model)
+        converted, tensors = to_openvino(network)
     except EngineError as error:
         raise EngineError(f"{error} --engine tensorflow can run it.") from error
+    height, width = network.input_shape[1:3]
+    write_graph(CutGraph(converted, tensors, None, (int(height), int(width))), graph)
+
+
+def write_graph(network: CutGraph, graph: Path) -> None:
+    """Write a graph that takes uint8 images as the directory of an engine, whole or not at all."""
     openvino = import_openvino()
     graph.parent.mkdir(parents=True, exist_ok=True)
     temporary = graph.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{graph.name}")
     try:
         temporary.mkdir()
-        openvino.save_model(converted, temporary / "graph.xml", compress_to_fp16=False)
-        description = {"schema": SCHEMA, "input_size": list(model.input_shape[1:3]), "outputs": tensors}
-        write_json(temporary / "graph.json", {**description, "openvino": openvino.get_version()})
+        openvino.save_model(network.model, temporary / "graph.xml", compress_to_fp16=False)
+        description = {"schema": SCHEMA, "input_size": list(network.size), "outputs": network.tensors}
+        fixed = {} if network.batch is None else {"batch": network.batch}
+        write_json(temporary / "graph.json", {**description, **fixed, "openvino": openvino.get_version()})
         _publish(temporary, graph)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -290,21 +305,28 @@ def _publish(temporary: Path, graph: Path) -> None:
 
 @dataclass(frozen=True)
 class _Description:
-    """What `graph.json` holds. input_size : (height, width); outputs : output name -> name of its tensor"""
+    """What `graph.json` holds.
+
+    input_size : (height, width); outputs : output name -> name of its tensor
+    batch : images at once that the graph is fixed to, None for any number
+    """
 
     input_size: tuple[int, int]
     outputs: dict[str, str]
+    batch: int | None
 
 
 def _read_description(graph: Path) -> _Description:
     try:
         content = json.loads((graph / "graph.json").read_text(encoding="utf-8"))
         schema, (height, width), outputs = content.get("schema", SCHEMA), content["input_size"], content["outputs"]
+        batch = content.get("batch")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError(f"Cannot read {graph / 'graph.json'}: {error}. Delete {graph} and extract again.") from error
     if schema > SCHEMA:
         raise EngineError(f"{graph} was written by a newer featx (schema {schema}, known {SCHEMA}).")
-    return _Description((int(height), int(width)), {str(name): str(tensor) for name, tensor in outputs.items()})
+    tensors = {str(name): str(tensor) for name, tensor in outputs.items()}
+    return _Description((int(height), int(width)), tensors, None if batch is None else int(batch))
 
 
 def _read_model(core: openvino.Core, graph: Path) -> openvino.Model:

@@ -46,7 +46,7 @@ class CheckImages:
 class Agreement:
     """What two predictions of the same images differ in.
 
-    largest : the largest difference of any probability; None where one is no finite number
+    largest : the largest difference of any probability; None where one is not finite
     within : the share of images none of whose probabilities differs by more than the tolerance
     agreement : the share of images with the same answer: the same most likely class, or all the same labels
     """
@@ -116,7 +116,7 @@ def judge(comparison: Agreement, precision: str, tolerance: float, steps: bool) 
     steps : whether confidence is isotonic
     """
     if comparison.largest is None:
-        return "it gives probabilities that are no finite numbers, or not one for each class"
+        return "it gives probabilities that are not finite numbers, or not one for each class"
     if precision == "int8":
         if comparison.agreement >= LEAST_AGREEMENT:
             return None

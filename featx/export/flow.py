@@ -120,7 +120,7 @@ def export(bundle: Bundle, out: Path, options: ExportOptions, notify: Notify = i
     UsageError
         An unknown format, or a precision that it does not have; int8 without `data`.
     ExportError
-        A head that is no network, missing packages, or a folder that is there already.
+        A head that is not a network, missing packages, or a folder that is there already.
     StoreError
         The disk is full.
     """
@@ -151,7 +151,7 @@ def _require_free(target: Path, force: bool) -> None:
     if not force:
         raise ExportError(f"{target} exists already. Replace it with --force, or name another folder with --out.")
     if not (target / ABOUT).is_file():
-        raise ExportError(f"{target} is no export of featx, and is not replaced. Name another folder with --out.")
+        raise ExportError(f"{target} is not an export of featx, and is not replaced. Name another folder with --out.")
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,21 @@ INPUT, OUTPUT = "images", "probabilities"
 
 
 def require_network(bundle: Bundle) -> None:
-    """Refuse a bundle whose head is no network: nearest neighbours, an SVM with a radial kernel, an estimator.
+    """Refuse a bundle whose head is not a network: nearest neighbours, an SVM with a radial kernel, an estimator.
 
     Raises
     ------
     ExportError
         Says which heads can be exported.
     """
+    if not bundle.trainable:
+        raise ExportError(
+            f"{bundle.path} was fitted on a graph file, which OpenVINO alone runs: it cannot be exported. Send the "
+            "bundle itself: featx bundle pack writes one file."
+        )
     if bundle.manifest.head.kind not in {"linear", "network"}:
         raise ExportError(
-            f"{bundle.path} has a head ({bundle.manifest.head.clf}) that is no network and cannot be exported. "
+            f"{bundle.path} has a head ({bundle.manifest.head.clf}) that is not a network and cannot be exported. "
             f"Heads that can: {', '.join(GRAFTABLE)}. Fit one: featx fit-head --clf logreg"
         )
 
@@ -43,7 +48,7 @@ def build_network(bundle: Bundle) -> keras.Model:
     Raises
     ------
     ExportError
-        A head that is no network.
+        A head that is not a network.
     """
     require_network(bundle)
     # `graft` refuses several labels, since they cannot be trained; the network up to the logits is the same

@@ -20,7 +20,7 @@ def compute(work: Computation, progress: Progress) -> Computed:
         return Computed()
     start = time.perf_counter()
     check_space(work.plan, job.store.directory)
-    made_of = {**asdict(job.spec), "engine": job.engine, "resize": job.options.resize}
+    made_of = {**asdict(job.spec), "engine": job.engine}
     job.store.open(made_of | ({"augment": job.augmenter.as_json()} if job.augmenter else {}))
     computed = compute_on_cluster(work, progress) if job.options.cluster else compute_here(work, progress)
     if computed.rows:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from featx.backbones import BackboneSpec, Output, identify, resolve, resolve_outputs
 from featx.config import FeaturesOptions
-from featx.engines.choice import choose_engine, effective_precision
+from featx.engines.choice import effective_precision
+from featx.extraction.engine import engine_for
 from featx.images.augment import Augmenter
 from featx.images.decoder import decoder_identity
 from featx.io.index import StatIndex
@@ -43,20 +44,20 @@ def settle(options: FeaturesOptions, cache: Cache, augmenter: Augmenter | None =
     outputs = resolve_outputs(options, spec)
     key = make_key(options, spec, outputs, cache.index)
     store = cache.store(replace(key, views=NO_VIEWS if augmenter is None else augmenter.identity))
-    return Job(options, spec, outputs, choose_engine(options.engine), cache, store, augmenter)
+    return Job(options, spec, outputs, engine_for(spec, options), cache, store, augmenter)
 
 
 def make_key(options: FeaturesOptions, spec: BackboneSpec, outputs: tuple[Output, ...], index: StatIndex) -> Key:
     """The key of the features that these options give; needs no TensorFlow once the backbone is known here."""
     identity = identify(spec, index, outputs)
-    engine = choose_engine(options.engine)
+    engine = engine_for(spec, options)
     precision = effective_precision(engine, options.precision)
     return Key(
         backbone=identity.backbone,
         architecture=identity.architecture,
         weights=identity.weights,
         input_size=identity.input_size,
-        resize=options.resize,
+        resize=spec.resize,
         decoder=decoder_identity(),
         preprocessing=identity.preprocessing,
         precision=precision if precision == "float32" else f"{precision}/{engine}",

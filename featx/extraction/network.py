@@ -6,8 +6,9 @@ from pathlib import Path
 
 from featx.backbones import BackboneSpec, CutNetwork, Output, open_network
 from featx.config import FeaturesOptions
-from featx.engines.choice import choose_engine, compile_graph, effective_precision
+from featx.engines.choice import compile_graph, effective_precision
 from featx.engines.protocol import Engine
+from featx.extraction.engine import engine_for
 from featx.extraction.extraction import Extraction
 from featx.io.files import atomic_path
 from featx.store.graph import GraphFolder
@@ -20,7 +21,7 @@ def open_engine(
 
     threads : of inference on the CPU; 0 for all cores
     """
-    engine = choose_engine(options.engine)
+    engine = engine_for(spec, options)
     precision = effective_precision(engine, options.precision)
     return compile_graph(
         engine,
@@ -33,12 +34,12 @@ def open_engine(
 
 
 def _save_network(spec: BackboneSpec, outputs: tuple[Output, ...], graphs: GraphFolder) -> CutNetwork:
-    """Build the cut network and keep it as a `.keras` file, which bundles are made of."""
-    model = open_network(spec).cut(outputs)
-    path = graphs.network(_names(outputs))
-    if not path.exists():
+    """Build the cut network and, where it can be trained, keep it as a `.keras` file, which bundles are made of."""
+    network = open_network(spec)
+    model, path = network.cut(outputs), graphs.network(_names(outputs))
+    if network.trainable and not path.exists():
         with atomic_path(path) as temporary:
-            model.save(temporary)
+            model.save(temporary)  # type: ignore[union-attr]
     return model
 
 
@@ -47,12 +48,16 @@ def _names(outputs: tuple[Output, ...]) -> list[str]:
 
 
 def frozen_files(extraction: Extraction, outputs: tuple[Output, ...]) -> dict[str, Path]:
-    """The network cut at these outputs as files of a bundle: `backbone.keras`, and `graph` where the engine has one."""
+    """The network cut at these outputs as files of a bundle: `graph` where the engine has one, and `backbone.keras`.
+
+    A graph file has no `backbone.keras`: it cannot be trained.
+    """
     graphs, names = extraction.store.graphs, _names(outputs)
-    network = graphs.network(names)
-    if not network.exists():
-        _save_network(extraction.spec, outputs, graphs)
-    files = {"backbone.keras": network}
+    files = {}
+    if open_network(extraction.spec).trainable:
+        files["backbone.keras"] = network = graphs.network(names)
+        if not network.exists():
+            _save_network(extraction.spec, outputs, graphs)
     if extraction.engine == "openvino":
         open_engine(outputs, extraction.spec, extraction.options, graphs)  # converts where it has not been
         files["graph"] = graphs.converted(names)

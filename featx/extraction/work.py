@@ -140,7 +140,7 @@ def compute_rows(rows: Iterable[int], request: Request, tools: Tools) -> Iterato
     `rows` is advanced only a few batches ahead.
     """
     options, alter = tools.options, _alter(tools.augmenter, request)
-    reading = Decoding(tools.spec.input_size, options.resize, tools.engine.handover, options.workers, alter)
+    reading = Decoding(tools.spec.input_size, tools.spec.resize, tools.engine.handover, options.workers, alter)
     for decoded in iter_batches(request.sources, rows, reading):
         batch = _leave_changed(decoded, request, tools.began)
         seconds = _infer(batch, request, tools) if len(batch.rows) else 0.0

@@ -16,15 +16,16 @@ from featx.config import AugmentOptions, FinetuneOptions, MemoryShare
 from featx.finetune.examples import image_source
 from featx.finetune.from_cache import MapSource, part_above
 from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable
-from featx.finetune.result import Finish
+from featx.finetune.result import FinishedFinetune
 from featx.finetune.trainee import FinetuneTrainee
 from featx.images.augment import Augmenter
-from featx.inference.reading import Reading, predict_parts
-from featx.inference.trained import Trained
+from featx.inference.decision import DecisionRule, predict_parts
 from featx.io.context import Context, Notify
 from featx.io.digests import digest_json
 from featx.runs.origin import Provenance, algorithm
 from featx.runs.prepared import Prepared
+from featx.runs.run import checkpoints_folder
+from featx.runs.trained import Trained
 from featx.training.callbacks import ModelCheckpoints, Recording
 from featx.training.devices import choose_devices
 from featx.training.loop import train
@@ -73,14 +74,14 @@ def finetune(bundle: Bundle, prepared: Prepared, context: Context = Context()) -
     require_graftable(bundle)
     trainee = _start(bundle, prepared, context)
     # measured again: the bundle's own figures may be of other images, where the split has grown
-    before = predict_parts(trainee, Reading.of(bundle))
+    before = predict_parts(trainee, DecisionRule.of(bundle))
     wanted = tuned_fingerprint(bundle, options, seed, prepared.pipeline.augment)
     recording = _recording(wanted, prepared, context.notify)
     trainee.compute_in(trainee.precision)
     log = train(trainee, Schedule.of(options), Stopping.of(options), recording, seed)
     trainee.compute_in("float32")
     provenance = Provenance(context.command, wanted, time.perf_counter() - start)
-    return Finish(bundle, prepared, trainee, before, log).trained(provenance, recording)
+    return FinishedFinetune(bundle, prepared, trainee, before, log).trained(provenance, recording)
 
 
 def _start(bundle: Bundle, prepared: Prepared, context: Context) -> FinetuneTrainee:
@@ -109,5 +110,5 @@ def _recording(wanted: str, prepared: Prepared, notify: Notify) -> Recording:
     digest = digest_json(state if _STATE == 1 else [*state, _STATE])
     curves = None if options.tensorboard is None else Path(options.tensorboard) / run.name / f"finetune-{digest[:12]}"
     folder = run.training_state("finetune", digest)
-    models = None if options.checkpoints == "none" else ModelCheckpoints(folder / "checkpoints", options.checkpoints)
-    return Recording(folder, curves, models, notify, options.epochs)
+    models = ModelCheckpoints(checkpoints_folder(folder), options.checkpoints)
+    return Recording(folder, curves, None if models.kind == "none" else models, notify, options.epochs)

@@ -60,6 +60,11 @@ def load_backbone(bundle: Bundle, downscale: int = 1) -> keras.Model:
 
 def require_graftable(bundle: Bundle) -> None:
     """Refuse a bundle that `graft` cannot take, before anything is computed."""
+    if not bundle.trainable:
+        raise BundleError(
+            f"{bundle.path} was fitted on a graph file, whose network cannot be trained. Fit a head on a network of "
+            "'featx backbones' or on a .keras file, and fine-tune that."
+        )
     if not is_graftable(bundle):
         raise BundleError(
             f"{bundle.path} has a head ({bundle.manifest.head.clf}) that is no network and cannot be trained end to "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,17 +12,18 @@ from featx.backbones import import_keras
 from featx.bundle.bundle import Bundle
 from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import Reference
+from featx.bundle.records import AugmentRecord, FinetuneRecord, HeadRecord, OriginRecord, ScoreRecord
 from featx.finetune.grafting import HEAD, feature_network, load_backbone
 from featx.finetune.trainee import FinetuneTrainee
 from featx.images.augment import Augmenter
-from featx.inference.reading import Reading, make_reference, predict_parts
-from featx.inference.trained import Trained
-from featx.metrics.comparison import SURE, compare_predictions
-from featx.metrics.measures import measure
+from featx.inference.decision import DecisionRule, make_reference, predict_parts
+from featx.metrics.comparison import SURE, Comparison, compare_predictions
 from featx.metrics.predictions import LabelledPredictions
-from featx.metrics.table import metric_of, signed_score
-from featx.runs.origin import Intake, Provenance, describe_model
+from featx.metrics.table import is_better
+from featx.runs.measured import MeasuredParts, epoch_records
+from featx.runs.origin import Intake, Provenance, augment_record
 from featx.runs.prepared import Prepared
+from featx.runs.trained import Trained
 from featx.training.callbacks import Recording
 from featx.training.log import TrainingLog
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Finish:
-    """A fine-tune at its end.
+class FinishedFinetune:
+    """A fine-tune at the end of its training.
 
     bundle : that it started from; trainee : the network with the weights of the best epoch
     before : val and test by the network that it was; log : the epochs
@@ -46,17 +47,17 @@ class Finish:
 
     def trained(self, provenance: Provenance, recording: Recording) -> Trained:
         """Calibrate and measure the network, and take it apart into backbone and head again."""
-        reading = Reading.fit(self.trainee, self.prepared.pipeline.head)
-        predictions = predict_parts(self.trainee, reading)
+        rule = DecisionRule.fit(self.trainee, self.prepared.pipeline.head)
+        predictions = predict_parts(self.trainee, rule)
         intake = Intake.of(self.prepared.extraction, self.prepared.sample)
-        about = self._describe(intake, provenance) | self._describe_result(predictions, reading)
+        manifest = self._describe(intake, predictions, rule)
         return Trained(
-            label=f"{about['head']['clf']}-finetuned",
-            manifest=Manifest.from_json(about | {"files": {}}, self.prepared.run.path),
+            label=f"{manifest.head.clf}-finetuned",
+            manifest=provenance.stamp(replace(manifest, verdict=_verdict(manifest))),
             predictions=predictions,
             intake=intake,
             backbone=self._backbone(),
-            head=self._head(reading.calibration.temperature),
+            head=self._head(rule.calibration.temperature),
             transform=self.bundle.transform,
             reference=self._reference(),
             log=self.log,
@@ -64,41 +65,45 @@ class Finish:
             recording=recording,
         )
 
-    def _describe(self, intake: Intake, provenance: Provenance) -> dict[str, Any]:
-        """Where it comes from and how it was trained."""
-        bundle, options, pipeline = self.bundle, self.trainee.options, self.prepared.pipeline
-        about = describe_model(self.prepared.extraction, bundle.outputs, intake, bundle.classes, provenance) | {
-            "backbone": bundle.manifest.backbone.as_json()
-            | {"finetuned": True, "input_size": [options.downscale * side for side in bundle.input_size]},
-            "key": bundle.manifest.key.as_json(),
-            "multilabel": bundle.multilabel,
-            "search": [],
-            "history": self.log.as_json(),
-            "finetune": asdict(options) | {"best_epoch": self.log.best},
-            "notes": [],
-        }
-        if pipeline.augment.operations:
-            about["augment"] = Augmenter(pipeline.augment, pipeline.data.seed).as_json()
-        elif bundle.manifest.augment is not None:
-            about["augment"] = bundle.manifest.augment.as_json()  # its head has learned from such views
-        return about
+    def _describe(self, intake: Intake, predictions: Sequence[LabelledPredictions], rule: DecisionRule) -> Manifest:
+        former, options, measured = self.bundle.manifest, self.trainee.options, MeasuredParts.of(predictions)
+        metric, before = former.score.metric, MeasuredParts.of(self.before)
+        height, width = self.bundle.input_size
+        return Manifest(
+            classes=former.classes,
+            split=intake.split_record(),
+            data=intake.data_record(),
+            outputs=former.outputs,
+            backbone=replace(
+                former.backbone,
+                finetuned=True,
+                input_size=(options.downscale * height, options.downscale * width),
+            ),
+            key=former.key,
+            head=self._head_record(rule.calibration.temperature),
+            target=former.target,
+            thresholds=None if rule.thresholds is None else tuple(rule.thresholds.tolist()),
+            metrics=measured.metrics,
+            per_class=measured.per_class,
+            score=ScoreRecord(metric, measured.parts["val"].value(metric), "val"),
+            history=epoch_records(self.log),
+            finetune=FinetuneRecord(asdict(options), self.log.best),
+            origin=OriginRecord(self.bundle.path.name, former.digest, before.metrics),
+            comparison=_compare(predictions, self.before),
+            augment=self._augment_record(),
+        )
 
-    def _describe_result(self, predictions: Sequence[LabelledPredictions], reading: Reading) -> dict[str, Any]:
-        """What it reaches, beside the bundle that it started from."""
-        bundle, metric = self.bundle, self.bundle.manifest.score.metric
-        measured = {one.part: measure(one) for one in predictions}
-        former = bundle.temperature if bundle.manifest.head.kind == "network" else 1.0
-        temperature = reading.calibration.temperature * former
-        about = {
-            "head": bundle.manifest.head.as_json() | {"temperature": temperature, "calibration": "temperature"},
-            "thresholds": None if reading.thresholds is None else reading.thresholds.tolist(),
-            "metrics": {part: found.summary() for part, found in measured.items()},
-            "per_class": {part: found.as_json()["per_class"] for part, found in measured.items()},
-            "score": {"metric": metric, "value": measured["val"].value(metric), "where": "val"},
-            "from": {"bundle": bundle.path.name, "digest": bundle.manifest.digest, "metrics": _figures(self.before)},
-            "comparison": _compare(predictions, self.before),
-        }
-        return about | {"verdict": _verdict(about, metric)}
+    def _head_record(self, temperature: float) -> HeadRecord:
+        head = self.bundle.manifest.head
+        former = head.temperature if head.kind == "network" else 1.0
+        return replace(head, temperature=temperature * former, calibration="temperature")
+
+    def _augment_record(self) -> AugmentRecord | None:
+        """How its images are altered, or else those that its head has learned from."""
+        pipeline = self.prepared.pipeline
+        if pipeline.augment.operations:
+            return augment_record(Augmenter(pipeline.augment, pipeline.data.seed))
+        return self.bundle.manifest.augment
 
     def _backbone(self) -> keras.Model:
         """The backbone of the bundle with the weights that were trained."""
@@ -122,34 +127,34 @@ class Finish:
         return make_reference(self.trainee, network.predict_on_batch, int(network.output_shape[-1]))
 
 
-def _figures(predictions: Sequence[LabelledPredictions]) -> dict[str, dict[str, Any]]:
-    """The single figures of each part."""
-    return {one.part: measure(one).summary() for one in predictions}
-
-
 def _compare(
     after: Sequence[LabelledPredictions], before: Sequence[LabelledPredictions]
-) -> dict[str, dict[str, Any] | None]:
-    """`Comparison` of each part, what came out first, what it was second; None without images."""
+) -> dict[str, Comparison | None]:
+    """Each part, what came out first, what it was second; None without images."""
     pairs = zip(after, before, strict=True)
-    return {new.part: asdict(compare_predictions(new, old)) if new.paths else None for new, old in pairs}
+    return {new.part: compare_predictions(new, old) if new.paths else None for new, old in pairs}
 
 
-def _verdict(about: dict[str, Any], metric: str) -> str:
+def _verdict(manifest: Manifest) -> str:
     """One sentence: did fine-tuning beat the bundle it started from, and how sure is that?"""
-    origin, before, after = about["from"]["bundle"], about["from"]["metrics"], about["metrics"]
-    findings = []
-    for part in ("val", "test"):
-        old, new = metric_of(before[part], metric), metric_of(after[part], metric)
-        if old is not None and new is not None:
-            (low, high), p_value = (about["comparison"][part][name] for name in ("interval", "p_value"))
-            ahead, sure = signed_score(metric, new - old) > 0, p_value < SURE
-            word = "equals" if new == old else "does not beat" if not ahead else "beats" if sure else "is just ahead of"
-            noise = "" if sure or new == old else "within noise: "
-            findings.append(
-                f"{word} {origin} on {part} ({metric} {new:.4f} against {old:.4f}; {noise}95 % interval of the "
-                f"difference in accuracy {low:+.4f} to {high:+.4f})"
-            )
+    assert manifest.origin is not None
+    findings = [found for part in ("val", "test") if (found := _finding(manifest, manifest.origin, part))]
     if not findings:
-        return f"There is nothing to compare with {origin} on."
+        return f"There is nothing to compare with {manifest.origin.bundle} on."
     return f"Fine-tuning {', and '.join(findings)}."
+
+
+def _finding(manifest: Manifest, origin: OriginRecord, part: str) -> str:
+    """What follows from one part; nothing without images."""
+    metric, comparison = manifest.score.metric, (manifest.comparison or {}).get(part)
+    old, new = origin.metrics_on(part).chosen_by(metric), manifest.metrics_on(part).chosen_by(metric)
+    if old is None or new is None or comparison is None:
+        return ""
+    low, high = comparison.interval
+    ahead, sure = is_better(metric, new, old), comparison.p_value < SURE
+    word = "equals" if new == old else "does not beat" if not ahead else "beats" if sure else "is just ahead of"
+    noise = "" if sure or new == old else "within noise: "
+    return (
+        f"{word} {origin.bundle} on {part} ({metric} {new:.4f} against {old:.4f}; {noise}95 % interval of the "
+        f"difference in accuracy {low:+.4f} to {high:+.4f})"
+    )

@@ -17,19 +17,19 @@ from featx.features import ArrayFeatures, width
 from featx.heads.scaling import Standardization
 
 if TYPE_CHECKING:
-    from featx.heads.linear import Solver, Task
+    from featx.heads.linear import LinearTask, Solver
 
 _MOST_ROWS = 3_000  # factorising the Gram matrix of more takes longer than it saves
 _MOST_VALUES = 64_000_000  # features are held once more, in float64
 
 
-def is_wide(task: Task) -> bool:
+def is_wide(task: LinearTask) -> bool:
     """Whether the rows are fewer than the features, and few enough to factorise."""
     n, d = task.features.shape[0], width(task.features)
     return n < d and n <= _MOST_ROWS and n * d <= _MOST_VALUES
 
 
-def solve_dual(task: Task, make_solver: Callable[[Task, np.ndarray], Solver]) -> Solver:
+def solve_dual(task: LinearTask, make_solver: Callable[[LinearTask, np.ndarray], Solver]) -> Solver:
     """Solve in coordinates z of the space that the n rows span: x = z @ basis, where basis has orthonormal rows.
 
     make_solver : takes the task in those coordinates, and their mean squares (r,)

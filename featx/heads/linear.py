@@ -143,7 +143,7 @@ class Dense(Parameters):
 
 
 @dataclass(frozen=True)
-class Task:
+class LinearTask:
     """What a linear head is fitted to: one problem, or one for each fold that is left out.
 
     Attributes
@@ -242,7 +242,7 @@ class Linear(Dense):
 
     def _task(
         self, features: Features | np.ndarray, y: np.ndarray, test_fold: np.ndarray, sample_weight: np.ndarray | None
-    ) -> tuple[np.ndarray, Task]:
+    ) -> tuple[np.ndarray, LinearTask]:
         features = as_features(features)
         classes, index = check_targets(features, y, sample_weight)
         weight = row_weights(index, sample_weight, self.class_weight)
@@ -250,7 +250,7 @@ class Linear(Dense):
             index, columns = signed_targets(index, self.class_weight, self.positive_weight), len(classes)
         else:
             columns = len(classes) if len(classes) > 2 else 1
-        return classes, Task(features, standardize(features), index, columns, weight, test_fold)
+        return classes, LinearTask(features, standardize(features), index, columns, weight, test_fold)
 
     def _curvature(self, classes: int) -> float:
         """Return the second derivative of the loss by a logit, at zero logits; `classes` does not matter to squares."""
@@ -262,14 +262,14 @@ class Linear(Dense):
             raise HeadError(f"The strength of {type(self).__name__} has to be above 0, got {strength}.")
         return strength
 
-    def _solver(self, task: Task, tolerance: float) -> Solver:
+    def _solver(self, task: LinearTask, tolerance: float) -> Solver:
         if is_wide(task):
             return solve_dual(
                 task, lambda inside, squares: self._minimizer(inside, squares.astype(np.float32), tolerance)
             )
         return self._minimizer(task, sample_gram(task.features, task.scaling), tolerance)
 
-    def _minimizer(self, task: Task, gram: np.ndarray | None, tolerance: float) -> Solver:
+    def _minimizer(self, task: LinearTask, gram: np.ndarray | None, tolerance: float) -> Solver:
         weights = task.weights()
         total = weights.sum(axis=1)
         shares = (weights / total[:, None]).astype(np.float32)

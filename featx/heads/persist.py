@@ -10,7 +10,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -30,7 +30,7 @@ Scorer = Callable[[np.ndarray], np.ndarray]
 FILES = {"linear": "head.npz", "estimator": "head.skops", "network": "head.keras"}
 
 
-def kind_of(head: Head) -> str:
+def kind_of(head: Head) -> Literal["linear", "estimator", "network"]:
     """How a head is written: linear, estimator (scikit-learn's) or network."""
     return "linear" if hasattr(head, "as_dense") else "estimator" if hasattr(head, "estimator_") else "network"
 

@@ -17,7 +17,7 @@ import numpy as np
 from featx.features import width
 from featx.heads.dual import is_wide, solve_dual
 from featx.heads.lbfgs import Loss, sample_gram
-from featx.heads.linear import Linear, Solver, Task, squared_loss
+from featx.heads.linear import Linear, LinearTask, Solver, squared_loss
 
 _WIDEST = 3_000  # the Gram matrices of more features, one per fold, cost more than descending
 
@@ -28,7 +28,7 @@ class Ridge(Linear):
 
     _loss: ClassVar[Loss] = staticmethod(squared_loss)
 
-    def _solver(self, task: Task, tolerance: float) -> Solver:
+    def _solver(self, task: LinearTask, tolerance: float) -> Solver:
         if task.index.ndim == 2 and (np.abs(task.index) != 1).any():  # every label weighs the rows in its own way
             return super()._solver(task, tolerance)
         if is_wide(task):
@@ -40,12 +40,12 @@ class Ridge(Linear):
         )
 
 
-def dual_solver(task: Task) -> Solver:
+def dual_solver(task: LinearTask) -> Solver:
     """Return the closed form in the space that the rows span."""
     return solve_dual(task, lambda inside, _: gram_solver(inside))
 
 
-def gram_solver(task: Task) -> Solver:
+def gram_solver(task: LinearTask) -> Solver:
     """Return the closed form for all strengths: (Gram + alpha) W = X'T, the intercept unpenalised."""
     gram, product = _sums(task)
 
@@ -67,7 +67,7 @@ def _regularised(gram: np.ndarray, alpha: float, targets: np.ndarray) -> np.ndar
     return np.asarray(cho_solve(cho_factor(system, overwrite_a=True), targets))
 
 
-def _sums(task: Task) -> tuple[np.ndarray, np.ndarray]:
+def _sums(task: LinearTask) -> tuple[np.ndarray, np.ndarray]:
     """Sum the Gram matrices (folds + 1, d + 1, d + 1) and X'T (folds + 1, d + 1, columns) of each fold.
 
     The last is of all rows. A column of ones stands for the intercept. In float64: the difference of two sums of

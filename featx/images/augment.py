@@ -30,6 +30,7 @@ _COLOURS: dict[str, Callable[[Image.Image], Any]] = {
 _PadMode = Literal["edge", "symmetric"]
 _PAD_MODES: dict[str, _PadMode] = {"nearest": "edge", "reflect": "symmetric"}
 _MOST_STRETCH = 4 / 3  # of a crop's proportions, as in Szegedy et al., "Going deeper with convolutions" (2015)
+_PROBE_DIGEST = b"probe".ljust(32, b"\0")  # as long as every digest; it is part of what identifies cached views
 _MOST_SLENDER = 3.0  # of an erased rectangle's, near the 1 / 0.3 of Zhong et al., "Random Erasing" (2017)
 
 
@@ -189,7 +190,7 @@ class Augmenter:
             if policy.fill_mode == "constant":
                 terms["fill_value"] = policy.fill_value
         terms = {name: float(value) if isinstance(value, int) else value for name, value in terms.items()}
-        pixels = hashlib.sha256(b"".join(self(_probe(), b"probe", view).tobytes() for view in range(1, 5)))
+        pixels = hashlib.sha256(b"".join(self(_probe(), _PROBE_DIGEST, view).tobytes() for view in range(1, 5)))
         terms |= {"seed": self.seed, "pixels": pixels.hexdigest()[:16]}
         return " ".join(f"{name}={value}" for name, value in terms.items())
 

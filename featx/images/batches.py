@@ -14,7 +14,7 @@ import numpy as np
 
 from featx.errors import UsageError
 from featx.images.decoder import BadImage, load_image
-from featx.images.resize import RESIZES
+from featx.images.resize import ResizeRule
 from featx.images.sources import Pinned, Source
 from featx.io.servers import AT_ONCE
 from featx.io.urls import is_url
@@ -98,10 +98,9 @@ def iter_batches(paths: Sequence[Source], rows: Iterable[int], decoding: Decodin
         An unknown way to resize, or batches of no row.
     """
     size = decoding.batch_size
-    if decoding.resize not in RESIZES or size < 1:
-        raise UsageError(
-            f"Cannot resize by {decoding.resize!r} ({', '.join(RESIZES)}) in batches of {size} (at least 1)."
-        )
+    ResizeRule.parse(decoding.resize)
+    if size < 1:
+        raise UsageError(f"A batch holds at least 1 image, got {size}.")
     claims = iter(rows)
     workers = decoding.workers or decoding_threads(paths)
     ahead = 2 + -(-2 * workers // size)  # enough that every thread has work while a batch is being used

@@ -36,7 +36,7 @@ from PIL import (
 
 from featx.errors import DataError
 from featx.images.probes import PROBES
-from featx.images.resize import RESIZES, fit
+from featx.images.resize import RESIZES, fit, needed_size
 from featx.images.sources import Pinned, Source, path_of
 from featx.io.filetypes import HEAD, describe_content, describe_damage, describe_os_error
 from featx.io.remote import shared_remote
@@ -147,7 +147,7 @@ def load_image(source: Source, size: tuple[int, int], resize: str, max_pixels: i
     ----------
     source : a path, a URL, or the bytes of a file
     size : (height, width)
-    resize : "stretch" changes the proportions; "crop" keeps the middle; "pad" adds grey borders
+    resize : "stretch" changes the proportions; "crop" keeps the middle; "pad" adds grey borders; see `ResizeRule`
     max_pixels : larger images are refused
 
     Returns
@@ -159,7 +159,7 @@ def load_image(source: Source, size: tuple[int, int], resize: str, max_pixels: i
     BadImage
         When no image can be made of it.
     """
-    return np.asarray(fit(decode(source, size, max_pixels), size, resize))
+    return np.asarray(fit(decode(source, needed_size(size, resize), max_pixels), size, resize))
 
 
 def check_image(source: Source) -> str | None:

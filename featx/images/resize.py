@@ -6,15 +6,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from PIL import Image
 
 from featx.errors import UsageError
 
 RESIZES = ("stretch", "crop", "pad")
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 PAD_COLOUR = (127, 127, 127)  # near zero after every preprocessing
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+@dataclass(frozen=True)
+class ResizeRule:
+    """How an image is brought to a frame, written `method[:share[:filter]]`, as in `crop:0.875:bicubic`.
+
+    method : "stretch" changes the proportions; "crop" keeps the middle; "pad" adds grey borders
+    share : how much of what the method would show is shown, from the middle; in (0, 1]
+    filter : "bilinear" or "bicubic", antialiased
+    """
+
+    method: str
+    share: float = 1.0
+    filter: str = "bilinear"
+
+    @classmethod
+    def parse(cls, text: str) -> ResizeRule:
+        """The rule of a text.
+
+        Raises
+        ------
+        UsageError
+            An unknown method or filter, or a share that is none.
+        """
+        method, share, name = (*text.split(":"), "", "")[:3]
+        if method not in RESIZES:
+            raise UsageError(f"No way to resize is called {text!r}. Choose one of {', '.join(RESIZES)}.")
+        try:
+            rule = cls(method, float(share or 1.0), name or "bilinear")
+        except ValueError:
+            rule = cls(method, 0.0)
+        if not 0 < rule.share <= 1 or rule.filter not in FILTERS or (method == "pad" and rule.share < 1):
+            raise UsageError(
+                f"Resizing is written METHOD:SHARE:FILTER, as in crop:0.875:bicubic; received {text!r}. The share is "
+                f"above 0 and up to 1 (1 with pad), the filter one of {', '.join(FILTERS)}."
+            )
+        return rule
+
+    def __str__(self) -> str:
+        if self.filter != "bilinear":
+            return f"{self.method}:{self.share:g}:{self.filter}"
+        return self.method if self.share == 1 else f"{self.method}:{self.share:g}"
 
 
 @dataclass(frozen=True)
@@ -54,27 +98,34 @@ def place(image: tuple[int, int], size: tuple[int, int], resize: str) -> Placeme
     UsageError
         An unknown way to resize.
     """
+    rule = ResizeRule.parse(resize)
     (width, height), frame = image, (size[1], size[0])
     across, down = frame[0] / width, frame[1] / height
     whole = (0.0, 0.0, float(width), float(height))
-    if resize == "stretch":
+    if rule.method == "stretch" and rule.share == 1:
         return Placement(whole, frame, (0, 0), frame)
-    if resize == "crop":
-        scale = max(across, down)
-        # rounded, 49 - 64 / (64 / 49) is less than 0, and Pillow refuses the box
-        left, top = max(0.0, (width - frame[0] / scale) / 2), max(0.0, (height - frame[1] / scale) / 2)
-        return Placement((left, top, width - left, height - top), frame, (0, 0), frame)
-    if resize == "pad":
+    if rule.method == "pad":
         scale = min(across, down)
         inner = (max(1, round(width * scale)), max(1, round(height * scale)))
         return Placement(whole, inner, ((frame[0] - inner[0]) // 2, (frame[1] - inner[1]) // 2), frame)
-    raise UsageError(f"No way to resize is called {resize!r}. Choose one of {', '.join(RESIZES)}.")
+    if rule.method == "crop":
+        across = down = max(across, down)
+    # rounded, 49 - 64 / (64 / 49) is less than 0, and Pillow refuses the box
+    left = max(0.0, (width - rule.share * frame[0] / across) / 2)
+    top = max(0.0, (height - rule.share * frame[1] / down) / 2)
+    return Placement((left, top, width - left, height - top), frame, (0, 0), frame)
+
+
+def needed_size(size: tuple[int, int], resize: str) -> tuple[int, int]:
+    """The (height, width) that an image may be decoded at before it is resized to `size` without a loss."""
+    share = ResizeRule.parse(resize).share
+    return ceil(size[0] / share), ceil(size[1] / share)
 
 
 def fit(image: Image.Image, size: tuple[int, int], resize: str) -> Image.Image:
     """Bring an RGB image to `size` (height, width), antialiased; `resize` as in `load_image`."""
     where = place(image.size, size, resize)
-    resized = image.resize(where.inner, Image.Resampling.BILINEAR, where.box)
+    resized = image.resize(where.inner, FILTERS[ResizeRule.parse(resize).filter], where.box)
     if not where.padded:
         return resized
     padded = Image.new("RGB", where.frame, PAD_COLOUR)

@@ -119,7 +119,7 @@ class Explainer:
         """
         if self._asked == "occlusion":  # which needs no Keras
             return self._asked
-        return _choose_method(self.bundle, self._asked, self._network.sites)
+        return _choose_method(self.bundle, self._asked, self._network.sites if self.bundle.trainable else ())
 
     def explain(
         self, paths: Sequence[str | Path | bytes], workers: int = 0, progress: Progress = no_progress
@@ -197,6 +197,11 @@ class Explainer:
 
 def _choose_method(bundle: Bundle, asked: str, sites: Sequence[Site]) -> str:
     kind, clf = bundle.manifest.head.kind, bundle.manifest.head.clf
+    if not bundle.trainable and asked not in {"auto", "occlusion"}:
+        raise BundleError(
+            f"{asked} needs the network below the head, and {bundle.path} was fitted on a graph file. Choose --method "
+            "auto or occlusion."
+        )
     exact = bool(sites) and kind == "linear" and all(one.own and one.output.pooling != "max" for one in sites)
     if asked == "auto":
         return "cam" if exact else "gradcam" if sites else "occlusion"

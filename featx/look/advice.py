@@ -71,9 +71,9 @@ class Numbers:
 
     def as_json(self) -> dict[str, Json]:
         """What `featx look --json` prints of them."""
-        found, names = asdict(self), ("information", "told", "chance")
-        separation = found.pop("separation") or dict.fromkeys(names)
-        return found | {name: separation[name] for name in names}
+        numbers = {name: value for name, value in asdict(self).items() if name != "separation"}
+        separation = {} if self.separation is None else self.separation.as_json()
+        return numbers | {name: separation.get(name) for name in ("information", "told", "chance")}
 
 
 @dataclass(frozen=True)
@@ -188,8 +188,8 @@ def _compare_names(numbers: Numbers) -> tuple[Similarity, str] | None:
         return None
     similarity: Similarity = "similar" if found.information >= ALIKE else "different"
     return similarity, (
-        f"What ImageNet calls an image tells its class for {found.told:.0%} of the images (the largest class has "
-        f"{found.chance:.0%}); adjusted mutual information {found.information:.2f}, where {ALIKE} and more is "
+        f"What ImageNet calls an image identifies its class for {found.purity:.0%} of the images (the largest class "
+        f"has {found.largest:.0%}); adjusted mutual information {found.information:.2f}, where {ALIKE} and more is "
         f"{_WORDS['similar']}."
     )
 

@@ -63,7 +63,7 @@ class ImageNetResult:
 
     def as_json(self) -> dict[str, Json]:
         """What `featx look --json` prints of it."""
-        return asdict(self)
+        return {**asdict(self), "separation": None if self.separation is None else self.separation.as_json()}
 
 
 def describe_answers(study: Study, answers: ImageNetAnswers, folder: FigureFolder) -> ImageNetResult:

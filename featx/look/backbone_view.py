@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.backbones import BackboneSpec, open_network
+from featx.backbones.values import write_values
 from featx.dataset import ImageSet
 from featx.images.decoder import load_image
 from featx.images.grid import GridImage
@@ -52,7 +53,7 @@ class BackboneViews:
     warning: str | None
 
 
-def view_as_backbone(path: str, spec: BackboneSpec, resize: str) -> BackboneView:
+def view_as_backbone(path: str, spec: BackboneSpec) -> BackboneView:
     """Decode, resize and preprocess an image as every stage does, and undo what the network expects.
 
     With the network's own preprocessing the image comes back; with another it looks as wrong as it is to the network.
@@ -64,7 +65,7 @@ def view_as_backbone(path: str, spec: BackboneSpec, resize: str) -> BackboneView
         When no image can be made of the file.
     """
     network = open_network(spec)
-    decoded = load_image(path, spec.input_size, resize)
+    decoded = load_image(path, spec.input_size, spec.resize)
     values = network.preprocessing.formula.apply(decoded)
     expected = (network.trained_with or network.preprocessing).formula
     taken = np.clip(np.rint(expected.undo(values)), 0, 255).astype(np.uint8)
@@ -74,16 +75,14 @@ def view_as_backbone(path: str, spec: BackboneSpec, resize: str) -> BackboneView
 def _own(spec: BackboneSpec) -> str | None:
     """The preprocessing that a network was trained with; None where nobody knows."""
     own = open_network(spec).trained_with
-    return None if own is None else own.name
+    return None if own is None else write_values(own)
 
 
-def draw_views(
-    sheet: ContactSheet, images: ImageSet, spec: BackboneSpec, resize: str, folder: FigureFolder
-) -> BackboneViews:
+def draw_views(sheet: ContactSheet, images: ImageSet, spec: BackboneSpec, folder: FigureFolder) -> BackboneViews:
     """Draw images of the contact sheet as their files are and as the backbone sees them, and compare the two."""
     turns = zip_longest(*(line.rows for line in sheet.lines))  # the first of every class, then the second
     rows = list(dict.fromkeys(row for turn in turns for row in turn if row is not None))[:_SHOWN]
-    views = [view_as_backbone(images.paths[row], spec, resize) for row in rows]
+    views = [view_as_backbone(images.paths[row], spec) for row in rows]
     names = [Path(images.paths[row]).name for row in rows]
     files = [GridImage(name, ("file", name), pixels=sheet.pixels[row]) for row, name in zip(rows, names, strict=True)]
     given = [
@@ -102,7 +101,7 @@ def draw_views(
         picture=picture,
         backbone=spec.label,
         input_size=spec.input_size,
-        resize=resize,
+        resize=spec.resize,
         preprocessing=spec.preprocessing,
         own=own,
         mean_difference=difference,

@@ -12,7 +12,7 @@ from featx.config import Pipeline
 from featx.dataset import ImageSet, read_data
 from featx.dataset.check import count_classes
 from featx.inference.predict import Unread
-from featx.io.progress import Progress, no_progress
+from featx.io.context import Context
 from featx.look.backbone_view import draw_views
 from featx.look.contact_sheet import choose_contact_sheet, draw_contact_sheet
 from featx.look.networks import ask_networks
@@ -37,16 +37,15 @@ def look(
     cache: Cache,
     out: Path | None = None,
     scope: Scope = USUAL,
-    command: str = "",
     arguments: str = "",
-    progress: Progress = no_progress,
+    context: Context = Context(),
 ) -> FirstLook:
     """Look at the images of a pipeline; write figures and, unless it says not to, a page.
 
     What cannot be found out (without labels, of one class, of one image) is left out, and a note has the reason.
 
     out : the folder; None: `look` in that of the pipeline's results
-    command : for the page; arguments : of the commands that are advised, the data first
+    arguments : of the commands that are advised, the data first; context : its command is for the page
 
     Raises
     ------
@@ -60,9 +59,9 @@ def look(
     seed, folder = pipeline.data.seed, FigureFolder(out)
     sheet = choose_contact_sheet(images, scope.classes, scope.images, seed)
     contact_sheet = draw_contact_sheet(sheet, images, folder)
-    views = draw_views(sheet, images, spec, pipeline.features.resize, folder)
+    views = draw_views(sheet, images, spec, folder)
     sample = images.take(draw_sample(images, scope.sample, seed, sheet.unreadable))
-    study = Study(images, sample, pipeline, cache, progress)
+    study = Study(images, sample, pipeline, cache, context.progress)
     found = ask_networks(study, scope, folder, arguments)
     unreadable = {images.paths[row]: reason for row, reason in sheet.unreadable.items()} | dict(found.unreadable)
     classes = count_classes(images, np.array([path not in unreadable for path in images.paths], bool))
@@ -84,7 +83,7 @@ def look(
     )
     folder.remove_others(_FIGURES)
     if pipeline.report.html:
-        write_page(out / INDEX, f"{images.name}: a first look", result, folder.plots, command)
+        write_page(out / INDEX, f"{images.name}: a first look", result, folder.plots, context.command)
     else:
         (out / INDEX).unlink(missing_ok=True)  # of an earlier run
     return result

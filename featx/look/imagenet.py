@@ -84,13 +84,13 @@ def ask(images: ImageSet, options: FeaturesOptions, cache: Cache, progress: Prog
             if spec.weights in {"bundled", "imagenet"}:
                 raise
             reason = f"the weights of {spec.label} ({spec.weights}) have no ImageNet top"
-    note = f"ImageNet classes are told by {BUNDLED}, since {reason}."
+    note = f"ImageNet classes are given by {BUNDLED}, since {reason}."
     plain = replace(options, backbone=BUNDLED, weights="auto", preprocessing="auto")
     return replace(_ask(images, plain, cache, progress), notes=(note,))
 
 
 def _lacks_top(spec: BackboneSpec) -> str | None:
-    """Why a network cannot tell ImageNet classes, as far as that is known before it is built."""
+    """Why a network has no ImageNet classes, as far as that is known before it is built."""
     if not open_network(spec).top:
         return f"{spec.label} is a network of its own"
     return f"the weights of {spec.label} are random" if spec.weights == "random" else None
@@ -103,7 +103,5 @@ def _ask(images: ImageSet, options: FeaturesOptions, cache: Cache, progress: Pro
     rows = np.flatnonzero(done.readable)
     probabilities = done.features(output, rows).asarray()
     if probabilities.shape[1] != len(class_names()):
-        raise BackboneError(
-            f"{done.spec.label} tells {probabilities.shape[1]} classes, which are not those of ImageNet."
-        )
+        raise BackboneError(f"{done.spec.label} has {probabilities.shape[1]} classes, which are not those of ImageNet.")
     return ImageNetAnswers(done.spec, done, rows, probabilities)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featx.io.jsontypes import Json
+
 
 @dataclass(frozen=True)
 class Separation:
@@ -13,17 +15,26 @@ class Separation:
 
     Attributes
     ----------
-    told : share of the images whose class is the commonest one among the other images with the same ImageNet class
+    purity : share of the images whose class is the commonest one among the other images with the same ImageNet class
         (a tie counts in part, an image whose ImageNet class no other has counts nothing): leave-one-out purity
-    chance : the share of the largest class, which is what `told` would be if ImageNet knew one class alone
+    largest : the share of the largest class, which is what `purity` would be if ImageNet knew one class alone
     information : adjusted mutual information (Vinh, Epps and Bailey 2010): 0 is what chance gives, 1 is complete
     consistency : mean over the user's classes of the share that their commonest ImageNet class has
     """
 
-    told: float
-    chance: float
+    purity: float
+    largest: float
     information: float
     consistency: float
+
+    def as_json(self) -> dict[str, Json]:
+        """What `featx look --json` prints of it."""
+        return {
+            "told": self.purity,
+            "chance": self.largest,
+            "information": self.information,
+            "consistency": self.consistency,
+        }
 
 
 def measure_separation(first: np.ndarray, y: np.ndarray) -> Separation | None:
@@ -39,8 +50,8 @@ def measure_separation(first: np.ndarray, y: np.ndarray) -> Separation | None:
     table = count_pairs(first, y)
     sizes = table.sum(axis=1)
     return Separation(
-        told=_leave_one_out_purity(table),
-        chance=float(sizes.max() / sizes.sum()),
+        purity=_leave_one_out_purity(table),
+        largest=float(sizes.max() / sizes.sum()),
         information=float(adjusted_mutual_info_score(y, first)),
         consistency=float((table.max(axis=1) / sizes).mean()),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featx.metrics.predictions import Outcome, correct, indicators
+from featx.metrics.predictions import MetricInput, correct, indicators
 from featx.metrics.reliability import reliability
 
 _LEAST = float(np.finfo(np.float64).eps)  # the probability that log loss takes for 0, as scikit-learn does
@@ -19,14 +19,14 @@ _TOP = 5
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Of each class or label, int64 (k,): images labelled so, predicted so, and both."""
+    """Images labelled as each class or label, predicted as it, and both: int64 (k,)."""
 
     labelled: np.ndarray
     predicted: np.ndarray
     hits: np.ndarray
 
     @classmethod
-    def of(cls, outcome: Outcome, classes: int = 0) -> ClassCounts:
+    def of(cls, outcome: MetricInput, classes: int = 0) -> ClassCounts:
         """Count the classes that occur, and at least so many."""
         labels, predicted = outcome.labels, outcome.predicted
         if labels.ndim == 2:
@@ -62,22 +62,22 @@ def _mean(values: np.ndarray) -> float | None:
     return float(defined.mean()) if len(defined) else None
 
 
-def accuracy(outcome: Outcome) -> float | None:
+def accuracy(outcome: MetricInput) -> float | None:
     """The share of images that are right; of several labels, all of whose labels are."""
     return float(correct(outcome).mean())
 
 
-def balanced_accuracy(outcome: Outcome) -> float | None:
+def balanced_accuracy(outcome: MetricInput) -> float | None:
     """The mean of the classes' recalls."""
     return _mean(ClassCounts.of(outcome).recall)
 
 
-def macro_f1(outcome: Outcome) -> float | None:
+def macro_f1(outcome: MetricInput) -> float | None:
     """The mean of the classes' F1."""
     return _mean(ClassCounts.of(outcome).f1)
 
 
-def micro_f1(outcome: Outcome) -> float | None:
+def micro_f1(outcome: MetricInput) -> float | None:
     """F1 of all pairs of image and label; 0 where no label is there or predicted."""
     counts = ClassCounts.of(outcome)
     both = counts.labelled.sum() + counts.predicted.sum()
@@ -90,17 +90,17 @@ def f1_of_images(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.asarray(np.nan_to_num(share(2 * (labels & predicted).sum(axis=1), marked), nan=1.0))
 
 
-def samples_f1(outcome: Outcome) -> float | None:
+def samples_f1(outcome: MetricInput) -> float | None:
     """The mean over images of the F1 of their labels."""
     return float(f1_of_images(outcome.labels, outcome.predicted).mean())
 
 
-def hamming_loss(outcome: Outcome) -> float | None:
+def hamming_loss(outcome: MetricInput) -> float | None:
     """The share of pairs of image and label that are wrong."""
     return float((outcome.labels != outcome.predicted).mean())
 
 
-def log_losses(outcome: Outcome) -> np.ndarray | None:
+def log_losses(outcome: MetricInput) -> np.ndarray | None:
     """-log of the probability of what is true: float64 (n,), or (n, k) of labels.
 
     None with images of a class that the model does not know, and gives no probability at all.
@@ -115,13 +115,13 @@ def log_losses(outcome: Outcome) -> np.ndarray | None:
     return np.asarray(-np.log(np.clip(true, _LEAST, 1.0)))
 
 
-def log_loss(outcome: Outcome) -> float | None:
+def log_loss(outcome: MetricInput) -> float | None:
     """The mean of `log_losses`."""
     losses = log_losses(outcome)
     return None if losses is None else float(losses.mean())
 
 
-def top5_accuracy(outcome: Outcome) -> float | None:
+def top5_accuracy(outcome: MetricInput) -> float | None:
     """The share of images whose class is among the five likeliest."""
     best = np.argpartition(-outcome.probabilities, _TOP - 1, axis=1)[:, :_TOP]
     return float((best == outcome.labels[:, None]).any(axis=1).mean())
@@ -147,26 +147,26 @@ def average_precisions(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarr
     return found
 
 
-def macro_roc_auc(outcome: Outcome) -> float | None:
+def macro_roc_auc(outcome: MetricInput) -> float | None:
     """The mean of the areas under the ROC curves, each class against the rest."""
     return _mean(roc_areas(indicators(outcome), outcome.probabilities))
 
 
-def macro_average_precision(outcome: Outcome) -> float | None:
+def macro_average_precision(outcome: MetricInput) -> float | None:
     """The mean of the average precisions, each class against the rest."""
     return _mean(average_precisions(indicators(outcome), outcome.probabilities))
 
 
-def micro_roc_auc(outcome: Outcome) -> float | None:
+def micro_roc_auc(outcome: MetricInput) -> float | None:
     """Area under the ROC curve of all pairs of image and label."""
     return _mean(roc_areas(outcome.labels.reshape(-1, 1), outcome.probabilities.reshape(-1, 1)))
 
 
-def micro_average_precision(outcome: Outcome) -> float | None:
+def micro_average_precision(outcome: MetricInput) -> float | None:
     """Average precision of all pairs of image and label."""
     return _mean(average_precisions(outcome.labels.reshape(-1, 1), outcome.probabilities.reshape(-1, 1)))
 
 
-def calibration_error(outcome: Outcome) -> float | None:
+def calibration_error(outcome: MetricInput) -> float | None:
     """The expected calibration error, over 15 bins."""
     return reliability(outcome.labels, outcome.probabilities).expected_calibration_error

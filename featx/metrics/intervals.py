@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from featx.metrics.formulas import f1_of_images, log_losses
-from featx.metrics.predictions import Outcome
+from featx.metrics.predictions import MetricInput
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -23,7 +23,7 @@ _CHUNK = 1 << 22  # values of resamples held at a time
 _MOST_RANKED = 2_000_000  # pairs of image and label; ranking so many anew in every resample takes half a minute
 
 Interval = tuple[float, float]
-Draws = Callable[[Outcome, int, np.random.Generator], Iterator[Any]]
+Draws = Callable[[MetricInput, int, np.random.Generator], Iterator[Any]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Resampling:
 
 
 def bootstrap_intervals(
-    outcome: Outcome,
+    outcome: MetricInput,
     wanted: Mapping[str, Resampling],
     level: float = LEVEL,
     resamples: int = RESAMPLES,
@@ -73,7 +73,7 @@ def _percentiles(values: np.ndarray, level: float) -> Interval | None:
 # ------------------------------------------------------------------------------------------- one class per image
 
 
-def draw_losses(outcome: Outcome, resamples: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+def draw_losses(outcome: MetricInput, resamples: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Yield the log losses of resampled images, float64 (r, n)."""
     losses = log_losses(outcome)
     if losses is None:
@@ -128,7 +128,7 @@ class Cells:
         return _mean_of_defined(2 * hit, labelled + _sum_by(self.predicted, self.counts, self._classes))
 
 
-def draw_cells(outcome: Outcome, resamples: int, generator: np.random.Generator) -> Iterator[Cells]:
+def draw_cells(outcome: MetricInput, resamples: int, generator: np.random.Generator) -> Iterator[Cells]:
     """Yield resamples of the confusion matrix."""
     pairs = np.stack([outcome.labels, outcome.predicted])
     (labelled, predicted), counts = np.unique(pairs, axis=1, return_counts=True)
@@ -167,13 +167,13 @@ class LabelDraws:
     ranked : the images in the order of each label's probability; empty where there are too many to rank anew
     """
 
-    outcome: Outcome
+    outcome: MetricInput
     counts: np.ndarray
     ranked: tuple[Ranked, ...]
 
     @cached_property
     def _hit_and_marked(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of each label, float64 (r, k): images that have it and get it, and times that it is there or predicted."""
+        """Images that have each label and get it, and times that it is there or predicted: float64 (r, k)."""
         labels, predicted = self.outcome.labels, self.outcome.predicted
         return self.counts @ (labels & predicted).astype(np.float64), self.counts @ (labels.astype(float) + predicted)
 
@@ -219,7 +219,7 @@ class LabelDraws:
         return np.asarray(self._areas[1])
 
 
-def draw_labels(outcome: Outcome, resamples: int, generator: np.random.Generator) -> Iterator[LabelDraws]:
+def draw_labels(outcome: MetricInput, resamples: int, generator: np.random.Generator) -> Iterator[LabelDraws]:
     """Yield resamples of images with several labels."""
     columns = zip(outcome.labels.T, outcome.probabilities.T, strict=True)
     ranked = tuple(Ranked.of(*column) for column in columns) if outcome.labels.size <= _MOST_RANKED else ()

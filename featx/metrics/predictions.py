@@ -23,7 +23,7 @@ def target_of(y: np.ndarray) -> Target:
     return "labels" if y.ndim == 2 else "class"
 
 
-class Outcome(Protocol):
+class MetricInput(Protocol):
     """What a metric is computed from, of n images and the k classes that a model knows.
 
     labels : int64 (n,), positions in the columns of `probabilities`, past them for a class that the model does not know
@@ -86,13 +86,13 @@ class LabelledPredictions:
         return correct(self)
 
 
-def correct(outcome: Outcome) -> np.ndarray:
+def correct(outcome: MetricInput) -> np.ndarray:
     """Which images are right, bool (n,); of several labels, those all of whose labels are."""
     same = np.asarray(outcome.predicted == outcome.labels)
     return same if same.ndim == 1 else np.asarray(same.all(axis=1))
 
 
-def indicators(outcome: Outcome) -> np.ndarray:
+def indicators(outcome: MetricInput) -> np.ndarray:
     """Whether an image is of a class that the model knows, or has a label, bool (n, k)."""
     if outcome.labels.ndim == 2:
         return outcome.labels.astype(bool)

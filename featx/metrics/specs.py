@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from featx.metrics.intervals import Resampling
-from featx.metrics.predictions import Outcome, Target
+from featx.metrics.predictions import MetricInput, Target
 
 Shown = Literal["nowhere", "page", "everywhere"]
 """Where people see a metric: in JSON alone, in reports and cards, or in the tables of the terminal as well"""
@@ -30,7 +30,7 @@ class MetricForm:
     key: str
     label: str
     meaning: str
-    compute: Callable[[Outcome], float | None]
+    compute: Callable[[MetricInput], float | None]
     resampling: Resampling | None = None
     shown: Shown = "everywhere"
     least_classes: int = 2

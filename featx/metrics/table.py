@@ -250,13 +250,19 @@ def forms_of(target: Target) -> Iterator[MetricForm]:
 
 
 def resamplings_of(target: Target) -> dict[str, Resampling]:
-    """Of each metric that has an interval, by key, how it is resampled."""
+    """How each metric that has an interval is resampled, by key."""
     return {form.key: form.resampling for form in forms_of(target) if form.resampling is not None}
 
 
 def metric_form(metric: str, target: Target) -> MetricForm | None:
     """The metric that `--metric` names, None where it is not defined for this kind of target."""
     return METRICS[metric].form(target) if metric in METRICS else None
+
+
+def metric_key(metric: str, target: Target) -> str:
+    """The key in JSON of a metric that is defined for this kind of target."""
+    form = metric_form(metric, target)
+    return metric if form is None else form.key
 
 
 def target_of_metrics(metrics: Mapping[str, object]) -> Target:
@@ -279,8 +285,7 @@ def shown_keys(target: Target, *, brief: bool = False, classes: int | None = Non
 
 def metric_of(metrics: Mapping[str, object], metric: str) -> float | None:
     """The value of the option `--metric` among figures as JSON and bundles have them."""
-    form = metric_form(metric, target_of_metrics(metrics))
-    value = metrics[metric if form is None else form.key]
+    value = metrics[metric_key(metric, target_of_metrics(metrics))]
     return None if value is None else float(value)  # type: ignore[arg-type]
 
 

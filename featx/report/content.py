@@ -12,7 +12,7 @@ from featx.metrics.predictions import LabelledPredictions
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that a report tells.
+    """Everything that a report shows.
 
     title : of the page; manifest : of the model
     judged : the parts that were measured; those without images are left out

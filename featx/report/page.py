@@ -11,12 +11,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
 
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import CandidateRecord, MetricsRecord
+from featx.io.jsontypes import Json
 from featx.metrics.intervals import RESAMPLES
 from featx.metrics.table import metric_label, signed_score
 from featx.report.content import Content
@@ -120,7 +120,7 @@ def _number(value: float | None) -> str:
 
 
 def _metric_names(content: Content, scores: Sequence[Scores]) -> list[str]:
-    """The metrics that any part has, in the order they are told."""
+    """The metrics that any part has, in the order in which they are shown."""
     names = dict.fromkeys(name for one in scores for name, value in one.metrics.items() if value is not None)
     if not names:
         recorded = _summaries(content).values()
@@ -228,14 +228,21 @@ def _label_cells(row: np.ndarray, there: int) -> tuple[_Cell, ...]:
     return tuple(_Cell(int(row[given]), float(row[given] / total), there == given) for given in (1, 0))
 
 
-def _candidates(search: Mapping[str, Sequence[CandidateRecord]]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Candidate:
+    """A head that was tried, in words; output : whose features it took"""
+
+    name: str
+    output: str
+    params: str
+    record: CandidateRecord
+
+
+def _candidates(search: Mapping[str, Sequence[CandidateRecord]]) -> list[_Candidate]:
     """What was compared, the best first."""
     found = [(output, one) for output, some in search.items() for one in some]
     found.sort(key=lambda pair: -_signed(pair[1]))
-    return [
-        {"output": output, "name": head_name(one), **one.as_json(), "params": _words(one.params)}
-        for output, one in found[:_MOST_CANDIDATES]
-    ]
+    return [_Candidate(head_name(one), output, _words(one.params), one) for output, one in found[:_MOST_CANDIDATES]]
 
 
 def _signed(candidate: CandidateRecord) -> float:
@@ -243,11 +250,11 @@ def _signed(candidate: CandidateRecord) -> float:
     return -np.inf if candidate.score is None else signed_score(candidate.metric, candidate.score)
 
 
-def _words(values: Mapping[str, Any]) -> str:
+def _words(values: Mapping[str, Json]) -> str:
     return ", ".join(f"{name} {_plain(value)}" for name, value in values.items())
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.5g}"
     if isinstance(value, list | tuple):

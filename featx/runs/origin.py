@@ -5,16 +5,18 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from featx.backbones import Output
+from featx.bundle.fields import read_record
+from featx.bundle.manifest import Manifest
+from featx.bundle.records import AugmentRecord, BackboneRecord, DataRecord, KeyRecord, SplitRecord
 from featx.dataset import SPLITS
 from featx.extraction.flow import Extraction
 from featx.extraction.sample import Sample
+from featx.images.augment import Augmenter
 from featx.io.urls import plain
 from featx.io.versions import installed_versions
 
@@ -46,6 +48,17 @@ class Intake:
         """Part -> class -> images, of the parts that have any."""
         return count_classes(self.sample.images.classes, self.sample.y, self.sample.split)
 
+    def split_record(self) -> SplitRecord:
+        """Which images were in which part."""
+        sample, images = self.sample, self.sample.images
+        declared, grouped = images.declared is not None, images.groups is not None
+        return SplitRecord(sample.digest, sample.counts(), self.class_counts(), declared, grouped)
+
+    def data_record(self) -> DataRecord:
+        """The images, and what was left aside."""
+        images = self.sample.images
+        return DataRecord(Path(plain(images.source)).name, len(images), len(self.bad), self.duplicates)
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -58,6 +71,17 @@ class Provenance:
     fingerprint: str
     seconds: float
 
+    def stamp(self, manifest: Manifest) -> Manifest:
+        """The manifest with this, the time, and the versions of the libraries."""
+        return replace(
+            manifest,
+            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            command=self.command,
+            fingerprint=self.fingerprint,
+            seconds=round(self.seconds, 3),
+            versions={"python": platform.python_version()} | installed_versions(*_LIBRARIES),
+        )
+
 
 def algorithm(number: int) -> str:
     """How an algorithm is named in a fingerprint, by its number from 1 on.
@@ -68,50 +92,29 @@ def algorithm(number: int) -> str:
     return _FIRST_ALGORITHM if number == 1 else str(number)
 
 
-def describe_model(
-    extraction: Extraction, outputs: tuple[Output, ...], intake: Intake, classes: Sequence[str], provenance: Provenance
-) -> dict[str, Any]:
-    """The part of `bundle.json` about the origin of a model on extracted features."""
-    key = extraction.store.key
-    return describe_intake(intake, classes, provenance) | {
-        "outputs": [output.name for output in outputs],
-        "backbone": {
-            **asdict(extraction.spec),
-            "input_size": list(extraction.spec.input_size),
-            "name": extraction.spec.label,
-            "weights": Path(extraction.spec.weights).name,
-            "license": extraction.spec.weights_license,
-            "resize": key.resize,
-            "precision": key.precision,
-        },
-        "key": key.as_json(),
-    }
+def backbone_record(extraction: Extraction) -> BackboneRecord:
+    """The frozen network that gave the features."""
+    spec, key = extraction.spec, extraction.store.key
+    return BackboneRecord(
+        input_size=spec.input_size,
+        name=spec.label,
+        weights=Path(spec.weights).name,
+        weights_seed=spec.weights_seed,
+        preprocessing=spec.preprocessing,
+        license=spec.weights_license,
+        resize=key.resize,
+        precision=key.precision,
+    )
 
 
-def describe_intake(intake: Intake, classes: Sequence[str], provenance: Provenance) -> dict[str, Any]:
-    """The part of `bundle.json` about when, of what and with what a model was made."""
-    sample, images = intake.sample, intake.sample.images
-    return {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "classes": list(classes),
-        "split": {
-            "digest": sample.digest,
-            "images": sample.counts(),
-            "classes": intake.class_counts(),
-            "declared": images.declared is not None,
-            "grouped": images.groups is not None,
-        },
-        "data": {
-            "source": Path(plain(images.source)).name,
-            "images": len(images),
-            "bad": len(intake.bad),
-            "duplicates": intake.duplicates,
-        },
-        "command": provenance.command,
-        "fingerprint": provenance.fingerprint,
-        "seconds": round(provenance.seconds, 3),
-        "versions": {"python": platform.python_version()} | installed_versions(*_LIBRARIES),
-    }
+def augment_record(augmenter: Augmenter, views: int | None = None) -> AugmentRecord:
+    """How images were altered; views : of each image, where they were cached."""
+    return AugmentRecord(asdict(augmenter.policy), augmenter.seed, views)
+
+
+def key_record(extraction: Extraction) -> KeyRecord:
+    """The key of the features."""
+    return read_record(KeyRecord, extraction.store.key.as_json())
 
 
 def count_classes(classes: Sequence[str], y: np.ndarray, split: np.ndarray) -> dict[str, dict[str, int]]:

@@ -139,9 +139,12 @@ def report_folder(bundle: Path) -> Path:
     return bundle / "report"
 
 
-def checkpoints_folder(bundle: Path) -> Path:
-    """Where a fine-tuned bundle keeps networks of its epochs; not among its files, which are read when it is loaded."""
-    return bundle / "checkpoints"
+def checkpoints_folder(folder: Path) -> Path:
+    """Where networks of single epochs are kept: in the state of a fine-tune, and then in the directory of its bundle.
+
+    They are not among the bundle's files, all of which are read when it is loaded.
+    """
+    return folder / "checkpoints"
 
 
 def find_bundle(where: str | None, runs: Path, name: str) -> Path:

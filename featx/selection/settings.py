@@ -44,9 +44,9 @@ class SearchSettings:
         return replace(self, options=replace(self.options, **options))  # type: ignore[arg-type]
 
     def logged(self, folder: str) -> SearchSettings:
-        """Of one of several fits: what is trained has a folder of its own."""
+        """The settings of one of several fits: what is trained has a folder of its own."""
         return self if self.recording is None else replace(self, recording=self.recording.of(folder))
 
     def titled(self, title: str) -> SearchSettings:
-        """Of one of several searches: lines begin with its title."""
+        """The settings of one of several searches: lines begin with its title."""
         return replace(self, show=lambda line: self.show(f"{title}: {line}"))

@@ -13,8 +13,11 @@ import numpy as np
 
 from featx.backbones import Output
 from featx.bundle import novelty
+from featx.bundle.fields import read_record
 from featx.bundle.manifest import Manifest
+from featx.bundle.records import CandidateRecord, HeadRecord, NestedRecord, ScoreRecord
 from featx.bundle.split import write_split
+from featx.config import HeadOptions
 from featx.dataset import SPLITS, TRAIN, VAL
 from featx.errors import HeadError
 from featx.extraction.flow import Extraction, frozen_files
@@ -25,11 +28,12 @@ from featx.heads.calibration import CALIBRATION_FILE
 from featx.heads.transform import TRANSFORM_FILE, join
 from featx.io.context import Context, Notify
 from featx.io.digests import digest_bytes, digest_json
-from featx.metrics.measures import Measures, measure
-from featx.metrics.predictions import LabelledPredictions, align
-from featx.runs.origin import Intake, Provenance, algorithm, describe_model
+from featx.metrics.measures import Measures
+from featx.metrics.predictions import LabelledPredictions, align, target_of
+from featx.runs.measured import MeasuredParts, epoch_records
+from featx.runs.origin import Intake, Provenance, algorithm, augment_record, backbone_record, key_record
 from featx.runs.prepared import Prepared
-from featx.selection.choice import Choice
+from featx.selection.choice import Candidate, Choice
 from featx.selection.layers import LayerError, LayersChoice, choose_layers
 from featx.selection.nested import nested_estimate
 from featx.selection.problem import Problem
@@ -134,48 +138,68 @@ def fit(prepared: Prepared, context: Context = Context()) -> Fitted:
     predictions = tuple(_predict(choice, features, sample, part, known) for part in ("val", "test"))
     nested = nested_estimate(tables, problem, settings).as_json() if settings.options.nested else None
     provenance = Provenance(context.command, wanted, time.perf_counter() - start)
-    outputs = tuple(Output.parse(name) for name in chosen.outputs)
-    intake = Intake.of(prepared.extraction, sample)
-    about = (
-        describe_model(prepared.extraction, outputs, intake, known, provenance)
-        | {"head": _describe_head(choice, width(features), prepared)}
-        | _describe_search(chosen, predictions)
-        | {"multilabel": sample.y.ndim == 2, "nested": nested, "notes": list(choice.notes)}
+    manifest = replace(
+        _describe(chosen, predictions, width(features), prepared),
+        nested=None if nested is None else read_record(NestedRecord, nested),
     )
-    if sample.views is not None:
-        about["augment"] = sample.views.augmenter.as_json() | {"views": sample.views.each}
-    network = frozen_files(prepared.extraction, outputs)
-    manifest = Manifest.from_json(about | {"files": {}}, prepared.run.path)
-    return Fitted(manifest, predictions, intake, choice, network, _reference(features, sample, seed), recording)
+    return Fitted(
+        provenance.stamp(manifest),
+        predictions,
+        Intake.of(prepared.extraction, sample),
+        choice,
+        frozen_files(prepared.extraction, manifest.outputs),
+        _reference(features, sample, seed),
+        recording,
+    )
 
 
-def _describe_head(choice: Choice, features: int, prepared: Prepared) -> dict[str, Any]:
-    options, kind = prepared.pipeline.head, persist.kind_of(choice.head)
-    return {
-        "clf": choice.clf,
-        "kind": kind,
-        "file": persist.FILES[kind],
-        "params": _jsonable(choice.params),
-        "temperature": choice.temperature,
-        "features": features,
-        "calibration": choice.calibration.kind,
-        "refitted": options.refit,
-        "class_weight": options.class_weight,
-        "positive_weight": options.positive_weight,
-    }
+def _describe(
+    chosen: LayersChoice, predictions: Sequence[LabelledPredictions], features: int, prepared: Prepared
+) -> Manifest:
+    """What was chosen and measured.
+
+    features : how many the head takes
+    """
+    choice, sample, measured = chosen.choice, prepared.sample, MeasuredParts.of(predictions)
+    intake, views = Intake.of(prepared.extraction, sample), sample.views
+    return Manifest(
+        classes=tuple(sample.images.classes[code] for code in choice.head.classes_),
+        split=intake.split_record(),
+        data=intake.data_record(),
+        outputs=tuple(Output.parse(name) for name in chosen.outputs),
+        backbone=backbone_record(prepared.extraction),
+        key=key_record(prepared.extraction),
+        head=_head_record(choice, features, prepared.pipeline.head),
+        target=target_of(sample.y),
+        thresholds=None if choice.thresholds is None else tuple(choice.thresholds.tolist()),
+        metrics=measured.metrics,
+        per_class=measured.per_class,
+        score=_score(choice, measured.parts["val"]),
+        search={title: tuple(map(_candidate_record, some)) for title, some in chosen.tried.items()},
+        history=epoch_records(_log_of(choice)),
+        notes=choice.notes,
+        augment=None if views is None else augment_record(views.augmenter, views.each),
+    )
 
 
-def _describe_search(chosen: LayersChoice, predictions: Sequence[LabelledPredictions]) -> dict[str, Any]:
-    choice = chosen.choice
-    metrics = {one.part: measure(one) for one in predictions}
-    return {
-        "thresholds": None if choice.thresholds is None else choice.thresholds.tolist(),
-        "metrics": {part: found.summary() for part, found in metrics.items()},
-        "per_class": {part: found.as_json()["per_class"] for part, found in metrics.items()},
-        "score": _score(choice, metrics["val"]),
-        "search": {title: [one.as_json() for one in some] for title, some in chosen.tried.items()},
-        "history": _log_of(choice).as_json(),
-    }
+def _head_record(choice: Choice, features: int, options: HeadOptions) -> HeadRecord:
+    kind = persist.kind_of(choice.head)
+    return HeadRecord(
+        clf=choice.clf,
+        temperature=choice.temperature,
+        features=features,
+        kind=kind,
+        params=_jsonable(choice.params),
+        calibration=choice.calibration.kind,
+        refitted=options.refit,
+        class_weight=options.class_weight,
+        positive_weight=options.positive_weight,
+        file=persist.FILES[kind],
+    )
+
+
+def _candidate_record(candidate: Candidate) -> CandidateRecord:
+    return CandidateRecord(candidate.clf, candidate.params, candidate.score, candidate.metric, candidate.where)
 
 
 def _reference(features: Features, sample: Sample, seed: int) -> novelty.Reference:
@@ -248,13 +272,13 @@ def _predict(choice: Choice, features: Features, sample: Sample, part: str, know
     return LabelledPredictions(labels, probabilities, tuple(everything), part=part, paths=paths)
 
 
-def _score(choice: Choice, val: Measures) -> dict[str, Any]:
+def _score(choice: Choice, val: Measures) -> ScoreRecord:
     """What the best bundle of a run is chosen by: the metric on val, or on folds of train where there is no val."""
     best = choice.best
     metric = best.metric if best else "accuracy"
     if val.images:
-        return {"metric": metric, "value": val.value(metric), "where": "val"}
-    return {"metric": metric, "value": best.score if best else None, "where": best.where if best else "none"}
+        return ScoreRecord(metric, val.value(metric), "val")
+    return ScoreRecord(metric, best.score, best.where) if best else ScoreRecord(metric, None, "none")
 
 
 def _log_of(choice: Choice) -> TrainingLog:

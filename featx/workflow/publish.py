@@ -13,12 +13,12 @@ from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import Pipeline
 from featx.dataset import TEST
 from featx.inference.cached import judge_cached
-from featx.inference.trained import Trained
 from featx.io.context import Context
 from featx.report.occasions import Evaluation, report_evaluation, report_model
 from featx.runs.origin import Intake
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run, checkpoints_folder, report_folder
+from featx.runs.trained import Trained
 from featx.store.cache import Cache
 from featx.training.callbacks import Recording
 from featx.workflow.fit import Fitted, fit

@@ -79,6 +79,8 @@ def _bring_finetuned(bundle: Bundle, prepared: Prepared, context: Context) -> St
     pipeline = prepared.pipeline
     if not pipeline.finetune.enabled:
         return StageDone("finetune", False, "finetune.enabled is false")
+    if not bundle.trainable:
+        return StageDone("finetune", False, "the network of a graph file cannot be trained")
     start = regraft(bundle, prepared, context)
     made = prepared.run.find(tuned_fingerprint(start, pipeline.finetune, pipeline.data.seed, pipeline.augment))
     if made is None:

@@ -7,12 +7,12 @@ The image is brought to what the network takes (preprocessing, layout) and every
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featx.backbones.graphs.cut import CutGraph
 from featx.backbones.graphs.reading import ImageInput, read_graph
 from featx.backbones.graphs.structure import Graph, Node, fix_shape, image_operations, name_operations
 from featx.backbones.libraries import import_openvino
@@ -26,20 +26,6 @@ if TYPE_CHECKING:
 
 MOST_PREFIX = 16  # class and register tokens in front of those of the patches
 Tensor = Any  # openvino.Output
-
-
-@dataclass(frozen=True)
-class CutGraph:
-    """A graph that an engine can run.
-
-    model : takes uint8 (n, height, width, 3), RGB; gives float32
-    tensors : output name -> name of its tensor in the model
-    batch : images at once that it is fixed to, None for any number
-    """
-
-    model: openvino.Model
-    tensors: dict[str, str]
-    batch: int | None
 
 
 def cut_graph(graph: Graph, outputs: Sequence[Output], formula: Formula, prefix_tokens: int | None = None) -> CutGraph:
@@ -56,7 +42,7 @@ def cut_graph(graph: Graph, outputs: Sequence[Output], formula: Formula, prefix_
     nodes = {output.layer: _usable_node(graph, output.layer) for output in outputs}
     model, takes = read_graph(graph.path)
     operations = _find_operations(model, takes, graph)
-    model.reshape(_open_shape(model, takes, graph))
+    model.reshape({model.inputs[0]: openvino.PartialShape(takes.shape(-1, graph.size))})
     results, tensors = [], {}
     for number, output in enumerate(outputs):
         node = nodes[output.layer]
@@ -66,7 +52,7 @@ def cut_graph(graph: Graph, outputs: Sequence[Output], formula: Formula, prefix_
         results.append(result)
         tensors[output.name] = f"featx_{number}"
     part = openvino.Model(results, model.get_parameters(), "featx")
-    return CutGraph(_take_pixels(part, takes, formula), tensors, graph.batch)
+    return CutGraph(_take_pixels(part, takes, formula), tensors, _find_batch(part, graph.batch), graph.size)
 
 
 def _usable_node(graph: Graph, name: str) -> Node:
@@ -97,12 +83,18 @@ def _find_operations(model: openvino.Model, takes: ImageInput, graph: Graph) -> 
     }
 
 
-def _open_shape(model: openvino.Model, takes: ImageInput, graph: Graph) -> Any:
-    """The shape of the input with the sides fixed and, where the network allows it, any number of images."""
-    openvino = import_openvino()
-    batch = -1 if graph.batch is None else graph.batch
-    shape = takes.shape(batch, graph.size)
-    return {model.inputs[0]: openvino.PartialShape(shape)}
+def _find_batch(model: openvino.Model, fixed: int | None) -> int | None:
+    """The images at once that a cut graph is fixed to: what fixes the whole network is often behind the cut."""
+    if fixed is None:
+        return None
+    tried, shape = model.clone(), model.inputs[0].get_partial_shape()
+    shape[0] = 2 * fixed
+    try:
+        tried.reshape({tried.inputs[0]: shape})
+    except RuntimeError:
+        return fixed
+    rows = [port.get_partial_shape()[0] for port in tried.outputs]
+    return None if all(one.is_static and one.get_length() == 2 * fixed for one in rows) else fixed
 
 
 def _name_result(tensor: Tensor, name: str) -> Any:

@@ -6,11 +6,13 @@ of a fixed size or of any; every operation known; no control flow. More than tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from featx.backbones.graphs.formats import FORMATS, graph_format, is_graph
 from featx.backbones.libraries import import_openvino
 from featx.errors import BackboneError
 
@@ -18,8 +20,7 @@ if TYPE_CHECKING:
     import openvino
 
 Layout = Literal["NCHW", "NHWC"]
-FORMATS = {".onnx": "ONNX", ".xml": "OpenVINO IR", ".tflite": "TensorFlow Lite"}
-SAVED_MODEL = "saved_model.pb"
+_UNKNOWN = re.compile(r"No (?:conversion rule found for operations: |translator found for )([\w.:-]+)")
 _CONTROL_FLOW = {"If", "Loop", "TensorIterator"}
 
 
@@ -41,16 +42,6 @@ class ImageInput:
     def shape(self, batch: int, size: tuple[int, int]) -> list[int]:
         """The shape of the input for so many images of (height, width)."""
         return [batch, 3, *size] if self.layout == "NCHW" else [batch, *size, 3]
-
-
-def is_graph(path: Path) -> bool:
-    """Whether a path looks like a graph file: by its suffix, or a SavedModel's folder."""
-    return path.suffix.lower() in FORMATS or (path / SAVED_MODEL).is_file()
-
-
-def graph_format(path: Path) -> str:
-    """What people call the format of a graph file."""
-    return FORMATS.get(path.suffix.lower(), "SavedModel")
 
 
 def read_graph(path: Path) -> tuple[openvino.Model, ImageInput]:
@@ -82,7 +73,7 @@ def _read(path: Path) -> openvino.Model:
 
 def _explain(error: RuntimeError, path: Path) -> str:
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
-    missing = [line.partition(":")[2].strip() for line in lines if line.startswith("No conversion rule found")]
+    missing = [found[1] for line in lines if (found := _UNKNOWN.match(line))]
     if missing:
         return (
             f"{path.name} uses operations that OpenVINO does not know: {missing[0]}. Export the network with standard "

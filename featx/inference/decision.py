@@ -19,7 +19,7 @@ from featx.training.trainee import ImageTrainee
 
 
 @dataclass(frozen=True)
-class Reading:
+class DecisionRule:
     """How the logits of a network are read: as probabilities, and from which one on a label is given.
 
     thresholds : float64 (k,) of several labels per image; None where an image has one
@@ -29,12 +29,12 @@ class Reading:
     thresholds: np.ndarray | None
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Reading:
+    def of(cls, bundle: Bundle) -> DecisionRule:
         """As a bundle has it, the temperature applied to the logits."""
         return cls(bundle.calibration, bundle.thresholds if bundle.multilabel else None)
 
     @classmethod
-    def fit(cls, trainee: ImageTrainee, options: HeadOptions) -> Reading:
+    def fit(cls, trainee: ImageTrainee, options: HeadOptions) -> DecisionRule:
         """Found on val as it is for a head: the temperature, and the thresholds of the pipeline's head section."""
         logits, rows = trainee.logits(VAL)
         labels = trainee.examples.labels[rows]
@@ -46,17 +46,15 @@ class Reading:
         return cls(found, search_thresholds(probabilities, labels, options.thresholds, *options.threshold_range))
 
 
-def predict_parts(trainee: ImageTrainee, reading: Reading) -> tuple[LabelledPredictions, ...]:
+def predict_parts(trainee: ImageTrainee, rule: DecisionRule) -> tuple[LabelledPredictions, ...]:
     """Return the predictions of val and test as the network stands."""
     found, examples = [], trainee.examples
     for code in (VAL, TEST):
         logits, rows = trainee.logits(code)
         paths = tuple(examples.paths[row] for row in rows)
-        probabilities = reading.calibration.probabilities(logits)
+        probabilities = rule.calibration.probabilities(logits)
         labels = examples.labels[rows]
-        found.append(
-            LabelledPredictions(labels, probabilities, examples.classes, reading.thresholds, SPLITS[code], paths)
-        )
+        found.append(LabelledPredictions(labels, probabilities, examples.classes, rule.thresholds, SPLITS[code], paths))
     return tuple(found)
 
 

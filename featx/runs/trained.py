@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -19,8 +19,12 @@ from featx.runs.origin import Intake
 from featx.training.callbacks import Recording
 from featx.training.log import TrainingLog
 
-if TYPE_CHECKING:
-    import keras
+
+class KerasModel(Protocol):
+    """A Keras model, as far as it is written here."""
+
+    def save(self, path: Path) -> None:
+        """Write it as a `.keras` file."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ class Trained:
     manifest: Manifest
     predictions: tuple[LabelledPredictions, ...]
     intake: Intake
-    backbone: keras.Model
-    head: tuple[np.ndarray, np.ndarray] | keras.Model
+    backbone: KerasModel
+    head: tuple[np.ndarray, np.ndarray] | KerasModel
     transform: Transform
     reference: Reference
     log: TrainingLog

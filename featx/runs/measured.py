@@ -1,0 +1,47 @@
+"""What was measured of a model, and the epochs of its training, as sections of its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from featx.bundle.fields import read_record
+from featx.bundle.records import ClassRecord, EpochRecord, MetricsRecord
+from featx.metrics.measures import Measures, measure
+from featx.metrics.predictions import LabelledPredictions
+from featx.training.log import TrainingLog
+
+
+@dataclass(frozen=True)
+class MeasuredParts:
+    """What was measured of each part, by its name."""
+
+    parts: Mapping[str, Measures]
+
+    @classmethod
+    def of(cls, predictions: Sequence[LabelledPredictions]) -> MeasuredParts:
+        """Measure the predictions of each part."""
+        return cls({one.part: measure(one) for one in predictions})
+
+    @property
+    def metrics(self) -> dict[str, MetricsRecord]:
+        """The figures of each part."""
+        return {part: _figures(measured) for part, measured in self.parts.items()}
+
+    @property
+    def per_class(self) -> dict[str, tuple[ClassRecord, ...] | None]:
+        """The figures of every class of each part; None without images."""
+        return {part: _classes(measured) if measured.images else None for part, measured in self.parts.items()}
+
+
+def _figures(measured: Measures) -> MetricsRecord:
+    return MetricsRecord(measured.images, measured.values, measured.intervals if measured.images else None)
+
+
+def _classes(measured: Measures) -> tuple[ClassRecord, ...]:
+    return tuple(ClassRecord(one.label, one.values, one.images) for one in measured.per_class)
+
+
+def epoch_records(log: TrainingLog) -> tuple[EpochRecord, ...]:
+    """The epochs of a training; none of what was not trained by epochs."""
+    return tuple(read_record(EpochRecord, row) for row in log.as_json())
