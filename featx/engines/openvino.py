@@ -11,9 +11,11 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -254,10 +256,28 @@ def to_openvino(model: KerasModel) -> tuple[openvino.Model, dict[str, str]]:
     frozen = without_xla(freeze(model))
     front = openvino.frontend
     try:
-        converted = convert_model(frozen.function.graph)
+        with _without_exec():
+            converted = convert_model(frozen.function.graph)
     except (front.OpConversionFailure, front.NotImplementedFailure, front.GeneralFailure) as error:
         raise EngineError(f"OpenVINO cannot convert this network: {error}.") from error
     return converted, _find_outputs(converted, frozen.outputs)
+
+
+@contextmanager
+def _without_exec() -> Iterator[None]:
+    """Answer OpenVINO's question for TensorFlow's version in its place.
+
+    It asks by `exec("import tensorflow")` and `exec("del tensorflow")` in a function, of which Python 3.13 refuses the
+    second (PEP 667): seen with OpenVINO 2026.4.
+    """
+    from openvino.frontend.tensorflow import utils
+
+    asks = utils.get_environment_setup
+    utils.get_environment_setup = lambda _: {"tensorflow": sys.modules["tensorflow"].__version__}
+    try:
+        yield
+    finally:
+        utils.get_environment_setup = asks
 
 
 def _find_outputs(converted: openvino.Model, outputs: dict[str, str]) -> dict[str, str]:
