@@ -23,17 +23,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featx.backbones.graphs.cut import CutGraph
-from featx.backbones.libraries import hidden, import_openvino
-from featx.backbones.protocol import CutNetwork
+from featx.backbones.libraries import import_openvino
 from featx.backbones.runtime import KerasModel
-from featx.engines.freeze import freeze, without_xla
 from featx.engines.protocol import check_images, full_batches
 from featx.errors import EngineError
 from featx.images.batches import usable_cores
 from featx.io.files import write_json
+from featx.io.lazy import hidden
 
 if TYPE_CHECKING:
     import openvino
+
+    from featx.backbones.protocol import CutNetwork
 
 FILES = ("graph.xml", "graph.bin", "graph.json")
 SCHEMA = 1
@@ -249,6 +250,8 @@ def to_openvino(model: KerasModel) -> tuple[openvino.Model, dict[str, str]]:
     EngineError
         A network that OpenVINO cannot convert.
     """
+    from featx.engines.freeze import freeze, without_xla  # of no use to who predicts
+
     openvino = import_openvino()
     with hidden("openvino_telemetry"):  # featx sends nothing anywhere
         from openvino.tools.ovc import convert_model
