@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import StoreError
-from featx.io.files import remove_stale, write_json
+from featx.io.files import remove, remove_stale, write_json
 from featx.io.versions import installed_versions
 from featx.store.compaction import MAINTENANCE, compact
 from featx.store.graph import GraphFolder
@@ -119,11 +119,22 @@ class FeatureStore:
                 for path in sorted(folder.glob(f"*{SUFFIX}")):
                     yield path, Damage(str(path), [], [], f"{path} cannot be read, nor can any other part beside it.")
 
+    def verify_networks(self) -> Iterator[tuple[Path, Damage | None]]:
+        """Compare the digests of the cut networks that are kept in this store; yields each as `verify` does."""
+        if self.graphs.directory.parent == self.directory:  # a store of views has those of the images
+            for path, reason in self.graphs.verify():
+                yield path, None if reason is None else Damage(str(path), [], [], reason)
+
     def repair(self, damage: Damage) -> None:
-        """Keep the good rows of a damaged part in a new one and remove the old one; bad rows are missing from then."""
+        """Keep the good rows of a damaged part in a new one and remove the old one; bad rows are missing from then.
+
+        A damaged network is removed: it is made anew when it is wanted.
+        """
         path = Path(damage.part)
         with self._maintenance() as leases:
-            if damage.rows:
+            if path.parent == self.graphs.directory:
+                remove(path)
+            elif damage.rows:
                 rows, good = read_rows(path)
                 leases.give_sign()
                 table = next(table for table in self.tables().values() if table.directory == path.parent)
