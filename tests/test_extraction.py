@@ -364,6 +364,27 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.parametrize("command", [("extract",), ("cache", "export", "--out", "features.h5"), ("fit-head",)])
+def test_damaged_rows_are_computed_again_by_whoever_reads_them(
+    options: FeaturesOptions, image_folder: Callable[..., Path], featx: Callable[..., Any], command: tuple[str, ...]
+) -> None:
+    images = read(image_folder(10))
+    done = extract(images, options)
+    before = features_of(done)
+    (part,) = done.store.directory.glob("high@avg/*.h5")
+    content = bytearray(part.read_bytes())
+    content[content.index(before[4].astype(np.float16).tobytes()) + 5] ^= 0x40
+    part.write_bytes(content)
+    more = ("--clf", "logreg", "--no-html") if command == ("fit-head",) else ()
+    said = featx(*command, "images", "--backbone", options.backbone, "--layer", "high", *more)
+    assert f"{part.name} is damaged: 1 of its 20 rows are not used" in said.stderr
+    assert not part.exists()
+    assert featx("cache", "verify", "--json").json["damaged"] == []
+    again = extract(images, options)
+    assert counts(again) == (0, 20)
+    np.testing.assert_array_equal(features_of(again), before)
+
+
 def test_a_damaged_network_in_the_cache_is_found_and_made_again(
     options: FeaturesOptions, image_folder: Callable[..., Path], featx: Callable[..., Any], tiny_backbone: Path
 ) -> None:
