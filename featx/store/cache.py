@@ -81,5 +81,7 @@ class Cache:
         return Checks(lambda: self._index)
 
     def remove_stale(self) -> int:
-        """Remove temporary files that killed processes have left; returns their bytes."""
+        """Remove temporary files that killed processes have left, and a damaged index; returns the files' bytes."""
+        for left in self.path.glob(f"{Path(_INDEX).stem}.damaged*"):
+            left.unlink(missing_ok=True)
         return remove_stale(self.path)

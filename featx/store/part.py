@@ -74,8 +74,8 @@ class PartRows:
     def checksums(self) -> np.ndarray:
         """CRC-32 of every row, uint32 (n,)."""
         views = np.ascontiguousarray(self.view, dtype="<u2").view(np.uint8).reshape(-1, 2)
-        names = memoryview(np.concatenate([as_bytes(self.digest), views], axis=1)).cast("B")  # slices of it cost least
-        numbers = memoryview(np.ascontiguousarray(self.features).reshape(-1).view(np.uint8))
+        names = np.concatenate([as_bytes(self.digest), views], axis=1).ravel().data  # slices of memory cost least
+        numbers = np.ascontiguousarray(self.features).ravel().view(np.uint8).data
         width, name = len(numbers) // max(1, len(self)), DIGEST_BYTES + 2
         found = np.empty(len(self), np.uint32)
         for i, path in enumerate(self.path.tolist()):
