@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from featx.bundle.fields import omitted, plain_name, resize_text, rest, write_record
+from featx.bundle.fields import known_policy, omitted, plain_name, resize_text, rest, write_record
 from featx.io.jsontypes import Json
 
 if TYPE_CHECKING:
@@ -267,6 +267,6 @@ class OriginRecord(Section):
 class AugmentRecord(Section):
     """How images were altered in training: the section `augment` of a pipeline, its seed, views of each image."""
 
-    policy: Mapping[str, Json]
+    policy: Annotated[Mapping[str, Json], known_policy]
     seed: int = 0
     views: Count | None = omitted(None)

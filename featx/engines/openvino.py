@@ -321,17 +321,22 @@ class _Description:
     batch: int | None
 
 
+def read_size(graph: Path) -> tuple[int, int]:
+    """(height, width) of the images that the graph in a directory takes."""
+    return _read_description(graph).input_size
+
+
 def _read_description(graph: Path) -> _Description:
     try:
         content = json.loads((graph / DESCRIPTION).read_text(encoding="utf-8"))
         schema, (height, width), outputs = content.get("schema", SCHEMA), content["input_size"], content["outputs"]
+        if schema > SCHEMA:
+            raise EngineError(f"{graph} was written by a newer featx (schema {schema}, known {SCHEMA}).")
         batch = content.get("batch")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        tensors = {str(name): str(tensor) for name, tensor in outputs.items()}
+        return _Description((int(height), int(width)), tensors, None if batch is None else int(batch))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EngineError(f"Cannot read {graph / DESCRIPTION}: {error}. Delete {graph} and extract again.") from error
-    if schema > SCHEMA:
-        raise EngineError(f"{graph} was written by a newer featx (schema {schema}, known {SCHEMA}).")
-    tensors = {str(name): str(tensor) for name, tensor in outputs.items()}
-    return _Description((int(height), int(width)), tensors, None if batch is None else int(batch))
 
 
 def _read_model(core: openvino.Core, graph: Path) -> openvino.Model:
