@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from featx.errors import StoreError
@@ -25,6 +26,7 @@ from featx.io.files import (
     write_json,
 )
 from featx.io.index import StatIndex
+from featx.store.leases import Leases
 
 OLD = time.time() - 3600
 
@@ -119,6 +121,24 @@ def test_publish_works_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
     publish(tmp_path / "part.h5", b"content")
     assert (tmp_path / "part.h5").read_bytes() == b"content"
     assert names(tmp_path) == ["part.h5"]
+
+
+def test_a_disk_that_became_read_only_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor can the temporary file be removed then, whose error must not hide the first."""
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    leases = Leases(tmp_path)
+    for name in ("fsync", "replace", "unlink"):
+        monkeypatch.setattr(os, name, refuse)
+    for write in (
+        lambda: write_atomic(tmp_path / "x", b"1"),
+        lambda: publish(tmp_path / "y", b"1"),
+        lambda: leases.claim(np.empty(0, "V32")),
+    ):
+        with pytest.raises(StoreError, match="Read-only file system"):
+            write()
 
 
 def test_only_old_temporary_files_are_removed(tmp_path: Path) -> None:

@@ -37,7 +37,6 @@ from typing import (
 )
 
 from featx.backbones.spec import Output
-from featx.config.augment import AugmentOptions
 from featx.config.bounds import Range, range_of
 from featx.errors import UsageError
 from featx.images.resize import ResizeRule
@@ -106,15 +105,6 @@ def resize_text(text: str) -> None:
         ResizeRule.parse(text)
     except UsageError:
         raise FieldError.of("a way to resize, as in crop:0.875:bicubic", text) from None
-
-
-def known_policy(policy: Mapping[str, object]) -> None:
-    """Refuse what `AugmentOptions` cannot be made of."""
-    known = {one.name for one in fields(AugmentOptions)}
-    unknown = next((name for name in policy if name not in known), None)
-    if unknown is not None:
-        raise FieldError("is not a way to alter images that this featx knows").within(unknown)
-    read_record(AugmentOptions, policy)
 
 
 def plain_name(name: str) -> None:

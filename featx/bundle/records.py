@@ -6,13 +6,14 @@ A field with a default is absent in bundles of some kind, or in those of earlier
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from featx.bundle.fields import known_policy, omitted, plain_name, resize_text, rest, write_record
+from featx.bundle.fields import FieldError, omitted, plain_name, read_record, resize_text, rest, write_record
+from featx.config.augment import AugmentOptions
 from featx.io.jsontypes import Json
 
 if TYPE_CHECKING:
@@ -261,6 +262,15 @@ class OriginRecord(Section):
     def metrics_on(self, part: str) -> MetricsRecord:
         """What was measured on a part; nothing, of no image, where it has none."""
         return metrics_on(self.metrics, part)
+
+
+def known_policy(policy: Mapping[str, object]) -> None:
+    """Refuse what `AugmentOptions` cannot be made of."""
+    known = {one.name for one in fields(AugmentOptions)}
+    unknown = next((name for name in policy if name not in known), None)
+    if unknown is not None:
+        raise FieldError("is not a way to alter images that this featx knows").within(unknown)
+    read_record(AugmentOptions, policy)
 
 
 @dataclass(frozen=True)
