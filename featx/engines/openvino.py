@@ -21,10 +21,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featx.backbones.graphs.cut import CutGraph
-from featx.backbones.libraries import hidden, import_openvino
-from featx.backbones.protocol import CutNetwork
-from featx.backbones.runtime import KerasModel
-from featx.engines.freeze import freeze, without_xla
+from featx.backbones.libraries import import_openvino
+from featx.engines.conversion import to_openvino
 from featx.engines.graph_files import CONSTANTS, DESCRIPTION, FILES, MODEL, adopt, describe_graph, find_damage, is_whole
 from featx.engines.protocol import check_images, full_batches
 from featx.errors import EngineError
@@ -33,6 +31,8 @@ from featx.io.files import explain_os_error, flush, make_folder, temporary_besid
 
 if TYPE_CHECKING:
     import openvino
+
+    from featx.backbones.protocol import CutNetwork
 
 _logger = logging.getLogger(__name__)
 SCHEMA = 1
@@ -258,40 +258,6 @@ def _save(model: openvino.Model, directory: Path) -> None:
         raise EngineError(f"OpenVINO cannot save the graph in {directory.parent}: {reason}.") from error
     for name in (MODEL, CONSTANTS):
         flush(directory / name)
-
-
-def to_openvino(model: KerasModel) -> tuple[openvino.Model, dict[str, str]]:
-    """An `openvino.Model` that takes uint8 images, and which of its tensors is which output of the Keras model.
-
-    Raises
-    ------
-    EngineError
-        A network that OpenVINO cannot convert.
-    """
-    openvino = import_openvino()
-    with hidden("openvino_telemetry"):  # featx sends nothing anywhere
-        from openvino.tools.ovc import convert_model
-
-    frozen = without_xla(freeze(model))
-    front = openvino.frontend
-    try:
-        converted = convert_model(frozen.function.graph)
-    except (front.OpConversionFailure, front.NotImplementedFailure, front.GeneralFailure) as error:
-        raise EngineError(f"OpenVINO cannot convert this network: {error}.") from error
-    return converted, _find_outputs(converted, frozen.outputs)
-
-
-def _find_outputs(converted: openvino.Model, outputs: dict[str, str]) -> dict[str, str]:
-    """Name every output tensor after its node in the frozen graph, and say which is which output."""
-    tensors = {}
-    for name, node in outputs.items():
-        found = [o for o in converted.outputs if {node, f"{node}:0"} & set(o.get_names())]
-        if len(found) != 1:
-            known = sorted(n for o in converted.outputs for n in o.get_names())
-            raise EngineError(f"The converted graph has no output {node} for {name}; it has {', '.join(known)}.")
-        found[0].get_tensor().set_names({node})
-        tensors[name] = node
-    return tensors
 
 
 def _publish(temporary: Path, graph: Path) -> None:
