@@ -7,8 +7,8 @@ from math import isqrt
 import numpy as np
 
 from featx.backbones.graphs.cutting import count_prefix
+from featx.backbones.output import Output
 from featx.backbones.runtime import KerasTensor, import_keras
-from featx.backbones.spec import Output
 from featx.errors import BackboneError
 
 
