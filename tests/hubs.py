@@ -42,6 +42,15 @@ def make_network(family: str, side: int = SIDE) -> Any:
             block_type="basic_block",
         ),
     }
+    makers |= {
+        "vgg": lambda: models.VGGBackbone(
+            stackwise_num_repeats=[1, 1], stackwise_num_filters=[8, 16], image_shape=(None, None, 3)
+        ),
+        "densenet": lambda: models.DenseNetBackbone(stackwise_num_repeats=[1, 1], image_shape=(None, None, 3)),
+        "xception": lambda: models.XceptionBackbone(
+            stackwise_conv_filters=[[32, 64], [64, 64]], stackwise_pooling=[True, False], image_shape=(None, None, 3)
+        ),
+    }
     network = makers[family]()
     random = np.random.default_rng(5)
     for variable in network.variables:

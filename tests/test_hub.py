@@ -20,6 +20,7 @@ from test_graph_pipeline import write_colours
 
 from featx.backbones import Output, list_layers, open_network, resolve, resolve_outputs
 from featx.backbones.build import build
+from featx.backbones.hub.library import import_hub
 from featx.backbones.hub.network import HubNetwork
 from featx.backbones.hub.positions import interpolate_positions
 from featx.config import FeaturesOptions
@@ -91,8 +92,9 @@ def test_a_transformer_is_cut_between_its_blocks_saved_and_read(tmp_path: Path, 
     np.testing.assert_allclose(found["output@none"], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_convolutional_network_is_that_of_keras_hub(tmp_path: Path) -> None:
-    network = save_folder(tmp_path / "net", "resnet")
+@pytest.mark.parametrize("family", ["resnet", "densenet", "vgg", "xception"])
+def test_a_convolutional_network_is_that_of_keras_hub(tmp_path: Path, family: str) -> None:
+    network = save_folder(tmp_path / "net", family)
     spec = resolve(FeaturesOptions(backbone=str(tmp_path / "net"), input_size=64))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     expected = run_network(network, pixels).mean(axis=(1, 2))
@@ -232,3 +234,39 @@ def test_fitted_packed_predicted_without_keras_hub_and_fine_tuned(featx: Callabl
         (tmp_path / "blocked" / f"{library}.py").unlink()
     refused = featx("finetune", "images", "--from", "model.featx", "--epochs", "1", status=1, env=blocked)
     assert "featx[hub]" in refused.stderr
+
+
+def test_a_preset_is_fetched_file_by_file_and_read_as_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from keras_hub.src.utils import preset_utils
+
+    import_hub()
+    network, fetched = save_folder(tmp_path / "hub" / "dinov2_small" / "1", values=False), []
+
+    def get_file(preset: str, path: str) -> str:
+        found = tmp_path / "hub" / preset / "1" / path
+        if not found.is_file():
+            raise FileNotFoundError(path)
+        fetched.append(path)
+        return str(found)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(preset_utils, "get_file", get_file)
+        spec = resolve(FeaturesOptions(backbone="hub:dinov2_small", preprocessing="imagenet"))
+    assert (spec.label, sorted(set(fetched))) == ("dinov2_small", ["config.json", "model.weights.h5"])
+    found = open_network(spec).cut([Output("output", "none")]).predict(PIXELS.astype(np.float32), verbose=0)
+    np.testing.assert_allclose(found["output@none"], run_network(network, PIXELS), rtol=1e-4, atol=1e-4)
+
+
+def test_a_preset_that_cannot_be_had_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from keras_hub.src.utils import preset_utils
+
+    import_hub()
+
+    def get_file(preset: str, path: str) -> str:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(preset_utils, "get_file", get_file)
+    with pytest.raises(BackboneError, match=r"no route to host.*copy config.json.*--backbone FOLDER"):
+        resolve(FeaturesOptions(backbone="hub:dinov2_small"))
+    with pytest.raises(BackboneError, match="Did you mean 'dinov2_small'"):
+        resolve(FeaturesOptions(backbone="hub:dinov2_smal"))

@@ -21,13 +21,9 @@ _TOWER = "vision_encoder"  # of networks of images and text
 FAMILIES = (
     "CLIPBackbone",
     "CLIPVisionEncoder",
-    "CSPNetBackbone",
     "DINOV2Backbone",
     "DINOV3Backbone",
     "DenseNetBackbone",
-    "EfficientNetBackbone",
-    "HGNetV2Backbone",
-    "MobileNetBackbone",
     "ResNetBackbone",
     "SigLIPBackbone",
     "SigLIPVisionEncoder",
@@ -59,6 +55,11 @@ class HubFolder:
     patch: int | None
 
     @property
+    def label(self) -> str:
+        """A short name for people."""
+        return folder_label(self.path)
+
+    @property
     def default_size(self) -> tuple[int, int]:
         """The image size where nobody asks for another."""
         height, width = self.image_size or (_DEFAULT_SIDE, _DEFAULT_SIDE)
@@ -76,7 +77,7 @@ class HubFolder:
             below = size[0] // self.patch * self.patch
             near = " or ".join(str(side) for side in (below, below + self.patch) if side)
             raise BackboneError(
-                f"{self.path.name} takes images in patches of {self.patch} pixels, and {size[0]} is not a multiple of "
+                f"{self.label} takes images in patches of {self.patch} pixels, and {size[0]} is not a multiple of "
                 f"that. Choose --input-size {near}."
             )
 
@@ -137,7 +138,8 @@ def _read_keras(path: Path, content: Mapping[str, Json]) -> HubFolder:
     if family not in FAMILIES:
         known = ", ".join(name.removesuffix("Backbone") for name in FAMILIES)
         raise BackboneError(
-            f"{path.name} holds a {family}; of KerasHub featx takes the image networks {known}. {_export_hint()}"
+            f"{folder_label(path)} holds a {family}; of KerasHub featx takes the image networks {known}. "
+            f"{_export_hint()}"
         )
     config = content["config"]
     assert isinstance(config, Mapping)
@@ -152,7 +154,7 @@ def _read_hugging_face(path: Path, content: Mapping[str, Json]) -> HubFolder:
     kind = str(content["model_type"])
     if kind not in CONVERTED:
         raise BackboneError(
-            f"{path.name} is a Hugging Face folder of type {kind!r}; featx reads {', '.join(CONVERTED)}. "
+            f"{folder_label(path)} is a Hugging Face folder of type {kind!r}; featx reads {', '.join(CONVERTED)}. "
             f"{_export_hint(path)}"
         )
     side = content.get("image_size", _DEFAULT_SIDE)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import json
 import zipfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from featx.backbones.hub.folder import CONFIG, PREFIX
+from featx.backbones.hub.folder import CONFIG, PREFIX, read_folder
 from featx.backbones.runtime import KerasConfig, KerasLayer, import_keras
 from featx.errors import BackboneError
 from featx.io.suggest import did_you_mean
 
+_FILES = ("model.weights.h5", "model.weights.json", "image_converter.json")
 INSTALL = "pip install 'featx[hub]'"
 KerasHub = Any
 
@@ -94,10 +96,16 @@ def fetch_preset(name: str) -> Path:
         )
     try:
         folder = Path(preset_utils.get_file(preset, CONFIG)).parent
-        preset_utils.get_file(preset, preset_utils.MODEL_WEIGHTS_FILE)
-        for optional in (preset_utils.IMAGE_CONVERTER_CONFIG_FILE,):
-            if preset_utils.check_file_exists(preset, optional):
-                preset_utils.get_file(preset, optional)
+        read_folder(folder)  # one that featx does not take is refused before its weights are fetched
+        for file in _FILES:
+            if preset_utils.check_file_exists(preset, file):
+                preset_utils.get_file(preset, file)
+        index = folder / "model.weights.json"  # of weights in several files
+        weights = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.is_file() else {}
+        for file in {name for value in weights.values() for name in ([value] if isinstance(value, str) else value)}:
+            preset_utils.get_file(preset, file)
+    except BackboneError:
+        raise
     except Exception as error:
         # whatever a download raises: of requests, urllib3, kagglehub
         handle = known[preset]["kaggle_handle"]

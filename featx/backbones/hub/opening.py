@@ -37,7 +37,7 @@ def open_hub_backbone(spec: BackboneSpec) -> KerasModel:
 def _load(folder: HubFolder, random: bool) -> KerasModel:
     if not random and not has_weights(folder.path):
         raise BackboneError(
-            f"{folder.path.name} holds no weights: neither model.weights.h5 nor model.safetensors. Copy them there, or "
+            f"{folder.label} holds no weights: neither model.weights.h5 nor model.safetensors. Copy them there, or "
             "give --weights random."
         )
     hub = import_hub()
@@ -46,7 +46,7 @@ def _load(folder: HubFolder, random: bool) -> KerasModel:
     except Exception as error:  # its readers of JSON, HDF5 and safetensors each have errors of their own
         missing = "it lacks " if isinstance(error, KeyError) else ""
         reason = missing + " ".join(str(error).split())[:400]
-        raise BackboneError(f"KerasHub cannot read {folder.path.name}: {reason}. Is the folder whole?") from error
+        raise BackboneError(f"KerasHub cannot read {folder.label}: {reason}. Is the folder whole?") from error
 
 
 def _resize(network: KerasModel, size: tuple[int, int], folder: HubFolder) -> KerasModel:
@@ -60,7 +60,7 @@ def _resize(network: KerasModel, size: tuple[int, int], folder: HubFolder) -> Ke
         resized = type(network).from_config(config | wanted)
     except ValueError as error:
         reason = " ".join(str(error).split())[:300]
-        raise BackboneError(f"{folder.path.name} does not work at {size[0]} x {size[1]} pixels: {reason}") from error
+        raise BackboneError(f"{folder.label} does not work at {size[0]} x {size[1]} pixels: {reason}") from error
     smooth = bool(config.get("antialias_in_interpolation", False))
     for old, new in zip(_variables(network), _variables(resized), strict=True):
         if old.shape == new.shape:
@@ -80,7 +80,7 @@ def _flatten(network: KerasModel, size: tuple[int, int], folder: HubFolder) -> K
     _take_positions(network)
     part = keras.Model(network.inputs[0], network.outputs[0])
     if any(isinstance(layer, keras.Model) for layer in part.layers):
-        part = modelfile.flatten(part, size, folder.path.name)
+        part = modelfile.flatten(part, size, folder.label)
     for number, block in enumerate(getattr(network, "encoder_layers", ()), 1):
         block.name = f"block{number}"
     try:
@@ -90,7 +90,7 @@ def _flatten(network: KerasModel, size: tuple[int, int], folder: HubFolder) -> K
         )
     except ValueError as error:
         reason = " ".join(str(error).split())[:300]
-        raise BackboneError(f"{folder.path.name} does not work at {size[0]} x {size[1]} pixels: {reason}") from error
+        raise BackboneError(f"{folder.label} does not work at {size[0]} x {size[1]} pixels: {reason}") from error
     for layer in flat.layers:
         layer.name = layer.name.removeprefix(f"{network.name}_")
     flat.layers[-1].name = OUTPUT
