@@ -166,9 +166,9 @@ def _resolve_folder(options: FeaturesOptions) -> BackboneSpec:
     folder, beside = read_folder(path), find_preprocessing(path)
     if beside is None and not _says_values(options):
         raise UsageError(
-            f"Nothing says what {folder_label(path)} is given: no preprocessor_config.json or image_converter.json is in "
-            "it. "
-            "Name its values: --preprocessing imagenet (DINOv2, DINOv3), half, clip or none, or --mean and --std."
+            f"Nothing says what {folder_label(path)} is given: it has no preprocessor_config.json or "
+            "image_converter.json. Name its values: --preprocessing imagenet (DINOv2, DINOv3), half, clip or none, or "
+            "--mean and --std."
         )
     size = (options.input_size, options.input_size) if options.input_size else folder.default_size
     folder.check_size(size)
