@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
+from featx.backbones.hub.library import import_hub_for
 from featx.backbones.runtime import import_keras
 from featx.errors import BundleError
 from featx.features import as_features
@@ -112,8 +113,9 @@ def _load_estimator(path: Path) -> Pipeline:
 
 
 def load_network(path: Path) -> keras.Model:
-    """The Keras network of a dense head, without running code from the file."""
+    """The Keras network of a dense head or a backbone, without running code from the file."""
     _require_stored(path)
+    import_hub_for(path)
     try:
         network: keras.Model = import_keras().saving.load_model(path, compile=False, safe_mode=True)
         return network
