@@ -121,11 +121,23 @@ def _text(found: EvaluationResult) -> str:
         table(["part", *names], [(found.part, *[figures[name] for name in names])]),
         table(["class", *list(classes[0])[1:]], [list(one.values()) for one in classes]) if classes else "",
         _confusion_text(measures) if 0 < len(classes) <= 20 else "",
+        _interval_text(measures),
         _rival_text(found.against) if found.against else "",
         bad_images(found.bad),
         f"report: {found.report}" if found.report else "",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _interval_text(measures: Measures) -> str:
+    """The 95 % intervals of what the table shows, and which of them are too narrow."""
+    from featx.metrics.table import metric_label, shown_keys
+
+    keys = [key for key in shown_keys(measures.target, brief=True) if measures.intervals.get(key)]
+    bounds = [(key, measures.intervals[key] or (0, 0)) for key in keys]
+    shown = ", ".join(f"{metric_label(key)} {low:.4f} to {high:.4f}" for key, (low, high) in bounds)
+    cautions = [f"Caution: {caution}" for caution in measures.cautions]
+    return "\n".join([f"95 % intervals: {shown}", *cautions] if shown else cautions)
 
 
 def _rival_text(found: RivalResult) -> str:

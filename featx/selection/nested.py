@@ -79,6 +79,7 @@ def nested_estimate(tables: Mapping[str, Features], problem: Problem, settings: 
         probabilities[rows],
         problem.classes,
         thresholds[rows] if problem.target == "labels" else None,
+        groups=None if problem.groups is None else problem.groups[rows],
     )
     return NestedEstimate(tuple(chosen), measure(predictions))
 
