@@ -89,7 +89,11 @@ def evaluate(
     start = time.perf_counter()
     with Bars() as bars:
         judged, bad = judge(model, images, name, bars, average)
-        comparison = None if rival is None else compare_predictions(judged, judge(rival, images, name, bars, rivals)[0])
+        comparison = (
+            None
+            if rival is None
+            else compare_predictions(judged, judge(rival, images, name, bars, rivals)[0], model.manifest.score.metric)
+        )
     for note in notes:
         say(note)
     if directory is None and pipeline.report.html and data is None and not tta and belongs_to_run(path):
@@ -141,12 +145,21 @@ def _interval_text(measures: Measures) -> str:
 
 
 def _rival_text(found: RivalResult) -> str:
+    from featx.metrics.table import metric_label
+
     compared = found.comparison
     (first, second), (low, high) = compared.accuracy, compared.interval
-    return (
+    text = (
         f"against {found.bundle}: {compared.images} images, accuracy {first:.4f} and {second:.4f}, difference "
-        f"{first - second:+.4f} ({low:+.4f} to {high:+.4f}, 95 %)\n{compared.verdict}"
+        f"{first - second:+.4f} ({low:+.4f} to {high:+.4f}, 95 %)\n"
     )
+    if compared.chosen is not None:
+        (first, second), (low, high) = compared.chosen.values, compared.chosen.interval
+        text += (
+            f"{metric_label(compared.chosen.metric)} {first:.4f} and {second:.4f}, difference {first - second:+.4f} "
+            f"({low:+.4f} to {high:+.4f}, 95 %)\n"
+        )
+    return text + compared.verdict
 
 
 def _confusion_text(measures: Measures) -> str:

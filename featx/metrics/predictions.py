@@ -6,7 +6,7 @@ Labels are of one kind for a whole set, its target: one class per image, or seve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -85,6 +85,18 @@ class LabelledPredictions:
         if self.target == "class":
             return np.asarray(self.probabilities.argmax(axis=1))
         return np.asarray(self.probabilities >= (0.5 if self.thresholds is None else self.thresholds))
+
+    def take(self, rows: np.ndarray) -> LabelledPredictions:
+        """Some of the images."""
+        thresholds, groups = self.thresholds, self.groups
+        return replace(
+            self,
+            labels=self.labels[rows],
+            probabilities=self.probabilities[rows],
+            thresholds=thresholds[rows] if thresholds is not None and thresholds.ndim == 2 else thresholds,
+            paths=tuple(self.paths[row] for row in rows),
+            groups=None if groups is None else groups[rows],
+        )
 
     @property
     def correct(self) -> np.ndarray:
