@@ -537,7 +537,7 @@ def test_the_text_of_a_finished_comparison(blocks: tuple[Path, Outcome], root: P
     rows = first.json["rows"]
     lines = done.out.splitlines()
     assert len([line for line in lines if " svm " in line or " logreg " in line or " knn " in line]) == len(rows)
-    assert "score: accuracy on val; * marks the best of each data set by it" in lines
+    assert "score: accuracy on val; * marks the best of each data set by it, = what is within noise of it" in lines
     assert f"best of warm: {first.json['best']['warm']}" in lines
     table = list(csv.DictReader(io.StringIO((folder / "runs" / "blocks" / "table.csv").read_text())))
     assert [line["digest"] for line in table] == [row["digest"] or "" for row in rows]
