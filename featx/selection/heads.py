@@ -96,7 +96,11 @@ def choose_head(problem: Problem, settings: SearchSettings, without: Collection[
     transform = fit_transform(stored.take(problem.train), options.normalize == "l2", options.pca, memory, settings.seed)
     used = load_rows(replace(problem, features=transform.of(stored)), memory)
     arena = _arena(used, settings)
-    compared = _Compared(None, ()) if arena is None else _compare(arena, settings, len(used.val) > 0, without)
+    compared = (
+        _Compared(None, ())
+        if arena is None
+        else _compare(arena, settings, len(used.val) > 0 or settings.without_val, without)
+    )
     best = compared.best
     if best is None:
         notes += ("No row could be left out to compare heads: strength and temperature are the defaults.",)
