@@ -223,6 +223,13 @@ def test_a_feature_that_was_constant_in_training_never_moves_a_logit(head: Any) 
     np.testing.assert_allclose(head.logits(fires), head.logits(silent), atol=1e-5)
 
 
+@pytest.mark.parametrize("make", [*LINEAR, KernelSVM, Neighbours, DenseHead])
+def test_weights_that_are_all_zero_are_refused_in_words(make: Any) -> None:
+    x, y = blobs()
+    with pytest.raises(HeadError, match="Every training image has the weight 0"):
+        make().fit(x, y, np.zeros(len(y)))
+
+
 def test_a_search_judges_each_row_by_the_fit_that_left_it_out() -> None:
     x, y = blobs()
     test_fold = np.arange(len(y)) // 3 % 4
