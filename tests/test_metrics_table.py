@@ -20,7 +20,7 @@ from featx.features import as_features
 from featx.metrics.measures import measure
 from featx.metrics.predictions import TARGETS, LabelledPredictions, MetricInput
 from featx.metrics.scores import resolve_metric, score
-from featx.metrics.shares import Tally, of_images
+from featx.metrics.shares import Shares, of_images
 from featx.metrics.specs import MetricForm, MetricSpec
 from featx.metrics.table import METRICS, forms_of, is_better, metric_label, metric_of, shown_keys, signed_score
 from featx.report.report import Content, write_report
@@ -39,7 +39,7 @@ def errors(outcome: MetricInput) -> float:
     return float((outcome.labels != outcome.predicted).mean())
 
 
-def wrong_images(outcome: MetricInput) -> Tally:
+def wrong_images(outcome: MetricInput) -> Shares:
     return of_images(outcome.labels != outcome.predicted)
 
 

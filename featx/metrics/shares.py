@@ -21,7 +21,7 @@ _SHRUNK = 2.0  # images like the mean that each share is joined by while its var
 
 
 @dataclass(frozen=True)
-class Tally:
+class Shares:
     """Shares of n images: each is a sum of `part` over a sum of `whole`, and a metric is their mean.
 
     rows, codes : int64 (m,), the image and the share that each entry counts for
@@ -84,84 +84,84 @@ def wilson(share: float, images: float, deviations: float) -> Interval:
     return float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
 
 
-def share_interval(tally: Tally, groups: np.ndarray | None = None, level: float = LEVEL) -> Interval | None:
+def share_interval(shares: Shares, groups: np.ndarray | None = None, level: float = LEVEL) -> Interval | None:
     """The interval of a metric that is a share, or a mean of shares; None where it is not defined.
 
     groups : int64 (n,), of images that are no independent examples
     """
     from scipy.special import ndtri, stdtrit
 
-    _, whole = tally.sums
+    _, whole = shares.sums
     if not len(whole):
         return None
-    units = tally.images if groups is None else len(np.unique(groups))
+    units = shares.images if groups is None else len(np.unique(groups))
     deviations = ndtri((1 + level) / 2) if groups is None else stdtrit(max(units - 1, 1), (1 + level) / 2)
-    value, effect = tally.value, _design_effect(tally, groups)
-    if len(whole) == 1 and not tally.harmonic:
+    value, effect = shares.value, _design_effect(shares, groups)
+    if len(whole) == 1 and not shares.harmonic:
         return wilson(value, float(whole[0]) / effect, float(deviations))
-    smoothed, variance = tally.smoothed()
+    smoothed, variance = shares.smoothed()
     return wilson(value, smoothed * (1 - smoothed) / (effect * variance), float(deviations))
 
 
-def _design_effect(tally: Tally, groups: np.ndarray | None) -> float:
+def _design_effect(shares: Shares, groups: np.ndarray | None) -> float:
     """How much larger the variance is than with independent images and shares, at least 1.
 
     Without any error it cannot be seen: a group then counts as one image, and of F1 every error as two.
     """
-    part, whole = tally.sums
+    part, whole = shares.sums
     share = part / whole
-    independent = float(((tally.slope(share) / len(whole)) ** 2 * share * (1 - share) / whole).sum())
-    moved, factor, units = tally.influence, 1.0, tally.images
+    independent = float(((shares.slope(share) / len(whole)) ** 2 * share * (1 - share) / whole).sum())
+    moved, factor, units = shares.influence, 1.0, shares.images
     if groups is not None:
         places = np.unique(groups, return_inverse=True)[1]
         moved, units = np.bincount(places, moved), int(places.max()) + 1
         factor = units / max(units - 1, 1)
     if independent <= 0:
-        return tally.images / units * (2.0 if tally.harmonic else 1.0)
+        return shares.images / units * (2.0 if shares.harmonic else 1.0)
     return max(float((moved**2).sum()) * factor / independent, 1.0)
 
 
 # ------------------------------------------------------------------------------------------------ what is counted
 
 
-def of_images(values: np.ndarray) -> Tally:
+def of_images(values: np.ndarray) -> Shares:
     """The share of images of which something is true, bool (n,)."""
     n = len(values)
-    return Tally(np.arange(n), np.zeros(n, np.int64), values.astype(np.float64), np.ones(n), n, 1)
+    return Shares(np.arange(n), np.zeros(n, np.int64), values.astype(np.float64), np.ones(n), n, 1)
 
 
-def right_images(outcome: MetricInput) -> Tally:
+def right_images(outcome: MetricInput) -> Shares:
     """The share of images that are right; of several labels, all of whose labels are."""
     return of_images(correct(outcome))
 
 
-def top_images(outcome: MetricInput) -> Tally:
+def top_images(outcome: MetricInput) -> Shares:
     """The share of images whose class is among the five likeliest."""
     best = np.argpartition(-outcome.probabilities, 4, axis=1)[:, :5]
     return of_images((best == outcome.labels[:, None]).any(axis=1))
 
 
-def recalls(outcome: MetricInput) -> Tally:
+def recalls(outcome: MetricInput) -> Shares:
     """The share of each class's images that is right."""
     n, labels = len(outcome.labels), outcome.labels
     right = (outcome.predicted == labels).astype(np.float64)
-    return Tally(np.arange(n), labels, right, np.ones(n), n, int(labels.max(initial=0)) + 1)
+    return Shares(np.arange(n), labels, right, np.ones(n), n, int(labels.max(initial=0)) + 1)
 
 
-def overlaps(outcome: MetricInput) -> Tally:
+def overlaps(outcome: MetricInput) -> Shares:
     """Of each class or label, the share of what is right among the images that have it or get it."""
     labels, predicted, n = outcome.labels, outcome.predicted, len(outcome.labels)
     if labels.ndim == 2:
         rows, codes = np.nonzero(labels | predicted)
         right = (labels & predicted)[rows, codes].astype(np.float64)
-        return Tally(rows, codes, right, np.ones(len(rows)), n, labels.shape[1], harmonic=True)
+        return Shares(rows, codes, right, np.ones(len(rows)), n, labels.shape[1], harmonic=True)
     wrong = np.flatnonzero(labels != predicted)
     rows, codes = np.concatenate([np.arange(n), wrong]), np.concatenate([labels, predicted[wrong]])
     right = np.concatenate([labels == predicted, np.zeros(len(wrong), bool)]).astype(np.float64)
-    return Tally(rows, codes, right, np.ones(len(rows)), n, int(codes.max(initial=0)) + 1, harmonic=True)
+    return Shares(rows, codes, right, np.ones(len(rows)), n, int(codes.max(initial=0)) + 1, harmonic=True)
 
 
-def overlap(outcome: MetricInput) -> Tally:
+def overlap(outcome: MetricInput) -> Shares:
     """Of all pairs of image and label, the share of what is right among those that are there or given."""
     found = overlaps(outcome)
-    return Tally(found.rows, np.zeros_like(found.codes), found.part, found.whole, found.images, 1, harmonic=True)
+    return Shares(found.rows, np.zeros_like(found.codes), found.part, found.whole, found.images, 1, harmonic=True)

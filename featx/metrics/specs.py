@@ -8,7 +8,7 @@ from typing import Literal
 
 from featx.metrics.intervals import Resampling
 from featx.metrics.predictions import MetricInput, Target
-from featx.metrics.shares import Tally
+from featx.metrics.shares import Shares
 
 Shown = Literal["nowhere", "page", "everywhere"]
 """Where people see a metric: in JSON alone, in reports and cards, or in the tables of the terminal as well"""
@@ -34,7 +34,7 @@ class MetricForm:
     meaning: str
     compute: Callable[[MetricInput], float | None]
     resampling: Resampling | None = None
-    shares: Callable[[MetricInput], Tally] | None = None
+    shares: Callable[[MetricInput], Shares] | None = None
     shown: Shown = "everywhere"
     least_classes: int = 2
 
