@@ -8,7 +8,8 @@
     front.npz         what the features pass through before the head, where they do: unit length, principal components
     calibration.npz   curves from logits to probabilities, where there is more than the temperature
     training.csv      the epochs of a dense head or a fine-tune: losses, accuracies, learning rate, seconds
-    split.npz         which image was in which part: digest (n, 32) uint8, split (n,) uint8
+    split.npz         which image was in which part: digest (n, 32) uint8, split (n,) uint8; of a fine-tune also
+                      trained_before and chosen_before (m, 32) uint8: what the models have seen that it comes from
     reference.npz     features of up to 2,000 training images, by which unknown images are found (`novelty`)
 
 A directory, or the same files in one `.featx` (a stored zip). No cache, network or training image is needed to predict,
@@ -33,7 +34,8 @@ from featx.backbones import Output
 from featx.bundle.archive import extract_archive
 from featx.bundle.manifest import Manifest
 from featx.bundle.sealing import MANIFEST, read_manifest, seal, verify_files
-from featx.bundle.split import read_split
+from featx.bundle.split import SeenImages, read_seen, read_split
+from featx.dataset import TRAIN, VAL
 from featx.engines.choice import choose_engine, compile_graph, effective_precision, load_graph
 from featx.engines.protocol import Engine
 from featx.errors import BundleError, EngineError
@@ -142,6 +144,11 @@ class Bundle:
     def split(self) -> dict[bytes, int]:
         """Digest -> split code of every image it was fitted and measured on."""
         return read_split(self.path / "split.npz")
+
+    def seen(self) -> SeenImages:
+        """The images that it was trained on or chosen by; a head that was fitted again was trained on val, too."""
+        trained = (TRAIN, VAL) if self.manifest.head.refitted else (TRAIN,)
+        return read_seen(self.path / "split.npz", trained, chosen=(VAL,))
 
 
 def save_bundle(directory: Path, manifest: Manifest, sources: Mapping[str, Path]) -> Bundle:

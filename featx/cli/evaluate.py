@@ -67,7 +67,7 @@ def evaluate(
     from featx.report.occasions import Evaluation, belongs_to_run, report_evaluation
     from featx.runs.run import report_folder
     from featx.store.cache import Cache
-    from featx.workflow.prepare import images_of_part
+    from featx.workflow.prepare import images_of_part, images_to_compare
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
     path = find(bundle, pipeline)
@@ -85,11 +85,13 @@ def evaluate(
     rivals = None if rival is None else average_of(rival, tta, pipeline_file, settings, values)
     with Cache(pipeline.features.cache) as cache:
         images, notes = images_of_part(pipeline, model, part, cache)
+        shared, left_out = (images, []) if rival is None else images_to_compare(images, part, (model, rival), cache)
+    notes += left_out
     name = part if data is None else images.name
     start = time.perf_counter()
     with Bars() as bars:
         judged, bad = judge(model, images, name, bars, average)
-        comparison = None if rival is None else compare_predictions(judged, judge(rival, images, name, bars, rivals)[0])
+        comparison = None if rival is None else compare_predictions(judged, judge(rival, shared, name, bars, rivals)[0])
     for note in notes:
         say(note)
     if directory is None and pipeline.report.html and data is None and not tta and belongs_to_run(path):
@@ -97,7 +99,7 @@ def evaluate(
     evaluation = Evaluation(model, path, judged, bad, time.perf_counter() - start)
     page = directory and report_evaluation(directory, evaluation, pipeline, command_line())
     rivalry = RivalResult(rival.path, comparison) if rival is not None and comparison is not None else None
-    result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry)
+    result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry, notes)
     emit(as_json, result.as_json(), _text(result))
 
 

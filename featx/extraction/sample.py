@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,19 @@ class Sample:
         groups = None if images.groups is None else np.unique(images.groups, return_inverse=True)[1][rows]
         weight = None if images.weights is None else images.weights[rows]
         return cls(images, digests[rows], rows, images.labels[rows], split[rows], groups, weight)
+
+    def without(self, rows: np.ndarray) -> Sample:
+        """The same without some rows, bool (n,), none of which is of train: these have views."""
+        kept = ~rows
+        return replace(
+            self,
+            digests=self.digests[kept],
+            rows=self.rows[kept],
+            y=self.y[kept],
+            split=self.split[kept],
+            groups=None if self.groups is None else self.groups[kept],
+            weight=None if self.weight is None else self.weight[kept],
+        )
 
     @property
     def digest(self) -> str:

@@ -81,6 +81,9 @@ def _bring_finetuned(bundle: Bundle, prepared: Prepared, context: Context) -> St
         return StageDone("finetune", False, "finetune.enabled is false")
     if not bundle.trainable:
         return StageDone("finetune", False, "the network of a graph file cannot be trained")
+    if bundle.manifest.head.refitted:
+        why = "the head was trained on val, too (head.refit), which has to choose the best epoch"
+        return StageDone("finetune", False, why)
     start = regraft(bundle, prepared, context)
     made = prepared.run.find(tuned_fingerprint(start, pipeline.finetune, pipeline.data.seed, pipeline.augment))
     if made is None:
