@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from featx.dataset import NONE, SPLITS, TRAIN, ImageSet
+from featx.dataset.units import group_codes
 from featx.errors import DataError
 from featx.extraction.views import Views
 from featx.io.digest_arrays import first_of_equal
@@ -19,6 +20,7 @@ class Sample:
 
     rows : positions in `images.paths`; y : int64 (n,), positions in `images.classes`, or bool (n, classes) where an
     image can have several labels; split : uint8
+    groups : int64 (n,), a row without one has a number of its own; None where there are none
     views : of the train rows, in their order, where heads are fitted on views as well; they are no rows themselves
     """
 
@@ -37,10 +39,18 @@ class Sample:
         require_fittable(images)
         assert images.labels is not None
         used = np.flatnonzero(split != NONE)
-        rows = used[first_of_equal(digests[used])]
-        groups = None if images.groups is None else np.unique(images.groups, return_inverse=True)[1][rows]
+        first = first_of_equal(digests[used])
+        rows, groups = used[first], group_codes(images, digests, used)
         weight = None if images.weights is None else images.weights[rows]
-        return cls(images, digests[rows], rows, images.labels[rows], split[rows], groups, weight)
+        return cls(
+            images,
+            digests[rows],
+            rows,
+            images.labels[rows],
+            split[rows],
+            None if groups is None else groups[first],
+            weight,
+        )
 
     def without(self, rows: np.ndarray) -> Sample:
         """The same without some rows, bool (n,), none of which is of train: these have views."""
