@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from featx.extraction.sample import Sample
 from featx.features import ArrayFeatures
 from featx.io.digests import digest_bytes
 from featx.quality.label_errors import out_of_fold_probabilities
+from featx.runs.split import KeptSplit
 from featx.selection.folds import make_folds
 
 
@@ -78,3 +81,92 @@ def test_an_empty_column_of_groups_is_none_at_all(tmp_path: Path) -> None:
     images = read_images(tmp_path / "index.csv", DataOptions(group_column="patient"))
     assert images.groups is None
     assert images.notes == ("The column 'patient' is empty, so no images are kept together",)
+
+
+# --- a split that was kept before its groups were known ----------------------------------------------------------
+
+
+def objects(count: int = 150, shots: int = 4) -> tuple[ImageSet, np.ndarray]:
+    """Objects with several images of each, and labels by chance."""
+    labels = np.random.default_rng(0).integers(0, 2, count).repeat(shots)
+    return make_set(labels, tuple(f"object {row // shots}" for row in range(count * shots)))
+
+
+def torn(images: ImageSet, split: np.ndarray) -> set[str]:
+    """By hand: the groups with images in more than one part."""
+    parts: dict[str, set[int]] = {}
+    for name, part in zip(images.groups or (), split.tolist(), strict=True):
+        parts.setdefault(name, set()).add(part)
+    return {name for name, found in parts.items() if len(found) > 1}
+
+
+def test_a_kept_split_does_not_tear_groups_that_are_known_later(tmp_path: Path) -> None:
+    images, digests = objects()
+    readable, kept = np.ones(len(images), bool), KeptSplit(tmp_path / "run" / "split")
+    before = kept.sample(replace(images, groups=None), digests, readable, DataOptions())
+    apart = torn(images, before.split)
+    assert len(apart) > 50
+    now = kept.sample(images, digests, readable, DataOptions())
+    assert torn(images, now.split) == set()
+    whole = np.array([name not in apart for name in images.groups or ()])
+    np.testing.assert_array_equal(now.split[whole], before.split[whole])
+    shares = np.bincount(now.split, minlength=3) / len(images)
+    np.testing.assert_allclose(shares, [0.8, 0.1, 0.1], atol=0.02)
+    moved = int((now.split != before.split).sum())
+    (note,) = now.notes
+    assert note == (
+        f"{moved} images are in another part than in earlier runs of run, so that no group is torn apart: the bundles "
+        "there were measured on other images."
+    )
+    again = kept.sample(images, digests, readable, DataOptions())
+    np.testing.assert_array_equal(again.split, now.split)
+    assert again.notes == ()
+
+
+def test_where_test_is_declared_only_val_is_placed_anew(tmp_path: Path) -> None:
+    images, digests = objects()
+    declared = np.where(np.arange(600) // 4 < 120, TRAIN, TEST).astype(np.uint8)
+    images, readable, kept = replace(images, declared=declared), np.ones(600, bool), KeptSplit(tmp_path / "split")
+    before = kept.sample(replace(images, groups=None), digests, readable, DataOptions()).split
+    assert torn(images, before)
+    now = kept.sample(images, digests, readable, DataOptions()).split
+    assert torn(images, now) == set()
+    np.testing.assert_array_equal(now == TEST, declared == TEST)
+    assert 0.08 < (now == VAL).sum() / 480 < 0.14
+
+
+def test_a_group_that_the_data_itself_declares_apart_stays(tmp_path: Path) -> None:
+    images, digests = objects(30)
+    declared = np.resize(np.array([TRAIN, TRAIN, VAL, TEST], np.uint8), 120)
+    images = replace(images, declared=declared)
+    found = KeptSplit(tmp_path / "split").sample(images, digests, np.ones(120, bool), DataOptions())
+    np.testing.assert_array_equal(found.split, declared)
+
+
+# --- what is measured on less than one thinks --------------------------------------------------------------------
+
+
+def notes_of(tmp_path: Path, images: ImageSet, digests: np.ndarray, **options: Any) -> tuple[str, ...]:
+    kept = KeptSplit(tmp_path / "split")
+    return kept.sample(images, digests, np.ones(len(images), bool), DataOptions(**options)).notes
+
+
+def test_a_declared_part_that_shrinks_is_reported(tmp_path: Path) -> None:
+    images, digests = make_set(np.arange(44) % 2, None)
+    declared = np.array([TRAIN] * 20 + [TEST] * 20 + [VAL] * 4, np.uint8)
+    digests[20:36] = digests[:16]  # in test as well
+    digests[40:] = digests[:4]
+    *lost, missing = notes_of(tmp_path, replace(images, declared=declared), digests)
+    assert lost == [
+        "Only 0 of 4 different images declared as val are measured: 4 are in train as well. See featx check.",
+        "Only 4 of 20 different images declared as test are measured: 16 are in train as well. See featx check.",
+    ]
+    assert missing.startswith("There is no val image, so choices are made by folds of train")
+
+
+def test_where_nothing_is_measured_that_is_said(tmp_path: Path) -> None:
+    (note,) = notes_of(tmp_path, *make_set(np.arange(5), None))
+    assert note.startswith("There is no val and no test image, so nothing is measured, and confidence means nothing.")
+    (note,) = notes_of(tmp_path / "two", *make_set(np.arange(10) % 5, None))
+    assert note.startswith("There is no val image")
+    assert notes_of(tmp_path / "none", *make_set(np.arange(40) % 2, None), split=(0.5, 0.5, 0.0)) == ()

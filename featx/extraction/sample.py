@@ -21,6 +21,7 @@ class Sample:
     rows : positions in `images.paths`; y : int64 (n,), positions in `images.classes`, or bool (n, classes) where an
     image can have several labels; split : uint8
     groups : int64 (n,), a row without one has a number of its own; None where there are none
+    notes : what is worth knowing of the parts
     views : of the train rows, in their order, where heads are fitted on views as well; they are no rows themselves
     """
 
@@ -32,6 +33,7 @@ class Sample:
     groups: np.ndarray | None
     weight: np.ndarray | None
     views: Views | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, images: ImageSet, digests: np.ndarray, split: np.ndarray) -> Sample:

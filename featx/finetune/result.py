@@ -94,7 +94,7 @@ class FinishedFinetune:
             origin=OriginRecord(self.bundle.path.name, former.digest, before.metrics),
             comparison=_compare(predictions, self.before),
             augment=self._augment_record(),
-            notes=self.notes,
+            notes=(*self.prepared.sample.notes, *self.notes),
         )
 
     def _head_record(self, temperature: float) -> HeadRecord:

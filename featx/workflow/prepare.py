@@ -47,8 +47,7 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     require_fittable(images)
     extraction = extract(choose_images(pipeline, images, cache), pipeline.features, cache, progress)
     run = Run.of(pipeline, extraction.images)
-    split = run.split.assign(extraction.images, extraction.digests, extraction.readable, pipeline.data)
-    sample = Sample.of(extraction.images, extraction.digests, split)
+    sample = run.split.sample(extraction.images, extraction.digests, extraction.readable, pipeline.data)
     if views and pipeline.augment.views:
         made = extract_views(extraction, sample.train_rows, policy_of(pipeline), cache, progress)
         sample = replace(sample, views=made)

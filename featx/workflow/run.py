@@ -47,7 +47,7 @@ class PipelineDone:
 def run_pipeline(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> PipelineDone:
     """Bring every stage up to date, and find out why each was run or not."""
     prepared = prepare(pipeline, cache, context.progress)
-    for note in prepared.extraction.images.notes:
+    for note in (*prepared.extraction.images.notes, *prepared.sample.notes):
         context.notify(note)
     head, bundle = _bring_head(prepared, context)
     stages = (_extracted(prepared), head, _bring_finetuned(bundle, prepared, context))
