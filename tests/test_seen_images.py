@@ -125,3 +125,20 @@ def test_where_both_have_the_same_split_nothing_is_left_out(lab: Lab, tmp_path: 
             "--data", tmp_path / "pictures", "--split", part, "--json", cwd=tmp_path,
         )  # fmt: skip
         assert (found.json["against"]["images"], found.json["notes"]) == (15, [])
+
+
+def test_classes_that_the_bundle_does_not_know_are_named(lab: Lab, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "p", 4, seed=3)
+    bundle = lab.bundle("logreg").path
+    (tmp_path / "p" / "red").rename(tmp_path / "p" / "Red")
+    found = call("evaluate", bundle, "--data", tmp_path / "p", "--json", cwd=tmp_path)
+    (note,) = found.json["notes"]
+    assert note.startswith(f"4 of 12 images are of classes that {bundle} does not know, and count as wrong: Red.")
+    assert note.endswith("Rename classes that are the same: 'Red' is 'red' there.")
+    assert note in found.err
+    for name in ("blue", "green"):
+        (tmp_path / "p" / name).rename(tmp_path / "p" / f"{name} flower")
+    refused = call("evaluate", bundle, "--data", tmp_path / "p", cwd=tmp_path)
+    assert refused.status == 1
+    assert "None of the 12 images is of a class that" in refused.sentence
+    assert "they are of Red, blue flower, green flower, and it knows blue, green, red." in refused.sentence

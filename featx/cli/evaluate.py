@@ -61,7 +61,7 @@ def evaluate(
 
     from featx.bundle.bundle import load_bundle
     from featx.inference.evaluation import EvaluationResult, RivalResult
-    from featx.inference.judge import judge
+    from featx.inference.judge import describe_unknown, judge
     from featx.metrics.comparison import compare_predictions, require_comparable
     from featx.metrics.measures import measure
     from featx.report.occasions import Evaluation, belongs_to_run, report_evaluation
@@ -92,6 +92,7 @@ def evaluate(
     with Bars() as bars:
         judged, bad = judge(model, images, name, bars, average)
         comparison = None if rival is None else compare_predictions(judged, judge(rival, shared, name, bars, rivals)[0])
+    notes += describe_unknown(judged, model)
     for note in notes:
         say(note)
     if directory is None and pipeline.report.html and data is None and not tta and belongs_to_run(path):
