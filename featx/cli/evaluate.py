@@ -15,7 +15,7 @@ from featx.errors import UsageError
 
 if TYPE_CHECKING:
     from featx.bundle.bundle import Bundle
-    from featx.config import Pipeline
+    from featx.config import DataOptions, Pipeline
     from featx.inference.evaluation import EvaluationResult, RivalResult
     from featx.metrics.measures import Measures
 
@@ -74,7 +74,7 @@ def evaluate(
     model = load_bundle(path)
     say(f"Measuring {model.path}")
     if data is not None:
-        pipeline = replace(pipeline, data=replace(pipeline.data, path=data, relabel=None))
+        pipeline = replace(pipeline, data=_described(data, pipeline.data, settings))
     elif pipeline_file is None and not settings:
         _require_own_data(model, pipeline)
     part = part or ("test" if data is None else "all")
@@ -102,6 +102,18 @@ def evaluate(
     rivalry = RivalResult(rival.path, comparison) if rival is not None and comparison is not None else None
     result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry, notes)
     emit(as_json, result.as_json(), _text(result))
+
+
+def _described(data: str, options: DataOptions, settings: tuple[str, ...]) -> DataOptions:
+    """The options of other images than those of the pipeline file, whose columns a folder does not have."""
+    from dataclasses import replace
+
+    from featx.dataset.columns import without_columns
+    from featx.dataset.folders import expand, is_folder
+
+    options = replace(options, path=data, relabel=None)
+    typed = any(setting.strip().startswith("data.") for setting in settings)
+    return options if typed or not is_folder(expand(data)) else without_columns(options)
 
 
 def _require_own_data(model: Bundle, pipeline: Pipeline) -> None:
