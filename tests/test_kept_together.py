@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from featx.config import DataOptions
 from featx.dataset import NONE, TEST, TRAIN, VAL, ImageSet, read_images
+from featx.errors import DataError
 from featx.extraction.sample import Sample
 from featx.features import ArrayFeatures
 from featx.io.digests import digest_bytes
@@ -170,3 +172,19 @@ def test_where_nothing_is_measured_that_is_said(tmp_path: Path) -> None:
     (note,) = notes_of(tmp_path / "two", *make_set(np.arange(10) % 5, None))
     assert note.startswith("There is no val image")
     assert notes_of(tmp_path / "none", *make_set(np.arange(40) % 2, None), split=(0.5, 0.5, 0.0)) == ()
+
+
+def test_equal_files_under_two_labels_are_reported(tmp_path: Path) -> None:
+    images, digests = make_set(np.arange(60) % 2, None)
+    digests[:6] = digests[[1, 0, 3, 2, 5, 4]]
+    digests[1:6:2] = digests[0:6:2]
+    (note,) = notes_of(tmp_path, images, digests)
+    assert (
+        note
+        == "6 of 60 files have the bytes of another one under a different label, and are left out. See featx check."
+    )
+    digests[1::2] = digests[0::2]
+    with pytest.raises(
+        DataError, match=r"60 of 60 files .* so no image is left to train on\. featx check x lists them"
+    ):
+        notes_of(tmp_path / "all", images, digests)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from featx.config import DataOptions
-from featx.dataset import SPLITS, TEST, TRAIN, VAL, ImageSet
+from featx.dataset import SPLITS, TEST, TRAIN, VAL, ImageSet, conflicts
+from featx.errors import DataError
 from featx.extraction.sample import Sample
 from featx.io.digest_arrays import has_digest
 
@@ -22,6 +23,25 @@ def describe_moved(moved: int, images: ImageSet, run: str) -> list[str]:
     why = "since the data declares it" if images.groups is None else "so that no group is torn apart"
     text = f"{moved:,} images are in another part than in earlier runs of {run}, {why}"
     return [f"{text}: the bundles there were measured on other images."]
+
+
+def describe_conflicts(images: ImageSet, digests: np.ndarray, sample: Sample) -> list[str]:
+    """A sentence where equal files have different labels and are left out.
+
+    digests : V32 (n,) of the images, `NO_DIGEST` where they cannot be read
+
+    Raises
+    ------
+    DataError
+        Nothing else is there.
+    """
+    count = sum(map(len, conflicts(images, digests)))
+    if not count:
+        return []
+    what = f"{count:,} of {len(images):,} files have the bytes of another one under a different label"
+    if not len(sample.rows):
+        raise DataError(f"{what}, so no image is left to train on. featx check {images.source} lists them.")
+    return [f"{what}, and are left out. See featx check."]
 
 
 def describe_lost(images: ImageSet, digests: np.ndarray, sample: Sample) -> list[str]:

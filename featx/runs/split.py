@@ -14,7 +14,7 @@ from featx.extraction.sample import Sample
 from featx.io.digest_arrays import NO_DIGEST, digest_array
 from featx.io.digests import digest_json
 from featx.io.files import write_json
-from featx.runs.part_notes import describe_lost, describe_missing, describe_moved
+from featx.runs.part_notes import describe_conflicts, describe_lost, describe_missing, describe_moved
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class KeptSplit:
         split, moved = self._assign(images, digests, readable, options, keep=True)
         sample = Sample.of(images, digests, split)
         notes = describe_moved(moved, images, self.folder.parent.name)
-        notes += describe_lost(images, np.where(readable, digests, NO_DIGEST), sample)
+        known = np.where(readable, digests, NO_DIGEST)
+        notes += describe_conflicts(images, known, sample) + describe_lost(images, known, sample)
         return replace(sample, notes=(*notes, *describe_missing(sample, options)))
 
     def _assign(
