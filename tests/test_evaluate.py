@@ -152,14 +152,16 @@ def test_two_bundles_are_compared_on_the_same_images(lab: Lab) -> None:
             str(lab.bundle("knn").path),
             "--data",
             str(lab.root / "pictures"),
+            "--split",
+            "test",
             "--json",
             cwd=lab.root,
         ).out
     )
     found = told["against"]
-    assert found["images"] == 60
+    assert found["images"] == 15
     assert found["accuracy"][0] == pytest.approx(told["accuracy"])
-    assert found["only"][0] - found["only"][1] == round(60 * (found["accuracy"][0] - found["accuracy"][1]))
+    assert found["only"][0] - found["only"][1] == round(15 * (found["accuracy"][0] - found["accuracy"][1]))
 
 
 def test_models_are_compared_by_path_and_several_labels_by_all_of_them() -> None:

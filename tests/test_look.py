@@ -20,7 +20,7 @@ from featx.backbones import BACKBONES, BackboneSpec, Output, resolve
 from featx.backbones.keras_network import preprocess
 from featx.backbones.preprocessing import FORMULAS
 from featx.config import DataOptions, FeaturesOptions, Pipeline
-from featx.dataset import ImageSet, read_images
+from featx.dataset import TEST, ImageSet, read_images
 from featx.errors import BackboneError
 from featx.images.decoder import load_image
 from featx.images.grid import GridImage, draw_grid
@@ -32,7 +32,7 @@ from featx.look.flow import Scope, look
 from featx.look.imagenet import ImageNetAnswers, ask, class_names
 from featx.look.recommendation import gather
 from featx.look.separation import Separation, count_pairs, measure_separation
-from featx.look.study import Study, draw_sample
+from featx.look.study import Study, declared_test, draw_sample
 from featx.store.cache import Cache
 
 
@@ -331,6 +331,22 @@ def test_images_without_a_group_are_not_one(place: Path) -> None:
 
 
 @pytest.mark.slow
+def test_no_network_is_run_on_declared_test_images(place: Path, tmp_path: Path) -> None:
+    for part, names in (("train", ("blue", "red")), ("test", ("blue", "red"))):
+        for name in names:
+            files = sorted((place / "pictures" / name).glob("0-*.png"))
+            (tmp_path / part / name).mkdir(parents=True)
+            for path in files[:12] if part == "train" else files[12:]:
+                shutil.copy(path, tmp_path / part / name)
+    found = run(place, tmp_path).json
+    assert found["depths"]["images"] == 24
+    assert "No network was run on the 16 images declared as test, so that they choose nothing." in found["notes"]
+    shutil.rmtree(tmp_path / "train")
+    images = read_images([str(path) for path in sorted(tmp_path.rglob("*.png"))], DataOptions())
+    assert declared_test(images) == []
+    assert declared_test(replace(images, declared=np.full(len(images), TEST, np.uint8))) == []  # there are no others
+
+
 def test_depths_are_the_last_layers_before_the_map_shrinks() -> None:
     spec = resolve(FeaturesOptions(input_size=64))
     depths = find_depths(spec, "top_activation")

@@ -21,7 +21,7 @@ from featx.metrics import similarity
 from featx.metrics.probabilities import softmax
 from featx.metrics.similarity import close_pairs, nearest
 from featx.quality.inspection import inspect
-from featx.quality.label_errors import find_label_errors, out_of_fold_probabilities
+from featx.quality.label_errors import are_labels_learned, find_label_errors, out_of_fold_probabilities
 from featx.quality.near_duplicates import find_near_duplicates
 from featx.quality.outliers import find_outliers, robust_scores
 
@@ -55,6 +55,22 @@ def planted() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def probabilities(planted: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
     return out_of_fold_probabilities(ArrayFeatures(planted[0]), planted[1])
+
+
+def test_labels_by_chance_are_not_learned_and_others_are(
+    planted: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], probabilities: np.ndarray
+) -> None:
+    assert are_labels_learned(planted[1], probabilities)
+    wrong, learned = 0, 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        y = random.choice(3, 300, p=[0.8, 0.15, 0.05] if seed % 2 else None)
+        x = random.normal(size=(300, 8)).astype(np.float32)
+        wrong += are_labels_learned(y, out_of_fold_probabilities(ArrayFeatures(x), y))
+        x[:, 0] += 1.5 * y
+        learned += are_labels_learned(y, out_of_fold_probabilities(ArrayFeatures(x), y))
+    assert wrong <= 1
+    assert learned >= 19
 
 
 def test_planted_label_errors_are_found(

@@ -16,7 +16,7 @@ from featx.config import check_bounds
 from featx.dataset import SPLITS
 from featx.errors import DataError, UsageError
 from featx.images.sources import source_name
-from featx.inference.judge import judge
+from featx.inference.judge import describe_unknown, judge
 from featx.inference.predict import AnswerOptions, iter_probabilities
 from featx.inference.predict import predict as predict_images
 from featx.io.context import Context
@@ -131,20 +131,21 @@ class Model:
         Returns
         -------
         dict
-            accuracy and the other metrics of `featx evaluate --json`; bad [{path, reason}]
+            accuracy and the other metrics of `featx evaluate --json`; bad [{path, reason}]; notes [sentence]
 
         Raises
         ------
         FeatxError
-            No labels, no image of that part, or another part than these.
+            No labels, no image of that part or of a class that it knows, or another part than these.
         """
         if part not in {*SPLITS, "all"}:
             raise UsageError(f"part is one of {', '.join(SPLITS)} and all, got {part!r}.")
         wanted = read_options(EVALUATE, options, "evaluate", data, pipeline)
         with Cache(wanted.features.cache) as cache:
-            images, _ = images_of_part(wanted, self.bundle, part, cache)
+            images, notes = images_of_part(wanted, self.bundle, part, cache)
         judged, bad = judge(self.bundle, images, part, progress)
-        return measure(judged).as_json() | {"bad": bad}
+        notes += describe_unknown(judged, self.bundle)
+        return measure(judged).as_json() | {"bad": bad, "notes": notes}
 
     @takes(*FINETUNE)
     def finetune(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from featx.config import SECTIONS, Keys, Pipeline, help_of, listed_options
+from featx.config.applicable import require_applicable
 from featx.config.pipeline import start_pipeline
 from featx.config.route import keys_of_options, option_names, set_keys
 from featx.config.values import plain
@@ -69,7 +70,8 @@ def read_options(
         An unknown option (with the near one), or a value of the wrong kind.
     """
     start = start_pipeline(_path(data), None if pipeline is None else Path(pipeline))
-    return set_keys(start, keys_of_options(sections, options, where), where)
+    keys = keys_of_options(sections, options, where)
+    return require_applicable(set_keys(start, keys, where), keys)
 
 
 def _path(data: object) -> str | None:

@@ -60,7 +60,7 @@ def read_material(pipeline: Pipeline, cache: Cache, progress: Progress = no_prog
     readable = ~np.isin(images.paths, [one["path"] for one in bad])
     require_usable(images, readable)
     run = Run.of(pipeline, images)
-    sample = Sample.of(images, digests, run.split.assign(images, digests, readable, pipeline.data))
+    sample = run.split.sample(images, digests, readable, pipeline.data)
     duplicates = int(readable.sum()) - len(np.unique(digests[readable]))
     side = pipeline.baseline.input_size
     source = ImageSource(

@@ -86,6 +86,7 @@ class FinishedBaseline:
             history=epoch_records(self.log),
             baseline=read_record(BaselineRecord, asdict(options) | {"best_epoch": self.log.best}),
             augment=augment_record(source.augmenter),
+            notes=intake.sample.notes,
         )
 
     def _head_record(self, temperature: float, features: int) -> HeadRecord:

@@ -8,7 +8,8 @@
     front.npz         what the features pass through before the head, where they do: unit length, principal components
     calibration.npz   curves from logits to probabilities, where there is more than the temperature
     training.csv      the epochs of a dense head or a fine-tune: losses, accuracies, learning rate, seconds
-    split.npz         which image was in which part: digest (n, 32) uint8, split (n,) uint8
+    split.npz         which image was in which part: digest (n, 32) uint8, split (n,) uint8; of a fine-tune also
+                      trained_before and chosen_before (m, 32) uint8: what the models have seen that it comes from
     reference.npz     features of up to 2,000 training images, by which unknown images are found (`novelty`)
 
 A directory, or the same files in one `.featx` (a stored zip). No cache, network or training image is needed to predict,
@@ -35,7 +36,8 @@ from featx.bundle.faults import at_fault, blamed
 from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import FILE, Reference, load_reference
 from featx.bundle.sealing import MANIFEST, read_manifest, seal, verify_files
-from featx.bundle.split import read_split
+from featx.bundle.split import SeenImages, read_seen, read_split
+from featx.dataset import TRAIN, VAL
 from featx.engines.choice import choose_engine, compile_graph, effective_precision, graph_size, load_graph
 from featx.engines.protocol import Engine
 from featx.errors import BundleError, EngineError
@@ -195,6 +197,11 @@ class Bundle:
             return read_split(self.path / "split.npz")
         except BundleError as error:
             raise at_fault(self.path, str(error).split(". Remove")[0]) from error
+
+    def seen(self) -> SeenImages:
+        """The images that it was trained on or chosen by; a head that was fitted again was trained on val, too."""
+        trained = (TRAIN, VAL) if self.manifest.head.refitted else (TRAIN,)
+        return read_seen(self.path / "split.npz", trained, chosen=(VAL,))
 
 
 def save_bundle(directory: Path, manifest: Manifest, sources: Mapping[str, Path]) -> Bundle:

@@ -82,6 +82,7 @@ def pipeline_of(data: str | None, pipeline_file: Path | None, settings: tuple[st
 
     values : `<section>__<key>` -> value, as click hands them over; only those that were typed count
     """
+    from featx.config.applicable import require_applicable
     from featx.config.pipeline import start_pipeline
     from featx.config.route import keys_of_settings, set_keys
 
@@ -90,7 +91,9 @@ def pipeline_of(data: str | None, pipeline_file: Path | None, settings: tuple[st
         for name, value in values.items()
         if name.partition("__")[0] in SECTIONS and _was_typed(name)
     }
-    return set_keys(set_keys(start_pipeline(data, pipeline_file), typed), keys_of_settings(settings), "--set")
+    more = keys_of_settings(settings)
+    found = set_keys(set_keys(start_pipeline(data, pipeline_file), typed), more, "--set")
+    return require_applicable(found, {**typed, **more})
 
 
 def _was_typed(name: str) -> bool:

@@ -15,7 +15,7 @@ from featx.errors import UsageError
 
 if TYPE_CHECKING:
     from featx.bundle.bundle import Bundle
-    from featx.config import Pipeline
+    from featx.config import DataOptions, Pipeline
     from featx.inference.evaluation import EvaluationResult, RivalResult
     from featx.metrics.measures import Measures
 
@@ -61,20 +61,20 @@ def evaluate(
 
     from featx.bundle.bundle import load_bundle
     from featx.inference.evaluation import EvaluationResult, RivalResult
-    from featx.inference.judge import judge
+    from featx.inference.judge import describe_unknown, judge
     from featx.metrics.comparison import compare_predictions, require_comparable
     from featx.metrics.measures import measure
     from featx.report.occasions import Evaluation, belongs_to_run, report_evaluation
     from featx.runs.run import report_folder
     from featx.store.cache import Cache
-    from featx.workflow.prepare import images_of_part
+    from featx.workflow.prepare import images_of_part, images_to_compare
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
     path = find(bundle, pipeline)
     model = load_bundle(path)
     say(f"Measuring {model.path}")
     if data is not None:
-        pipeline = replace(pipeline, data=replace(pipeline.data, path=data, relabel=None))
+        pipeline = replace(pipeline, data=_described(data, pipeline.data, settings))
     elif pipeline_file is None and not settings:
         _require_own_data(model, pipeline)
     part = part or ("test" if data is None else "all")
@@ -85,6 +85,8 @@ def evaluate(
     rivals = None if rival is None else average_of(rival, tta, pipeline_file, settings, values)
     with Cache(pipeline.features.cache) as cache:
         images, notes = images_of_part(pipeline, model, part, cache)
+        shared, left_out = (images, []) if rival is None else images_to_compare(images, part, (model, rival), cache)
+    notes += left_out
     name = part if data is None else images.name
     start = time.perf_counter()
     with Bars() as bars:
@@ -92,8 +94,9 @@ def evaluate(
         comparison = (
             None
             if rival is None
-            else compare_predictions(judged, judge(rival, images, name, bars, rivals)[0], model.manifest.score.metric)
+            else compare_predictions(judged, judge(rival, shared, name, bars, rivals)[0], model.manifest.score.metric)
         )
+    notes += describe_unknown(judged, model)
     for note in notes:
         say(note)
     if directory is None and pipeline.report.html and data is None and not tta and belongs_to_run(path):
@@ -101,8 +104,20 @@ def evaluate(
     evaluation = Evaluation(model, path, judged, bad, time.perf_counter() - start)
     page = directory and report_evaluation(directory, evaluation, pipeline, command_line())
     rivalry = RivalResult(rival.path, comparison) if rival is not None and comparison is not None else None
-    result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry)
+    result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry, notes)
     emit(as_json, result.as_json(), _text(result))
+
+
+def _described(data: str, options: DataOptions, settings: tuple[str, ...]) -> DataOptions:
+    """The options of other images than those of the pipeline file, whose columns a folder does not have."""
+    from dataclasses import replace
+
+    from featx.dataset.columns import without_columns
+    from featx.dataset.folders import expand, is_folder
+
+    options = replace(options, path=data, relabel=None)
+    typed = any(setting.strip().startswith("data.") for setting in settings)
+    return options if typed or not is_folder(expand(data)) else without_columns(options)
 
 
 def _require_own_data(model: Bundle, pipeline: Pipeline) -> None:

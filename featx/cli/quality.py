@@ -30,7 +30,7 @@ def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_jso
 
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         prepared = prepare(pipeline, cache, bars, views=False)
-        for note in prepared.extraction.images.notes:
+        for note in (*prepared.extraction.images.notes, *prepared.sample.notes):
             say(note)
         out = out or prepared.run.check
         say(f"Comparing {counted(len(prepared.sample.rows), 'image')}")

@@ -228,6 +228,7 @@ def _bundle_json(bundle: Bundle, report: Path | None, bad: Sequence[Mapping[str,
         "seconds": manifest.seconds,
         **{part: to_json(measured) for part, measured in manifest.metrics.items()},
         "bad": list(bad),
+        "notes": list(manifest.notes),
         **_against(manifest),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -11,13 +12,17 @@ from typing import TypeAlias, get_args
 from featx.backbones import BACKBONES
 from featx.config import Clf, Pipeline, Stage
 from featx.config.route import section_of, set_keys
+from featx.dataset.columns import column_options, without_columns
+from featx.dataset.folders import expand, is_folder
 from featx.errors import UsageError
+from featx.heads.table import head_kind
 from featx.io.suggest import did_you_mean
 from featx.io.urls import is_url
 
 Keys: TypeAlias = dict[str, object]
 """`section.key` -> value"""
 
+_logger = logging.getLogger(__name__)
 _NAME = "compare"  # of the results, where neither the pipeline nor its file has a name
 # the sections that may differ by each of these
 _OVERRIDABLE = {
@@ -79,10 +84,19 @@ def plan(pipeline: Pipeline) -> list[Pass]:
         keys |= {f"features.{name}": value for name, value in listed.items() if value}
         keys |= overrides["data", data] | overrides["backbone", backbone]
         keys |= {"report.name": f"{name_of(pipeline)}/{names[data]}", "report.html": False}
-        common = set_keys(pipeline, keys, "compare")
+        common = set_keys(_applicable(pipeline, data, len(axes["data"])), keys, "compare")
         made = tuple(_plan_combination(common, clf, stage, overrides) for clf, stage in heads)
         passes.append(Pass(names[data], common, made))
     return passes
+
+
+def _applicable(pipeline: Pipeline, data: str, sets: int) -> Pipeline:
+    """The pipeline without the columns of a CSV that others of several data sets are, where one is a folder."""
+    unfit = column_options(pipeline.data)
+    if sets == 1 or not unfit or not is_folder(expand(data)):
+        return pipeline
+    _logger.warning("%s is a folder: it does without %s.", data, ", ".join(f"data.{name}" for name in unfit))
+    return replace(pipeline, data=without_columns(pipeline.data))
 
 
 def name_of(pipeline: Pipeline) -> str:
@@ -94,7 +108,11 @@ def _plan_combination(common: Pipeline, clf: str, stage: str, overrides: Mapping
     keys: Keys = {"head.clf": clf}
     if clf != "estimator":
         keys |= {"head.estimator": None, "head.grid": None}
-    found = set_keys(common, keys | overrides["clf", clf] | overrides["stage", stage], "compare")
+    given = overrides["clf", clf] | overrides["stage", stage]
+    if not head_kind(clf if clf != "auto" else "logreg").weighs and common.head.class_weight != "none":
+        _logger.warning("%s does without head.class_weight, which its votes do not heed.", clf)
+        keys |= {"head.class_weight": "none"}
+    found = set_keys(common, keys | given, "compare")
     if stage == "from-cache" and found.finetune.from_cache is None:
         raise UsageError(
             f"The stage from-cache trains above a layer of {found.features.backbone}, and none is named. Add "

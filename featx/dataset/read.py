@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featx.config import DataOptions, Pipeline
+from featx.dataset.columns import require_no_columns
 from featx.dataset.folders import describe_absence, expand, folder_of, is_folder, read_files, read_folder
 from featx.dataset.imageset import ImageSet
 from featx.dataset.relabel import relabel
@@ -44,6 +45,8 @@ def read_images(source: str | Path | Sequence[str | Path], options: DataOptions)
     ------
     DataError
         When there is nothing to read, or when labels, columns or splits make no sense.
+    UsageError
+        When options name columns of a CSV and these images are in none.
     """
     shared_remote().forget()
     images = _read(source, options)
@@ -64,9 +67,10 @@ def _read(source: str | Path | Sequence[str | Path], options: DataOptions) -> Im
     for item in several:
         if item in faults or not (is_url(item) or os.path.lexists(expand(item))):
             raise DataError(describe_absence([item], faults))
-    if len(several) > 1:
-        return read_files(several)
     path = expand(several[0])
-    if is_folder(path):
+    if len(several) == 1 and not is_folder(path) and is_table(path, options):
+        return read_table(str(several[0]), path, options)
+    require_no_columns(several[0], options)
+    if len(several) == 1 and is_folder(path):
         return read_folder(str(several[0]), path, options)
-    return read_table(str(several[0]), path, options) if is_table(path, options) else read_files(several)
+    return read_files(several)

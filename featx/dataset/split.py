@@ -32,9 +32,9 @@ def split_images(
 ) -> np.ndarray:
     """Give every image its split.
 
-    Declared splits stay, then those in `kept`; what is left brings every class near the shares of `options.split`. A
-    class of three units or more is in every split that has a share (unless groups of mixed labels leave no way); one of
-    two in train and test; one of one in train.
+    Declared splits stay, then those in `kept`, but for groups that would be torn apart; what is left brings every class
+    near the shares of `options.split`. A class of three units or more is in every split that has a share (unless groups
+    of mixed labels leave no way); one of two in train and test; one of one in train.
     Where the data declares train and test and no val, val is carved from train in the ratio of their shares.
 
     Parameters
@@ -67,6 +67,8 @@ def split_images(
     units = Units.of(images, digests, rows, options.seed)
     declared = np.full(len(rows), NONE, np.uint8) if images.declared is None else images.declared[rows]
     fixed, shares = _fix(declared, _look_up(digests[rows], kept or {}), shares)
+    if images.groups is not None:
+        fixed = _free_torn(fixed, declared, units)
     assigned = stratify(units, units.settled(fixed), shares, shares > 0)
     chosen = np.where(fixed == NONE, assigned[units.of_row], fixed)
     # The copy of a test image among the training images stays where it is declared; `check_images` reports it.
@@ -117,6 +119,17 @@ def _fix(declared: np.ndarray, kept: np.ndarray, shares: np.ndarray) -> tuple[np
         within = np.where([True, True, False], shares, 0.0)
         return np.where(declared == TEST, TEST, carved).astype(np.uint8), within / within.sum()
     return np.where(declared == NONE, kept, declared).astype(np.uint8), shares
+
+
+def _free_torn(fixed: np.ndarray, declared: np.ndarray, units: Units) -> np.ndarray:
+    """The same, and NONE for rows of units that an earlier run, which did not know of their groups, has torn apart."""
+    has = fixed != NONE
+    low, high = np.full(len(units.size), NONE, np.uint8), np.zeros(len(units.size), np.uint8)
+    np.minimum.at(low, units.of_row[has], fixed[has])
+    np.maximum.at(high, units.of_row[has], fixed[has])
+    carved = bool((declared == TEST).any() and (declared == TRAIN).any() and not (declared == VAL).any())
+    by_data = declared == TEST if carved else declared != NONE
+    return np.where((low < high)[units.of_row] & ~by_data, NONE, fixed).astype(np.uint8)
 
 
 def _drop_training(

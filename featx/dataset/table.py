@@ -58,6 +58,9 @@ def read_table(source: str, path: str, options: DataOptions) -> ImageSet:
         notes += (f"No column {options.label_column!r} in {source}, so its images have no labels",)
     else:
         labels, classes = _read_labels(source, [row.cells[table.label] for row in rows], options)
+    groups = None if table.group is None else tuple(row.cells[table.group].strip() for row in rows)
+    if groups is not None and not any(groups):
+        groups, notes = None, (*notes, f"The column {options.group_column!r} is empty, so no images are kept together")
     home = expand(options.image_dir or folder_of(path))
     return ImageSet(
         source,
@@ -66,7 +69,7 @@ def read_table(source: str, path: str, options: DataOptions) -> ImageSet:
         labels=labels,
         classes=classes,
         declared=None if table.split is None else _read_splits(path, rows, table.split),
-        groups=None if table.group is None else tuple(row.cells[table.group].strip() for row in rows),
+        groups=groups,
         weights=None if table.weight is None else _read_weights(path, rows, table.weight),
         notes=notes,
     )

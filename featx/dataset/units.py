@@ -68,6 +68,23 @@ class Units:
         return settled
 
 
+def group_codes(images: ImageSet, digests: np.ndarray, rows: np.ndarray) -> np.ndarray | None:
+    """int64 (rows,): the group of each row, None where there are none.
+
+    A row without a group is one of its own; groups that share an image, by its bytes, are one.
+    """
+    if images.groups is None:
+        return None
+    names, image_of_row = np.unique(digests[rows], return_inverse=True)
+    unit = _connect(images, rows, image_of_row, len(names))[image_of_row]
+    known, code = np.unique(images.groups, return_inverse=True)
+    alone = np.array([not images.groups[row] for row in rows.tolist()], bool)
+    code = np.where(alone, len(known) + np.arange(len(rows)), code[rows])
+    lowest = np.full(len(names), len(known) + len(rows))
+    np.minimum.at(lowest, unit, code)
+    return np.asarray(lowest[unit], np.int64)
+
+
 def _connect(images: ImageSet, rows: np.ndarray, image_of_row: np.ndarray, count: int) -> np.ndarray:
     """int64 (images,): the unit of every different image, connected through groups."""
     if images.groups is None:

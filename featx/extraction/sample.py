@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from featx.dataset import NONE, SPLITS, TRAIN, ImageSet
+from featx.dataset.units import group_codes
 from featx.errors import DataError
 from featx.extraction.views import Views
 from featx.io.digest_arrays import first_of_equal
@@ -19,6 +20,8 @@ class Sample:
 
     rows : positions in `images.paths`; y : int64 (n,), positions in `images.classes`, or bool (n, classes) where an
     image can have several labels; split : uint8
+    groups : int64 (n,), a row without one has a number of its own; None where there are none
+    notes : what is worth knowing of the parts
     views : of the train rows, in their order, where heads are fitted on views as well; they are no rows themselves
     """
 
@@ -30,6 +33,7 @@ class Sample:
     groups: np.ndarray | None
     weight: np.ndarray | None
     views: Views | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, images: ImageSet, digests: np.ndarray, split: np.ndarray) -> Sample:
@@ -37,10 +41,31 @@ class Sample:
         require_fittable(images)
         assert images.labels is not None
         used = np.flatnonzero(split != NONE)
-        rows = used[first_of_equal(digests[used])]
-        groups = None if images.groups is None else np.unique(images.groups, return_inverse=True)[1][rows]
+        first = first_of_equal(digests[used])
+        rows, groups = used[first], group_codes(images, digests, used)
         weight = None if images.weights is None else images.weights[rows]
-        return cls(images, digests[rows], rows, images.labels[rows], split[rows], groups, weight)
+        return cls(
+            images,
+            digests[rows],
+            rows,
+            images.labels[rows],
+            split[rows],
+            None if groups is None else groups[first],
+            weight,
+        )
+
+    def without(self, rows: np.ndarray) -> Sample:
+        """The same without some rows, bool (n,), none of which is of train: these have views."""
+        kept = ~rows
+        return replace(
+            self,
+            digests=self.digests[kept],
+            rows=self.rows[kept],
+            y=self.y[kept],
+            split=self.split[kept],
+            groups=None if self.groups is None else self.groups[kept],
+            weight=None if self.weight is None else self.weight[kept],
+        )
 
     @property
     def digest(self) -> str:

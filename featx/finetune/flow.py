@@ -18,6 +18,7 @@ from featx.finetune.from_cache import MapSource, part_above
 from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable
 from featx.finetune.result import FinishedFinetune
 from featx.finetune.trainee import FinetuneTrainee
+from featx.finetune.unseen import leave_out_seen
 from featx.images.augment import Augmenter
 from featx.inference.decision import DecisionRule, predict_parts
 from featx.io.context import Context, Notify
@@ -63,7 +64,7 @@ def finetune(bundle: Bundle, prepared: Prepared, context: Context = Context()) -
     BundleError
         A head that cannot be grafted.
     DataError
-        No validation part, without which no epoch could be chosen.
+        No validation part, without which no epoch could be chosen, or none that the bundle was not trained on.
     HeadError
         A loss that is not finite.
     UsageError, BackboneError
@@ -72,6 +73,9 @@ def finetune(bundle: Bundle, prepared: Prepared, context: Context = Context()) -
     start = time.perf_counter()
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
     require_graftable(bundle)
+    prepared, notes = leave_out_seen(bundle, prepared)
+    for note in notes:
+        context.notify(note)
     trainee = _start(bundle, prepared, context)
     # measured again: the bundle's own figures may be of other images, where the split has grown
     before = predict_parts(trainee, DecisionRule.of(bundle))
@@ -81,7 +85,7 @@ def finetune(bundle: Bundle, prepared: Prepared, context: Context = Context()) -
     log = train(trainee, Schedule.of(options), Stopping.of(options), recording, seed)
     trainee.compute_in("float32")
     provenance = Provenance(context.command, wanted, time.perf_counter() - start)
-    return FinishedFinetune(bundle, prepared, trainee, before, log).trained(provenance, recording)
+    return FinishedFinetune(bundle, prepared, trainee, before, log, notes).trained(provenance, recording)
 
 
 def _start(bundle: Bundle, prepared: Prepared, context: Context) -> FinetuneTrainee:

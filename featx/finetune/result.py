@@ -37,6 +37,7 @@ class FinishedFinetune:
 
     bundle : that it started from; trainee : the network with the weights of the best epoch
     before : val and test by the network that it was; log : the epochs
+    notes : which images were left out
     """
 
     bundle: Bundle
@@ -44,6 +45,7 @@ class FinishedFinetune:
     trainee: FinetuneTrainee
     before: Sequence[LabelledPredictions]
     log: TrainingLog
+    notes: tuple[str, ...] = ()
 
     def trained(self, provenance: Provenance, recording: Recording) -> Trained:
         """Calibrate and measure the network, and take it apart into backbone and head again."""
@@ -63,6 +65,7 @@ class FinishedFinetune:
             log=self.log,
             engine=self.prepared.pipeline.features.engine,
             recording=recording,
+            former=self.bundle.seen(),
         )
 
     def _describe(self, intake: Intake, predictions: Sequence[LabelledPredictions], rule: DecisionRule) -> Manifest:
@@ -91,12 +94,13 @@ class FinishedFinetune:
             origin=OriginRecord(self.bundle.path.name, former.digest, before.metrics),
             comparison=_compare(predictions, self.before, metric),
             augment=self._augment_record(),
+            notes=(*self.prepared.sample.notes, *self.notes),
         )
 
     def _head_record(self, temperature: float) -> HeadRecord:
         head = self.bundle.manifest.head
         former = head.temperature if head.kind == "network" else 1.0
-        return replace(head, temperature=temperature * former, calibration="temperature")
+        return replace(head, temperature=temperature * former, calibration="temperature", refitted=False)
 
     def _augment_record(self) -> AugmentRecord | None:
         """How its images are altered, or else those that its head has learned from."""

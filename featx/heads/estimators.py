@@ -169,6 +169,7 @@ class Estimator(_Estimator):
     path: str
     params: Params
     seed: int = 0
+    class_weight: str = "none"
     classes_: np.ndarray = field(init=False, repr=False)
     n_features_in_: int = field(init=False, repr=False)
     estimator_: Pipeline = field(init=False, repr=False)
@@ -176,7 +177,7 @@ class Estimator(_Estimator):
     @classmethod
     def from_options(cls, strength: float, options: HeadOptions, seed: int) -> Self:
         """Build the head of `--clf estimator`; `strength` is the position in `grid_points`."""
-        return cls(options.estimator or "", grid_points(options)[int(strength)], seed)
+        return cls(options.estimator or "", grid_points(options)[int(strength)], seed, options.class_weight)
 
     def fit(self, features: Features | np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> Self:
         """Fit on features (n, ...) and codes y (n,) or labels y bool (n, k)."""
@@ -184,12 +185,17 @@ class Estimator(_Estimator):
         from sklearn.utils.validation import has_fit_parameter
 
         features = as_features(features)
-        check_targets(features, y, sample_weight)
+        _, index = check_targets(features, y, sample_weight)
         classifier = make_classifier(self.path, self.params, self.seed)
         _require_loadable(self.path)
-        if sample_weight is not None and (y.ndim == 2 or not has_fit_parameter(classifier, "sample_weight")):
-            raise HeadError(f"{self.path} takes no weights of rows here. Choose --clf logreg, or leave them out.")
-        more = {} if sample_weight is None else {"sample_weight": sample_weight}
+        weighed = sample_weight is not None or self.class_weight != "none"
+        if weighed and (y.ndim == 2 or not has_fit_parameter(classifier, "sample_weight")):
+            raise HeadError(
+                f"{self.path} takes no weights of rows here, and neither --class-weight nor --weight-column would "
+                "change it. Choose --clf logreg, svm, ridge or dense, or leave them out."
+            )
+        weight = row_weights(index, sample_weight, self.class_weight) if weighed else None
+        more = {} if weight is None else {"sample_weight": weight}
         return self._fit(OneVsRestClassifier(classifier) if y.ndim == 2 else classifier, features, y, **more)
 
 

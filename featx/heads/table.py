@@ -31,6 +31,7 @@ class HeadKind:
     stops_early: bool = False  # `fit` takes validation=(features, y), which it watches, and a recording
     one_label: bool = False  # tells one class per image, not several labels
     in_auto: bool = True  # whether `auto` tries it
+    weighs: bool = True  # whether weights of rows and classes change it
 
 
 def _decades(first: float, last: float, count: int) -> tuple[float, ...]:
@@ -42,7 +43,13 @@ HEADS: dict[str, HeadKind] = {
     "svm": HeadKind("svm", "featx.heads.linear:LinearSVM", _decades(-6, 0, 10), 0.001, "C", linear=True),
     "ridge": HeadKind("ridge", "featx.heads.ridge:Ridge", _decades(-6, -1, 11), 0.001, "C", linear=True),
     "knn": HeadKind(
-        "knn", "featx.heads.estimators:Neighbours", (25, 15, 9, 5, 3, 1), 1, "neighbours", most_rows=50_000
+        "knn",
+        "featx.heads.estimators:Neighbours",
+        (25, 15, 9, 5, 3, 1),
+        1,
+        "neighbours",
+        most_rows=50_000,
+        weighs=False,
     ),
     "svm-rbf": HeadKind(
         "svm",

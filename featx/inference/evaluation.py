@@ -30,6 +30,7 @@ class EvaluationResult:
 
     part : train, val, test or all; bad : {path, reason} of the images that could not be read
     report : the page, None without one; against : None without another bundle
+    notes : what was left out, and what the figures do not say
     """
 
     bundle: Bundle
@@ -38,12 +39,13 @@ class EvaluationResult:
     bad: Sequence[Mapping[str, str]]
     report: Path | None = None
     against: RivalResult | None = None
+    notes: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Json]:
         """What `featx evaluate --json` prints; `thresholds` where images have several labels."""
         bundle, report = self.bundle, None if self.report is None else str(self.report)
         found: dict[str, Json] = {"bundle": str(bundle.path), "split": self.part, **self.measures.as_json()}
-        found |= {"bad": self.bad, "report": report}
+        found |= {"bad": self.bad, "report": report, "notes": list(self.notes)}
         if bundle.multilabel:
             found["thresholds"] = dict(zip(bundle.classes, bundle.thresholds.tolist(), strict=True))
         return found if self.against is None else found | {"against": self.against.as_json()}

@@ -13,6 +13,8 @@ from featx.inference.predict import Average, iter_probabilities
 from featx.io.progress import Progress, no_progress
 from featx.metrics.predictions import LabelledPredictions, align, align_labels, group_codes
 
+_NAMED = 10  # classes that a sentence names
+
 
 def judge(
     bundle: Bundle,
@@ -37,6 +39,35 @@ def judge(
     paths = tuple(labelled.paths[row] for row in rows)
     groups = group_codes(labelled.groups, rows)
     return LabelledPredictions(labels, probabilities, classes, thresholds, part, paths, groups), bad
+
+
+def describe_unknown(judged: LabelledPredictions, bundle: Bundle) -> list[str]:
+    """A sentence where images are of classes that a bundle does not know, and so cannot be right.
+
+    Raises
+    ------
+    DataError
+        All of them are.
+    """
+    known = len(bundle.classes)
+    if judged.target == "labels" or not len(judged.labels) or not (unknown := judged.labels >= known).any():
+        return []
+    names = list(judged.classes[known:])
+    folded = {name.strip().casefold(): name for name in bundle.classes}
+    pairs = [f"{name!r} is {folded[key]!r} there" for name in names if (key := name.strip().casefold()) in folded]
+    alike = f" Rename classes that are the same: {', '.join(pairs[:_NAMED])}." if pairs else ""
+    if unknown.all():
+        raise DataError(
+            f"None of the {len(unknown)} images is of a class that {bundle.path} knows: they are of {_listed(names)}, "
+            f"and it knows {_listed(bundle.classes)}.{alike or ' Choose a bundle of these classes.'}"
+        )
+    count = f"{int(unknown.sum())} of {len(unknown)} images are of classes that {bundle.path} does not know"
+    return [f"{count}, and count as wrong: {_listed(names)}.{alike}"]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def _align(images: ImageSet, labels: np.ndarray, bundle: Bundle) -> tuple[np.ndarray, tuple[str, ...]]:

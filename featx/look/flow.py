@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from featx.look.contact_sheet import choose_contact_sheet, draw_contact_sheet
 from featx.look.networks import ask_networks
 from featx.look.page import write_page
 from featx.look.result import FirstLook
-from featx.look.study import USUAL, Scope, Study, draw_sample
+from featx.look.study import USUAL, Scope, Study, declared_test, draw_sample
 from featx.report.figure_folder import FigureFolder
 from featx.report.plot_style import style
 from featx.report.plots import draw_sizes
@@ -60,7 +60,8 @@ def look(
     sheet = choose_contact_sheet(images, scope.classes, scope.images, seed)
     contact_sheet = draw_contact_sheet(sheet, images, folder)
     views = draw_views(sheet, images, spec, folder)
-    sample = images.take(draw_sample(images, scope.sample, seed, sheet.unreadable))
+    test = declared_test(images)
+    sample = images.take(draw_sample(images, scope.sample, seed, {*sheet.unreadable, *test}))
     study = Study(images, sample, pipeline, cache, context.progress)
     found = ask_networks(study, scope, folder, arguments)
     unreadable = {images.paths[row]: reason for row, reason in sheet.unreadable.items()} | dict(found.unreadable)
@@ -78,7 +79,14 @@ def look(
         imagenet=found.imagenet,
         depths=found.depths,
         recommendation=found.recommendation,
-        notes=(*images.notes, *sheet.notes, *warning, *_note_unreadable(unreadable, images), *found.notes),
+        notes=(
+            *images.notes,
+            *sheet.notes,
+            *warning,
+            *_note_test(test),
+            *_note_unreadable(unreadable, images),
+            *found.notes,
+        ),
         report=str(out / INDEX) if pipeline.report.html else None,
     )
     folder.remove_others(_FIGURES)
@@ -93,6 +101,12 @@ def _draw_classes(classes: Mapping[str, int], folder: FigureFolder) -> str:
     named = ", ".join(f"{label} {size:,}" for label, size in list(classes.items())[:_NAMED])
     with style(classes):
         return folder.draw("sizes", draw_sizes({"images": classes}), f"Images of {len(classes):,} classes: {named}.")
+
+
+def _note_test(rows: Sequence[int]) -> list[str]:
+    if not rows:
+        return []
+    return [f"No network was run on the {len(rows):,} images declared as test, so that they choose nothing."]
 
 
 def _note_unreadable(unreadable: Mapping[str, str], images: ImageSet) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from featx.config import Pipeline
-from featx.dataset import ImageSet
+from featx.dataset import TEST, ImageSet
 from featx.extraction.flow import Extraction
 from featx.io.digest_arrays import first_of_equal
 from featx.io.progress import Progress, no_progress
@@ -91,6 +91,12 @@ def draw_sample(images: ImageSet, most: int, seed: int, without: Collection[int]
     quota = max(1, most // max(1, len(classes)))
     drawn = [generator.permutation(usable[labels == code])[:quota] for code in classes]
     return np.sort(np.concatenate([np.empty(0, np.int64), *drawn]))
+
+
+def declared_test(images: ImageSet) -> list[int]:
+    """Positions of the images declared as test, by which nothing may be chosen; none where there are no others."""
+    rows = [] if images.declared is None else np.flatnonzero(images.declared == TEST).tolist()
+    return [] if len(rows) == len(images) else rows
 
 
 def different_rows(extraction: Extraction) -> np.ndarray:

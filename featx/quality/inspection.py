@@ -8,7 +8,7 @@ import numpy as np
 
 from featx.features import ArrayFeatures, Features, width
 from featx.heads.scaling import check_finite
-from featx.quality.label_errors import LabelErrors, find_label_errors, out_of_fold_probabilities
+from featx.quality.label_errors import LabelErrors, are_labels_learned, find_label_errors, out_of_fold_probabilities
 from featx.quality.near_duplicates import NEAR, NearDuplicates, find_near_duplicates
 from featx.quality.outliers import Outliers, find_outliers
 
@@ -17,11 +17,16 @@ _MEMORY = 4 << 30  # bytes of features that may be held; larger ones are read fr
 
 @dataclass(frozen=True)
 class Quality:
-    """All that was found. errors : None where images have several labels, which are not judged"""
+    """All that was found.
+
+    errors : None where images have several labels, which are not judged
+    learned : whether features tell anything of the labels, without which `errors` means nothing
+    """
 
     errors: LabelErrors | None
     duplicates: NearDuplicates
     outliers: Outliers
+    learned: bool = True
 
 
 def inspect(
@@ -44,9 +49,10 @@ def inspect(
     """
     if 4 * features.shape[0] * width(features) <= _MEMORY:
         features = ArrayFeatures(features.asarray())
-    errors = None
+    errors, learned = None, True
     if y.ndim == 1:
-        errors = find_label_errors(y, out_of_fold_probabilities(features, y, groups, seed=seed))
+        probabilities = out_of_fold_probabilities(features, y, groups, seed=seed)
+        errors, learned = find_label_errors(y, probabilities), are_labels_learned(y, probabilities)
     else:
         check_finite(features)
-    return Quality(errors, find_near_duplicates(features, split, near), find_outliers(features, y))
+    return Quality(errors, find_near_duplicates(features, split, near), find_outliers(features, y), learned)

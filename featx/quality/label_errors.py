@@ -20,6 +20,7 @@ from featx.selection.problem import Problem
 from featx.selection.search import try_strengths
 from featx.selection.settings import SearchSettings
 
+_ONE_IN_TWENTY = 1.645  # standard errors that a mean exceeds by chance once in twenty times
 _SLACK = 1e-6  # a probability this little below its threshold reaches it
 _UNLIKELY = 0.05  # the probability of a label from which down it is suspicious in any case
 _STRENGTHS = (1e-4, 1e-3, 1e-2, 0.1, 1.0)  # C, from strong regularisation on, until the loss rises
@@ -112,6 +113,25 @@ def find_label_errors(y: np.ndarray, probabilities: np.ndarray) -> LabelErrors:
     found = found[likeliest[found] != label[found]]
     best = likeliest[found]
     return LabelErrors(rows[found], classes[best], p[found, best], given[found])
+
+
+def are_labels_learned(y: np.ndarray, probabilities: np.ndarray) -> bool:
+    """Whether features tell anything of the labels: where they do not, no label can be called wrong.
+
+    The labels' probabilities are compared, as logarithms and image by image, with the shares of the classes, which is
+    all that there is to know without the images: they must be larger by what chance gives one
+    set in twenty.
+
+    y, probabilities : as of `find_label_errors`
+    """
+    _, index = np.unique(y, return_inverse=True)
+    rows = np.flatnonzero(~np.isnan(probabilities).any(axis=1))
+    if len(rows) < 2:
+        return False
+    share = np.bincount(index[rows], minlength=probabilities.shape[1]) / len(rows)
+    tiny = np.finfo(np.float64).tiny
+    gain = np.log(np.maximum(probabilities[rows, index[rows]], tiny)) - np.log(share[index[rows]])
+    return bool(gain.mean() > _ONE_IN_TWENTY * gain.std(ddof=1) / np.sqrt(len(rows)))
 
 
 def _count_errors(label: np.ndarray, p: np.ndarray) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +10,19 @@ import numpy as np
 from featx.bundle.split import read_split, write_split
 from featx.config import DataOptions
 from featx.dataset import NONE, ImageSet, split_images
-from featx.io.digest_arrays import digest_array
+from featx.extraction.sample import Sample
+from featx.io.digest_arrays import NO_DIGEST, digest_array
 from featx.io.digests import digest_json
 from featx.io.files import write_json
+from featx.runs.part_notes import describe_conflicts, describe_lost, describe_missing, describe_moved
 
 
 @dataclass(frozen=True)
 class KeptSplit:
     """Which image is in which part, in a folder of a run: by digest, so that a rename never moves an image.
 
-    It is kept on terms: other shares or another seed begin anew.
+    It is kept on terms: other shares or another seed begin anew. Groups that it has torn apart, since they were not
+    known when it was made, are placed anew.
     """
 
     folder: Path
@@ -36,6 +39,21 @@ class KeptSplit:
 
         digests : V32 (n,); readable : bool (n,); keep : whether what is new in it is written down
         """
+        return self._assign(images, digests, readable, options, keep)[0]
+
+    def sample(self, images: ImageSet, digests: np.ndarray, readable: np.ndarray, options: DataOptions) -> Sample:
+        """The images that are in a part, with what is worth knowing of the parts; parameters as of `assign`."""
+        split, moved = self._assign(images, digests, readable, options, keep=True)
+        sample = Sample.of(images, digests, split)
+        notes = describe_moved(moved, images, self.folder.parent.name)
+        known = np.where(readable, digests, NO_DIGEST)
+        notes += describe_conflicts(images, known, sample) + describe_lost(images, known, sample)
+        return replace(sample, notes=(*notes, *describe_missing(sample, options)))
+
+    def _assign(
+        self, images: ImageSet, digests: np.ndarray, readable: np.ndarray, options: DataOptions, keep: bool
+    ) -> tuple[np.ndarray, int]:
+        """The split, and how many images are in another part of it than they were."""
         terms = digest_json({"split": list(options.split), "seed": options.seed, "max_train": options.max_train})
         kept = self.read(terms)
         split = split_images(images, digests, readable, options, kept)
@@ -43,7 +61,7 @@ class KeptSplit:
         now = dict(zip(digests[placed].tolist(), split[placed].tolist(), strict=True))
         if keep and now.items() - kept.items():
             self.write(terms, kept | now)
-        return split
+        return split, sum(kept.get(digest, part) != part for digest, part in now.items())
 
     def read(self, terms: str) -> dict[bytes, int]:
         """Digest (32 bytes) -> split code of the images that were placed on these terms; empty on others."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import Reference
-from featx.bundle.split import write_split
+from featx.bundle.split import SeenImages, write_split
 from featx.engines.choice import choose_engine, compile_graph
 from featx.heads.persist import FILES
 from featx.heads.transform import TRANSFORM_FILE, Transform
@@ -44,6 +44,7 @@ class Trained:
     log : the epochs
     engine : as the option; where OpenVINO is chosen, the bundle has the graph that it runs
     recording : where the state is that the training resumes from, of no use once there is a bundle
+    former : what the model has seen that it was fine-tuned from; None where it was trained from scratch
     """
 
     label: str
@@ -57,12 +58,13 @@ class Trained:
     log: TrainingLog
     engine: str
     recording: Recording
+    former: SeenImages | None = None
 
     def write(self, folder: Path) -> dict[str, Path]:
         """Write the files of a bundle into a folder; return what they are called in the bundle, and where they are."""
         files = {name: folder / name for name in ("backbone.keras", "split.npz", "training.csv")}
         self.backbone.save(files["backbone.keras"])
-        write_split(files["split.npz"], self.intake.sample.digests, self.intake.sample.split)
+        write_split(files["split.npz"], self.intake.sample.digests, self.intake.sample.split, self.former)
         self.log.write_csv(files["training.csv"])
         head = self._write_head(folder)
         reference = self.reference.save(folder)

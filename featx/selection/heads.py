@@ -31,7 +31,7 @@ from featx.selection.problem import NO_FOLD, Problem
 from featx.selection.search import fit_rows, try_strengths
 from featx.selection.settings import SearchSettings
 from featx.selection.thresholds import search_thresholds
-from featx.selection.weights import weigh_classes
+from featx.selection.weights import is_weighed, require_weighing, weigh_classes
 
 if TYPE_CHECKING:
     from featx.heads.dense import DenseHead
@@ -92,6 +92,13 @@ def choose_head(problem: Problem, settings: SearchSettings, without: Collection[
     problem, settings = weigh_classes(problem, settings.resolved(problem.target))
     options, memory = settings.options, memory_budget(settings.options)
     notes = _notes(problem)
+    if is_weighed(problem, settings):
+        if options.clf == "auto":
+            left_out = {kind.clf for kind in HEADS.values() if kind.in_auto and not kind.weighs} - {*without}
+            notes += tuple(f"{clf} was not tried: weights do not change it." for clf in sorted(left_out))
+            without = {*without, *left_out}
+        else:
+            require_weighing(head_kind(options.clf, options.kernel))
     stored = problem.features
     transform = fit_transform(stored.take(problem.train), options.normalize == "l2", options.pca, memory, settings.seed)
     used = load_rows(replace(problem, features=transform.of(stored)), memory)

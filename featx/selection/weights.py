@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from featx.dataset import TRAIN
 from featx.errors import HeadError
+from featx.heads.table import HeadKind
 from featx.selection.problem import Problem
 from featx.selection.settings import SearchSettings
 
@@ -14,6 +16,10 @@ from featx.selection.settings import SearchSettings
 def weigh_classes(problem: Problem, settings: SearchSettings) -> tuple[Problem, SearchSettings]:
     """Turn `NAME=WEIGHT,...` into weights of the rows."""
     wanted = settings.options.class_weight
+    if settings.options.positive_weight != 1 and problem.target == "class":
+        raise HeadError(
+            "--positive-weight is for images with several labels. For one class: --class-weight NAME=WEIGHT."
+        )
     if wanted in {"none", "balanced"}:
         return problem, settings
     weights = dict.fromkeys(problem.classes, 1.0) | parse_class_weight(wanted, problem.classes)
@@ -22,6 +28,28 @@ def weigh_classes(problem: Problem, settings: SearchSettings) -> tuple[Problem, 
     of_class = np.array([weights[name] for name in problem.classes])
     rows = np.ones(len(problem)) if problem.weight is None else problem.weight
     return replace(problem, weight=rows * of_class[problem.y]), settings.changed(class_weight="none")
+
+
+def is_weighed(problem: Problem, settings: SearchSettings) -> bool:
+    """Whether some rows or labels weigh more than others that count; those of weight 0 are merely left out."""
+    options, weight = settings.options, problem.weight
+    named = options.class_weight != "none" or options.positive_weight != 1
+    return named or (weight is not None and len(np.unique(weight[(problem.split == TRAIN) & (weight > 0)])) > 1)
+
+
+def require_weighing(kind: HeadKind) -> None:
+    """Refuse a head that weights do not change.
+
+    Raises
+    ------
+    HeadError
+        It is one.
+    """
+    if not kind.weighs:
+        raise HeadError(
+            f"--clf {kind.clf} has no weights: --class-weight, --positive-weight and --weight-column would not change "
+            "its votes. Choose --clf logreg, svm, ridge or dense, or leave them out."
+        )
 
 
 def parse_class_weight(text: str, classes: tuple[str, ...]) -> dict[str, float]:

@@ -177,7 +177,7 @@ def _describe(
         score=_score(choice, measured.parts["val"]),
         search={title: tuple(map(_candidate_record, some)) for title, some in chosen.tried.items()},
         history=epoch_records(_log_of(choice)),
-        notes=choice.notes,
+        notes=(*sample.notes, *choice.notes),
         augment=None if views is None else augment_record(views.augmenter, views.each),
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from featx.backbones.runtime import gpu_memory
 from featx.bundle.bundle import Bundle
 from featx.config import Pipeline
-from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, conflicts, digest_images, read_data
+from featx.dataset import NONE, SPLITS, ImageSet, conflicts, digest_images, read_data
 from featx.errors import DataError, UsageError
 from featx.extraction.flow import Extraction, extract, plan
 from featx.extraction.sample import Sample, require_fittable
@@ -47,8 +47,7 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     require_fittable(images)
     extraction = extract(choose_images(pipeline, images, cache), pipeline.features, cache, progress)
     run = Run.of(pipeline, extraction.images)
-    split = run.split.assign(extraction.images, extraction.digests, extraction.readable, pipeline.data)
-    sample = Sample.of(extraction.images, extraction.digests, split)
+    sample = run.split.sample(extraction.images, extraction.digests, extraction.readable, pipeline.data)
     if views and pipeline.augment.views:
         made = extract_views(extraction, sample.train_rows, policy_of(pipeline), cache, progress)
         sample = replace(sample, views=made)
@@ -107,12 +106,17 @@ def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str, cache: Cache) 
     """The images of one part ("train", "val", "test", "all"), each different one once, and what is worth noting.
 
     The parts are the bundle's own, by content; images it has not seen belong to none but "all".
+
+    Raises
+    ------
+    DataError
+        No labels, no image of the part, or val images that a bundle with the option `refit` was trained on.
     """
     images = read_data(pipeline)
     if images.labels is None:
         raise DataError(f"{images.source} has no labels to measure against. featx predict needs none.")
     digests = digest_images(images.paths, cache.index)
-    known = bundle.split()
+    known, seen = bundle.split(), bundle.seen()
     codes = np.array([known.get(digest, NONE) for digest in digests.digest.tolist()], np.uint8)
     different = np.zeros(len(images), bool)
     different[first_of_equal(digests.digest)] = True
@@ -121,19 +125,59 @@ def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str, cache: Cache) 
     notes = [f"{images.paths[row]}: {reason}" for row, reason in sorted(digests.bad.items())]
     if torn:
         notes.append(f"{len(torn)} files have the bytes of another under a different label: left out. See featx check.")
-    if part == "all":
-        seen = int((codes == TRAIN).sum())
-        if seen:
-            notes.append(f"{seen} of these images were trained on: the figures flatter the model.")
-        wanted = different & digests.usable
-    else:
-        wanted = different & (codes == SPLITS.index(part))
-        if not wanted.any():
-            raise DataError(
-                f"None of the {len(images)} images of {images.source} is in the part {part!r} of {bundle.path}. "
-                "Choose another --split, or all."
-            )
+    wanted = different & (digests.usable if part == "all" else codes == SPLITS.index(part))
+    trained = wanted & seen.trained_on(digests.digest)
+    if part == "val" and trained.any():
+        raise DataError(_describe_refitted(bundle))
+    if trained.any():
+        notes.append(f"{int(trained.sum())} of these images were trained on: the figures flatter the model.")
+    if part != "all" and not wanted.any():
+        raise DataError(
+            f"None of the {len(images)} images of {images.source} is in the part {part!r} of {bundle.path}. "
+            "Choose another --split, or all."
+        )
     return images.take(np.flatnonzero(wanted)), notes
+
+
+def _describe_refitted(bundle: Bundle) -> str:
+    recorded = bundle.manifest.metrics_on("val").chosen_by(bundle.manifest.score.metric)
+    before = "" if recorded is None else f" Its {bundle.manifest.score.metric} on val before that was {recorded:.4f}."
+    return (
+        f"{bundle.path} was trained on its val images, too (--refit), so they cannot be measured.{before} "
+        "Choose --split test."
+    )
+
+
+def images_to_compare(
+    images: ImageSet, part: str, bundles: tuple[Bundle, Bundle], cache: Cache
+) -> tuple[ImageSet, list[str]]:
+    """The images by which two bundles can be compared: none that either was trained on, and a note of their number.
+
+    On test, none that either was chosen by.
+
+    Raises
+    ------
+    DataError
+        No image is left.
+    """
+    digests, notes = digest_images(images.paths, cache.index).digest, []
+    fair = np.ones(len(images), bool)
+    for bundle in bundles:
+        seen = bundle.seen()
+        used = seen.used(digests) if part == "test" else seen.trained_on(digests)
+        if used.any():
+            chosen = " or chosen by them" if part == "test" else ""
+            notes.append(
+                f"{int(used.sum())} of {len(images)} images are left out of the comparison: {bundle.path} was trained "
+                f"on them{chosen}."
+            )
+        fair &= ~used
+    if not fair.any():
+        raise DataError(
+            f"The two bundles cannot be compared on these images. {' '.join(notes)} Give images that neither was "
+            "trained on: --data."
+        )
+    return images.take(np.flatnonzero(fair)), notes
 
 
 def export_prepared(prepared: Prepared, out: Path) -> tuple[int, ...]:

@@ -58,6 +58,7 @@ def _regression_like(bundle: Bundle, options: HeadOptions) -> HeadOptions:
         options,
         clf="logreg",
         estimator=None,
+        refit=False,  # val has to choose the epoch
         grid=None,
         strength=None,
         combine="all",

@@ -82,7 +82,7 @@ def review(prepared: Prepared, out: Path, near: float = NEAR, command: str = "")
     """
     output = _choose_output(prepared.extraction.outputs)
     quality = _inspect(prepared, output, near)
-    notes = () if quality.errors is not None else (_NO_LABEL_ERRORS,)
+    notes = _notes(quality, output)
     written = tuple(write_finding(out, one) for one in _list(quality, ReviewedImages(prepared), out, near))
     index = out / INDEX
     if prepared.pipeline.report.html:
@@ -92,6 +92,16 @@ def review(prepared: Prepared, out: Path, near: float = NEAR, command: str = "")
         index.unlink(missing_ok=True)  # of an earlier run
     report = index if prepared.pipeline.report.html else None
     return Review(prepared, out, output.name, quality, written, notes, report)
+
+
+def _notes(quality: Quality, output: Output) -> tuple[str, ...]:
+    if quality.errors is None:
+        return (_NO_LABEL_ERRORS,)
+    if quality.learned:
+        return ()
+    guesses = f"tell nothing of these labels, so the {len(quality.errors):,} likely label errors are guesses"
+    advice = "Check that the labels are those of the images, add images, or choose another --layer."
+    return (f"The features of {output.name} {guesses}. {advice}",)
 
 
 def _choose_output(outputs: Sequence[Output]) -> Output:

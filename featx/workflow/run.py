@@ -47,7 +47,7 @@ class PipelineDone:
 def run_pipeline(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> PipelineDone:
     """Bring every stage up to date, and find out why each was run or not."""
     prepared = prepare(pipeline, cache, context.progress)
-    for note in prepared.extraction.images.notes:
+    for note in (*prepared.extraction.images.notes, *prepared.sample.notes):
         context.notify(note)
     head, bundle = _bring_head(prepared, context)
     stages = (_extracted(prepared), head, _bring_finetuned(bundle, prepared, context))
@@ -81,6 +81,9 @@ def _bring_finetuned(bundle: Bundle, prepared: Prepared, context: Context) -> St
         return StageDone("finetune", False, "finetune.enabled is false")
     if not bundle.trainable:
         return StageDone("finetune", False, "the network of a graph file cannot be trained")
+    if bundle.manifest.head.refitted:
+        why = "the head was trained on val, too (head.refit), which has to choose the best epoch"
+        return StageDone("finetune", False, why)
     start = regraft(bundle, prepared, context)
     made = prepared.run.find(tuned_fingerprint(start, pipeline.finetune, pipeline.data.seed, pipeline.augment))
     if made is None:

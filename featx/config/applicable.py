@@ -1,0 +1,78 @@
+"""Options that would do nothing beside the others: they are refused where they were typed, not where they are shared.
+
+A section of a pipeline file may serve several heads; what is typed is meant for one command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+from featx.config.option import Keys
+from featx.config.sections import SECTIONS, Pipeline
+from featx.config.training import TrainingOptions
+from featx.errors import UsageError
+
+_DENSE = frozenset({"hidden", "activation", "l2", *(entry.name for entry in fields(TrainingOptions))})
+_SEARCHED = ("logreg", "svm", "ridge", "knn")
+_HEADS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(_DENSE, ("dense", "auto")),
+    "kernel": ("svm",),
+    "grid": ("estimator",),
+    "strength": _SEARCHED,
+}
+"""Option of a head -> the values of `head.clf` that it changes something of"""
+_TRAINING: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "decay": ("schedule", ("exponential",)),
+    "factor": ("schedule", ("plateau",)),
+    "plateau_patience": ("schedule", ("plateau",)),
+    "least_rate": ("schedule", ("cosine", "plateau", "exponential")),
+}
+"""Option of a training -> another one, and the values of it that it belongs to"""
+
+
+def require_applicable(pipeline: Pipeline, typed: Keys) -> Pipeline:
+    """Return the pipeline when every option that was typed changes something.
+
+    typed : `section.key` -> value, all of which the pipeline has
+
+    Raises
+    ------
+    UsageError
+        One does nothing with the head or the schedule that is chosen.
+    """
+    for key in typed:
+        section, _, name = key.partition(".")
+        value = getattr(getattr(pipeline, section), name, None)
+        if value == getattr(SECTIONS[section], name, None):
+            continue
+        if section == "head" and name in _HEADS:
+            _require_head(pipeline, name, value)
+        if issubclass(SECTIONS[section], TrainingOptions) and name in _TRAINING:
+            _require_training(pipeline, section, name, value)
+    return pipeline
+
+
+def _require_head(pipeline: Pipeline, name: str, value: object) -> None:
+    heads = set(pipeline.compare.clf) | {pipeline.head.clf}
+    if not heads & set(_HEADS[name]):
+        listed = " or ".join(f"--clf {clf}" for clf in _HEADS[name])
+        raise UsageError(
+            f"{_flag(name)} {value} (head.{name}) changes nothing of --clf {pipeline.head.clf}. Choose {listed}, or "
+            "leave it out."
+        )
+
+
+def _require_training(pipeline: Pipeline, section: str, name: str, value: object) -> None:
+    other, values = _TRAINING[name]
+    chosen = getattr(getattr(pipeline, section), other)
+    if chosen not in values:
+        listed = " or ".join(f"{_flag(other)} {one}" for one in values)
+        raise UsageError(
+            f"{_flag(name)} {value} ({section}.{name}) changes nothing of {_flag(other)} {chosen}. Choose {listed}, or "
+            "leave it out."
+        )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

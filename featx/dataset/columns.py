@@ -1,0 +1,44 @@
+"""The options that only mean something where the images are listed in a CSV."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from featx.config import DataOptions
+from featx.errors import UsageError
+
+_OF_A_CSV = (
+    "path_column",
+    "label_column",
+    "split_column",
+    "group_column",
+    "weight_column",
+    "image_dir",
+    "label_separator",
+)
+
+
+def column_options(options: DataOptions) -> list[str]:
+    """Those that are set."""
+    return [name for name in _OF_A_CSV if getattr(options, name) != getattr(DataOptions, name)]
+
+
+def without_columns(options: DataOptions) -> DataOptions:
+    """The same with all of them as if they were not set."""
+    return replace(options, **{name: getattr(DataOptions, name) for name in _OF_A_CSV})
+
+
+def require_no_columns(source: object, options: DataOptions) -> None:
+    """Refuse options of a CSV for a folder or files, where they would do nothing.
+
+    Raises
+    ------
+    UsageError
+        One is set.
+    """
+    for name in column_options(options):
+        flag = f"--{name.replace('_', '-')}"
+        raise UsageError(
+            f"{flag} {getattr(options, name)} (data.{name}) is for images that a CSV lists, and {source} is not a CSV. "
+            f"Leave it out, or write one (featx split {source} --out index.csv), add the column, and give index.csv."
+        )

@@ -1,0 +1,79 @@
+"""What is worth knowing of the parts of a split, since it changes what the figures mean: a sentence each."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from featx.config import DataOptions
+from featx.dataset import SPLITS, TEST, TRAIN, VAL, ImageSet, conflicts
+from featx.errors import DataError
+from featx.extraction.sample import Sample
+from featx.io.digest_arrays import has_digest
+
+_WITHOUT = {
+    "val": "choices are made by folds of train, and fine-tuning has nothing to choose an epoch by",
+    "test": "nothing is measured but what the choices were made by",
+}
+
+
+def describe_moved(moved: int, images: ImageSet, run: str) -> list[str]:
+    """A sentence where images, so many, are in another part than in earlier runs."""
+    if not moved:
+        return []
+    why = "since the data declares it" if images.groups is None else "so that no group is torn apart"
+    text = f"{moved:,} images are in another part than in earlier runs of {run}, {why}"
+    return [f"{text}: the bundles there were measured on other images."]
+
+
+def describe_conflicts(images: ImageSet, digests: np.ndarray, sample: Sample) -> list[str]:
+    """A sentence where equal files have different labels and are left out.
+
+    digests : V32 (n,) of the images, `NO_DIGEST` where they cannot be read
+
+    Raises
+    ------
+    DataError
+        Nothing else is there.
+    """
+    count = sum(map(len, conflicts(images, digests)))
+    if not count:
+        return []
+    what = f"{count:,} of {len(images):,} files have the bytes of another one under a different label"
+    if not len(sample.rows):
+        raise DataError(f"{what}, so no image is left to train on. featx check {images.source} lists them.")
+    return [f"{what}, and are left out. See featx check."]
+
+
+def describe_lost(images: ImageSet, digests: np.ndarray, sample: Sample) -> list[str]:
+    """A sentence for val and for test where fewer images are measured than the data declares.
+
+    digests : V32 (n,) of the images, `NO_DIGEST` where they cannot be read
+    """
+    if images.declared is None:
+        return []
+    found, trained = [], sample.digests[sample.split == TRAIN]
+    for code in (VAL, TEST):
+        declared = np.unique(digests[(images.declared == code) & has_digest(digests)])
+        lost = np.setdiff1d(declared, sample.digests[sample.split == code])
+        if len(lost):
+            also = int(np.isin(lost, trained).sum())
+            reasons = [
+                f"{also:,} are in train as well" if also else "",
+                f"{len(lost) - also:,} have another label elsewhere, or none" if len(lost) > also else "",
+            ]
+            left = f"{len(declared) - len(lost):,} of {len(declared):,} different images declared as {SPLITS[code]}"
+            found.append(f"Only {left} are measured: {' and '.join(filter(None, reasons))}. See featx check.")
+    return found
+
+
+def describe_missing(sample: Sample, options: DataOptions) -> list[str]:
+    """A sentence where there is nothing to measure on val or on test, though there should be."""
+    counts, wanted = sample.counts(), dict(zip(SPLITS, options.split, strict=True))
+    if not counts["val"] and not counts["test"]:
+        text = "There is no val and no test image, so nothing is measured, and confidence means nothing"
+        return [f"{text}. Add images (a class has one in test from 2 on, in val from 3 on), or see --split."]
+    return [
+        f"There is no {part} image, so {meaning}. Add images, or see --split."
+        for part, meaning in _WITHOUT.items()
+        if not counts[part] and wanted[part]
+    ]
