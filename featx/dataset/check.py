@@ -13,7 +13,8 @@ from featx.dataset.digests import conflicts, digest_images, ignore_progress, lis
 from featx.dataset.imageset import NONE, SPLITS, ImageSet
 from featx.errors import DataError
 from featx.images.batches import decoding_threads
-from featx.images.decoder import BadImage, decode, decoder_version
+from featx.images.decoder import decode, decoder_version
+from featx.images.fault import BadImage
 from featx.io.digest_arrays import NO_DIGEST, has_digest
 from featx.io.index import StatIndex
 

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +26,7 @@ _SCHEMA = (
     " digest BLOB) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS bad (digest BLOB, decoder TEXT, reason TEXT, PRIMARY KEY (digest, decoder))"
     " WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS classes (digest BLOB PRIMARY KEY, revision INTEGER, decoder INTEGER) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS facts (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;"
 )
 
@@ -119,6 +120,21 @@ class StatIndex:
     def remember_unreadable(self, decoder: str, rows: Iterable[tuple[bytes, str]]) -> None:
         """Remember (digest, reason) of images that this decoder could not read."""
         self._write("INSERT OR REPLACE INTO bad VALUES (?, ?, ?)", [(d, decoder, r) for d, r in rows])
+
+    def known_classes(self, digests: Sequence[bytes], decoder: int) -> dict[bytes, int]:
+        """The revision of the class of each image that was looked at by a decoder of this revision."""
+        known: dict[bytes, int] = {}
+        for start in range(0, len(digests), 500):
+            some = digests[start : start + 500]
+            marks = ",".join("?" * len(some))
+            statement = f"SELECT digest, revision FROM classes WHERE decoder = ? AND digest IN ({marks})"  # noqa: S608
+            known.update(self._query(statement, (decoder, *some)))
+        return known
+
+    def remember_classes(self, revisions: Mapping[bytes, int], decoder: int) -> None:
+        """Remember the revision of the class of images, as a decoder of this revision sees them."""
+        rows = [(digest, revision, decoder) for digest, revision in revisions.items()]
+        self._write("INSERT OR REPLACE INTO classes VALUES (?, ?, ?)", rows)
 
     def recall(self, kind: str, key: str) -> Any:
         """A remembered fact, None when there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.errors import StoreError
-from featx.io.digest_arrays import DIGEST_BYTES, as_bytes
+from featx.io.digest_arrays import DIGEST_BYTES, as_bytes, digest_array
 from featx.store.part import SUFFIX, DamagedPart, Part, open_part
 from featx.store.stored import LOADED_PARTS, StoredFeatures, map_features
 
@@ -39,14 +39,16 @@ class _Lookup:
     row: np.ndarray
 
     @classmethod
-    def of(cls, parts: Sequence[tuple[int, Part]]) -> _Lookup:
+    def of(cls, parts: Sequence[tuple[int, Part]], required: Mapping[bytes, int]) -> _Lookup:
         if not parts:
             return cls(np.empty(0, IDENTITY), np.empty(0, np.int64), np.empty(0, np.int64))
-        names = np.concatenate([identities(part.digest, part.view) for _, part in parts])
+        usable = [_usable(part, required) for _, part in parts]
+        names = np.concatenate(
+            [identities(part.digest[rows], part.view[rows]) for (_, part), rows in zip(parts, usable, strict=True)]
+        )
         unique, first = np.unique(names, return_index=True)
-        number = np.concatenate([np.full(len(part), n, np.int64) for n, part in parts])
-        row = np.concatenate([np.arange(len(part)) for _, part in parts])
-        return cls(unique, number[first], row[first])
+        number = np.repeat([n for n, _ in parts], [len(rows) for rows in usable])
+        return cls(unique, number[first], np.concatenate(usable)[first])
 
     def find(self, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(part, row) of each name, both int64 (n,), -1 where it is absent."""
@@ -55,6 +57,17 @@ class _Lookup:
         at = np.minimum(np.searchsorted(self.names, names), len(self.names) - 1)
         here = self.names[at] == names
         return np.where(here, self.part[at], -1), np.where(here, self.row[at], -1)
+
+
+def _usable(part: Part, required: Mapping[bytes, int]) -> np.ndarray:
+    """The rows of a part, but for those of images that a later decoder than the row's reads otherwise: int64 (m,)."""
+    rows = np.arange(len(part))
+    if not required:
+        return rows
+    suspects = np.flatnonzero(np.isin(part.digest, digest_array(required)))
+    revision = np.zeros(len(part), np.uint16) if part.revision is None else part.revision
+    stale = [row for row in suspects.tolist() if revision[row] < required[part.digest[row].tobytes()]]
+    return np.delete(rows, stale)
 
 
 @dataclass(eq=False)
@@ -79,6 +92,7 @@ class FeatureTable(TableFolder):
         self.damaged: dict[Path, str] = {}
         self._seen: set[str] = set()
         self._lookups: list[_Lookup] = []
+        self._required: dict[bytes, int] = {}
         parts = self.parts  # not self: no cycle may keep files open
         self._mapped = lru_cache(_OPEN_PARTS)(lambda number: map_features(parts[number]))
         self._loaded = lru_cache(LOADED_PARTS)(lambda number: map_features(parts[number]))
@@ -105,7 +119,25 @@ class FeatureTable(TableFolder):
             fresh.append((len(self.parts), part))
             self.parts.append(part)
         if fresh:
-            self._lookups.append(_Lookup.of(fresh))
+            self._lookups.append(_Lookup.of(fresh, self._required))
+
+    def require(self, required: Mapping[bytes, int]) -> None:
+        """Take rows of these images (digest -> revision) that an earlier decoder read for missing, from now on."""
+        if required.items() <= self._required.items():
+            return
+        self._required.update(required)
+        self._lookups = [_Lookup.of(list(enumerate(self.parts)), self._required)]
+
+    def made_before(self, digest: np.ndarray, view: np.ndarray | int, revision: int) -> np.ndarray:
+        """Mask (n,) of the digests V32 (n,) whose row is of an earlier revision of the decoder."""
+        found = np.zeros(len(digest), bool)
+        if all(part.revision is not None and part.revision.min(initial=revision) >= revision for part in self.parts):
+            return found
+        part, row = self.find(digest, view)
+        for number in np.unique(part[part >= 0]).tolist():
+            here, revisions = part == number, self.parts[number].revision
+            found[here] = True if revisions is None else revisions[row[here]] < revision
+        return found
 
     def find(self, digest: np.ndarray, view: np.ndarray | int = 0) -> tuple[np.ndarray, np.ndarray]:
         """(part, row) of each digest V32 (n,), both int64 (n,), -1 where it has no row."""
