@@ -56,8 +56,6 @@ ALLOWED = {
     "tensorflow": {"backbones", "engines", "export", "finetune", "heads", "inference", "training"},
     "keras": {"backbones", "baseline", "engines", "export", "finetune", "heads", "inference", "training"},
     "openvino": {"backbones", "engines"},
-    "imagecodecs": {"images"},
-    "tifffile": {"images"},
     "onnx": {"export"},
     "onnxruntime": {"export"},
     "tf2onnx": {"export"},

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import environment
 from odd_files import bitmap, chunk, icon, png, tiff
+from PIL import Image
 from unkind import encode, gradient
 
 from featx.images import png as png_files
@@ -285,6 +286,47 @@ def test_alpha_of_zeros_alone_is_no_transparency(build: Callable[[np.ndarray], b
     shown = pixels(build(rgba))
     assert shown[3, 3].tolist() == rgba[3, 3, :3].tolist()
     assert shown[4, 4].tolist() == [255] * 3
+
+
+# --- words -------------------------------------------------------------------------------------------------------
+
+
+def _media(major: bytes, *compatible: bytes) -> bytes:
+    content = b"ftyp" + major + bytes(4) + b"".join(compatible)
+    return (len(content) + 4).to_bytes(4, "big") + content + b"\0\0\0\x08free"
+
+
+@pytest.mark.parametrize("major", ["heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs", "mif1", "msf1"])
+def test_heif_of_every_brand_is_no_video(major: str) -> None:
+    assert "HEI" in str(check_image(_media(major.encode(), b"mif1", b"heic")))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (_media(b"1234", b"mif1", b"miaf"), "HEIF"),
+        (_media(b"isom", b"iso2", b"mp41"), "an MP4 video"),
+        (_media(b"mp42", b"isom"), "an MP4 video"),
+        (_media(b"M4B "), "sound"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "type git lfs pull"),
+        (b"/annex/objects/SHA256E-s1--00.jpg\n", "type git annex get"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"\0\x05\x16\x07\0\2\0\0Mac OS X", "AppleDouble"),
+        (b"MM\0+" + bytes(30), "TIFF"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(40), "raw camera"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_what_a_file_is_is_told_truly(content: bytes, reason: str) -> None:
+    assert reason in str(check_image(content))
+
+
+@pytest.mark.parametrize("kind", ["TGA", "PCX"])
+@pytest.mark.parametrize("mode", ["L", "P", "RGB"])
+@pytest.mark.parametrize("options", [{}, {"compression": "tga_rle"}])
+def test_tga_and_pcx_are_named(kind: str, mode: str, options: dict[str, str]) -> None:
+    source = encode(Image.fromarray(gradient()).convert(mode), kind, **options)
+    assert check_image(source) == f"a {kind} image: convert it to PNG"
 
 
 # --- extreme shapes ----------------------------------------------------------------------------------------------
