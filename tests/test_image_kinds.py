@@ -288,6 +288,44 @@ def test_alpha_of_zeros_alone_is_no_transparency(build: Callable[[np.ndarray], b
     assert shown[4, 4].tolist() == [255] * 3
 
 
+# --- scans -------------------------------------------------------------------------------------------------------
+
+
+def _scan(source: bytes) -> tuple[int, int]:
+    """Where the pixels of a JPEG file begin and end."""
+    start = source.index(b"\xff\xda")
+    return start + 2 + int.from_bytes(source[start + 2 : start + 4], "big"), len(source) - 2
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_half_a_scan_is_no_picture(mode: str, progressive: bool) -> None:
+    pytest.importorskip("simplejpeg")
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)).convert(mode)
+    source = encode(noise, "JPEG", quality=90, progressive=progressive)
+    assert check_image(source) is None
+    start, end = _scan(source)
+    half = source[: start + (end - start) * 6 // 10].rstrip(b"\xff") + b"\xff\xd9"
+    assert "part of which is not the picture" in str(check_image(half))
+    load_image(half, (32, 32), "stretch")  # stages that shrink it read it as far as it goes
+
+
+def test_lost_restart_intervals_are_no_picture() -> None:
+    pytest.importorskip("simplejpeg")
+    source = encode(gradient(96, 128), "JPEG", quality=90, restart_marker_rows=1)
+    first, third = source.index(b"\xff\xd1"), source.index(b"\xff\xd3")
+    assert check_image(source) is None
+    assert "part of which is not the picture" in str(check_image(source[:first] + source[third:]))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("after", [b"", b"\0\0\0", b"camera notes" * 50])
+def test_what_follows_a_whole_scan_does_no_harm(mode: str, after: bytes) -> None:
+    source = encode(Image.fromarray(gradient()).convert(mode), "JPEG", quality=90)
+    assert check_image(source + after) is None
+    assert check_image(source[:-2] + b"\0\0\0" + source[-2:]) is None
+
+
 # --- words -------------------------------------------------------------------------------------------------------
 
 

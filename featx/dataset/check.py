@@ -14,10 +14,11 @@ from featx.dataset.imageset import NONE, SPLITS, ImageSet
 from featx.errors import DataError
 from featx.images.batches import decoding_threads
 from featx.images.decoder import decode, decoder_version
-from featx.images.fault import BadImage
+from featx.images.fault import BadImage, DamagedScan
 from featx.io.digest_arrays import NO_DIGEST, has_digest
 from featx.io.index import StatIndex
 
+_SCANS = " scans"  # under which damaged scans are remembered, which other stages read as far as they go
 _CHUNK = 256  # images decoded before what is known of them is written down
 
 
@@ -136,7 +137,7 @@ def _decode_all(
 ) -> dict[bytes, str]:
     """Reason by digest of every image that cannot be decoded."""
     decoder = decoder_version()
-    known = index.known_unreadable(decoder)
+    known = index.known_unreadable(f"{decoder}{_SCANS}") | index.known_unreadable(decoder)
     there = np.flatnonzero(has_digest(digests))
     first = dict(zip(digests[there[::-1]].tolist(), there[::-1].tolist(), strict=True))
     reasons = {digest: known[digest] for digest in first if digest in known}
@@ -152,7 +153,11 @@ def _decode_all(
                 (digests[row].tobytes(), fault) for row, fault in zip(some, faults, strict=True) if fault is not None
             ]
             reasons.update((digest, fault.reason) for digest, fault in new)
-            index.remember_unreadable(decoder, [(digest, fault.reason) for digest, fault in new if not fault.transient])
+            lasting = [(digest, fault) for digest, fault in new if not fault.transient]
+            for kind, ending in ((BadImage, ""), (DamagedScan, _SCANS)):
+                index.remember_unreadable(
+                    f"{decoder}{ending}", [(digest, fault.reason) for digest, fault in lasting if type(fault) is kind]
+                )
             done += len(some)
             report(done)
     return reasons

@@ -79,7 +79,7 @@ def decode(source: Source, size: tuple[int, int] | None = None, max_pixels: int 
     ----------
     source : a path, a URL, or the bytes of a file
     size : (height, width) that is wanted afterwards; a JPEG is then decoded at the smallest of 1, 1/2, 1/4, 1/8 of its
-        size that is not below it, which is several times faster
+        size that is not below it, which is several times faster; without it, its scan is checked as well
     max_pixels : larger images are refused by their header, before they take memory
 
     Raises
@@ -90,13 +90,16 @@ def decode(source: Source, size: tuple[int, int] | None = None, max_pixels: int 
     path = path_of(source)
     with _open_file(source) as file:
         try:
-            return _decode_file(file, size, max_pixels)
+            image = _decode_file(file, size, max_pixels)
+            if size is None:
+                _check_scan(file)
+            return image
         except Image.DecompressionBombError as error:
             raise BadImage(_describe_bomb(error, max_pixels), path) from error
         except PIL.UnidentifiedImageError as error:
             raise BadImage(_describe(file), path) from error
         except BadImage as error:
-            raise BadImage(error.reason, path) from error.__cause__
+            raise type(error)(error.reason, path) from error.__cause__
         except DAMAGE as error:
             transient = isinstance(error, MemoryError) or bool(getattr(error, "errno", None))
             raise BadImage(describe_damage(error), path, transient) from error
@@ -266,6 +269,12 @@ def _decode_mended(file: IO[bytes], image: Image.Image, max_pixels: int) -> Imag
 def _decode_page(file: IO[bytes], page: tiff.Tiff, max_pixels: int) -> Image.Image:
     _check_size((page.width, page.height), max_pixels)
     return turn(tiff.decode_page(file, page, max_pixels), page.orientation)
+
+
+def _check_scan(file: IO[bytes]) -> None:
+    file.seek(0)
+    if file.read(3) == b"\xff\xd8\xff":
+        jpeg.check_scan(file)
 
 
 def _describe(file: IO[bytes]) -> str:

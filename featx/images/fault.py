@@ -38,3 +38,7 @@ class BadImage(DataError):  # noqa: N818 - named for the image
         super().__init__(reason if path is None else f"{path}: {reason}")
         self.reason = reason
         self.transient = transient
+
+
+class DamagedScan(BadImage):
+    """A JPEG file whose pixels can be decoded, and are those of the picture no further than to some place."""
