@@ -16,10 +16,14 @@ from odd_files import bitmap, chunk, icon, png, tiff
 from PIL import Image
 from unkind import encode, gradient
 
+from featx.config import DataOptions
+from featx.dataset import read_images
+from featx.dataset.check import check_images
 from featx.images import png as png_files
 from featx.images.classes import class_revision
 from featx.images.decoder import MAX_SIDE, check_image, decode, decoder_identity, decoder_version, load_image
 from featx.images.resize import FILTERS, fit, place
+from featx.store.cache import Cache
 
 HEIGHT, WIDTH = 11, 13
 
@@ -191,6 +195,24 @@ def test_a_cut_tiff_is_refused(cut: int) -> None:
     source = tiff(numbers(12, 3), 12, 2)
     assert check_image(source) is None
     assert check_image(source[:cut]) is not None
+
+
+@pytest.mark.parametrize(("bits", "factor"), [(10, 64), (12, 16), (14, 4)])
+def test_check_notes_once_that_images_of_fewer_bits_are_nearly_black(bits: int, factor: int, tmp_path: Path) -> None:
+    folder = tmp_path / "images" / "cat"
+    folder.mkdir(parents=True)
+    for seed in range(3):
+        values = numbers(bits, seed=seed)
+        (folder / f"{seed}.png").write_bytes(png(values[..., 0], 16))
+        (folder / f"{seed}.tif").write_bytes(tiff(values, 16, 1))
+        (folder / f"{seed}.pgm").write_bytes(b"P5 13 11 65535\n" + values.astype(">u2").tobytes())
+        (folder / f"dark {seed}.png").write_bytes(png(numbers(3, 1, seed)[..., 0], 8))
+        (folder / f"full {seed}.png").write_bytes(png(numbers(16, 1, seed)[..., 0], 16))
+    with Cache(tmp_path / "cache") as cache:
+        found = check_images(read_images(str(folder.parent), DataOptions()), cache.index)
+    (note,) = [one for one in found.notes if "nearly black" in one]
+    assert note.startswith("9 of 15 images are nearly black")
+    assert f"of which {bits} are used. Multiply the values by {factor} " in note
 
 
 # --- JPEG 2000 ---------------------------------------------------------------------------------------------------
