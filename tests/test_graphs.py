@@ -20,8 +20,8 @@ from featx.backbones.graphs.digest import digest_graph
 from featx.backbones.graphs.reading import is_graph, read_graph
 from featx.backbones.graphs.structure import Graph, open_graph
 from featx.backbones.libraries import import_openvino
+from featx.backbones.output import Output
 from featx.backbones.preprocessing import FORMULAS
-from featx.backbones.spec import Output
 from featx.errors import BackboneError
 
 SIZE = (SIDE, SIDE)

@@ -399,9 +399,9 @@ def test_a_csv_here_or_there_whose_images_are_there(url: str, pictures: Path, tm
     images = read(write_rows(tmp_path / "mixed.csv", mixed))
     assert images.paths == tuple(path for path, _ in mixed)
     asked.calls.clear()
-    index = StatIndex(tmp_path / "index.sqlite")
-    found = check_images(images, index)
-    assert found.bad == [{"path": f"{url}/gone.png", "reason": "no such file"}]
+    with StatIndex(tmp_path / "index.sqlite") as index:
+        found = check_images(images, index)
+    assert found.unreadable == [{"path": f"{url}/gone.png", "reason": "no such file"}]
     assert sorted(asked.of("HeadObject")) == [f"all/{name}" for name in ("gone.png", f"green/{UNKIND}")]
     whole = write_rows(tmp_path / "label.csv", [(f"{url}/red/0-00.png", "blue")])
     fsspec.filesystem("s3").pipe_file(f"{BUCKET}/label.csv", whole.read_bytes())

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from featx.backbones.identity import Identity, identify
     from featx.backbones.listing import LayerDepth, list_depths, list_layers
     from featx.backbones.opening import open_network
+    from featx.backbones.output import Output, check_pooling
     from featx.backbones.pooling import cell_shares, pool
     from featx.backbones.preprocessing import FORMULAS, Formula, Preprocessing
     from featx.backbones.protocol import BackboneNetwork, CutNetwork, LayerInfo, NetworkDigest, Sizes
     from featx.backbones.runtime import import_keras
-    from featx.backbones.spec import BackboneSpec, Output, check_pooling, resolve, resolve_outputs
+    from featx.backbones.spec import BackboneSpec, resolve, resolve_outputs
     from featx.backbones.table import BACKBONES, BackboneEntry
 
 __all__ = [
@@ -81,7 +82,8 @@ __getattr__ = import_on_use(
         "preprocessing": ("FORMULAS", "Formula", "Preprocessing"),
         "protocol": ("BackboneNetwork", "CutNetwork", "LayerInfo", "NetworkDigest", "Sizes"),
         "runtime": ("import_keras",),
-        "spec": ("BackboneSpec", "Output", "check_pooling", "resolve", "resolve_outputs"),
+        "output": ("Output", "check_pooling"),
+        "spec": ("BackboneSpec", "resolve", "resolve_outputs"),
         "table": ("BACKBONES", "BackboneEntry"),
     },
 )

@@ -10,7 +10,8 @@ from pathlib import Path
 from featx.backbones import lite0
 from featx.backbones.graphs.formats import graph_files, is_graph
 from featx.backbones.opening import open_network
-from featx.backbones.spec import BackboneSpec, Output
+from featx.backbones.output import Output
+from featx.backbones.spec import BackboneSpec
 from featx.io.digests import digest_file, digest_json
 from featx.io.index import StatIndex
 

@@ -13,11 +13,12 @@ from featx.backbones import modelfile
 from featx.backbones.architecture import digest_architecture
 from featx.backbones.build import build, construct
 from featx.backbones.layers import describe_layers, describe_top
+from featx.backbones.output import Output
 from featx.backbones.pooling import pool
 from featx.backbones.preprocessing import Formula, Preprocessing, named_preprocessing
 from featx.backbones.protocol import LayerInfo, NetworkDigest, Sizes
 from featx.backbones.runtime import KerasLayer, KerasModel, KerasTensor, import_keras
-from featx.backbones.spec import BackboneSpec, Output
+from featx.backbones.spec import BackboneSpec
 from featx.backbones.values import read_values
 from featx.backbones.weights import digest_weights
 from featx.errors import BackboneError

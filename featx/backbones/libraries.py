@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
+
+from featx.io.lazy import hidden
 
 
 def import_openvino() -> Any:
@@ -16,16 +15,3 @@ def import_openvino() -> Any:
     with hidden("openvino.tools.ovc"), hidden("openvino_telemetry"):
         import openvino
     return openvino
-
-
-@contextmanager
-def hidden(module: str) -> Iterator[None]:
-    """Let the import of a module fail, if it has not been imported before."""
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = cast("Any", None)  # what the language has for this
-    try:
-        yield
-    finally:
-        del sys.modules[module]

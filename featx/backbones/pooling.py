@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from featx.backbones.output import Output
 from featx.backbones.runtime import KerasTensor, import_keras
-from featx.backbones.spec import Output
 from featx.errors import BackboneError
 
 

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Protocol, TypeAlias
 
 from featx.backbones.graphs.cut import CutGraph
+from featx.backbones.output import Output
 from featx.backbones.preprocessing import Preprocessing
 from featx.backbones.runtime import KerasModel
-from featx.backbones.spec import BackboneSpec, Output
+from featx.backbones.spec import BackboneSpec
 from featx.errors import BackboneError
 from featx.io.jsontypes import Json
 

@@ -5,13 +5,13 @@ Everything here is known without importing TensorFlow, so that a command with no
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from featx.backbones import modelfile
 from featx.backbones.graphs.formats import FORMATS, is_graph
+from featx.backbones.output import Output, check_pooling
 from featx.backbones.preprocessing import Factor, Preprocessing
 from featx.backbones.sidecars import find_preprocessing
 from featx.backbones.table import BACKBONES, WEIGHTS_LICENSES, BackboneEntry
@@ -20,8 +20,6 @@ from featx.config import FeaturesOptions
 from featx.errors import BackboneError, UsageError
 from featx.images.resize import ResizeRule
 from featx.io.suggest import did_you_mean
-
-POOLINGS = ("avg", "max", "cls", "cls+avg", "grid:N", "flatten", "none")
 
 
 @dataclass(frozen=True)
@@ -61,50 +59,6 @@ class BackboneSpec:
         if self.entry is None or self.weights not in {"bundled", "imagenet"}:
             return None
         return WEIGHTS_LICENSES[self.entry.family]
-
-
-@dataclass(frozen=True, order=True)
-class Output:
-    """One set of features: a layer and how its map becomes numbers."""
-
-    layer: str
-    pooling: str
-
-    @property
-    def name(self) -> str:
-        """`layer@pooling`, as in `mixed7@avg`."""
-        return f"{self.layer}@{self.pooling}"
-
-    @classmethod
-    def parse(cls, name: str) -> Output:
-        """The output called `layer@pooling`.
-
-        Raises
-        ------
-        UsageError
-            When the text has no '@', no layer, or a pooling that does not exist.
-        """
-        layer, separator, pooling = name.rpartition("@")
-        if not separator or not layer:
-            raise UsageError(f"An output is written LAYER@POOLING, as in mixed7@avg; received {name!r}.")
-        return cls(layer, check_pooling(pooling))
-
-
-def check_pooling(pooling: str) -> str:
-    """The pooling in its one spelling.
-
-    Raises
-    ------
-    UsageError
-        When it is none of these.
-    """
-    text = pooling.strip().lower()
-    grid = re.fullmatch(r"grid:0*([1-9]\d*)", text)
-    if grid:
-        return f"grid:{grid[1]}"
-    if text in POOLINGS and text != "grid:N":
-        return text
-    raise UsageError(f"No pooling {pooling!r}. Choose one of {', '.join(POOLINGS)} (N a whole number, as in grid:4).")
 
 
 def resolve(options: FeaturesOptions) -> BackboneSpec:

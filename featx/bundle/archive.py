@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from featx.bundle.fields import is_plain_name
+from featx.bundle.field_checks import is_plain_name
 from featx.bundle.sealing import MANIFEST, parse_manifest, read_manifest, verify_files
 from featx.errors import BundleError
 from featx.io.files import atomic_directory

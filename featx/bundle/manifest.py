@@ -10,20 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le
-
-from featx.backbones.spec import Output
-from featx.bundle.fields import (
-    FieldError,
-    distinct,
-    filled,
-    needed,
-    omitted,
-    plain_name,
-    read_record,
-    rest,
-    write_record,
-)
+from featx.backbones.output import Output
+from featx.bundle.field_checks import FieldError, distinct, filled, plain_name
+from featx.bundle.fields import needed, omitted, read_record, rest, write_record
 from featx.bundle.records import (
     AugmentRecord,
     BackboneRecord,
@@ -43,6 +32,7 @@ from featx.bundle.records import (
     SplitRecord,
     metrics_on,
 )
+from featx.config.bounds import Ge, Le
 from featx.errors import BundleError
 from featx.io.jsontypes import Json
 from featx.metrics.comparison import Comparison

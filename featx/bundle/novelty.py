@@ -16,7 +16,6 @@ import numpy as np
 
 from featx.errors import BundleError
 from featx.features import ArrayFeatures, Features, width
-from featx.metrics.similarity import nearest, unit_rows
 
 FILE = "reference.npz"
 MOST_ROWS = 2000
@@ -45,6 +44,8 @@ class Reference:
         BundleError
             Features of another length.
         """
+        from featx.metrics.similarity import nearest
+
         if features.shape[1] != self.rows.shape[1]:
             raise BundleError(f"X has {features.shape[1]} features, but the reference has {self.rows.shape[1]}.")
         similarity = nearest(ArrayFeatures(self.rows), features, 1)[1][:, 0]
@@ -68,6 +69,8 @@ def fit_reference(train: Features, y: np.ndarray, held: Features, seed: int = 0)
     y : int64 (n,), codes; every class has a like number of rows kept
     held : of images that nothing was fitted on
     """
+    from featx.metrics.similarity import nearest, unit_rows
+
     some = choose_rows(y, width(train), seed)
     kept = ArrayFeatures(unit_rows(train.take(some).asarray()).astype(np.float16))
     if held.shape[0] >= _LEAST_ROWS:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from annotated_types import Ge, Gt, Le
-
-from featx.bundle.fields import omitted, plain_name, resize_text, rest, write_record
+from featx.bundle.field_checks import plain_name, resize_text
+from featx.bundle.fields import omitted, rest, write_record
+from featx.config.bounds import Ge, Gt, Le
 from featx.io.jsontypes import Json
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Unrecorded(Enum):
 UNRECORDED: Final = Unrecorded.UNRECORDED
 
 
-class Section:
+class ManifestSection:
     """A part of a manifest."""
 
     def as_json(self: DataclassInstance) -> dict[str, Json]:
@@ -43,7 +43,7 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackboneRecord(Section):
+class BackboneRecord(ManifestSection):
     """The network.
 
     Attributes
@@ -71,7 +71,7 @@ class BackboneRecord(Section):
 
 
 @dataclass(frozen=True)
-class KeyRecord(Section):
+class KeyRecord(ManifestSection):
     """The key of the features that the head was fitted on, as `featx.store.key.Key` writes it.
 
     baseline : the network, where it was trained from scratch and there were no features; nothing else is known then
@@ -87,7 +87,7 @@ class KeyRecord(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadRecord(Section):
+class HeadRecord(ManifestSection):
     """What predicts from features.
 
     Attributes
@@ -115,7 +115,7 @@ class HeadRecord(Section):
 
 
 @dataclass(frozen=True)
-class SplitRecord(Section):
+class SplitRecord(ManifestSection):
     """Which images were in which part; which of them exactly is in `split.npz`.
 
     images : part -> count; classes : part -> class -> count
@@ -131,7 +131,7 @@ class SplitRecord(Section):
 
 
 @dataclass(frozen=True)
-class DataRecord(Section):
+class DataRecord(ManifestSection):
     """The images it was made of; None: not recorded.
 
     source : the name of their folder or file
@@ -146,7 +146,7 @@ class DataRecord(Section):
 
 
 @dataclass(frozen=True)
-class MetricsRecord(Section):
+class MetricsRecord(ManifestSection):
     """What was measured on one part.
 
     images : of the part; values : metric -> value, None where it is not defined
@@ -178,7 +178,7 @@ def metrics_on(parts: Parts, part: str) -> MetricsRecord:
 
 
 @dataclass(frozen=True)
-class ClassRecord(Section):
+class ClassRecord(ManifestSection):
     """What was measured on one class of a part; values : metric -> value, None where it is not defined."""
 
     label: str
@@ -187,7 +187,7 @@ class ClassRecord(Section):
 
 
 @dataclass(frozen=True)
-class ScoreRecord(Section):
+class ScoreRecord(ManifestSection):
     """What the best bundle of a run is chosen by: the value of a metric on "val", by folds ("cv") or "none"."""
 
     metric: str
@@ -196,7 +196,7 @@ class ScoreRecord(Section):
 
 
 @dataclass(frozen=True)
-class CandidateRecord(Section):
+class CandidateRecord(ManifestSection):
     """A head that was tried: its options, and its score, of the metric, on "val" or by folds ("cv")."""
 
     clf: str
@@ -207,7 +207,7 @@ class CandidateRecord(Section):
 
 
 @dataclass(frozen=True)
-class ChosenRecord(Section):
+class ChosenRecord(ManifestSection):
     """The layers and the head of one fold of a nested estimate."""
 
     outputs: tuple[str, ...]
@@ -215,7 +215,7 @@ class ChosenRecord(Section):
 
 
 @dataclass(frozen=True)
-class NestedRecord(Section):
+class NestedRecord(ManifestSection):
     """What nested cross-validation measured: `MetricsRecord`, and what was chosen in each fold."""
 
     folds: Count
@@ -226,7 +226,7 @@ class NestedRecord(Section):
 
 
 @dataclass(frozen=True)
-class EpochRecord(Section):
+class EpochRecord(ManifestSection):
     """An epoch of training, the first of which is 1; values : loss, accuracy, learning rate ..., by name."""
 
     epoch: Annotated[int, Ge(1)]
@@ -234,7 +234,7 @@ class EpochRecord(Section):
 
 
 @dataclass(frozen=True)
-class FinetuneRecord(Section):
+class FinetuneRecord(ManifestSection):
     """How the network was trained further: the epoch whose weights were kept, and the options."""
 
     options: Mapping[str, Json] = rest()
@@ -242,7 +242,7 @@ class FinetuneRecord(Section):
 
 
 @dataclass(frozen=True)
-class BaselineRecord(Section):
+class BaselineRecord(ManifestSection):
     """How a network was trained from scratch: which, the epoch whose weights were kept, and the options."""
 
     net: str
@@ -251,7 +251,7 @@ class BaselineRecord(Section):
 
 
 @dataclass(frozen=True)
-class OriginRecord(Section):
+class OriginRecord(ManifestSection):
     """The bundle that was fine-tuned: its name, its digest, and its metrics by part."""
 
     bundle: str
@@ -264,7 +264,7 @@ class OriginRecord(Section):
 
 
 @dataclass(frozen=True)
-class AugmentRecord(Section):
+class AugmentRecord(ManifestSection):
     """How images were altered in training: the section `augment` of a pipeline, its seed, views of each image."""
 
     policy: Mapping[str, Json]

@@ -7,17 +7,7 @@ from collections.abc import Iterable, Sequence
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import ClassRecord, DataRecord, MetricsRecord, SplitRecord
 from featx.card.facts import measured_classes, metric_names, source_of
-from featx.card.markdown import (
-    NOT_MEASURED,
-    NOT_RECORDED,
-    bullets,
-    escape,
-    figure,
-    listed,
-    one_line,
-    record,
-    table,
-)
+from featx.card.markdown import NOT_MEASURED, NOT_RECORDED, bullets, escape, figure, listed, one_line, record, table
 from featx.dataset import SPLITS
 from featx.metrics.intervals import LEVEL
 from featx.metrics.table import metric_key, metric_label, metric_meaning

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le
-
+from featx.config.bounds import Ge, Le
 from featx.config.option import Section, option
 
 Share = Annotated[float, Ge(0), Le(1)]

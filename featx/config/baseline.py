@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from annotated_types import Ge, Lt
-
-from featx.config.bounds import Count
+from featx.config.bounds import Count, Ge, Lt
 from featx.config.option import option
 from featx.config.training import Monitor, TrainingOptions
 

@@ -12,9 +12,25 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Interval, Le, Lt
-
 from featx.errors import UsageError
+from featx.io.lazy import hidden
+
+with hidden("typing_extensions"):  # which slows every type that is made after it, for a name that nobody needs here
+    from annotated_types import Ge, Gt, Interval, Le, Lt
+
+__all__ = [
+    "Confidence",
+    "Cosine",
+    "Count",
+    "Distance",
+    "Ge",
+    "Gt",
+    "Hint",
+    "Interval",
+    "Le",
+    "Lt",
+    "Positive",
+]
 
 Confidence = Annotated[float, Ge(0), Le(1)]
 Distance = Annotated[float, Ge(0)]

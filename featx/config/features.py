@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
-
-from featx.config.bounds import Count
+from featx.config.bounds import Count, Ge, Gt, Le
 from featx.config.option import Place, Section, option
 from featx.config.texts import ClusterAddress
 

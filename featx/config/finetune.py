@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from annotated_types import Ge, Interval, Lt
-
-from featx.config.bounds import Count, Positive
+from featx.config.bounds import Count, Ge, Interval, Lt, Positive
 from featx.config.option import Also, option
 from featx.config.texts import DeviceChoice, MemoryShare
 from featx.config.training import Monitor, TrainingOptions

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from annotated_types import Ge, Gt
-
-from featx.config.bounds import Positive, Sentence
+from featx.config.bounds import Ge, Gt, Positive, Sentence
 from featx.config.option import Also, option
 from featx.config.texts import ByteSize, HiddenLayers
 from featx.config.training import TrainingOptions

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from annotated_types import Ge, Interval, Lt
-
-from featx.config.bounds import Count, Positive, Sentence
+from featx.config.bounds import Count, Ge, Interval, Lt, Positive, Sentence
 from featx.config.option import Keys, Place, Section, option
 
 Optimizer = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam"]

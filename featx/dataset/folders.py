@@ -18,8 +18,7 @@ from featx.config import DataOptions
 from featx.dataset.imageset import NONE, SPLIT_NAMES, TRAIN, ImageSet, choose_classes
 from featx.errors import DataError
 from featx.io.filetypes import describe_os_error
-from featx.io.remote import shared_remote
-from featx.io.urls import is_url, join, parent, plain
+from featx.io.urls import is_url, join, open_remote, parent, plain
 
 _LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}  # of file managers, in lower case
 
@@ -107,7 +106,8 @@ def read_files(items: Sequence[str | Path]) -> ImageSet:
     aside = _Aside()
     paths: dict[str, None] = {}
     wanted = [expand(item) for item in items]
-    folders = shared_remote().find_folders([path for path in wanted if is_url(path)])
+    urls = [path for path in wanted if is_url(path)]
+    folders = open_remote().find_folders(urls) if urls else []
     _list_ahead(folders)
     for path in wanted:
         holds_files = path in folders if is_url(path) else Path(path).is_dir()
@@ -141,7 +141,7 @@ def _scan(folder: str) -> Iterator[tuple[str, bool]]:
             yield from ((entry.name, _is_folder(entry)) for entry in entries)
         return
     try:
-        yield from shared_remote().list_folder(folder)
+        yield from open_remote().list_folder(folder)
     except OSError as error:
         raise _cannot_list(folder, error) from error
 
@@ -150,7 +150,7 @@ def _list_ahead(folders: Sequence[str]) -> None:
     """Have servers list these folders and all below them: several at a time, where a walk takes one after the other."""
     for folder in filter(is_url, folders):
         try:
-            shared_remote().list_tree(folder)
+            open_remote().list_tree(folder)
         except OSError as error:
             raise _cannot_list(folder, error) from error
 
@@ -263,7 +263,7 @@ def folder_of(path: str) -> str:
 
 def is_folder(path: str) -> bool:
     """Whether there is a folder, here or on a URL."""
-    return path in shared_remote().find_folders([path]) if is_url(path) else Path(path).is_dir()
+    return path in open_remote().find_folders([path]) if is_url(path) else Path(path).is_dir()
 
 
 def _join(*parts: str) -> str:

@@ -12,11 +12,13 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from featx.backbones.protocol import CutNetwork
-from featx.engines.protocol import Engine
 from featx.errors import EngineError, UsageError
+
+if TYPE_CHECKING:
+    from featx.backbones.protocol import CutNetwork
+    from featx.engines.protocol import Engine
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 

@@ -11,9 +11,11 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,17 +23,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featx.backbones.graphs.cut import CutGraph
-from featx.backbones.libraries import hidden, import_openvino
-from featx.backbones.protocol import CutNetwork
+from featx.backbones.libraries import import_openvino
 from featx.backbones.runtime import KerasModel
-from featx.engines.freeze import freeze, without_xla
 from featx.engines.protocol import check_images, full_batches
 from featx.errors import EngineError
 from featx.images.batches import usable_cores
 from featx.io.files import write_json
+from featx.io.lazy import hidden
 
 if TYPE_CHECKING:
     import openvino
+
+    from featx.backbones.protocol import CutNetwork
 
 FILES = ("graph.xml", "graph.bin", "graph.json")
 SCHEMA = 1
@@ -247,6 +250,8 @@ def to_openvino(model: KerasModel) -> tuple[openvino.Model, dict[str, str]]:
     EngineError
         A network that OpenVINO cannot convert.
     """
+    from featx.engines.freeze import freeze, without_xla  # of no use to who predicts
+
     openvino = import_openvino()
     with hidden("openvino_telemetry"):  # featx sends nothing anywhere
         from openvino.tools.ovc import convert_model
@@ -254,10 +259,28 @@ def to_openvino(model: KerasModel) -> tuple[openvino.Model, dict[str, str]]:
     frozen = without_xla(freeze(model))
     front = openvino.frontend
     try:
-        converted = convert_model(frozen.function.graph)
+        with _without_exec():
+            converted = convert_model(frozen.function.graph)
     except (front.OpConversionFailure, front.NotImplementedFailure, front.GeneralFailure) as error:
         raise EngineError(f"OpenVINO cannot convert this network: {error}.") from error
     return converted, _find_outputs(converted, frozen.outputs)
+
+
+@contextmanager
+def _without_exec() -> Iterator[None]:
+    """Answer OpenVINO's question for TensorFlow's version in its place.
+
+    It asks by `exec("import tensorflow")` and `exec("del tensorflow")` in a function, of which Python 3.13 refuses the
+    second (PEP 667): seen with OpenVINO 2026.4.
+    """
+    from openvino.frontend.tensorflow import utils
+
+    asks = utils.get_environment_setup
+    utils.get_environment_setup = lambda _: {"tensorflow": sys.modules["tensorflow"].__version__}
+    try:
+        yield
+    finally:
+        utils.get_environment_setup = asks
 
 
 def _find_outputs(converted: openvino.Model, outputs: dict[str, str]) -> dict[str, str]:

@@ -42,8 +42,7 @@ from featx.images.samples import SECOND_DECODERS
 from featx.images.sources import Pinned, Source, path_of
 from featx.images.upright import orientation_of, turn, upright_rgb
 from featx.io.filetypes import HEAD, describe_content, describe_damage, describe_os_error
-from featx.io.remote import shared_remote
-from featx.io.urls import is_url
+from featx.io.urls import is_url, open_remote
 
 # A damaged image is reported by its reason, a large one is admitted up to MAX_PIXELS: Pillow's warnings add nothing.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -187,7 +186,7 @@ def _open_file(source: Source) -> Iterator[IO[bytes]]:
 def _read_url(source: str | Pinned) -> bytes:
     url = str(source)
     try:
-        content = shared_remote().read(url)
+        content = open_remote().read(url)
     except OSError as error:
         raise BadImage(describe_os_error(url, error), url, transient=True) from error
     if isinstance(source, Pinned) and hashlib.sha256(content).digest() != source.digest:

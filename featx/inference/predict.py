@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from featx.config import AugmentOptions
 from featx.config.bounds import Confidence, Count, Distance
 from featx.dataset.folders import describe_absence, expand, read_files
 from featx.errors import DataError, UsageError
-from featx.images.augment import Augmenter
 from featx.images.batches import Alter, Decoding, iter_batches
 from featx.images.fault import BadImage
 from featx.images.sources import source_name
@@ -26,8 +26,10 @@ from featx.io.digests import digest_bytes, digest_file
 from featx.io.files import atomic_path
 from featx.io.filetypes import describe_os_error
 from featx.io.jsontypes import Json
-from featx.io.remote import shared_remote
-from featx.io.urls import is_url
+from featx.io.urls import is_url, open_remote
+
+if TYPE_CHECKING:
+    from featx.images.augment import Augmenter
 
 UNKNOWN, UNSURE = "unknown", "unsure"
 _LEAST_SECONDS, _LEAST_CALLS = 0.4, 3  # of a measured speed
@@ -84,6 +86,8 @@ class Average:
         UsageError
             When there is none.
         """
+        from featx.images.augment import Augmenter
+
         if policy is not None and policy.operations:
             return cls(Augmenter(policy, seed), views)
         augment = bundle.manifest.augment
@@ -237,7 +241,7 @@ def images_per_second(run: Callable[[np.ndarray], np.ndarray], images: np.ndarra
 
 def find_files(sources: Sequence[str | Path]) -> tuple[str, ...]:
     """Every file that is named or lies in a named folder, at any depth, here or on URLs; labels do not matter."""
-    faults = shared_remote().faults(sources)
+    faults = open_remote().faults(sources) if any(map(is_url, sources)) else {}
     missing = [source for source in sources if not is_url(source) and not Path(expand(source)).exists()]
     if sources and len(missing) + len(faults) == len(sources):
         raise DataError(describe_absence([*faults, *missing][:3], faults))

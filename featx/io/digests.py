@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from featx.io.remote import shared_remote
-from featx.io.urls import is_url
+from featx.io.urls import is_url, open_remote
 
 
 def digest_bytes(content: bytes) -> bytes:
@@ -19,7 +18,7 @@ def digest_bytes(content: bytes) -> bytes:
 def digest_file(path: str | Path) -> bytes:
     """SHA-256 of the bytes of a file, which may lie on a URL, 32 bytes."""
     if is_url(path):
-        return digest_bytes(shared_remote().read(path))
+        return digest_bytes(open_remote().read(path))
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 

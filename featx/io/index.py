@@ -9,15 +9,17 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from featx.io.files import make_folder
-from featx.io.remote import RemoteStatus
 
 # A file that changed less than this long before it was hashed may change again within one tick of its mtime.
 MTIME_TRUST_NS = 2_000_000_000
 
-Status = os.stat_result | RemoteStatus
+if TYPE_CHECKING:
+    from featx.io.remote import RemoteStatus
+
+Status: TypeAlias = "os.stat_result | RemoteStatus"
 """What is known of a file without opening it: of one on this machine, or of one on a server"""
 
 _SCHEMA = (

@@ -1,10 +1,12 @@
-"""Names of a package whose modules are imported when a name is used: what a command does not need costs it nothing."""
+"""What a command does not need costs it nothing: names imported when they are used, and imports that are left out."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
 
 
 def import_on_use(package: str, names: Mapping[str, tuple[str, ...]]) -> Callable[[str], Any]:
@@ -20,3 +22,16 @@ def import_on_use(package: str, names: Mapping[str, tuple[str, ...]]) -> Callabl
         return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
 
     return find
+
+
+@contextmanager
+def hidden(module: str) -> Iterator[None]:
+    """Let the import of a module fail, if it has not been imported before."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = cast("Any", None)  # what the language has for this
+    try:
+        yield
+    finally:
+        del sys.modules[module]

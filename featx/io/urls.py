@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
+
+if TYPE_CHECKING:
+    from featx.io.remote import Remote
 
 _URL = re.compile(r"(?!(?i:file)://)[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z][A-Za-z0-9+.-]+)*://")
 _WEB = ("http", "https")
@@ -68,3 +71,10 @@ def join(folder: str, name: str) -> str:
 def as_folder(url: str) -> str:
     """A URL with the slash at its end to which names can be added."""
     return url if url.endswith("://") else f"{url.rstrip('/')}/"
+
+
+def open_remote() -> Remote:
+    """The one reader of URLs of this process; imported with the first of them."""
+    from featx.io.remote import shared_remote
+
+    return shared_remote()

@@ -11,17 +11,7 @@ from featx.images.grid import shorten
 from featx.metrics.reliability import Reliability
 from featx.metrics.table import is_lower_better, metric_label, signed_score
 from featx.report.curves import Curve, Curves
-from featx.report.plot_style import (
-    BLUE,
-    GREY,
-    NAME,
-    ORANGE,
-    PANEL,
-    count_in_wholes,
-    panel,
-    write_legend,
-    write_names,
-)
+from featx.report.plot_style import BLUE, GREY, NAME, ORANGE, PANEL, count_in_wholes, panel, write_legend, write_names
 from featx.report.scores import Scores
 
 if TYPE_CHECKING:

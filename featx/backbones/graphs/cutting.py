@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.backbones.graphs.cut import CutGraph
+from featx.backbones.graphs.fixing import fix_shape
+from featx.backbones.graphs.operations import image_operations, name_operations
 from featx.backbones.graphs.reading import ImageInput, read_graph
-from featx.backbones.graphs.structure import Graph, Node, fix_shape, image_operations, name_operations
+from featx.backbones.graphs.structure import Graph, Node
 from featx.backbones.libraries import import_openvino
+from featx.backbones.output import Output
 from featx.backbones.preprocessing import Formula
-from featx.backbones.spec import Output
 from featx.errors import BackboneError
 from featx.io.suggest import did_you_mean
 

@@ -12,10 +12,11 @@ from featx.backbones.graphs.cutting import cut_graph
 from featx.backbones.graphs.digest import digest_graph
 from featx.backbones.graphs.reading import read_graph
 from featx.backbones.graphs.structure import Graph, Node, open_graph
+from featx.backbones.output import Output
 from featx.backbones.preprocessing import Preprocessing
 from featx.backbones.protocol import LayerInfo, NetworkDigest, Sizes
 from featx.backbones.sidecars import find_preprocessing
-from featx.backbones.spec import BackboneSpec, Output
+from featx.backbones.spec import BackboneSpec
 from featx.backbones.values import read_values
 from featx.errors import BackboneError
 
