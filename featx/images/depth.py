@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 from PIL import Image
 
 from featx.images import png, tiff
@@ -19,7 +20,7 @@ def bits_used(path: str | Path, image: Image.Image) -> int:
 
     path : of the file that `image`, in RGB, was decoded from
     """
-    largest = int(max(image.getchannel(band).getextrema()[1] for band in "RGB"))
+    largest = int(np.asarray(image).max())
     bits = next((bits for bits, most in _LARGEST.items() if largest <= most), 0)
     if not bits or not largest:  # all black: nobody can tell
         return 0
