@@ -197,6 +197,13 @@ def test_a_cut_tiff_is_refused(cut: int) -> None:
     assert check_image(source[:cut]) is not None
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_a_tiff_of_no_samples_is_refused() -> None:
+    source = tiff(numbers(8), 8, 1, t277=(0,))
+    assert check_image(source) is not None
+    assert class_revision(io.BytesIO(source)) == 0
+
+
 @pytest.mark.parametrize(("bits", "factor"), [(10, 64), (12, 16), (14, 4)])
 def test_check_notes_once_that_images_of_fewer_bits_are_nearly_black(bits: int, factor: int, tmp_path: Path) -> None:
     folder = tmp_path / "images" / "cat"

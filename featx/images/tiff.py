@@ -131,9 +131,9 @@ def _as_tiff(tags: Tags, head: bytes) -> Tiff | None:
     def one(tag: int, default: int) -> int:
         return tags[tag][0] if tags.get(tag) else default
 
-    if not tags.get(_WIDTH) or not tags.get(_HEIGHT):
-        return None
     samples, photometric = one(_SAMPLES, 1), one(_PHOTOMETRIC, 0)
+    if not tags.get(_WIDTH) or not tags.get(_HEIGHT) or samples < 1:
+        return None
     bits = tags.get(_BITS) or (1,)
     preview = bool(one(_SUBFILE, 0) & 1) and _SUBIFDS in tags
     raw = photometric in _RAW or head[8:10] == b"CR" or (_DNG in tags and bool(one(_SUBFILE, 0) & 1))
