@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
+from traceback import clear_frames
 from typing import IO
 
 import numpy as np
@@ -205,6 +206,7 @@ def _decode_file(file: IO[bytes], size: tuple[int, int] | None, max_pixels: int)
         content = png.without_metadata(file) or jpeg.without_metadata(file)
         if content is None:
             raise
+        clear_frames(error.__traceback__)  # the pixels of the first try
         try:
             return _decode_as_it_is(io.BytesIO(content), size, max_pixels)
         except DAMAGE:

@@ -66,11 +66,11 @@ def _over_white_of_two_bytes(file: IO[bytes], high: Image.Image, key: tuple[int,
 
 
 def without_metadata(file: IO[bytes]) -> bytes | None:
-    """The file with nothing but what its pixels are made of; None where that is all of it."""
+    """The file with nothing but what its pixels are made of; None where that is all of it, or where it is cut off."""
     file.seek(0)
     if file.read(len(SIGNATURE)) != SIGNATURE:
         return None
-    kept, left_out, total = [SIGNATURE], False, 0
+    kept, left_out, total, name = [SIGNATURE], False, 0, b""
     depth, colour = _depth(file), _colour(file)
     for name, length, position in _chunks(file):
         file.seek(position)
@@ -83,7 +83,7 @@ def without_metadata(file: IO[bytes]) -> bytes | None:
                 kept.append(struct.pack(">I", length) + name + content + crc)
                 continue
         left_out = True
-    return b"".join(kept) if left_out and total <= _MOST else None
+    return b"".join(kept) if left_out and name == b"IEND" and total <= _MOST else None
 
 
 def _is_no_key(length: int, depth: int, colour: int) -> bool:
