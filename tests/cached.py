@@ -18,7 +18,8 @@ from featx.images.augment import Augmenter
 from featx.io.progress import Progress, no_progress
 from featx.runs.prepared import Prepared
 from featx.store.cache import Cache
-from featx.store.store import Damage, FeatureStore
+from featx.store.damage import Damage
+from featx.store.store import FeatureStore
 from featx.workflow import prepare as workflow
 
 _handed_out: list[Cache] = []

@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,8 @@ def reseal(directory: Path, **changes: Any) -> None:
     """Change `bundle.json` as someone would who knows how it is checked."""
     content = json.loads((directory / "bundle.json").read_text())
     del content["digest"]
-    content["files"] = {name: digest_file(directory / name).hex() for name in content["files"]}
+    names = sorted({*content["files"], "calibration.npz"})
+    content["files"] = {name: digest_file(directory / name).hex() for name in names if (directory / name).is_file()}
     content |= changes
     (directory / "bundle.json").write_text(json.dumps(content | {"digest": digest_json(content)}))
 
@@ -333,6 +336,120 @@ def test_an_encrypted_zip_is_refused(lab: Lab, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(BundleError, match=r"not a whole \.featx file"):
         load_bundle(path)
+
+
+def test_only_stored_members_are_read(lab: Lab, tmp_path: Path) -> None:
+    pack(lab.bundle("logreg"), tmp_path / "model.featx")
+    with zipfile.ZipFile(tmp_path / "model.featx") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for bomb in ("bundle.json", "more.txt"):
+        with zipfile.ZipFile(tmp_path / "bomb.featx", "w") as archive:
+            for name, content in (members | {bomb: bytes(200_000_000)}).items():
+                archive.writestr(name, content, zipfile.ZIP_DEFLATED if name == bomb else zipfile.ZIP_STORED)
+        tracemalloc.start()
+        with pytest.raises(BundleError, match=f"{bomb} in it is compressed, which featx never does"):
+            load_bundle(tmp_path / "bomb.featx")
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+        tracemalloc.stop()
+
+
+def test_a_manifest_of_many_megabytes_is_not_read(copied: Path) -> None:
+    with open(copied / "bundle.json", "wb") as file:
+        file.truncate(70_000_000)
+    with pytest.raises(BundleError, match=r"its bundle\.json has .* MB\. Do not use it"):
+        load_bundle(copied)
+
+
+def test_links_are_not_packed(copied: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    shutil.copy(copied / "head.npz", secret)
+    (copied / "head.npz").unlink()
+    (copied / "head.npz").symlink_to(secret)
+    with pytest.raises(BundleError, match=r"head\.npz is a link, and links are not packed"):
+        pack(load_bundle(copied), tmp_path / "model.featx")
+    assert not (tmp_path / "model.featx").exists()
+
+
+def write_head(folder: Path, kernel: Any, bias: Any, save: Any = np.savez) -> None:
+    save(folder / "head.npz", kernel=kernel, bias=bias)
+
+
+def without_graph(folder: Path) -> None:
+    (folder / "graph" / "graph.bin").unlink()
+
+
+def write_graph_size(folder: Path) -> None:
+    content = json.loads((folder / "graph" / "graph.json").read_text())
+    for name in ("files", "digest"):
+        content.pop(name)
+    (folder / "graph" / "graph.json").write_text(json.dumps(content | {"input_size": [8, 8]}))
+
+
+def write_graph_outputs(folder: Path) -> None:
+    content = json.loads((folder / "graph" / "graph.json").read_text())
+    for name in ("files", "digest"):
+        content.pop(name)
+    (folder / "graph" / "graph.json").write_text(json.dumps(content | {"outputs": ["none"]}))
+
+
+WIDTH = 16
+NAN = np.full((WIDTH, 3), np.nan, np.float32)
+HOSTILE: dict[str, Callable[[Path], object]] = {
+    "too few features": lambda folder: write_head(folder, np.zeros((5, 3)), np.zeros(3)),
+    "too few classes": lambda folder: write_head(folder, np.zeros((WIDTH, 2)), np.zeros(2)),
+    "a bias of another length": lambda folder: write_head(folder, np.zeros((WIDTH, 3)), np.zeros(7)),
+    "a kernel without columns": lambda folder: write_head(folder, np.zeros(WIDTH), np.zeros(3)),
+    "NaN": lambda folder: write_head(folder, NAN, np.zeros(3)),
+    "text": lambda folder: write_head(folder, np.array("kernel"), np.zeros(3)),
+    "complex numbers": lambda folder: write_head(folder, np.full((WIDTH, 3), 1j), np.zeros(3)),
+    "compressed arrays": lambda folder: write_head(folder, np.zeros((WIDTH, 3)), np.zeros(3), np.savez_compressed),
+    "no arrays": lambda folder: (folder / "head.npz").write_bytes(b""),
+    "a split of other widths": lambda folder: np.savez(folder / "split.npz", digest=np.zeros((2, 3)), split=[0, 1]),
+    "a split of text": lambda folder: np.savez(folder / "split.npz", digest="x", split="y"),
+    "a reference of another width": lambda folder: np.savez(folder / "reference.npz", rows=np.ones((4, 5)), scale=1.0),
+    "a reference without a scale": lambda folder: np.savez(
+        folder / "reference.npz", rows=np.ones((4, WIDTH)), scale=NAN
+    ),
+    "no graph": without_graph,
+    "a graph of another size": write_graph_size,
+    "a graph without outputs": write_graph_outputs,
+    "a graph that is none": lambda folder: (folder / "graph" / "graph.xml").write_text("<net/>"),
+    "curves of other classes": lambda folder: np.savez(
+        folder / "calibration.npz", kind="isotonic", several=False, x=np.arange(2), y=np.arange(2), lengths=[2]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_resealed_bundle_whose_files_do_not_fit_is_at_fault(copied: Path, name: str) -> None:
+    assert load_bundle(copied).manifest.head.features == WIDTH
+    load_bundle(copied).check()
+    HOSTILE[name](copied)
+    reseal(copied, notes=[])
+    bundle = load_bundle(copied)
+    with pytest.raises(BundleError, match=r"Take (it|the bundle) from where it came again") as caught:
+        bundle.check()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_bundle_that_is_whole_passes_the_check(lab: Lab, head: str) -> None:
+    lab.bundle(head).check()
+
+
+def test_a_bundle_with_an_unknown_metric_stops_nobody(tmp_path: Path) -> None:
+    make(tmp_path / "run", 1, 0.8)
+    make(tmp_path / "run", 2, 0.9, metric="nonsense")
+    assert len(Run(tmp_path / "run").bundles()) == 2
+    assert Run(tmp_path / "run").best().path.name == "2-svm"  # the newest one's metric
+
+
+def test_a_network_of_another_width_is_at_fault(copied: Path) -> None:
+    head = json.loads((copied / "bundle.json").read_text())["head"]
+    write_head(copied, np.zeros((WIDTH + 1, 3)), np.zeros(3))
+    reseal(copied, head=head | {"features": WIDTH + 1})
+    with pytest.raises(BundleError, match="is at fault: its network gives 16 features and its head takes 17"):
+        load_bundle(copied).check()
 
 
 class Trojan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -380,3 +381,29 @@ def test_a_thousand_classes() -> None:
     assert choice.head.logits(x).shape == (4000, 1000)
     assert (choice.head.logits(x[test]).argmax(axis=1) == y[test]).mean() > 0.9
     np.testing.assert_allclose(choice.calibration.probabilities(choice.head.logits(x[test])).sum(axis=1), 1)
+
+
+def test_a_search_that_ends_at_a_border_goes_on_and_says_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the same search over a grid that is wide enough from the start."""
+    random = np.random.default_rng(0)
+    y = random.integers(3, size=150)
+    x = (random.normal(size=(3, 6))[y] + 2 * random.normal(size=(150, 6))).astype(np.float32)
+    problem = Problem(as_features(x), y, np.full(150, TRAIN, np.uint8), ("a", "b", "c"))
+
+    def search(*strengths: float) -> Choice:
+        monkeypatch.setitem(HEADS, "logreg", replace(HEADS["logreg"], strengths=strengths))
+        options = HeadOptions(metric="log_loss", clf="logreg")
+        return choose_head(problem, SearchSettings(options, show=lambda _: None))
+
+    wide = [10.0**power for power in range(-7, 3)]
+    expected = search(*wide)
+    assert expected.params["C"] not in {wide[0], wide[-1]}
+    below = wide.index(expected.params["C"])
+    for strengths in (wide[: below - 1], wide[below + 2 :]):  # both end before the best one
+        found = search(*strengths)
+        assert found.params["C"] == expected.params["C"]
+        assert found.score == pytest.approx(expected.score, rel=1e-4)
+        assert not [note for note in found.notes if "at the end" in note]
+    far = search(100.0, 110.0)  # further away than it goes
+    assert len(far.candidates) == 6
+    assert any("is at the end of what was tried" in note for note in far.notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from featx.dataset import TEST, TRAIN, VAL
 from featx.errors import HeadError
 from featx.features import ArrayFeatures, as_features
 from featx.heads.calibration import Calibration, fit_calibration, load_curves
+from featx.heads.table import HEADS
 from featx.heads.transform import JoinedFeatures, Transform, fit_transform, load_transform
 from featx.metrics.scores import score
 from featx.selection.choice import Choice
@@ -271,6 +273,43 @@ def test_calibration_is_that_of_scikit_learn(kind: Any, classes: int, tmp_path: 
 def test_calibration_without_enough_rows_is_the_temperature() -> None:
     assert fit_calibration("isotonic", np.eye(3), np.array([0, 1, 1])).kind == "temperature"
     assert fit_calibration("sigmoid", np.empty((0, 3)), np.empty(0, int)) == Calibration()  # of no rows
+
+
+def test_the_nested_estimate_tries_the_dense_head_where_the_bundle_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four quadrants, two classes: no linear head tells them apart, and the dense one does."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(240, 2)).astype(np.float32)
+    x += 0.5 * np.sign(x)
+    y = (x[:, 0] * x[:, 1] > 0).astype(np.int64)
+    split = np.where(np.arange(240) % 4 == 0, VAL, TRAIN).astype(np.uint8)
+    options = HeadOptions(clf="auto", folds=2, hidden="32", epochs=40, learning_rate=0.02)
+    tables = {"f@avg": ArrayFeatures(x)}
+    problem = Problem(tables["f@avg"], y, split, CLASSES[:2])
+    for name in ("knn", "svm-rbf"):  # which would do as well
+        monkeypatch.setitem(HEADS, name, replace(HEADS[name], in_auto=False))
+    nested = nested_estimate(tables, problem, SearchSettings(options)).as_json()
+    no_val = replace(problem, split=np.full(240, TRAIN, np.uint8))
+    without = nested_estimate(tables, no_val, SearchSettings(options))
+    assert [one["clf"] for one in nested["chosen"]] == ["dense", "dense"]
+    assert nested["accuracy"] > 0.9
+    assert not [
+        one for one in without.chosen if one.clf == "dense"
+    ]  # a bundle without val is not chosen from it, either
+
+
+@pytest.mark.parametrize("calibrate", ["sigmoid", "isotonic"])
+def test_a_nested_estimate_goes_on_where_a_fold_lacks_a_class(calibrate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of mixed classes can leave no way but to have all images of a rare class in one fold."""
+    random = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [40, 40, 6])
+    x = (3 * np.eye(3)[y] + random.normal(size=(86, 3))).astype(np.float32)
+    problem = Problem(as_features(x), y, np.full(86, TRAIN, np.uint8), CLASSES[:3])
+    options = HeadOptions(clf="logreg", strength=0.1, folds=3, calibrate=calibrate)
+    monkeypatch.setattr("featx.selection.nested.make_folds", lambda *_: np.where(y == 2, 0, np.arange(86) % 3))
+    found = nested_estimate({"f@avg": as_features(x)}, problem, SearchSettings(options)).measures
+    assert found.images == 86
+    assert found.per_class[2].values["recall"] == 0
+    assert 0.8 < (found.value("accuracy") or 0) <= 80 / 86
 
 
 def test_the_nested_estimate_is_honest_where_choosing_is_not() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -259,6 +260,30 @@ def test_a_mistake_in_featx_is_told_as_such(work: Callable[..., Outcome], monkey
     outcome = work("fit-head", "pictures")
     assert outcome.status == 1
     assert outcome.sentence.startswith("featx: Unexpected ZeroDivisionError: oh.")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/x/y"), "No space left on the disk that holds /x"),
+        (OSError(errno.EIO, "Input/output error", "/x/y"), "Check the disk and its limits"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "Cannot write to /x: Permission denied"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), "set TMPDIR to a folder"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "Use fewer --workers"),
+        (RuntimeError("can't start new thread"), "Use fewer --workers"),
+    ],
+)
+def test_limits_of_the_system_are_no_mistake_in_featx(
+    work: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("featx.workflow.prepare.prepare", fail)
+    outcome = work("fit-head", "pictures")
+    assert outcome.status == 1
+    assert words in outcome.sentence
+    assert "Unexpected" not in outcome.err
 
 
 def test_interrupted(work: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:

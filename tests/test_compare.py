@@ -26,11 +26,13 @@ from featx.backbones import resolve
 from featx.backbones.listing import list_depths
 from featx.bundle.bundle import load_bundle
 from featx.compare.plan import plan
+from featx.compare.ties import judge_ties
 from featx.config import CompareOptions, FeaturesOptions, Pipeline
 from featx.config.pipeline import read_pipeline
 from featx.errors import UsageError
 from featx.inference.judge import judge
 from featx.io.index import StatIndex
+from featx.metrics.shares import wilson
 from featx.report.comparison import Place, Row, headings_and_cells, write_comparison
 from featx.report.tradeoffs import pareto_front
 from featx.runs.run import Run
@@ -270,6 +272,36 @@ def test_the_table_in_every_form(tmp_path: Path) -> None:
     assert "<i>" not in page.html
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
+def test_what_val_cannot_tell_apart_is_a_tie(metric: str) -> None:
+    """Thirty val images: 27 right against 26 is nothing, against 10 is something."""
+    from manifests import manifest_of
+
+    lower = metric == "log_loss"
+    rows, manifests = [], []
+    for number, right in enumerate((27, 26, 10, 27)):
+        value, interval = right / 30, wilson(right / 30, 30, 1.96)
+        if lower:
+            value, interval = 1 - value, (1 - interval[1], 1 - interval[0])
+        score = {"metric": metric, "value": value, "where": "val"}
+        metrics = {"val": {"images": 30, "accuracy": value, metric: value, "intervals": {metric: list(interval)}}}
+        manifests.append(manifest_of(score=score, metrics=metrics))
+        place = Place("data" if number < 3 else "other", "net", "64", f"block{number}", "svm", "head")
+        rows.append(Row(place, best=number in {0, 3}, metric=metric, score=value, where="val"))
+    found = judge_ties(rows, manifests)
+    assert [row.tie for row in found] == [True, True, False, True]
+    assert found[1].note == "within noise of the best"
+    low, high = found[2].behind_low, found[2].behind_high
+    # Newcombe's square-and-add interval of 27 of 30 less 10 of 30
+    one, other = wilson(0.9, 30, 1.96), wilson(1 / 3, 30, 1.96)
+    lead = 0.9 - 1 / 3
+    assert low == pytest.approx(lead - ((0.9 - one[0]) ** 2 + (other[1] - 1 / 3) ** 2) ** 0.5)
+    assert high == pytest.approx(lead + ((one[1] - 0.9) ** 2 + (1 / 3 - other[0]) ** 2) ** 0.5)
+    headings, cells = headings_and_cells(found)
+    assert [line[headings.index("best")] for line in cells] == ["*", "=", "", "*"]
+    assert judge_ties(rows, [None] * 4) == rows
+
+
 def test_pictures_go_with_what_they_showed(tmp_path: Path) -> None:
     rows = rows_of()
     write_comparison(tmp_path, "all", rows)
@@ -506,7 +538,7 @@ def test_the_text_of_a_finished_comparison(blocks: tuple[Path, Outcome], root: P
     rows = first.json["rows"]
     lines = done.out.splitlines()
     assert len([line for line in lines if " svm " in line or " logreg " in line or " knn " in line]) == len(rows)
-    assert "score: accuracy on val; * marks the best of each data set by it" in lines
+    assert "score: accuracy on val; * marks the best of each data set by it, = what is within noise of it" in lines
     assert f"best of warm: {first.json['best']['warm']}" in lines
     table = list(csv.DictReader(io.StringIO((folder / "runs" / "blocks" / "table.csv").read_text())))
     assert [line["digest"] for line in table] == [row["digest"] or "" for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from featx.engines import choice
 from featx.engines import openvino as openvino_engine
 from featx.engines.choice import choose_engine, compile_graph, effective_precision, load_graph
 from featx.engines.protocol import Engine
-from featx.errors import EngineError, UsageError
+from featx.errors import EngineError, StoreError, UsageError
 
 SIDE = 64
 # eleven: with more than ten, an order by text puts output_10 before output_2
@@ -233,6 +234,35 @@ def _smallest(model: Any) -> Any:
     return keras.Model(model.inputs, {"block1a_project_bn@avg": model.output["block1a_project_bn@avg"]})
 
 
+def flip(path: Path, place: float) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 0x40
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["graph.xml", "graph.bin", "graph.json"])
+def test_a_graph_with_a_flipped_bit_is_made_again(
+    name: str, copy: Path, model: Any, images: np.ndarray, expected: dict[str, np.ndarray]
+):
+    flip(copy / name, 0.6)
+    with pytest.raises(EngineError, match=f"{name} "):
+        load_graph(copy, "float32")
+    found = compile_graph("openvino", lambda: _smallest(model), copy, "float32").infer(images)
+    value = expected["block1a_project_bn@avg"]
+    assert np.abs(found["block1a_project_bn@avg"] - value).max() <= 1e-4 * np.abs(value).max()
+    load_graph(copy, "float32")
+    assert [path.name for path in copy.parent.iterdir()] == ["graph"]
+
+
+def test_a_graph_without_digests_is_used_and_gets_them(copy: Path, model: Any, images: np.ndarray):
+    described = json.loads((copy / "graph.json").read_text())
+    as_0_1_0 = {name: value for name, value in described.items() if name not in {"files", "digest"}}
+    (copy / "graph.json").write_text(json.dumps(as_0_1_0))
+    load_graph(copy, "float32")
+    compile_graph("openvino", fail, copy, "float32")
+    assert json.loads((copy / "graph.json").read_text()) == described
+
+
 @pytest.mark.parametrize("name", ["graph.xml", "graph.bin", "graph.json"])
 def test_a_damaged_graph_is_refused_with_a_sentence(name: str, copy: Path):
     content = (copy / name).read_bytes()
@@ -243,7 +273,8 @@ def test_a_damaged_graph_is_refused_with_a_sentence(name: str, copy: Path):
 
 def test_a_graph_of_a_newer_featx_is_refused(copy: Path):
     description = json.loads((copy / "graph.json").read_text())
-    (copy / "graph.json").write_text(json.dumps({**description, "schema": 99}))
+    content = {name: value for name, value in description.items() if name not in {"files", "digest"}}
+    (copy / "graph.json").write_text(json.dumps({**content, "schema": 99}))
     with pytest.raises(EngineError, match="newer featx"):
         load_graph(copy, "float32")
 
@@ -256,8 +287,20 @@ def test_a_failed_conversion_leaves_nothing(tmp_path: Path, model: Any, monkeypa
 
     monkeypatch.setattr(openvino, "save_model", full_disk)
     small = _smallest(model)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StoreError, match="No space left"):
         compile_graph("openvino", lambda: small, tmp_path / "graph", "float32")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_limit_of_file_sizes_is_told_in_a_sentence(tmp_path: Path, model: Any):
+    small = _smallest(model)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, usual[1]))
+    try:
+        with pytest.raises(StoreError, match=r"File too large\. Check the disk and its limits"):
+            compile_graph("openvino", lambda: small, tmp_path / "graph", "float32")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from test_export import made
 
 from featx.bundle.bundle import Bundle
-from featx.export.flow import FORMATS, export
+from featx.export.flow import FORMATS, ExportOptions, export
 from featx.images.decoder import load_image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -37,9 +37,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     with pytest.MonkeyPatch.context() as patch:  # speeds are measured with as few calls as can be
         patch.setattr("featx.inference.predict._LEAST_SECONDS", 0.0)
         patch.setattr("featx.inference.predict._LEAST_CALLS", 1)
-        done = export(bundle, out, list(FORMATS))
+        done = export(bundle, out, ExportOptions(list(FORMATS)))
     assert not done.refused
-    return {one.format: Path(one.path) for one in done.outcomes} | {"keras": bundle.path}
+    return {one.format: Path(one.path) for one in done.results} | {"keras": bundle.path}
 
 
 def assert_answers(lines: list[str], bundle: Bundle, paths: list[str], cwd: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import arrays_of
 from cached import prepare
 from conftest import save_backbone
 from fitted import call
@@ -180,7 +181,7 @@ def test_the_mean_of_an_exact_map_and_the_bias_are_the_logit(
 
 def test_an_averaged_map_is_the_head_at_every_place(scenes: Scenes) -> None:
     bundle, path = scenes.bundle("body@avg", clf="logreg"), scenes.paths()[0]
-    held = np.load(bundle.path / "head.npz")
+    held = arrays_of(bundle.path / "head.npz")
     expected = map_of(scenes, path, "body") @ held["kernel"]  # a 1 x 1 convolution
     (answer,) = explained(bundle, [path], top=3)
     for one in answer.classes:
@@ -190,7 +191,7 @@ def test_an_averaged_map_is_the_head_at_every_place(scenes: Scenes) -> None:
 def test_a_flattened_map_has_weights_of_its_own_at_every_place(scenes: Scenes) -> None:
     bundle, path = scenes.bundle("last@flatten", clf="logreg"), scenes.paths()[0]
     values = map_of(scenes, path, "last")
-    kernel = np.load(bundle.path / "head.npz")["kernel"].reshape(*values.shape, -1)
+    kernel = arrays_of(bundle.path / "head.npz")["kernel"].reshape(*values.shape, -1)
     expected = 16 * (values[..., None] * kernel).sum(axis=2)
     (answer,) = explained(bundle, [path], top=3)
     for one in answer.classes:
@@ -200,7 +201,7 @@ def test_a_flattened_map_has_weights_of_its_own_at_every_place(scenes: Scenes) -
 def test_the_cells_of_a_grid_have_weights_of_their_own(scenes: Scenes) -> None:
     bundle, path = scenes.bundle("body@grid:2", clf="svm"), scenes.paths()[0]
     values = map_of(scenes, path, "body")
-    cells = np.load(bundle.path / "head.npz")["kernel"].reshape(2, 2, values.shape[2], -1)
+    cells = arrays_of(bundle.path / "head.npz")["kernel"].reshape(2, 2, values.shape[2], -1)
     expected = np.einsum("hwc,hwck->hwk", values, 4 * cells.repeat(4, axis=0).repeat(4, axis=1))
     (answer,) = explained(bundle, [path], top=3)
     for one in answer.classes:
@@ -234,7 +235,7 @@ def test_behind_unit_length_the_gradient_leaves_out_what_lengthens(scenes: Scene
     (answer,) = explained(bundle, [path], "gradcam", top=3)
     values = map_of(scenes, path, "body").astype(np.float64)
     features = values.mean(axis=(0, 1))
-    kernel, length = np.load(bundle.path / "head.npz")["kernel"], np.linalg.norm(features)
+    kernel, length = arrays_of(bundle.path / "head.npz")["kernel"], np.linalg.norm(features)
     direction = features / length
     weights = (kernel - np.outer(direction, direction @ kernel)) / length  # the derivative of kernel' f / |f|
     for one in answer.classes:
@@ -270,7 +271,7 @@ def test_grad_cam_of_a_maximum_weighs_channels_as_the_head_does(scenes: Scenes) 
     bundle, path = scenes.bundle("body@max", clf="logreg"), scenes.paths()[0]
     (answer,) = explained(bundle, [path], top=3)
     assert answer.method == "gradcam"
-    expected = map_of(scenes, path, "body") @ np.load(bundle.path / "head.npz")["kernel"]
+    expected = map_of(scenes, path, "body") @ arrays_of(bundle.path / "head.npz")["kernel"]
     for one in answer.classes:
         np.testing.assert_allclose(one.map, expected[..., bundle.classes.index(one.label)], rtol=1e-3, atol=1e-4)
 
@@ -290,7 +291,7 @@ def test_without_a_map_of_its_own_a_layer_is_explained_by_the_last_one_below(sce
     values = np.asarray(
         keras.Model(network.inputs[0], network.get_layer("high").output)(image[None].astype(np.float32))
     )
-    kernel = np.load(bundle.path / "head.npz")["kernel"][:, bundle.classes.index(answer.label)]
+    kernel = arrays_of(bundle.path / "head.npz")["kernel"][:, bundle.classes.index(answer.label)]
     assert answer.method == "gradcam"
     np.testing.assert_allclose(answer.classes[0].map, values[0] @ kernel, rtol=1e-3, atol=1e-3)
 
@@ -350,14 +351,14 @@ def test_the_object_pulls_the_map_to_its_quadrant(
 def with_kernel(bundle: Bundle, folder: Path, kernel: np.ndarray) -> Bundle:
     """A copy of a bundle with another head."""
     shutil.copytree(bundle.path, folder)
-    np.savez(folder / "head.npz", kernel=kernel, bias=np.load(folder / "head.npz")["bias"])
+    np.savez(folder / "head.npz", kernel=kernel, bias=arrays_of(folder / "head.npz")["bias"])
     seal(folder, bundle.manifest)
     return load_bundle(folder)
 
 
 def test_random_weights_of_the_head_destroy_the_map(scenes: Scenes, tmp_path: Path) -> None:
     bundle, paths = scenes.bundle("body@avg", clf="logreg"), scenes.paths()
-    kernel = np.load(bundle.path / "head.npz")["kernel"]
+    kernel = arrays_of(bundle.path / "head.npz")["kernel"]
     before = [one.classes[0] for one in explained(bundle, paths)]
 
     def like(other: Bundle) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from featx.backbones import resolve, resolve_outputs
 from featx.config import DataOptions, FeaturesOptions
 from featx.dataset import ImageSet, read_images
 from featx.errors import DataError, FeatxError, StoreError
-from featx.extraction import job, planning
+from featx.extraction import flow, job, planning
 from featx.extraction.flow import Extraction, make_key
 from featx.io.digests import digest_file
 from featx.store.cache import Cache
@@ -355,6 +356,58 @@ def test_verify_finds_and_repair_computes_just_those_rows(
     again = extract(images, options)
     assert counts(again) == (0, 20)
     np.testing.assert_array_equal(features_of(again), before)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("command", [("extract",), ("cache", "export", "--out", "features.h5"), ("fit-head",)])
+def test_damaged_rows_are_computed_again_by_whoever_reads_them(
+    options: FeaturesOptions, image_folder: Callable[..., Path], featx: Callable[..., Any], command: tuple[str, ...]
+) -> None:
+    images = read(image_folder(10))
+    done = extract(images, options)
+    before = features_of(done)
+    (part,) = done.store.directory.glob("high@avg/*.h5")
+    content = bytearray(part.read_bytes())
+    content[content.index(before[4].astype(np.float16).tobytes()) + 5] ^= 0x40
+    part.write_bytes(content)
+    more = ("--clf", "logreg", "--no-html") if command == ("fit-head",) else ()
+    said = featx(*command, "images", "--backbone", options.backbone, "--layer", "high", *more)
+    assert f"{part.name} is damaged: 1 of its 20 rows are not used" in said.stderr
+    assert not part.exists()
+    assert featx("cache", "verify", "--json").json["damaged"] == []
+    again = extract(images, options)
+    assert counts(again) == (0, 20)
+    np.testing.assert_array_equal(features_of(again), before)
+
+
+def test_a_damaged_network_in_the_cache_is_found_and_made_again(
+    options: FeaturesOptions, image_folder: Callable[..., Path], featx: Callable[..., Any], tiny_backbone: Path
+) -> None:
+    images = read(image_folder(10))
+    done = extract(some(images, range(10)), options)
+    graphs = done.store.graphs
+    graph, network = graphs.converted(["high@avg"]), graphs.network(["high@avg"])
+    flow.frozen_files(done, done.outputs)
+    networks = len(list(graphs.verify()))
+    flip(graph / "graph.bin")
+    flip(network)
+    found = json.loads(featx("cache", "verify", "--json", status=1).stdout)
+    assert sorted(Path(one["part"]).name for one in found["damaged"]) == sorted([graph.name, network.name])
+    again = extract(images, options)
+    assert counts(again) == (10, 10)
+    values = expected(tiny_backbone, images, "high").mean(axis=(1, 2))
+    np.testing.assert_allclose(features_of(again), values, rtol=1e-3, atol=1e-3)
+    assert featx("cache", "verify", "--json").json["damaged"] == []
+    flip(network)
+    featx("cache", "verify", "--repair")
+    assert not network.exists()
+    assert flow.frozen_files(again, again.outputs)["backbone.keras"] == network
+    assert featx("cache", "verify", "--json").json["networks"] == networks
 
 
 def repair(done: Extraction) -> tuple[int, int]:

@@ -3,12 +3,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from featx.errors import StoreError
@@ -24,6 +26,7 @@ from featx.io.files import (
     write_json,
 )
 from featx.io.index import StatIndex
+from featx.store.leases import Leases
 
 OLD = time.time() - 3600
 
@@ -118,6 +121,24 @@ def test_publish_works_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
     publish(tmp_path / "part.h5", b"content")
     assert (tmp_path / "part.h5").read_bytes() == b"content"
     assert names(tmp_path) == ["part.h5"]
+
+
+def test_a_disk_that_became_read_only_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor can the temporary file be removed then, whose error must not hide the first."""
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    leases = Leases(tmp_path)
+    for name in ("fsync", "replace", "unlink"):
+        monkeypatch.setattr(os, name, refuse)
+    for write in (
+        lambda: write_atomic(tmp_path / "x", b"1"),
+        lambda: publish(tmp_path / "y", b"1"),
+        lambda: leases.claim(np.empty(0, "V32")),
+    ):
+        with pytest.raises(StoreError, match="Read-only file system"):
+            write()
 
 
 def test_only_old_temporary_files_are_removed(tmp_path: Path) -> None:
@@ -277,6 +298,95 @@ def test_a_damaged_index_is_set_aside_and_begun_anew(index: StatIndex, file: Pat
         remember(fresh, file)
         assert ask(fresh, file) == b"d" * 32
     assert "index.damaged" in names(index.path.parent)
+
+
+def test_a_flipped_digest_is_never_believed(index: StatIndex, file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    remember(index, file, b"d" * 32)
+    index.close()
+    content = index.path.read_bytes()
+    index.path.write_bytes(content.replace(b"d" * 32, b"d" * 31 + b"e"))
+    with StatIndex(index.path) as fresh:
+        assert ask(fresh, file) is None
+        remember(fresh, file)
+        assert ask(fresh, file) == b"d" * 32
+    assert "index.damaged" in names(index.path.parent)
+    assert "is damaged (an entry does not match its checksum) and is begun anew" in caplog.text
+
+
+def test_damaged_text_begins_the_index_anew(index: StatIndex, file: Path) -> None:
+    remember(index, file)
+    index.close()
+    with sqlite3.connect(index.path) as raw:
+        raw.execute("UPDATE files SET path = CAST(x'2fff' AS TEXT)")
+    raw.close()
+    with StatIndex(index.path) as fresh:
+        assert fresh._entries.find("files", "size > ?", (0,)) == []
+        assert ask(fresh, file) is None
+    assert "index.damaged" in names(index.path.parent)
+
+
+def test_no_flipped_bit_makes_a_wrong_answer(index: StatIndex, file: Path) -> None:
+    status = file.stat()
+    digests = {f"/{number}": digest_bytes(b"%d" % number) for number in range(60)}
+    index.remember_digests((path, status, digest) for path, digest in digests.items())
+    index.remember_unreadable("old", [(digest, f"truncated {path}") for path, digest in digests.items()])
+    for path in digests:
+        index.remember("identity", path, [path])
+    index.close()
+    content, generator = index.path.read_bytes(), random.Random(0)
+    unreadable = {digest: f"truncated {path}" for path, digest in digests.items()}
+    for _ in range(100):
+        damaged = bytearray(content)
+        damaged[generator.randrange(len(damaged))] ^= 1 << generator.randrange(8)
+        index.path.write_bytes(damaged)
+        with StatIndex(index.path) as fresh:
+            known = fresh.known_digests(list(digests), [status] * len(digests))
+            assert all(one in (None, digest) for one, digest in zip(known, digests.values(), strict=True))
+            assert fresh.known_unreadable("old").items() <= unreadable.items()
+            assert all(fresh.recall("identity", path) in (None, [path]) for path in digests)
+            remember(fresh, file)
+            assert ask(fresh, file) == b"d" * 32
+
+
+_AS_0_1_0 = """
+CREATE TABLE files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, inode INTEGER, digest BLOB) WITHOUT ROWID;
+CREATE TABLE bad (digest BLOB, decoder TEXT, reason TEXT, PRIMARY KEY (digest, decoder)) WITHOUT ROWID;
+CREATE TABLE facts (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;
+INSERT INTO bad VALUES (x'6162', 'old', 'truncated');
+INSERT INTO facts VALUES ('identity', 'x', '[1, 2]');
+"""
+
+
+def test_the_index_of_0_1_0_is_read_and_gets_checksums(tmp_path: Path, file: Path) -> None:
+    status = file.stat()
+    with sqlite3.connect(tmp_path / "index.sqlite") as raw:
+        raw.executescript(_AS_0_1_0)
+        row = (str(file), status.st_size, status.st_mtime_ns, status.st_ino, b"d" * 32)
+        raw.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?)", row)
+    raw.close()
+    for _ in range(2):
+        with StatIndex(tmp_path / "index.sqlite") as index:
+            assert ask(index, file) == b"d" * 32
+            assert index.known_unreadable("old") == {b"ab": "truncated"}
+            assert index.recall("identity", "x") == [1, 2]
+            index.remember("identity", "y", 3)
+    content = (tmp_path / "index.sqlite").read_bytes()
+    (tmp_path / "index.sqlite").write_bytes(content.replace(b"d" * 32, b"d" * 31 + b"e"))
+    with StatIndex(tmp_path / "index.sqlite") as index:
+        assert ask(index, file) is None
+
+
+def test_who_finds_the_index_begun_anew_leaves_it(index: StatIndex, file: Path) -> None:
+    remember(index, file)
+    other = StatIndex(index.path)
+    with sqlite3.connect(index.path) as raw:
+        raw.execute("UPDATE files SET digest = x'00'")
+    raw.close()
+    assert ask(index, file) is None
+    remember(index, file)
+    assert ask(other, file) is None  # it has the old one open still
+    assert ask(other, file) == b"d" * 32
+    other.close()
 
 
 def test_an_index_that_is_locked_costs_only_memory(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import arrays_of
 from cached import images_of_part, prepare
 from fitted import Lab, evaluate, with_finetune, write_pictures
 
@@ -176,7 +177,9 @@ def test_frozen_weights_do_not_move(lab: Lab, prepared: Prepared, changes: dict[
     start = lab.bundle("logreg")
     tuned = publish_finetuned(start, with_finetune(prepared, epochs=1, **changes))
     assert moved(start, tuned) == expected
-    assert not np.array_equal(np.load(start.path / "head.npz")["kernel"], np.load(tuned.path / "head.npz")["kernel"])
+    assert not np.array_equal(
+        arrays_of(start.path / "head.npz")["kernel"], arrays_of(tuned.path / "head.npz")["kernel"]
+    )
 
 
 # --- the result --------------------------------------------------------------------------------------------------
@@ -307,7 +310,9 @@ def test_augmentation_alters_the_result_its_fingerprint_and_stays_with_the_bundl
     assert plain.manifest.fingerprint != altered.manifest.fingerprint
     assert plain.manifest.augment is None
     assert Augmenter.from_json(altered.manifest.augment.as_json()) == Augmenter(AugmentOptions(**policy), 0)
-    assert not np.array_equal(np.load(plain.path / "head.npz")["kernel"], np.load(altered.path / "head.npz")["kernel"])
+    assert not np.array_equal(
+        arrays_of(plain.path / "head.npz")["kernel"], arrays_of(altered.path / "head.npz")["kernel"]
+    )
     base, nothing = one.pipeline.finetune, AugmentOptions(fill_mode="reflect", views=0)
     assert tuned_fingerprint(start, base, 0) == tuned_fingerprint(start, base, 0, nothing)
     assert tuned_fingerprint(start, base, 0, AugmentOptions(**policy)) == altered.manifest.fingerprint
@@ -327,7 +332,7 @@ def weights(bundle: Bundle) -> list[np.ndarray]:
     head = bundle.path / "head.keras"
     if head.exists():
         return network.get_weights() + keras.saving.load_model(head, compile=False).get_weights()
-    held = np.load(bundle.path / "head.npz")
+    held = arrays_of(bundle.path / "head.npz")
     return [*network.get_weights(), held["kernel"], held["bias"]]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import arrays_of
 from cached import images_of_part, list_stores, prepare
 from fitted import call, evaluate, write_pictures
 
@@ -111,7 +112,7 @@ def weights(bundle: Bundle) -> dict[str, list[np.ndarray]]:
     found = {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
     if (bundle.path / "head.keras").exists():
         return found | {"head": keras.saving.load_model(bundle.path / "head.keras", compile=False).get_weights()}
-    held = np.load(bundle.path / "head.npz")
+    held = arrays_of(bundle.path / "head.npz")
     return found | {"head": [held["kernel"], held["bias"]]}
 
 

@@ -16,7 +16,7 @@ from featx.features import ArrayFeatures, FeaturesError, as_features
 from featx.heads.base import check_targets
 from featx.heads.dense import DenseHead, model_logits
 from featx.heads.epochs import Batches
-from featx.heads.estimators import KernelSVM, Neighbours, estimator_logits
+from featx.heads.estimators import Estimator, KernelSVM, Neighbours, estimator_logits
 from featx.heads.linear import LinearSVM, LogisticRegression, row_weights
 from featx.heads.ridge import Ridge, dual_solver, gram_solver
 from featx.heads.scaling import standardize
@@ -194,6 +194,40 @@ def test_constant_and_empty_features_do_not_count(make: Any) -> None:
 def test_all_features_constant_predicts_the_commonest_class(make: Any) -> None:
     y = np.array([0, 1, 1, 1, 2])
     assert (make().fit(np.ones((5, 3), np.float32), y).logits(np.ones((2, 3), np.float32)).argmax(axis=1) == 1).all()
+
+
+@pytest.mark.parametrize("make", LINEAR)
+def test_more_constant_features_than_rows_predict_the_commonest_class(make: Any) -> None:
+    y = np.array([0, 1, 1, 1, 2])
+    assert (make().fit(np.ones((5, 40), np.float32), y).logits(np.ones((2, 40), np.float32)).argmax(axis=1) == 1).all()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        DenseHead(epochs=2, hidden="16"),
+        DenseHead(epochs=2, hidden="0.2"),
+        KernelSVM(),
+        Neighbours(),
+        Estimator("sklearn.discriminant_analysis.LinearDiscriminantAnalysis", {}),
+        LogisticRegression(),
+    ],
+    ids=lambda head: type(head).__name__,
+)
+def test_a_feature_that_was_constant_in_training_never_moves_a_logit(head: Any) -> None:
+    x, y = blobs()
+    silent = np.hstack([x, np.zeros((len(x), 2), np.float32), np.full((len(x), 1), 0.1, np.float32)])
+    head.fit(silent, y)
+    fires = silent.copy()
+    fires[:, -3:] = np.random.default_rng(0).exponential(5, (len(x), 3))
+    np.testing.assert_allclose(head.logits(fires), head.logits(silent), atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [*LINEAR, KernelSVM, Neighbours, DenseHead])
+def test_weights_that_are_all_zero_are_refused_in_words(make: Any) -> None:
+    x, y = blobs()
+    with pytest.raises(HeadError, match="Every training image has the weight 0"):
+        make().fit(x, y, np.zeros(len(y)))
 
 
 def test_a_search_judges_each_row_by_the_fit_that_left_it_out() -> None:

@@ -128,14 +128,19 @@ def test_killed_at_random_moments(command: list[str], tmp_path: Path, cache: Pat
     np.testing.assert_array_equal(mine[1], other[1])
 
 
-def test_ctrl_c_keeps_everything_computed(command: list[str], tmp_path: Path, cache: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")]
+)
+def test_ctrl_c_and_sigterm_keep_everything_computed(
+    command: list[str], tmp_path: Path, cache: Path, number: signal.Signals, status: int, word: str
+) -> None:
     process = start(command, tmp_path)
     wait_for_rows(process, tmp_path, 100)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert output == ""
-    assert errors.strip() == "Interrupted. What was finished is kept: run the same command again to go on."
+    assert errors.strip() == f"{word}. What was finished is kept: run the same command again to go on."
     kept = find_table(cache).rows
     assert 100 <= computed(tmp_path) <= kept < 2 * PER_CLASS
     assert is_clean(cache)

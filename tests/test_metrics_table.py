@@ -17,10 +17,10 @@ from featx.config import HeadOptions, Metric
 from featx.dataset import TRAIN
 from featx.errors import HeadError
 from featx.features import as_features
-from featx.metrics.intervals import Cells, Resampling, draw_cells
 from featx.metrics.measures import measure
 from featx.metrics.predictions import TARGETS, LabelledPredictions, MetricInput
 from featx.metrics.scores import resolve_metric, score
+from featx.metrics.shares import Shares, of_images
 from featx.metrics.specs import MetricForm, MetricSpec
 from featx.metrics.table import METRICS, forms_of, is_better, metric_label, metric_of, shown_keys, signed_score
 from featx.report.report import Content, write_report
@@ -39,8 +39,8 @@ def errors(outcome: MetricInput) -> float:
     return float((outcome.labels != outcome.predicted).mean())
 
 
-def error_rates(cells: Cells) -> np.ndarray:
-    return 1 - cells.accuracy()
+def wrong_images(outcome: MetricInput) -> Shares:
+    return of_images(outcome.labels != outcome.predicted)
 
 
 @pytest.fixture
@@ -48,8 +48,9 @@ def more_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of which more is better, and one of which less is, with an interval."""
     correlation = MetricForm("class", "mcc", "Matthews correlation", "agreement beyond chance", matthews)
     monkeypatch.setitem(METRICS, "matthews", MetricSpec("Matthews correlation", (correlation,), choosable=True))
-    resampling = Resampling(draw_cells, error_rates)
-    rate = MetricForm("class", "error_rate", "error rate", "share of images that are wrong", errors, resampling)
+    rate = MetricForm(
+        "class", "error_rate", "error rate", "share of images that are wrong", errors, shares=wrong_images
+    )
     spec = MetricSpec("error rate", (rate,), lower_is_better=True, choosable=True)
     monkeypatch.setitem(METRICS, "errors", spec)
 
@@ -70,7 +71,7 @@ def test_a_metric_of_one_row_is_measured() -> None:
     assert low < (found.values["error_rate"] or 0) < high
     assert (1 - high, 1 - low) == pytest.approx(found.intervals["accuracy"])
     json = found.as_json()
-    assert list(json)[-5:] == ["mcc", "error_rate", "intervals", "per_class", "confusion"]
+    assert list(json)[-6:] == ["mcc", "error_rate", "intervals", "per_class", "confusion", "cautions"]
     assert metric_of(json, "errors") == found.summary()["error_rate"]
     assert measure(LabelledPredictions(np.empty(0, np.int64), np.empty((0, 3)), CLASSES)).as_json()["mcc"] is None
 

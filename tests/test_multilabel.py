@@ -31,7 +31,7 @@ from featx.heads.base import Head
 from featx.heads.table import head_kind, make_head
 from featx.metrics.measures import measure
 from featx.metrics.predictions import LabelledPredictions
-from featx.metrics.table import resamplings_of
+from featx.metrics.table import forms_of
 from featx.selection.folds import make_folds
 from featx.selection.heads import choose_head
 from featx.selection.problem import Problem
@@ -198,7 +198,7 @@ def test_every_metric_is_that_of_scikit_learn() -> None:
         assert row["roc_auc"] == pytest.approx(roc_auc_score(y[:, i], chances[:, i]), abs=1e-9)
         assert row["average_precision"] == pytest.approx(average_precision_score(y[:, i], chances[:, i]), abs=1e-9)
     assert found["confusion"] == multilabel_confusion_matrix(y, given).tolist()
-    assert set(found["intervals"]) == set(resamplings_of("labels"))
+    assert set(found["intervals"]) == {one.key for one in forms_of("labels") if one.shares or one.resampling}
     assert all(low < found[name] < high for name, (low, high) in found["intervals"].items())
     empty = measure(LabelledPredictions(y[:0], chances[:0], LABELS)).as_json()
     assert empty.keys() == found.keys()
@@ -220,7 +220,7 @@ def test_several_labels_from_a_csv_to_predictions(tmp_path: Path, tiny_backbone:
     assert "exact match" in (tmp_path / told["report"]).read_text().lower()
     assert measured["images"] == 60
     assert [np.sum(one) for one in measured["confusion"]] == [60, 60, 60]
-    assert set(told["test"]["intervals"]) == set(resamplings_of("labels"))
+    assert set(told["test"]["intervals"]) == {one.key for one in forms_of("labels") if one.shares or one.resampling}
     low, high = measured["intervals"]["f1_samples"]
     assert low <= measured["f1_samples"] <= high
     assert "has it not: given" in featx("evaluate", told["bundle"], "--data", index, *again[:2]).stdout

@@ -52,6 +52,11 @@ def test_its_bundles_predict_the_same(featx: Callable[..., Any], old: Path, name
         )
 
 
+@pytest.mark.parametrize("name", BUNDLES)
+def test_its_bundles_are_verified(featx: Callable[..., Any], old: Path, name: str) -> None:
+    assert featx("bundle", "verify", f"{name}.featx", "--json").json["ok"]
+
+
 def test_its_split_is_kept(featx: Callable[..., Any], old: Path) -> None:
     shutil.copytree(old / "split", old / "runs" / "images" / "split")
     featx("bundle", "unpack", "1-logreg.featx", "--out", "runs/images/1-logreg")

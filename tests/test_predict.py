@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from arrays import arrays_of
 from fitted import Lab
 from PIL import Image
 from unkind import make_unkind_folder
@@ -38,7 +39,7 @@ def test_predictions_are_those_of_plain_keras_and_the_arrays_of_the_head(lab: La
 
     bundle = lab.bundle(head)
     network = keras.saving.load_model(lab.root / "tiny.keras", compile=False)
-    held = np.load(bundle.path / "head.npz")
+    held = arrays_of(bundle.path / "head.npz")
     for answer in predict(bundle, lab.pictures[::9], AnswerOptions(top=3)):
         features = np.asarray(network(pixels(answer.path))).mean(axis=(1, 2))
         logits = (features @ held["kernel"] + held["bias"]).astype(np.float64)[0]

@@ -27,7 +27,7 @@ from featx.bundle.records import CandidateRecord
 from featx.config.pipeline import as_yaml
 from featx.metrics.measures import measure
 from featx.metrics.predictions import LabelledPredictions
-from featx.metrics.table import resamplings_of
+from featx.metrics.table import forms_of
 from featx.report import gallery, plots
 from featx.report.curves import precision_recall_curves, roc_curves
 from featx.report.figures import kept_epoch, strength_lines
@@ -173,7 +173,7 @@ def test_multilabel_numbers_are_those_of_scikit_learn() -> None:
         "log_loss": pytest.approx(metrics.log_loss(judged.labels.ravel(), judged.probabilities.ravel())),
         "expected_calibration_error": found.reliability.expected_calibration_error,
     }
-    assert set(found.intervals) == set(resamplings_of("labels"))
+    assert set(found.intervals) == {one.key for one in forms_of("labels") if one.shares or one.resampling}
     assert all(low < found.metrics[name] < high for name, (low, high) in found.intervals.items())
     assert [row["f1"] for row in found.classes] == pytest.approx(metrics.f1_score(judged.labels, said, average=None))
     assert [row["threshold"] for row in found.classes] == pytest.approx([0.3, 0.4, 0.5, 0.6])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import resource
@@ -19,16 +20,18 @@ from cached import fresh, list_stores
 from conftest import environment
 
 from featx.errors import StoreError
+from featx.store import damage as damage_module
 from featx.store import part as part_module
 from featx.store import store as store_module
 from featx.store import writer as table_module
 from featx.store.cache import Cache
 from featx.store.compaction import MAINTENANCE
+from featx.store.damage import Damage
 from featx.store.export import describe, export_features
 from featx.store.key import Key, added
 from featx.store.leases import Leases
-from featx.store.part import DamagedPart, PartRows, open_part, path_array, read_rows, write_part
-from featx.store.store import Damage, FeatureStore
+from featx.store.part import DamagedPart, PartRows, open_part, path_array, read_name, read_rows, write_part
+from featx.store.store import FeatureStore
 from featx.store.table import FeatureTable
 from featx.store.writer import TableWriter
 
@@ -489,6 +492,70 @@ def test_verify_finds_any_flipped_bit_of_a_column(store: FeatureStore, column: s
     assert damages(store) == []
 
 
+def test_readers_never_use_damaged_rows(store: FeatureStore, caplog: pytest.LogCaptureFixture) -> None:
+    rows = make_rows(6)
+    path = add_part(store, rows)
+    flip(path, path.read_bytes().index(rows.features[2].tobytes()) + 3)
+    add_part(store, make_rows(6).take(np.array([4])))
+    table = fresh(store).table("mixed7", "avg")
+    assert table.missing(rows.digest).tolist() == [False, False, True, False, False, False]
+    assert f"{path} is damaged: 1 of its 6 rows are not used" in caplog.text
+    sound = np.array([0, 1, 3, 4, 5])
+    np.testing.assert_array_equal(table.read(rows.digest[sound]).asarray(), rows.features[sound].astype(np.float32))
+    with pytest.raises(StoreError, match="1 of 6 images have no features"):
+        table.read(rows.digest)
+
+
+def test_of_doubled_rows_a_damaged_one_is_passed_over(store: FeatureStore) -> None:
+    rows = make_rows(6)
+    path = add_part(store, rows)
+    add_part(store, make_rows(6).take(np.array([2, 5])))
+    flip(path, path.read_bytes().index(rows.features[2].tobytes()) + 3)
+    found = fresh(store).table("mixed7", "avg").read(rows.digest)
+    np.testing.assert_array_equal(found.asarray(), rows.features.astype(np.float32))
+
+
+def test_a_part_is_compared_once_while_it_stays_as_it_is(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = make_rows(6)
+    path = add_part(store, rows)
+    compared: list[Path] = []
+    usual = damage_module.read_rows
+    monkeypatch.setattr(damage_module, "read_rows", lambda path: compared.append(path) or usual(path))
+
+    def look() -> int:
+        with Cache(store.directory.parent) as cache:
+            assert cache.index.path.parent == cache.path
+            return int(cache.store(store.key).table("mixed7", "avg").missing(rows.digest).sum())
+
+    assert [look(), look()] == [0, 0]
+    assert compared == [path]
+    flip(path, path.read_bytes().index(rows.features[2].tobytes()) + 3)  # and another time of change with it
+    assert [look(), look()] == [1, 1]
+    assert compared == [path] * 3  # what is damaged is not remembered
+
+
+def test_parts_are_read_without_locks(store: FeatureStore) -> None:
+    rows = make_rows(4)
+    path = add_part(store, rows)
+    with open(path, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # to HDF5 it is as if the file system had no locks
+        table = fresh(store).table("mixed7", "avg")
+        np.testing.assert_array_equal(table.read(rows.digest).asarray(), rows.features.astype(np.float32))
+        assert [found for _, found in fresh(store).verify()] == [None]
+        assert read_rows(path)[1].all()
+
+
+def test_a_lock_error_is_never_damage(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = add_part(store, make_rows(4))
+    monkeypatch.setattr("featx.store.part.open_hdf5", lambda path: h5py.File(path, "r", locking=True))
+    with open(path, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for read in (read_rows, read_name, lambda path: open_part(path, {})):
+            with pytest.raises(StoreError, match="HDF5_USE_FILE_LOCKING=FALSE") as caught:
+                read(path)
+            assert not isinstance(caught.value, DamagedPart)
+
+
 def test_a_flipped_bit_of_the_structure_is_found_or_harmless(store: FeatureStore) -> None:
     """HDF5's own headers have no checksum: a flip there must be found, or leave every value as it was."""
     rows = make_rows(3, (2,))
@@ -689,12 +756,27 @@ def test_two_prunes_at_once_are_refused(store: FeatureStore) -> None:
     assert fresh(store).prune() == (2, 1)
 
 
-def test_a_reader_whose_part_was_pruned_gets_a_sentence(store: FeatureStore) -> None:
-    several = [make_rows(3, seed=seed) for seed in range(2)]
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_a_reader_survives_a_prune(store: FeatureStore, compression: str) -> None:
+    several = [make_rows(3, seed=seed) for seed in range(8)]
     for rows in several:
         add_part(store, rows)
-    before = store.table("mixed7", "avg").read(several[0].digest)
-    fresh(store).prune()
+    table = store.table("mixed7", "avg")
+    before = [table.read(rows.digest) for rows in several]
+    both = before[0].followed_by(before[7].take(np.array([2, 0])))
+    fresh(store).prune(compression)
+    for rows, found in zip(several, before, strict=True):
+        np.testing.assert_array_equal(found.asarray(), rows.features.astype(np.float32))
+    wanted = np.concatenate([several[0].features, several[7].features[[2, 0]]])
+    np.testing.assert_array_equal(np.concatenate(list(both.batches([np.arange(4), np.array([4])]))), wanted)
+    assert not table.missing(several[5].digest).any()
+
+
+def test_a_reader_whose_rows_are_gone_gets_a_sentence(store: FeatureStore) -> None:
+    rows = make_rows(3)
+    path = add_part(store, rows)
+    before = store.table("mixed7", "avg").read(rows.digest)
+    path.unlink()
     with pytest.raises(StoreError, match=r"was removed while it was read .* Run the same command again"):
         before.asarray()
 

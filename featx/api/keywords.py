@@ -90,8 +90,8 @@ class FeaturesKeywords(TypedDict, total=False):
     """Which numbers are computed of each image, and how."""
 
     backbone: str | Path
-    """A network that 'featx backbones' lists, a .keras file, or a graph file: .onnx, .xml (OpenVINO), .tflite, a
-    SavedModel folder."""
+    """A network that 'featx backbones' lists, a .keras file, a graph file (.onnx, .xml of OpenVINO, .tflite, a
+    SavedModel folder), a folder of KerasHub or Hugging Face, or hub:PRESET (featx[hub])."""
     weights: str | Path
     """bundled, imagenet, random, or a .weights.h5, .h5 or .keras file (auto: bundled where there are such, else
     imagenet)."""

@@ -15,7 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from featx.config import Pipeline
-from featx.config.features import Compression, EngineName, Precision, Resize, Storage
+from featx.config.features import Channels, Compression, EngineName, Interpolation, Precision, Resize, Storage
 from featx.config.route import keys_of_options, set_keys
 from featx.dataset import ImageSet
 from featx.dataset.folders import expand
@@ -68,8 +68,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         layer: str | Sequence[str] = (),
         pooling: str | Sequence[str] = (),
         input_size: int | None = None,
-        resize: Resize = "stretch",
+        resize: Resize = "auto",
+        crop_share: float | None = None,
+        interpolation: Interpolation = "auto",
         preprocessing: str = "auto",
+        mean: float | Sequence[float] = (),
+        std: float | Sequence[float] = (),
+        scale: float | None = None,
+        channels: Channels = "auto",
+        prefix_tokens: int | None = None,
         precision: Precision = "float32",
         storage: Storage = "float16",
         compression: Compression = "none",
@@ -87,7 +94,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.pooling = pooling
         self.input_size = input_size
         self.resize = resize
+        self.crop_share = crop_share
+        self.interpolation = interpolation
         self.preprocessing = preprocessing
+        self.mean = mean
+        self.std = std
+        self.scale = scale
+        self.channels = channels
+        self.prefix_tokens = prefix_tokens
         self.precision = precision
         self.storage = storage
         self.compression = compression

@@ -20,7 +20,7 @@ from featx.backbones.runtime import KerasLayer
 _RULES: tuple[tuple[str, str, bool], ...] = (
     (r"(mixed\d+|mixed_\d[a-z])", r"\1", True),  # InceptionV3, InceptionResNetV2
     (r"(block(?:35|17|8))_\d+_.*", r"\1", True),  # InceptionResNetV2
-    (r"(block\d+)[a-z]?_.*", r"\1", False),  # VGG, Xception, EfficientNet
+    (r"(block\d+)(?:[a-z]?_.*)?", r"\1", False),  # VGG, Xception, EfficientNet; transformers of KerasHub
     (r"(conv_7b)(_.*)?", r"\1", False),  # InceptionResNetV2
     (r"conv_(?:dw|pw|pad)_(\d+)(_.*)?", r"conv_\1", False),  # MobileNet
     (r"(block_\d+)_.*", r"\1", False),  # MobileNetV2

@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featx.backbones import lite0, modelfile, weights
+from featx.backbones.hub.folder import is_hub_folder
+from featx.backbones.hub.opening import open_hub_backbone
 from featx.backbones.names import give_stable_names
 from featx.backbones.preprocessing import TORCH_STD
 from featx.backbones.runtime import KerasLayer, KerasTensor, import_keras
@@ -37,7 +40,7 @@ def construct(spec: BackboneSpec, top: bool = False) -> keras.Model:
     """The network with random weights drawn from the seed; the state of every random generator is left as it was."""
     with _seeded(spec.weights_seed):
         if spec.entry is None:
-            return modelfile.open_backbone(spec)
+            return open_hub_backbone(spec) if is_hub_folder(Path(spec.name)) else modelfile.open_backbone(spec)
         if spec.entry.family == "featx":
             return lite0.build_lite0(spec.input_size, top)
         network = _construct_application(spec, top)

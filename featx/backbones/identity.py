@@ -9,6 +9,7 @@ from pathlib import Path
 
 from featx.backbones import lite0
 from featx.backbones.graphs.formats import graph_files, is_graph
+from featx.backbones.hub.folder import folder_files, is_hub_folder
 from featx.backbones.opening import open_network
 from featx.backbones.output import Output
 from featx.backbones.spec import BackboneSpec
@@ -55,7 +56,7 @@ def identify(spec: BackboneSpec, index: StatIndex, outputs: Iterable[Output] = (
 def memory_key(spec: BackboneSpec, index: StatIndex, top: bool = False) -> str:
     """What facts about the network of a spec are remembered by: the spec, its files and the libraries' versions."""
     named = [Path(text) for text in (spec.name, spec.weights) if Path(text).is_absolute()]
-    files = [file for path in named for file in (graph_files(path) if is_graph(path) else [path])]
+    files = [file for path in named for file in _files_of(path)]
     return digest_json(
         {
             "spec": asdict(spec),
@@ -65,7 +66,21 @@ def memory_key(spec: BackboneSpec, index: StatIndex, top: bool = False) -> str:
             # another Keras may build another graph, another TensorFlow draw other random weights
             "versions": [importlib.metadata.version(name) for name in ("keras", "tensorflow")],
         }
+        | ({"hub": _hub_version()} if spec.entry is None and is_hub_folder(Path(spec.name)) else {})
     )
+
+
+def _files_of(path: Path) -> list[Path]:
+    if is_graph(path):
+        return graph_files(path)
+    return folder_files(path) if is_hub_folder(path) else [path]
+
+
+def _hub_version() -> str | None:
+    try:
+        return importlib.metadata.version("keras-hub")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _file_digest(path: Path, index: StatIndex) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from featx.backbones import modelfile
 from featx.backbones.architecture import digest_architecture
 from featx.backbones.build import build, construct
+from featx.backbones.hub.folder import is_hub_folder, read_folder
 from featx.backbones.layers import describe_layers, describe_top
 from featx.backbones.output import Output
 from featx.backbones.pooling import pool
@@ -100,8 +101,10 @@ class KerasNetwork:
 
     def _files(self) -> _Files:
         """The state of the files that it is built of, which may be written anew between two calls."""
-        paths = [Path(text) for text in (self.spec.name, self.spec.weights) if Path(text).is_absolute()]
-        return tuple((status.st_mtime_ns, status.st_size, status.st_ino) for status in map(Path.stat, paths))
+        return tuple((status.st_mtime_ns, status.st_size, status.st_ino) for status in map(Path.stat, self._paths()))
+
+    def _paths(self) -> list[Path]:
+        return [Path(text) for text in (self.spec.name, self.spec.weights) if Path(text).is_absolute()]
 
     def _needs_top(self, outputs: Iterable[Output]) -> bool:
         return any(output.layer in self.top for output in outputs)
@@ -125,7 +128,17 @@ def cut_model(model: KerasModel, spec: BackboneSpec, outputs: Sequence[Output]) 
     part = keras.Model(model.inputs[0], maps)
     flat = keras.models.clone_model(part, input_tensors=inputs, clone_function=lambda layer: layer, call_function=call)
     by_layer = dict(zip(names, flat.outputs, strict=True))
-    return keras.Model(inputs, {output.name: pool(by_layer[output.layer], output) for output in outputs})
+    prefix = {name: _count_prefix(spec, tensor) for name, tensor in by_layer.items()}
+    return keras.Model(
+        inputs, {output.name: pool(by_layer[output.layer], output, prefix[output.layer]) for output in outputs}
+    )
+
+
+def _count_prefix(spec: BackboneSpec, tensor: KerasTensor) -> int | None:
+    """The tokens in front of those of the patches, as given or as a folder tells; None where it is not known."""
+    if spec.prefix_tokens is not None or len(tensor.shape) != 3 or not is_hub_folder(Path(spec.name)):
+        return spec.prefix_tokens
+    return read_folder(Path(spec.name)).count_prefix(int(tensor.shape[1]), spec.input_size)
 
 
 def _find_layer(model: KerasModel, spec: BackboneSpec, name: str) -> KerasLayer:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from featx.backbones.graphs.formats import is_graph
+from featx.backbones.hub.folder import is_hub_folder
 from featx.backbones.protocol import BackboneNetwork
 from featx.backbones.spec import BackboneSpec
 
@@ -20,6 +21,10 @@ def open_network(spec: BackboneSpec) -> BackboneNetwork:
         from featx.backbones.graphs.network import GraphNetwork
 
         return GraphNetwork(spec)
+    if spec.entry is None and is_hub_folder(Path(spec.name)):
+        from featx.backbones.hub.network import HubNetwork
+
+        return HubNetwork(spec)
     from featx.backbones.keras_network import KerasNetwork  # nothing of it is needed where a digest is remembered
 
     return KerasNetwork(spec)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from featx.errors import UsageError
 
-POOLINGS = ("avg", "max", "cls", "cls+avg", "grid:N", "flatten", "none")
+POOLINGS = ("avg", "max", "grid:N", "flatten", "none", "cls", "cls+avg")
 
 
 @dataclass(frozen=True, order=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from math import isqrt
+
 import numpy as np
 
+from featx.backbones.graphs.cutting import count_prefix
 from featx.backbones.output import Output
 from featx.backbones.runtime import KerasTensor, import_keras
 from featx.errors import BackboneError
@@ -26,17 +29,27 @@ def cell_shares(length: int, count: int) -> np.ndarray:
     return shares
 
 
-def pool(tensor: KerasTensor, output: Output) -> KerasTensor:
+def pool(tensor: KerasTensor, output: Output, prefix: int | None = None) -> KerasTensor:
     """A map as numbers.
 
-    tensor : (n, height, width, channels), or (n, steps, channels), or (n, features), which avg and max leave alone
+    tensor : (n, height, width, channels), or (n, tokens, channels), or (n, features), which avg and max leave alone
+    prefix : how many of the tokens are in front of those of the patches; None where it is not known, and then `avg`
+        and `max` take all of them, and the others take for patches the largest square
+
+    Raises
+    ------
+    BackboneError
+        A pooling that this tensor does not have.
     """
     layers = import_keras().layers
-    name = f"featx_{output.layer}_{output.pooling.replace(':', '')}"
+    name = f"featx_{output.layer}_{output.pooling.replace(':', '').replace('+', '_')}"
     if output.pooling == "none":
         return tensor
     if output.pooling == "flatten":
         return layers.Flatten(name=name)(tensor)
+    rank = len(tensor.shape)
+    if rank == 3 and (prefix or output.pooling not in {"avg", "max"}):
+        return _pool_tokens(tensor, output, prefix, name)
     if output.pooling.startswith("grid:"):
         return _pool_grid(tensor, int(output.pooling[5:]), output, name)
     table = {
@@ -45,12 +58,42 @@ def pool(tensor: KerasTensor, output: Output) -> KerasTensor:
         (3, "avg"): layers.GlobalAveragePooling1D,
         (3, "max"): layers.GlobalMaxPooling1D,
     }
-    rank = len(tensor.shape)
     if rank == 2:
         return tensor
+    if rank == 4 and output.pooling in {"cls", "cls+avg"}:
+        raise BackboneError(f"{output.name}: the layer gives a map, which has no class token. Take avg, max or grid:N.")
     if (rank, output.pooling) not in table:
         raise BackboneError(f"{output.name}: the layer gives {tensor.shape[1:]}. Take it with flatten or none.")
     return table[rank, output.pooling](name=name)(tensor)
+
+
+def _pool_tokens(tokens: KerasTensor, output: Output, prefix: int | None, name: str) -> KerasTensor:
+    """(n, tokens, channels) as rows; the first `prefix` of them belong to no place of the image."""
+    layers, count, pooling = import_keras().layers, tokens.shape[1], output.pooling
+    if count is None:
+        raise BackboneError(f"{output.name}: the number of tokens is not fixed. Take avg or max.")
+    front = (count_prefix(count) or 0) if prefix is None else prefix
+    patches = layers.Cropping1D((front, 0), name=f"{name}_patches")(tokens) if front else tokens
+    if pooling.startswith("grid:"):
+        side = isqrt(count - front)
+        if side * side != count - front:
+            raise BackboneError(
+                f"{output.name}: {count - front} tokens are no square of patches. Take avg, or name the tokens in "
+                "front of them with --prefix-tokens."
+            )
+        as_map = layers.Reshape((side, side, tokens.shape[2]), name=f"{name}_map")(patches)
+        return _pool_grid(as_map, int(pooling[5:]), output, name)
+    if pooling == "max":
+        return layers.GlobalMaxPooling1D(name=name)(patches)
+    if pooling == "avg":
+        return layers.GlobalAveragePooling1D(name=name)(patches)
+    if not front:
+        raise BackboneError(f"{output.name}: the layer has no class token ({count} tokens). Take avg or max.")
+    first = layers.Cropping1D((0, count - 1), name=f"{name}_first")(tokens)
+    if pooling == "cls":
+        return layers.Flatten(name=name)(first)
+    average = layers.GlobalAveragePooling1D(name=f"{name}_average")(patches)
+    return layers.Concatenate(name=name)([layers.Flatten(name=f"{name}_class")(first), average])
 
 
 def _pool_grid(tensor: KerasTensor, side: int, output: Output, name: str) -> KerasTensor:

@@ -1,13 +1,15 @@
 """What lies beside a network's file and says how images reach it.
 
-`preprocessor_config.json` is Hugging Face's, `pretrained_cfg` in `config.json` timm's, `NAME.json` beside `NAME.onnx`
-one's own, with the fields of `Preprocessing`: size, resize, crop_share, interpolation, scale, mean, std, channels.
+`preprocessor_config.json` is Hugging Face's, `pretrained_cfg` in `config.json` timm's, `image_converter.json`
+KerasHub's, `NAME.json` beside `NAME.onnx` one's own, with the fields of `Preprocessing`: size, resize, crop_share,
+interpolation, scale, mean, std, channels.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 
@@ -33,7 +35,11 @@ def find_preprocessing(path: Path) -> Preprocessing | None:
     folders = [path] if path.is_dir() else [path.parent]
     folders += [folder.parent for folder in folders if folder.name == "onnx"]
     for folder in folders:
-        for name, read in (("preprocessor_config.json", _of_hugging_face), ("config.json", _of_timm)):
+        for name, read in (
+            ("preprocessor_config.json", _of_hugging_face),
+            ("config.json", _of_timm),
+            ("image_converter.json", _of_keras_hub),
+        ):
             found = _read(folder / name, read)
             if found is not None:
                 return found
@@ -93,6 +99,38 @@ def _of_timm(content: Mapping[str, Json]) -> Preprocessing | None:
         mean=_factor(settings["mean"]),
         std=_factor(settings["std"]),
     )
+
+
+def _of_keras_hub(content: Mapping[str, Json]) -> Preprocessing | None:
+    """KerasHub's image converter, whose values are `pixels * scale + offset`."""
+    settings = content.get("config")
+    if not isinstance(settings, Mapping) or "image_size" not in settings:
+        return None
+    scales, offsets = (_three(settings.get(name), default) for name, default in (("scale", 1.0), ("offset", 0.0)))
+    if len(set(scales)) == 1 and not any(offsets):
+        values = Preprocessing(_ANY, scale=scales[0])
+    else:
+        stds = tuple(1 / (255 * one) for one in scales)
+        means = tuple(0.0 - offset * std for offset, std in zip(offsets, stds, strict=True))
+        values = Preprocessing(_ANY, scale=1 / 255, mean=_factor(_rounded(means)), std=_factor(_rounded(stds)))
+    crops, pads = settings.get("crop_to_aspect_ratio", True), settings.get("pad_to_aspect_ratio", False)
+    return replace(
+        values,
+        size=_side(settings.get("image_size")) or _ANY,
+        resize="pad" if pads else "crop" if crops else "stretch",
+        interpolation=str(settings.get("interpolation", "bilinear")),
+    )
+
+
+def _three(value: Json, default: float) -> tuple[float, ...]:
+    numbers = value if isinstance(value, list) else [default if value is None else value] * 3
+    if len(numbers) != 3:
+        raise ValueError(f"three numbers are needed, one for each channel, got {value!r}")
+    return tuple(_number(one) for one in numbers)
+
+
+def _rounded(numbers: tuple[float, ...]) -> Json:
+    return [round(one, 7) for one in numbers]  # so that 1 / (255 * (1 / (255 * 0.229))) is 0.229 again
 
 
 def _own(content: Mapping[str, Json]) -> Preprocessing | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from featx.backbones import modelfile
 from featx.backbones.graphs.formats import FORMATS, is_graph
+from featx.backbones.hub.folder import OUTPUT, PREFIX, folder_label, is_hub_folder, read_folder
 from featx.backbones.output import Output, check_pooling
 from featx.backbones.preprocessing import Factor, Preprocessing
 from featx.backbones.sidecars import find_preprocessing
@@ -26,7 +27,7 @@ from featx.io.suggest import did_you_mean
 class BackboneSpec:
     """A backbone with nothing left to choose.
 
-    name : a name of the table, or the absolute path of a .keras or graph file
+    name : a name of the table, or the absolute path of a .keras or graph file or of a folder
     weights : "bundled", "imagenet", "random" or the absolute path of a file
     weights_seed : of random weights, else 0
     input_size : (height, width) in pixels
@@ -51,7 +52,10 @@ class BackboneSpec:
     @property
     def label(self) -> str:
         """A short name for people and folders: a file goes by its stem."""
-        return self.name if self.entry else Path(self.name).stem
+        if self.entry:
+            return self.name
+        path = Path(self.name)
+        return folder_label(path) if is_hub_folder(path) else path.stem
 
     @property
     def weights_license(self) -> str | None:
@@ -77,10 +81,13 @@ def resolve(options: FeaturesOptions) -> BackboneSpec:
         return _resolve_file(options)
     if is_graph(Path(name).expanduser()):
         return _resolve_graph(options)
+    if name.startswith(PREFIX) or (name not in BACKBONES and is_hub_folder(Path(name).expanduser())):
+        return _resolve_folder(options)
     if name not in BACKBONES:
         raise BackboneError(
             f"No backbone {name!r}.{did_you_mean(name, BACKBONES, most=3)} "
-            f"'featx backbones' lists them; a .keras file works too, and so do {', '.join(FORMATS)} files."
+            f"'featx backbones' lists them; a .keras file works too, and so do {', '.join(FORMATS)} files, "
+            "hub:PRESET and folders of KerasHub and Hugging Face."
         )
     entry = BACKBONES[name]
     side = options.input_size or entry.input_size
@@ -137,6 +144,39 @@ def _resolve_graph(options: FeaturesOptions) -> BackboneSpec:
         name=str(path),
         weights="bundled",
         weights_seed=0,
+        input_size=size,
+        preprocessing=_resolve_values(options, "none" if beside is None else write_values(beside)),
+        resize=resize_rule(options, beside),
+        prefix_tokens=options.prefix_tokens,
+    )
+
+
+def _resolve_folder(options: FeaturesOptions) -> BackboneSpec:
+    """A folder of KerasHub or Hugging Face, or a preset that is one once it is downloaded."""
+    if options.weights not in {"auto", "bundled", "random"}:
+        raise BackboneError(
+            f"{options.backbone} has weights of its own. Leave out --weights, or give --weights random."
+        )
+    if options.backbone.startswith(PREFIX):
+        from featx.backbones.hub.library import fetch_preset
+
+        path = fetch_preset(options.backbone).resolve()
+    else:
+        path = Path(options.backbone).expanduser().resolve()
+    folder, beside = read_folder(path), find_preprocessing(path)
+    if beside is None and not _says_values(options):
+        raise UsageError(
+            f"Nothing says what {folder_label(path)} is given: it has no preprocessor_config.json or "
+            "image_converter.json. Name its values: --preprocessing imagenet (DINOv2, DINOv3), half, clip or none, or "
+            "--mean and --std."
+        )
+    size = (options.input_size, options.input_size) if options.input_size else folder.default_size
+    folder.check_size(size)
+    random = options.weights == "random"
+    return BackboneSpec(
+        name=str(path),
+        weights="random" if random else "bundled",
+        weights_seed=options.weights_seed if random else 0,
         input_size=size,
         preprocessing=_resolve_values(options, "none" if beside is None else write_values(beside)),
         resize=resize_rule(options, beside),
@@ -234,6 +274,8 @@ def _default_layer(spec: BackboneSpec) -> str:
     path = Path(spec.name)
     if path.suffix == ".keras":
         return modelfile.default_layer(path)
+    if is_hub_folder(path):
+        return OUTPUT
     from featx.backbones.graphs.network import GraphNetwork
 
     return GraphNetwork(spec).default_layer

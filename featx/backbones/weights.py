@@ -125,7 +125,7 @@ def _file_type(path: Path) -> str:
     if path.suffix == ".keras":
         return "keras"
     try:
-        with h5py.File(path) as file:
+        with h5py.File(path, locking=False) as file:
             if "layer_names" in file.attrs or "layer_names0" in file.attrs or "model_weights" in file:
                 return "legacy"
             if "layers" in file or "_layer_checkpoint_dependencies" in file:
@@ -165,7 +165,7 @@ def read_legacy(path: Path) -> list[SavedLayer]:
     """The layers of a legacy Keras HDF5 file that have weights, in the file's order."""
     import h5py
 
-    with h5py.File(path) as file:
+    with h5py.File(path, locking=False) as file:
         group = file.get("model_weights", file)
         layers = (SavedLayer(name, _arrays(group[name])) for name in _text_attribute(group, "layer_names"))
         return [layer for layer in layers if layer.arrays]
@@ -271,7 +271,7 @@ def count_classes(spec: BackboneSpec) -> int:
     if _file_type(path) == "legacy":
         saved = read_legacy(path)
         return int(saved[-1].arrays[-1].shape[-1]) if saved else CLASSES
-    with h5py.File(path) as file:
+    with h5py.File(path, locking=False) as file:
         for kind in ("dense", "conv2d"):  # MobileNets classify with a convolution
             names = [name for name in file["layers"] if re.fullmatch(rf"{kind}(_\d+)?", name)]
             last = max(names, key=lambda name: int(name.rpartition("_")[2]) if name[-1].isdigit() else 0, default=kind)

@@ -13,7 +13,7 @@ from featx.errors import DataError
 from featx.extraction.sample import Sample, require_fittable
 from featx.images.augment import Augmenter
 from featx.io.progress import Progress, no_progress
-from featx.metrics.predictions import align
+from featx.metrics.predictions import align, group_codes
 from featx.runs.origin import Intake
 from featx.runs.run import Run
 from featx.store.cache import Cache
@@ -85,4 +85,4 @@ def _examples(sample: Sample) -> Examples:
     weight = np.ones(len(sample.y)) if sample.weight is None else np.asarray(sample.weight, np.float64)
     targets = Targets(np.arange(len(names)), labels, mean_one(weight, trained))
     paths = tuple(images.paths[row] for row in sample.rows)
-    return Examples(paths, sample.split, tuple(classes), targets, len(names))
+    return Examples(paths, sample.split, tuple(classes), targets, len(names), group_codes(images.groups, sample.rows))

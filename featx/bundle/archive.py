@@ -7,9 +7,10 @@ import zlib
 from pathlib import Path
 
 from featx.bundle.field_checks import is_plain_name
-from featx.bundle.sealing import MANIFEST, parse_manifest, read_manifest, verify_files
+from featx.bundle.sealing import MANIFEST, parse_manifest, read_manifest, require_size, verify_files
 from featx.errors import BundleError
 from featx.io.files import atomic_directory
+from featx.io.zips import require_stored_members
 
 # What zipfile raises for a damaged, encrypted or oddly compressed file
 _NO_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
@@ -31,6 +32,7 @@ def extract_archive(path: Path, directory: Path) -> None:
     """Unpack the files that a `.featx` declares; raise BundleError where it is not whole."""
     try:
         with zipfile.ZipFile(path) as archive:
+            require_stored_members(archive, path)
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
             if MANIFEST not in names:
                 if _begins_as_packed(path):  # cut off behind a file that is a zip itself, whose end was taken for ours
@@ -39,6 +41,7 @@ def extract_archive(path: Path, directory: Path) -> None:
             outside = [name for name in names if not is_plain_name(name)]
             if outside:
                 raise BundleError(f"{path} holds {outside[0]!r}, which would lie outside of it. Do not use it.")
+            require_size(archive.getinfo(MANIFEST).file_size, path)
             declared = {MANIFEST, *parse_manifest(archive.read(MANIFEST), path).files}
             for name in names:
                 if name in declared:

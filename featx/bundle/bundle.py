@@ -25,16 +25,18 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from featx.backbones import Output
 from featx.bundle.archive import extract_archive
+from featx.bundle.faults import at_fault, blamed
 from featx.bundle.manifest import Manifest
+from featx.bundle.novelty import FILE, Reference, load_reference
 from featx.bundle.sealing import MANIFEST, read_manifest, seal, verify_files
 from featx.bundle.split import read_split
-from featx.engines.choice import choose_engine, compile_graph, effective_precision, load_graph
+from featx.engines.choice import choose_engine, compile_graph, effective_precision, graph_size, load_graph
 from featx.engines.protocol import Engine
 from featx.errors import BundleError, EngineError
 from featx.heads import persist
@@ -106,26 +108,67 @@ class Bundle:
         except EngineError as error:
             _logger.warning("%s Predicting in float32.", error)
             precision = "float32"
-        if engine == "openvino":
+        with blamed(self.path, "its network cannot be loaded"):
+            return self._load_engine(engine, precision)
+
+    def _load_engine(self, engine: str, precision: str) -> Engine:
+        graph = self.path / "graph"
+        if engine != "openvino":
+            return compile_graph(engine, lambda: persist.load_network(self.path / NETWORK), graph, precision)
+        try:
+            if graph_size(graph) != self.input_size:
+                raise at_fault(self.path, f"its graph takes images of another size than its {MANIFEST} says")
             return load_graph(graph, precision)
-        return compile_graph(engine, lambda: persist.load_network(self.path / NETWORK), graph, precision)
+        except EngineError as error:
+            raise at_fault(self.path, str(error).split(". Delete")[0].rstrip(".")) from error
 
     @cached_property
     def head(self) -> persist.Scorer:
         """Features float32 (n, d) -> logits (n, classes), the temperature applied."""
-        return persist.load_head(self.path, self.manifest.head.kind, self.temperature)
+        with blamed(self.path, "its head cannot be used"):
+            head = persist.load_head(self.path, self.manifest.head.kind, self.temperature)
+            logits = head(self.transform.apply(np.zeros((1, self.manifest.head.features), np.float32)))
+            self._require_numbers(np.asarray(logits), "head")
+        return head
 
     @cached_property
     def transform(self) -> Transform:
         """What features pass through before the head."""
-        return load_transform(self.path / TRANSFORM_FILE) if TRANSFORM_FILE in self.manifest.files else Transform()
+        with blamed(self.path, f"its {TRANSFORM_FILE} cannot be used"):
+            return load_transform(self.path / TRANSFORM_FILE) if TRANSFORM_FILE in self.manifest.files else Transform()
 
     @cached_property
     def calibration(self) -> Calibration:
         """From the head's logits, the temperature applied, to probabilities."""
-        if CALIBRATION_FILE in self.manifest.files:
-            return load_curves(self.path / CALIBRATION_FILE)
-        return Calibration(self.multilabel)
+        if CALIBRATION_FILE not in self.manifest.files:
+            return Calibration(self.multilabel)
+        with blamed(self.path, f"its {CALIBRATION_FILE} cannot be used"):
+            curves = load_curves(self.path / CALIBRATION_FILE)
+            self._require_numbers(curves.probabilities(np.zeros((1, len(self.classes)))), "calibration")
+        return curves
+
+    def _require_numbers(self, found: np.ndarray, what: str) -> None:
+        if found.shape != (1, len(self.classes)):
+            raise at_fault(self.path, f"its {what} does not give one number for each of {len(self.classes)} classes")
+        if not np.isfinite(found).all():
+            raise at_fault(self.path, f"its {what} holds NaN or infinity")
+
+    def reference(self) -> Reference:
+        """What distances to training images are measured from."""
+        found = load_reference(self.path)
+        if found.rows.shape[1] != self.manifest.head.features:
+            raise at_fault(self.path, f"its {FILE} holds features of another length than its head takes")
+        return found
+
+    def check(self) -> None:
+        """Use everything in it once, on a black image: `BundleError` where its files do not fit each other."""
+        black = np.zeros((1, *self.input_size, 3), np.uint8)
+        self.split()
+        features = self.features(black)
+        with blamed(self.path, "it cannot predict"):
+            self._require_numbers(self.probabilities(features), "network")
+        if FILE in self.manifest.files:
+            self.reference()
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, float64 (n, classes), of features (n, d)."""
@@ -136,12 +179,22 @@ class Bundle:
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Features float32 (n, d) of images uint8 (n, height, width, 3)."""
-        found = self.engine.infer(images)
-        return np.concatenate([found[name].reshape(len(images), -1) for name in self.manifest.output_names], axis=1)
+        engine = self.engine
+        with blamed(self.path, "its network cannot be run"):
+            found = engine.infer(images)
+            rows = [found[name].reshape(len(images), -1) for name in self.manifest.output_names]
+        joined = np.concatenate(rows, axis=1)
+        if joined.shape[1] != self.manifest.head.features:
+            expected = self.manifest.head.features
+            raise at_fault(self.path, f"its network gives {joined.shape[1]} features and its head takes {expected}")
+        return joined
 
     def split(self) -> dict[bytes, int]:
         """Digest -> split code of every image it was fitted and measured on."""
-        return read_split(self.path / "split.npz")
+        try:
+            return read_split(self.path / "split.npz")
+        except BundleError as error:
+            raise at_fault(self.path, str(error).split(". Remove")[0]) from error
 
 
 def save_bundle(directory: Path, manifest: Manifest, sources: Mapping[str, Path]) -> Bundle:
@@ -194,11 +247,27 @@ def _load_packed(path: Path) -> Bundle:
 
 
 def pack(bundle: Bundle, out: Path) -> None:
-    """Write a bundle as one `.featx` file: a zip, stored, with `bundle.json` first."""
+    """Write a bundle as one `.featx` file: a zip, stored, with `bundle.json` first.
+
+    Raises
+    ------
+    BundleError
+        One of its files is a link, which may lead to what nobody means to give away.
+    """
     names = [MANIFEST, *bundle.manifest.files]
+    for name in names:
+        _refuse_links(bundle.path, name)
     with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name in names:
             archive.write(bundle.path / name, name)
+
+
+def _refuse_links(directory: Path, name: str) -> None:
+    parts = PurePosixPath(name).parts
+    for end in range(1, len(parts) + 1):
+        path = directory.joinpath(*parts[:end])
+        if path.is_symlink():
+            raise BundleError(f"{path} is a link, and links are not packed. Put what it leads to in its place.")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -8,7 +8,6 @@ centres; docs/architecture.md has the figures.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from featx.errors import BundleError
 from featx.features import ArrayFeatures, Features, width
+from featx.io.zips import load_arrays
 
 FILE = "reference.npz"
 MOST_ROWS = 2000
@@ -109,7 +109,10 @@ def load_reference(folder: Path) -> Reference:
             "Make it again: featx fit-head"
         )
     try:
-        with np.load(path, allow_pickle=False) as held:
-            return Reference(np.asarray(held["rows"], np.float16), float(held["scale"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        held = load_arrays(path)
+        rows, scale = np.asarray(held["rows"], np.float16), float(held["scale"])
+        if rows.ndim != 2 or not len(rows) or not np.isfinite(rows).all() or not 0 < scale < np.inf:
+            raise ValueError(f"rows of shape {rows.shape} and a scale of {scale}")
+        return Reference(rows, scale)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path} is damaged: {error}. Take the bundle from where it came again.") from error

@@ -6,12 +6,12 @@ A field with a default is absent in bundles of some kind, or in those of earlier
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from featx.bundle.field_checks import plain_name, resize_text
-from featx.bundle.fields import omitted, rest, write_record
+from featx.bundle.field_checks import FieldError, plain_name, resize_text
+from featx.bundle.fields import omitted, read_record, rest, write_record
 from featx.config.bounds import Ge, Gt, Le
 from featx.io.jsontypes import Json
 
@@ -263,10 +263,21 @@ class OriginRecord(ManifestSection):
         return metrics_on(self.metrics, part)
 
 
+def known_policy(policy: Mapping[str, object]) -> None:
+    """Refuse what `AugmentOptions` cannot be made of."""
+    from featx.config.augment import AugmentOptions
+
+    known = {one.name for one in fields(AugmentOptions)}
+    unknown = next((name for name in policy if name not in known), None)
+    if unknown is not None:
+        raise FieldError("is not a way to alter images that this featx knows").within(unknown)
+    read_record(AugmentOptions, policy)
+
+
 @dataclass(frozen=True)
 class AugmentRecord(ManifestSection):
     """How images were altered in training: the section `augment` of a pipeline, its seed, views of each image."""
 
-    policy: Mapping[str, Json]
+    policy: Annotated[Mapping[str, Json], known_policy]
     seed: int = 0
     views: Count | None = omitted(None)

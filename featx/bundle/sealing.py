@@ -6,13 +6,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from featx.bundle.faults import AGAIN
 from featx.bundle.manifest import SCHEMA, Manifest
 from featx.errors import BundleError
 from featx.io.digests import digest_file, digest_json
 from featx.io.files import write_json
 
 MANIFEST = "bundle.json"
-_AGAIN = "Take the bundle from where it came again."
+_MOST_BYTES = 64 << 20  # of `bundle.json`: hundreds of times what one of a thousand classes takes
 
 
 def seal(directory: Path, manifest: Manifest) -> Manifest:
@@ -39,12 +40,19 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST
     try:
+        require_size(path.stat().st_size, path)
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError(f"{directory} is not a bundle: it has no {MANIFEST}. featx fit-head makes one.") from error
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}. Check the rights of the file.") from error
     return parse_manifest(text, path)
+
+
+def require_size(size: int, where: Path) -> None:
+    """Refuse a `bundle.json` of more bytes than one can have, before it is read: `BundleError`."""
+    if size > _MOST_BYTES:
+        raise BundleError(f"{where} is not a bundle: its {MANIFEST} has {size / 1e6:,.0f} MB. Do not use it.")
 
 
 def parse_manifest(text: bytes, where: Path) -> Manifest:
@@ -60,16 +68,17 @@ def parse_manifest(text: bytes, where: Path) -> Manifest:
     try:
         content = json.loads(text.decode())
         schema = int(content["schema"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise BundleError(f"{where} is damaged: {error}. {_AGAIN}") from error
+        claimed = content.pop("digest", None)
+        holds = claimed == digest_json(content)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, AttributeError) as error:
+        raise BundleError(f"{where} is damaged: {error}. {AGAIN}") from error
     if schema > SCHEMA:
         raise BundleError(
             f"{where} has bundle schema {schema} and this featx reads up to {SCHEMA}. "
             "Update it: pip install --upgrade featx"
         )
-    claimed = content.pop("digest", None)
-    if claimed != digest_json(content):
-        raise BundleError(f"{where} was changed after it was written. {_AGAIN}")
+    if not holds:
+        raise BundleError(f"{where} was changed after it was written. {AGAIN}")
     return Manifest.from_json(content | {"digest": claimed}, where)
 
 
@@ -78,6 +87,6 @@ def verify_files(directory: Path, manifest: Manifest) -> None:
     for name, expected in manifest.files.items():
         path = directory / name
         if not path.is_file():
-            raise BundleError(f"{directory} lacks {name}. {_AGAIN}")
+            raise BundleError(f"{directory} lacks {name}. {AGAIN}")
         if digest_file(path).hex() != expected:
-            raise BundleError(f"{path} is damaged or was changed: its checksum does not hold. {_AGAIN}")
+            raise BundleError(f"{path} is damaged or was changed: its checksum does not hold. {AGAIN}")

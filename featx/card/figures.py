@@ -9,7 +9,7 @@ from featx.bundle.records import ClassRecord, DataRecord, MetricsRecord, SplitRe
 from featx.card.facts import measured_classes, metric_names, source_of
 from featx.card.markdown import NOT_MEASURED, NOT_RECORDED, bullets, escape, figure, listed, one_line, record, table
 from featx.dataset import SPLITS
-from featx.metrics.intervals import LEVEL
+from featx.metrics.shares import LEVEL
 from featx.metrics.table import metric_key, metric_label, metric_meaning
 
 _OF_CLASSES = ("precision", "recall", "f1", "roc_auc", "average_precision")
@@ -24,9 +24,9 @@ def describe_metrics(manifest: Manifest) -> str:
     """What the metrics mean, and how their intervals were made."""
     metric, where = metric_label(one_line(manifest.score.metric)), _WHERE.get(manifest.score.where, "")
     return (
-        f"Models of one run are compared by {metric}{where}. Intervals are 95 % bootstrap intervals over the images of "
-        "a part: how much another set of so many images may differ, not another training.\n\n"
-        + bullets(f"{metric_label(name)}: {metric_meaning(name)}" for name in metric_names(manifest))
+        f"Models of one run are compared by {metric}{where}. Intervals are of 95 %, Wilson's for shares and means of "
+        "shares, by the bootstrap for the others: how much another set of so many images may differ, not another "
+        "training.\n\n" + bullets(f"{metric_label(name)}: {metric_meaning(name)}" for name in metric_names(manifest))
     )
 
 
@@ -161,8 +161,8 @@ def _caveats_of_parts(manifest: Manifest) -> Iterable[str]:
         # so many errors would have gone unseen in 5 % of such test sets: (1 - rate) ** images = 0.05
         rate = 1 - (1 - LEVEL) ** (1 / test.images)
         yield (
-            f"No test image was wrong, so the intervals have no width. Of {test.images:,} images, an error rate of "
-            f"up to {rate:.1%} can go unseen (95 %)."
+            f"No test image was wrong. Of {test.images:,} images, an error rate of up to {rate:.1%} can go unseen "
+            "(95 %)."
         )
     if val.images:
         yield "Val took part in choosing and calibrating it, so its figures on val are too good."

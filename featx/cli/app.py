@@ -5,11 +5,17 @@ A command's module is imported when the command is used, so that `featx --help` 
 
 from __future__ import annotations
 
-import gc
+import errno
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -63,19 +69,20 @@ def cli(verbose: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The entry point `featx`. Every error becomes one sentence on stderr and an exit status."""
-    # What modules make lives to the end: looking for garbage among it costs 6 % of a prediction.
-    gc.set_threshold(100_000, 50, 50)
     arguments = sys.argv[1:] if arguments is None else arguments
     verbose = "-v" in arguments[:1] or "--verbose" in arguments[:1]
     try:
-        status = cli.main(arguments, prog_name="featx", standalone_mode=False)
-        sys.stdout.flush()
+        with _terminable():
+            status = cli.main(arguments, prog_name="featx", standalone_mode=False)
+            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         status = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("\nInterrupted. What was finished is kept: run the same command again to go on.", err=True)
-        status = 130
+    except (click.Abort, KeyboardInterrupt) as error:
+        terminated = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
+        word = "Terminated" if terminated else "Interrupted"
+        click.echo(f"\n{word}. What was finished is kept: run the same command again to go on.", err=True)
+        status = 143 if terminated else 130
     except BrokenPipeError:  # the reader of our output has gone (`featx layers X | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
@@ -84,12 +91,46 @@ def main(arguments: list[str] | None = None) -> None:
     except MemoryError:
         status = _fail("Not enough memory. Use a smaller --infer-batch or --pooling avg.", 1, verbose)
     except Exception as error:  # the last resort: whatever it is, the user gets a sentence and not a traceback
-        line = " ".join(str(error).split())
-        text = (
-            f"Unexpected {type(error).__name__}: {line[:500]}. This is a mistake in featx: 'featx -v ...' shows where."
-        )
-        status = _fail(text, 1, verbose)
+        status = _fail(_explain(error), 1, verbose)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which batch systems and containers send: everything ends as with Ctrl-C."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Raise `Terminated` on SIGTERM, where that would end the process without a word."""
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    usual = signal.getsignal(signal.SIGTERM)
+    if usual is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+
+
+def _explain(error: Exception) -> str:
+    """What no other place has put into words: limits of the system, or a mistake here."""
+    line = " ".join(str(error).split())[:500].rstrip(".")
+    if "No usable temporary directory" in line:
+        return f"{line}. Free some space in one of these, or set TMPDIR to a folder that can be written to."
+    if "can't start new thread" in line or getattr(error, "errno", None) == errno.EAGAIN:
+        return "This system lets featx start no more threads or processes. Use fewer --workers, or raise the limit."
+    if isinstance(error, OSError) and error.errno is not None:
+        from featx.io.files import explain_os_error
+
+        known = explain_os_error(error, Path(os.fsdecode(error.filename or "a file")))
+        if known is not error:
+            return str(known)
+    return f"Unexpected {type(error).__name__}: {line}. This is a mistake in featx: 'featx -v ...' shows where."
 
 
 def _fail(text: str, status: int, verbose: bool) -> int:

@@ -49,18 +49,21 @@ def _titled(name: str, views: str) -> str:
 @click.option("--repair", is_flag=True, help="Set damaged rows aside and compute them again.")
 @_JSON
 def verify(cache: Path, repair: bool, as_json: bool) -> None:
-    """Read every row and compare its checksum. Exit status 1 when damage is found and not repaired."""
+    """Read every row and every network and compare the checksums. Exit status 1 when damage is left unrepaired."""
     from dataclasses import asdict
+    from itertools import chain
 
     from featx.extraction.repair import repair_store
     from featx.store.cache import Cache
+    from featx.store.part import SUFFIX
 
-    parts, damaged, unrepaired = 0, [], 0
+    parts, networks, damaged, unrepaired = 0, 0, [], 0
     with Cache(cache) as opened:
         for store in opened.stores():
             found = []
-            for path, damage in store.verify():
-                parts += 1
+            for path, damage in chain(store.verify(), store.verify_networks()):
+                is_part = path.suffix == SUFFIX
+                parts, networks = parts + is_part, networks + (not is_part)
                 if damage is not None:
                     found.append(damage)
                     say(f"{path}: {damage.reason}" + (f" for {len(damage.rows)} rows" if damage.rows else ""))
@@ -71,10 +74,12 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
                 say(f"{store.directory}: {computed} rows computed again, {lost} without their image")
             elif found:
                 unrepaired += len(found)
-    text = f"{counted(parts, 'part')}, {len(damaged)} damaged" + (" and repaired" if repair and damaged else "")
-    emit(as_json, {"parts": parts, "damaged": damaged, "repaired": repair}, text)
+    text = f"{counted(parts, 'part')} and {counted(networks, 'network')}, {len(damaged)} damaged" + (
+        " and repaired" if repair and damaged else ""
+    )
+    emit(as_json, {"parts": parts, "networks": networks, "damaged": damaged, "repaired": repair}, text)
     if unrepaired:
-        raise StoreError(f"Damaged: {counted(unrepaired, 'part')}. Mend with: featx cache verify --repair")
+        raise StoreError(f"Damaged: {counted(unrepaired, 'file')}. Mend with: featx cache verify --repair")
 
 
 @click.command()

@@ -53,7 +53,7 @@ def _text(done: Compared) -> str:
     score = chosen_by(done.rows)
     lines = [
         table(*headings_and_cells(done.rows)),
-        f"score: {score}; * marks the best of each data set by it" if score else "",
+        f"score: {score}; * marks the best of each data set by it, = what is within noise of it" if score else "",
         *[f"best of {row.place.data}: {row.bundle}" for row in done.rows if row.best],
         *[f"{name}: {path}" for name, path in done.files.items() if path],
     ]

@@ -89,7 +89,11 @@ def evaluate(
     start = time.perf_counter()
     with Bars() as bars:
         judged, bad = judge(model, images, name, bars, average)
-        comparison = None if rival is None else compare_predictions(judged, judge(rival, images, name, bars, rivals)[0])
+        comparison = (
+            None
+            if rival is None
+            else compare_predictions(judged, judge(rival, images, name, bars, rivals)[0], model.manifest.score.metric)
+        )
     for note in notes:
         say(note)
     if directory is None and pipeline.report.html and data is None and not tta and belongs_to_run(path):
@@ -121,6 +125,7 @@ def _text(found: EvaluationResult) -> str:
         table(["part", *names], [(found.part, *[figures[name] for name in names])]),
         table(["class", *list(classes[0])[1:]], [list(one.values()) for one in classes]) if classes else "",
         _confusion_text(measures) if 0 < len(classes) <= 20 else "",
+        _interval_text(measures),
         _rival_text(found.against) if found.against else "",
         bad_images(found.bad),
         f"report: {found.report}" if found.report else "",
@@ -128,13 +133,33 @@ def _text(found: EvaluationResult) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def _interval_text(measures: Measures) -> str:
+    """The 95 % intervals of what the table shows, and which of them are too narrow."""
+    from featx.metrics.table import metric_label, shown_keys
+
+    keys = [key for key in shown_keys(measures.target, brief=True) if measures.intervals.get(key)]
+    bounds = [(key, measures.intervals[key] or (0, 0)) for key in keys]
+    shown = ", ".join(f"{metric_label(key)} {low:.4f} to {high:.4f}" for key, (low, high) in bounds)
+    cautions = [f"Caution: {caution}" for caution in measures.cautions]
+    return "\n".join([f"95 % intervals: {shown}", *cautions] if shown else cautions)
+
+
 def _rival_text(found: RivalResult) -> str:
+    from featx.metrics.table import metric_label
+
     compared = found.comparison
     (first, second), (low, high) = compared.accuracy, compared.interval
-    return (
+    text = (
         f"against {found.bundle}: {compared.images} images, accuracy {first:.4f} and {second:.4f}, difference "
-        f"{first - second:+.4f} ({low:+.4f} to {high:+.4f}, 95 %)\n{compared.verdict}"
+        f"{first - second:+.4f} ({low:+.4f} to {high:+.4f}, 95 %)\n"
     )
+    if compared.chosen is not None:
+        (first, second), (low, high) = compared.chosen.values, compared.chosen.interval
+        text += (
+            f"{metric_label(compared.chosen.metric)} {first:.4f} and {second:.4f}, difference {first - second:+.4f} "
+            f"({low:+.4f} to {high:+.4f}, 95 %)\n"
+        )
+    return text + compared.verdict
 
 
 def _confusion_text(measures: Measures) -> str:

@@ -13,6 +13,7 @@ from featx.cli.render import bad_images, emit, say, table
 from featx.cli.values import number
 from featx.config.bounds import Confidence, Count, Distance
 from featx.errors import FeatxError
+from featx.io.lazy import without_garbage_collection
 
 if TYPE_CHECKING:
     from featx.inference.predict import Predicted, Prediction
@@ -53,9 +54,10 @@ def predict(
     """
     from dataclasses import asdict
 
-    from featx.bundle.bundle import is_bundle, load_bundle
-    from featx.inference.predict import AnswerOptions, Predicted, find_files, write_csv
-    from featx.inference.predict import predict as answer
+    with without_garbage_collection():
+        from featx.bundle.bundle import is_bundle, load_bundle
+        from featx.inference.predict import AnswerOptions, Predicted, find_files, write_csv
+        from featx.inference.predict import predict as answer
 
     if model is not None and pipeline_file is None and not settings and is_bundle(Path(model)):
         bundle = load_bundle(Path(model))

@@ -19,6 +19,7 @@ from featx.bundle.manifest import Manifest
 from featx.compare.cells import Cell, Work, run_pass
 from featx.compare.memory import Memory
 from featx.compare.plan import Combination, Pass, name_of, plan
+from featx.compare.ties import judge_ties
 from featx.config import Pipeline
 from featx.config.pipeline import as_yaml
 from featx.errors import DataError
@@ -73,7 +74,13 @@ def compare(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> C
     best = _choose_best(cells)
     speeds = [_measure_speed(cell, work) for cell in cells]
     rows = tuple(
-        _describe(cell, number in best, speed) for number, (cell, speed) in enumerate(zip(cells, speeds, strict=True))
+        judge_ties(
+            [
+                _describe(cell, number in best, speed)
+                for number, (cell, speed) in enumerate(zip(cells, speeds, strict=True))
+            ],
+            [None if cell.bundle is None else cell.bundle.manifest for cell in cells],
+        )
     )
     title = f"{name_of(pipeline)}: {len(rows)} models compared"
     files = write_comparison(folder, title, rows, context.command, as_yaml(pipeline), pipeline.report.html)
@@ -151,6 +158,7 @@ def _describe(cell: Cell, best: bool, speed: float | None) -> Row:
         bytes=sum((cell.bundle.path / file).stat().st_size for file in manifest.files),
         images_per_second=speed,
         share=cell.share,
+        weights=manifest.backbone.weights or None,
         bundle=str(cell.bundle.path),
         digest=manifest.digest,
     )

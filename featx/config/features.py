@@ -24,8 +24,8 @@ class FeaturesOptions(Section):
 
     backbone: Place = option(
         "EfficientNetLite0",
-        "A network that 'featx backbones' lists, a .keras file, or a graph file: .onnx, .xml (OpenVINO), .tflite, a "
-        "SavedModel folder.",
+        "A network that 'featx backbones' lists, a .keras file, a graph file (.onnx, .xml of OpenVINO, .tflite, a "
+        "SavedModel folder), a folder of KerasHub or Hugging Face, or hub:PRESET (featx[hub]).",
         metavar="NAME|FILE",
     )
     weights: Place = option(

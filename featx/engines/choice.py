@@ -133,6 +133,12 @@ def load_graph(graph: Path, precision: str, batch_size: int = 0, threads: int = 
     return loaded
 
 
+def graph_size(graph: Path) -> tuple[int, int]:
+    """(height, width) of the images that a converted graph takes. Raises as `load_graph` does."""
+    size: tuple[int, int] = _module("openvino").read_size(graph)
+    return size
+
+
 def _module(engine: str) -> Any:
     choose_engine(engine)
     return importlib.import_module(ENGINES[engine].module)

@@ -1,21 +1,19 @@
 """OpenVINO: the fastest engine on a CPU, and the one that needs no TensorFlow once the graph is converted.
 
 The converted graph is a directory of three files: `graph.xml` and `graph.bin`, OpenVINO's own, and `graph.json`, which
-says which of its tensors is which output. OpenVINO keeps no order of outputs that could be relied on (beyond ten they
-come back in alphabetical order), so every output is found by name.
+says which of its tensors is which output, and holds the digests of the other two (`graph_files`). OpenVINO keeps no
+order of outputs that could be relied on (beyond ten they come back in alphabetical order), so every output is found by
+name.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import secrets
+import logging
 import shutil
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,19 +22,19 @@ import numpy as np
 
 from featx.backbones.graphs.cut import CutGraph
 from featx.backbones.libraries import import_openvino
-from featx.backbones.runtime import KerasModel
+from featx.engines.conversion import to_openvino
+from featx.engines.graph_files import CONSTANTS, DESCRIPTION, FILES, MODEL, adopt, describe_graph, find_damage, is_whole
 from featx.engines.protocol import check_images, full_batches
 from featx.errors import EngineError
 from featx.images.batches import usable_cores
-from featx.io.files import write_json
-from featx.io.lazy import hidden
+from featx.io.files import explain_os_error, flush, make_folder, temporary_beside, try_to_write
 
 if TYPE_CHECKING:
     import openvino
 
     from featx.backbones.protocol import CutNetwork
 
-FILES = ("graph.xml", "graph.bin", "graph.json")
+_logger = logging.getLogger(__name__)
 SCHEMA = 1
 DEFAULT_BATCH = 4
 _HANDOVER = 64  # images: enough that cores seldom wait for the last of them
@@ -185,8 +183,13 @@ def _require_effective(compiled: openvino.CompiledModel, precision: str) -> None
 def compile_graph(
     make_model: Callable[[], CutNetwork], graph: Path, precision: str, batch_size: int = 0, threads: int = 0
 ) -> OpenVINOEngine:
-    """The engine of the graph in the directory, converted first when it is not there whole."""
-    if not is_whole(graph):
+    """The engine of the graph in the directory, converted first where it is not there whole, or is damaged."""
+    damage = find_damage(graph) if is_whole(graph) else "incomplete"
+    if damage is None:
+        adopt(graph)
+    else:
+        if is_whole(graph):
+            _logger.warning("The graph in %s is damaged (%s): it is converted anew.", graph, damage)
         convert(make_model(), graph)
     return OpenVINOEngine(graph, precision, batch_size, threads)
 
@@ -196,12 +199,10 @@ def load_graph(graph: Path, precision: str, batch_size: int = 0, threads: int = 
     if not is_whole(graph):
         missing = ", ".join(name for name in FILES if not (graph / name).is_file())
         raise EngineError(f"{graph} is not a whole graph: {missing} is missing. Delete it and extract again.")
+    damage = find_damage(graph)
+    if damage is not None:
+        raise EngineError(f"OpenVINO cannot read {graph}: {damage}. Delete it and extract again.")
     return OpenVINOEngine(graph, precision, batch_size, threads)
-
-
-def is_whole(graph: Path) -> bool:
-    """Whether the directory holds all files of a converted graph."""
-    return all((graph / name).is_file() for name in FILES)
 
 
 # --- converting --------------------------------------------------------------------------------------------------
@@ -229,81 +230,48 @@ def convert(network: CutNetwork, graph: Path) -> None:
 def write_graph(network: CutGraph, graph: Path) -> None:
     """Write a graph that takes uint8 images as the directory of an engine, whole or not at all."""
     openvino = import_openvino()
-    graph.parent.mkdir(parents=True, exist_ok=True)
-    temporary = graph.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{graph.name}")
+    make_folder(graph.parent)
+    temporary = temporary_beside(graph)
     try:
         temporary.mkdir()
-        openvino.save_model(network.model, temporary / "graph.xml", compress_to_fp16=False)
-        description = {"schema": SCHEMA, "input_size": list(network.size), "outputs": network.tensors}
+        _save(network.model, temporary)
         fixed = {} if network.batch is None else {"batch": network.batch}
-        write_json(temporary / "graph.json", {**description, **fixed, "openvino": openvino.get_version()})
+        description = {"schema": SCHEMA, "input_size": list(network.size), "outputs": network.tensors, **fixed}
+        describe_graph(temporary, {**description, "openvino": openvino.get_version()})
         _publish(temporary, graph)
+    except OSError as error:
+        raise explain_os_error(error, graph) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def to_openvino(model: KerasModel) -> tuple[openvino.Model, dict[str, str]]:
-    """An `openvino.Model` that takes uint8 images, and which of its tensors is which output of the Keras model.
-
-    Raises
-    ------
-    EngineError
-        A network that OpenVINO cannot convert.
-    """
-    from featx.engines.freeze import freeze, without_xla  # of no use to who predicts
-
+def _save(model: openvino.Model, directory: Path) -> None:
+    """Save a model, flushed to the disk. OpenVINO names no reason where it cannot write all of it."""
     openvino = import_openvino()
-    with hidden("openvino_telemetry"):  # featx sends nothing anywhere
-        from openvino.tools.ovc import convert_model
-
-    frozen = without_xla(freeze(model))
-    front = openvino.frontend
     try:
-        with _without_exec():
-            converted = convert_model(frozen.function.graph)
-    except (front.OpConversionFailure, front.NotImplementedFailure, front.GeneralFailure) as error:
-        raise EngineError(f"OpenVINO cannot convert this network: {error}.") from error
-    return converted, _find_outputs(converted, frozen.outputs)
-
-
-@contextmanager
-def _without_exec() -> Iterator[None]:
-    """Answer OpenVINO's question for TensorFlow's version in its place.
-
-    It asks by `exec("import tensorflow")` and `exec("del tensorflow")` in a function, of which Python 3.13 refuses the
-    second (PEP 667): seen with OpenVINO 2026.4.
-    """
-    from openvino.frontend.tensorflow import utils
-
-    asks = utils.get_environment_setup
-    utils.get_environment_setup = lambda _: {"tensorflow": sys.modules["tensorflow"].__version__}
-    try:
-        yield
-    finally:
-        utils.get_environment_setup = asks
-
-
-def _find_outputs(converted: openvino.Model, outputs: dict[str, str]) -> dict[str, str]:
-    """Name every output tensor after its node in the frozen graph, and say which is which output."""
-    tensors = {}
-    for name, node in outputs.items():
-        found = [o for o in converted.outputs if {node, f"{node}:0"} & set(o.get_names())]
-        if len(found) != 1:
-            known = sorted(n for o in converted.outputs for n in o.get_names())
-            raise EngineError(f"The converted graph has no output {node} for {name}; it has {', '.join(known)}.")
-        found[0].get_tensor().set_names({node})
-        tensors[name] = node
-    return tensors
+        openvino.save_model(model, directory / MODEL, compress_to_fp16=False)
+        openvino.Core().read_model(directory / MODEL, directory / CONSTANTS)
+    except RuntimeError as error:
+        size = sum(one.get_byte_size() for one in model.get_ops() if one.get_type_name() == "Constant")
+        try_to_write(directory, size)  # which raises the reason
+        reason = str(error).strip().splitlines()[-1]
+        raise EngineError(f"OpenVINO cannot save the graph in {directory.parent}: {reason}.") from error
+    for name in (MODEL, CONSTANTS):
+        flush(directory / name)
 
 
 def _publish(temporary: Path, graph: Path) -> None:
-    if graph.exists() and not is_whole(graph):  # left by a killed run
+    if graph.exists() and not _is_sound(graph):  # left by a killed run, or damaged
         shutil.rmtree(graph)
     try:
         temporary.replace(graph)
     except OSError:
-        if not is_whole(graph):  # else another process was first: its graph is as good
+        if not _is_sound(graph):  # else another process was first: its graph is as good
             raise
+
+
+def _is_sound(graph: Path) -> bool:
+    return is_whole(graph) and find_damage(graph) is None
 
 
 @dataclass(frozen=True)
@@ -319,22 +287,27 @@ class _Description:
     batch: int | None
 
 
+def read_size(graph: Path) -> tuple[int, int]:
+    """(height, width) of the images that the graph in a directory takes."""
+    return _read_description(graph).input_size
+
+
 def _read_description(graph: Path) -> _Description:
     try:
-        content = json.loads((graph / "graph.json").read_text(encoding="utf-8"))
+        content = json.loads((graph / DESCRIPTION).read_text(encoding="utf-8"))
         schema, (height, width), outputs = content.get("schema", SCHEMA), content["input_size"], content["outputs"]
+        if schema > SCHEMA:
+            raise EngineError(f"{graph} was written by a newer featx (schema {schema}, known {SCHEMA}).")
         batch = content.get("batch")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineError(f"Cannot read {graph / 'graph.json'}: {error}. Delete {graph} and extract again.") from error
-    if schema > SCHEMA:
-        raise EngineError(f"{graph} was written by a newer featx (schema {schema}, known {SCHEMA}).")
-    tensors = {str(name): str(tensor) for name, tensor in outputs.items()}
-    return _Description((int(height), int(width)), tensors, None if batch is None else int(batch))
+        tensors = {str(name): str(tensor) for name, tensor in outputs.items()}
+        return _Description((int(height), int(width)), tensors, None if batch is None else int(batch))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise EngineError(f"Cannot read {graph / DESCRIPTION}: {error}. Delete {graph} and extract again.") from error
 
 
 def _read_model(core: openvino.Core, graph: Path) -> openvino.Model:
     try:
-        return core.read_model(graph / "graph.xml", graph / "graph.bin")
+        return core.read_model(graph / MODEL, graph / CONSTANTS)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise EngineError(f"OpenVINO cannot read {graph}: {reason}. Delete it and extract again.") from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featx.backbones.libraries import import_openvino
-from featx.engines.openvino import to_openvino
+from featx.engines.conversion import to_openvino
 from featx.export.network import INPUT, OUTPUT
 
 if TYPE_CHECKING:

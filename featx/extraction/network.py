@@ -36,9 +36,9 @@ def open_engine(
 def _save_network(spec: BackboneSpec, outputs: tuple[Output, ...], graphs: GraphFolder) -> CutNetwork:
     """Build the cut network and, where it can be trained, keep it as a `.keras` file, which bundles are made of."""
     network = open_network(spec)
-    model, path = network.cut(outputs), graphs.network(_names(outputs))
-    if network.trainable and not path.exists():
-        with atomic_path(path) as temporary:
+    model, names = network.cut(outputs), _names(outputs)
+    if network.trainable and not graphs.has_network(names):
+        with atomic_path(graphs.network(names)) as temporary:
             model.save(temporary)  # type: ignore[union-attr]
     return model
 
@@ -50,13 +50,13 @@ def _names(outputs: tuple[Output, ...]) -> list[str]:
 def frozen_files(extraction: Extraction, outputs: tuple[Output, ...]) -> dict[str, Path]:
     """The network cut at these outputs as files of a bundle: `graph` where the engine has one, and `backbone.keras`.
 
-    A graph file has no `backbone.keras`: it cannot be trained.
+    Both are whole: damaged ones are made anew. A graph file has no `backbone.keras`: it cannot be trained.
     """
     graphs, names = extraction.store.graphs, _names(outputs)
     files = {}
     if open_network(extraction.spec).trainable:
-        files["backbone.keras"] = network = graphs.network(names)
-        if not network.exists():
+        files["backbone.keras"] = graphs.network(names)
+        if not graphs.has_network(names):
             _save_network(extraction.spec, outputs, graphs)
     if extraction.engine == "openvino":
         open_engine(outputs, extraction.spec, extraction.options, graphs)  # converts where it has not been

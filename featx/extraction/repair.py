@@ -16,8 +16,9 @@ from featx.io.progress import Progress
 from featx.io.remote import shared_remote
 from featx.io.urls import is_url
 from featx.store.cache import Cache
+from featx.store.damage import Damage
 from featx.store.key import NO_VIEWS
-from featx.store.store import Damage, FeatureStore
+from featx.store.store import FeatureStore
 
 
 def repair_store(store: FeatureStore, damages: Sequence[Damage], cache: Cache, progress: Progress) -> tuple[int, int]:

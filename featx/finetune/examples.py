@@ -8,7 +8,7 @@ from featx.bundle.bundle import Bundle
 from featx.dataset import TRAIN, VAL
 from featx.errors import DataError, UsageError
 from featx.images.augment import Augmenter
-from featx.metrics.predictions import align, align_labels
+from featx.metrics.predictions import align, align_labels, group_codes
 from featx.runs.prepared import Prepared
 from featx.selection.weights import parse_class_weight
 from featx.training.source import Examples, ImageSource
@@ -36,7 +36,9 @@ def make_examples(bundle: Bundle, prepared: Prepared) -> Examples:
     else:
         labels, classes = align(images.classes, sample.y, bundle.classes)
         targets = _class_targets(labels, bundle.classes, trained, weight, options[0])
-    found = Examples(paths, sample.split, tuple(classes), targets, len(bundle.classes))
+    found = Examples(
+        paths, sample.split, tuple(classes), targets, len(bundle.classes), group_codes(images.groups, sample.rows)
+    )
     if not len(found.known_rows(VAL)):
         raise DataError("Fine-tuning keeps the best epoch by validation, and there is no val part. See --split.")
     return found

@@ -89,7 +89,7 @@ class FinishedFinetune:
             history=epoch_records(self.log),
             finetune=FinetuneRecord(asdict(options), self.log.best),
             origin=OriginRecord(self.bundle.path.name, former.digest, before.metrics),
-            comparison=_compare(predictions, self.before),
+            comparison=_compare(predictions, self.before, metric),
             augment=self._augment_record(),
         )
 
@@ -128,11 +128,11 @@ class FinishedFinetune:
 
 
 def _compare(
-    after: Sequence[LabelledPredictions], before: Sequence[LabelledPredictions]
+    after: Sequence[LabelledPredictions], before: Sequence[LabelledPredictions], metric: str
 ) -> dict[str, Comparison | None]:
     """Each part, what came out first, what it was second; None without images."""
     pairs = zip(after, before, strict=True)
-    return {new.part: compare_predictions(new, old) if new.paths else None for new, old in pairs}
+    return {new.part: compare_predictions(new, old, metric) if new.paths else None for new, old in pairs}
 
 
 def _verdict(manifest: Manifest) -> str:
@@ -150,11 +150,12 @@ def _finding(manifest: Manifest, origin: OriginRecord, part: str) -> str:
     old, new = origin.metrics_on(part).chosen_by(metric), manifest.metrics_on(part).chosen_by(metric)
     if old is None or new is None or comparison is None:
         return ""
-    low, high = comparison.interval
-    ahead, sure = is_better(metric, new, old), comparison.p_value < SURE
+    judged = comparison.judged
+    low, high = judged.interval
+    ahead, sure = is_better(metric, new, old), judged.metric == metric and judged.p_value < SURE
     word = "equals" if new == old else "does not beat" if not ahead else "beats" if sure else "is just ahead of"
     noise = "" if sure or new == old else "within noise: "
     return (
         f"{word} {origin.bundle} on {part} ({metric} {new:.4f} against {old:.4f}; {noise}95 % interval of the "
-        f"difference in accuracy {low:+.4f} to {high:+.4f})"
+        f"difference in {judged.metric} {low:+.4f} to {high:+.4f})"
     )

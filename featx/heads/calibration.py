@@ -8,7 +8,6 @@ regression, Zadrozny and Elkan 2002), which can change it.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from featx.errors import BundleError
+from featx.io.zips import load_arrays
 from featx.metrics.probabilities import fit_temperature, sigmoid, softmax
 
 CALIBRATION_FILE = "calibration.npz"
@@ -75,11 +75,11 @@ def load_curves(path: Path) -> Calibration:
         A file that is not one.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            ends = np.cumsum(arrays["lengths"])[:-1]
-            curves = tuple(zip(np.split(arrays["x"], ends), np.split(arrays["y"], ends), strict=True))
-            return Calibration(bool(arrays["several"]), kind=str(arrays["kind"]), curves=curves)  # type: ignore[arg-type]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        arrays = load_arrays(path)
+        ends = np.cumsum(arrays["lengths"])[:-1]
+        curves = tuple(zip(np.split(arrays["x"], ends), np.split(arrays["y"], ends), strict=True))
+        return Calibration(bool(arrays["several"]), kind=str(arrays["kind"]), curves=curves)  # type: ignore[arg-type]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise BundleError(f"{path} is damaged: {error}. Take the bundle from where it came again.") from error
 
 

@@ -121,6 +121,7 @@ class DenseHead(Parameters):
         trainee = FeaturesTrainee(network, Batches(features, targets, self.batch_size, self.seed), watched)
         recording = (recording or Recording()).of(self._digest(targets, scaling, watched)[:12])
         self.training_log_ = train(trainee, Schedule.of(options), Stopping.of(options), recording, self.seed)
+        _drop_constant(model, scaling)
         self.classes_, self.n_features_in_, self.model_ = targets.classes, width(features), model
         return self
 
@@ -186,6 +187,17 @@ def _standardization(scaling: Standardization) -> keras.Layer:
     """Return a layer for (x - mean) * inverse; a constant feature becomes 0."""
     variance = np.square(1 / np.where(scaling.inverse > 0, scaling.inverse, 1))
     return import_keras().layers.Normalization(mean=scaling.mean, variance=variance, name="standardization")
+
+
+def _drop_constant(model: keras.Model, scaling: Standardization) -> None:
+    """Take from the first dense layer the weights of features that were constant in training.
+
+    They have learned nothing and are as they were drawn: a feature that differs later would move the logits by them.
+    """
+    first = next(layer for layer in model.layers if isinstance(layer, import_keras().layers.Dense))
+    kernel, *bias = first.get_weights()
+    kernel[scaling.inverse == 0] = 0
+    first.set_weights([kernel, *bias])
 
 
 def _activation(name: str) -> Callable[[tf.Tensor], tf.Tensor]:

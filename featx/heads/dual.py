@@ -37,8 +37,9 @@ def solve_dual(task: LinearTask, make_solver: Callable[[LinearTask, np.ndarray],
     x = (task.features.asarray() - task.scaling.mean) * task.scaling.inverse  # float64 (n, d)
     squares, vectors = np.linalg.eigh(x @ x.T)
     spans = squares > len(x) * np.finfo(np.float64).eps * max(squares[-1], 1.0)
-    root = np.sqrt(squares[spans])
-    basis = (vectors[:, spans] / root).T @ x  # (r, d)
+    spans[-1] |= not spans.any()  # all features are constant: one axis, along which nothing extends
+    root = np.sqrt(np.maximum(squares[spans], 0))
+    basis = (vectors[:, spans] / np.where(root > 0, root, 1)).T @ x  # (r, d)
     flat = Standardization(np.zeros(len(root)), np.ones(len(root)))
     coordinates = ArrayFeatures((vectors[:, spans] * root).astype(np.float32))
     solve_flat = make_solver(replace(task, features=coordinates, scaling=flat), squares[spans] / len(x))

@@ -18,11 +18,12 @@ from featx.config import HeadOptions
 from featx.errors import HeadError
 from featx.features import Features, as_features
 from featx.heads.base import Parameters, Params, check_targets, check_width, row_weights, two_columns
-from featx.heads.scaling import check_finite
+from featx.heads.scaling import check_finite, standardize
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
     from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
 
 _LEAST = 1e-6  # the probability that is taken for 0 where it is not made of votes
 
@@ -68,12 +69,10 @@ class _Estimator(Parameters):
 
     def _fit(self, classifier: BaseEstimator, features: Features, y: np.ndarray, **weights: np.ndarray) -> Self:
         from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
 
-        check_finite(features)
-        x = features.asarray()
+        scaler, x = _fit_scaler(features)
         try:
-            self.estimator_ = make_pipeline(StandardScaler(), classifier).fit(x, y, **weights)
+            self.estimator_ = make_pipeline(scaler, classifier.fit(scaler.transform(x), y, **weights))
         except (ValueError, IndexError) as error:  # wrong parameters, classes of too few rows
             raise HeadError(
                 f"{type(classifier).__name__} cannot be fitted on these {len(y)} rows: {' '.join(str(error).split())}. "
@@ -82,6 +81,20 @@ class _Estimator(Parameters):
         self.classes_ = np.arange(y.shape[1]) if y.ndim == 2 else np.asarray(self.estimator_.classes_, np.int64)
         self.n_features_in_ = x.shape[1]
         return self
+
+
+def _fit_scaler(features: Features) -> tuple[StandardScaler, np.ndarray]:
+    """A fitted scaler, and the features as they are. Behind it, what was constant in training is 0 for every image.
+
+    scikit-learn would leave such a feature unscaled: one that differs later outweighs all the others.
+    """
+    from sklearn.preprocessing import StandardScaler
+
+    check_finite(features)
+    x = features.asarray()
+    scaler = StandardScaler().fit(x)
+    scaler.scale_[standardize(features).inverse == 0] = np.inf
+    return scaler, x
 
 
 @dataclass
@@ -146,7 +159,7 @@ class KernelSVM(_Estimator):
                 "The radial kernel needs some weight in every class, and got a class of weight 0. Give it a small one, "
                 "like 0.01, leave the class out by --classes, or choose --clf logreg."
             )
-        return self._fit(SVC(C=self.C, decision_function_shape="ovr"), features, y, svc__sample_weight=weight)
+        return self._fit(SVC(C=self.C, decision_function_shape="ovr"), features, y, sample_weight=weight)
 
 
 @dataclass
@@ -176,8 +189,7 @@ class Estimator(_Estimator):
         _require_loadable(self.path)
         if sample_weight is not None and (y.ndim == 2 or not has_fit_parameter(classifier, "sample_weight")):
             raise HeadError(f"{self.path} takes no weights of rows here. Choose --clf logreg, or leave them out.")
-        step = type(classifier).__name__.lower()
-        more = {} if sample_weight is None else {f"{step}__sample_weight": sample_weight}
+        more = {} if sample_weight is None else {"sample_weight": sample_weight}
         return self._fit(OneVsRestClassifier(classifier) if y.ndim == 2 else classifier, features, y, **more)
 
 

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
+from featx.backbones.hub.library import import_hub_for
 from featx.backbones.runtime import import_keras
 from featx.errors import BundleError
 from featx.features import as_features
 from featx.heads.base import DenseForm, Head
 from featx.heads.transform import Transform
+from featx.io.zips import load_arrays, require_stored
 
 if TYPE_CHECKING:
     import keras
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 Scorer = Callable[[np.ndarray], np.ndarray]
 """features float32 (n, d) -> logits float32 (n, k), the temperature applied"""
 
+_AGAIN = "Take the bundle from where it came again."
 FILES = {"linear": "head.npz", "estimator": "head.skops", "network": "head.keras"}
 
 
@@ -89,15 +92,19 @@ def load_head(directory: Path, kind: str, temperature: float) -> Scorer:
 def load_dense(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Kernel (d, k) and bias (k,) of a linear head's file."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return np.asarray(arrays["kernel"], np.float32), np.asarray(arrays["bias"], np.float32)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path} is not a linear head: {error}.") from error
+        arrays = load_arrays(path)
+        kernel, bias = np.asarray(arrays["kernel"], np.float32), np.asarray(arrays["bias"], np.float32)
+        if kernel.ndim != 2 or bias.shape != kernel.shape[1:]:
+            raise ValueError(f"a kernel of shape {kernel.shape} and a bias of {bias.shape}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path} is not a linear head: {error}. {_AGAIN}") from error
+    return kernel, bias
 
 
 def _load_estimator(path: Path) -> Pipeline:
     from skops.io import get_untrusted_types, load
 
+    _require_stored(path)
     unknown = get_untrusted_types(file=path)
     if unknown:
         raise BundleError(f"{path} holds types that are not trusted ({', '.join(unknown)}). Do not use this bundle.")
@@ -106,9 +113,18 @@ def _load_estimator(path: Path) -> Pipeline:
 
 
 def load_network(path: Path) -> keras.Model:
-    """The Keras network of a dense head, without running code from the file."""
+    """The Keras network of a dense head or a backbone, without running code from the file."""
+    _require_stored(path)
+    import_hub_for(path)
     try:
         network: keras.Model = import_keras().saving.load_model(path, compile=False, safe_mode=True)
         return network
     except (ValueError, TypeError, OSError, KeyError) as error:
         raise BundleError(f"{path} cannot be loaded as a Keras model: {' '.join(str(error).split())[:200]}") from error
+
+
+def _require_stored(path: Path) -> None:
+    try:
+        require_stored(path)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path} cannot be loaded: {error}. {_AGAIN}") from error

@@ -5,7 +5,6 @@ All of it happens block by block, so that features larger than memory pass throu
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from featx.errors import BundleError, HeadError
 from featx.features import Features, block_rows, width
 from featx.heads.scaling import check_finite, float_blocks
+from featx.io.zips import load_arrays
 
 TRANSFORM_FILE = "front.npz"
 _TINY = np.float32(1e-12)  # the least length that a row is divided by
@@ -104,9 +104,9 @@ def load_transform(path: Path) -> Transform:
         A file that is not one.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Transform(bool(arrays["unit"]), arrays.get("mean"), arrays.get("components"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        arrays = load_arrays(path)
+        return Transform(bool(arrays["unit"]), arrays.get("mean"), arrays.get("components"))
+    except (OSError, ValueError, KeyError) as error:
         raise BundleError(f"{path} is damaged: {error}. Take the bundle from where it came again.") from error
 
 

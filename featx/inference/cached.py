@@ -10,7 +10,7 @@ from featx.extraction.sample import Sample
 from featx.extraction.stale import require_current
 from featx.heads.scaling import float_blocks
 from featx.heads.transform import join
-from featx.metrics.predictions import LabelledPredictions, align
+from featx.metrics.predictions import LabelledPredictions, align, group_codes
 from featx.store.cache import Cache
 
 
@@ -29,4 +29,6 @@ def judge_cached(bundle: Bundle, sample: Sample, code: int, cache: Cache) -> Lab
     probabilities = [np.empty((0, len(bundle.classes))), *map(bundle.probabilities, float_blocks(features))]
     labels, classes = align(sample.images.classes, sample.y[rows], bundle.classes)
     paths = tuple(sample.images.paths[row] for row in sample.rows[rows])
-    return LabelledPredictions(labels, np.concatenate(probabilities), tuple(classes), part=SPLITS[code], paths=paths)
+    groups = group_codes(sample.images.groups, sample.rows[rows])
+    found = np.concatenate(probabilities)
+    return LabelledPredictions(labels, found, tuple(classes), part=SPLITS[code], paths=paths, groups=groups)

@@ -54,7 +54,10 @@ def predict_parts(trainee: ImageTrainee, rule: DecisionRule) -> tuple[LabelledPr
         paths = tuple(examples.paths[row] for row in rows)
         probabilities = rule.calibration.probabilities(logits)
         labels = examples.labels[rows]
-        found.append(LabelledPredictions(labels, probabilities, examples.classes, rule.thresholds, SPLITS[code], paths))
+        groups = None if examples.groups is None else examples.groups[rows]
+        found.append(
+            LabelledPredictions(labels, probabilities, examples.classes, rule.thresholds, SPLITS[code], paths, groups)
+        )
     return tuple(found)
 
 

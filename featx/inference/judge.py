@@ -11,7 +11,7 @@ from featx.dataset import ImageSet
 from featx.errors import DataError
 from featx.inference.predict import Average, iter_probabilities
 from featx.io.progress import Progress, no_progress
-from featx.metrics.predictions import LabelledPredictions, align, align_labels
+from featx.metrics.predictions import LabelledPredictions, align, align_labels, group_codes
 
 
 def judge(
@@ -35,7 +35,8 @@ def judge(
     labels, classes = _align(images, np.asarray(labelled.labels)[rows], bundle)
     thresholds = bundle.thresholds if bundle.multilabel else None
     paths = tuple(labelled.paths[row] for row in rows)
-    return LabelledPredictions(labels, probabilities, classes, thresholds, part, paths), bad
+    groups = group_codes(labelled.groups, rows)
+    return LabelledPredictions(labels, probabilities, classes, thresholds, part, paths, groups), bad
 
 
 def _align(images: ImageSet, labels: np.ndarray, bundle: Bundle) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featx.bundle.bundle import Bundle
-from featx.bundle.novelty import Reference, load_reference
+from featx.bundle.novelty import Reference
 from featx.config import AugmentOptions
 from featx.config.bounds import Confidence, Count, Distance
 from featx.dataset.folders import describe_absence, expand, read_files
@@ -156,7 +156,7 @@ def predict(
     BundleError
         `max_distance` with a bundle that does not keep what it takes.
     """
-    reference = None if options.max_distance is None else load_reference(bundle.path)
+    reference = None if options.max_distance is None else bundle.reference()
     batches = _iter_probabilities_and_features(bundle, paths, workers, average)
     return _answer(bundle, paths, options, reference, batches)
 

@@ -14,15 +14,21 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from featx.errors import StoreError, UsageError
 
 TEMPORARY = ".tmp-"
+_PROBE = 1 << 20
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}  # file systems without hard links
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name beside `path` that nobody else has, and that `remove_stale` knows."""
+    return path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
 
 
 @contextmanager
@@ -40,16 +46,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     if path.is_dir():  # renaming would fail in the end, after hours maybe
         raise StoreError(f"{path} is a folder, and a file is written. Name a file in it, or another one.")
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         os.replace(temporary, path)
-        _flush(path.parent)
+        flush(path.parent)
     except OSError as error:
         raise _explain_start(error, path, temporary) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        remove_quietly(temporary)
 
 
 @contextmanager
@@ -60,18 +66,18 @@ def atomic_directory(path: Path, replace: bool = False) -> Iterator[Path]:
     """
     require_local(path)
     make_folder(path.parent)
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    temporary = temporary_beside(path)
     try:
         temporary.mkdir()
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
-                _flush(file)
+                flush(file)
         if replace and path.exists():
             _exchange(path, temporary)
         else:
             temporary.rename(path)
-        _flush(path.parent)
+        flush(path.parent)
     except OSError as error:
         raise _explain_start(error, path, temporary) from error
     finally:
@@ -154,11 +160,38 @@ def publish(path: Path, content: bytes) -> None:
             if error.errno not in _NO_LINKS:
                 raise
             temporary.rename(path)  # the name holds 32 random bits: nobody else has it
-        _flush(path.parent)
+        flush(path.parent)
     except OSError as error:
         raise explain_os_error(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        remove_quietly(temporary)
+
+
+def try_to_write(directory: Path, size: int) -> None:
+    """Write `size` bytes into a directory and remove them, for the `OSError` that a library does not name."""
+    temporary = directory / f"{TEMPORARY}{secrets.token_hex(4)}"
+    try:
+        with open(temporary, "wb") as file:
+            for start in range(0, size, _PROBE):
+                file.write(bytes(min(_PROBE, size - start)))
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        remove_quietly(temporary)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a directory with all that is in it."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_quietly(path: Path) -> None:
+    """Remove a file where that is possible: on a disk that is read-only its error would hide the one to be seen."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def explain_os_error(error: OSError, path: Path) -> Exception:
@@ -198,7 +231,8 @@ def remove_stale(directory: Path, older_than: float = 3600.0, deep: bool = True)
     return freed
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on the disk."""
     if os.name == "nt" and path.is_dir():  # Windows has no way to flush a directory
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -118,6 +118,11 @@ _SUMMARIES = {
 }
 
 
+def margin(error: float | None) -> float:
+    """How large a difference between scores could be chance; error : its standard error, None if it is not known."""
+    return max(_LEAST_MARGIN, 2 * error) if error is not None else _MARGIN_OF_LABELS
+
+
 def advise(numbers: Numbers) -> Advice:
     """Which case these numbers are, what to try, and why. A pure function."""
     size, by_size = _judge_size(numbers)
@@ -165,20 +170,20 @@ def _compare_layers(numbers: Numbers) -> tuple[Similarity | None, str]:
             f"A linear head on the last layer ({last.name}) has {_a(numbers.metric)} of {last.score:.3f} {on}; no "
             "layer below it was judged."
         )
-    margin = max(_LEAST_MARGIN, 2 * numbers.error) if numbers.error is not None else _MARGIN_OF_LABELS
+    chance = margin(numbers.error)
     gain = inner.score - last.score
     scores = (
         f"A linear head has {_a(numbers.metric)} of {inner.score:.3f} on the best inner layer ({inner.name}, after "
         f"{inner.share:.0%} of the network's work) and of {last.score:.3f} on the last one ({last.name}), {on}: "
     )
-    if gain > margin:
+    if gain > chance:
         return "different", (
-            f"{scores}{gain:.3f} more, where {margin:.3f} could be chance. The upper layers have lost what tells these "
+            f"{scores}{gain:.3f} more, where {chance:.3f} could be chance. The upper layers have lost what tells these "
             "classes apart."
         )
-    if gain < -margin:
-        return "similar", f"{scores}{-gain:.3f} less, where {margin:.3f} could be chance. The upper layers suit these."
-    return None, f"{scores}a difference below {margin:.3f}, which could be chance."
+    if gain < -chance:
+        return "similar", f"{scores}{-gain:.3f} less, where {chance:.3f} could be chance. The upper layers suit these."
+    return None, f"{scores}a difference below {chance:.3f}, which could be chance."
 
 
 def _compare_names(numbers: Numbers) -> tuple[Similarity, str] | None:

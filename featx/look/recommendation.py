@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from featx.config import Metric
 from featx.dataset import ImageSet
 from featx.dataset.check import count_classes
 from featx.io.jsontypes import Json
-from featx.look.advice import Advice, Numbers, ScoredOutput, advise, difference_error
+from featx.look.advice import Advice, Numbers, ScoredOutput, advise, difference_error, margin
 from featx.look.depths import DepthFeatures, Probe, Probing, probe_depths
 from featx.look.separation import Separation
 from featx.look.study import Study, different_rows
@@ -85,11 +86,8 @@ def _lines(probing: Probing) -> dict[str, list[tuple[str, float]]]:
 def gather(images: ImageSet, probing: Probing, separation: Separation | None) -> Numbers:
     """The numbers that advice is given on. separation : by ImageNet's classes, where it is known"""
     sizes = list(count_classes(images, np.ones(len(images), bool)).values())
-    last = max(probing.last, key=lambda probe: probe.score)
-    inner = max(probing.inner, key=lambda probe: probe.score, default=None)
-    error = None
-    if inner is not None and inner.right is not None and last.right is not None:
-        error = difference_error(inner.right.tolist(), last.right.tolist())
+    last, inner = _cheapest(probing.last), _cheapest(probing.inner) if probing.inner else None
+    error = None if inner is None else _error_between(inner, last)
     return Numbers(
         images=len(images) if images.multilabel else sum(sizes),
         classes=len(sizes),
@@ -101,6 +99,26 @@ def gather(images: ImageSet, probing: Probing, separation: Separation | None) ->
         metric=metric_label(probing.metric).lower(),
         separation=separation,
     )
+
+
+def _cheapest(probes: Sequence[Probe]) -> Probe:
+    """The best output, or the best of those with the fewest cells that are within noise of it."""
+    best = max(probes, key=lambda probe: probe.score)
+    near = [probe for probe in probes if best.score - probe.score <= margin(_error_between(best, probe))]
+    return min(near, key=lambda probe: (_cells(probe), -probe.score))
+
+
+def _cells(probe: Probe) -> int:
+    """Places of the layer's map that features are taken from."""
+    _, _, side = probe.output.pooling.partition(":")
+    return int(side) ** 2 if side else 1
+
+
+def _error_between(one: Probe, other: Probe) -> float | None:
+    """The standard error of the difference between two scores; None where images have several labels."""
+    if one.right is None or other.right is None:
+        return None
+    return difference_error(one.right.tolist(), other.right.tolist())
 
 
 def _scored(probe: Probe) -> ScoredOutput:

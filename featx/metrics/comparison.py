@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from featx.errors import DataError
+from featx.metrics.paired import SURE, Paired, judge_images, paired_difference
 from featx.metrics.predictions import LabelledPredictions
+from featx.metrics.table import metric_form, metric_label, signed_score
 
-SURE = 0.05  # a difference with a lower p-value counts as more than noise
-PAIRED_RESAMPLES = 10_000  # of a difference, which costs three counts each
+__all__ = ["SURE", "Comparison", "Difference", "compare", "compare_predictions", "require_comparable"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two models by a metric that they were chosen by.
+
+    values : of the first and the second; p_value : of the test that they are equally good, images (or groups) being
+    exchanged between them; interval : 95 %, of the first's value less the second's, without 0 where p is below 0.05
+    """
+
+    metric: str
+    values: tuple[float, float]
+    p_value: float
+    interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -18,8 +33,9 @@ class Comparison:
     """Two models on the same images.
 
     images : measured; accuracy : of the first and the second; only : images that only the first, only the second got
-    right; p_value : of McNemar's exact test that both are equally often right; interval : 95 %, of the first's accuracy
-    less the second's, by the paired bootstrap
+    right; p_value : that both are equally often right, by McNemar's exact test, or of groups by exchanging them as
+    wholes; interval : 95 %, of the first's accuracy less the second's, with 0 where p is 0.05 or more, and only there
+    chosen : the same by the metric that was asked for, where that is not accuracy
     """
 
     images: int
@@ -27,36 +43,36 @@ class Comparison:
     only: tuple[int, int]
     p_value: float
     interval: tuple[float, float]
+    chosen: Difference | None = field(default=None, metadata={"omitted": True})
+
+    @property
+    def judged(self) -> Difference:
+        """By the metric that was asked for."""
+        return self.chosen or Difference("accuracy", self.accuracy, self.p_value, self.interval)
 
     @property
     def verdict(self) -> str:
         """One sentence."""
-        first, second = self.accuracy
-        if self.p_value >= SURE:
-            return f"The difference is within noise (p = {self.p_value:.2g})."
+        found = self.judged
+        by = "" if self.chosen is None else f" in {metric_label(found.metric)}"
+        if not found.p_value < SURE:
+            return f"The difference{by} is within noise (p = {found.p_value:.2g})."
+        first, second = (signed_score(found.metric, value) for value in found.values)
         better = "first" if first > second else "second"
-        return f"The {better} is better by more than noise (p = {self.p_value:.2g})."
+        return f"The {better} is better{by} by more than noise (p = {found.p_value:.2g})."
 
 
-def compare(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Comparison:
+def compare(first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None) -> Comparison:
     """Compare two models by what they got right of the same images: bool (n,) each (McNemar 1947, the exact form)."""
-    from scipy.stats import binomtest
-
     only = int((first & ~second).sum()), int((second & ~first).sum())
-    p_value = float(binomtest(only[0], sum(only)).pvalue) if sum(only) else 1.0
-    # Of the differences -1, 0 and 1 a resample needs the counts alone.
-    shares = np.array([only[1], len(first) - sum(only), only[0]]) / max(len(first), 1)
-    counts = (
-        np.random.default_rng(seed).multinomial(len(first), shares, PAIRED_RESAMPLES)
-        if len(first)
-        else np.zeros((1, 3))
-    )
-    low, high = np.quantile((counts[:, 2] - counts[:, 0]) / max(len(first), 1), [0.025, 0.975])
+    found = judge_images(first, second, groups) if len(first) else Paired(1.0, (0.0, 0.0))
     accuracy = (float(first.mean()), float(second.mean())) if len(first) else (np.nan, np.nan)
-    return Comparison(len(first), accuracy, only, p_value, (float(low), float(high)))
+    return Comparison(len(first), accuracy, only, found.p_value, found.interval)
 
 
-def compare_predictions(first: LabelledPredictions, second: LabelledPredictions) -> Comparison:
+def compare_predictions(
+    first: LabelledPredictions, second: LabelledPredictions, metric: str = "accuracy"
+) -> Comparison:
     """Compare two models by the images that both were measured on, found again by their paths.
 
     An image counts as right when its class is, or, of several labels, when all of them are.
@@ -69,8 +85,24 @@ def compare_predictions(first: LabelledPredictions, second: LabelledPredictions)
     require_comparable(first.target == "labels", second.target == "labels")
     where = {path: row for row, path in enumerate(second.paths)}
     rows = [row for row, path in enumerate(first.paths) if path in where]
-    others = [where[first.paths[row]] for row in rows]
-    return compare(first.correct[rows], second.correct[others])
+    one, other = (
+        first.take(np.array(rows, np.int64)),
+        second.take(np.array([where[first.paths[row]] for row in rows], np.int64)),
+    )
+    found = compare(one.correct, other.correct, one.groups)
+    return found if metric == "accuracy" else replace(found, chosen=_difference(one, other, metric))
+
+
+def _difference(first: LabelledPredictions, second: LabelledPredictions, metric: str) -> Difference | None:
+    """By another metric; None where it is not defined for both."""
+    form = metric_form(metric, first.target)
+    if form is None or not len(first):
+        return None
+    values = form.compute(first), form.compute(second)
+    found = paired_difference(form, first, second)
+    if found is None or values[0] is None or values[1] is None:
+        return None
+    return Difference(metric, (values[0], values[1]), found.p_value, found.interval)
 
 
 def require_comparable(first_multilabel: bool, second_multilabel: bool) -> None:

@@ -1,8 +1,8 @@
-"""How far metrics are to be trusted: percentile bootstrap intervals over images (Efron & Tibshirani 1993, chapter 13).
+"""Percentile bootstrap intervals (Efron & Tibshirani 1993, chapter 13) of metrics that are no shares (see `shares`).
 
-The images are drawn anew, the model is not fitted anew: an interval shows how much another test set of this size may
-differ, not another training. A metric of the table names what is drawn for it and how resamples are scored, all of them
-at once; metrics that name the same draws are scored on the same resamples.
+The images, or the groups that they belong to, are drawn anew, the model is not fitted anew: an interval shows how much
+another test set of this size may differ, not another training. A metric of the table names what is drawn for it and how
+resamples are scored, all of them at once; metrics that name the same draws are scored on the same resamples.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ import numpy as np
 
 from featx.metrics.formulas import f1_of_images, log_losses
 from featx.metrics.predictions import MetricInput
+from featx.metrics.shares import LEVEL, Interval
 
 RESAMPLES = 1000
-LEVEL = 0.95
 _CHUNK = 1 << 22  # values of resamples held at a time
 _MOST_RANKED = 2_000_000  # pairs of image and label; ranking so many anew in every resample takes half a minute
 
-Interval = tuple[float, float]
 Draws = Callable[[MetricInput, int, np.random.Generator], Iterator[Any]]
 
 
@@ -73,85 +72,39 @@ def _percentiles(values: np.ndarray, level: float) -> Interval | None:
 # ------------------------------------------------------------------------------------------- one class per image
 
 
-def draw_losses(outcome: MetricInput, resamples: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield the log losses of resampled images, float64 (r, n)."""
+def draw_losses(outcome: MetricInput, resamples: int, generator: np.random.Generator) -> Iterator[ImageDraws]:
+    """Yield resamples of images with their log losses."""
     losses = log_losses(outcome)
     if losses is None:
         return
-    some = max(1, _CHUNK // len(losses))
-    for start in range(0, resamples, some):
-        yield losses[generator.integers(len(losses), size=(min(some, resamples - start), len(losses)))]
-
-
-def mean_of_images(values: np.ndarray) -> np.ndarray:
-    """The mean of each resample (r, n), float64 (r,)."""
-    return np.asarray(values.mean(axis=1))
+    for counts in _draw_counts(outcome, resamples, generator):
+        yield ImageDraws(losses, counts)
 
 
 @dataclass(frozen=True)
-class Cells:
-    """The cells of a confusion matrix that are not empty: their class, prediction and count, in resamples (r, cells).
+class ImageDraws:
+    """Resamples of images with a value each, float64 (n,); counts : how often each is in each one, float64 (r, n)."""
 
-    Images of one cell are alike to every metric of predicted classes, so resampling images is drawing the counts of
-    cells from a multinomial distribution.
-    """
-
-    labelled: np.ndarray
-    predicted: np.ndarray
+    values: np.ndarray
     counts: np.ndarray
 
-    @property
-    def _classes(self) -> int:
-        return int(max(self.labelled.max(), self.predicted.max())) + 1
 
-    @cached_property
-    def _hits(self) -> np.ndarray:
-        return np.asarray(self.counts * (self.labelled == self.predicted))
-
-    @cached_property
-    def _labelled_and_hit(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images of each class, and those that are right, int64 (r, k)."""
-        return tuple(_sum_by(self.labelled, counts, self._classes) for counts in (self.counts, self._hits))  # type: ignore[return-value]
-
-    def accuracy(self) -> np.ndarray:
-        """float64 (r,)."""
-        return np.asarray(self._hits.sum(axis=1) / self.counts.sum(axis=1))
-
-    def balanced_accuracy(self) -> np.ndarray:
-        """float64 (r,); classes that are not in a resample do not count in its mean."""
-        labelled, hit = self._labelled_and_hit
-        return _mean_of_defined(hit, labelled)
-
-    def macro_f1(self) -> np.ndarray:
-        """float64 (r,); classes that are neither there nor predicted in a resample do not count in its mean."""
-        labelled, hit = self._labelled_and_hit
-        return _mean_of_defined(2 * hit, labelled + _sum_by(self.predicted, self.counts, self._classes))
+def mean_of_images(drawn: ImageDraws) -> np.ndarray:
+    """The mean of each resample, float64 (r,)."""
+    return np.asarray(drawn.counts @ drawn.values / drawn.counts.sum(axis=1))
 
 
-def draw_cells(outcome: MetricInput, resamples: int, generator: np.random.Generator) -> Iterator[Cells]:
-    """Yield resamples of the confusion matrix."""
-    pairs = np.stack([outcome.labels, outcome.predicted])
-    (labelled, predicted), counts = np.unique(pairs, axis=1, return_counts=True)
-    total, some = int(counts.sum()), max(1, _CHUNK // len(counts))
+def _draw_counts(outcome: MetricInput, resamples: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield how often each of n images is in each of some resamples, float64 (r, n); groups are drawn as wholes."""
+    n, groups = len(outcome.labels), outcome.groups
+    place = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    units = int(place.max()) + 1
+    some = max(1, _CHUNK // n)
     for start in range(0, resamples, some):
         size = min(some, resamples - start)
-        yield Cells(labelled, predicted, generator.multinomial(total, counts / total, size=size))
-
-
-def _sum_by(codes: np.ndarray, counts: np.ndarray, k: int) -> np.ndarray:
-    """Sums (r, k) of the columns of counts (r, cells) with the same code."""
-    order = np.argsort(codes, kind="stable")
-    present, first = np.unique(codes[order], return_index=True)
-    sums = np.zeros((len(counts), k), counts.dtype)
-    sums[:, present] = np.add.reduceat(counts[:, order], first, axis=1)
-    return sums
-
-
-def _mean_of_defined(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Mean over each row of part / whole where whole is not 0; NaN where it is 0 everywhere."""
-    share = np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(share.sum(axis=1) / (whole > 0).sum(axis=1))
+        drawn = generator.integers(units, size=(size, units)) + units * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units).astype(np.float64)
+        yield counts if groups is None else counts[:, place]
 
 
 # --------------------------------------------------------------------------------------- several labels per image
@@ -172,12 +125,6 @@ class LabelDraws:
     ranked: tuple[Ranked, ...]
 
     @cached_property
-    def _hit_and_marked(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images that have each label and get it, and times that it is there or predicted: float64 (r, k)."""
-        labels, predicted = self.outcome.labels, self.outcome.predicted
-        return self.counts @ (labels & predicted).astype(np.float64), self.counts @ (labels.astype(float) + predicted)
-
-    @cached_property
     def _areas(self) -> np.ndarray:
         """The two areas of each resample, float64 (2, r); NaN where no label is defined, or too many are to be ranked.
 
@@ -190,25 +137,10 @@ class LabelDraws:
         with np.errstate(invalid="ignore"):
             return np.asarray(np.where(defined, areas, 0).sum(axis=0) / defined.sum(axis=0))
 
-    def exact_match(self) -> np.ndarray:
-        """float64 (r,)."""
-        right = (self.outcome.labels == self.outcome.predicted).all(axis=1)
-        return np.asarray(self.counts @ right / len(right))
-
     def samples_f1(self) -> np.ndarray:
         """float64 (r,)."""
         of_images = f1_of_images(self.outcome.labels, self.outcome.predicted)
-        return np.asarray(self.counts @ of_images / len(of_images))
-
-    def micro_f1(self) -> np.ndarray:
-        """float64 (r,)."""
-        hit, marked = (sums.sum(axis=1) for sums in self._hit_and_marked)
-        return np.asarray(np.divide(2 * hit, marked, out=np.zeros(len(hit)), where=marked > 0))
-
-    def macro_f1(self) -> np.ndarray:
-        """float64 (r,)."""
-        hit, marked = self._hit_and_marked
-        return _mean_of_defined(2 * hit, marked)
+        return np.asarray(self.counts @ of_images / self.counts.sum(axis=1))
 
     def macro_roc_auc(self) -> np.ndarray:
         """float64 (r,)."""
@@ -223,12 +155,7 @@ def draw_labels(outcome: MetricInput, resamples: int, generator: np.random.Gener
     """Yield resamples of images with several labels."""
     columns = zip(outcome.labels.T, outcome.probabilities.T, strict=True)
     ranked = tuple(Ranked.of(*column) for column in columns) if outcome.labels.size <= _MOST_RANKED else ()
-    n = len(outcome.labels)
-    some = max(1, _CHUNK // n)
-    for start in range(0, resamples, some):
-        size = min(some, resamples - start)
-        places = generator.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
-        counts = np.bincount(places.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+    for counts in _draw_counts(outcome, resamples, generator):
         yield LabelDraws(outcome, counts, ranked)
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.io.jsontypes import Json
+from featx.metrics.cautions import cautions
 from featx.metrics.formulas import ClassCounts, average_precisions, roc_areas
-from featx.metrics.intervals import Interval, bootstrap_intervals
+from featx.metrics.intervals import bootstrap_intervals
 from featx.metrics.predictions import LabelledPredictions, Target
+from featx.metrics.shares import Interval, share_interval
 from featx.metrics.table import forms_of, metric_form, resamplings_of
 
 
@@ -39,10 +41,12 @@ class Measures:
     target : one class per image, or several labels
     images : measured; without any, all that follows is None or empty
     values : key of a metric -> its value, None where it is not defined
-    intervals : key -> 95 % bootstrap interval, of the metrics that have one; None where it is not defined
+    intervals : key -> 95 % interval, of the metrics that have one; None where it is not defined
     per_class : in the order of the classes
     confusion : int64, images; of one class (k, k), rows: truth, columns: prediction; of several labels (k, 2, 2), rows:
         the label is not there, is there; columns: it is not given, is given
+    groups : that the images belong to, which the intervals take as wholes; None where all are independent
+    cautions : sentences that say which intervals are known to be too narrow, and why
     """
 
     target: Target
@@ -51,6 +55,8 @@ class Measures:
     intervals: Mapping[str, Interval | None]
     per_class: tuple[ClassMeasures, ...]
     confusion: np.ndarray | None
+    groups: int | None = None
+    cautions: tuple[str, ...] = ()
 
     def value(self, metric: str) -> float | None:
         """The value of the option `--metric`."""
@@ -66,7 +72,13 @@ class Measures:
         """What `featx evaluate --json` and `Model.evaluate` give."""
         per_class = [one.as_json() for one in self.per_class] if self.images else None
         confusion = None if self.confusion is None else self.confusion.tolist()
-        return {**self.summary(), "per_class": per_class, "confusion": confusion}
+        found = {
+            **self.summary(),
+            "per_class": per_class,
+            "confusion": confusion,
+            "cautions": list(self.cautions) if self.images else None,
+        }
+        return found if self.groups is None else {**found, "groups": self.groups}
 
 
 def measure(predictions: LabelledPredictions) -> Measures:
@@ -83,10 +95,22 @@ def measure(predictions: LabelledPredictions) -> Measures:
         target,
         len(predictions),
         {form.key: form.compute(predictions) if known >= form.least_classes else None for form in forms},
-        bootstrap_intervals(predictions, resamplings_of(target)),
+        intervals_of(predictions),
         _measure_classes(predictions, counts),
         _label_tables(counts, len(predictions)) if target == "labels" else _confusion(predictions),
+        None if predictions.groups is None else len(np.unique(predictions.groups)),
+        cautions(predictions),
     )
+
+
+def intervals_of(predictions: LabelledPredictions) -> dict[str, Interval | None]:
+    """The 95 % intervals by key: Wilson's of shares and means of shares, the bootstrap's of the others."""
+    known, groups = predictions.probabilities.shape[1], predictions.groups
+    found: dict[str, Interval | None] = {}
+    for form in forms_of(predictions.target) if len(predictions) else ():
+        if form.shares is not None and known >= form.least_classes:
+            found[form.key] = share_interval(form.shares(predictions), groups)
+    return found | bootstrap_intervals(predictions, resamplings_of(predictions.target))
 
 
 def _measure_classes(predictions: LabelledPredictions, counts: ClassCounts) -> tuple[ClassMeasures, ...]:

@@ -6,7 +6,7 @@ Labels are of one kind for a whole set, its target: one class per image, or seve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -44,6 +44,10 @@ class MetricInput(Protocol):
     def predicted(self) -> np.ndarray:
         """What the model predicts."""
 
+    @property
+    def groups(self) -> np.ndarray | None:
+        """The group of each image, int64 (n,), where images are no independent examples."""
+
 
 @dataclass(frozen=True)
 class LabelledPredictions:
@@ -56,6 +60,7 @@ class LabelledPredictions:
         were not all predicted by one model; None: 0.5
     part : "val", "test", or the name of data
     paths : of the n images
+    groups : int64 (n,), equal for images that belong together, such as those of one patient; None: all independent
     """
 
     labels: np.ndarray
@@ -64,6 +69,7 @@ class LabelledPredictions:
     thresholds: np.ndarray | None = None
     part: str = ""
     paths: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -80,10 +86,31 @@ class LabelledPredictions:
             return np.asarray(self.probabilities.argmax(axis=1))
         return np.asarray(self.probabilities >= (0.5 if self.thresholds is None else self.thresholds))
 
+    def take(self, rows: np.ndarray) -> LabelledPredictions:
+        """Some of the images."""
+        thresholds, groups = self.thresholds, self.groups
+        return replace(
+            self,
+            labels=self.labels[rows],
+            probabilities=self.probabilities[rows],
+            thresholds=thresholds[rows] if thresholds is not None and thresholds.ndim == 2 else thresholds,
+            paths=tuple(self.paths[row] for row in rows),
+            groups=None if groups is None else groups[rows],
+        )
+
     @property
     def correct(self) -> np.ndarray:
         """Which images are right, bool (n,); of several labels, those all of whose labels are."""
         return correct(self)
+
+
+def group_codes(names: Sequence[str] | None, rows: np.ndarray) -> np.ndarray | None:
+    """The groups of some images as codes, int64 (rows,), by the names of all; an image without one is its own."""
+    if names is None or not len(rows):
+        return None
+    alone = [names[row] or (row,) for row in rows.tolist()]
+    codes: dict[object, int] = {}
+    return np.array([codes.setdefault(name, len(codes)) for name in alone], np.int64)
 
 
 def correct(outcome: MetricInput) -> np.ndarray:

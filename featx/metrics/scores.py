@@ -25,6 +25,7 @@ class ScoredLogits:
     labels: np.ndarray
     logits: np.ndarray
     temperature: float = 1.0
+    groups: np.ndarray | None = None
 
     @cached_property
     def predicted(self) -> np.ndarray:

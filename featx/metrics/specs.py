@@ -8,6 +8,7 @@ from typing import Literal
 
 from featx.metrics.intervals import Resampling
 from featx.metrics.predictions import MetricInput, Target
+from featx.metrics.shares import Shares
 
 Shown = Literal["nowhere", "page", "everywhere"]
 """Where people see a metric: in JSON alone, in reports and cards, or in the tables of the terminal as well"""
@@ -21,7 +22,8 @@ class MetricForm:
     key : its name in JSON and in bundles
     label : its name for people; meaning : what it is, in words
     compute : from labels and predictions of at least one image; None where it is not defined
-    resampling : what its interval is made by; None: it has none
+    shares : the shares whose mean it is, so that its interval is Wilson's
+    resampling : what its interval is made by otherwise; None of both: it has none
     shown : where people see it
     least_classes : with fewer it is not defined
     """
@@ -32,6 +34,7 @@ class MetricForm:
     meaning: str
     compute: Callable[[MetricInput], float | None]
     resampling: Resampling | None = None
+    shares: Callable[[MetricInput], Shares] | None = None
     shown: Shown = "everywhere"
     least_classes: int = 2
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from featx.metrics import formulas, intervals
-from featx.metrics.intervals import Resampling, draw_cells, draw_labels, draw_losses
+from featx.metrics import formulas, shares
+from featx.metrics.intervals import LabelDraws, Resampling, draw_labels, draw_losses, mean_of_images
 from featx.metrics.predictions import Target
 from featx.metrics.specs import MetricForm, MetricSpec
-
-_cells = intervals.Cells
-_labels = intervals.LabelDraws
 
 METRICS: dict[str, MetricSpec] = {  # in the order in which they are shown and written
     "accuracy": MetricSpec(
@@ -26,7 +23,7 @@ METRICS: dict[str, MetricSpec] = {  # in the order in which they are shown and w
                 "accuracy",
                 "share of images whose likeliest class is right",
                 formulas.accuracy,
-                Resampling(draw_cells, _cells.accuracy),
+                shares=shares.right_images,
             ),
             MetricForm(
                 "labels",
@@ -34,7 +31,7 @@ METRICS: dict[str, MetricSpec] = {  # in the order in which they are shown and w
                 "exact match",
                 "share of images all of whose labels are right",
                 formulas.accuracy,
-                Resampling(draw_labels, _labels.exact_match),
+                shares=shares.right_images,
             ),
         ),
         choosable=True,
@@ -49,7 +46,7 @@ METRICS: dict[str, MetricSpec] = {  # in the order in which they are shown and w
                 "balanced accuracy",
                 "mean of the classes' recalls, so that rare classes count as much as frequent ones",
                 formulas.balanced_accuracy,
-                Resampling(draw_cells, _cells.balanced_accuracy),
+                shares=shares.recalls,
             ),
         ),
         choosable=True,
@@ -77,7 +74,7 @@ METRICS: dict[str, MetricSpec] = {  # in the order in which they are shown and w
                 "micro F1",
                 "F1 of all pairs of image and label",
                 formulas.micro_f1,
-                Resampling(draw_labels, _labels.micro_f1),
+                shares=shares.overlap,
             ),
         ),
     ),
@@ -90,7 +87,7 @@ METRICS: dict[str, MetricSpec] = {  # in the order in which they are shown and w
                 "macro F1",
                 "mean of the classes' F1, which is the harmonic mean of precision and recall",
                 formulas.macro_f1,
-                Resampling(draw_cells, _cells.macro_f1),
+                shares=shares.overlaps,
             ),
             MetricForm(
                 "labels",
@@ -98,7 +95,7 @@ METRICS: dict[str, MetricSpec] = {  # in the order in which they are shown and w
                 "macro F1",
                 "mean of the labels' F1",
                 formulas.macro_f1,
-                Resampling(draw_labels, _labels.macro_f1),
+                shares=shares.overlaps,
             ),
         ),
         choosable=True,
@@ -112,7 +109,7 @@ METRICS: dict[str, MetricSpec] = {  # in the order in which they are shown and w
                 "F1 by image",
                 "F1 of each image's labels, their mean",
                 formulas.samples_f1,
-                Resampling(draw_labels, _labels.samples_f1),
+                Resampling(draw_labels, LabelDraws.samples_f1),
             ),
         ),
     ),
@@ -125,7 +122,7 @@ METRICS: dict[str, MetricSpec] = {  # in the order in which they are shown and w
                 "log loss",
                 "mean of -log of the probability that the truth was given; less is better",
                 formulas.log_loss,
-                Resampling(draw_losses, intervals.mean_of_images),
+                Resampling(draw_losses, mean_of_images),
             ),
             MetricForm(
                 "labels",
@@ -148,6 +145,7 @@ METRICS: dict[str, MetricSpec] = {  # in the order in which they are shown and w
                 "top-5 accuracy",
                 "share of images whose class is among the five likeliest",
                 formulas.top5_accuracy,
+                shares=shares.top_images,
                 least_classes=6,
             ),
         ),
@@ -169,7 +167,7 @@ METRICS: dict[str, MetricSpec] = {  # in the order in which they are shown and w
                 "macro ROC AUC",
                 "area under the ROC curve of each class against the rest, their mean",
                 formulas.macro_roc_auc,
-                Resampling(draw_labels, _labels.macro_roc_auc),
+                Resampling(draw_labels, LabelDraws.macro_roc_auc),
             ),
         ),
         choosable=True,
@@ -191,7 +189,7 @@ METRICS: dict[str, MetricSpec] = {  # in the order in which they are shown and w
                 "mean average precision",
                 "area under the precision-recall curve of each class, their mean",
                 formulas.macro_average_precision,
-                Resampling(draw_labels, _labels.macro_average_precision),
+                Resampling(draw_labels, LabelDraws.macro_average_precision),
             ),
         ),
         choosable=True,

@@ -45,6 +45,9 @@ class Row:
     place : the combination
     reason : why there is no model; None where there is one
     best : whether it is the best of its data set by `score`
+    tie : whether its score is within noise of the best one; None where that cannot be told
+    behind_low, behind_high : 95 % interval of the best score less its own, as if on different images
+    weights : of the backbone: bundled, imagenet, random, or a file's name
     metric, score, where : what models are chosen by, on val or in folds of train
     val_accuracy, test_accuracy, low, high : the share of images that are right, on test with its 95 % interval; of
         several labels per image, of images whose labels are all right
@@ -79,6 +82,10 @@ class Row:
     share: float | None = None
     bundle: str | None = None
     digest: str | None = None
+    tie: bool | None = None
+    behind_low: float | None = None
+    behind_high: float | None = None
+    weights: str | None = None
 
     def as_json(self) -> dict[str, Json]:
         """The row as a flat object, which is also a line of the CSV."""
@@ -90,7 +97,8 @@ class Row:
         """What is to be said of it in words."""
         if self.reason is not None:
             return f"failed: {self.reason}"
-        return "fine-tuning did not help" if self.helped is False else ""
+        notes = ["within noise of the best"] if self.tie and not self.best else []
+        return "; ".join([*notes, *(["fine-tuning did not help"] if self.helped is False else [])])
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,12 @@ def _interval(row: Row) -> str:
     return "-" if row.low is None or row.high is None else f"{row.low:.4f} - {row.high:.4f}"
 
 
+def _behind(row: Row) -> str:
+    """The interval of what it lacks to the best."""
+    both = row.behind_low, row.behind_high
+    return "-" if None in both or row.best else f"{both[0]:+.4f} to {both[1]:+.4f}"
+
+
 def _round(value: float | None) -> str:
     """Seconds, megabytes, images per second: three digits are enough."""
     if value is None:
@@ -122,14 +136,16 @@ def _megabytes(row: Row) -> float | None:
 
 
 _COLUMNS = (
-    _Column("best", lambda row: "*" if row.best else ""),
+    _Column("best", lambda row: "*" if row.best else "=" if row.tie else ""),
     _Column("data", lambda row: row.place.data),
     _Column("backbone", lambda row: row.place.backbone),
+    _Column("weights", lambda row: row.weights or "-"),
     _Column("size", lambda row: row.place.input_size or "-"),
     _Column("layer", lambda row: row.place.layer),
     _Column("head", lambda row: row.place.clf),
     _Column("stage", lambda row: row.place.stage),
     _Column("score", lambda row: _fixed(row.score), lambda row: row.score),
+    _Column("behind", _behind, lambda row: row.behind_low),
     _Column("test accuracy", lambda row: _fixed(row.test_accuracy), lambda row: row.test_accuracy),
     _Column("95 % interval", _interval, lambda row: row.low),
     _Column("gain", lambda row: _fixed(row.gain, sign="+"), lambda row: row.gain),
@@ -220,6 +236,7 @@ def _as_page(folder: Path, title: str, rows: Sequence[Row], command: str, pipeli
         title=title,
         chosen_by=chosen_by(rows),
         best=[row for row in rows if row.best],
+        ties=sum(bool(row.tie) and not row.best for row in rows),
         failed=sum(row.reason is not None for row in rows),
         count=len(rows),
         columns=[(column.heading, column.number is not None) for column in columns],

@@ -36,7 +36,7 @@ def draw_figures(
         if any(sizes for sizes in content.counts.values()):
             folder.draw("sizes", plots.draw_sizes(content.counts), _sizes_alt(content.counts), wide=True)
         if scores:
-            folder.draw("metrics", plots.draw_metrics(scores), "Metrics of each part with 95 % bootstrap intervals.")
+            folder.draw("metrics", plots.draw_metrics(scores), "Metrics of each part with 95 % intervals.")
         if judged is not None:
             _draw_part(folder, judged, scores[-1])
         if content.history:

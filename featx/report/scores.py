@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featx.metrics.intervals import Interval
 from featx.metrics.measures import Measures, measure
 from featx.metrics.predictions import LabelledPredictions, indicators
 from featx.metrics.reliability import Reliability, reliability
+from featx.metrics.shares import Interval
 from featx.metrics.table import shown_keys
 from featx.report.curves import Curves, precision_recall_curves, roc_curves
 
@@ -30,6 +30,8 @@ class Scores:
     tables : int64 (classes, 2, 2) of a multi-label set, else None; rows: the label is not there, is there; columns: it
         is not given, is given
     roc, precision_recall : None where they are not defined; sampled : images that they were made of
+    groups : that the intervals take as wholes, None where all images are independent
+    cautions : sentences on intervals that are too narrow
     """
 
     part: str
@@ -43,6 +45,8 @@ class Scores:
     roc: Curves | None
     precision_recall: Curves | None
     sampled: int
+    groups: int | None = None
+    cautions: Sequence[str] = ()
 
 
 def score_part(predictions: LabelledPredictions, *, curves: bool = True) -> Scores:
@@ -66,6 +70,8 @@ def score_part(predictions: LabelledPredictions, *, curves: bool = True) -> Scor
         roc=roc,
         precision_recall=precision_recall,
         sampled=len(rows),
+        groups=found.groups,
+        cautions=found.cautions,
     )
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from featx.heads.linear import Linear
 
 _MOST_CV_ROWS = 10_000  # up to here `--search auto` takes folds even where there is a val part: it is small, too
+_MOST_STEPS = 4  # beyond an end of the strengths, where the best one is there
 _GIVE_UP = 2  # so many weaker regularisations with neither a better score nor a lower loss end a search
 
 
@@ -95,11 +96,17 @@ def choose_head(problem: Problem, settings: SearchSettings, without: Collection[
     transform = fit_transform(stored.take(problem.train), options.normalize == "l2", options.pca, memory, settings.seed)
     used = load_rows(replace(problem, features=transform.of(stored)), memory)
     arena = _arena(used, settings)
-    compared = _Compared(None, ()) if arena is None else _compare(arena, settings, len(used.val) > 0, without)
+    compared = (
+        _Compared(None, ())
+        if arena is None
+        else _compare(arena, settings, len(used.val) > 0 or settings.without_val, without)
+    )
     best = compared.best
     if best is None:
         notes += ("No row could be left out to compare heads: strength and temperature are the defaults.",)
     labels = len(problem.classes) if problem.target == "labels" else 0
+    if best is not None and options.strength is None:
+        notes += _border_note(best, compared.candidates)
     calibration, thresholds = _calibrate(arena, best, options, labels)
     if best and options.calibrate != calibration.kind:
         notes += (f"A class has too few images left out for --calibrate {options.calibrate}: temperature it is.",)
@@ -221,7 +228,50 @@ def _search_strength(kind: HeadKind, arena: _Arena, settings: SearchSettings) ->
         if stale == _GIVE_UP and kind.strength_name:  # else they are in no order
             break
     assert best is not None
+    if kind.strength_name and len(kind.strengths) > 1 and len(tried) > 1:
+        best = _extend(best, arena, settings, tried)
     return best, tried
+
+
+def _extend(best: _Found, arena: _Arena, settings: SearchSettings, tried: list[Candidate]) -> _Found:
+    """Go on beyond the end at which the best strength is, by the last step's ratio, as long as that is better."""
+    kind, metric = best.kind, settings.options.metric
+    strengths = [float(one.params[str(kind.strength_name)]) for one in tried]
+    if best.trial.strength not in {strengths[0], strengths[-1]}:
+        return best
+    ends = strengths[1::-1] if best.trial.strength == strengths[0] else strengths[-2:]
+    ratio, strength = ends[1] / ends[0], ends[1]
+    for _ in range(_MOST_STEPS):
+        strength = float(f"{strength * ratio:.3g}") if kind.clf != "knn" else float(round(strength * ratio))
+        if strength <= 0:
+            break
+        (trial,) = try_strengths(kind, (strength,), arena.problem, arena.test_fold, settings)
+        found = _Found(kind, trial, arena.score(metric, trial.logits))
+        tried.append(_candidate(found, arena.where, settings))
+        settings.show(_line(tried[-1], kind.strength_name))
+        if not is_better(metric, found.score, best.score):
+            break
+        best = found
+    return best
+
+
+def _border_note(best: _Found, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """Say that the best strength is the last one that was tried in its direction, where it may go on getting better."""
+    name = best.kind.strength_name
+    own = [one for one in candidates if one.clf == best.kind.clf and name in one.params]
+    strengths = sorted({float(one.params[str(name)]) for one in own})
+    found = best.trial.strength
+    others = {one.score for one in own if float(one.params[str(name)]) != found}
+    if len(strengths) < 2 or found not in {strengths[0], strengths[-1]} or best.score in others:
+        return ()
+    if best.kind.clf == "knn" and found == 1:
+        return ()
+    beyond = "below" if found == strengths[0] else "above"
+    text = (
+        f"The best {name} of {best.kind.clf}, {found:g}, is at the end of what was tried ({strengths[0]:g} to "
+        f"{strengths[-1]:g}): one {beyond} may be better. Try it with --clf {best.kind.clf} --strength."
+    )
+    return (text,)
 
 
 def _strengths(kind: HeadKind, options: HeadOptions) -> tuple[float, ...]:

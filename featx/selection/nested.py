@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from featx.dataset import NONE, TEST, TRAIN
+from featx.dataset import NONE, TEST, TRAIN, VAL
 from featx.errors import HeadError
 from featx.features import Features
 from featx.metrics.measures import Measures, measure
@@ -62,7 +62,10 @@ def nested_estimate(tables: Mapping[str, Features], problem: Problem, settings: 
     folds = int(test_fold.max()) + 1
     if folds < 2:
         raise HeadError("--nested needs two images or more of a class.")
-    inner = replace(settings, show=lambda _: None, recording=None).changed(search="cv", nested=False, refit=False)
+    has_val = bool((problem.split == VAL).any())  # else `auto` has not tried what stops early, either
+    inner = replace(settings, show=lambda _: None, recording=None, without_val=has_val).changed(
+        search="cv", nested=False, refit=False
+    )
     probabilities, thresholds = np.full((2, len(problem), len(problem.classes)), np.nan)
     chosen = []
     for fold in range(folds):
@@ -79,6 +82,7 @@ def nested_estimate(tables: Mapping[str, Features], problem: Problem, settings: 
         probabilities[rows],
         problem.classes,
         thresholds[rows] if problem.target == "labels" else None,
+        groups=None if problem.groups is None else problem.groups[rows],
     )
     return NestedEstimate(tuple(chosen), measure(predictions))
 
@@ -96,6 +100,11 @@ def _split_without(problem: Problem, test_fold: np.ndarray, fold: int) -> np.nda
 def _predict(found: LayersChoice, tables: Mapping[str, Features], rows: np.ndarray, problem: Problem) -> np.ndarray:
     """Probabilities float64 (rows, classes)."""
     logits = found.logits({name: table.take(rows) for name, table in tables.items()})
+    calibration, classes = found.choice.calibration, np.arange(len(problem.classes))
+    if problem.target == "class" and calibration.kind != "temperature":  # a curve for each class that was there
+        probabilities = np.zeros((len(rows), len(classes)))
+        probabilities[:, found.choice.head.classes_] = calibration.probabilities(logits)
+        return probabilities
     if problem.target == "class":
-        logits = widen(logits, found.choice.head.classes_, np.arange(len(problem.classes)))
-    return found.choice.calibration.probabilities(logits)
+        logits = widen(logits, found.choice.head.classes_, classes)
+    return calibration.probabilities(logits)

@@ -16,7 +16,6 @@ import numpy as np
 
 from featx import __version__
 from featx.bundle.bundle import Bundle
-from featx.bundle.novelty import load_reference
 from featx.bundle.records import MetricsRecord
 from featx.images.batches import usable_cores
 from featx.images.decoder import load_image
@@ -220,7 +219,7 @@ class Service:
 
     @cached_property
     def _reference(self) -> Reference | None:
-        return None if self.terms.max_distance is None else load_reference(self.bundle.path)
+        return None if self.terms.max_distance is None else self.bundle.reference()
 
     @cached_property
     def _explainer(self) -> Explainer:

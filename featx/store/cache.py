@@ -19,6 +19,7 @@ from featx.io.index import StatIndex
 from featx.store.key import NO_VIEWS, Key
 
 if TYPE_CHECKING:
+    from featx.store.damage import Checks
     from featx.store.store import FeatureStore
 
 _INDEX = "index.sqlite"
@@ -60,7 +61,7 @@ class Cache:
         from featx.store.store import FeatureStore  # h5py, which checking images has no use for
 
         images = replace(key, views=NO_VIEWS)
-        return FeatureStore(key, self.path / key.directory, self.path / images.directory)
+        return FeatureStore(key, self.path / key.directory, self.path / images.directory, self._checks())
 
     def stores(self) -> list[FeatureStore]:
         """Every feature store in the folder, by name.
@@ -72,8 +73,15 @@ class Cache:
         """
         from featx.store.store import KEY_FILE, open_store
 
-        return [open_store(path.parent) for path in sorted(self.path.glob(f"*/{KEY_FILE}"))]
+        return [open_store(path.parent, self._checks()) for path in sorted(self.path.glob(f"*/{KEY_FILE}"))]
+
+    def _checks(self) -> Checks:
+        from featx.store.damage import Checks
+
+        return Checks(lambda: self._index)
 
     def remove_stale(self) -> int:
-        """Remove temporary files that killed processes have left; returns their bytes."""
+        """Remove temporary files that killed processes have left, and a damaged index; returns the files' bytes."""
+        for left in self.path.glob(f"{Path(_INDEX).stem}.damaged*"):
+            left.unlink(missing_ok=True)
         return remove_stale(self.path)

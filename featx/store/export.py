@@ -31,7 +31,7 @@ def export_features(
 
     if shutil.disk_usage(out.parent if out.parent.exists() else Path()).free < int(np.prod(features.shape)) * 4:
         raise StoreError(f"Not enough free space beside {out} for {features.shape} float32 features.")
-    with atomic_path(out) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(out) as temporary, h5py.File(temporary, "w", locking=False) as file:
         file.attrs.update(
             {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in about.items()}
         )

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from featx.io.digest_arrays import DIGEST, DIGEST_BYTES
-from featx.io.files import TEMPORARY, explain_os_error, make_folder
+from featx.io.files import TEMPORARY, explain_os_error, make_folder, remove_quietly
 
 EXPIRY = 60.0
 HEARTBEAT = 10.0
@@ -54,7 +54,7 @@ class Leases:
     ) -> None:
         self._stop.set()
         self._heart.join()
-        self.path.unlink(missing_ok=True)
+        remove_quietly(self.path)
 
     def claim(self, digests: np.ndarray) -> None:
         """Name the digests V32 (n,) this process works on, in place of those named before.
@@ -73,7 +73,7 @@ class Leases:
         except OSError as error:
             raise explain_os_error(error, self.path) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            remove_quietly(temporary)
 
     def give_sign(self) -> None:
         """Show that work goes on: without a sign for ten minutes the lease is left to expire."""
@@ -87,7 +87,7 @@ class Leases:
             now = self.path.stat().st_mtime  # the file server's clock
         claimed = [np.empty(0, DIGEST)]
         for path in self.directory.glob(f"*{_SUFFIX}"):
-            if path == self.path:
+            if path == self.path or path.name.startswith(TEMPORARY):  # which one that stands still may go on to rename
                 continue
             try:
                 owner, _, digests = path.read_bytes().partition(b"\n")

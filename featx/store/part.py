@@ -41,10 +41,19 @@ _TYPES = {"features": ("<f2", "<f4"), "digest": ("u1",), "view": ("<u2",), "chec
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
 # Of these the file is innocent.
 _OF_THE_SYSTEM = {errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EINTR, errno.ESTALE}
+_GONE = {errno.ENOENT, errno.ESTALE}
+_LOCK = "unable to lock file"  # of HDF5, which h5py gives on with whatever number the file system answers
 
 
 class DamagedPart(StoreError):  # noqa: N818 - named for the part
     """A part whose rows are to be computed again. Any other StoreError says nothing against the file."""
+
+
+class RemovedPart(StoreError):  # noqa: N818 - named for the part
+    """A part that a prune or a repair took away after it was found. Its rows are in another one."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} was removed while it was read (a prune?). Run the same command again.")
 
 
 @dataclass(frozen=True)
@@ -75,13 +84,14 @@ class PartRows:
 
     def checksums(self) -> np.ndarray:
         """CRC-32 of every row, uint32 (n,)."""
-        names = as_bytes(self.digest)
         views = np.ascontiguousarray(self.view, dtype="<u2").view(np.uint8).reshape(-1, 2)
-        flat = np.ascontiguousarray(self.features).reshape(len(self), -1).view(np.uint8)
+        names = np.concatenate([as_bytes(self.digest), views], axis=1).ravel().data  # slices of memory cost least
+        numbers = np.ascontiguousarray(self.features).ravel().view(np.uint8).data
+        width, name = len(numbers) // max(1, len(self)), DIGEST_BYTES + 2
         found = np.empty(len(self), np.uint32)
-        for i in range(len(self)):
-            crc = zlib.crc32(names[i], zlib.crc32(flat[i]))
-            found[i] = zlib.crc32(bytes(self.path[i]), zlib.crc32(views[i], crc))
+        for i, path in enumerate(self.path.tolist()):
+            crc = zlib.crc32(numbers[i * width : (i + 1) * width])
+            found[i] = zlib.crc32(path, zlib.crc32(names[i * name : (i + 1) * name], crc))
         return found
 
 
@@ -107,13 +117,24 @@ class Part:
         return len(self.digest)
 
     def map(self) -> np.ndarray:
-        """All features (n, ...), mapped read-only where they are contiguous, else read."""
+        """All features (n, ...), mapped read-only where they are contiguous, else read.
+
+        Raises
+        ------
+        RemovedPart
+            A prune has taken the part away.
+        """
         shape = (len(self), *self.row_shape)
-        if self.offset is not None:
-            return np.memmap(self.path, self.dtype, "r", self.offset, shape)
-        _need_zstd()
-        with h5py.File(self.path, "r") as file:
-            return np.asarray(file["features"][:])
+        try:
+            if self.offset is not None:
+                return np.memmap(self.path, self.dtype, "r", self.offset, shape)
+            _need_zstd()
+            with open_hdf5(self.path) as file:
+                return np.asarray(file["features"][:])
+        except OSError as error:
+            if error.errno in _GONE:
+                raise RemovedPart(self.path) from None
+            raise
 
 
 def write_part(directory: Path, rows: PartRows, attributes: dict[str, str], compression: str = "none") -> Path:
@@ -169,6 +190,11 @@ def _need_zstd() -> Any:
         ) from None
 
 
+def open_hdf5(path: Path) -> h5py.File:
+    """Open a part to read it, without a lock: it never changes, and some file systems have no locks."""
+    return h5py.File(path, "r", locking=False)
+
+
 def open_part(path: Path, attributes: dict[str, str]) -> Part:
     """Read a part's identities and the place of its features.
 
@@ -180,7 +206,7 @@ def open_part(path: Path, attributes: dict[str, str]) -> Part:
         When it could not be looked at (no right to read it, too many open files).
     """
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             _check_attributes(file, path, attributes)
             features, digest, view = _open_columns(file, path, "features", "digest", "view")
             offset = None if features.chunks else features.id.get_offset()
@@ -233,7 +259,7 @@ def _read_revision(file: h5py.File, path: Path) -> np.ndarray | None:
 def read_name(path: Path) -> str:
     """The table that a part says it belongs to, `layer@pooling`. Raises as `open_part` does."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             return f"{_read_text(file, 'layer')}@{_read_text(file, 'pooling')}"
     except FileNotFoundError:
         raise
@@ -242,6 +268,10 @@ def read_name(path: Path) -> str:
 
 
 def _explain(error: Exception, path: Path) -> StoreError:
+    if _LOCK in str(error):  # HDF5_USE_FILE_LOCKING outweighs what is asked for
+        return StoreError(
+            f"Cannot read {path}: it cannot be locked here. Set HDF5_USE_FILE_LOCKING=FALSE; featx needs no locks."
+        )
     if getattr(error, "errno", None) in _OF_THE_SYSTEM or isinstance(error, MemoryError):
         return StoreError(f"Cannot read {path}: {os.strerror(getattr(error, 'errno', None) or errno.ENOMEM)}.")
     return DamagedPart(f"{path} cannot be read as a part: {error}")
@@ -254,11 +284,13 @@ def read_rows(path: Path) -> tuple[PartRows, np.ndarray]:
     ------
     DamagedPart
         When the file as a whole is damaged.
+    RemovedPart
+        When a prune has taken it away.
     StoreError
         When it could not be read for another reason.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             features, digest, view, names, checksum = _open_columns(file, path, *_COLUMNS)
             if features.chunks:
                 _need_zstd()
@@ -266,7 +298,7 @@ def read_rows(path: Path) -> tuple[PartRows, np.ndarray]:
             rows = PartRows(from_bytes(digest[:]), view[:], names[:].astype(np.bytes_), features[:], revision)
             stored = checksum[:]
     except FileNotFoundError:
-        raise StoreError(f"{path} was removed while it was read (a prune?). Run the same command again.") from None
+        raise RemovedPart(path) from None
     except StoreError:
         raise
     except _DAMAGE as error:

@@ -12,18 +12,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from featx.errors import StoreError
-from featx.io.files import remove_stale, write_json
+from featx.io.files import remove, remove_stale, write_json
 from featx.io.versions import installed_versions
 from featx.store.compaction import MAINTENANCE, compact
+from featx.store.damage import Checks, Damage, find_damage
 from featx.store.graph import GraphFolder
 from featx.store.key import Key, file_name
 from featx.store.leases import Leases
@@ -31,34 +32,26 @@ from featx.store.part import SUFFIX, DamagedPart, read_name, read_rows, write_pa
 from featx.store.table import FeatureTable, TableFolder
 
 KEY_FILE = "key.json"
+_logger = logging.getLogger(__name__)
 _GRAPH, _LEASES = "graph", "leases"
 _LIBRARIES = ("tensorflow", "keras", "openvino", "pillow", "numpy", "h5py")
-
-
-@dataclass(frozen=True)
-class Damage:
-    """Rows of a part that do not hold their checksum; `rows` is empty where the whole file is unreadable.
-
-    images, views : of each of the rows, where its image was first seen, and which view of it the row is
-    """
-
-    part: str
-    rows: list[int]
-    images: list[str]
-    reason: str
-    views: list[int] = field(default_factory=list)
 
 
 class FeatureStore:
     """The features of one key. Nothing is written before `open`."""
 
-    def __init__(self, key: Key, directory: Path, network: Path) -> None:
-        """Cheap to make. network : the folder of the store whose cut networks are this one's, mostly its own."""
+    def __init__(self, key: Key, directory: Path, network: Path, checks: Checks | None = None) -> None:
+        """Cheap to make.
+
+        network : the folder of the store whose cut networks are this one's, mostly its own
+        checks : by what readers compare parts with their checksums
+        """
         self.key = key
         self.directory = directory
         self.graphs = GraphFolder(network / _GRAPH)
         self._tables: dict[str, FeatureTable] = {}
         self._required: dict[bytes, int] = {}
+        self._checks = checks or Checks()
 
     def open(self, made_of: dict[str, Any]) -> None:
         """Make the folder and its `key.json`; made_of : how to build the backbone again."""
@@ -81,7 +74,7 @@ class FeatureStore:
         name = f"{layer}@{pooling}"
         if name not in self._tables:
             place = self.folder(layer, pooling)
-            self._tables[name] = FeatureTable(place.directory, place.attributes)
+            self._tables[name] = FeatureTable(place.directory, place.attributes, self._checks)
         else:
             self._tables[name].refresh()
         self._tables[name].require(self._required)
@@ -120,16 +113,27 @@ class FeatureStore:
                 for path, reason in tables[folder].damaged.items():
                     yield path, Damage(str(path), [], [], reason)
                 for part in tables[folder].parts:
-                    yield part.path, _damage_of(part.path)
+                    yield part.path, find_damage(part.path)
             else:
                 for path in sorted(folder.glob(f"*{SUFFIX}")):
                     yield path, Damage(str(path), [], [], f"{path} cannot be read, nor can any other part beside it.")
 
+    def verify_networks(self) -> Iterator[tuple[Path, Damage | None]]:
+        """Compare the digests of the cut networks that are kept in this store; yields each as `verify` does."""
+        if self.graphs.directory.parent == self.directory:  # a store of views has those of the images
+            for path, reason in self.graphs.verify():
+                yield path, None if reason is None else Damage(str(path), [], [], reason)
+
     def repair(self, damage: Damage) -> None:
-        """Keep the good rows of a damaged part in a new one and remove the old one; bad rows are missing from then."""
+        """Keep the good rows of a damaged part in a new one and remove the old one; bad rows are missing from then.
+
+        A damaged network is removed: it is made anew when it is wanted.
+        """
         path = Path(damage.part)
         with self._maintenance() as leases:
-            if damage.rows:
+            if path.parent == self.graphs.directory:
+                remove(path)
+            elif damage.rows:
                 rows, good = read_rows(path)
                 leases.give_sign()
                 table = next(table for table in self.tables().values() if table.directory == path.parent)
@@ -139,6 +143,15 @@ class FeatureStore:
             else:
                 path.replace(path.with_suffix(".damaged"))
         self._tables.clear()
+
+    def set_damaged_aside(self) -> None:
+        """Repair every part in which readers have found damage, unless another process does; their rows are missing."""
+        found = [damage for table in self._tables.values() for damage in table.unsound]
+        for damage in found:
+            try:
+                self.repair(damage)
+            except (StoreError, OSError) as error:  # the rows are not used in any case
+                _logger.info("%s was left where it is: %s", damage.part, error)
 
     @contextmanager
     def _maintenance(self) -> Iterator[Leases]:
@@ -175,15 +188,17 @@ class FeatureStore:
         return before, after
 
 
-def open_store(directory: Path) -> FeatureStore:
+def open_store(directory: Path, checks: Checks | None = None) -> FeatureStore:
     """The feature store in a folder, whatever the folder is called.
+
+    checks : as `FeatureStore` takes it
 
     Raises
     ------
     StoreError
         Its key is damaged or from a newer featx.
     """
-    return FeatureStore(_read_key(directory / KEY_FILE), directory, directory)
+    return FeatureStore(_read_key(directory / KEY_FILE), directory, directory, checks)
 
 
 def _read_key(path: Path) -> Key:
@@ -206,15 +221,3 @@ def _table_name(folder: Path) -> str | None:
         if file_name(name) == folder.name:
             return name
     return None
-
-
-def _damage_of(path: Path) -> Damage | None:
-    try:
-        rows, good = read_rows(path)
-    except DamagedPart as error:
-        return Damage(str(path), [], [], str(error))
-    bad = np.flatnonzero(~good)
-    if not len(bad):
-        return None
-    images = [bytes(name).decode("utf-8", "surrogateescape") for name in rows.path[bad]]
-    return Damage(str(path), bad.tolist(), images, "checksum does not hold", rows.view[bad].tolist())

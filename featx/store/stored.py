@@ -28,9 +28,10 @@ class StoredFeatures:
     """
 
     def __init__(
-        self, parts: Sequence[Part], part: np.ndarray, row: np.ndarray, numbers: Callable[[int], np.ndarray]
+        self, parts: Sequence[Part], part: np.ndarray, row: np.ndarray, read: Callable[[int, np.ndarray], np.ndarray]
     ) -> None:
-        self._parts, self._part, self._row, self._numbers = parts, part, row, numbers
+        """Nothing is read yet. read : the features of some rows (positions) of one of the parts (its number)."""
+        self._parts, self._part, self._row, self._read = parts, part, row, read
         used = [parts[i] for i in np.unique(part)]
         shapes = {p.row_shape for p in used}
         if len(shapes) > 1:
@@ -44,7 +45,7 @@ class StoredFeatures:
 
     def take(self, rows: np.ndarray) -> StoredFeatures:
         """Some of the rows, by position or mask."""
-        return StoredFeatures(self._parts, self._part[rows], self._row[rows], self._numbers)
+        return StoredFeatures(self._parts, self._part[rows], self._row[rows], self._read)
 
     def followed_by(self, other: StoredFeatures) -> StoredFeatures:
         """These rows, and below them those of `other`, which may lie in another table."""
@@ -52,10 +53,10 @@ class StoredFeatures:
         parts = (*self._parts, *other._parts)
         part = np.concatenate([self._part, other._part + first])
 
-        def numbers(number: int) -> np.ndarray:
-            return self._numbers(number) if number < first else other._numbers(number - first)
+        def read(number: int, rows: np.ndarray) -> np.ndarray:
+            return self._read(number, rows) if number < first else other._read(number - first, rows)
 
-        return StoredFeatures(parts, part, np.concatenate([self._row, other._row]), numbers)
+        return StoredFeatures(parts, part, np.concatenate([self._row, other._row]), read)
 
     def blocks(self, rows: int = 0) -> Iterator[np.ndarray]:
         """Consecutive float32 arrays (at most `rows`, d), maps flattened; 0: about 32 MB each."""
@@ -97,7 +98,7 @@ class StoredFeatures:
         out = np.empty((len(row), self._width), dtype)
         for number in np.unique(part):
             here = np.flatnonzero(part == number)
-            found = self._numbers(int(number))[row[here]].reshape(len(here), -1)
+            found = self._read(int(number), row[here]).reshape(len(here), -1)
             if here[-1] - here[0] == len(here) - 1:  # neighbours, as they mostly are
                 _convert(found, out[here[0] : here[-1] + 1])
             else:
@@ -126,11 +127,3 @@ def _convert(found: np.ndarray, out: np.ndarray) -> None:
         moved <<= 13
         moved &= _SIGN_AND_NUMBER
         whole *= _SHIFT
-
-
-def map_features(part: Part) -> np.ndarray:
-    """Map the features of a part; a part that a prune has taken away raises StoreError."""
-    try:
-        return part.map()
-    except FileNotFoundError:
-        raise StoreError(f"{part.path} was removed while it was read (a prune?). Run the same command again.") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +13,9 @@ import numpy as np
 
 from featx.errors import StoreError
 from featx.io.digest_arrays import DIGEST_BYTES, as_bytes, digest_array
-from featx.store.part import SUFFIX, DamagedPart, Part, open_part
-from featx.store.stored import LOADED_PARTS, StoredFeatures, map_features
+from featx.store.damage import Checks, Damage
+from featx.store.part import SUFFIX, DamagedPart, Part, RemovedPart, open_part
+from featx.store.stored import LOADED_PARTS, StoredFeatures
 
 IDENTITY = np.dtype("V34")  # a digest, and which view of its image
 _OPEN_PARTS = 2  # mapped at once per table: a map is an open file, and what was read of it counts as memory
@@ -39,16 +41,15 @@ class _Lookup:
     row: np.ndarray
 
     @classmethod
-    def of(cls, parts: Sequence[tuple[int, Part]], required: Mapping[bytes, int]) -> _Lookup:
+    def of(cls, parts: Sequence[tuple[int, Part, np.ndarray]]) -> _Lookup:
+        """Of parts: the number of each, it, and which of its rows (positions) count."""
         if not parts:
             return cls(np.empty(0, IDENTITY), np.empty(0, np.int64), np.empty(0, np.int64))
-        usable = [_usable(part, required) for _, part in parts]
-        names = np.concatenate(
-            [identities(part.digest[rows], part.view[rows]) for (_, part), rows in zip(parts, usable, strict=True)]
-        )
+        names = np.concatenate([identities(part.digest[rows], part.view[rows]) for _, part, rows in parts])
         unique, first = np.unique(names, return_index=True)
-        number = np.repeat([n for n, _ in parts], [len(rows) for rows in usable])
-        return cls(unique, number[first], np.concatenate(usable)[first])
+        number = np.concatenate([np.full(len(rows), n, np.int64) for n, _, rows in parts])
+        row = np.concatenate([rows for _, _, rows in parts])
+        return cls(unique, number[first], row[first])
 
     def find(self, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(part, row) of each name, both int64 (n,), -1 where it is absent."""
@@ -81,29 +82,42 @@ class TableFolder:
 class FeatureTable(TableFolder):
     """All rows of one layer and pooling. The listing of the parts is the truth; there is no other index.
 
+    A part is compared with its checksums before any of its rows is found; rows that are damaged are as if they were not
+    there. Rows of a part that a prune takes away while they are read are looked up again.
+
     Attributes
     ----------
     parts : the readable parts, oldest first; damaged : path -> reason of those that are not
+    unsound : the damage that was found in rows of readable parts
     """
 
-    def __init__(self, directory: Path, attributes: dict[str, str]) -> None:
+    def __init__(self, directory: Path, attributes: dict[str, str], checks: Checks | None = None) -> None:
         super().__init__(directory, attributes)
         self.parts: list[Part] = []
         self.damaged: dict[Path, str] = {}
+        self.unsound: list[Damage] = []
+        self._checks = checks or Checks()
+        self._checked: set[int] = set()
+        self._dropped: dict[int, np.ndarray] = {}  # number of a part -> its rows that do not count
+        self._alone = threading.RLock()  # batches are read ahead by a thread
         self._seen: set[str] = set()
         self._lookups: list[_Lookup] = []
         self._required: dict[bytes, int] = {}
         parts = self.parts  # not self: no cycle may keep files open
-        self._mapped = lru_cache(_OPEN_PARTS)(lambda number: map_features(parts[number]))
-        self._loaded = lru_cache(LOADED_PARTS)(lambda number: map_features(parts[number]))
+        self._mapped = lru_cache(_OPEN_PARTS)(lambda number: parts[number].map())
+        self._loaded = lru_cache(LOADED_PARTS)(lambda number: parts[number].map())
         self.refresh()
 
     def refresh(self) -> None:
         """Take notice of parts that have appeared since the last look."""
+        with self._alone:
+            self._refresh()
+
+    def _refresh(self) -> None:
         if not self.directory.is_dir():
             return
         names = sorted(path.name for path in self.directory.iterdir() if path.suffix == SUFFIX and path.name[0] != ".")
-        fresh: list[tuple[int, Part]] = []
+        fresh: list[tuple[int, Part, np.ndarray]] = []
         for name in names:
             if name in self._seen:
                 continue
@@ -116,17 +130,17 @@ class FeatureTable(TableFolder):
                 self.damaged[self.directory / name] = str(error)
                 _logger.warning("Left aside: %s Its rows will be computed again.", error)
                 continue
-            fresh.append((len(self.parts), part))
+            fresh.append((len(self.parts), part, _usable(part, self._required)))
             self.parts.append(part)
         if fresh:
-            self._lookups.append(_Lookup.of(fresh, self._required))
+            self._lookups.append(_Lookup.of(fresh))
 
     def require(self, required: Mapping[bytes, int]) -> None:
         """Take rows of these images (digest -> revision) that an earlier decoder read for missing, from now on."""
         if required.items() <= self._required.items():
             return
         self._required.update(required)
-        self._lookups = [_Lookup.of(list(enumerate(self.parts)), self._required)]
+        self._look_anew()
 
     def made_before(self, digest: np.ndarray, view: np.ndarray | int, revision: int) -> np.ndarray:
         """Mask (n,) of the digests V32 (n,) whose row is of an earlier revision of the decoder."""
@@ -141,7 +155,49 @@ class FeatureTable(TableFolder):
 
     def find(self, digest: np.ndarray, view: np.ndarray | int = 0) -> tuple[np.ndarray, np.ndarray]:
         """(part, row) of each digest V32 (n,), both int64 (n,), -1 where it has no row."""
-        names = identities(digest, view)
+        with self._alone:
+            return self._find(identities(digest, view))
+
+    def _find(self, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        while True:
+            part, row = self._look_up(names)
+            used = np.zeros(len(self.parts) + 1, bool)
+            used[part] = True  # the last one is that of the absent
+            unchecked = set(np.flatnonzero(used[:-1]).tolist()) - self._checked
+            if not unchecked:
+                return part, row
+            for number in sorted(unchecked):
+                self._check(number)
+
+    def _check(self, number: int) -> None:
+        """Compare a part with its checksums, and drop its rows that are damaged."""
+        part = self.parts[number]
+        self._checked.add(number)
+        try:
+            damage = self._checks.find_damage(part.path)
+        except RemovedPart:
+            self._drop(number, np.arange(len(part)))
+            self._refresh()
+            return
+        if damage is not None:
+            rows = np.array(damage.rows, np.int64) if damage.rows else np.arange(len(part))
+            _logger.warning("%s is damaged: %s of its %s rows are not used.", part.path, len(rows), len(part))
+            self.unsound.append(damage)
+            self._drop(number, rows)
+
+    def _drop(self, number: int, rows: np.ndarray) -> None:
+        self._dropped[number] = rows
+        self._look_anew()
+
+    def _look_anew(self) -> None:
+        """Make the lookup of all rows but those that are dropped or that an earlier decoder read wrong."""
+        empty = np.empty(0, np.int64)
+        kept = [
+            np.setdiff1d(_usable(one, self._required), self._dropped.get(n, empty)) for n, one in enumerate(self.parts)
+        ]
+        self._lookups = [_Lookup.of(list(zip(range(len(kept)), self.parts, kept, strict=True)))]
+
+    def _look_up(self, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         part, row = np.full(len(names), -1), np.full(len(names), -1)
         for lookup in self._lookups:
             absent = np.flatnonzero(part < 0)
@@ -168,11 +224,29 @@ class FeatureTable(TableFolder):
                 f"{int((part < 0).sum())} of {len(digest)} images have no features in {self.directory}. "
                 "Run featx extract with the same options first."
             )
-        return StoredFeatures(self.parts, part, row, self._numbers)
+        return StoredFeatures(self.parts, part, row, self._read)
 
-    def _numbers(self, number: int) -> np.ndarray:
+    def _read(self, number: int, rows: np.ndarray) -> np.ndarray:
         compressed = self.parts[number].offset is None
-        return self._loaded(number) if compressed else self._mapped(number)
+        try:
+            return np.asarray((self._loaded(number) if compressed else self._mapped(number))[rows])
+        except RemovedPart as error:
+            return self._read_moved(number, rows, error)
+
+    def _read_moved(self, number: int, rows: np.ndarray, error: RemovedPart) -> np.ndarray:
+        """The features of rows of a part that is gone, from where they are now."""
+        gone = self.parts[number]
+        with self._alone:
+            self._drop(number, np.arange(len(gone)))
+            self._refresh()
+            part, row = self._find(identities(gone.digest[rows], gone.view[rows]))
+        if (part < 0).any() or {self.parts[n].row_shape for n in np.unique(part)} != {gone.row_shape}:
+            raise error
+        out = np.empty((len(rows), *gone.row_shape), np.result_type(*{self.parts[n].dtype for n in np.unique(part)}))
+        for other in np.unique(part).tolist():
+            here = np.flatnonzero(part == other)
+            out[here] = self._read(other, row[here])
+        return out
 
     @property
     def rows(self) -> int:

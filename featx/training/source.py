@@ -25,6 +25,7 @@ class Examples:
     targets : of all n images; values are positions in `classes`, or 1 where an image has the label; weights are 1 on
         average over the training images
     known : how many classes the network knows
+    groups : int64 (n,), equal for images that belong together; None where all are independent
     """
 
     paths: tuple[str, ...]
@@ -32,6 +33,7 @@ class Examples:
     classes: tuple[str, ...]
     targets: Targets
     known: int
+    groups: np.ndarray | None = None
 
     @property
     def labels(self) -> np.ndarray:

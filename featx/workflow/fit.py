@@ -29,7 +29,7 @@ from featx.heads.transform import TRANSFORM_FILE, join
 from featx.io.context import Context, Notify
 from featx.io.digests import digest_bytes, digest_json
 from featx.metrics.measures import Measures
-from featx.metrics.predictions import LabelledPredictions, align, target_of
+from featx.metrics.predictions import LabelledPredictions, align, group_codes, target_of
 from featx.runs.measured import MeasuredParts, epoch_records
 from featx.runs.origin import Intake, Provenance, algorithm, augment_record, backbone_record, key_record
 from featx.runs.prepared import Prepared
@@ -266,10 +266,11 @@ def _predict(choice: Choice, features: Features, sample: Sample, part: str, know
         logits = choice.logits(features.take(rows))
     probabilities = choice.calibration.probabilities(logits)
     paths = tuple(sample.images.paths[row] for row in sample.rows[rows])
+    groups = group_codes(sample.images.groups, sample.rows[rows])
     if choice.thresholds is not None:
-        return LabelledPredictions(sample.y[rows], probabilities, tuple(known), choice.thresholds, part, paths)
+        return LabelledPredictions(sample.y[rows], probabilities, tuple(known), choice.thresholds, part, paths, groups)
     labels, everything = align(sample.images.classes, sample.y[rows], known)
-    return LabelledPredictions(labels, probabilities, tuple(everything), part=part, paths=paths)
+    return LabelledPredictions(labels, probabilities, tuple(everything), part=part, paths=paths, groups=groups)
 
 
 def _score(choice: Choice, val: Measures) -> ScoreRecord:

@@ -1,0 +1,1 @@
+"""KerasHub's networks, from folders as KerasHub and Hugging Face write them."""

@@ -1,0 +1,181 @@
+"""A folder that KerasHub wrote, or one of Hugging Face that it converts: what its files say, without TensorFlow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from featx.errors import BackboneError
+from featx.io.jsontypes import Json
+
+PREFIX = "hub:"  # of a preset's name
+CONFIG = "config.json"
+OUTPUT = "output"  # the last layer of every such network
+_DEFAULT_SIDE = 224  # an eighth of the cost of 518, at which some were trained
+_WEIGHTS = ("model.weights.h5", "model.weights.json", "model.safetensors", "model.safetensors.index.json")
+_TOWER = "vision_encoder"  # of networks of images and text
+
+# the class of KerasHub
+FAMILIES = (
+    "CLIPBackbone",
+    "CLIPVisionEncoder",
+    "DINOV2Backbone",
+    "DINOV3Backbone",
+    "DenseNetBackbone",
+    "ResNetBackbone",
+    "SigLIPBackbone",
+    "SigLIPVisionEncoder",
+    "VGGBackbone",
+    "ViTBackbone",
+    "XceptionBackbone",
+)
+# Hugging Face's model_type -> the class of KerasHub
+CONVERTED = {
+    "dinov2": "DINOV2Backbone",
+    "dinov2_with_registers": "DINOV2Backbone",
+    "dinov3_vit": "DINOV3Backbone",
+    "vit": "ViTBackbone",
+}
+
+
+@dataclass(frozen=True)
+class HubFolder:
+    """What the files of a folder say of its network.
+
+    family : the class of KerasHub
+    image_size : (height, width) that it was written for; None where it takes any
+    patch : the side of a patch in pixels; None of a network without patches
+    """
+
+    path: Path
+    family: str
+    image_size: tuple[int, int] | None
+    patch: int | None
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return folder_label(self.path)
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """The image size where nobody asks for another."""
+        height, width = self.image_size or (_DEFAULT_SIDE, _DEFAULT_SIDE)
+        return min(height, _DEFAULT_SIDE), min(width, _DEFAULT_SIDE)
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Refuse an image size that the patches do not fill.
+
+        Raises
+        ------
+        BackboneError
+            Names the sizes that are near.
+        """
+        if self.patch and size[0] % self.patch:
+            below = size[0] // self.patch * self.patch
+            near = " or ".join(str(side) for side in (below, below + self.patch) if side)
+            raise BackboneError(
+                f"{self.label} takes images in patches of {self.patch} pixels, and {size[0]} is not a multiple of "
+                f"that. Choose --input-size {near}."
+            )
+
+    def count_prefix(self, tokens: int, size: tuple[int, int]) -> int | None:
+        """How many of the tokens of an image of this size are in front of those of the patches; None if unclear."""
+        if not self.patch:
+            return None
+        left = tokens - (size[0] // self.patch) * (size[1] // self.patch)
+        return left if left >= 0 else None
+
+
+def is_hub_folder(path: Path) -> bool:
+    """Whether a path looks like a folder of KerasHub or Hugging Face."""
+    return (path / CONFIG).is_file()
+
+
+def folder_files(path: Path) -> list[Path]:
+    """The files that the network of a folder is read from."""
+    files = [path / CONFIG, *(path / name for name in _WEIGHTS), *path.glob("model*-of-*"), *path.glob("model_0*.h5")]
+    return sorted({file for file in files if file.is_file()})
+
+
+def has_weights(path: Path) -> bool:
+    """Whether the folder holds more than the configuration."""
+    return any((path / name).is_file() for name in _WEIGHTS)
+
+
+def folder_label(path: Path) -> str:
+    """A short name of the folder's network: that of the folder above where it is called by its version."""
+    return path.parent.name if path.name.isdigit() else path.name
+
+
+def read_folder(path: Path) -> HubFolder:
+    """What the files of a folder say.
+
+    Raises
+    ------
+    BackboneError
+        A `config.json` that cannot be read, of a network that takes no images, or that KerasHub does not know.
+    """
+    try:
+        content = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"{path / CONFIG} cannot be read: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, Mapping):
+        raise BackboneError(f"{path / CONFIG} does not describe a network: it is not a JSON object.")
+    if "model_type" in content:
+        return _read_hugging_face(path, content)
+    if not isinstance(content.get("config"), Mapping) or "class_name" not in content:
+        raise BackboneError(
+            f"{path / CONFIG} names neither a class of KerasHub nor a model_type of Hugging Face. {_export_hint()}"
+        )
+    return _read_keras(path, content)
+
+
+def _read_keras(path: Path, content: Mapping[str, Json]) -> HubFolder:
+    family = str(content["class_name"])
+    if family not in FAMILIES:
+        known = ", ".join(name.removesuffix("Backbone") for name in FAMILIES)
+        raise BackboneError(
+            f"{folder_label(path)} holds a {family}; of KerasHub featx takes the image networks {known}. "
+            f"{_export_hint()}"
+        )
+    config = content["config"]
+    assert isinstance(config, Mapping)
+    tower = config.get(_TOWER)
+    if isinstance(tower, Mapping) and isinstance(tower.get("config"), Mapping):
+        config = tower["config"]
+        assert isinstance(config, Mapping)
+    return HubFolder(path, family, _image_size(config.get("image_shape")), _patch(config.get("patch_size")))
+
+
+def _read_hugging_face(path: Path, content: Mapping[str, Json]) -> HubFolder:
+    kind = str(content["model_type"])
+    if kind not in CONVERTED:
+        raise BackboneError(
+            f"{folder_label(path)} is a Hugging Face folder of type {kind!r}; featx reads {', '.join(CONVERTED)}. "
+            f"{_export_hint(path)}"
+        )
+    side = content.get("image_size", _DEFAULT_SIDE)
+    size = _image_size([side, side, 3] if isinstance(side, int) else side)
+    return HubFolder(path, CONVERTED[kind], size, _patch(content.get("patch_size", 16)))
+
+
+def _export_hint(path: Path | None = None) -> str:
+    source = "FOLDER" if path is None else path
+    return f"Export it and give the .onnx file: optimum-cli export onnx --model {source} OUT."
+
+
+def _image_size(shape: Json) -> tuple[int, int] | None:
+    """(height, width) of (height, width, channels); None where one of them is open."""
+    if not isinstance(shape, list) or len(shape) < 2:
+        return None
+    height, width = shape[0], shape[1]
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+
+def _patch(size: Json) -> int | None:
+    if isinstance(size, list) and size:
+        size = size[0]
+    return size if isinstance(size, int) else None

@@ -1,0 +1,134 @@
+"""KerasHub itself: imported where it is needed, presets fetched, layers mended where they cannot be saved."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import zipfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from featx.backbones.hub.folder import CONFIG, PREFIX, read_folder
+from featx.backbones.runtime import KerasConfig, KerasLayer, import_keras
+from featx.errors import BackboneError
+from featx.io.suggest import did_you_mean
+
+_FILES = ("model.weights.h5", "model.weights.json", "image_converter.json")
+INSTALL = "pip install 'featx[hub]'"
+KerasHub = Any
+
+
+def import_hub() -> KerasHub:
+    """KerasHub on TensorFlow.
+
+    Raises
+    ------
+    BackboneError
+        It is not installed.
+    """
+    import_keras()
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise BackboneError(f"This network needs KerasHub: {INSTALL} ({error}).") from error
+    _mend_layers()
+    return keras_hub
+
+
+@cache
+def _mend_layers() -> None:
+    """Let every layer that featx saves be read back as it was.
+
+    The layers of ViT write numbers into their configuration that they do not take back, and leave others out. DINOv2's
+    embedding writes trained positions only where the sum of their changes is positive. SigLIP's counts a class token
+    that it does not have.
+    """
+    from keras_hub.src.models.dinov2.dinov2_layers import DINOV2Embedding
+    from keras_hub.src.models.siglip.siglip_layers import SigLIPVisionEmbedding
+    from keras_hub.src.models.vit import vit_layers
+
+    DINOV2Embedding._is_interpolated_position_embeddings_updated = lambda _: True
+    SigLIPVisionEmbedding.compute_output_shape = _siglip_shape
+    for kind in (vit_layers.ViTPatchingAndEmbedding, vit_layers.ViTEncoderBlock):
+        _write_what_is_read(kind)
+
+
+def _siglip_shape(layer: KerasLayer, images: Sequence[int | None]) -> list[int | None]:
+    axes = (1, 2) if layer.data_format == "channels_last" else (2, 3)
+    height, width = (images[axis] for axis in axes)
+    known = height is not None and width is not None
+    tokens = (height // layer.patch_size) * (width // layer.patch_size) if known else None
+    return [images[0], tokens, layer.hidden_dim]
+
+
+def _write_what_is_read(kind: Any) -> None:
+    """Give a class of layers a `get_config` that has the parameters of its constructor, and no more."""
+    written = kind.get_config
+    parameters = set(inspect.signature(kind.__init__).parameters) - {"self", "kwargs"}
+
+    def get_config(layer: KerasLayer) -> KerasConfig:
+        own = {name: getattr(layer, name) for name in parameters if hasattr(layer, name)}
+        config = own | written(layer)
+        return {name: value for name, value in config.items() if name in parameters | {"name", "trainable", "dtype"}}
+
+    kind.get_config = get_config
+
+
+def fetch_preset(name: str) -> Path:
+    """The folder of a preset, `hub:PRESET`, downloaded by KerasHub where it has not been.
+
+    Raises
+    ------
+    BackboneError
+        No such preset, or it cannot be downloaded.
+    """
+    import_hub()
+    from keras_hub.src.utils import preset_utils
+
+    preset = name.removeprefix(PREFIX)
+    known = preset_utils.BUILTIN_PRESETS
+    if preset not in known:
+        raise BackboneError(
+            f"No preset {preset!r} in this KerasHub.{did_you_mean(preset, known, most=3)} Its documentation lists "
+            "them; a folder that KerasHub wrote works too."
+        )
+    try:
+        folder = Path(preset_utils.get_file(preset, CONFIG)).parent
+        read_folder(folder)  # one that featx does not take is refused before its weights are fetched
+        for file in _FILES:
+            if preset_utils.check_file_exists(preset, file):
+                preset_utils.get_file(preset, file)
+        index = folder / "model.weights.json"  # of weights in several files
+        weights = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.is_file() else {}
+        for file in {name for value in weights.values() for name in ([value] if isinstance(value, str) else value)}:
+            preset_utils.get_file(preset, file)
+    except BackboneError:
+        raise
+    except Exception as error:
+        # whatever a download raises: of requests, urllib3, kagglehub
+        handle = known[preset]["kaggle_handle"]
+        raise BackboneError(
+            f"Cannot download {preset} ({handle}): {' '.join(str(error).split())[:200]}. Without a network: copy "
+            f"{CONFIG}, model.weights.h5 and image_converter.json of {handle} into a folder here, and give it as "
+            "--backbone FOLDER; its config.json alone is enough for --weights random."
+        ) from error
+    return folder
+
+
+def import_hub_for(network: Path) -> None:
+    """Import KerasHub where the network of a `.keras` file has layers of it, so that Keras finds them.
+
+    Raises
+    ------
+    BackboneError
+        It is not installed.
+    """
+    try:
+        with zipfile.ZipFile(network) as archive:
+            needed = b'"keras_hub.' in archive.read("config.json")
+    except (zipfile.BadZipFile, KeyError, OSError):
+        return  # Keras says what is wrong
+    if needed:
+        import_hub()

@@ -1,0 +1,127 @@
+"""KerasHub's networks as one flat Keras graph, in which every block of a transformer is a layer of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from featx.backbones import modelfile
+from featx.backbones.hub.folder import OUTPUT, HubFolder, has_weights, read_folder
+from featx.backbones.hub.library import import_hub
+from featx.backbones.hub.positions import interpolate_positions
+from featx.backbones.names import give_stable_names
+from featx.backbones.runtime import KerasConfig, KerasLayer, KerasModel, KerasTensor, import_keras
+from featx.backbones.spec import BackboneSpec
+from featx.errors import BackboneError
+
+# the class of a layer that holds all blocks -> its attribute that lists them
+_ENCODERS = {"DINOV2Encoder": "layers", "DINOV3Encoder": "layers", "ViTEncoder": "encoder_layers"}
+
+
+def open_hub_backbone(spec: BackboneSpec) -> KerasModel:
+    """The network of a folder at the size of the spec, with its own weights or random ones.
+
+    Raises
+    ------
+    BackboneError
+        KerasHub is not installed or cannot read the folder, or the network does not work at this size.
+    """
+    folder = read_folder(Path(spec.name))
+    folder.check_size(spec.input_size)
+    network = _load(folder, random=spec.weights == "random")
+    tower = getattr(network, "vision_encoder", network)
+    return _flatten(_resize(tower, spec.input_size, folder), spec.input_size, folder)
+
+
+def _load(folder: HubFolder, random: bool) -> KerasModel:
+    if not random and not has_weights(folder.path):
+        raise BackboneError(
+            f"{folder.label} holds no weights: neither model.weights.h5 nor model.safetensors. Copy them there, or "
+            "give --weights random."
+        )
+    hub = import_hub()
+    try:
+        return hub.models.Backbone.from_preset(str(folder.path), load_weights=not random, dtype="float32")
+    except Exception as error:  # its readers of JSON, HDF5 and safetensors each have errors of their own
+        missing = "it lacks " if isinstance(error, KeyError) else ""
+        reason = missing + " ".join(str(error).split())[:400]
+        raise BackboneError(f"KerasHub cannot read {folder.label}: {reason}. Is the folder whole?") from error
+
+
+def _resize(network: KerasModel, size: tuple[int, int], folder: HubFolder) -> KerasModel:
+    """The network for images of another size: its weights, with the positions interpolated."""
+    config = network.get_config()
+    shape = config.get("image_shape")
+    wanted = {name: [*size, 3] for name in ("image_shape", "position_embedding_shape") if config.get(name)}
+    if shape is None or all(list(config[name])[:2] == [*size] for name in wanted):
+        return network
+    try:
+        resized = type(network).from_config(config | wanted)
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BackboneError(f"{folder.label} does not work at {size[0]} x {size[1]} pixels: {reason}") from error
+    smooth = bool(config.get("antialias_in_interpolation", False))
+    for old, new in zip(_variables(network), _variables(resized), strict=True):
+        if old.shape == new.shape:
+            new.assign(old)
+        elif "float" in str(new.dtype):  # the numbers of the positions are the new network's own
+            new.assign(interpolate_positions(np.asarray(old), new.shape[-2], smooth))
+    return resized
+
+
+def _variables(network: KerasModel) -> list[KerasTensor]:
+    """All variables but DINOv2's positions at the image size, which are made of others."""
+    return [variable for variable in network.variables if "interpolated_position_embeddings" not in variable.path]
+
+
+def _flatten(network: KerasModel, size: tuple[int, int], folder: HubFolder) -> KerasModel:
+    keras = import_keras()
+    _take_positions(network)
+    part = keras.Model(network.inputs[0], network.outputs[0])
+    if any(isinstance(layer, keras.Model) for layer in part.layers):
+        part = modelfile.flatten(part, size, folder.label)
+    for number, block in enumerate(getattr(network, "encoder_layers", ()), 1):
+        block.name = f"block{number}"
+    try:
+        image = keras.Input((*size, 3), name="image")
+        flat = keras.models.clone_model(
+            part, input_tensors=image, clone_function=lambda layer: layer, call_function=_open_encoder
+        )
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BackboneError(f"{folder.label} does not work at {size[0]} x {size[1]} pixels: {reason}") from error
+    for layer in flat.layers:
+        layer.name = layer.name.removeprefix(f"{network.name}_")
+    flat.layers[-1].name = OUTPUT
+    return _renew(give_stable_names(flat))
+
+
+def _renew(network: KerasModel) -> KerasModel:
+    """The same network of layers that were called in no other."""
+    renewed = import_keras().models.clone_model(network)
+    for old, new in zip(network.layers, renewed.layers, strict=True):
+        new.set_weights(old.get_weights())
+    return renewed
+
+
+def _take_positions(network: KerasModel) -> None:
+    """Give DINOv2's embedding, which computes with a copy of its positions, the copy."""
+    for layer in network.layers:
+        copy = getattr(layer, "interpolated_position_embeddings", None)
+        if copy is not None and copy.shape == layer.position_embeddings.shape:
+            copy.assign(layer.position_embeddings)
+
+
+def _open_encoder(layer: KerasLayer, *args: KerasTensor, **kwargs: KerasConfig) -> KerasTensor:
+    """Call a layer; one that holds all blocks is opened, so that each block is a layer of the graph."""
+    kind = type(layer).__name__
+    if kind not in _ENCODERS:
+        return layer(*args, **kwargs)
+    tokens, stages = args[0], {}
+    if kind == "ViTEncoder":
+        tokens = layer.dropout(tokens)
+    for number, block in enumerate(getattr(layer, _ENCODERS[kind]), 1):
+        block.name = f"block{number}"
+        stages[f"stage{number}"] = tokens = block(tokens, **kwargs)
+    return layer.layer_norm(tokens) if kind == "ViTEncoder" else (tokens, stages)
