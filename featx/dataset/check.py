@@ -13,10 +13,14 @@ from featx.dataset.digests import conflicts, digest_images, ignore_progress, lis
 from featx.dataset.imageset import NONE, SPLITS, ImageSet
 from featx.errors import DataError
 from featx.images.batches import decoding_threads
-from featx.images.decoder import BadImage, decode, decoder_version
+from featx.images.decoder import decode, decoder_version
+from featx.images.depth import bits_used, describe_dark
+from featx.images.fault import BadImage, DamagedScan
 from featx.io.digest_arrays import NO_DIGEST, has_digest
 from featx.io.index import StatIndex
+from featx.io.urls import is_url
 
+_SCANS = " scans"  # under which damaged scans are remembered, which other stages read as far as they go
 _CHUNK = 256  # images decoded before what is known of them is written down
 
 
@@ -68,7 +72,7 @@ def check_images(
     """
     found = digest_images(images.paths, index)
     digests, unreadable = found.digest, dict(found.bad)
-    reasons = _decode_all(images, digests, index, workers, progress)
+    reasons, used = _decode_all(images, digests, index, workers, progress)
     for row, digest in enumerate(digests.tolist()):
         if row not in unreadable and digest in reasons:
             unreadable[row] = reasons[digest]
@@ -87,7 +91,7 @@ def check_images(
         ],
         straddling=_straddling(images, digests, good),
         classes=count_classes(images, readable),
-        notes=images.notes,
+        notes=(*images.notes, *filter(None, [describe_dark(used)])),
     )
 
 
@@ -132,37 +136,45 @@ def count_classes(images: ImageSet, readable: np.ndarray) -> dict[str, int]:
 
 def _decode_all(
     images: ImageSet, digests: np.ndarray, index: StatIndex, workers: int, progress: Callable[[int], None] | None
-) -> dict[bytes, str]:
-    """Reason by digest of every image that cannot be decoded."""
+) -> tuple[dict[bytes, str], list[int]]:
+    """Reason by digest of every image that cannot be decoded, and what `bits_used` finds of the others."""
     decoder = decoder_version()
-    known = index.known_unreadable(decoder)
+    known = index.known_unreadable(f"{decoder}{_SCANS}") | index.known_unreadable(decoder)
     there = np.flatnonzero(has_digest(digests))
     first = dict(zip(digests[there[::-1]].tolist(), there[::-1].tolist(), strict=True))
     reasons = {digest: known[digest] for digest in first if digest in known}
     rows = sorted(row for digest, row in first.items() if digest not in known)
     report = progress or ignore_progress
+    used: list[int] = []
     done = len(images) - len(rows)
     report(done)
     with ThreadPoolExecutor(workers or decoding_threads(images.paths), thread_name_prefix="featx-check") as pool:
         for start in range(0, len(rows), _CHUNK):
             some = rows[start : start + _CHUNK]
-            faults = list(pool.map(_try_to_decode, (images.paths[row] for row in some)))
+            found = list(pool.map(_try_to_decode, (images.paths[row] for row in some)))
+            faults = [one if isinstance(one, BadImage) else None for one in found]
+            used += [one for one in found if not isinstance(one, BadImage)]
             new = [
                 (digests[row].tobytes(), fault) for row, fault in zip(some, faults, strict=True) if fault is not None
             ]
             reasons.update((digest, fault.reason) for digest, fault in new)
-            index.remember_unreadable(decoder, [(digest, fault.reason) for digest, fault in new if not fault.transient])
+            lasting = [(digest, fault) for digest, fault in new if not fault.transient]
+            for kind, ending in ((BadImage, ""), (DamagedScan, _SCANS)):
+                index.remember_unreadable(
+                    f"{decoder}{ending}", [(digest, fault.reason) for digest, fault in lasting if type(fault) is kind]
+                )
             done += len(some)
             report(done)
-    return reasons
+    return reasons, used
 
 
-def _try_to_decode(path: str) -> BadImage | None:
+def _try_to_decode(path: str) -> BadImage | int:
+    """What `bits_used` finds of an image, or why it cannot be decoded."""
     try:
-        decode(path)
+        image = decode(path)
     except BadImage as fault:
         return fault
-    return None
+    return 0 if is_url(path) else bits_used(path, image)
 
 
 def _straddling(images: ImageSet, digests: np.ndarray, rows: np.ndarray) -> list[dict[str, list[str]]]:

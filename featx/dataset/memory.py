@@ -17,7 +17,8 @@ from PIL import Image
 
 from featx.dataset.imageset import ImageSet
 from featx.errors import DataError
-from featx.images.decoder import BadImage, upright_rgb
+from featx.images.fault import BadImage
+from featx.images.upright import upright_rgb
 
 
 def several(images: Any) -> Sequence[Any] | np.ndarray:

@@ -13,6 +13,7 @@ from featx.backbones import Output
 from featx.errors import StoreError
 from featx.extraction.job import Job
 from featx.extraction.request import Request
+from featx.extraction.stale import stale_images
 from featx.io.digest_arrays import first_of_equal
 from featx.io.index import StatIndex
 from featx.store.store import FeatureStore
@@ -58,6 +59,10 @@ def plan_rows(request: Request, job: Job) -> Plan:
     rows = np.setdiff1d(np.arange(len(request)), np.fromiter(request.unreadable, np.int64, len(request.unreadable)))
     first = rows[first_of_equal(request.identities[rows])]  # in the order of the files, which the disk likes
     digests, views = request.digests[first], request.views[first]
+    there = [job.store.table(output.layer, output.pooling) for output in job.outputs]
+    if any(table.parts for table in there):
+        sources = [request.sources[row] for row in first.tolist()]
+        job.store.require(stale_images(sources, digests, views, there, job.cache.index))
     tables = {output: job.store.table(output.layer, output.pooling) for output in job.outputs}
     absent = {output: table.missing(digests, views) for output, table in tables.items()}
     wanted = tuple(output for output in job.outputs if absent[output].any())

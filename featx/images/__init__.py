@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from featx.images.decoder import BadImage, decode
+from featx.images.decoder import decode
+from featx.images.fault import BadImage
 
 __all__ = ["BadImage", "decode"]

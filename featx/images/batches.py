@@ -13,7 +13,8 @@ from itertools import groupby, islice
 import numpy as np
 
 from featx.errors import UsageError
-from featx.images.decoder import BadImage, load_image
+from featx.images.decoder import load_image
+from featx.images.fault import BadImage
 from featx.images.resize import ResizeRule
 from featx.images.sources import Pinned, Source
 from featx.io.servers import AT_ONCE

@@ -7,12 +7,12 @@ import io
 import os
 import re
 import stat
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
+from traceback import clear_frames
 from typing import IO
 
 import numpy as np
@@ -34,10 +34,14 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from featx.errors import DataError
+from featx.images import jpeg, jpeg2000, png, tiff
+from featx.images.classes import REVISION, class_revision
+from featx.images.fault import DAMAGE, BadImage
 from featx.images.probes import PROBES
 from featx.images.resize import RESIZES, fit, needed_size
+from featx.images.samples import SECOND_DECODERS
 from featx.images.sources import Pinned, Source, path_of
+from featx.images.upright import orientation_of, turn, upright_rgb
 from featx.io.filetypes import HEAD, describe_content, describe_damage, describe_os_error
 from featx.io.urls import is_url, open_remote
 
@@ -64,48 +68,8 @@ FORMATS: tuple[str, ...] = tuple(
     )
 )
 MAX_PIXELS = 178_956_970  # twice Pillow's warning level: where Pillow itself refuses
+MAX_SIDE = 1_000_000  # resampling a side takes 16 to 32 bytes for each of its pixels
 REPLACED = "it was replaced while featx ran: run the same command again"
-_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-# What Pillow's decoders raise on damaged files, found by flipping bytes of files of every format.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    EOFError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
-
-
-class BadImage(DataError):  # noqa: N818 - named for the image
-    """A file of which no image can be made.
-
-    Attributes
-    ----------
-    reason : what is the matter with it, without its path
-    transient : whether it may be read another time, unchanged (as when a file server is down)
-    """
-
-    def __init__(self, reason: str, path: str | None = None, transient: bool = False) -> None:
-        super().__init__(reason if path is None else f"{path}: {reason}")
-        self.reason = reason
-        self.transient = transient
 
 
 def decode(source: Source, size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -115,7 +79,7 @@ def decode(source: Source, size: tuple[int, int] | None = None, max_pixels: int 
     ----------
     source : a path, a URL, or the bytes of a file
     size : (height, width) that is wanted afterwards; a JPEG is then decoded at the smallest of 1, 1/2, 1/4, 1/8 of its
-        size that is not below it, which is several times faster
+        size that is not below it, which is several times faster; without it, its scan is checked as well
     max_pixels : larger images are refused by their header, before they take memory
 
     Raises
@@ -126,15 +90,17 @@ def decode(source: Source, size: tuple[int, int] | None = None, max_pixels: int 
     path = path_of(source)
     with _open_file(source) as file:
         try:
-            return _decode_file(file, size, max_pixels)
+            image = _decode_file(file, size, max_pixels)
+            if size is None:
+                _check_scan(file)
+            return image
         except Image.DecompressionBombError as error:
             raise BadImage(_describe_bomb(error, max_pixels), path) from error
         except PIL.UnidentifiedImageError as error:
-            file.seek(0)
-            raise BadImage(describe_content(file.read(HEAD)), path) from error
+            raise BadImage(_describe(file), path) from error
         except BadImage as error:
-            raise BadImage(error.reason, path) from error.__cause__
-        except _DAMAGE as error:
+            raise type(error)(error.reason, path) from error.__cause__
+        except DAMAGE as error:
             transient = isinstance(error, MemoryError) or bool(getattr(error, "errno", None))
             raise BadImage(describe_damage(error), path, transient) from error
 
@@ -158,7 +124,11 @@ def load_image(source: Source, size: tuple[int, int], resize: str, max_pixels: i
     BadImage
         When no image can be made of it.
     """
-    return np.asarray(fit(decode(source, needed_size(size, resize), max_pixels), size, resize))
+    image = decode(source, needed_size(size, resize), max_pixels)
+    try:
+        return np.asarray(fit(image, size, resize))
+    except (MemoryError, ValueError) as error:  # of this image, and never the end of a run
+        raise BadImage(f"cannot be resized: {str(error) or 'not enough memory'}", path_of(source), True) from error
 
 
 def check_image(source: Source) -> str | None:
@@ -188,8 +158,9 @@ def decoder_identity() -> str:
 
 @cache
 def decoder_version() -> str:
-    """Under which unreadable images are remembered: a newer Pillow may be able to read them."""
-    return f"{decoder_identity()[:16]} Pillow {PIL.__version__}"
+    """Under which unreadable images are remembered: a mended or another decoder may be able to read them."""
+    others = " ".join(name for name in SECOND_DECODERS if find_spec(name))
+    return f"{decoder_identity()[:16]} Pillow {PIL.__version__} revision {REVISION} {others}".rstrip()
 
 
 @contextmanager
@@ -225,63 +196,91 @@ def _read_url(source: str | Pinned) -> bytes:
 
 
 def _decode_file(file: IO[bytes], size: tuple[int, int] | None, max_pixels: int) -> Image.Image:
-    with Image.open(file, formats=FORMATS) as image:
-        if image.width * image.height > max_pixels:
-            raise BadImage(_over_limit(image.width * image.height, max_pixels))
-        if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-            sideways = _orientation(image) >= 5
-            image.draft(None, size if sideways else size[::-1])
-        return upright_rgb(image)
-
-
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as 8-bit RGB: turned by its EXIF orientation, over white where it is transparent.
-
-    Raises
-    ------
-    BadImage
-        When its values have no known black and white.
-    """
-    image.load()
-    method = _UPRIGHT.get(_orientation(image))  # after loading: TIFF is turned by its decoder
-    upright = image if method is None else image.transpose(method)
-    return _to_rgb(upright, image.format)
-
-
-def _orientation(image: Image.Image) -> int:
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except _DAMAGE:  # EXIF that cannot be parsed says nothing about the pixels
-        return 1
-    return value if isinstance(value, int) else 1
+        return _decode_as_it_is(file, size, max_pixels)
+    except (BadImage, Image.DecompressionBombError, MemoryError):
+        raise
+    except DAMAGE as error:
+        if getattr(error, "errno", None):
+            raise
+        content = png.without_metadata(file) or jpeg.without_metadata(file)
+        if content is None:
+            raise
+        clear_frames(error.__traceback__)  # the pixels of the first try
+        try:
+            return _decode_as_it_is(io.BytesIO(content), size, max_pixels)
+        except DAMAGE:
+            raise error from None
 
 
-def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
-    mode = image.mode
-    if mode.startswith("I;16") or (mode == "I" and file_format == "PPM"):  # PPM: 16 bits, held in 32
-        return _halve_depth(image).convert("RGB")
-    if mode in ("I", "F"):
-        kind = "whole numbers" if mode == "I" else "fractions"
-        raise BadImage(f"pixels are 32-bit {kind}, whose black and white are not known: save it with 8 or 16 bits")
-    if mode == "LAB":
-        raise BadImage("its colours are CIELAB: save it as RGB")
-    if image.has_transparency_data:
-        return _over_white(image)
-    # A copy, since the file's own image is closed with the file.
-    return image.convert("RGB") if mode != "RGB" else image.copy()
+def _decode_as_it_is(file: IO[bytes], size: tuple[int, int] | None, max_pixels: int) -> Image.Image:
+    try:
+        image = _open_image(file)
+    except PIL.UnidentifiedImageError:
+        page = tiff.read_header(file)
+        if page is None:
+            raise
+        return _decode_page(file, page, max_pixels)
+    with image:
+        _check_size(image.size, max_pixels)
+        if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+            sideways = orientation_of(image) >= 5
+            image.draft(None, size if sideways else size[::-1])
+        return _decode_mended(file, image, max_pixels) or upright_rgb(image)
 
 
-def _halve_depth(image: Image.Image) -> Image.Image:
-    # 65,535 is 255 times 257. Image.convert would clip at 255 instead.
-    wide = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+def _open_image(file: IO[bytes]) -> Image.Image:
+    if file.read(4) == tiff.BIG_BIG_ENDIAN:  # Pillow takes it for an ordinary one, and its pages for being elsewhere
+        raise PIL.UnidentifiedImageError
+    file.seek(0)
+    return Image.open(file, formats=FORMATS)
 
 
-def _over_white(image: Image.Image) -> Image.Image:
-    rgba = image.convert("RGBA")
-    white = Image.new("RGB", rgba.size, (255, 255, 255))
-    white.paste(rgba, mask=rgba.getchannel("A"))
-    return white
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise BadImage(_over_limit(size[0] * size[1], max_pixels))
+    if max(size) > MAX_SIDE:
+        raise BadImage(f"{size[0]:,} x {size[1]:,} pixels: over the limit of {MAX_SIDE:,} on a side")
+
+
+def _decode_mended(file: IO[bytes], image: Image.Image, max_pixels: int) -> Image.Image | None:
+    """The RGB pixels of a file of a class that Pillow gets wrong; None for all others, whose file is left as it was."""
+    place = file.tell()
+    if image.format == "PNG" and "transparency" in image.info and png.has_deep_colour_key(file):
+        pixels, whole = png.over_white_by_colour_key(file)
+        return turn(pixels, orientation_of(whole))
+    if image.format == "TIFF":
+        page = tiff.read_header(file)
+        if page is not None and (page.wrong_in_0_1_0 or page.fault() or image.mode == "La"):
+            return _decode_page(file, page, max_pixels)
+    if image.format == "JPEG2000":
+        header = jpeg2000.read_header(file)
+        if header is not None and header.deep:
+            return jpeg2000.decode_deep(file, header)
+    if image.format in ("BMP", "ICO"):
+        may_be_empty = class_revision(file) > 0
+        file.seek(place)
+        image.load()
+        if may_be_empty and image.mode == "RGBA" and not image.getchannel("A").getextrema()[1]:
+            return image.convert("RGB")  # nobody fills the alpha of an image that is to be seen with zeros
+    file.seek(place)
+    return None
+
+
+def _decode_page(file: IO[bytes], page: tiff.Tiff, max_pixels: int) -> Image.Image:
+    _check_size((page.width, page.height), max_pixels)
+    return turn(tiff.decode_page(file, page, max_pixels), page.orientation)
+
+
+def _check_scan(file: IO[bytes]) -> None:
+    file.seek(0)
+    if file.read(3) == b"\xff\xd8\xff":
+        jpeg.check_scan(file)
+
+
+def _describe(file: IO[bytes]) -> str:
+    file.seek(0)
+    return describe_content(file.read(HEAD))
 
 
 def _describe_bomb(error: Exception, max_pixels: int) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from featx.images.decoder import BadImage, load_image
+from featx.images.decoder import load_image
+from featx.images.fault import BadImage
 from featx.images.resize import fit
 from featx.io.files import atomic_path
 

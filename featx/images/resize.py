@@ -14,6 +14,7 @@ from featx.errors import UsageError
 
 RESIZES = ("stretch", "crop", "pad")
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_MOST_BETWEEN = 32_000_000  # pixels; the tallest JPEG, at 480 pixels across, has fewer
 PAD_COLOUR = (127, 127, 127)  # near zero after every preprocessing
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -125,9 +126,19 @@ def needed_size(size: tuple[int, int], resize: str) -> tuple[int, int]:
 def fit(image: Image.Image, size: tuple[int, int], resize: str) -> Image.Image:
     """Bring an RGB image to `size` (height, width), antialiased; `resize` as in `load_image`."""
     where = place(image.size, size, resize)
-    resized = image.resize(where.inner, FILTERS[ResizeRule.parse(resize).filter], where.box)
+    resized = _resample(image, where, FILTERS[ResizeRule.parse(resize).filter])
     if not where.padded:
         return resized
     padded = Image.new("RGB", where.frame, PAD_COLOUR)
     padded.paste(resized, where.corner)
     return padded
+
+
+def _resample(image: Image.Image, where: Placement, method: Image.Resampling) -> Image.Image:
+    """Pillow resamples across first; where a very tall image would take much memory in between, down comes first."""
+    left, top, right, bottom = where.box
+    between = where.inner[0] * (bottom - top)
+    if between <= max(_MOST_BETWEEN, (right - left) * (bottom - top)):
+        return image.resize(where.inner, method, where.box)
+    low = image.resize((image.width, where.inner[1]), method, (0.0, top, float(image.width), bottom))
+    return low.resize(where.inner, method, (left, 0.0, right, float(where.inner[1])))

@@ -7,6 +7,7 @@ import numpy as np
 from featx.bundle.bundle import Bundle
 from featx.dataset import SPLITS
 from featx.extraction.sample import Sample
+from featx.extraction.stale import require_current
 from featx.heads.scaling import float_blocks
 from featx.heads.transform import join
 from featx.metrics.predictions import LabelledPredictions, align, group_codes
@@ -20,6 +21,8 @@ def judge_cached(bundle: Bundle, sample: Sample, code: int, cache: Cache) -> Lab
     stores = [store for store in cache.stores() if store.key.as_json() == bundle.manifest.key.as_json()]
     rows = np.flatnonzero(sample.split == code)
     tables = [store.table(one.layer, one.pooling) for store in stores[:1] for one in bundle.outputs]
+    sources = [sample.images.sources[row] for row in sample.rows[rows].tolist()]
+    tables = [require_current(sources, sample.digests[rows], table, cache.index) for table in tables]
     if not tables or any(table.missing(sample.digests[rows]).any() for table in tables):
         return None
     features = join([table.read(sample.digests[rows]) for table in tables])

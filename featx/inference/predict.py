@@ -20,7 +20,7 @@ from featx.config.bounds import Confidence, Count, Distance
 from featx.dataset.folders import describe_absence, expand, read_files
 from featx.errors import DataError, UsageError
 from featx.images.batches import Alter, Decoding, iter_batches
-from featx.images.decoder import BadImage
+from featx.images.fault import BadImage
 from featx.images.sources import source_name
 from featx.io.digests import digest_bytes, digest_file
 from featx.io.files import atomic_path

@@ -8,13 +8,44 @@ from pathlib import Path
 HEAD = 4096  # bytes that `describe_content` wants to see
 _UNREAD = "cannot be read: "  # what a disk or a server failed to give, unlike what is not there or no image
 
+_RAW = "a raw camera file: convert it to JPEG"
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\xff\xd8\xff\xf7", "a JPEG-LS image: convert it to PNG"),
     (0, b"\xff\xd8\xff", "a damaged JPEG file"),
     (0, b"\x89PNG", "a damaged PNG file"),
     (0, b"GIF8", "a damaged GIF file"),
+    (8, b"CR\x02", _RAW),
     (0, b"II*\x00", "a damaged or raw camera TIFF file"),
     (0, b"MM\x00*", "a damaged or raw camera TIFF file"),
+    (0, b"II+\x00", "a damaged TIFF file"),
+    (0, b"MM\x00+", "a damaged TIFF file"),
+    (0, b"II\xbc\x01", "a JPEG XR image: convert it to PNG"),
+    (0, b"IIRO", _RAW),
+    (0, b"IIRS", _RAW),
+    (0, b"MMOR", _RAW),
+    (0, b"IIU\x00", _RAW),
+    (0, b"FUJIFILMCCD-RAW", _RAW),
+    (0, b"FOVb", _RAW),
+    (0, b"\x00MRM", _RAW),
     (8, b"WEBP", "a damaged WebP file"),
+    (4, b"jP  \r\n\x87\n", "a damaged JPEG 2000 file"),
+    (0, b"\xff\x4f\xff\x51", "a damaged JPEG 2000 file"),
+    (0, b"qoif", "a damaged QOI file"),
+    (4, b"JXL \r\n\x87\n", "a JPEG XL image: convert it to PNG"),
+    (0, b"\xff\x0a", "a JPEG XL image: convert it to PNG"),
+    (0, b"v/1\x01", "an OpenEXR image: convert it to PNG"),
+    (0, b"#?RADIANCE", "a Radiance HDR image: convert it to PNG"),
+    (0, b"SIMPLE  =", "a FITS file: convert it to PNG"),
+    (0, b"DDS ", "a DirectDraw texture: convert it to PNG"),
+    (0, b"gimp xcf", "a GIMP document: export it as PNG"),
+    (0, b"icns", "a macOS icon: convert it to PNG"),
+    (0, b"AT&TFORM", "a DjVu document, not an image"),
+    (0, b"\x59\xa6\x6a\x95", "a Sun raster image: convert it to PNG"),
+    (344, b"n+1\x00", "a NIfTI volume: export its slices as PNG"),
+    (0, b"MATLAB 5.0", "a MATLAB file, not an image"),
+    (0, b"\x00\x05\x16\x07", "what macOS notes of a file (AppleDouble), not the image itself"),
+    (0, b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the image itself: type git lfs pull"),
+    (0, b"/annex/objects/", "a git-annex pointer, not the image itself: type git annex get"),
     (0, b"BM", "a damaged BMP file"),
     (8, b"AVI ", "an AVI video, not an image"),
     (8, b"WAVE", "a WAV sound, not an image"),
@@ -31,6 +62,9 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"8BPS", "a Photoshop document: export it as PNG"),
     (0, b"PK\x03\x04", "a ZIP archive, not an image"),
     (0, b"\x1f\x8b", "a gzip archive, not an image"),
+    (0, b"BZh", "a bzip2 archive, not an image"),
+    (0, b"\xfd7zXZ", "an xz archive, not an image"),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive, not an image"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive, not an image"),
     (0, b"Rar!", "a RAR archive, not an image"),
     (0, b"\x89HDF", "an HDF5 file, not an image"),
@@ -41,17 +75,16 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"MZ", "a program, not an image"),
 )
 
-# Major brands of ISO base media files (the bytes after "ftyp"): https://mp4ra.org/registered-types/brands
+# Brands of ISO base media files (the bytes after "ftyp"): https://mp4ra.org/registered-types/brands
+_HEIC, _HEIF = "a HEIC image: convert it to JPEG", "a HEIF image: convert it to JPEG"
 _BRANDS: dict[bytes, str] = {
     b"qt  ": "a QuickTime video, not an image",
-    b"M4A ": "an MPEG-4 sound, not an image",
-    b"avif": "a damaged AVIF file",
-    b"avis": "a damaged AVIF file",
-    b"heic": "a HEIC image: convert it to JPEG",
-    b"heix": "a HEIC image: convert it to JPEG",
-    b"mif1": "a HEIF image: convert it to JPEG",
-    b"msf1": "a HEIF image: convert it to JPEG",
-    b"crx ": "a raw camera file: convert it to JPEG",
+    **dict.fromkeys((b"avif", b"avis", b"avio"), "a damaged AVIF file"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), _HEIC),
+    **dict.fromkeys((b"mif1", b"mif2", b"msf1", b"miaf", b"avci", b"avcs", b"vvic", b"vvis", b"evbi"), _HEIF),
+    **dict.fromkeys((b"j2ki", b"j2is", b"jpeg", b"jpgs", b"jxs ", b"MiHB", b"MiHE", b"MiHA"), _HEIF),
+    **dict.fromkeys((b"M4A ", b"M4B ", b"M4P "), "an MPEG-4 sound, not an image"),
+    b"crx ": _RAW,
 }
 
 _MARKUP: tuple[tuple[bytes, str], ...] = (
@@ -69,13 +102,38 @@ def describe_content(head: bytes) -> str:
     if not head:
         return "empty file"
     if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12], "an MP4 video, not an image")
+        return _describe_media(head)
     for offset, signature, description in _SIGNATURES:
         if head.startswith(signature, offset):
             return description
     if not head.strip(b"\x00"):
         return "nothing but zero bytes"
-    return _describe_text(head) or "not an image that Pillow can read"
+    return _describe_text(head) or _describe_without_signature(head) or "not an image that Pillow can read"
+
+
+def _describe_media(head: bytes) -> str:
+    """What an ISO base media file is: by its major brand, or by those that it is compatible with."""
+    size = min(int.from_bytes(head[:4], "big"), len(head), 512)
+    brands = [head[8:12], *(head[at : at + 4] for at in range(16, size - 3, 4))]
+    video = brands[0][:3] in (b"mp4", b"iso", b"avc", b"M4V", b"3gp", b"3g2", b"f4v")
+    for brand in brands[:1] if video else brands:
+        if brand in _BRANDS:
+            return _BRANDS[brand]
+    return "an MP4 video, not an image"
+
+
+def _describe_without_signature(head: bytes) -> str | None:
+    """TGA and PCX, which begin with small numbers that hardly anything else begins with."""
+    if len(head) < 18:
+        return None
+    if head[0] == 10 and head[1] in (0, 2, 3, 4, 5) and head[2] == 1 and head[3] in (1, 2, 4, 8):
+        return "a PCX image: convert it to PNG"
+    mapped, kind, depth = head[1], head[2], head[16]
+    known = (kind & ~8) in ((1,) if mapped else (2, 3)) and depth in (1, 8, 15, 16, 24, 32)
+    sized = head[12:14] != b"\0\0" and head[14:16] != b"\0\0"
+    if mapped in (0, 1) and known and sized and (mapped or head[3:7] == b"\0\0\0\0"):
+        return "a TGA image: convert it to PNG"
+    return None
 
 
 def _describe_text(head: bytes) -> str | None:

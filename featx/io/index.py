@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -23,9 +23,10 @@ Status: TypeAlias = "os.stat_result | RemoteStatus"
 _TABLES = {
     "files": ("path TEXT", "size INTEGER", "mtime INTEGER", "inode INTEGER", "digest BLOB"),
     "bad": ("digest BLOB", "decoder TEXT", "reason TEXT"),
+    "classes": ("digest BLOB", "revision INTEGER", "decoder INTEGER"),
     "facts": ("kind TEXT", "key TEXT", "value TEXT"),
 }
-_KEYS = {"files": 1, "bad": 2, "facts": 2}  # columns that name an entry
+_KEYS = {"files": 1, "bad": 2, "classes": 1, "facts": 2}  # columns that name an entry
 
 
 class StatIndex:
@@ -89,6 +90,20 @@ class StatIndex:
     def remember_unreadable(self, decoder: str, rows: Iterable[tuple[bytes, str]]) -> None:
         """Remember (digest, reason) of images that this decoder could not read."""
         self._entries.put("bad", [(digest, decoder, reason) for digest, reason in rows])
+
+    def known_classes(self, digests: Sequence[bytes], decoder: int) -> dict[bytes, int]:
+        """The revision of the class of each image that was looked at by a decoder of this revision."""
+        known: dict[bytes, int] = {}
+        for start in range(0, len(digests), 500):
+            some = digests[start : start + 500]
+            marks = ",".join("?" * len(some))
+            rows = self._entries.find("classes", f"decoder = ? AND digest IN ({marks})", (decoder, *some))
+            known.update((row[0], row[1]) for row in rows)
+        return known
+
+    def remember_classes(self, revisions: Mapping[bytes, int], decoder: int) -> None:
+        """Remember the revision of the class of images, as a decoder of this revision sees them."""
+        self._entries.put("classes", [(digest, revision, decoder) for digest, revision in revisions.items()])
 
     def recall(self, kind: str, key: str) -> Any:
         """A remembered fact, None when there is none."""

@@ -11,7 +11,8 @@ import numpy as np
 
 from featx.dataset import ImageSet
 from featx.errors import DataError
-from featx.images.decoder import BadImage, load_image
+from featx.images.decoder import load_image
+from featx.images.fault import BadImage
 from featx.images.grid import THUMBNAIL, GridImage
 from featx.report.figure_folder import FigureFolder
 

@@ -16,6 +16,7 @@ from featx.dataset import ImageSet, digest_images
 from featx.dataset.folders import read_files
 from featx.errors import BundleError, UsageError
 from featx.extraction.flow import extract
+from featx.extraction.stale import require_current
 from featx.features import Features
 from featx.inference.predict import Unread, iter_features
 from featx.io.digest_arrays import first_of_equal
@@ -99,6 +100,7 @@ def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle,
     """
     table = _table_of(bundle, cache)
     digests = digest_images(images.paths, cache.index)
+    table = require_current(images.paths, digests.digest, table, cache.index)
     here = digests.usable & ~table.missing(digests.digest)
     if not here.any():
         raise BundleError(

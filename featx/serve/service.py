@@ -18,7 +18,8 @@ from featx import __version__
 from featx.bundle.bundle import Bundle
 from featx.bundle.records import MetricsRecord
 from featx.images.batches import usable_cores
-from featx.images.decoder import BadImage, load_image
+from featx.images.decoder import load_image
+from featx.images.fault import BadImage
 from featx.inference.predict import AnswerOptions, Prediction, Unread, make_prediction
 from featx.report.report import INDEX
 from featx.runs.run import report_folder

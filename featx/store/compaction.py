@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,12 +19,41 @@ MAINTENANCE = digest_array([b"maintenance"])  # in place of a digest: who remove
 def compact(table: FeatureTable, compression: str, leases: Leases) -> int:
     """Merge runs of parts that are far below the usual size, and parts with doubled rows; return the parts left."""
     left = 0
-    seen = np.empty(0, IDENTITY)
+    seen = _Seen(np.empty(0, IDENTITY), _latest(table.parts))
     for group in _groups(table.parts):
         published, seen = _merge(table, group, seen, compression)
         leases.give_sign()
         left += published
     return left
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is known while parts are merged, one group after the other.
+
+    kept : identities that stay in parts before, sorted V34 (n,)
+    latest : revision -> the identities, sorted, that have a row of it, but none of a later decoder; 0 left out
+    """
+
+    kept: np.ndarray
+    latest: dict[int, np.ndarray]
+
+    def superseded(self, names: np.ndarray, revisions: np.ndarray) -> np.ndarray:
+        """Which rows have one of a later decoder beside them: bool (n,)."""
+        found = np.zeros(len(names), bool)
+        for revision, identity in self.latest.items():
+            below = np.flatnonzero(revisions < revision)
+            found[below] |= np.isin(names[below], identity)
+        return found
+
+
+def _latest(parts: list[Part]) -> dict[int, np.ndarray]:
+    found: dict[int, list[np.ndarray]] = {}
+    for part in parts:
+        for revision in [] if part.revision is None else np.unique(part.revision).tolist():
+            rows = part.revision == revision
+            found.setdefault(revision, []).append(identities(part.digest[rows], part.view[rows]))
+    return {revision: np.unique(np.concatenate(names)) for revision, names in found.items() if revision}
 
 
 def _groups(parts: list[Part]) -> Iterator[list[Part]]:
@@ -41,10 +71,8 @@ def _groups(parts: list[Part]) -> Iterator[list[Part]]:
         yield group
 
 
-def _merge(table: FeatureTable, group: list[Part], seen: np.ndarray, compression: str) -> tuple[int, np.ndarray]:
-    """Make one part of several. Of the rows of one identity the first valid one stays.
-
-    seen : identities that stay in parts before these, sorted V34 (n,)
+def _merge(table: FeatureTable, group: list[Part], seen: _Seen, compression: str) -> tuple[int, _Seen]:
+    """Make one part of several. Of the rows of one identity the first valid one of the latest decoder stays.
 
     Returns the number of parts left (0 or 1), and `seen` with the identities of this group.
     """
@@ -53,10 +81,11 @@ def _merge(table: FeatureTable, group: list[Part], seen: np.ndarray, compression
     for part in group:
         rows, good = read_rows(part.path)
         total += len(rows)
-        valid = np.flatnonzero(good)
-        names, first = np.unique(identities(rows.digest[valid], rows.view[valid]), return_index=True)
-        kept.append(rows.take(np.sort(valid[first[~np.isin(names, seen)]])))
-        seen = np.union1d(seen, names)
+        every = identities(rows.digest, rows.view)
+        valid = np.flatnonzero(good & ~seen.superseded(every, rows.revisions))
+        names, first = np.unique(every[valid], return_index=True)
+        kept.append(rows.take(np.sort(valid[first[~np.isin(names, seen.kept)]])))
+        seen = replace(seen, kept=np.union1d(seen.kept, names))
     left = sum(len(rows) for rows in kept)
     if len(group) == 1 and left == total:
         return 1, seen
@@ -74,4 +103,5 @@ def _join(several: list[PartRows]) -> PartRows:
         np.concatenate([rows.view for rows in several]),
         np.concatenate([rows.path for rows in several]),
         np.concatenate([rows.features.astype(dtype) for rows in several]),
+        np.concatenate([rows.revisions for rows in several]),
     )

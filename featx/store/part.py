@@ -5,6 +5,7 @@
     view      (n,)      uint16, 0 for the image itself
     checksum  (n,)      uint32, CRC-32 of the row's features, digest, view and path
     path      (n,)      fixed-length utf-8, where the image was first seen
+    revision  (n,)      uint16, of the decoder that read the image; absent in parts of featx 0.1.0, which is revision 0
 
 HDF5's own Fletcher32 needs chunks, which would forbid mapping; hence a checksum per row.
 """
@@ -35,7 +36,7 @@ from featx.store.key import SCHEMA
 SUFFIX = ".h5"
 ZSTD_FILTER = 32015  # https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md
 _COLUMNS = ("features", "digest", "view", "path", "checksum")
-_TYPES = {"features": ("<f2", "<f4"), "digest": ("u1",), "view": ("<u2",), "checksum": ("<u4",)}
+_TYPES = {"features": ("<f2", "<f4"), "digest": ("u1",), "view": ("<u2",), "checksum": ("<u4",), "revision": ("<u2",)}
 # What h5py and NumPy raise on files with flipped bits, found by flipping each of them.
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
 # Of these the file is innocent.
@@ -57,19 +58,29 @@ class RemovedPart(StoreError):  # noqa: N818 - named for the part
 
 @dataclass(frozen=True)
 class PartRows:
-    """Rows of one layer and pooling: digest V32 (n,), view uint16 (n,), path bytes (n,), features (n, ...)."""
+    """Rows of one layer and pooling: digest V32 (n,), view uint16 (n,), path bytes (n,), features (n, ...).
+
+    revision : of the decoder that read the images, uint16 (n,); 0 for all where it is left out
+    """
 
     digest: np.ndarray
     view: np.ndarray
     path: np.ndarray
     features: np.ndarray
+    revision: np.ndarray | None = None
+
+    @property
+    def revisions(self) -> np.ndarray:
+        """The revision of every row, uint16 (n,)."""
+        return np.zeros(len(self), np.uint16) if self.revision is None else self.revision
 
     def __len__(self) -> int:
         return len(self.digest)
 
     def take(self, rows: np.ndarray) -> PartRows:
         """Some of the rows, by position or mask."""
-        return PartRows(self.digest[rows], self.view[rows], self.path[rows], self.features[rows])
+        revision = None if self.revision is None else self.revision[rows]
+        return PartRows(self.digest[rows], self.view[rows], self.path[rows], self.features[rows], revision)
 
     def checksums(self) -> np.ndarray:
         """CRC-32 of every row, uint32 (n,)."""
@@ -91,6 +102,7 @@ class Part:
     digest : V32 (n,); view : uint16 (n,)
     row_shape, dtype : of one row of features
     offset : bytes from the start of the file to contiguous features; None for compressed ones
+    revision : of the decoder that read each image, uint16 (n,); None: 0 for all
     """
 
     path: Path
@@ -99,6 +111,7 @@ class Part:
     row_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offset: int | None
+    revision: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.digest)
@@ -150,6 +163,8 @@ def _file_image(rows: PartRows, attributes: dict[str, str], compression: str) ->
         file.create_dataset("digest", data=as_bytes(rows.digest))
         file.create_dataset("view", data=rows.view.astype(np.uint16))
         file.create_dataset("checksum", data=checksum)
+        if rows.revision is not None:
+            file.create_dataset("revision", data=rows.revision.astype(np.uint16))
         text = h5py.string_dtype("utf-8", max(1, rows.path.dtype.itemsize))
         file.create_dataset("path", data=rows.path.astype(text))
         file.create_dataset("features", data=rows.features, **_layout(rows.features, compression))
@@ -195,7 +210,8 @@ def open_part(path: Path, attributes: dict[str, str]) -> Part:
             _check_attributes(file, path, attributes)
             features, digest, view = _open_columns(file, path, "features", "digest", "view")
             offset = None if features.chunks else features.id.get_offset()
-            return Part(path, from_bytes(digest[:]), view[:], tuple(features.shape[1:]), features.dtype, offset)
+            row_shape, revision = tuple(features.shape[1:]), _read_revision(file, path)
+            return Part(path, from_bytes(digest[:]), view[:], row_shape, features.dtype, offset, revision)
     except (FileNotFoundError, StoreError):
         raise
     except _DAMAGE as error:
@@ -231,6 +247,13 @@ def _open_columns(file: h5py.File, path: Path, *names: str) -> list[Any]:
         if not column.chunks and (column.id.get_offset() or 0) + column.nbytes > size:
             raise DamagedPart(f"{path} is cut short: its {name} end behind the end of the file.")
     return columns
+
+
+def _read_revision(file: h5py.File, path: Path) -> np.ndarray | None:
+    if "revision" not in file:
+        return None
+    revision: np.ndarray = _open_columns(file, path, "digest", "revision")[1][:]
+    return revision
 
 
 def read_name(path: Path) -> str:
@@ -271,7 +294,8 @@ def read_rows(path: Path) -> tuple[PartRows, np.ndarray]:
             features, digest, view, names, checksum = _open_columns(file, path, *_COLUMNS)
             if features.chunks:
                 _need_zstd()
-            rows = PartRows(from_bytes(digest[:]), view[:], names[:].astype(np.bytes_), features[:])
+            revision = _read_revision(file, path)
+            rows = PartRows(from_bytes(digest[:]), view[:], names[:].astype(np.bytes_), features[:], revision)
             stored = checksum[:]
     except FileNotFoundError:
         raise RemovedPart(path) from None

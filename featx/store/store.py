@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class FeatureStore:
         self.directory = directory
         self.graphs = GraphFolder(network / _GRAPH)
         self._tables: dict[str, FeatureTable] = {}
+        self._required: dict[bytes, int] = {}
         self._checks = checks or Checks()
 
     def open(self, made_of: dict[str, Any]) -> None:
@@ -76,7 +77,12 @@ class FeatureStore:
             self._tables[name] = FeatureTable(place.directory, place.attributes, self._checks)
         else:
             self._tables[name].refresh()
+        self._tables[name].require(self._required)
         return self._tables[name]
+
+    def require(self, required: Mapping[bytes, int]) -> None:
+        """Take rows of these images (digest -> revision) that an earlier decoder read for missing, in every table."""
+        self._required.update(required)
 
     def folder(self, layer: str, pooling: str) -> TableFolder:
         """Where the parts of one layer and pooling belong, without looking at those that are there."""

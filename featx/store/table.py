@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.errors import StoreError
-from featx.io.digest_arrays import DIGEST_BYTES, as_bytes
+from featx.io.digest_arrays import DIGEST_BYTES, as_bytes, digest_array
 from featx.store.damage import Checks, Damage
 from featx.store.part import SUFFIX, DamagedPart, Part, RemovedPart, open_part
 from featx.store.stored import LOADED_PARTS, StoredFeatures
@@ -60,6 +60,17 @@ class _Lookup:
         return np.where(here, self.part[at], -1), np.where(here, self.row[at], -1)
 
 
+def _usable(part: Part, required: Mapping[bytes, int]) -> np.ndarray:
+    """The rows of a part, but for those of images that a later decoder than the row's reads otherwise: int64 (m,)."""
+    rows = np.arange(len(part))
+    if not required:
+        return rows
+    suspects = np.flatnonzero(np.isin(part.digest, digest_array(required)))
+    revision = np.zeros(len(part), np.uint16) if part.revision is None else part.revision
+    stale = [row for row in suspects.tolist() if revision[row] < required[part.digest[row].tobytes()]]
+    return np.delete(rows, stale)
+
+
 @dataclass(eq=False)
 class TableFolder:
     """Where the parts of one layer and pooling lie, and the attributes that each of them has. Enough to write one."""
@@ -91,6 +102,7 @@ class FeatureTable(TableFolder):
         self._alone = threading.RLock()  # batches are read ahead by a thread
         self._seen: set[str] = set()
         self._lookups: list[_Lookup] = []
+        self._required: dict[bytes, int] = {}
         parts = self.parts  # not self: no cycle may keep files open
         self._mapped = lru_cache(_OPEN_PARTS)(lambda number: parts[number].map())
         self._loaded = lru_cache(LOADED_PARTS)(lambda number: parts[number].map())
@@ -118,10 +130,28 @@ class FeatureTable(TableFolder):
                 self.damaged[self.directory / name] = str(error)
                 _logger.warning("Left aside: %s Its rows will be computed again.", error)
                 continue
-            fresh.append((len(self.parts), part, np.arange(len(part))))
+            fresh.append((len(self.parts), part, _usable(part, self._required)))
             self.parts.append(part)
         if fresh:
             self._lookups.append(_Lookup.of(fresh))
+
+    def require(self, required: Mapping[bytes, int]) -> None:
+        """Take rows of these images (digest -> revision) that an earlier decoder read for missing, from now on."""
+        if required.items() <= self._required.items():
+            return
+        self._required.update(required)
+        self._look_anew()
+
+    def made_before(self, digest: np.ndarray, view: np.ndarray | int, revision: int) -> np.ndarray:
+        """Mask (n,) of the digests V32 (n,) whose row is of an earlier revision of the decoder."""
+        found = np.zeros(len(digest), bool)
+        if all(part.revision is not None and part.revision.min(initial=revision) >= revision for part in self.parts):
+            return found
+        part, row = self.find(digest, view)
+        for number in np.unique(part[part >= 0]).tolist():
+            here, revisions = part == number, self.parts[number].revision
+            found[here] = True if revisions is None else revisions[row[here]] < revision
+        return found
 
     def find(self, digest: np.ndarray, view: np.ndarray | int = 0) -> tuple[np.ndarray, np.ndarray]:
         """(part, row) of each digest V32 (n,), both int64 (n,), -1 where it has no row."""
@@ -157,8 +187,14 @@ class FeatureTable(TableFolder):
 
     def _drop(self, number: int, rows: np.ndarray) -> None:
         self._dropped[number] = rows
+        self._look_anew()
+
+    def _look_anew(self) -> None:
+        """Make the lookup of all rows but those that are dropped or that an earlier decoder read wrong."""
         empty = np.empty(0, np.int64)
-        kept = [np.setdiff1d(np.arange(len(one)), self._dropped.get(n, empty)) for n, one in enumerate(self.parts)]
+        kept = [
+            np.setdiff1d(_usable(one, self._required), self._dropped.get(n, empty)) for n, one in enumerate(self.parts)
+        ]
         self._lookups = [_Lookup.of(list(zip(range(len(kept)), self.parts, kept, strict=True)))]
 
     def _look_up(self, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

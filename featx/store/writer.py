@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.images.classes import REVISION
 from featx.store.part import PartRows, path_array, write_part
 from featx.store.table import TableFolder
 
@@ -44,6 +45,7 @@ class _Buffer:
             np.concatenate(views),
             path_array(list(chain.from_iterable(paths))),
             np.concatenate(features),
+            np.full(len(np.concatenate(digests)), REVISION, np.uint16),
         )
         self.batches, self.bytes = [], 0
         return rows

@@ -1,0 +1,44 @@
+"""A file of which no image can be made, and what shows it."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from featx.errors import DataError
+
+# What Pillow's decoders raise on damaged files, found by flipping bytes of files of every format.
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+
+class BadImage(DataError):  # noqa: N818 - named for the image
+    """A file of which no image can be made.
+
+    Attributes
+    ----------
+    reason : what is the matter with it, without its path
+    transient : whether it may be read another time, unchanged (as when a file server is down)
+    """
+
+    def __init__(self, reason: str, path: str | None = None, transient: bool = False) -> None:
+        super().__init__(reason if path is None else f"{path}: {reason}")
+        self.reason = reason
+        self.transient = transient
+
+
+class DamagedScan(BadImage):
+    """A JPEG file whose pixels can be decoded, and are those of the picture no further than to some place."""

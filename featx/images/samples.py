@@ -1,0 +1,50 @@
+"""Numbers of any depth, as a second decoder gives them, to RGB over white."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from featx.images.fault import BadImage
+
+SECOND_DECODERS = ("imagecodecs", "tifffile")
+
+
+def need(package: str) -> Any:
+    """A package that decodes what Pillow cannot.
+
+    Raises
+    ------
+    BadImage
+        It is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise BadImage(f"Pillow cannot read it, and {package}, which can, is missing: pip install {package}") from None
+
+
+def to_8_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Unsigned numbers of so many bits (up to 16), rounded to 0 to 255."""
+    most = (1 << bits) - 1
+    return ((values.astype(np.uint32) * 510 + most) // (2 * most)).astype(np.uint8)
+
+
+def over_white(channels: np.ndarray, premultiplied: bool = False) -> Image.Image:
+    """RGB of uint8 (height, width, n): grey, grey with alpha, RGB, or RGB with alpha."""
+    count = channels.shape[2]
+    if count in (1, 2):
+        channels = np.concatenate([np.repeat(channels[..., :1], 3, axis=2), channels[..., 1:]], axis=2)
+    if channels.shape[2] == 3:
+        return Image.fromarray(np.ascontiguousarray(channels))
+    alpha = channels[..., 3]
+    if premultiplied:
+        white = 255 - alpha[..., None].astype(np.uint16)
+        return Image.fromarray(np.minimum(channels[..., :3] + white, 255).astype(np.uint8))
+    colours = Image.fromarray(np.ascontiguousarray(channels[..., :3]))
+    white_image = Image.new("RGB", colours.size, (255, 255, 255))
+    white_image.paste(colours, mask=Image.fromarray(np.ascontiguousarray(alpha)))
+    return white_image

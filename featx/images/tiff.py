@@ -1,0 +1,207 @@
+"""TIFF files that Pillow refuses or gets wrong: by depth, polarity, layout, byte order or sign of their samples."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+
+from featx.images.fault import BadImage
+from featx.images.samples import need, over_white, to_8_bits
+
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 256, 257, 258, 259, 262, 277, 284
+_SUBFILE, _MAP, _SUBIFDS, _EXTRA, _FORMAT, _DNG = 254, 320, 330, 338, 339, 50706
+_TILE_WIDTH, _TILE_HEIGHT, _ORIENTATION = 322, 323, 274
+_WANTED = {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _SUBFILE, _MAP, _SUBIFDS, _EXTRA}
+_WANTED |= {_FORMAT, _DNG, _TILE_WIDTH, _TILE_HEIGHT, _ORIENTATION}
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
+_CHANNELS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
+_RAW = {32803, 34892}  # a colour filter array, linear raw
+_UNSIGNED, _SIGNED, _FRACTIONS, _UNDEFINED = 1, 2, 3, 4
+_PREMULTIPLIED, _ALPHA = 1, 2
+_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}  # of the types of a tag
+_MOST_VALUES = 3 << 16  # the largest colour map
+_MOST_TAGS = 4096
+BIG_BIG_ENDIAN = b"MM\0+"  # how a BigTIFF file of this byte order begins
+_TIFF, _BIG = {b"II*\0": "<", b"MM\0*": ">"}, {b"II+\0": "<", BIG_BIG_ENDIAN: ">"}
+
+Tags = dict[int, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Tiff:
+    """What the first page of a TIFF file says of itself.
+
+    bits : of each sample; sample_format : unsigned, signed, fractions or undefined, as the specification numbers them
+    extra : what the samples beyond the colours are; colour_map : three times 2 to the power of bits, empty without one
+    preview : whether it is marked as a smaller copy of another page; raw : whether it is a raw camera file
+    """
+
+    width: int
+    height: int
+    bits: tuple[int, ...]
+    sample_format: int
+    photometric: int
+    compressed: bool
+    separate: bool
+    extra: tuple[int, ...]
+    colour_map: tuple[int, ...]
+    orientation: int
+    tile_pixels: int
+    preview: bool
+    raw: bool
+
+    @property
+    def wrong_in_0_1_0(self) -> bool:
+        """Whether 0.1.0 took another picture for it; the header alone shows it."""
+        depth, shallow_map = max(self.bits), self.photometric == _PALETTE and max(self.colour_map, default=256) < 256
+        return (
+            self.raw
+            or self.preview
+            or self.sample_format == _SIGNED
+            or 8 < depth < 16
+            or (depth == 16 and self.photometric == _WHITE_IS_ZERO)
+            or (depth == 16 and self.separate and len(self.bits) > 1 and not self.compressed)
+            or shallow_map
+        )
+
+    def fault(self) -> str | None:
+        """Why no image can be made of it, whatever decodes it; None when one can."""
+        depth = max(self.bits)
+        if self.raw:
+            return "a raw camera file: convert it to JPEG"
+        if self.preview:
+            return "its first page is a preview of another one: save it as PNG, or the page alone"
+        if self.sample_format == _SIGNED:
+            return f"pixels are signed {depth}-bit whole numbers, whose black and white are not known: save it unsigned"
+        if self.sample_format not in (_UNSIGNED, _UNDEFINED):
+            kind = "fractions" if self.sample_format == _FRACTIONS else "complex numbers"
+            return f"pixels are {depth}-bit {kind}, whose black and white are not known: save it with 8 or 16 bits"
+        if depth > 16:
+            return (
+                f"pixels are {depth}-bit whole numbers, whose black and white are not known: save it with 8 or 16 bits"
+            )
+        return None
+
+
+def read_header(file: IO[bytes]) -> Tiff | None:
+    """What its first page says; None where it is no TIFF file, or one whose header is damaged."""
+    try:
+        file.seek(0)
+        head = file.read(16)
+        if head[:4] in _TIFF:
+            order, big = _TIFF[head[:4]], False
+            (first,) = struct.unpack_from(f"{order}I", head, 4)
+        elif head[:4] in _BIG:
+            order, big = _BIG[head[:4]], True
+            (first,) = struct.unpack_from(f"{order}Q", head, 8)
+        else:
+            return None
+        return _as_tiff(_read_tags(file, first, order, big), head)
+    except (struct.error, ValueError, OverflowError, OSError):
+        return None
+
+
+def _read_tags(file: IO[bytes], first: int, order: str, big: bool) -> Tags:
+    """The tags of the page at a place, those alone that are wanted here."""
+    count_form, entry, inside = ("Q", 20, 8) if big else ("H", 12, 4)
+    file.seek(first)
+    (count,) = struct.unpack(order + count_form, file.read(struct.calcsize(count_form)))
+    table = file.read(entry * min(count, _MOST_TAGS))
+    tags: Tags = {}
+    for at in range(0, len(table) - entry + 1, entry):
+        tag, kind = struct.unpack_from(f"{order}HH", table, at)
+        (length,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", table, at + 4)
+        if tag not in _WANTED or kind not in _NUMBERS or length > _MOST_VALUES:
+            continue
+        form = f"{order}{length}{_NUMBERS[kind]}"
+        content = table[at + entry - inside : at + entry]
+        if struct.calcsize(form) > inside:
+            file.seek(struct.unpack(f"{order}{'Q' if big else 'I'}", content)[0])
+            content = file.read(struct.calcsize(form))
+        tags[tag] = struct.unpack_from(form, content)
+    return tags
+
+
+def _as_tiff(tags: Tags, head: bytes) -> Tiff | None:
+    def one(tag: int, default: int) -> int:
+        return tags[tag][0] if tags.get(tag) else default
+
+    samples, photometric = one(_SAMPLES, 1), one(_PHOTOMETRIC, 0)
+    if not tags.get(_WIDTH) or not tags.get(_HEIGHT) or samples < 1:
+        return None
+    bits = tags.get(_BITS) or (1,)
+    preview = bool(one(_SUBFILE, 0) & 1) and _SUBIFDS in tags
+    raw = photometric in _RAW or head[8:10] == b"CR" or (_DNG in tags and bool(one(_SUBFILE, 0) & 1))
+    return Tiff(
+        width=one(_WIDTH, 0),
+        height=one(_HEIGHT, 0),
+        bits=bits if len(bits) == samples else bits[:1] * min(samples, 64),
+        sample_format=one(_FORMAT, _UNSIGNED),
+        photometric=photometric,
+        compressed=one(_COMPRESSION, 1) != 1,
+        separate=one(_PLANAR, 1) == 2,
+        extra=tags.get(_EXTRA, ()),
+        colour_map=tags.get(_MAP, ()),
+        orientation=one(_ORIENTATION, 1),
+        tile_pixels=one(_TILE_WIDTH, 0) * one(_TILE_HEIGHT, 0),
+        preview=preview and not raw,
+        raw=raw,
+    )
+
+
+def decode_page(file: IO[bytes], header: Tiff, max_pixels: int) -> Image.Image:
+    """The RGB pixels of the first page, as they lie in the file.
+
+    Raises
+    ------
+    BadImage
+        Its samples have no known black and white, or its colours are not known.
+    """
+    reason, depth = header.fault(), header.bits[0]
+    if reason is None and (header.photometric not in _CHANNELS or set(header.bits) != {depth}):
+        reason = f"a TIFF file of unusual colours (photometric {header.photometric}): save it as RGB"
+    if reason is not None:
+        raise BadImage(reason)
+    if max(header.tile_pixels, header.width * header.height) > max_pixels:
+        raise BadImage("its tiles are larger than an image may be")
+    tifffile = need("tifffile")
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds odd is no news to who reads images
+    file.seek(0)
+    with tifffile.TiffFile(file) as opened:
+        values = _as_planes(opened.pages[0], len(header.bits))
+    return _to_rgb(values, header, depth)
+
+
+def _as_planes(page: Any, samples: int) -> np.ndarray:
+    """(height, width, samples) of a page."""
+    need("imagecodecs")
+    values: np.ndarray = page.asarray(maxworkers=1)
+    if page.planarconfig == 2 and samples > 1:
+        values = np.moveaxis(values.reshape(samples, *values.shape[-2:]), 0, 2)
+    height, width = page.imagelength, page.imagewidth
+    if values.size != height * width * samples:
+        raise BadImage("a TIFF file of more dimensions than an image has: save its first page alone")
+    return values.reshape(height, width, samples)
+
+
+def _to_rgb(values: np.ndarray, header: Tiff, depth: int) -> Image.Image:
+    count = _CHANNELS[header.photometric]
+    if header.photometric == _PALETTE:
+        colours = np.array(header.colour_map, np.uint16).reshape(3, -1).T
+        shift = 0 if max(header.colour_map, default=0) < 256 else 8
+        inks = (colours >> shift).astype(np.uint8)[values[..., 0].astype(np.intp)]
+    else:
+        inks = to_8_bits(values[..., :count], depth)
+    if header.photometric == _WHITE_IS_ZERO:
+        inks = 255 - inks
+    if header.photometric == _CMYK:
+        inks = np.asarray(Image.fromarray(np.ascontiguousarray(inks), "CMYK").convert("RGB"))
+    kind = header.extra[0] if header.extra else _ALPHA if header.photometric == _RGB and values.shape[2] == 4 else 0
+    if kind in (_PREMULTIPLIED, _ALPHA) and values.shape[2] > count:
+        inks = np.concatenate([inks, to_8_bits(values[..., count : count + 1], depth)], axis=2)
+    return over_white(inks, kind == _PREMULTIPLIED)
