@@ -91,11 +91,7 @@ def evaluate(
     start = time.perf_counter()
     with Bars() as bars:
         judged, bad = judge(model, images, name, bars, average)
-        comparison = (
-            None
-            if rival is None
-            else compare_predictions(judged, judge(rival, shared, name, bars, rivals)[0], model.manifest.score.metric)
-        )
+        others = None if rival is None else judge(rival, shared, name, bars, rivals)[0]
     notes += describe_unknown(judged, model)
     for note in notes:
         say(note)
@@ -103,7 +99,9 @@ def evaluate(
         directory = report_folder(path)
     evaluation = Evaluation(model, path, judged, bad, time.perf_counter() - start)
     page = directory and report_evaluation(directory, evaluation, pipeline, command_line())
-    rivalry = RivalResult(rival.path, comparison) if rival is not None and comparison is not None else None
+    rivalry = None
+    if rival is not None and others is not None:
+        rivalry = RivalResult(rival.path, compare_predictions(judged, others, model.manifest.score.metric))
     result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry, notes)
     emit(as_json, result.as_json(), _text(result))
 
