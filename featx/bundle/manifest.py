@@ -35,8 +35,8 @@ from featx.bundle.records import (
 from featx.config.bounds import Ge, Le
 from featx.errors import BundleError
 from featx.io.jsontypes import Json
-from featx.metrics.comparison import Comparison
 from featx.metrics.predictions import Target
+from featx.metrics.verdict import Comparison
 
 SCHEMA = 1
 

@@ -86,8 +86,7 @@ def evaluate(
     with Cache(pipeline.features.cache) as cache:
         images, notes = images_of_part(pipeline, model, part, cache)
         shared, left_out = (images, []) if rival is None else images_to_compare(images, part, (model, rival), cache)
-    notes += left_out
-    name = part if data is None else images.name
+    notes, name = [*notes, *left_out], part if data is None else images.name
     start = time.perf_counter()
     with Bars() as bars:
         judged, bad = judge(model, images, name, bars, average)
@@ -95,8 +94,8 @@ def evaluate(
     notes += describe_unknown(judged, model)
     for note in notes:
         say(note)
-    if directory is None and pipeline.report.html and data is None and not tta and belongs_to_run(path):
-        directory = report_folder(path)
+    own = data is None and not tta and belongs_to_run(path)
+    directory = directory or (report_folder(path) if own and pipeline.report.html else None)
     evaluation = Evaluation(model, path, judged, bad, time.perf_counter() - start)
     page = directory and report_evaluation(directory, evaluation, pipeline, command_line())
     rivalry = None

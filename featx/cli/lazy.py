@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from featx.io.lazy import without_garbage_collection
 from featx.io.suggest import did_you_mean
 
 
@@ -29,7 +30,8 @@ class LazyGroup(click.Group):
         """Import it now."""
         if cmd_name not in self._homes:
             return None
-        module = importlib.import_module(f"featx.cli.{self._homes[cmd_name][0]}")
+        with without_garbage_collection():
+            module = importlib.import_module(f"featx.cli.{self._homes[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 

@@ -17,8 +17,7 @@ from featx.io.digests import digest_bytes, digest_file
 from featx.io.filetypes import describe_os_error, is_transient_reason
 from featx.io.index import StatIndex, Status
 from featx.io.remote import shared_remote
-from featx.io.servers import AT_ONCE
-from featx.io.urls import is_url
+from featx.io.urls import AT_ONCE, is_url
 
 _CHUNK = 1000  # files hashed before what is known is written down
 

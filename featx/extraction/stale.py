@@ -13,8 +13,7 @@ from featx.images.classes import REVISION, class_revision
 from featx.images.sources import Pinned, Source
 from featx.io.index import StatIndex
 from featx.io.remote import shared_remote
-from featx.io.servers import AT_ONCE
-from featx.io.urls import is_url
+from featx.io.urls import AT_ONCE, is_url
 from featx.store.table import FeatureTable
 
 _HEADER = 1 << 16  # bytes of a file on a server: enough for the headers of what it is likely to be

@@ -17,9 +17,10 @@ from featx.finetune.grafting import HEAD, feature_network, load_backbone
 from featx.finetune.trainee import FinetuneTrainee
 from featx.images.augment import Augmenter
 from featx.inference.decision import DecisionRule, make_reference, predict_parts
-from featx.metrics.comparison import SURE, Comparison, compare_predictions
+from featx.metrics.comparison import compare_predictions
 from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.table import is_better
+from featx.metrics.verdict import SURE, Comparison
 from featx.runs.measured import MeasuredParts, epoch_records
 from featx.runs.origin import Intake, Provenance, augment_record
 from featx.runs.prepared import Prepared

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
-from featx.backbones.hub.library import import_hub_for
 from featx.backbones.runtime import import_keras
 from featx.errors import BundleError
 from featx.features import as_features
@@ -114,6 +113,8 @@ def _load_estimator(path: Path) -> Pipeline:
 
 def load_network(path: Path) -> keras.Model:
     """The Keras network of a dense head or a backbone, without running code from the file."""
+    from featx.backbones.hub.library import import_hub_for
+
     _require_stored(path)
     import_hub_for(path)
     try:

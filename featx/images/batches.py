@@ -17,8 +17,7 @@ from featx.images.decoder import load_image
 from featx.images.fault import BadImage
 from featx.images.resize import ResizeRule
 from featx.images.sources import Pinned, Source
-from featx.io.servers import AT_ONCE
-from featx.io.urls import is_url
+from featx.io.urls import AT_ONCE, is_url
 
 Alter = Callable[[int, np.ndarray], np.ndarray]
 

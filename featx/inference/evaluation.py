@@ -8,8 +8,8 @@ from pathlib import Path
 
 from featx.bundle.bundle import Bundle
 from featx.io.jsontypes import Json
-from featx.metrics.comparison import Comparison
 from featx.metrics.measures import Measures
+from featx.metrics.verdict import Comparison
 
 
 @dataclass(frozen=True)

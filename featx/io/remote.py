@@ -23,8 +23,8 @@ from functools import cache
 from typing import Any, TypeVar
 
 from featx.io.faults import describe_fault
-from featx.io.servers import AT_ONCE, Patience, Servers
-from featx.io.urls import as_folder, is_url, is_web, parent, scheme_of, without_query
+from featx.io.servers import Patience, Servers
+from featx.io.urls import AT_ONCE, as_folder, is_url, is_web, parent, scheme_of, without_query
 
 _NO_TIME = 2**63 - 1  # a time to come: `StatIndex` trusts no digest of a file that may still change
 # Without these, s3fs asks for an object's size before it reads it, and searches a listing of its own for every object.

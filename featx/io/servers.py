@@ -13,9 +13,7 @@ from typing import TypeVar
 
 from featx.errors import DataError, FeatxError
 from featx.io.faults import is_transient, translate
-from featx.io.urls import server_of
-
-AT_ONCE = 16  # requests: a thread that waits for a server takes no core
+from featx.io.urls import AT_ONCE, server_of
 
 Answer = TypeVar("Answer")
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from featx.io.remote import Remote
 
 _URL = re.compile(r"(?!(?i:file)://)[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z][A-Za-z0-9+.-]+)*://")
+AT_ONCE = 16  # requests: a thread that waits for a server takes no core
 _WEB = ("http", "https")
 
 

@@ -16,8 +16,8 @@ from featx.metrics.intervals import LabelDraws, draw_labels
 from featx.metrics.predictions import LabelledPredictions, indicators
 from featx.metrics.shares import wilson
 from featx.metrics.specs import MetricForm
+from featx.metrics.verdict import SURE
 
-SURE = 0.05  # a difference with a lower p-value counts as more than noise
 _DEVIATIONS = 1.959964
 _EXCHANGES = 9_999
 _RESAMPLES = 2_000  # of ranked images, which take longer
