@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 import click
 
 from featx.cli.values import Commas, MappingText, number
-from featx.config import SECTIONS, Keys, Pipeline, Section, help_of, listed_options, types_of
+from featx.config import SECTIONS, Keys, Section, help_of, listed_options, types_of
 from featx.config.bounds import Hint, origin_of, without_bounds, without_none
 from featx.errors import UsageError
 
 if TYPE_CHECKING:
     from click.core import ParameterSource
+
+    from featx.config import Pipeline
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -89,14 +91,15 @@ def pipeline_of(data: str | None, pipeline_file: Path | None, settings: tuple[st
     typed = {
         name.replace("__", ".", 1): value
         for name, value in values.items()
-        if name.partition("__")[0] in SECTIONS and _was_typed(name)
+        if name.partition("__")[0] in SECTIONS and was_typed(name)
     }
     more = keys_of_settings(settings)
     found = set_keys(set_keys(start_pipeline(data, pipeline_file), typed), more, "--set")
     return require_applicable(found, {**typed, **more})
 
 
-def _was_typed(name: str) -> bool:
+def was_typed(name: str) -> bool:
+    """Whether an option was given by the user, and is not at its default."""
     source: ParameterSource | None = click.get_current_context().get_parameter_source(name)
     return source is not None and source.name in {"COMMANDLINE", "ENVIRONMENT"}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from featx.cli.arguments import pipeline_of
+from featx.cli.arguments import pipeline_of, was_typed
 from featx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def average_of(
     """What is averaged over; a default pipeline file says nothing of it."""
     from featx.inference.predict import Average
 
+    policy = [name for name in values if name.startswith("augment__") and was_typed(name)]
+    if not (tta or policy or pipeline_file or settings):
+        return None
     said = pipeline_of("", pipeline_file, settings, {k: v for k, v in values.items() if k.startswith("augment__")})
     if tta:
         return Average.of_bundle(bundle, tta, said.augment, said.data.seed)

@@ -10,19 +10,25 @@ and `checks` says what contradicts what.
 
 from __future__ import annotations
 
-from featx.config.augment import OPERATIONS, AugmentOptions
-from featx.config.baseline import BaselineOptions
-from featx.config.checks import check_dense, check_options
-from featx.config.compare import CompareOptions, Stage
-from featx.config.data import DataOptions
-from featx.config.features import FeaturesOptions
-from featx.config.finetune import CheckpointKind, FinetuneOptions
-from featx.config.head import Clf, HeadOptions, Metric
-from featx.config.option import Keys, Section, check_bounds, help_of, types_of
-from featx.config.results import ExportFormat, ExportPrecision, ReportOptions, TrackingOptions
-from featx.config.sections import SECTIONS, Pipeline, listed_options
-from featx.config.texts import ByteSize, ClusterAddress, DeviceChoice, HiddenLayers, MemoryShare
-from featx.config.training import Monitor, Optimizer, ScheduleKind, TrainingOptions
+from typing import TYPE_CHECKING
+
+from featx.io.lazy import import_on_use
+
+if TYPE_CHECKING:
+    from featx.config.augment import OPERATIONS, AugmentOptions
+    from featx.config.baseline import BaselineOptions
+    from featx.config.checks import check_dense, check_options
+    from featx.config.compare import CompareOptions, Stage
+    from featx.config.data import DataOptions
+    from featx.config.features import FeaturesOptions
+    from featx.config.finetune import CheckpointKind, FinetuneOptions
+    from featx.config.head import Clf, HeadOptions, Metric
+    from featx.config.option import Keys, Section, check_bounds, help_of, types_of
+    from featx.config.results import ExportFormat, ExportPrecision, ReportOptions, TrackingOptions
+    from featx.config.sections import Pipeline
+    from featx.config.table import SECTIONS, listed_options
+    from featx.config.texts import ByteSize, ClusterAddress, DeviceChoice, HiddenLayers, MemoryShare
+    from featx.config.training import Monitor, Optimizer, ScheduleKind, TrainingOptions
 
 __all__ = [
     "OPERATIONS",
@@ -61,3 +67,64 @@ __all__ = [
     "listed_options",
     "types_of",
 ]
+
+__getattr__ = import_on_use(
+    __name__,
+    {
+        "augment": (
+            "OPERATIONS",
+            "AugmentOptions",
+        ),
+        "baseline": ("BaselineOptions",),
+        "checks": (
+            "check_dense",
+            "check_options",
+        ),
+        "compare": (
+            "CompareOptions",
+            "Stage",
+        ),
+        "data": ("DataOptions",),
+        "features": ("FeaturesOptions",),
+        "finetune": (
+            "CheckpointKind",
+            "FinetuneOptions",
+        ),
+        "head": (
+            "Clf",
+            "HeadOptions",
+            "Metric",
+        ),
+        "option": (
+            "Keys",
+            "Section",
+            "check_bounds",
+            "help_of",
+            "types_of",
+        ),
+        "results": (
+            "ExportFormat",
+            "ExportPrecision",
+            "ReportOptions",
+            "TrackingOptions",
+        ),
+        "sections": ("Pipeline",),
+        "table": (
+            "SECTIONS",
+            "listed_options",
+        ),
+        "texts": (
+            "ByteSize",
+            "ClusterAddress",
+            "DeviceChoice",
+            "HiddenLayers",
+            "MemoryShare",
+        ),
+        "training": (
+            "Monitor",
+            "Optimizer",
+            "ScheduleKind",
+            "TrainingOptions",
+        ),
+    },
+)

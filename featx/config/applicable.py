@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from featx.config.option import Keys
-from featx.config.sections import SECTIONS, Pipeline
+from featx.config.sections import Pipeline
+from featx.config.table import SECTIONS
 from featx.config.training import TrainingOptions
 from featx.errors import UsageError
 

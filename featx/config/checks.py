@@ -11,7 +11,8 @@ from featx.config.features import FeaturesOptions
 from featx.config.finetune import FinetuneOptions
 from featx.config.head import Clf, HeadOptions
 from featx.config.option import check_bounds
-from featx.config.sections import SECTIONS, Pipeline
+from featx.config.sections import Pipeline
+from featx.config.table import SECTIONS
 from featx.config.training import TrainingOptions
 from featx.errors import UsageError
 from featx.io.urls import is_url

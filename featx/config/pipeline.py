@@ -12,7 +12,8 @@ from pathlib import Path
 
 from featx.config.option import Keys, Section
 from featx.config.route import keys_of_settings, set_keys
-from featx.config.sections import SECTIONS, Pipeline, listed_options
+from featx.config.sections import Pipeline
+from featx.config.table import SECTIONS, listed_options
 from featx.errors import UsageError
 from featx.io.suggest import did_you_mean
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from featx.config.checks import check_options
 from featx.config.option import Keys, types_of
-from featx.config.sections import SECTIONS, Pipeline
+from featx.config.sections import Pipeline
+from featx.config.table import SECTIONS
 from featx.config.training import with_preset
 from featx.config.values import read_value
 from featx.errors import UsageError

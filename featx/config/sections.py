@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 from featx.config.augment import AugmentOptions
 from featx.config.baseline import BaselineOptions
@@ -13,9 +11,7 @@ from featx.config.data import DataOptions
 from featx.config.features import FeaturesOptions
 from featx.config.finetune import FinetuneOptions
 from featx.config.head import HeadOptions
-from featx.config.option import Section
 from featx.config.results import ReportOptions, TrackingOptions
-from featx.config.training import TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -31,22 +27,3 @@ class Pipeline:
     compare: CompareOptions = field(default_factory=CompareOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
-
-
-SECTIONS: Mapping[str, type[Section]] = {
-    "data": DataOptions,
-    "features": FeaturesOptions,
-    "augment": AugmentOptions,
-    "head": HeadOptions,
-    "finetune": FinetuneOptions,
-    "baseline": BaselineOptions,
-    "compare": CompareOptions,
-    "report": ReportOptions,
-    "tracking": TrackingOptions,
-}
-
-
-def listed_options(section: type[Section]) -> list[Field[Any]]:
-    """The options of a section in the order people read them: its own, then those of training, which it shares."""
-    shared = {entry.name for entry in fields(TrainingOptions)} if issubclass(section, TrainingOptions) else set()
-    return sorted(fields(section), key=lambda entry: entry.name in shared)

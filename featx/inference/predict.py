@@ -15,7 +15,6 @@ import numpy as np
 
 from featx.bundle.bundle import Bundle
 from featx.bundle.novelty import Reference
-from featx.config import AugmentOptions
 from featx.config.bounds import Confidence, Count, Distance
 from featx.dataset.folders import describe_absence, expand, read_files
 from featx.errors import DataError, UsageError
@@ -29,6 +28,7 @@ from featx.io.jsontypes import Json
 from featx.io.urls import is_url, open_remote
 
 if TYPE_CHECKING:
+    from featx.config import AugmentOptions
     from featx.images.augment import Augmenter
 
 UNKNOWN, UNSURE = "unknown", "unsure"
