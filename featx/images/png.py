@@ -54,7 +54,7 @@ def over_white_by_colour_key(file: IO[bytes]) -> tuple[Image.Image, Image.Image]
 
 
 def _over_white_of_two_bytes(file: IO[bytes], high: Image.Image, key: tuple[int, int, int]) -> Image.Image:
-    """Of 48 bits a pixel Pillow keeps the high bytes; read as little-endian, the same file gives the low ones."""
+    """Pillow keeps the high bytes of 48 bits a pixel; read as little-endian, the same file gives the low ones."""
     low = _open(file)
     low.tile = [low.tile[0]._replace(args="RGB;16L")]  # type: ignore[attr-defined]
     low.load()

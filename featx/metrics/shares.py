@@ -149,7 +149,7 @@ def recalls(outcome: MetricInput) -> Shares:
 
 
 def overlaps(outcome: MetricInput) -> Shares:
-    """Of each class or label, the share of what is right among the images that have it or get it."""
+    """For each class or label, the share of what is right among the images that have it or get it."""
     labels, predicted, n = outcome.labels, outcome.predicted, len(outcome.labels)
     if labels.ndim == 2:
         rows, codes = np.nonzero(labels | predicted)
@@ -162,6 +162,6 @@ def overlaps(outcome: MetricInput) -> Shares:
 
 
 def overlap(outcome: MetricInput) -> Shares:
-    """Of all pairs of image and label, the share of what is right among those that are there or given."""
+    """Over all pairs of image and label, the share of what is right among those that are there or given."""
     found = overlaps(outcome)
     return Shares(found.rows, np.zeros_like(found.codes), found.part, found.whole, found.images, 1, harmonic=True)

@@ -42,7 +42,7 @@ class _Lookup:
 
     @classmethod
     def of(cls, parts: Sequence[tuple[int, Part, np.ndarray]]) -> _Lookup:
-        """Of parts: the number of each, it, and which of its rows (positions) count."""
+        """The number of each part, the part, and which of its rows (positions) count."""
         if not parts:
             return cls(np.empty(0, IDENTITY), np.empty(0, np.int64), np.empty(0, np.int64))
         names = np.concatenate([identities(part.digest[rows], part.view[rows]) for _, part, rows in parts])

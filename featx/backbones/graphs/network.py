@@ -70,7 +70,7 @@ class GraphNetwork:
         return [_describe(node, ends.get(node.name, "")) for node in self.graph.nodes if node.usable]
 
     def digest(self, outputs: Iterable[Output] = ()) -> NetworkDigest:  # noqa: ARG002 - whatever is asked of it
-        """Of operations, attributes, edges and constants, never of the file."""
+        """Over operations, attributes, edges and constants, never over the file."""
         found = digest_graph(read_graph(Path(self.spec.name))[0])
         return NetworkDigest(found.architecture, found.weights)
 
