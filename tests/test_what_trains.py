@@ -248,10 +248,10 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from pathlib import Path
 from featx.bundle.bundle import load_bundle
-from featx.finetune.flow import finetune
 from featx.config.pipeline import read_pipeline
 from featx.store.cache import Cache
 from featx.workflow.prepare import prepare
+from featx.workflow.publish import publish_finetuned
 curves = []
 for devices in ("1", "2"):
     settings = [*json.loads(sys.argv[3]), f"finetune.devices={devices}", f"report.runs={sys.argv[4]}/{devices}"]
