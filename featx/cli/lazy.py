@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from featx.io.lazy import without_garbage_collection
-from featx.io.suggest import did_you_mean
 
 
 class LazyGroup(click.Group):
@@ -47,5 +46,7 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            from featx.io.suggest import did_you_mean
+
             hint = did_you_mean(args[0], self._homes, f"{ctx.command_path} --help lists them.")
             raise click.UsageError(f"No command {args[0]!r}.{hint}", ctx) from error
