@@ -434,7 +434,10 @@ def test_a_resealed_bundle_whose_files_do_not_fit_is_at_fault(copied: Path, name
 
 @pytest.mark.parametrize("head", HEADS)
 def test_a_bundle_that_is_whole_passes_the_check(lab: Lab, head: str) -> None:
-    lab.bundle(head).check()
+    bundle = lab.bundle(head)
+    before = {file: file.read_bytes() for file in bundle.path.rglob("*") if file.is_file()}
+    bundle.check()
+    assert before == {file: file.read_bytes() for file in bundle.path.rglob("*") if file.is_file()}
 
 
 def test_a_bundle_with_an_unknown_metric_stops_nobody(tmp_path: Path) -> None:

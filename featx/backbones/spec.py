@@ -128,7 +128,7 @@ def _resolve_graph(options: FeaturesOptions) -> BackboneSpec:
     """A graph file: its weights are its own, and what it is given is in a file beside it or in the options."""
     path = Path(options.backbone).expanduser().resolve()
     if not path.exists():
-        raise BackboneError(f"No backbone file {options.backbone}.")
+        raise BackboneError(f"No backbone file {options.backbone}. Check the name, or the folder you are in.")
     if options.weights not in {"auto", "bundled"}:
         raise BackboneError(f"{path.name} is a graph file: its weights are its own. Leave out --weights.")
     beside = find_preprocessing(path)

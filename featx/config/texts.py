@@ -6,12 +6,13 @@ As texts they stand in pipeline files, bundles and fingerprints as they were wri
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import Any, Self
 
 from featx.errors import UsageError
 
 
-class Text(str):
+class Text(str, ABC):
     """A text that its class can read.
 
     Raises
@@ -26,9 +27,9 @@ class Text(str):
         made.check()
         return made
 
+    @abstractmethod
     def check(self) -> None:
         """Raise UsageError where the text has no meaning."""
-        raise NotImplementedError
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: Any) -> Any:

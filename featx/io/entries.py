@@ -102,7 +102,7 @@ class Entries:
             for table in self._tables:
                 self._prepare(connection, table)
             self._inode = None if path else self.path.stat().st_ino
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: nobody else could close it
             connection.close()
             raise
         return connection

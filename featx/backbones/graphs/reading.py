@@ -55,7 +55,7 @@ def read_graph(path: Path) -> tuple[openvino.Model, ImageInput]:
     if not is_graph(path):
         raise BackboneError(f"No graph file {path}. featx reads {', '.join(FORMATS)} files and SavedModel folders.")
     if not path.exists():
-        raise BackboneError(f"No backbone file {path}.")
+        raise BackboneError(f"No backbone file {path}. Check the name, or the folder you are in.")
     if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
         raise BackboneError(f"{path.name} lacks its weights: {path.with_suffix('.bin').name} has to be beside it.")
     model = _read(path)

@@ -106,8 +106,7 @@ def fetch_preset(name: str) -> Path:
             preset_utils.get_file(preset, file)
     except BackboneError:
         raise
-    except Exception as error:
-        # whatever a download raises: of requests, urllib3, kagglehub
+    except Exception as error:  # requests, urllib3, kagglehub and huggingface_hub raise errors with no base in common
         handle = known[preset]["kaggle_handle"]
         raise BackboneError(
             f"Cannot download {preset} ({handle}): {' '.join(str(error).split())[:200]}. Without a network: copy "
