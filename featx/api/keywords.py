@@ -73,7 +73,9 @@ class DataKeywords(TypedDict, total=False):
     image_dir: str | Path | None
     """Folder or URL that CSV paths are relative to (default: the CSV's)."""
     label_separator: str | None
-    """Several labels in one cell, separated by this: a multi-label set."""
+    """Several labels in one cell, separated by this, or json for lists: a multi-label set."""
+    label_columns: str | Sequence[str]
+    """CSV columns of 0 and 1, one per class; '*' for all that have no other use."""
     relabel: str | Path | None
     """A CSV of path,label that replaces labels, such as a corrected label_errors.csv."""
     classes: str | Sequence[str] | None

@@ -13,14 +13,16 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 import click
 
 from featx.cli.lazy import LazyGroup
+from featx.cli.streams import complete, prepare_streams
 from featx.errors import FeatxError
+from featx.io.shown import as_line, as_lines
 
 # command -> (module, one line for `featx --help`); in the order in which data flows
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -60,7 +62,9 @@ def cli(verbose: bool) -> None:
 
     Commands without DATA and without -p work on pipelines/default.yaml.
     """
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Shown("%(message)s"))
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
     if not verbose:
@@ -71,11 +75,13 @@ def main(arguments: list[str] | None = None) -> None:
     """The entry point `featx`. Every error becomes one sentence on stderr and an exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     verbose = "-v" in arguments[:1] or "--verbose" in arguments[:1]
+    prepare_streams()
     try:
         with _terminable():
             status = cli.main(arguments, prog_name="featx", standalone_mode=False)
             sys.stdout.flush()
     except click.ClickException as error:
+        error.message = as_lines(error.message)
         error.show()
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
@@ -86,6 +92,8 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output has gone (`featx layers X | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except OSError as error:
+        status = _fail(complete(error) or _explain(error), 1, verbose)
     except FeatxError as error:
         status = _fail(str(error), error.exit_code, verbose)
     except MemoryError:
@@ -133,10 +141,19 @@ def _explain(error: Exception) -> str:
     return f"Unexpected {type(error).__name__}: {line}. This is a mistake in featx: 'featx -v ...' shows where."
 
 
+class _Shown(logging.Formatter):
+    """Log lines that a terminal shows and does not obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return as_lines(super().format(record))
+
+
 def _fail(text: str, status: int, verbose: bool) -> int:
     if verbose:
         traceback.print_exc()
-    click.echo(f"featx: {text}", err=True)
+    with suppress(OSError):
+        click.echo(f"featx: {as_line(text)}", err=True)
     return status
 
 

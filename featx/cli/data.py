@@ -12,6 +12,7 @@ from featx.cli.render import Bars, bad_images, counted, emit, say, table
 from featx.cli.values import number
 from featx.config.bounds import Cosine
 from featx.errors import UsageError
+from featx.io.shown import as_line
 
 if TYPE_CHECKING:
     from featx.dataset.check import Check
@@ -70,10 +71,13 @@ def _check_text(found: Check) -> str:
         head,
         table(["class", "images"], found.classes.items()) if found.classes else "",
         bad_images(found.unreadable, shown=50),
-        *["same bytes: " + ", ".join(group) for group in found.duplicates[:20]],
-        *["conflict: " + ", ".join(one["paths"]) + " (left out of fitting)" for one in found.conflicts[:20]],
-        *["in two parts: " + ", ".join(one["paths"]) for one in found.straddling[:20]],
-        *found.notes,
+        *["same bytes: " + ", ".join(map(as_line, group)) for group in found.duplicates[:20]],
+        *[
+            "conflict: " + ", ".join(map(as_line, one["paths"])) + " (left out of fitting)"
+            for one in found.conflicts[:20]
+        ],
+        *["in two parts: " + ", ".join(map(as_line, one["paths"])) for one in found.straddling[:20]],
+        *map(as_line, found.notes),
     ]
     return "\n".join(part for part in parts if part)
 

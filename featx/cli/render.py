@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+
+from featx.io.shown import as_json as to_json
+from featx.io.shown import as_line, as_lines
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -17,12 +20,14 @@ if TYPE_CHECKING:
 
 def emit(as_json: bool, content: Json, text: str) -> None:
     """Print the result: one JSON object, or `text`."""
-    click.echo(json.dumps(content, ensure_ascii=False, allow_nan=False) if as_json else text)
+    unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    click.echo(to_json(content, ascii_only=not unicode) if as_json else as_lines(text))
 
 
 def say(text: str) -> None:
-    """A message that is not the result."""
-    click.echo(text, err=True)
+    """A message that is not the result: where stderr is full or closed, the work goes on."""
+    with suppress(OSError):
+        click.echo(as_lines(text), err=True)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -51,7 +56,7 @@ def _cell(value: object) -> str:
         return f"{value:.4f}"
     if isinstance(value, int):
         return f"{value:,}"
-    return str(value)
+    return as_line(str(value))
 
 
 def _is_number(cell: str) -> bool:
@@ -67,7 +72,7 @@ def bad_images(bad: Sequence[Mapping[str, str]], shown: int = 10) -> str:
     """Bad images as lines, the first few of them."""
     if not bad:
         return ""
-    lines = [f"  {one['path']}: {one['reason']}" for one in bad[:shown]]
+    lines = [f"  {as_line(one['path'])}: {as_line(one['reason'])}" for one in bad[:shown]]
     more = [f"  and {len(bad) - shown} more; --json lists them all"] if len(bad) > shown else []
     head = f"{counted(len(bad), 'image')} could not be read and {'was' if len(bad) == 1 else 'were'} left out:"
     return "\n".join([head, *lines, *more])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from featx.config.bounds import Count
+from featx.config.bounds import Count, Ge, Le
 from featx.config.option import Place, Section, option
 
 
@@ -28,7 +29,10 @@ class DataOptions(Section):
         None, "Folder or URL that CSV paths are relative to (default: the CSV's).", metavar="DIR"
     )
     label_separator: str | None = option(
-        None, "Several labels in one cell, separated by this: a multi-label set.", metavar="TEXT"
+        None, "Several labels in one cell, separated by this, or json for lists: a multi-label set.", metavar="TEXT"
+    )
+    label_columns: tuple[str, ...] = option(
+        (), "CSV columns of 0 and 1, one per class; '*' for all that have no other use.", metavar="A,B,..."
     )
     relabel: Place | None = option(
         None, "A CSV of path,label that replaces labels, such as a corrected label_errors.csv.", metavar="FILE"
@@ -42,4 +46,4 @@ class DataOptions(Section):
     max_train: Count | None = option(
         None, "Take at most this many training images, the same share of every class.", metavar="N"
     )
-    seed: int = option(0, "Seed of the split, of the folds and of training.")
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = option(0, "Seed of the split, of the folds and of training.")

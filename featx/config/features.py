@@ -34,7 +34,7 @@ class FeaturesOptions(Section):
         "else imagenet).",
         metavar="WEIGHTS",
     )
-    weights_seed: int = option(0, "Seed of --weights random.")
+    weights_seed: Annotated[int, Ge(0), Le(2**32 - 1)] = option(0, "Seed of --weights random.")
     layer: tuple[str, ...] = option(
         (),
         "A layer, or LAYER@POOLING, to take features from; may be repeated (default: the backbone's last).",
@@ -47,7 +47,9 @@ class FeaturesOptions(Section):
         metavar="POOLING",
         repeated=True,
     )
-    input_size: Count | None = option(None, "Side in pixels of the square the network sees (default: its own).")
+    input_size: Annotated[int, Ge(1), Le(8192)] | None = option(
+        None, "Side in pixels of the square the network sees (default: its own)."
+    )
     resize: Resize = option("auto", "How an image is brought to that square (auto: as its files say, else stretch).")
     crop_share: Annotated[float, Gt(0), Le(1)] | None = option(
         None, "Share of the resized image that is kept, from the middle (default: as its files say, else 1)."

@@ -15,6 +15,7 @@ _OF_A_CSV = (
     "weight_column",
     "image_dir",
     "label_separator",
+    "label_columns",
 )
 
 

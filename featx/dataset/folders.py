@@ -18,9 +18,17 @@ from featx.config import DataOptions
 from featx.dataset.imageset import NONE, SPLIT_NAMES, TRAIN, ImageSet, choose_classes
 from featx.errors import DataError
 from featx.io.filetypes import describe_os_error
+from featx.io.shown import as_utf8
 from featx.io.urls import is_url, join, open_remote, parent, plain
 
-_LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}  # of file managers, in lower case
+# Of file managers, file systems and servers, in lower case
+_LITTER = {
+    *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "__macosx", "network trash folder"),
+    *("temporary items", "thefindbyfolder", "thevolumesettingsfolder", "lost+found", "system volume information"),
+    *("$recycle.bin", "recycler", "recycled", "wpsettings.dat", "indexervolumeguid", "found.000"),
+    *("#recycle", "#snapshot", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "~snapshot"),
+    *("aquota.user", "aquota.group", "quota.user", "quota.group"),
+}
 
 
 @dataclass
@@ -62,13 +70,13 @@ def read_folder(source: str, root: str, options: DataOptions) -> ImageSet:
         raise DataError(
             f"No images in {source}: {_describe_emptiness(folders)}. Give a folder with a folder per class."
         )
-    classes = choose_classes(names, options.classes, source)
+    classes = choose_classes(map(as_utf8, names), options.classes, source)
     code = {name: position for position, name in enumerate(classes)}
     return ImageSet(
         source,
         name,
         paths=tuple(path for _, path, _ in rows),
-        labels=np.array([code[label] for label, _, _ in rows], np.int64),
+        labels=np.array([code[as_utf8(label)] for label, _, _ in rows], np.int64),
         classes=classes,
         declared=np.array([split for _, _, split in rows], np.uint8) if parts else None,
         notes=aside.notes() + _hint(root, folders, parts),
@@ -125,8 +133,6 @@ def _list(folder: str, aside: _Aside) -> tuple[list[str], list[str]]:
     for name, holds_others in _scan(folder):
         if name.startswith(".") or name.lower() in _LITTER:
             aside.add("hidden files and those of file managers", name)
-        elif not _is_text(name):
-            aside.add("files whose name is not valid UTF-8", name.encode(errors="backslashreplace").decode())
         elif holds_others:
             folders.append(name)
         else:
@@ -191,14 +197,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads to itself: kept as a file, and found bad when it is opened
         return False
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _describe_emptiness(folders: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -14,15 +13,20 @@ import numpy as np
 
 from featx.config import DataOptions
 from featx.dataset.folders import expand, folder_of, locate
-from featx.dataset.imageset import NONE, SPLIT_NAMES, SPLITS, ImageSet, choose_classes
+from featx.dataset.imageset import NONE, SPLIT_NAMES, SPLITS, ImageSet
+from featx.dataset.table_labels import EVERY, Cells, describe_marks, looks_marked, read_marks
+from featx.dataset.table_labels import read_labels as read_label_cells
 from featx.errors import DataError
+from featx.io.csvtext import csv_text, lines_of, read_rows
 from featx.io.files import write_atomic
 from featx.io.filetypes import describe_os_error
 from featx.io.remote import shared_remote
+from featx.io.shown import from_utf8
 from featx.io.urls import is_url, plain
 
 _DELIMITERS = (",", ";", "\t")
 _SUFFIXES = (".csv", ".tsv")
+_LOOKED_AT = 20  # rows, to find out whether paths have an ending
 _SEPARATORS = ("$", "|", ";", "+")  # between the labels of one image, where a split is written
 
 
@@ -31,7 +35,7 @@ def is_table(path: str, options: DataOptions) -> bool:
     if plain(path).lower().endswith(_SUFFIXES):
         return True
     try:
-        line = _read_bytes(path, 4096).decode("utf-8-sig").split("\n")[0]
+        line = next(iter(lines_of(_read_bytes(path, 4096).decode("utf-8-sig"))), "")
     except (OSError, UnicodeDecodeError):
         return False
     return any(options.path_column in _split(line, delimiter) for delimiter in _DELIMITERS)
@@ -53,19 +57,19 @@ def read_table(source: str, path: str, options: DataOptions) -> ImageSet:
     if not rows:
         raise DataError(f"{source} lists no images: it has no row with a {options.path_column!r}.")
     notes = _note_pathless(table, len(table.rows) - len(rows), options)
-    labels, classes = None, tuple[str, ...]()
-    if table.label is None:
-        notes += (f"No column {options.label_column!r} in {source}, so its images have no labels",)
-    else:
-        labels, classes = _read_labels(source, [row.cells[table.label] for row in rows], options)
+    labels, classes, note = _read_labels(source, path, table, rows, options)
+    notes += note
     groups = None if table.group is None else tuple(row.cells[table.group].strip() for row in rows)
     if groups is not None and not any(groups):
         groups, notes = None, (*notes, f"The column {options.group_column!r} is empty, so no images are kept together")
-    home = expand(options.image_dir or folder_of(path))
+    paths, note = _with_endings(
+        [_locate(row.cells[table.path], expand(options.image_dir or folder_of(path))) for row in rows]
+    )
+    notes += note
     return ImageSet(
         source,
         Path(plain(path)).stem,
-        paths=tuple(locate(_local(row.cells[table.path].strip()), home) for row in rows),
+        paths=paths,
         labels=labels,
         classes=classes,
         declared=None if table.split is None else _read_splits(path, rows, table.split),
@@ -86,8 +90,8 @@ def read_labels(path: str) -> list[tuple[int, str, str]]:
     table = _Table.read(path, DataOptions())
     if table.label is None:
         raise DataError(f"No column 'label' in {path}. It needs the columns path and label.")
-    cells = [(row.line, row.cells[table.path].strip(), row.cells[table.label].strip()) for row in table.rows]
-    return [(line, _local(name), label) for line, name, label in cells if name]
+    cells = [(row.line, row.cells[table.path], row.cells[table.label]) for row in table.rows]
+    return [(line, _local(name), label) for line, name, label in cells if name.strip()]
 
 
 def write_split(path: Path, images: ImageSet, split: np.ndarray) -> None:
@@ -101,13 +105,11 @@ def write_split(path: Path, images: ImageSet, split: np.ndarray) -> None:
     """
     separator = next((mark for mark in _SEPARATORS if not any(mark in name for name in images.classes)), "$")
     home = os.path.abspath(path.parent)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "split"])
+    rows = [["path", "label", "split"]]
     for row in np.flatnonzero(split != NONE).tolist():
         label = separator.join(images.label_names(row))
-        writer.writerow([relative_path(images.paths[row], home), label, SPLITS[split[row]]])
-    write_atomic(path, text.getvalue())
+        rows.append([relative_path(images.paths[row], home), label, SPLITS[split[row]]])
+    write_atomic(path, csv_text(rows))
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Table:
+    header: list[str]
     rows: list[_Row]
     path: int
     label: int | None
@@ -127,10 +130,11 @@ class _Table:
 
     @classmethod
     def read(cls, path: str, options: DataOptions) -> _Table:
-        text = _read_text(path)
-        delimiter = _find_delimiter(text, options)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        header = [name.strip() for name in next(reader, [])]
+        text, skipped = _without_directive(_read_text(path))
+        if not text.strip():
+            raise DataError(f"{plain(path)} is empty. Its first line has to name its columns, like path,label.")
+        rows = _read_rows(path, text, _find_delimiter(text, options), skipped)
+        header = [name.strip() for name in next(rows).cells]
 
         def column(name: str | None, required: bool = True) -> int | None:
             if name is None or (name not in header and not required):
@@ -143,13 +147,22 @@ class _Table:
         if position is None:
             raise DataError(f"{path} needs a column of image paths: name it with --path-column.")
         return cls(
-            list(_read_rows(path, reader, len(header))),
+            header,
+            list(_of_width(path, rows, len(header))),
             position,
-            column(options.label_column, required=options.label_column != DataOptions.label_column),
+            column(
+                options.label_column, options.label_column != DataOptions.label_column and not options.label_columns
+            ),
             column(options.split_column or "split", required=options.split_column is not None),
             column(options.group_column),
             column(options.weight_column),
         )
+
+    @property
+    def others(self) -> list[str]:
+        """The columns that are used for nothing."""
+        used = {self.path, self.label, self.split, self.group, self.weight}
+        return [name for position, name in enumerate(self.header) if position not in used and name]
 
 
 def _read_bytes(path: str, most: int | None = None) -> bytes:
@@ -162,39 +175,60 @@ def _read_bytes(path: str, most: int | None = None) -> bytes:
 
 def _read_text(path: str) -> str:
     try:
-        return _read_bytes(path).decode("utf-8-sig")
+        raw = _read_bytes(path)
     except OSError as error:
         raise DataError(f"{plain(path)}: {describe_os_error(path, error)}.") from error
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or (raw[:400].count(0) * 4 > len(raw[:400])):
+        raise DataError(f"{plain(path)} is UTF-16 or UTF-32 text. Save it as CSV UTF-8.")
+    try:
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"{path} is not UTF-8 text (line {line}). Save it as CSV UTF-8.") from error
+        line = len(lines_of(error.object[: error.start].decode("latin-1") + "x"))
+        raise DataError(f"{plain(path)} is not UTF-8 text (line {line}). Save it as CSV UTF-8.") from error
+    if "\0" in text:
+        line = len(lines_of(text[: text.index("\0") + 1]))
+        raise DataError(f"{plain(path)}, line {line} holds a NUL character, so the file is damaged. Write it anew.")
+    return text
+
+
+def _without_directive(text: str) -> tuple[str, int]:
+    """The text behind Excel's first line `sep=;`, and how many lines were left out."""
+    first = next(iter(lines_of(text[:100])), "")
+    is_directive = first.strip().strip('"').lower() in {f"sep={mark}".strip() for mark in _DELIMITERS}
+    return (text[len(first) :], 1) if is_directive else (text, 0)
 
 
 def _find_delimiter(text: str, options: DataOptions) -> str:
-    header = text.split("\n", 1)[0]
+    header = next(iter(lines_of(text)), "")
     return max(_DELIMITERS, key=lambda mark: (options.path_column in _split(header, mark), len(_split(header, mark))))
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line.strip()], delimiter=delimiter), [])]
+    try:
+        return [cell.strip() for cell in next(read_rows(line.strip(), delimiter), (0, []))[1]]
+    except csv.Error:
+        return []
 
 
-def _read_rows(path: str, reader: Iterator[list[str]], width: int) -> Iterator[_Row]:
-    while True:
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(f"{path}, line {reader.line_num}: {error}.") from error  # type: ignore[attr-defined]
-        line: int = reader.line_num  # type: ignore[attr-defined]
-        if len(cells) > width:
+def _read_rows(path: str, text: str, delimiter: str, skipped: int) -> Iterator[_Row]:
+    last = skipped
+    try:
+        for line, cells in read_rows(text, delimiter):
+            last = line + skipped
+            yield _Row(last, cells)
+    except csv.Error as error:
+        raise DataError(f"{plain(path)}, after line {last}: {error}.") from error
+
+
+def _of_width(path: str, rows: Iterator[_Row], width: int) -> Iterator[_Row]:
+    for row in rows:
+        if len(row.cells) > width:
             raise DataError(
-                f"{path}, line {line} has {len(cells)} cells where the header has {width}. "
+                f"{path}, line {row.line} has {len(row.cells)} cells where the header has {width}. "
                 "Put cells that hold the separator in double quotes."
             )
-        if cells:
-            yield _Row(line, cells + [""] * (width - len(cells)))
+        if row.cells:
+            yield _Row(row.line, row.cells + [""] * (width - len(row.cells)))
 
 
 def _note_pathless(table: _Table, count: int, options: DataOptions) -> tuple[str, ...]:
@@ -204,19 +238,37 @@ def _note_pathless(table: _Table, count: int, options: DataOptions) -> tuple[str
     return (f"Left aside, rows without a {options.path_column!r}: {count:,} (such as line {line})",)
 
 
-def _read_labels(source: str, cells: Sequence[str], options: DataOptions) -> tuple[np.ndarray, tuple[str, ...]]:
-    if options.label_separator is None:
-        names = [cell.strip() for cell in cells]
-        classes = choose_classes((name for name in names if name), options.classes, source)
-        code = {name: position for position, name in enumerate(classes)}
-        return np.array([code.get(name, -1) for name in names], np.int64), classes
-    several = [[part.strip() for part in cell.split(options.label_separator)] for cell in cells]
-    classes = choose_classes((name for names in several for name in names if name), options.classes, source)
-    code = {name: position for position, name in enumerate(classes)}
-    labels = np.zeros((len(several), len(classes)), bool)
-    for row, names in enumerate(several):
-        labels[row, [code[name] for name in names if name]] = True
-    return labels, classes
+def _read_labels(
+    source: str, path: str, table: _Table, rows: Sequence[_Row], options: DataOptions
+) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
+    """Labels, classes and notes."""
+    lines = [row.line for row in rows]
+
+    def cells(column: int) -> Cells:
+        return Cells(path, lines, [row.cells[column] for row in rows])
+
+    if options.label_columns:
+        marked = [(name, cells(table.header.index(name))) for name in _mark_columns(path, table, options)]
+        labels, classes = read_marks(marked, options)
+        kind = "one label" if labels.ndim == 1 else "several labels"
+        return labels, classes, (f"Read {kind} per image from {len(marked):,} columns of {source}",)
+    if table.label is None:
+        note = f"No column {options.label_column!r} in {source}, so its images have no labels"
+        others = [name for name in table.others if looks_marked(cells(table.header.index(name)).texts)]
+        return None, (), (note + (describe_marks(others) if len(others) > 1 else ""),)
+    labels, classes = read_label_cells(cells(table.label), options, source)
+    alike = [name for name in classes if name != name.strip() and name.strip() in classes]
+    note = f"The labels {alike[0].strip()!r} and {alike[0]!r} of {source} differ in white space" if alike else ""
+    return labels, classes, (note,) if alike else ()
+
+
+def _mark_columns(path: str, table: _Table, options: DataOptions) -> list[str]:
+    if options.label_columns == (EVERY,):
+        return table.others
+    for name in options.label_columns:
+        if name not in table.header:
+            raise DataError(f"No column {name!r} in {path}. Its columns are: {', '.join(table.header)}.")
+    return list(options.label_columns)
 
 
 def _read_splits(path: str, rows: Sequence[_Row], column: int) -> np.ndarray:
@@ -243,6 +295,41 @@ def _read_weights(path: str, rows: Sequence[_Row], column: int) -> np.ndarray:
         if not 0 <= weights[position] < math.inf:
             raise DataError(f"{path}, line {row.line}: {text!r} is no weight. Write a number that is not negative.")
     return weights
+
+
+def _locate(cell: str, home: str) -> str:
+    """The path or URL that a cell names; white space around it, and `\\xe9` for a byte, count where the file has them."""
+    path = locate(_local(cell), home)
+    others = [cell.strip()] if cell != cell.strip() else []
+    others += [from_utf8(cell)] if "\\x" in cell else []
+    if not others or is_url(path):
+        return locate(_local(cell.strip()), home)
+    found = (one for name in others if os.path.lexists(one := locate(name, home)))
+    return path if os.path.lexists(path) else next(found, locate(_local(cell.strip()), home))
+
+
+def _with_endings(paths: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The paths, with the endings of their files where a CSV names these without; and a note where it does."""
+    first = paths[:_LOOKED_AT]
+    if any(is_url(path) or Path(path).suffix or os.path.lexists(path) for path in first):
+        return tuple(paths), ()
+    files: dict[str, dict[str, list[str]]] = {}  # folder -> stem -> names
+    found = [_with_ending(path, files) for path in paths]
+    changed = [(old, new) for old, new in zip(paths, found, strict=True) if old != new]
+    if not changed:
+        return tuple(paths), ()
+    example = f"{Path(changed[0][0]).name} is taken for {Path(changed[0][1]).name}"
+    return tuple(found), (f"Paths without an ending: {len(changed):,} ({example})",)
+
+
+def _with_ending(path: str, files: dict[str, dict[str, list[str]]]) -> str:
+    folder, stem = os.path.split(path)
+    if folder not in files:
+        files[folder] = {}
+        for name in os.listdir(folder) if Path(folder).is_dir() else ():
+            files[folder].setdefault(Path(name).stem, []).append(name)
+    names = files[folder].get(stem, [])
+    return os.path.join(folder, names[0]) if len(names) == 1 else path
 
 
 def _local(path: str) -> str:

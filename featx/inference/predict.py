@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from featx.errors import DataError, UsageError
 from featx.images.batches import Alter, Decoding, iter_batches
 from featx.images.fault import BadImage
 from featx.images.sources import source_name
+from featx.io.csvtext import csv_line
 from featx.io.digests import digest_bytes, digest_file
 from featx.io.files import atomic_path
 from featx.io.filetypes import describe_os_error
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from featx.images.augment import Augmenter
 
 UNKNOWN, UNSURE = "unknown", "unsure"
+_LINE_END = "\r\n"  # of CSVs, as csv writes it
 _LEAST_SECONDS, _LEAST_CALLS = 0.4, 3  # of a measured speed
 
 
@@ -306,15 +307,16 @@ def write_csv(out: Path, answers: Iterable[Prediction | Unread], measured: bool 
     """
     read, unread = 0, []
     with atomic_path(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["path", "label", "confidence", *(["distance"] if measured else []), "reason"])
+        columns = ["path", "label", "confidence", *(["distance"] if measured else []), "reason"]
+        file.write(csv_line(columns, _LINE_END))
         for answer in answers:
             if isinstance(answer, Prediction):
                 label = answer.label if answer.labels is None or answer.unknown else "|".join(answer.labels)
                 distance = [f"{answer.distance:.6f}"] if answer.distance is not None else []
-                rows.writerow([answer.path, label, f"{answer.confidence:.6f}", *distance, ""])
+                file.write(csv_line([answer.path, label, f"{answer.confidence:.6f}", *distance, ""], _LINE_END))
                 read += 1
             else:
-                rows.writerow([answer.path, "", "", *([""] if measured else []), answer.reason])
+                blank = [""] if measured else []
+                file.write(csv_line([answer.path, "", "", *blank, answer.reason], _LINE_END))
                 unread.append(answer)
     return read, unread

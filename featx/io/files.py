@@ -8,7 +8,6 @@ that `remove_stale` deletes.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import secrets
 import shutil
@@ -19,16 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import StoreError, UsageError
+from featx.io.shown import as_json, as_utf8
 
 TEMPORARY = ".tmp-"
 _PROBE = 1 << 20
+_LONGEST_NAME = 240  # bytes; most file systems allow 255, and what is put behind needs some
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}  # file systems without hard links
 
 
 def temporary_beside(path: Path) -> Path:
     """A name beside `path` that nobody else has, and that `remove_stale` knows."""
-    return path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    start = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-"
+    end = os.fsencode(path.name)[-(_LONGEST_NAME - len(start)) :]  # its ending is what some libraries go by
+    return path.with_name(start + end.decode("ascii", "replace").replace("\ufffd", "_"))
 
 
 @contextmanager
@@ -138,12 +141,12 @@ def _exchange(path: Path, temporary: Path) -> None:
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write `content` to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(as_utf8(content).encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all. NaN and infinity are refused: they are not JSON."""
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomic(path, as_json(value, indent=2) + "\n")
 
 
 def publish(path: Path, content: bytes) -> None:
@@ -207,6 +210,8 @@ def explain_os_error(error: OSError, path: Path) -> Exception:
         return StoreError(
             f"Cannot write to {path.parent}: {error.strerror}. Choose another folder or change its rights."
         )
+    if error.errno == errno.ENAMETOOLONG:
+        return StoreError(f"The name {path.name[:60]!r}... is too long for this file system. Choose a shorter one.")
     return error
 
 

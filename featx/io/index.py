@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from featx.io.entries import Entries
+from featx.io.shown import as_utf8
 
 # A file that changed less than this long before it was hashed may change again within one tick of its mtime.
 MTIME_TRUST_NS = 2_000_000_000
@@ -62,14 +63,14 @@ class StatIndex:
         """
         known: dict[str, tuple[int, int, int, bytes]] = {}
         for start in range(0, len(paths), 500):
-            some = paths[start : start + 500]
+            some = [as_utf8(path) for path in paths[start : start + 500]]
             marks = ",".join("?" * len(some))
             for path, *row in self._entries.find("files", f"path IN ({marks})", some):
                 known[path] = (row[0], row[1], row[2], row[3])
         found: list[bytes | None] = []
         for path, now in zip(paths, status, strict=True):
-            row4 = known.get(path)
-            same = row4 is not None and now is not None and row4[:3] == (now.st_size, now.st_mtime_ns, _inode(now))
+            row4 = known.get(as_utf8(path))
+            same = row4 is not None and now is not None and row4[:3] == (now.st_size, _mtime(now), _inode(now))
             found.append(row4[3] if row4 is not None and same else None)
         return found
 
@@ -77,7 +78,7 @@ class StatIndex:
         """Remember (path, status before hashing, digest); a file that changed within two seconds is left out."""
         now = time.time_ns()
         trusted = [
-            (path, status.st_size, status.st_mtime_ns, _inode(status), digest)
+            (as_utf8(path), status.st_size, _mtime(status), _inode(status), digest)
             for path, status, digest in rows
             if now - status.st_mtime_ns > MTIME_TRUST_NS
         ]
@@ -113,6 +114,11 @@ class StatIndex:
     def remember(self, kind: str, key: str, value: Any) -> None:
         """Remember a fact; `value` is anything that JSON can hold."""
         self._entries.put("facts", [(kind, key, json.dumps(value))])
+
+
+def _mtime(status: Status) -> int:
+    # A clock that was never set gives years that 64 bits of nanoseconds do not reach (before 1677, after 2262).
+    return (status.st_mtime_ns + 2**63) % 2**64 - 2**63
 
 
 def _inode(status: Status) -> int:

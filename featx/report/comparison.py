@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from featx.io.csvtext import csv_text
 from featx.io.files import write_atomic
 from featx.io.jsontypes import Json
 from featx.metrics.table import metric_label
@@ -212,12 +211,8 @@ def write_comparison(
 
 
 def _as_csv(rows: Sequence[Row]) -> str:
-    content = io.StringIO()
     lines = [row.as_json() for row in rows]
-    writer = csv.DictWriter(content, list(lines[0]) if lines else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return content.getvalue()
+    return csv_text([list(lines[0]) if lines else [], *[list(line.values()) for line in lines]])
 
 
 def _as_markdown(rows: Sequence[Row]) -> str:

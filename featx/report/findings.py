@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from featx.images.grid import GridImage, draw_grid
+from featx.io.csvtext import csv_text
 from featx.io.files import write_atomic
 from featx.report.figure_folder import Plot
 from featx.report.page import render
@@ -62,9 +61,7 @@ def write_finding(folder: Path, finding: Finding) -> WrittenFinding:
         A full disk, or a folder that cannot be written to.
     """
     table, grid = folder / finding.csv_name, folder / f"{finding.name}.png"
-    content = io.StringIO()
-    csv.writer(content, lineterminator="\n").writerows([finding.header, *finding.rows])
-    write_atomic(table, content.getvalue())
+    write_atomic(table, csv_text([finding.header, *finding.rows]))
     if not finding.pictures:
         grid.unlink(missing_ok=True)
         return WrittenFinding(finding, table, None)
