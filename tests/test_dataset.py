@@ -173,13 +173,18 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="file names are text there")
-def test_names_that_are_no_text_are_left_aside(tmp_path: Path) -> None:
-    tree(tmp_path, "a/1.jpg")
-    (tmp_path / "a" / os.fsdecode(b"bad\xff.jpg")).write_text("x")
-    images = read_images(tmp_path, OPTIONS)
-    assert len(images) == 1
-    assert any("UTF-8" in note for note in images.notes)
-    json.dumps(images.notes, ensure_ascii=False).encode()
+def test_names_that_are_not_utf8_are_read_and_come_back_from_a_csv(tmp_path: Path) -> None:
+    tree(tmp_path / "d", "a/1.jpg")
+    for name in (b"a/bad\xff.jpg", b"k\xe4the/\xc3\xa4\xe4.jpg"):
+        path = tmp_path / "d" / os.fsdecode(name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    images = read_images(tmp_path / "d", OPTIONS)
+    assert len(images) == 3
+    assert images.classes == ("a", "k\\xe4the")
+    write_split(tmp_path / "s.csv", images, np.zeros(3, np.uint8))
+    again = read_images(tmp_path / "s.csv", OPTIONS)
+    assert (again.paths, again.classes) == (images.paths, images.classes)
 
 
 def test_classes_can_be_given(tmp_path: Path) -> None:
@@ -317,7 +322,7 @@ def test_a_csv_without_labels_is_noted(tmp_path: Path) -> None:
         ("path,label,w\n1,a,inf\n", {"weight_column": "w"}, "'inf' is no weight"),
         ("path,label\n1,a\n2,b,c\n", {}, "line 3 has 3 cells where the header has 2"),
         ("path,label\n", {}, "lists no images"),
-        ("", {}, "No column 'path'"),
+        ("", {}, "is empty. Its first line"),
         ("path,label\n1,a\n", {"classes": ("b",)}, "label 'a'"),
         ("path,label\n1,a;x\n", {"classes": ("a",), "label_separator": ";"}, "label 'x'"),
     ],

@@ -12,6 +12,7 @@ from pathlib import Path
 from featx.backbones import modelfile
 from featx.backbones.graphs.formats import FORMATS, is_graph
 from featx.backbones.hub.folder import OUTPUT, PREFIX, folder_label, is_hub_folder, read_folder
+from featx.backbones.other_files import describe_other_file
 from featx.backbones.output import Output, check_pooling
 from featx.backbones.preprocessing import Factor, Preprocessing
 from featx.backbones.sidecars import find_preprocessing
@@ -84,6 +85,8 @@ def resolve(options: FeaturesOptions) -> BackboneSpec:
     if name.startswith(PREFIX) or (name not in BACKBONES and is_hub_folder(Path(name).expanduser())):
         return _resolve_folder(options)
     if name not in BACKBONES:
+        if Path(name).expanduser().exists():
+            raise BackboneError(describe_other_file(Path(name).expanduser()))
         raise BackboneError(
             f"No backbone {name!r}.{did_you_mean(name, BACKBONES, most=3)} "
             f"'featx backbones' lists them; a .keras file works too, and so do {', '.join(FORMATS)} files, "

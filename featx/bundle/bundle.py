@@ -35,7 +35,7 @@ from featx.bundle.archive import extract_archive
 from featx.bundle.faults import at_fault, blamed
 from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import FILE, Reference, load_reference
-from featx.bundle.sealing import MANIFEST, read_manifest, seal, verify_files
+from featx.bundle.sealing import MANIFEST, read_manifest, seal, verify_files, without_folders
 from featx.bundle.split import SeenImages, read_seen, read_split
 from featx.dataset import TRAIN, VAL
 from featx.engines.choice import choose_engine, compile_graph, effective_precision, graph_size, load_graph
@@ -45,6 +45,7 @@ from featx.heads import persist
 from featx.heads.calibration import CALIBRATION_FILE, Calibration, load_curves
 from featx.heads.transform import TRANSFORM_FILE, Transform, load_transform
 from featx.io.files import atomic_directory, atomic_path, remove_stale
+from featx.io.shown import as_json
 
 NETWORK = "backbone.keras"
 _logger = logging.getLogger(__name__)
@@ -253,8 +254,10 @@ def _load_packed(path: Path) -> Bundle:
     return bundle
 
 
-def pack(bundle: Bundle, out: Path) -> None:
-    """Write a bundle as one `.featx` file: a zip, stored, with `bundle.json` first.
+def pack(bundle: Bundle, out: Path, keep_folders: bool = False) -> Manifest:
+    """Write a bundle as one `.featx` file: a zip, stored, with `bundle.json` first; return what that holds.
+
+    keep_folders : whether the command that made it keeps the folders in its paths, which may name people
 
     Raises
     ------
@@ -264,9 +267,15 @@ def pack(bundle: Bundle, out: Path) -> None:
     names = [MANIFEST, *bundle.manifest.files]
     for name in names:
         _refuse_links(bundle.path, name)
-    with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for name in names:
+    with (
+        atomic_path(out) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive,
+    ):
+        manifest = bundle.manifest if keep_folders else without_folders(bundle.manifest)
+        archive.writestr(MANIFEST, as_json(manifest.as_json(), indent=2) + "\n")
+        for name in bundle.manifest.files:
             archive.write(bundle.path / name, name)
+    return manifest
 
 
 def _refuse_links(directory: Path, name: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from featx.bundle.faults import AGAIN
 from featx.bundle.manifest import SCHEMA, Manifest
 from featx.errors import BundleError
+from featx.io.commands import without_folders as shorten
 from featx.io.digests import digest_file, digest_json
 from featx.io.files import write_json
 
@@ -28,6 +29,15 @@ def seal(directory: Path, manifest: Manifest) -> Manifest:
     sealed = replace(sealed, digest=digest_json(content))
     write_json(directory / MANIFEST, sealed.as_json())
     return sealed
+
+
+def without_folders(manifest: Manifest) -> Manifest:
+    """The manifest, its command without the folders of the machine on which it was typed."""
+    command = shorten(manifest.command)
+    if command == manifest.command:
+        return manifest
+    bare = replace(manifest, command=command, digest="")
+    return replace(bare, digest=digest_json(bare.as_json()))
 
 
 def read_manifest(directory: Path) -> Manifest:

@@ -6,6 +6,7 @@ A command's module is imported when the command is used, so that `featx --help` 
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import signal
@@ -81,8 +82,10 @@ def main(arguments: list[str] | None = None) -> None:
             status = cli.main(arguments, prog_name="featx", standalone_mode=False)
             sys.stdout.flush()
     except click.ClickException as error:
-        error.message = as_lines(error.message)
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        with suppress(OSError):
+            click.echo(as_lines(shown.getvalue()), nl=False, err=True)
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         terminated = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
@@ -130,6 +133,8 @@ def _explain(error: Exception) -> str:
     line = " ".join(str(error).split())[:500].rstrip(".")
     if "No usable temporary directory" in line:
         return f"{line}. Free some space in one of these, or set TMPDIR to a folder that can be written to."
+    if "Failed to allocate" in line or "OOM when allocating" in line:
+        return "Not enough memory. Use a smaller --infer-batch or --input-size."
     if "can't start new thread" in line or getattr(error, "errno", None) == errno.EAGAIN:
         return "This system lets featx start no more threads or processes. Use fewer --workers, or raise the limit."
     if isinstance(error, OSError) and error.errno is not None:

@@ -10,9 +10,10 @@ import click
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.render import emit
 from featx.errors import UsageError
+from featx.io.shown import as_line
 
 if TYPE_CHECKING:
-    pass
+    from featx.io.jsontypes import Json
 from featx.cli.bundles import JSON_OPTION, find
 
 
@@ -27,11 +28,13 @@ _MODEL = click.argument("model", required=False)
 @bundle.command()
 @_MODEL
 @click.option("--out", type=click.Path(path_type=Path), help="The .featx file (default: the bundle's name, here).")
+@click.option("--keep-paths", is_flag=True, help="Keep the folders in the command that made it; they may name people.")
 @section_options("report", without=["report.html"])
 @JSON_OPTION
 def pack(
     model: str | None,
     out: Path | None,
+    keep_paths: bool,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -43,9 +46,23 @@ def pack(
 
     found = load_bundle(find(model, pipeline_of(None, pipeline_file, settings, values)))
     out = out or Path(f"{found.path.parent.name}-{found.path.name}.featx")
-    write(found, out)
+    manifest = write(found, out, keep_paths)
     size = out.stat().st_size
-    emit(as_json, {"bundle": str(found.path), "out": str(out), "bytes": size}, f"{out}: {size / 1e6:.1f} MB")
+    files = [*manifest.files]
+    lines = [
+        f"{out}: {size / 1e6:.1f} MB",
+        f"It holds bundle.json, {', '.join(files)}",
+        "and in bundle.json the classes, figures and versions, the digest of each file, and the command:",
+        f"  {as_line(manifest.command)}",
+    ]
+    content: dict[str, Json] = {
+        "bundle": str(found.path),
+        "out": str(out),
+        "bytes": size,
+        "files": files,
+        "command": manifest.command,
+    }
+    emit(as_json, content, "\n".join(lines))
 
 
 @bundle.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from featx.config.bounds import Count, Ge, Gt, Le
+from featx.config.bounds import Ge, Gt, Le
 from featx.config.option import Place, Section, option
 from featx.config.texts import ClusterAddress
 
@@ -77,7 +77,9 @@ class FeaturesOptions(Section):
     storage: Storage = option("float16", "How features are stored.")
     compression: Compression = option("none", "Compression of new feature files; zstd needs hdf5plugin to read.")
     engine: EngineName = option("auto", "What runs the backbone (auto: OpenVINO without a GPU, else TensorFlow).")
-    infer_batch: Annotated[int, Ge(0)] = option(0, "Images per inference (0: what is fastest for the backbone).")
+    infer_batch: Annotated[int, Ge(0), Le(4096)] = option(
+        0, "Images per inference (0: what is fastest for the backbone)."
+    )
     workers: Annotated[int, Ge(0)] = option(
         0, "Decoding threads (0: one per core); with --cluster those of each worker."
     )

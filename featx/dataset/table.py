@@ -298,7 +298,7 @@ def _read_weights(path: str, rows: Sequence[_Row], column: int) -> np.ndarray:
 
 
 def _locate(cell: str, home: str) -> str:
-    """The path or URL that a cell names; white space around it, and `\\xe9` for a byte, count where the file has them."""
+    # White space around a name, and `\xe9` for a byte that is not UTF-8, count where a file has them.
     path = locate(_local(cell), home)
     others = [cell.strip()] if cell != cell.strip() else []
     others += [from_utf8(cell)] if "\\x" in cell else []

@@ -105,7 +105,10 @@ def require_fittable(images: ImageSet) -> None:
         No labels, or a single class.
     """
     if images.labels is None:
-        raise DataError(f"{images.source} has no labels: a folder per class or a CSV with labels is needed to fit.")
+        why = "".join(f" {note}." for note in images.notes if "have no labels" in note)
+        raise DataError(
+            f"{images.source} has no labels: a folder per class or a CSV with labels is needed to fit.{why}"
+        )
     if len(images.classes) < 2:
         only = images.classes[0] if images.classes else "none"
         raise DataError(f"A head tells classes apart, but {images.source} has one class ({only}). Add another folder.")

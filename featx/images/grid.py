@@ -12,6 +12,7 @@ from PIL import Image
 
 from featx.images.decoder import load_image
 from featx.images.fault import BadImage
+from featx.images.fonts import fonts_for
 from featx.images.resize import fit
 from featx.io.files import atomic_path
 
@@ -66,7 +67,8 @@ def draw_grid(images: Sequence[GridImage | None], out: Path, columns: int = 6, t
     axis.set_ylim(size[1], 0)
     if title:
         axis.text(size[0] / 2, top / 2, title, fontsize=10, ha="center", va="center", parse_math=False)
-    with atomic_path(out) as temporary:
+    names = [line for image in images if image is not None for line in image.caption]
+    with fonts_for([title, *names]), atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=_DPI, format="png", pil_kwargs={"compress_level": 3})
     return out
 

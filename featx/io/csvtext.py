@@ -71,7 +71,7 @@ def read_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a text with their ends, which are those of Unix, Windows or old Macs (and Excel's 'CSV Macintosh')."""
+    """The lines of a text with their ends: those of Unix, Windows or old Macs (Excel's 'CSV Macintosh')."""
     return re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text)
 
 

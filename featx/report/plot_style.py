@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featx.images.fonts import fonts_for
 from featx.images.grid import shorten
 from featx.io.files import atomic_path
 
@@ -23,11 +23,6 @@ _COMPRESSION = 3  # of PNG files: a little larger than at the usual 6, in half t
 PANEL = (5.2, 3.4)  # inches; the page shows a figure at 96 pixels per inch
 NAME = 26  # characters of a class's name
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#718096"
-# of letters that matplotlib's own font lacks
-_FONTS = (
-    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "PingFang SC", "Microsoft YaHei", "Malgun Gothic"),
-    *("WenQuanYi Zen Hei", "Droid Sans Fallback", "Arial Unicode MS"),
-)
 
 
 @contextmanager
@@ -36,7 +31,6 @@ def style(names: Iterable[str] = ()) -> Iterator[None]:
     import matplotlib
 
     look = {
-        "font.family": ["DejaVu Sans", *(_more_fonts() if _has_ideographs(names) else ())],
         "font.size": 9,
         "axes.titlesize": 10,
         "axes.spines.top": False,
@@ -48,21 +42,8 @@ def style(names: Iterable[str] = ()) -> Iterator[None]:
         "legend.fontsize": 8,
         "lines.linewidth": 1.6,
     }
-    with matplotlib.rc_context(look), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+")
+    with matplotlib.rc_context(look), fonts_for(names):
         yield
-
-
-def _has_ideographs(names: Iterable[str]) -> bool:
-    """Whether a name has Chinese, Japanese or Korean letters. More fonts make all text slower, needed or not."""
-    return any(letter >= "\u2e80" for name in names for letter in name)
-
-
-def _more_fonts() -> list[str]:
-    from matplotlib import font_manager
-
-    installed = set(font_manager.get_font_names())
-    return [name for name in _FONTS if name in installed]
 
 
 def save(figure: Figure, path: Path) -> Path:

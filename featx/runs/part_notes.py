@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from featx.config import DataOptions
@@ -23,6 +25,16 @@ def describe_moved(moved: int, images: ImageSet, run: str) -> list[str]:
     why = "since the data declares it" if images.groups is None else "so that no group is torn apart"
     text = f"{moved:,} images are in another part than in earlier runs of {run}, {why}"
     return [f"{text}: the bundles there were measured on other images."]
+
+
+def describe_strange(strange: bool, run: Path) -> list[str]:
+    """A sentence where a run has results of other images alone: of another data set that has the same name."""
+    if not strange:
+        return []
+    return [
+        f"None of these images is among those of earlier runs in {run}: if they are another data set of the same name, "
+        "keep the results apart with --name."
+    ]
 
 
 def describe_conflicts(images: ImageSet, digests: np.ndarray, sample: Sample) -> list[str]:

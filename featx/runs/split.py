@@ -14,7 +14,7 @@ from featx.extraction.sample import Sample
 from featx.io.digest_arrays import NO_DIGEST, digest_array
 from featx.io.digests import digest_json
 from featx.io.files import write_json
-from featx.runs.part_notes import describe_conflicts, describe_lost, describe_missing, describe_moved
+from featx.runs.part_notes import describe_conflicts, describe_lost, describe_missing, describe_moved, describe_strange
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,18 @@ class KeptSplit:
 
     def sample(self, images: ImageSet, digests: np.ndarray, readable: np.ndarray, options: DataOptions) -> Sample:
         """The images that are in a part, with what is worth knowing of the parts; parameters as of `assign`."""
-        split, moved = self._assign(images, digests, readable, options, keep=True)
+        split, moved, strange = self._assign(images, digests, readable, options, keep=True)
         sample = Sample.of(images, digests, split)
         notes = describe_moved(moved, images, self.folder.parent.name)
+        notes += describe_strange(strange, self.folder.parent)
         known = np.where(readable, digests, NO_DIGEST)
         notes += describe_conflicts(images, known, sample) + describe_lost(images, known, sample)
         return replace(sample, notes=(*notes, *describe_missing(sample, options)))
 
     def _assign(
         self, images: ImageSet, digests: np.ndarray, readable: np.ndarray, options: DataOptions, keep: bool
-    ) -> tuple[np.ndarray, int]:
-        """The split, and how many images are in another part of it than they were."""
+    ) -> tuple[np.ndarray, int, bool]:
+        """The split, how many images are in another part of it than they were, and whether all are new to the run."""
         terms = digest_json({"split": list(options.split), "seed": options.seed, "max_train": options.max_train})
         kept = self.read(terms)
         split = split_images(images, digests, readable, options, kept)
@@ -61,7 +62,8 @@ class KeptSplit:
         now = dict(zip(digests[placed].tolist(), split[placed].tolist(), strict=True))
         if keep and now.items() - kept.items():
             self.write(terms, kept | now)
-        return split, sum(kept.get(digest, part) != part for digest, part in now.items())
+        moved = sum(kept.get(digest, part) != part for digest, part in now.items())
+        return split, moved, bool(kept) and bool(now) and kept.keys().isdisjoint(now)
 
     def read(self, terms: str) -> dict[bytes, int]:
         """Digest (32 bytes) -> split code of the images that were placed on these terms; empty on others."""
