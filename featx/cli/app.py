@@ -21,7 +21,7 @@ from types import FrameType
 import click
 
 from featx.cli.lazy import LazyGroup
-from featx.cli.streams import complete, prepare_streams
+from featx.cli.streams import prepare_streams
 from featx.errors import FeatxError
 from featx.io.shown import as_line, as_lines
 
@@ -95,8 +95,6 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output has gone (`featx layers X | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
-    except OSError as error:
-        status = _fail(complete(error) or _explain(error), 1, verbose)
     except FeatxError as error:
         status = _fail(str(error), error.exit_code, verbose)
     except MemoryError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from featx.cli.streams import give_up_stdout
 from featx.io.shown import as_json as to_json
 from featx.io.shown import as_line, as_lines
 
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 def emit(as_json: bool, content: Json, text: str) -> None:
     """Print the result: one JSON object, or `text`."""
     unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
-    click.echo(to_json(content, ascii_only=not unicode) if as_json else as_lines(text))
+    try:
+        click.echo(to_json(content, ascii_only=not unicode) if as_json else as_lines(text))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise give_up_stdout(error) from error
 
 
 def say(text: str) -> None:

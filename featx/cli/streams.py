@@ -7,6 +7,8 @@ import os
 import sys
 from contextlib import suppress
 
+from featx.errors import StoreError
+
 
 def prepare_streams() -> None:
     """Let no output of a command fail for want of a stream or of a character.
@@ -25,14 +27,8 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def complete(error: OSError) -> str | None:
-    """The sentence for an error in writing to stdout, which is not written to any more; None for other errors."""
-    if error.filename is not None:
-        return None
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return f"The output cannot be written: {error.strerror}. What was finished is kept."
-    return None
+def give_up_stdout(error: OSError) -> StoreError:
+    """The sentence for an error in writing to stdout, which nothing is written to any more."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return StoreError(f"The output cannot be written: {error.strerror}. What was finished is kept.")
