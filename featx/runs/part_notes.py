@@ -31,10 +31,8 @@ def describe_strange(strange: bool, run: Path) -> list[str]:
     """A sentence where a run has results of other images alone: of another data set that has the same name."""
     if not strange:
         return []
-    return [
-        f"None of these images is among those of earlier runs in {run}: if they are another data set of the same name, "
-        "keep the results apart with --name."
-    ]
+    text = f"None of these images is among those of earlier runs in {run}"
+    return [f"{text}: if they are another data set of the same name, keep the results apart with --name."]
 
 
 def describe_conflicts(images: ImageSet, digests: np.ndarray, sample: Sample) -> list[str]:
