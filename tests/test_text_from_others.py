@@ -263,3 +263,43 @@ def test_a_packed_bundle_names_no_folder(lab: Lab, tmp_path: Path) -> None:
     kept = call("bundle", "pack", str(home), "--out", "k.featx", "--keep-paths", cwd=tmp_path)
     assert "home-of-ada" in kept.out
     assert "It holds bundle.json" in kept.out
+
+
+def test_text_is_made_in_a_font_that_has_its_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.axes import Axes
+
+    from featx.images import fonts
+    from featx.images.grid import GridImage, draw_grid
+
+    families = list[list[str]]()
+    draw = Axes.text
+
+    def record(self, *arguments, **options):
+        text = draw(self, *arguments, **options)
+        families.append(text.get_fontfamily())
+        return text
+
+    monkeypatch.setattr(fonts, "_more_fonts", lambda letters: ("DejaVu Serif",) if "图" in letters else ())
+    monkeypatch.setattr(Axes, "text", record)
+    for caption in ("图像", "dog"):
+        draw_grid([GridImage("", (caption,), pixels=np.zeros((4, 4, 3), np.uint8))], tmp_path / "x.png")
+    assert families == [["DejaVu Sans", "DejaVu Serif"], ["DejaVu Sans"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("图像", "fonts-noto-cjk"), ("ก", "fonts-noto-core"), ("😀", "fonts-symbola")]
+)
+def test_letters_of_no_font_are_noted_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str, package: str
+) -> None:
+    from featx.images import fonts
+
+    monkeypatch.setattr(fonts, "_letters", lambda file, wanted: frozenset())
+    fonts._more_fonts.cache_clear()
+    fonts._note_missing.cache_clear()
+    for _ in range(2):
+        with fonts.fonts_for([name]):
+            pass
+    fonts._more_fonts.cache_clear()
+    assert len(caplog.messages) == 1
+    assert package in caplog.messages[0]

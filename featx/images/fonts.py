@@ -23,6 +23,7 @@ def fonts_for(names: Iterable[str]) -> Iterator[None]:
     """Draw text in fonts that have the letters of these names; letters of no installed font become boxes, unwarned."""
     import matplotlib
 
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it warns of weights that a font lacks
     letters = frozenset(letter for name in names for letter in name if not letter.isascii() and letter.isprintable())
     with matplotlib.rc_context({"font.family": [_OWN, *_more_fonts(letters)]}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph \d+")

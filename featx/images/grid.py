@@ -49,6 +49,12 @@ def draw_grid(images: Sequence[GridImage | None], out: Path, columns: int = 6, t
 
     A cell of None stays empty.
     """
+    names = [line for image in images if image is not None for line in image.caption]
+    with fonts_for([title, *names]):  # which text takes when it is made
+        return _draw(images, out, columns, title)
+
+
+def _draw(images: Sequence[GridImage | None], out: Path, columns: int, title: str) -> Path:
     from matplotlib.figure import Figure
 
     columns = max(1, min(columns, len(images)))
@@ -67,8 +73,7 @@ def draw_grid(images: Sequence[GridImage | None], out: Path, columns: int = 6, t
     axis.set_ylim(size[1], 0)
     if title:
         axis.text(size[0] / 2, top / 2, title, fontsize=10, ha="center", va="center", parse_math=False)
-    names = [line for image in images if image is not None for line in image.caption]
-    with fonts_for([title, *names]), atomic_path(out) as temporary:
+    with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=_DPI, format="png", pil_kwargs={"compress_level": 3})
     return out
 
