@@ -12,6 +12,7 @@ from featx.config import HeadOptions
 from featx.dataset import NONE, TEST, TRAIN, VAL
 from featx.errors import HeadError
 from featx.features import FeaturesError, as_features
+from featx.heads.dense import DenseHead
 from featx.heads.estimators import KernelSVM
 from featx.heads.linear import LogisticRegression
 from featx.heads.table import HEADS
@@ -48,6 +49,36 @@ def choose(x: Any, y: np.ndarray, split: np.ndarray, more: dict[str, Any] | None
 
 def accuracy(choice: Choice, x: np.ndarray, y: np.ndarray) -> float:
     return float((choice.head.classes_[choice.head.logits(x).argmax(axis=1)] == y).mean())
+
+
+@pytest.mark.parametrize("val", [0.2, 0.0])
+def test_folds_are_stopped_by_rows_that_they_are_not_judged_on(val: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the epoch that suits a fold best by chance flatters it: it was right in 0.62 of random labels."""
+    watched: dict[int, set[bytes]] = {}
+    judged: list[tuple[set[bytes], set[bytes]]] = []
+    fit, logits = DenseHead.fit, DenseHead.logits
+
+    def rows(features: Any) -> set[bytes]:
+        return {row.tobytes() for row in as_features(features).asarray()}
+
+    def watch(self: DenseHead, features: Any, y: Any, weight: Any, validation: Any, recording: Any) -> DenseHead:
+        watched[id(self)] = rows(validation[0]) if validation else set()
+        assert not watched[id(self)] & rows(features)
+        return fit(self, features, y, weight, validation, recording)
+
+    def judge(self: DenseHead, features: Any) -> np.ndarray:
+        judged.append((rows(features), watched[id(self)]))
+        return logits(self, features)
+
+    monkeypatch.setattr(DenseHead, "fit", watch)
+    monkeypatch.setattr(DenseHead, "logits", judge)
+    x, y = blobs(120)
+    choose(x, y, parts(120, val, 0.0), clf="dense", search="cv", folds=3, hidden="", epochs=2, monitor="val_accuracy")
+    folds = judged[:3]
+    assert len(set().union(*(some for some, _ in folds))) == 120 * (1 - val)
+    assert all(stopped and not some & stopped for some, stopped in folds)
+    if val:
+        assert {frozenset(stopped) for _, stopped in folds} == {frozenset(rows(x[:24]))}
 
 
 # --------------------------------------------------------------------------------------------------- the choice

@@ -265,9 +265,27 @@ def test_calibration_is_that_of_scikit_learn(kind: Any, classes: int, tmp_path: 
     frozen = FrozenEstimator(Decides(classes).fit(logits, y))
     expected = CalibratedClassifierCV(frozen, method=kind, ensemble=False).fit(logits, y)
     fresh = 4 * random.normal(size=(50, classes))
-    np.testing.assert_allclose(found.probabilities(fresh), expected.predict_proba(fresh), atol=1e-4)
+    got, its = found.probabilities(fresh), expected.predict_proba(fresh)
+    inside = ((its > 0.15) & (its < 0.85)).all(axis=1) | (kind == "sigmoid")  # of a staircase, the ends are elsewhere
+    assert inside.sum() > 10
+    np.testing.assert_allclose(got[inside], its[inside], atol=1e-4 if kind == "sigmoid" or classes == 2 else 0.06)
     found.save(tmp_path / "curves.npz")
     np.testing.assert_array_equal(load_curves(tmp_path / "curves.npz").probabilities(fresh), found.probabilities(fresh))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_isotonic_confidence_is_never_0_or_1(classes: int) -> None:
+    """No error among 40 rows does not show that there is none: by Laplace's rule it is 1 in 42."""
+    y = np.arange(40 * classes) % classes
+    logits = np.eye(classes)[y] * 5
+    got = fit_calibration("isotonic", logits, y).probabilities(logits)
+    rest = 40 * (classes - 1)
+    high, low = 41 / 42, 1 / (rest + 2)
+    expected = high if classes == 2 else high / (high + 2 * low)
+    np.testing.assert_allclose(got.max(axis=1), expected)
+    far = fit_calibration("isotonic", logits, y).probabilities(100 * logits - 50)
+    assert far.min() > 0
+    assert far.max() < 1
 
 
 def test_calibration_without_enough_rows_is_the_temperature() -> None:

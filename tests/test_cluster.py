@@ -631,7 +631,7 @@ def test_warnings_of_workers_are_passed_on_once(
     assert np.abs(rows_of(done)).max() > 65_504
     from_coordinator = [record for record in caplog.records if record.name.endswith("coordinator")]
     assert [record.getMessage() for record in from_coordinator if record.levelno == logging.WARNING] == [
-        "high@avg does not fit float16 (values beyond its range): stored as float32 from here on."
+        "high@avg does not fit float16 (values too large or too small for it): stored as float32 from here on."
     ]
 
 

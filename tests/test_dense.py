@@ -180,8 +180,8 @@ def test_piecewise_is_kerass_with_epochs_for_steps() -> None:
     values = [1e-4, 5e-4, 1e-3]
     found = rates(Schedule("piecewise", 9.0, 40, Watch("val_loss"), (20, 35), tuple(values)), 40)
     other = keras.optimizers.schedules.PiecewiseConstantDecay([20, 35], values)
-    np.testing.assert_allclose(found, [float(other(number)) for number in range(1, 41)])
-    assert [found[i] for i in (0, 19, 20, 34, 35)] == [1e-4, 1e-4, 5e-4, 5e-4, 1e-3]
+    np.testing.assert_allclose(found, [float(other(number)) for number in range(40)])
+    assert [found[i] for i in (0, 20, 21, 35, 36)] == [1e-4, 1e-4, 5e-4, 5e-4, 1e-3]
 
 
 def test_cosine_and_exponential_are_kerass_with_epochs_for_steps() -> None:
@@ -190,6 +190,8 @@ def test_cosine_and_exponential_are_kerass_with_epochs_for_steps() -> None:
     schedules = keras.optimizers.schedules
     found = rates(Schedule("cosine", 0.1, 12, Watch("val_loss"), least_rate=0.01), 12)
     np.testing.assert_allclose(found, [float(schedules.CosineDecay(0.1, 12, 0.1)(e)) for e in range(12)], rtol=1e-6)
+    assert found[-1] > 0.01
+    assert float(schedules.CosineDecay(0.1, 12, 0.1)(12)) == pytest.approx(0.01), "one epoch after the last"
     found = rates(Schedule("exponential", 0.1, 12, Watch("val_loss"), decay=0.8, least_rate=0.02), 12)
     other = [float(schedules.ExponentialDecay(0.1, 1, 0.8)(e)) for e in range(12)]
     np.testing.assert_allclose(found, np.maximum(other, 0.02), rtol=1e-6)
@@ -203,7 +205,7 @@ def test_the_warm_up_rises_to_where_the_schedule_begins() -> None:
     exponential = rates(Schedule("exponential", 0.4, 9, watch, decay=0.5, warmup=1), 4)
     np.testing.assert_allclose(exponential, [0.2, 0.4, 0.2, 0.1])
     piecewise = Schedule("piecewise", 1.0, 9, watch, boundaries=(2,), rates=(0.3, 0.1), warmup=2)
-    np.testing.assert_allclose(rates(piecewise, 4), [0.1, 0.2, 0.1, 0.1])
+    np.testing.assert_allclose(rates(piecewise, 5), [0.1, 0.2, 0.3, 0.1, 0.1])
 
 
 @pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
@@ -505,7 +507,7 @@ def read_events(folder: Path) -> dict[str, dict[int, float]]:
 def test_the_command_leaves_a_log_in_the_bundle_and_events_for_tensorboard(lab: Lab, tmp_path: Path) -> None:
     _ = lab.prepared
     options = ["--backbone", lab.root / "tiny.keras", "--cache", lab.root / "cache", "--split", "0.5,0.25,0.25"]
-    schedule = ["--schedule", "piecewise", "--boundaries", "1,2", "--rates", "1e-4,5e-4,1e-3", "--epochs", "3"]
+    schedule = ["--schedule", "piecewise", "--boundaries", "1,2", "--rates", "1e-4,5e-4,1e-3", "--epochs", "4"]
     done = call(
         *map(str, ["fit-head", lab.root / "pictures", *options, "--clf", "dense", "--hidden", "8", *schedule]),
         *("--tensorboard", "curves", "--name", "logged", "--json"),
@@ -516,8 +518,8 @@ def test_the_command_leaves_a_log_in_the_bundle_and_events_for_tensorboard(lab: 
     assert "training.csv" in bundle.manifest.files
     rows = read_log(bundle.path / "training.csv")
     assert list(rows[0]) == ["epoch", *COLUMNS]
-    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-    assert [float(row["learning_rate"]) for row in rows] == [1e-4, 5e-4, 1e-3]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert [float(row["learning_rate"]) for row in rows] == [1e-4, 1e-4, 5e-4, 1e-3]
     assert all(float(value) >= 0 for row in rows for value in row.values())
     assert done.json["params"]["rates"] == [1e-4, 5e-4, 1e-3]
     assert "tensorboard" not in done.json["params"]

@@ -126,6 +126,33 @@ def test_linear_heads_have_the_objective_of_scikit_learn(make: Any, C: float, k:
         assert np.abs(decision(head, x) - expected).max() < 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("positives", [2, 5])
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("C", [0.01, 1.0])
+def test_a_class_of_a_few_in_20_000_has_the_objective_of_scikit_learn(positives: int, several: bool, C: float) -> None:
+    """The gradient at zero weights is nearly all the intercept's, and was taken for the yardstick of convergence."""
+    from sklearn import linear_model
+    from sklearn.preprocessing import StandardScaler
+
+    random = np.random.default_rng(positives)
+    x = random.standard_normal((20_000, 16)).astype(np.float32) * random.uniform(0.1, 3, 16).astype(np.float32) + 1
+    y = np.zeros(20_000, np.int64)
+    y[:positives] = 1
+    x[:positives, :4] += 1.5
+    z = StandardScaler().fit_transform(x.astype(np.float64))
+
+    def objective(weights: Any, margin: Any) -> float:
+        return float(C * np.logaddexp(0, np.where(y == 1, -margin, margin)).sum() + (weights**2).sum() / 2)
+
+    head = LogisticRegression(C=C).fit(x, np.stack([y == 1, y == 0], axis=1) if several else y)
+    logits = head.logits(x)
+    margin = logits[:, 0] if several else logits[:, 1] - logits[:, 0]
+    weights = np.linalg.lstsq(np.c_[z, np.ones(len(z))], margin, rcond=None)[0][:-1]
+    known = linear_model.LogisticRegression(C=C, tol=1e-10, max_iter=10_000).fit(z, y)
+    least = objective(known.coef_, known.decision_function(z))
+    assert objective(weights, margin) == pytest.approx(least, rel=2e-4)
+
+
 @pytest.mark.parametrize("make", LINEAR)
 def test_sample_weights_count_rows(make: Any) -> None:
     x, y = blobs(120)

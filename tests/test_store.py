@@ -828,11 +828,24 @@ def test_values_beyond_float16_are_stored_as_float32(
 def test_float16_keeps_rows_of_zeros_and_small_values_beside_large_ones(
     store: FeatureStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    features = np.array([[0, 0], [1, 1e-9], [65_504, 0], [2.0**-14, 0]], np.float32)
+    features = np.ones((4, 200), np.float32)
+    features[:, 1] = 0
+    features[0] = 0
+    features[[1, 2, 3], [0, 0, 5]] = 1e-9, 65_504, 2.0**-14
     table = write(store, features)
     assert not caplog.records
     assert {str(part.dtype) for part in table.parts} == {"float16"}
     np.testing.assert_allclose(table.read(make_digests(4)).asarray(), features, atol=1e-8)
+
+
+def test_probabilities_whose_most_values_float16_cannot_hold_are_stored_as_float32(store: FeatureStore) -> None:
+    logits = np.random.default_rng(0).normal(0, 4, (8, 1000))
+    features = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
+    lost = np.abs(features.astype(np.float16).astype(np.float32) / features - 1)
+    assert features.max(axis=1).min() > 0.01, "the largest of a row has nothing to lose"
+    assert np.mean(lost > 0.05) > 0.2
+    table = write(store, features)
+    np.testing.assert_array_equal(table.read(make_digests(8)).asarray(), features)
 
 
 def test_the_network_s_own_infinities_pass(store: FeatureStore, caplog: pytest.LogCaptureFixture) -> None:

@@ -85,7 +85,7 @@ def test_schedule_stop_log_curves_and_checkpoints_of_a_fine_tune(
     bundle = load_bundle(tmp_path / done.json["bundle"])
     rows = read_log(bundle.path)
     # an improvement by 0.9 comes in the first epoch at most
-    assert [float(row["learning_rate"]) for row in rows] == [1e-4, 1e-3, 5e-4]
+    assert [float(row["learning_rate"]) for row in rows] == [1e-4, 1e-4, 1e-3]
     history = [epoch.values for epoch in bundle.manifest.history]
     for name, told in (("loss", "loss"), ("accuracy", "accuracy"), ("val_loss", "val_log_loss")):
         assert [float(row[name]) for row in rows] == [one[told] for one in history]

@@ -13,7 +13,7 @@ from sklearn import metrics
 from featx.metrics.intervals import bootstrap_intervals
 from featx.metrics.measures import Measures, intervals_of, measure
 from featx.metrics.predictions import LabelledPredictions
-from featx.metrics.reliability import reliability
+from featx.metrics.reliability import chance_range, reliability
 from featx.metrics.shares import Interval
 from featx.metrics.table import resamplings_of
 
@@ -343,3 +343,24 @@ def test_reliability_of_no_images_and_of_unknown_classes() -> None:
     assert reliability(np.empty(0, np.int64), np.empty((0, 2))).expected_calibration_error is None
     found = reliability(np.array([2, 2]), np.array([[0.9, 0.1], [0.1, 0.9]]))
     assert found.expected_calibration_error == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("images", [100, 5000])
+def test_the_range_of_the_calibration_error_holds_what_true_confidences_give(images: int) -> None:
+    """Labels are drawn by the probabilities themselves, so that every confidence is true, and the error is not 0."""
+    random, inside, errors = np.random.default_rng(1), [], []
+    for _ in range(100):
+        logits = 2 * random.normal(size=(images, 4))
+        chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        labels = (random.random((images, 1)) > chances.cumsum(axis=1)).sum(axis=1)
+        error = reliability(labels, chances).expected_calibration_error
+        low, high = chance_range(labels, chances) or (1, 0)
+        inside.append(error is not None and low <= error <= high)
+        errors.append(error)
+    assert np.mean(inside) >= 0.88  # 95 in 100, but for what chance leaves out
+    if images == 100:
+        assert np.mean(errors) > 0.08
+    wrong = np.zeros_like(labels)  # the same confidences, most of them not true
+    assert (reliability(wrong, chances).expected_calibration_error or 0) > high
+    assert measured(labels, chances, 4).as_json()["calibration_error_by_chance"] == [low, high]
+    assert chance_range(np.empty(0, int), np.empty((0, 4))) is None

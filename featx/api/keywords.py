@@ -24,7 +24,7 @@ class TrainingKeywords(TypedDict, total=False):
     schedule: Literal["constant", "piecewise", "cosine", "exponential", "plateau"]
     """How the learning rate of the network changes from epoch to epoch."""
     boundaries: int | Sequence[int]
-    """Epochs after which --schedule piecewise goes on to its next rate, like 20,35."""
+    """Last epochs of each rate of --schedule piecewise, counted from 0 as Keras does, like 20,35."""
     rates: float | Sequence[float]
     """Learning rates of --schedule piecewise, one more than --boundaries."""
     decay: float
@@ -34,7 +34,7 @@ class TrainingKeywords(TypedDict, total=False):
     plateau_patience: int
     """Epochs without a better --monitor before --schedule plateau lowers the rate."""
     least_rate: float
-    """The rate where cosine ends, and the floor of plateau and exponential."""
+    """The rate cosine would reach one epoch after the last, and the floor of plateau and exponential."""
     warmup: int
     """Epochs in which the rate rises linearly to where the schedule begins."""
     epochs: int

@@ -75,7 +75,7 @@ def _fingerprint(material: Material, options: BaselineOptions, seed: int) -> str
             "rows": digest_bytes(sample.digests.tobytes()).hex(),  # their order is that of the training
             "weight": digest_bytes(material.examples.targets.weight.tobytes()).hex(),
             "seed": seed,
-            "featx": algorithm(_ALGORITHM),
+            "featx": algorithm(_ALGORITHM, options.schedule),
         }
     )
 

@@ -30,7 +30,9 @@ class TrainingOptions(Section):
     learning_rate: Positive = option(1e-3, "Learning rate of {trained}, where --schedule begins.")
     schedule: ScheduleKind = option("constant", "How the learning rate of {trained} changes from epoch to epoch.")
     boundaries: tuple[int, ...] = option(
-        (), "Epochs after which --schedule piecewise goes on to its next rate, like 20,35.", metavar="N,N,..."
+        (),
+        "Last epochs of each rate of --schedule piecewise, counted from 0 as Keras does, like 20,35.",
+        metavar="N,N,...",
     )
     rates: tuple[Positive, ...] = option(
         (), "Learning rates of --schedule piecewise, one more than --boundaries.", metavar="R,R,..."
@@ -39,7 +41,7 @@ class TrainingOptions(Section):
     factor: Factor = option(0.5, "What --schedule plateau multiplies the rate by at a plateau.")
     plateau_patience: Count = option(5, "Epochs without a better --monitor before --schedule plateau lowers the rate.")
     least_rate: Annotated[float, Ge(0)] = option(
-        0.0, "The rate where cosine ends, and the floor of plateau and exponential."
+        0.0, "The rate cosine would reach one epoch after the last, and the floor of plateau and exponential."
     )
     warmup: Annotated[int, Ge(0)] = option(0, "Epochs in which the rate rises linearly to where the schedule begins.")
     epochs: Count = option(100, "Epochs at most; {trained} stops early.")

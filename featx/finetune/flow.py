@@ -51,9 +51,8 @@ def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int, polic
     views = {"augment": Augmenter(policy, seed).identity} if policy is not None and policy.operations else {}
     if policy is not None and options.from_cache is not None and policy.views:
         views["views"] = str(policy.views)
-    return digest_json(
-        views | {"from": bundle.manifest.digest, "options": given, "seed": seed, "featx": algorithm(_ALGORITHM)}
-    )
+    made = algorithm(_ALGORITHM, options.schedule)
+    return digest_json(views | {"from": bundle.manifest.digest, "options": given, "seed": seed, "featx": made})
 
 
 def finetune(bundle: Bundle, prepared: Prepared, context: Context = Context()) -> Trained:

@@ -94,7 +94,8 @@ def fit_calibration(kind: Kind, logits: np.ndarray, y: np.ndarray) -> Calibratio
     Returns
     -------
     Calibration
-        Curves as scikit-learn's CalibratedClassifierCV has them, one class against the rest. Where a class has no row,
+        Curves as scikit-learn's CalibratedClassifierCV has them, one class against the rest; the ends of a staircase
+        are kept off 0 and 1, which so many rows cannot show. Where a class has no row,
         or has them all, nothing can be learned of it and all classes share a temperature.
     """
     several = y.ndim == 2
@@ -132,4 +133,16 @@ def _fit_isotonic(decision: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, 
     from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(decision, truth)
-    return np.asarray(fitted.X_thresholds_, np.float64), np.asarray(fitted.y_thresholds_, np.float64)
+    steps = np.asarray(fitted.y_thresholds_, np.float64)
+    return np.asarray(fitted.X_thresholds_, np.float64), np.clip(steps, *_ends(fitted.predict(decision)))
+
+
+def _ends(fitted: np.ndarray) -> tuple[float, float]:
+    """The lowest and the highest step of a staircase, by its value at every row.
+
+    None of m rows is right on a step of 0: that is 1 in m + 2 by Laplace's rule of succession, but no more than the
+    next step, and the same from above.
+    """
+    low, high = 1 / (np.sum(fitted <= 0) + 2), 1 - 1 / (np.sum(fitted >= 1) + 2)
+    between = fitted[(fitted > 0) & (fitted < 1)]
+    return (min(low, between.min()), max(high, between.max())) if len(between) else (low, high)

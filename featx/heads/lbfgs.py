@@ -48,6 +48,7 @@ class Objectives:
     weights : float32 (problems, n), each row summing to 1; 0 leaves an image out
     penalty : float64 (problems,); the intercept is not penalised
     curvature : second derivative of the loss by a logit, at zero logits
+    origin : float64 (problems, columns), the best intercepts where all weights are 0
     """
 
     features: Features
@@ -58,6 +59,7 @@ class Objectives:
     weights: np.ndarray
     penalty: np.ndarray
     curvature: float
+    origin: np.ndarray
 
 
 def minimize(
@@ -150,9 +152,12 @@ def null_gradients(objectives: Objectives) -> np.ndarray:
     """Return the length of each problem's gradient at zero weights, (problems,); the penalty has no part in it.
 
     It is the yardstick of convergence: it does not depend on the start, so a warm start is not taken for a solution.
+    Intercepts are at their origin: at 0, the gradient of a class of five images in 20,000 is nearly all the
+    intercept's, and a thousandth of that is reached long before the weights are found.
     """
     count = len(objectives.weights)
     zero = np.zeros((count, objectives.columns, len(objectives.scaling.mean) + 1))
+    zero[..., -1] = objectives.origin
     _, gradients = _evaluate(objectives, list(range(count)), zero)
     lengths: np.ndarray = np.linalg.norm(gradients.reshape(count, -1), axis=1)
     lengths[lengths == 0] = 1.0  # nothing to gain: any start is a solution

@@ -20,6 +20,7 @@ from featx.heads.base import Parameters, Trial, check_targets, check_width, row_
 from featx.heads.dual import is_wide, solve_dual
 from featx.heads.lbfgs import HessianGuess, Loss, Objectives, fold, minimize, null_gradients, sample_gram, unchanged
 from featx.heads.scaling import Standardization, float_blocks, standardize
+from featx.heads.shares import class_shares
 
 # Strengths are compared a little short of the minimum, which took a fifth off a search and changed no choice (the
 # benchmark of heads); the one that is chosen goes on from there to the tolerance of the head.
@@ -27,6 +28,7 @@ _SEARCH_TOLERANCE = 1e-3
 # How far a start goes on in the direction of the last two solutions. Another seventh less; at 1, starts pass for
 # solutions that they are not.
 _AHEAD = 0.5
+_LEAST_SHARE = 1e-9  # of a class, where a fit has none of it
 
 
 def softmax_loss(logits: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
@@ -257,6 +259,14 @@ class Linear(Dense):
         del classes
         return 1.0
 
+    def _origin(self, share: np.ndarray, apart: bool) -> np.ndarray:
+        """The intercepts that are best without any weight, of the shares of the rows that have each column's class.
+
+        apart : whether every column is a problem of its own. Squared losses of the signs +1 and -1 have their mean
+        """
+        del apart
+        return 2 * share - 1
+
     def _positive(self, strength: float) -> float:
         if not strength > 0:
             raise HeadError(f"The strength of {type(self).__name__} has to be above 0, got {strength}.")
@@ -283,6 +293,7 @@ class Linear(Dense):
             shares,
             np.zeros(len(total)),
             curvature,
+            self._origin(class_shares(task.index, task.columns, weights), task.index.ndim == 2 or task.columns == 1),
         )
         reach = tolerance * null_gradients(free)
         guess = None if gram is None else HessianGuess(gram)
@@ -303,6 +314,10 @@ class LogisticRegression(Linear):
 
     def _curvature(self, classes: int) -> float:
         return (classes - 1) / classes**2  # p (1 - p)
+
+    def _origin(self, share: np.ndarray, apart: bool) -> np.ndarray:
+        inside = np.clip(share, _LEAST_SHARE, 1 - _LEAST_SHARE)
+        return np.asarray(np.log(inside) - np.log1p(-inside) if apart else np.log(inside))
 
 
 @dataclass

@@ -16,17 +16,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageEnhance
+from PIL import Image
 
 from featx.config import AugmentOptions
 from featx.images.resize import PAD_COLOUR, Box
 
 GEOMETRIC = ("flip", "rotation", "shift", "shear", "zoom", "crop")
-_COLOURS: dict[str, Callable[[Image.Image], Any]] = {
-    "brightness": ImageEnhance.Brightness,
-    "contrast": ImageEnhance.Contrast,
-    "saturation": ImageEnhance.Color,
-}
+_COLOURS = ("brightness", "contrast", "saturation")
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow mixes grey
 _PadMode = Literal["edge", "symmetric"]
 _PAD_MODES: dict[str, _PadMode] = {"nearest": "edge", "reflect": "symmetric"}
 _MOST_STRETCH = 4 / 3  # of a crop's proportions, as in Szegedy et al., "Going deeper with convolutions" (2015)
@@ -69,11 +66,10 @@ class Change:
             (dcba|abcd|dcba), "constant" the grey `fill_value`
         """
         pixels = _move(image, self.matrix(image.shape[0], image.shape[1]), fill_mode, fill_value)
-        coloured = Image.fromarray(pixels)
-        for name, enhance in _COLOURS.items():
+        for name in _COLOURS:
             if getattr(self, name) != 1:
-                coloured = enhance(coloured).enhance(getattr(self, name))
-        altered = np.array(coloured)
+                pixels = _mix(pixels, name, getattr(self, name))
+        altered = np.array(pixels)
         if self.erasing is not None:
             left, top, right, bottom = _pixels(self.erasing, *altered.shape[:2])
             altered[top:bottom, left:right] = PAD_COLOUR
@@ -104,15 +100,28 @@ def _move(image: np.ndarray, matrix: np.ndarray, fill_mode: str, fill_value: int
     if fill_mode in _PAD_MODES:
         image, offset = _pad(image, matrix, _PAD_MODES[fill_mode])
         matrix = matrix + np.column_stack([np.zeros((2, 2)), offset])
-    return np.asarray(
-        Image.fromarray(image).transform(
+    moved = np.empty((height, width, 3), np.uint8)
+    for channel in range(3):
+        resampled = Image.fromarray(image[..., channel].astype(np.float32)).transform(
             (width, height),
             Image.Transform.AFFINE,
             tuple(matrix.ravel()),
             Image.Resampling.BILINEAR,
-            fillcolor=(fill_value,) * 3,
+            fillcolor=float(fill_value),
         )
-    )
+        # of uint8, Pillow cuts off fractions, which darkens images by half a level
+        moved[..., channel] = np.rint(np.asarray(resampled))
+    return moved
+
+
+def _mix(pixels: np.ndarray, name: str, factor: float) -> np.ndarray:
+    """Pixels mixed with black, their mean grey or their own grey; what is beyond uint8 is cut, the rest is rounded."""
+    exact = pixels.astype(np.float32)
+    base = np.zeros(1, np.float32)
+    if name != "brightness":
+        grey = (exact @ _GREY)[..., None]
+        base = grey.mean(keepdims=True, dtype=np.float64).astype(np.float32) if name == "contrast" else grey
+    return np.asarray(np.clip(np.rint(base + np.float32(factor) * (exact - base)), 0, 255).astype(np.uint8))
 
 
 def _pad(image: np.ndarray, matrix: np.ndarray, mode: _PadMode) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from featx.metrics.cautions import cautions
 from featx.metrics.formulas import ClassCounts, average_precisions, roc_areas
 from featx.metrics.intervals import bootstrap_intervals
 from featx.metrics.predictions import LabelledPredictions, Target
+from featx.metrics.reliability import chance_range
 from featx.metrics.shares import Interval, share_interval
 from featx.metrics.table import forms_of, metric_form, resamplings_of
 
@@ -47,6 +48,7 @@ class Measures:
         the label is not there, is there; columns: it is not given, is given
     groups : that the images belong to, which the intervals take as wholes; None where all are independent
     cautions : sentences that say which intervals are known to be too narrow, and why
+    error_by_chance : 95 % of the calibration errors that these confidences give where every one is true
     """
 
     target: Target
@@ -57,6 +59,7 @@ class Measures:
     confusion: np.ndarray | None
     groups: int | None = None
     cautions: tuple[str, ...] = ()
+    error_by_chance: Interval | None = None
 
     def value(self, metric: str) -> float | None:
         """The value of the option `--metric`."""
@@ -77,6 +80,7 @@ class Measures:
             "per_class": per_class,
             "confusion": confusion,
             "cautions": list(self.cautions) if self.images else None,
+            "calibration_error_by_chance": None if self.error_by_chance is None else list(self.error_by_chance),
         }
         return found if self.groups is None else {**found, "groups": self.groups}
 
@@ -100,6 +104,7 @@ def measure(predictions: LabelledPredictions) -> Measures:
         _label_tables(counts, len(predictions)) if target == "labels" else _confusion(predictions),
         None if predictions.groups is None else len(np.unique(predictions.groups)),
         cautions(predictions),
+        chance_range(predictions.labels, predictions.probabilities),
     )
 
 

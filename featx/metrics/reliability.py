@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 BINS = 15  # as Guo et al. 2017 have it
+_DRAWS = 2_000
+_MOST_DRAWN = 2_000  # images that are drawn one by one
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,31 @@ class Reliability:
         return float((gaps * self.images[filled]).sum() / self.images.sum())
 
 
+def chance_range(labels: np.ndarray, probabilities: np.ndarray, seed: int = 0) -> tuple[float, float] | None:
+    """The expected calibration error that these confidences give if they are all true: 95 % of draws lie within.
+
+    It is not 0: with 100 images, a bin has seven or so, whose share of right ones is seldom what it should be. Draws of
+    many images take each bin's number of right ones from the normal distribution of its mean and variance.
+
+    labels, probabilities : as of `reliability`, of whose labels only the shape counts; None without an image
+    """
+    confidence = probabilities.ravel() if labels.ndim == 2 else probabilities.max(axis=1, initial=0.0)
+    total = len(confidence)
+    if not total:
+        return None
+    place, random = _bins(confidence, BINS)[1], np.random.default_rng(seed)
+    sums = np.bincount(place, confidence, BINS)
+    if total <= _MOST_DRAWN:
+        right = random.random((_DRAWS, total)) < confidence
+        counts = np.stack([right[:, place == one].sum(axis=1) for one in range(BINS)], axis=1)
+    else:
+        spread = np.sqrt(np.bincount(place, confidence * (1 - confidence), BINS).clip(0))
+        counts = sums + spread * random.standard_normal((_DRAWS, BINS))
+    errors = np.abs(counts - sums).sum(axis=1) / total
+    low, high = np.quantile(errors, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> Reliability:
     """Compare confidence with accuracy.
 
@@ -47,9 +74,14 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS)
 
 
 def _by_confidence(confidence: np.ndarray, right: np.ndarray, bins: int) -> Reliability:
-    edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    edges, place = _bins(confidence, bins)
     images = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
         means = [np.bincount(place, weights, bins) / images for weights in (confidence, right.astype(np.float64))]
     return Reliability(edges, images, *means)
+
+
+def _bins(confidence: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """The edges of the bins, and which of them each confidence is in."""
+    edges = np.linspace(0, 1, bins + 1)
+    return edges, np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)

@@ -227,7 +227,7 @@ METRICS: dict[str, MetricSpec] = {  # in the order in which they are shown and w
                 target,
                 "expected_calibration_error",
                 "calibration error",
-                "how far confidence is from the share that is right, over 15 bins; 0 is best",
+                "how far confidence is from the share that is right, over 15 bins; with few images never near 0",
                 formulas.calibration_error,
                 shown="page",
             )

@@ -32,6 +32,7 @@ class Scores:
     roc, precision_recall : None where they are not defined; sampled : images that they were made of
     groups : that the intervals take as wholes, None where all images are independent
     cautions : sentences on intervals that are too narrow
+    error_by_chance : 95 % of the calibration errors where every confidence is true
     """
 
     part: str
@@ -47,6 +48,7 @@ class Scores:
     sampled: int
     groups: int | None = None
     cautions: Sequence[str] = ()
+    error_by_chance: Interval | None = None
 
 
 def score_part(predictions: LabelledPredictions, *, curves: bool = True) -> Scores:
@@ -72,6 +74,7 @@ def score_part(predictions: LabelledPredictions, *, curves: bool = True) -> Scor
         sampled=len(rows),
         groups=found.groups,
         cautions=found.cautions,
+        error_by_chance=found.error_by_chance,
     )
 
 

@@ -22,6 +22,7 @@ from featx.io.versions import installed_versions
 
 _LIBRARIES = ("featx", "tensorflow", "keras", "openvino", "scikit-learn", "numpy", "pillow")
 _FIRST_ALGORITHM = "0.1.0"  # in the place of the number 1, so that what featx 0.1.0 has made is up to date
+_SCHEDULES = {"piecewise": ", piecewise 2"}  # a rate holds up to its boundary, that epoch among them
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,13 @@ class Provenance:
         )
 
 
-def algorithm(number: int) -> str:
-    """How an algorithm is named in a fingerprint, by its number from 1 on.
+def algorithm(number: int, schedule: str = "constant") -> str:
+    """How an algorithm is named in a fingerprint, by its number from 1 on and by a schedule that has changed since.
 
     Each stage has a number of its own, to be raised by 1 when the same options on the same images begin to give another
     model: everything of that stage is then made anew. Nothing else raises it, least of all another version of featx.
     """
-    return _FIRST_ALGORITHM if number == 1 else str(number)
+    return (_FIRST_ALGORITHM if number == 1 else str(number)) + _SCHEDULES.get(schedule, "")
 
 
 def backbone_record(extraction: Extraction) -> BackboneRecord:

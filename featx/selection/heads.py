@@ -9,7 +9,7 @@ without their labels, once for all folds.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -44,11 +44,18 @@ _GIVE_UP = 2  # so many weaker regularisations with neither a better score nor a
 
 @dataclass(frozen=True)
 class _Arena:
-    """Where heads are compared: rows, and which fit leaves which row out (-1: none does)."""
+    """Where heads are compared: rows, and which fit leaves which row out (-1: none does).
+
+    watched : rows that stop the fits of folds, where there is a val part
+    """
 
     problem: Problem
     test_fold: np.ndarray
     where: Where
+    watched: Problem | None = None
+
+    def trials(self, kind: HeadKind, strengths: Sequence[float], settings: SearchSettings) -> Iterator[Trial]:
+        return try_strengths(kind, strengths, self.problem, self.test_fold, settings, self.watched)
 
     def score(self, metric: str, logits: np.ndarray) -> float:
         return score(metric, *self.left_out(logits))
@@ -172,7 +179,8 @@ def _arena(used: Problem, settings: SearchSettings) -> _Arena | None:
         return _Arena(used, np.repeat([NO_FOLD, 0], [trained, watched]), "val")
     train = used.take(used.train)
     test_fold = train.test_folds(settings.options.folds, settings.seed)
-    return _Arena(train, test_fold, "cv") if test_fold.max() > 0 else None
+    val = used.take(used.val[used.own[used.val]]) if watched else None
+    return _Arena(train, test_fold, "cv", val) if test_fold.max() > 0 else None
 
 
 def _search_where(options: HeadOptions, train: int, val: int) -> Where:
@@ -222,7 +230,7 @@ def _search_strength(kind: HeadKind, arena: _Arena, settings: SearchSettings) ->
     tried: list[Candidate] = []
     # Under strong regularisation accuracy may stand still (all of the largest class) while the loss goes on falling.
     lowest, stale = np.inf, 0
-    for trial in try_strengths(kind, _strengths(kind, options), arena.problem, arena.test_fold, settings):
+    for trial in arena.trials(kind, _strengths(kind, options), settings):
         found = _Found(kind, trial, arena.score(options.metric, trial.logits))
         tried.append(_candidate(found, arena.where, settings))
         settings.show(_line(tried[-1], kind.strength_name))
@@ -252,7 +260,7 @@ def _extend(best: _Found, arena: _Arena, settings: SearchSettings, tried: list[C
         strength = float(f"{strength * ratio:.3g}") if kind.clf != "knn" else float(round(strength * ratio))
         if strength <= 0:
             break
-        (trial,) = try_strengths(kind, (strength,), arena.problem, arena.test_fold, settings)
+        (trial,) = arena.trials(kind, (strength,), settings)
         found = _Found(kind, trial, arena.score(metric, trial.logits))
         tried.append(_candidate(found, arena.where, settings))
         settings.show(_line(tried[-1], kind.strength_name))
@@ -321,5 +329,5 @@ def _refit(kind: HeadKind, best: _Found | None, used: Problem, settings: SearchS
         return cast("Linear", head).fit(train.features, train.y, train.weight, trial.start if trial else None)
     if kind.stops_early and trial and not len(used.val):
         head.set_params(epochs=int(np.median([cast("DenseHead", fold).training_log_.best for fold in trial.heads])))
-    fit_rows(head, kind, used, used.train, used.val, settings.recording)
+    fit_rows(head, kind, used, used.train, used.take(used.val), settings.recording)
     return head

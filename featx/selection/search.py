@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from featx.heads.dense import DenseHead
     from featx.heads.linear import Linear
 
+_WATCHED_IN = 10  # of the rows of a fit, one in so many stops it
 _UNSEEN = 10.0  # a class that a fit has not seen is this much below the row's least logit
 
 Fold = tuple[Head, np.ndarray, np.ndarray]
@@ -30,12 +31,21 @@ Fold = tuple[Head, np.ndarray, np.ndarray]
 
 
 def try_strengths(
-    kind: HeadKind, strengths: Sequence[float], problem: Problem, test_fold: np.ndarray, settings: SearchSettings
+    kind: HeadKind,
+    strengths: Sequence[float],
+    problem: Problem,
+    test_fold: np.ndarray,
+    settings: SearchSettings,
+    watched: Problem | None = None,
 ) -> Iterator[Trial]:
     """Yield a trial for each strength, as soon as it is done.
 
+    Of several fits, one that stops early watches rows that it is not judged on: else the epoch that suits these rows
+    best by chance would flatter it. Of a single one, these are the val part, which has to do for both.
+
     test_fold : int64 (n,), number of the fit that leaves the row out; -1: none does. Views are left out with their
         image, and have no logits
+    watched : rows that none of several fits is judged on; None: each sets a tenth of its own rows aside
     """
     if kind.linear:
         linear = cast("Linear", make_head(kind, None, settings.options, settings.seed))
@@ -46,7 +56,10 @@ def try_strengths(
     def fit_fold(strength: float, fold: int) -> Fold:
         head = make_head(kind, strength, settings.options, settings.seed)
         left_out = np.flatnonzero((test_fold == fold) & problem.own)
-        fit_rows(head, kind, problem, np.flatnonzero(test_fold != fold), left_out, settings.recording)
+        fitted, stopping = np.flatnonzero(test_fold != fold), problem.take(left_out)
+        if kind.stops_early and test_fold.max() > 0:
+            fitted, stopping = (fitted, watched) if watched is not None else _set_aside(problem, fitted, settings.seed)
+        fit_rows(head, kind, problem, fitted, stopping, settings.recording)
         logits = head.logits(problem.features.take(left_out))
         return head, left_out, widen(logits, head.classes_, classes)
 
@@ -57,6 +70,13 @@ def try_strengths(
             logits[left_out] = found
             heads.append(head)
         yield Trial(strength, logits, heads=tuple(heads))
+
+
+def _set_aside(problem: Problem, rows: np.ndarray, seed: int) -> tuple[np.ndarray, Problem]:
+    """Rows to fit on, and a tenth of the others by their groups, images alone, to stop by."""
+    inner = problem.take(rows)
+    fold = inner.test_folds(_WATCHED_IN, seed)
+    return rows[fold != 0], inner.take(np.flatnonzero((fold == 0) & inner.own))
 
 
 def _map_folds(kind: HeadKind, fit_fold: Callable[[int], Fold], folds: range) -> Iterable[Fold]:
@@ -73,14 +93,14 @@ def fit_rows(
     kind: HeadKind,
     problem: Problem,
     rows: np.ndarray,
-    left_out: np.ndarray,
+    watched: Problem,
     recording: Recording | None = None,
 ) -> None:
-    """Fit on `rows`; a head that stops early watches the rows `left_out` and is resumed by its recording."""
+    """Fit on `rows`; a head that stops early watches the rows `watched` and is resumed by its recording."""
     fitted = problem.features.take(rows), problem.y[rows], None if problem.weight is None else problem.weight[rows]
     if kind.stops_early:
-        watched = (problem.features.take(left_out), problem.y[left_out]) if len(left_out) else None
-        cast("DenseHead", head).fit(*fitted, watched, recording)
+        validation = (watched.features, watched.y) if len(watched) else None
+        cast("DenseHead", head).fit(*fitted, validation, recording)
     else:
         head.fit(*fitted)
 

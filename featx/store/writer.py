@@ -21,8 +21,11 @@ from featx.store.table import TableFolder
 _logger = logging.getLogger(__name__)
 PART_BYTES = 64_000_000
 PART_SECONDS = 30.0
-# Below this the largest value of a row is subnormal in float16 and has lost more than 1 part in 1,024.
-_FLOAT16_SMALLEST = 2.0**-14
+_FLOAT16_SMALLEST = 2.0**-14  # values below it are subnormal in float16 and may lose more than 1 part in 1,024
+# Of the values of a batch that are not 0, this share may lose more than that. Of the layers and poolings of
+# EfficientNetLite0 at most 0.13 % did, near zero by chance; of probabilities of 1,000 classes most do, and heads lost 2
+# to 4 points.
+_MOST_LOST = 0.01
 
 
 @dataclass
@@ -94,7 +97,9 @@ class TableWriter:
         buffer = self._buffers[name]
         stored, lossless = _to_storage(features, buffer.dtype)
         if not lossless:
-            _logger.warning("%s does not fit float16 (values beyond its range): stored as float32 from here on.", name)
+            _logger.warning(
+                "%s does not fit float16 (values too large or too small for it): stored as float32 from here on.", name
+            )
             self._send(buffer)
             buffer.dtype = np.dtype(np.float32)
             stored = features
@@ -140,7 +145,7 @@ class TableWriter:
 
 
 def _to_storage(features: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, bool]:
-    """Features in the storage type, and whether no row was lost to overflow or underflow."""
+    """Features in the storage type, and whether no row and next to no value was lost to overflow or underflow."""
     if dtype != np.float16:
         return np.ascontiguousarray(features, dtype), True
     with np.errstate(over="ignore", under="ignore"):
@@ -148,6 +153,13 @@ def _to_storage(features: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray,
     flat = np.abs(features.reshape(len(features), -1))
     largest = flat.max(axis=1, initial=0.0)
     if not np.isfinite(largest).all():  # NaN and infinity are the network's own and pass as they are
-        largest = np.where(np.isfinite(flat), flat, 0.0).max(axis=1, initial=0.0)
-    lost = (largest > np.finfo(np.float16).max) | ((largest > 0) & (largest < _FLOAT16_SMALLEST))
-    return stored, not lost.any()
+        flat = np.where(np.isfinite(flat), flat, 0.0)
+        largest = flat.max(axis=1, initial=0.0)
+    if bool(((largest > np.finfo(np.float16).max) | ((largest > 0) & (largest < _FLOAT16_SMALLEST))).any()):
+        return stored, False
+    small = np.flatnonzero((flat > 0) & (flat < _FLOAT16_SMALLEST))  # all others are within 1 part in 2,048
+    if len(small) <= _MOST_LOST * np.count_nonzero(flat):
+        return stored, True
+    exact = flat.ravel()[small]
+    lost = np.abs(np.abs(stored.ravel()[small].astype(np.float32)) - exact) > 2.0**-10 * exact
+    return stored, bool(lost.sum() <= _MOST_LOST * np.count_nonzero(flat))

@@ -48,7 +48,9 @@ class Watch:
 class Schedule:
     """The learning rate of every epoch. The fields are the options of the same names.
 
-    The rate holds for an epoch. Cosine and exponential begin after the warm-up; boundaries count from the first epoch.
+    The rate holds for an epoch. Epochs are counted from 0, as Keras counts steps: a rate of piecewise holds up to its
+    boundary, that epoch among them, and cosine reaches its least rate one epoch after the last. Cosine and exponential
+    begin after the warm-up; boundaries count from the first epoch.
     """
 
     kind: ScheduleKind
@@ -88,7 +90,7 @@ class Schedule:
         epoch = len(epochs)
         decayed = max(0, epoch - self.warmup)
         if self.kind == "piecewise":
-            return self.rates[bisect_left(self.boundaries, epoch + 1)]
+            return self.rates[bisect_left(self.boundaries, epoch)]
         if self.kind == "cosine":
             share = decayed / max(1, self.epochs - self.warmup)
             return self.least_rate + (self.learning_rate - self.least_rate) * (1 + math.cos(math.pi * share)) / 2

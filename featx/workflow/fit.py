@@ -100,7 +100,7 @@ def _digest_array(values: np.ndarray | None) -> str | None:
 def fingerprint(prepared: Prepared) -> str:
     """What a bundle of a head depends on. Equal fingerprints: fitting again would give the same head."""
     extraction, sample, pipeline = prepared.extraction, prepared.sample, prepared.pipeline
-    views = {} if sample.views is None else {"views": sample.views.identity}
+    views, head = {} if sample.views is None else {"views": sample.views.identity}, pipeline.head
     return digest_json(
         views
         | {
@@ -109,9 +109,9 @@ def fingerprint(prepared: Prepared) -> str:
             "split": sample.digest,
             "groups": _digest_array(sample.groups),
             "weight": _digest_array(sample.weight),
-            "head": asdict(replace(pipeline.head, memory=None, tensorboard=None)),
+            "head": asdict(replace(head, memory=None, tensorboard=None)),
             "seed": pipeline.data.seed,
-            "featx": algorithm(_ALGORITHM),
+            "featx": algorithm(_ALGORITHM, head.schedule if head.clf in {"dense", "auto"} else "constant"),
         }
     )
 
