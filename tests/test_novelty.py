@@ -76,18 +76,18 @@ def test_with_few_val_images_each_training_image_is_left_out_in_its_turn() -> No
     reference = fit_reference(ArrayFeatures(x[train]), y[train], ArrayFeatures(x[val]))
     distance = cosine_distances(x[train])
     np.fill_diagonal(distance, 9)
-    assert reference.scale == pytest.approx(np.quantile(distance.min(axis=1), 0.99), rel=1e-2)
+    assert reference.scale == pytest.approx(np.sort(distance.min(axis=1))[891], rel=1e-2)  # ceil(0.99 * 901)
 
 
 def test_distance_1_calls_one_known_image_in_a_hundred_unknown_also_with_100_val_images() -> None:
     """In the mean over many val parts; the plain quantile of 100 distances leaves out 1.7 to 2 %."""
     random, beyond = np.random.default_rng(0), []
     train = random.standard_normal((200, 12)).astype(np.float32)
-    fresh = ArrayFeatures(random.standard_normal((20_000, 12)).astype(np.float32))
-    for _ in range(60):
+    fresh = ArrayFeatures(random.standard_normal((2_000, 12)).astype(np.float32))
+    for _ in range(200):
         val = ArrayFeatures(random.standard_normal((100, 12)).astype(np.float32))
         reference = fit_reference(ArrayFeatures(train), np.repeat([0, 1], 100), val)
-        beyond.append((reference.distances(fresh.asarray()[:2000]) > 1).mean())
+        beyond.append((reference.distances(fresh.asarray()) > 1).mean())
     assert 0.006 < np.mean(beyond) < 0.0125
 
 
@@ -107,7 +107,9 @@ def test_a_bundle_tells_what_is_unlike_its_training_images(lab: Lab, strange: li
     asked = np.stack([np.asarray(Image.open(path).resize((32, 32), Image.Resampling.BILINEAR)) for path in strange])
     near = cosine_distances(features)
     np.fill_diagonal(near, 9)
-    expected = cosine_distances(bundle.features(asked), features).min(axis=1) / np.quantile(near.min(axis=1), 0.99)
+    within = np.sort(near.min(axis=1))
+    reach = within[min(len(within), int(np.ceil(0.99 * (len(within) + 1)))) - 1]
+    expected = cosine_distances(bundle.features(asked), features).min(axis=1) / reach
     answers = list(predict(bundle, [*strange, *lab.pictures], AnswerOptions(max_distance=1.0)))
     assert all(isinstance(answer, Prediction) for answer in answers)
     np.testing.assert_allclose([answer.distance for answer in answers[:4]], expected, rtol=0.03)

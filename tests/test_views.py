@@ -271,8 +271,8 @@ def test_a_nested_estimate_never_sees_views_of_what_it_judges() -> None:
     assert kept["accuracy"] < 0.7
 
 
-def test_a_dense_head_watches_the_images_that_are_left_out_and_not_their_views() -> None:
-    """By hand: two folds, each trained on its images and views, stopped by the images of the other."""
+def test_a_dense_head_watches_images_that_it_is_not_judged_on_and_not_their_views() -> None:
+    """By hand: two folds, each trained on its images and views but for a tenth of the images, which stops it."""
     from featx.heads.table import head_kind, make_head
     from featx.metrics.scores import score
     from featx.selection.folds import make_folds
@@ -288,8 +288,11 @@ def test_a_dense_head_watches_the_images_that_are_left_out_and_not_their_views()
     logits = np.full((len(y), 2), np.nan, np.float32)
     for fold in range(2):
         head: Any = make_head(head_kind("dense"), None, options, 3)
-        judged = (held == fold) & own
-        head.fit(x[held != fold], y[held != fold], validation=(x[judged], y[judged]))
+        judged, fitted = (held == fold) & own, (held != fold) & own
+        tenth = np.full(len(y), -1)
+        tenth[fitted] = make_folds(y[fitted], None, 10, 3)
+        stops, trains = (tenth == 0) & own, (held != fold) & (tenth[view_of] != 0)
+        head.fit(x[trains], y[trains], validation=(x[stops], y[stops]))
         logits[judged] = head.logits(x[judged])
     assert choice.candidates[0].score == pytest.approx(score("log_loss", logits[own], y[own]), rel=1e-3)
 
