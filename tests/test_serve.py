@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import errno
 import http.client
 import importlib.util
 import io
 import json
+import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,8 +21,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -35,7 +40,9 @@ from featx.bundle.bundle import Bundle, pack
 from featx.inference.explain import Explainer
 from featx.inference.predict import AnswerOptions, Predicted, predict
 from featx.serve.batching import Batcher
+from featx.serve.connections import Connections, Watched
 from featx.serve.limits import Limits
+from featx.serve.repeats import Repeats
 from featx.serve.service import Terms
 
 Files = list[tuple[str, tuple[str, bytes]]]
@@ -295,16 +302,117 @@ def raw(client: httpx.Client, head: bytes) -> socket.socket:
 
 
 def test_too_many_at_once_are_told_to_come_back(bundle: Bundle, lab: Lab) -> None:
-    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + BOUNDARY.encode()
-    with served(bundle, limits=Limits(requests=1)) as client:
+    copy, gate = gated(bundle)
+    with served(copy, limits=Limits(requests=1)) as client, ThreadPoolExecutor(1) as pool:
         image = form(contents(lab)[0])
-        with raw(client, head + b"\r\nContent-Length: 1000\r\n\r\n--xxx"):
-            wait_for(lambda: client.post("/predict", files=image).status_code == 429)
-            refused = client.post("/predict", files=image)
-            assert refused.headers["Retry-After"] == "1"
-            assert "limit" in refused.json()["detail"]
-            assert client.get("/health").status_code == 200
-        wait_for(lambda: client.post("/predict", files=image).status_code == 200)  # it has hung up
+        gate.open.clear()
+        gate.entered.clear()
+        first = pool.submit(client.post, "/predict", files=image)
+        assert gate.entered.wait(60)
+        refused = client.post("/predict", files=image)
+        assert refused.status_code == 429
+        assert refused.headers["Retry-After"] == "1"
+        assert "limit" in refused.json()["detail"]
+        assert client.get("/health").status_code == 200
+        gate.open.set()
+        assert first.result().status_code == 200
+        assert client.post("/predict", files=image).status_code == 200
+
+
+def test_who_sends_slowly_is_in_nobodys_way(bundle: Bundle, lab: Lab) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + BOUNDARY.encode()
+    with served(bundle, limits=Limits(requests=1)) as client, ExitStack() as slow:
+        for _ in range(10):
+            slow.enter_context(raw(client, head + b"\r\nContent-Length: 1000\r\n\r\n--xxx"))
+        assert client.post("/predict", files=form(contents(lab)[0])).status_code == 200
+
+
+def test_arriving_requests_hold_no_more_than_the_limits(bundle: Bundle, lab: Lab) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + BOUNDARY.encode()
+    some = (
+        b"\r\nContent-Length: 90000\r\n\r\n--xxx\r\nContent-Disposition: form-data; filename=a\r\n\r\n" + b"a" * 60_000
+    )
+    with served(bundle, limits=Limits(requests=1, upload=100_000)) as client:
+        with raw(client, head + some):
+            wait_for(lambda: client.post("/predict", files=form(b"a" * 60_000)).status_code == 429)
+        wait_for(lambda: client.post("/predict", files=form(contents(lab)[0])).status_code == 200)
+
+
+def is_closed(connection: socket.socket, seconds: float = 10) -> bool:
+    """Whether the other side hangs up within so many seconds."""
+    connection.settimeout(seconds)
+    try:
+        return connection.recv(100) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_headers_have_to_come_in_time(bundle: Bundle) -> None:
+    with served(bundle, limits=Limits(head=0.5)) as client:
+        with raw(client, b"G") as half, raw(client, b"") as silent, raw(client, b"GET /health HTTP/1.1\r\n") as part:
+            assert all(map(is_closed, (half, silent, part)))
+        whole = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with raw(client, whole) as again:  # what follows an answer has to be whole in time as well
+            assert again.recv(10).startswith(b"HTTP/1.1 2")
+            again.recv(10_000)
+            for _ in range(40):
+                try:
+                    again.sendall(b"G")
+                except ConnectionError:
+                    break
+                time.sleep(0.1)
+            else:
+                pytest.fail("a request that came byte by byte was waited for")
+
+
+def test_half_open_connections_make_way_for_others(bundle: Bundle, lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    image = form(contents(lab)[0])
+    with served(bundle, limits=Limits(connections=8, head=60)) as client, ExitStack() as open_ones:
+        half = [open_ones.enter_context(raw(client, b"G")) for _ in range(60)]
+        url = str(client.base_url)
+        for _ in range(3):
+            assert httpx.post(f"{url}/predict", files=image, trust_env=False, timeout=60).status_code == 200
+        assert sum(not is_closed(one, 0.05) for one in half) < 8
+    lines = [record.getMessage() for record in caplog.records if "connections are open" in record.getMessage()]
+    assert 1 <= len(lines) <= 2  # not sixty: once, and with their number at the end
+
+
+class Wire(asyncio.Transport):
+    """A connection of an address, that is not there."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__({"peername": (address, 1)})
+        self.open = True
+
+    def abort(self) -> None:
+        self.open = False
+
+
+def test_one_address_has_a_share_of_the_connections() -> None:
+    connections = Connections(Limits(connections_of_one=3), 20)
+    wires = [Wire("10.0.0.1") for _ in range(5)] + [Wire("10.0.0.2"), Wire("::ffff:10.0.0.2")]
+    wires += [Wire("127.0.0.1") for _ in range(8)]
+    assert all(connections.admit(Watched(), wire) for wire in wires)
+    assert [wire.open for wire in wires] == [False, False] + [True] * 13
+    crowd = [Watched() for _ in range(3)]
+    for one in crowd:
+        assert connections.admit(one, Wire("2001:db8::1"))
+        one.cycle = SimpleNamespace(response_complete=False, more_body=False)  # at work, so that none makes way
+    assert not connections.admit(Watched(), Wire("2001:db8::ffff"))
+    assert connections.admit(Watched(), Wire("2001:db8:0:1::1"))
+
+
+def test_repeated_lines_of_the_log_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    repeats, logger = Repeats(), logging.getLogger("featx.test")
+    logger.addFilter(repeats)
+    for number in range(1000):
+        logger.warning("%d sockets", number)
+    logger.warning("another")
+    logger.removeFilter(repeats)
+    repeats.finish()
+    assert [record.getMessage() for record in caplog.records] == ["0 sockets", "another", "0 sockets (999 times more)"]
 
 
 def test_who_sends_too_slowly_is_refused(bundle: Bundle) -> None:
@@ -326,6 +434,53 @@ def test_what_takes_too_long_is_given_up(bundle: Bundle, lab: Lab) -> None:
         assert "longer than 0.3 seconds" in refused[0].json()["detail"]
         wait_for(lambda: client.post("/predict", files=form(images[3])).status_code == 200)
     assert len(gate.sizes) <= 3  # the first, and none of those that nobody waits for any more
+
+
+def test_images_are_refused_by_their_header_where_they_are_long_strips(client: httpx.Client) -> None:
+    strips = [bomb(60, 20_000), bomb(20_000, 60)]
+    found = client.post("/predict", files=form(*strips))
+    assert found.status_code == 422
+    assert [one["reason"] for one in found.json()["bad"]] == [
+        "60 x 20,000 pixels: one side is more than 200 times the other",
+        "20,000 x 60 pixels: one side is more than 200 times the other",
+    ]
+
+
+def test_requests_with_large_images_have_slots_of_their_own(bundle: Bundle, lab: Lab) -> None:
+    copy, gate = gated(bundle)
+    with served(copy, limits=Limits(requests=2)) as client, ThreadPoolExecutor(4) as pool:
+        gate.open.clear()
+        gate.entered.clear()
+        first = pool.submit(client.post, "/predict", files=form(bomb(2_500)))
+        assert gate.entered.wait(60)
+        refused = client.post("/predict", files=form(contents(lab)[0], bomb(2_500)))
+        assert refused.status_code == 429
+        assert "1 request with large images is under way" in refused.json()["detail"]
+        others = [pool.submit(client.post, "/predict", files=form(image)) for image in contents(lab)[:2]]
+        gate.open.set()
+        assert [one.result().status_code for one in (first, *others)] == [200] * 3
+
+
+def test_large_images_are_in_nobodys_way() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def prepare(source: str) -> int:
+        if source.startswith("1000"):
+            begun.set()
+            assert go.wait(60)
+        return int(source)
+
+    made: Batcher[str, int, int] = Batcher(
+        prepare, lambda items: [2 * one for one in items], 4, 2, lambda one: len(one) > 3
+    )
+    made.start()
+    large = [made.submit("1000") for _ in range(8)]
+    assert begun.wait(60)
+    assert [made.submit(str(number)).result(60) for number in range(20)] == [2 * number for number in range(20)]
+    assert not any(one.done() for one in large)
+    go.set()
+    assert [one.result(60) for one in large] == [2000] * 8
+    made.close()
 
 
 def test_uploads_never_touch_the_disk(client: httpx.Client, lab: Lab) -> None:
@@ -379,6 +534,37 @@ def test_a_key(bundle: Bundle, lab: Lab) -> None:
         assert client.get("/model", headers={"Authorization": basic(key), "Host": "featx.example"}).status_code == 200
 
 
+def test_wrong_keys_are_slowed_down(bundle: Bundle) -> None:
+    with served(bundle, key="right") as client:
+        started = time.perf_counter()
+        for number in range(5):
+            assert client.get("/model", headers={"X-API-Key": f"wrong {number}"}).status_code == 401
+        spent = time.perf_counter() - started
+        assert 0.7 < spent < 20  # two for nothing, then a quarter and half of a second
+        started = time.perf_counter()
+        assert client.get("/model").status_code == 401  # a browser asks without a key first
+        assert client.get("/health").status_code == 200
+        assert time.perf_counter() - started < 0.9
+        assert client.get("/model", headers={"X-API-Key": "right"}).status_code == 200  # late, and not locked out
+        assert time.perf_counter() - started > 0.9
+
+
+def test_pages_of_other_origins_are_refused_where_the_browser_names_no_site(client: httpx.Client, lab: Lab) -> None:
+    image, own = form(contents(lab)[0]), f"{client.base_url.host}:{client.base_url.port}"
+    for origin, status in (
+        ("http://evil.example", 403),
+        ("null", 403),
+        ("", 403),
+        (f"http://{client.base_url.host}", 403),  # another port is another site
+        (f"http://{own}", 200),
+        (f"https://{own}", 200),
+    ):
+        assert client.post("/predict", files=image, headers={"Origin": origin}).status_code == status, origin
+    behind = {"Origin": "https://lab.example", "X-Forwarded-Host": "lab.example"}
+    assert client.post("/predict", files=image, headers=behind).status_code == 200
+    assert client.get("/model", headers={"Origin": "http://evil.example"}).status_code == 200  # it cannot read that
+
+
 def test_other_web_sites_can_neither_ask_nor_read(client: httpx.Client, lab: Lab) -> None:
     for host in (
         "evil.example",
@@ -429,6 +615,33 @@ def test_pages_load_nothing_from_elsewhere(client: httpx.Client) -> None:
 
 
 # --- the documents ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node.js here")
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        (
+            "{slice: () => ({arrayBuffer: () => Promise.reject(new DOMException('gone', 'NotReadableError'))})}",
+            "The browser",
+        ),
+        ("new Blob(['x'])", "The server does not answer"),
+    ],
+)
+def test_the_page_says_whether_the_file_or_the_server_is_gone(file: str, words: str) -> None:
+    from featx.serve import page
+
+    script = page.asset("page.js").body.decode()
+    asking = script[script.index("/** The JSON of an answer") : script.index("/** Begin what waits")]
+    program = f"""
+        const TRIES = 1;
+        class FormData {{ append() {{}} }}
+        const fetch = () => Promise.reject(new TypeError("Failed to fetch"));
+        {asking}
+        ask("predict", {file}).catch((error) => console.log(error.message));
+    """
+    done = subprocess.run(["node", "-e", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith(words), done.stderr
 
 
 def test_the_documents_name_every_route_and_what_it_answers(client: httpx.Client) -> None:

@@ -48,12 +48,12 @@ def rotated_jpeg(image: np.ndarray, orientation: int, **options: object) -> byte
     return encode(image, "JPEG", exif=exif, quality=95, subsampling=0, **options)
 
 
-def bomb(side: int = 20_000) -> bytes:
-    """A PNG of side x side black pixels, one bit each: some 50 kB that would be hundreds of megabytes."""
+def bomb(side: int = 20_000, height: int = 0) -> bytes:
+    """A PNG of side x side (or x height) black pixels, one bit each: some 50 kB that would be hundreds of megabytes."""
     packer = zlib.compressobj(9)
-    row = bytes(1 + side // 8)
-    data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    row = bytes(1 + (side + 7) // 8)
+    data = b"".join(packer.compress(row) for _ in range(height or side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, height or side, 1, 0, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
     body = b"".join(
         struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

@@ -65,6 +65,20 @@ from featx.serve.limits import Limits
     show_default=True,
     help="Requests under way at once; more are asked to come back.",
 )
+@click.option(
+    "--max-connections",
+    type=number(Count),
+    default=Limits.connections,
+    show_default=True,
+    help="Connections open at once; those that ask for nothing make way for new ones.",
+)
+@click.option(
+    "--max-per-address",
+    type=number(Count),
+    default=Limits.connections_of_one,
+    show_default=True,
+    help="Connections from one address other than this machine's; raise it behind another server.",
+)
 @section_options("report", without=["report.html"])
 def serve(
     bundle: str | None,
@@ -81,6 +95,8 @@ def serve(
     max_megapixels: float,
     timeout: float,
     max_requests: int,
+    max_connections: int,
+    max_per_address: int,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     **values: object,
@@ -94,7 +110,9 @@ def serve(
     require_installed()
     if api_key is not None and not api_key.strip():
         raise UsageError("--api-key is empty, so everybody would know it. Give one, or leave the option out.")
-    limits = Limits(max_upload.bytes, max_images, max_megapixels, timeout, max_requests)
+    limits = Limits(
+        max_upload.bytes, max_images, max_megapixels, timeout, max_requests, max_connections, max_per_address
+    )
 
     from featx.bundle.bundle import load_bundle
     from featx.runs.run import find_bundle
@@ -111,7 +129,8 @@ def serve(
         service.start()
         server = make_server(service, listener, api_key, host)
         if api_key is None and not is_local(listener):
-            say(f"Whoever reaches {host} can use this model and see its report. --api-key KEY asks for a key.")
+            seen = "use this model and see its report" if report else "use this model"
+            say(f"Warning: whoever reaches {host} can {seen}. --api-key KEY asks for a key.")
         say(f"Serving {path} at {url(host, listener)} (Ctrl-C ends it)")
         run(server, listener)
         service.close()

@@ -10,6 +10,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from traceback import clear_frames
@@ -129,6 +130,33 @@ def load_image(source: Source, size: tuple[int, int], resize: str, max_pixels: i
         return np.asarray(fit(image, size, resize))
     except (MemoryError, ValueError) as error:  # of this image, and never the end of a run
         raise BadImage(f"cannot be resized: {str(error) or 'not enough memory'}", path_of(source), True) from error
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What the header of an image says. format : as Pillow calls it, "" where another decoder reads it."""
+
+    width: int
+    height: int
+    format: str = ""
+
+    @property
+    def pixels(self) -> int:
+        """How many that makes."""
+        return self.width * self.height
+
+
+def read_stated(content: bytes) -> Stated | None:
+    """What the header of a file says, None where it says nothing that can be read; no pixel is decoded."""
+    file = io.BytesIO(content)
+    try:
+        with _open_image(file) as image:
+            return Stated(*image.size, image.format or "")
+    except Image.DecompressionBombError:
+        return None
+    except DAMAGE:
+        page = tiff.read_header(file)
+        return None if page is None else Stated(page.width, page.height)
 
 
 def check_image(source: Source) -> str | None:

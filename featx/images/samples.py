@@ -10,6 +10,7 @@ from PIL import Image
 
 from featx.images.fault import BadImage
 
+_TOGETHER = 1 << 20  # numbers
 SECOND_DECODERS = ("imagecodecs", "tifffile")
 
 
@@ -30,7 +31,12 @@ def need(package: str) -> Any:
 def to_8_bits(values: np.ndarray, bits: int) -> np.ndarray:
     """Unsigned numbers of so many bits (up to 16), rounded to 0 to 255."""
     most = (1 << bits) - 1
-    return ((values.astype(np.uint32) * 510 + most) // (2 * most)).astype(np.uint8)
+    scaled = np.empty(values.shape, np.uint8)
+    rows = max(1, _TOGETHER // max(1, values[0].size)) if len(values) else 1
+    for first in range(0, len(values), rows):  # a large image takes four times its memory otherwise
+        some = values[first : first + rows].astype(np.uint32)
+        scaled[first : first + rows] = (some * 510 + most) // (2 * most)
+    return scaled
 
 
 def over_white(channels: np.ndarray, premultiplied: bool = False) -> Image.Image:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from featx.images.fault import DAMAGE, BadImage
+from featx.images.samples import to_8_bits
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -56,9 +57,7 @@ def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
 
 
 def _halve_depth(image: Image.Image) -> Image.Image:
-    # 65,535 is 255 times 257. Image.convert would clip at 255 instead.
-    wide = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    return Image.fromarray(to_8_bits(np.asarray(image), 16))  # Image.convert would clip at 255 instead
 
 
 def _over_white(image: Image.Image) -> Image.Image:

@@ -16,8 +16,10 @@ from starlette.requests import ClientDisconnect
 from featx import __version__
 from featx.inference.predict import Predicted, Prediction, Unread
 from featx.serve import page
-from featx.serve.guard import KEY_HEADER, OPEN_PATHS
+from featx.serve.guard import OPEN_PATHS
+from featx.serve.keys import KEY_HEADER
 from featx.serve.service import Explained, ModelInfo, Service
+from featx.serve.slots import Slots
 from featx.serve.uploads import FORM, Upload, read_uploads
 
 Result = TypeVar("Result")
@@ -72,10 +74,10 @@ _WHY = {
 }
 
 
-def make_app(service: Service, key: str | None = None) -> FastAPI:
+def make_app(service: Service, slots: Slots, key: str | None = None) -> FastAPI:
     """The routes over a service that has been started; `featx.serve.guard` belongs in front of them.
 
-    key : what requests have to give, as the documents say
+    slots : what is under way; key : what requests have to give, as the documents say
     """
     app = FastAPI(
         title="featx",
@@ -90,13 +92,13 @@ def make_app(service: Service, key: str | None = None) -> FastAPI:
     app.add_exception_handler(AnyHTTPException, _answer_refused)
     app.add_exception_handler(ClientDisconnect, _answer_disconnected)
     app.add_exception_handler(Exception, _answer_failure)
-    _add_answers(app, service)
+    _add_answers(app, service, slots)
     _add_pages(app, service, key)
     _document_key(app, key)
     return app
 
 
-def _add_answers(app: FastAPI, service: Service) -> None:
+def _add_answers(app: FastAPI, service: Service, slots: Slots) -> None:
     limits = service.limits
     usual = _responses(400, 403, 408, 413, 415, 422, 429, 503)
 
@@ -110,7 +112,8 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         A broken image costs its neighbours nothing: it is listed in `bad`. When no image can be read, that is an error.
         """
         uploads = await _in_time(limits.seconds, 408, _arriving(request, service, limits.images))
-        answers = await _in_time(limits.seconds, 503, service.predict(uploads, top))
+        with slots.work(await service.is_large(uploads)):
+            answers = await _in_time(limits.seconds, 503, service.predict(uploads, top))
         found = Predicted.of(answers)
         if found.predictions:
             return JSONResponse(found.as_json())
@@ -125,7 +128,8 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             Takes longer than a prediction: the first map loads the network that maps need.
             """
             (upload,) = await _in_time(limits.seconds, 408, _arriving(request, service, 1))
-            answer = await _in_time(limits.seconds, 503, service.explain(upload))
+            with slots.work(await service.is_large([upload])):
+                answer = await _in_time(limits.seconds, 503, service.explain(upload))
             if isinstance(answer, Unread):
                 return _none_read([asdict(answer)])
             return JSONResponse({name: value for name, value in asdict(answer).items() if value is not None})

@@ -35,6 +35,7 @@ class Batcher(Generic[Source, Item, Result]):
     prepare : makes an item of a source; runs in several threads
     work : gives a result for each of up to `size` items; runs in one thread, always the same
     threads : that prepare
+    heavy : whether a source takes so much that it is prepared one at a time, beside the others, and in nobody's way
     """
 
     def __init__(
@@ -43,9 +44,11 @@ class Batcher(Generic[Source, Item, Result]):
         work: Callable[[Sequence[Item]], Sequence[Result]],
         size: int,
         threads: int,
+        heavy: Callable[[Source], bool] | None = None,
     ) -> None:
-        self._prepare, self._work, self._size = prepare, work, size
+        self._prepare, self._work, self._size, self._heavy = prepare, work, size, heavy
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="featx-prepare")
+        self._slow_pool = ThreadPoolExecutor(1, thread_name_prefix="featx-prepare-large")
         # a daemon, so that a map that takes a minute does not keep a server from ending
         self._thread = threading.Thread(target=self._run, name="featx-batches", daemon=True)
         self._changed = threading.Condition()
@@ -66,7 +69,8 @@ class Batcher(Generic[Source, Item, Result]):
                 job.answer.cancel()
             self._waiting.clear()
             self._changed.notify_all()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._slow_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
         if self._thread.is_alive():
             self._thread.join(_LONGEST_END)
 
@@ -85,16 +89,29 @@ class Batcher(Generic[Source, Item, Result]):
         job = None
         try:
             if not answer.cancelled():
-                job = _Job(self._prepare(source), answer)
+                if self._heavy is not None and self._heavy(source):
+                    self._slow_pool.submit(self._bring_heavy, source, answer)
+                else:
+                    job = _Job(self._prepare(source), answer)
         except Exception as error:  # whatever it is, it belongs to who waits for this answer
-            if answer.set_running_or_notify_cancel():
-                answer.set_exception(error)
+            _fail(answer, error)
         finally:
-            with self._changed:
-                self._coming -= 1
-                if job is not None:
-                    self._waiting.append(job)
-                self._changed.notify_all()
+            self._add(job, came=1)
+
+    def _bring_heavy(self, source: Source, answer: Future[Result]) -> None:
+        """As `_bring`; no batch waits for it."""
+        try:
+            if not answer.cancelled():
+                self._add(_Job(self._prepare(source), answer))
+        except Exception as error:  # likewise
+            _fail(answer, error)
+
+    def _add(self, job: _Job[Item, Result] | None, came: int = 0) -> None:
+        with self._changed:
+            self._coming -= came
+            if job is not None:
+                self._waiting.append(job)
+            self._changed.notify_all()
 
     def _run(self) -> None:
         while jobs := self._gather():
@@ -129,3 +146,8 @@ class Batcher(Generic[Source, Item, Result]):
             return
         for job, result in zip(jobs, results, strict=True):
             job.answer.set_result(result)
+
+
+def _fail(answer: Future[Result], error: Exception) -> None:
+    if answer.set_running_or_notify_cancel():
+        answer.set_exception(error)

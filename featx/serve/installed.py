@@ -1,7 +1,9 @@
 """One bundle as a web page and an HTTP interface.
 
     server.py     binds the port, runs until Ctrl-C
-    guard.py      who may ask, how many at once, the headers for browsers
+    connections.py  how many may be open, and how long each may take; repeats.py : the log, without repetitions
+    guard.py      who may ask, how many at once, the headers for browsers; keys.py : the key, and what wrong ones cost
+    slots.py      how much is under way
     app.py        the routes and their documents
     uploads.py    images out of a request, in memory, within the limits
     service.py    what is answered: predictions and maps

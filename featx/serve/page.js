@@ -26,7 +26,7 @@ async function ask(path, file) {
     try {
       response = await fetch(path, { method: "POST", body: form });
     } catch {
-      throw new Error("The server does not answer. Is featx serve still running?");
+      throw new Error(await whyUnsent(file));
     }
     const body = await response.json().catch(() => ({}));
     if (response.ok) return body;
@@ -37,6 +37,17 @@ async function ask(path, file) {
     }
     await wait(Number(response.headers.get("Retry-After")) || 1);
   }
+}
+
+/** Why no answer came: the file cannot be read here, or nobody answers. */
+async function whyUnsent(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    const error = "The browser cannot read this file: it is a folder, or was changed, moved or deleted since it was chosen.";
+    return `${error} Choose it again.`;
+  }
+  return "The server does not answer. Is featx serve still running?";
 }
 
 /** Begin what waits, a few at a time. */

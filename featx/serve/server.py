@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import logging
@@ -13,12 +14,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from featx.errors import FeatxError, UsageError
+from featx.serve.connections import Connections, Watched, most_connections
+from featx.serve.repeats import Repeats
 from featx.serve.service import Service
 
 if TYPE_CHECKING:
     import uvicorn
 
 _GRACE = 5  # seconds for requests that are under way when the server ends
+_QUEUE = 1024  # connections that the system keeps until they are accepted
+_TOGETHER = 64  # that asyncio accepts before it looks at any of them; with more, file descriptors run out
+_BETWEEN = 0.5  # seconds between two looks for connections whose time is over
+_REPEATING = ("uvicorn.error", "asyncio", "featx.serve")  # loggers of what anybody can bring about
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -40,7 +47,7 @@ def listen(host: str, port: int) -> socket.socket:
         else:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(1024)
+        listener.listen(_QUEUE)
     except OSError as error:
         listener.close()
         raise FeatxError(_describe(error, host, port)) from error
@@ -73,14 +80,20 @@ def make_server(service: Service, listener: socket.socket, key: str | None = Non
     key : that requests must give; host : a name by which this machine is known
     """
     import uvicorn
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     from featx.serve.app import make_app
     from featx.serve.guard import Guard
+    from featx.serve.slots import Slots
 
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the sender is told what is wrong with a form
-    app = Guard(make_app(service, key), service.limits, key, is_local(listener), [host] if host else ())
+    slots = Slots(service.limits)
+    app = Guard(make_app(service, slots, key), slots, key, is_local(listener), [host] if host else ())
+    connections = Connections(service.limits, most_connections(service.limits.connections))
     config = uvicorn.Config(
         app,
+        http=type("WatchedProtocol", (Watched, AutoHTTPProtocol), {"open_ones": connections}),
+        backlog=_TOGETHER,
         log_config=None,
         access_log=logging.getLogger().isEnabledFor(logging.INFO),
         lifespan="off",
@@ -89,7 +102,38 @@ def make_server(service: Service, listener: socket.socket, key: str | None = Non
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
     )
-    return uvicorn.Server(config)
+    return _watching(connections)(config)
+
+
+def _watching(connections: Connections) -> type[uvicorn.Server]:
+    """Uvicorn's server, which looks after its connections and repeats no line of the log."""
+    import uvicorn
+
+    repeats = Repeats()
+
+    class WatchingServer(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            for name in _REPEATING:
+                logging.getLogger(name).addFilter(repeats)
+            await super().startup(sockets)
+            for listener in sockets or ():
+                listener.listen(_QUEUE)
+            self.sweeping = asyncio.create_task(_sweep(connections))
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            self.sweeping.cancel()
+            await super().shutdown(sockets)
+            for name in _REPEATING:
+                logging.getLogger(name).removeFilter(repeats)
+            repeats.finish()
+
+    return WatchingServer
+
+
+async def _sweep(connections: Connections) -> None:
+    while True:
+        await asyncio.sleep(_BETWEEN)
+        connections.sweep()
 
 
 def run(server: uvicorn.Server, listener: socket.socket) -> None:

@@ -18,7 +18,7 @@ from featx import __version__
 from featx.bundle.bundle import Bundle
 from featx.bundle.records import MetricsRecord
 from featx.images.batches import usable_cores
-from featx.images.decoder import load_image
+from featx.images.decoder import load_image, read_stated
 from featx.images.fault import BadImage
 from featx.inference.predict import AnswerOptions, Prediction, Unread, make_prediction
 from featx.report.report import INDEX
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from featx.inference.explain import Explainer
 
 _MOST_TOGETHER = 32  # images; more at once only make the first of them wait
+_LARGE, _LARGE_JPEG = 4_000_000, 16_000_000  # pixels
 _MAPS = 3  # classes that are explained of an image with one label
 _QUALITY = 90  # of JPEG
 Result = TypeVar("Result")
@@ -161,6 +162,10 @@ class Service:
         self._predictions.close()
         self._explanations.close()
 
+    async def is_large(self, uploads: Sequence[Upload]) -> bool:
+        """Whether any of them takes long to decode, by its header."""
+        return any([await asyncio.to_thread(_is_heavy, upload.content) for upload in uploads])
+
     async def predict(self, uploads: Sequence[Upload], top: int | None = None) -> list[Prediction | Unread]:
         """One answer for each upload, in their order.
 
@@ -233,13 +238,17 @@ class Service:
     def _predictions(self) -> Batcher[bytes, np.ndarray, tuple[np.ndarray, float | None]]:
         # One batch for each core: with more, all clients wait together, and no core works while they ask again.
         size = min(self.bundle.engine.batch_size * usable_cores(), _MOST_TOGETHER)
-        return Batcher(self._load, self._judge, size, usable_cores())
+        return Batcher(self._load, self._judge, size, usable_cores(), _is_heavy)
 
     @cached_property
     def _explanations(self) -> Batcher[Upload, _Picture, Explained]:
         return Batcher(self._look, lambda pictures: [self._explain(one) for one in pictures], 1, 1)
 
     def _load(self, content: bytes) -> np.ndarray:
+        stated = read_stated(content)
+        if stated is not None and self.limits.is_strip(stated.width, stated.height):
+            sides = f"{stated.width:,} x {stated.height:,} pixels"
+            raise BadImage(f"{sides}: one side is more than {self.limits.ratio:g} times the other")
         resize = str(self.bundle.manifest.backbone.resize)
         return load_image(content, self.bundle.input_size, resize, self.limits.pixels)
 
@@ -263,6 +272,12 @@ class Service:
         drawn = [(one, draw_map(one, upload.content, self.bundle)[0]) for one in found.classes]
         maps = tuple(Map(one.label, one.confidence, one.score, _as_uri(over)) for one, over in drawn)
         return Explained(found.path, found.label, found.confidence, found.method, maps, found.labels)
+
+
+def _is_heavy(content: bytes) -> bool:
+    """Whether decoding an image takes long, however small its file; JPEG is decoded at a part of its size."""
+    stated = read_stated(content)
+    return stated is not None and stated.pixels > (_LARGE_JPEG if stated.format == "JPEG" else _LARGE)
 
 
 async def _settle(asked: Sequence[Future[Result]]) -> list[Result | BaseException]:
