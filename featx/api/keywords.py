@@ -123,6 +123,8 @@ class FeaturesKeywords(TypedDict, total=False):
     """Order of the channels that the network is given (auto: rgb)."""
     prefix_tokens: int | None
     """Tokens in front of those of the patches, such as a class token (default: found out)."""
+    imports: str | Sequence[str]
+    """A Python module that defines layers of a .keras file; may be repeated. Its code is run."""
     precision: Literal["float32", "bfloat16", "float16"]
     """Arithmetic of the backbone."""
     storage: Literal["float16", "float32"]

@@ -77,6 +77,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         scale: float | None = None,
         channels: Channels = "auto",
         prefix_tokens: int | None = None,
+        imports: str | Sequence[str] = (),
         precision: Precision = "float32",
         storage: Storage = "float16",
         compression: Compression = "none",
@@ -102,6 +103,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.scale = scale
         self.channels = channels
         self.prefix_tokens = prefix_tokens
+        self.imports = imports
         self.precision = precision
         self.storage = storage
         self.compression = compression

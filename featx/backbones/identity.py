@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from featx.backbones import lite0
+from featx.backbones.custom import module_digests
 from featx.backbones.graphs.formats import graph_files, is_graph
 from featx.backbones.hub.folder import folder_files, is_hub_folder
 from featx.backbones.opening import open_network
@@ -50,7 +51,10 @@ def identify(spec: BackboneSpec, index: StatIndex, outputs: Iterable[Output] = (
     if known is None:
         known = asdict(network.digest(wanted))
         index.remember("identity", key, known)
-    return Identity(spec.label, known["architecture"], known["weights"], spec.preprocessing, spec.input_size)
+    architecture = known["architecture"]
+    if spec.imports:  # their code computes the features, and is in no configuration
+        architecture = digest_json([architecture, module_digests(spec.imports)])
+    return Identity(spec.label, architecture, known["weights"], spec.preprocessing, spec.input_size)
 
 
 def memory_key(spec: BackboneSpec, index: StatIndex, top: bool = False) -> str:
@@ -59,13 +63,14 @@ def memory_key(spec: BackboneSpec, index: StatIndex, top: bool = False) -> str:
     files = [file for path in named for file in _files_of(path)]
     return digest_json(
         {
-            "spec": asdict(spec),
+            "spec": {name: value for name, value in asdict(spec).items() if name != "imports"},
             "top": top,
             "files": [_file_digest(file, index) for file in files],
             "bundled": lite0.WEIGHTS_SHA256,
             # another Keras may build another graph, another TensorFlow draw other random weights
             "versions": [importlib.metadata.version(name) for name in ("keras", "tensorflow")],
         }
+        | ({"imports": module_digests(spec.imports)} if spec.imports else {})
         | ({"hub": _hub_version()} if spec.entry is None and is_hub_folder(Path(spec.name)) else {})
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featx.backbones.custom import custom_modules, unknown_class
 from featx.backbones.runtime import KerasConfig, KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.errors import BackboneError
 
@@ -98,14 +99,19 @@ def load(path: Path, size: tuple[int, int] | None = None) -> KerasModel:
     """
     keras = import_keras()
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        objects = custom_modules().objects()
+        model = keras.models.load_model(path, custom_objects=objects, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError) as error:
+        missing = unknown_class(path)
+        if missing is not None:
+            raise BackboneError(missing) from error
         raise BackboneError(f"Cannot load {path.name}: {' '.join(str(error).split())[:500]}") from error
     return flatten(model, size or input_size(path), path.name)
 
 
 def open_backbone(spec: BackboneSpec) -> KerasModel:
     """The network of a `.keras` backbone at the size of the spec, with its own weights or new random ones."""
+    custom_modules().allow(spec.imports)
     network = load(Path(spec.name), spec.input_size)
     return import_keras().models.clone_model(network) if spec.weights == "random" else network
 

@@ -8,6 +8,7 @@ interpolation, scale, mean, std, channels.
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import isfinite
@@ -32,6 +33,9 @@ def find_preprocessing(path: Path) -> Preprocessing | None:
     BackboneError
         A file that is no JSON, or whose fields have the wrong types.
     """
+    inside = _of_model(path) if path.suffix == ".keras" else None
+    if inside is not None:
+        return inside
     folders = [path] if path.is_dir() else [path.parent]
     folders += [folder.parent for folder in folders if folder.name == "onnx"]
     for folder in folders:
@@ -120,6 +124,17 @@ def _of_keras_hub(content: Mapping[str, Json]) -> Preprocessing | None:
         resize="pad" if pads else "crop" if crops else "stretch",
         interpolation=str(settings.get("interpolation", "bilinear")),
     )
+
+
+def _of_model(path: Path) -> Preprocessing | None:
+    """The image converter of a classifier that KerasHub saved as one `.keras` file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            content = json.loads(archive.read("config.json"))
+        converter = content["config"]["preprocessor"]["config"]["image_converter"]
+        return _of_keras_hub(converter)
+    except (zipfile.BadZipFile, ValueError, TypeError, KeyError, OSError):
+        return None  # a backbone alone has none, and what is wrong with the file is said where it is opened
 
 
 def _three(value: Json, default: float) -> tuple[float, ...]:

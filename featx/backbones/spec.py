@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from featx.backbones import modelfile
+from featx.backbones.custom import custom_modules
 from featx.backbones.graphs.formats import FORMATS, is_graph
 from featx.backbones.hub.folder import OUTPUT, PREFIX, folder_label, is_hub_folder, read_folder
 from featx.backbones.other_files import describe_other_file
@@ -35,6 +36,7 @@ class BackboneSpec:
     preprocessing : what is done to values: "tf", "caffe", "torch", "none", or numbers; see `featx.backbones.values`
     resize : how an image is brought to that size; see `featx.images.resize.ResizeRule`
     prefix_tokens : tokens in front of those of the patches; None: found out
+    imports : modules that define layers of a .keras file
     """
 
     name: str
@@ -44,6 +46,7 @@ class BackboneSpec:
     preprocessing: str
     resize: str = "stretch"
     prefix_tokens: int | None = None
+    imports: tuple[str, ...] = ()
 
     @property
     def entry(self) -> BackboneEntry | None:
@@ -78,7 +81,8 @@ def resolve(options: FeaturesOptions) -> BackboneSpec:
         An unknown preprocessing.
     """
     name = options.backbone
-    if name.endswith(".keras"):
+    custom_modules().allow(options.imports)
+    if name.endswith(".keras") and not is_hub_folder(Path(name).expanduser()):
         return _resolve_file(options)
     if is_graph(Path(name).expanduser()):
         return _resolve_graph(options)
@@ -124,6 +128,7 @@ def _resolve_file(options: FeaturesOptions) -> BackboneSpec:
         preprocessing=_resolve_values(options, "none"),
         resize=resize_rule(options, None),
         prefix_tokens=options.prefix_tokens,
+        imports=options.imports,
     )
 
 

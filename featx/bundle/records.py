@@ -56,6 +56,7 @@ class BackboneRecord(ManifestSection):
     resize : how images are brought to that size; see `featx.images.resize.ResizeRule`
     precision : what the engine computed in; with the engine's name where it was not float32
     finetuned : whether it was trained further, so that it is not the network of that name any more
+    imports : modules that define layers of it; nothing imports them but who is asked to with --import
     """
 
     name: str = ""
@@ -67,6 +68,7 @@ class BackboneRecord(ManifestSection):
     resize: ResizeText = "stretch"
     precision: str = "float32"
     finetuned: bool = omitted(default=False)
+    imports: tuple[str, ...] = omitted(())
     more: Mapping[str, Json] = rest()
 
 

@@ -50,7 +50,7 @@ def section_option(section: str, entry: Field[Any]) -> Callable[[Command], Comma
     """The option of a section's key, as `<section>__<key>`."""
     options: type[Section] = SECTIONS[section]
     hint = types_of(options)[entry.name]
-    flag = "--" + entry.name.replace("_", "-")
+    flag = "--" + (entry.metadata["flag"] or entry.name).replace("_", "-")
     default = entry.default if entry.default is not MISSING else None
     is_flag = without_none(hint) is bool
     return click.option(

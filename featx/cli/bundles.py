@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
+def _allow_modules(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> None:  # noqa: ARG001 - click's
+    if names:
+        from featx.backbones.custom import custom_modules
+
+        custom_modules().allow(names)
+
+
+IMPORT_OPTION = click.option(
+    "--import",
+    metavar="MODULE",
+    multiple=True,
+    expose_value=False,
+    callback=_allow_modules,
+    help="A Python module that defines layers of the bundle's network; may be repeated. Its code is run.",
+)
 TTA_OPTION = click.option(
     "--tta",
     type=click.IntRange(min=0),

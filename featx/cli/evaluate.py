@@ -9,7 +9,7 @@ import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.bundles import JSON_OPTION, TTA_OPTION, average_of, find
+from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, TTA_OPTION, average_of, find
 from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.errors import UsageError
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     help="Write the report here (default: into the bundle's folder, when it is one of a run and there is no --data "
     "and no --tta).",
 )
+@IMPORT_OPTION
 @section_options("augment", "report", without=["augment.views"])
 @JSON_OPTION
 def evaluate(

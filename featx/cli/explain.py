@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.bundles import IMPORT_OPTION
 from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.errors import FeatxError
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="auto: cam where it is exact, else gradcam where the head has a gradient, else occlusion.",
 )
+@IMPORT_OPTION
 @section_options("report", without=["report.html"])
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def explain(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.bundles import IMPORT_OPTION
 from featx.cli.render import bad_images, emit, say, table
 from featx.config import ExportFormat, ExportPrecision
 from featx.errors import ExportError
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     help="Check the exports on these images, a file or folder (default: a few that come with the packages).",
 )
 @click.option("--force", is_flag=True, help="Replace an export that is there already.")
+@IMPORT_OPTION
 @section_options("report", without=["report.html"])
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def export(

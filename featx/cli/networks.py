@@ -44,6 +44,13 @@ def _layer_options(command: Command) -> Command:
     command = click.option("--input-size", type=number(Count), help="Side in pixels of the square the network sees.")(
         command
     )
+    command = click.option(
+        "--import",
+        "imports",
+        metavar="MODULE",
+        multiple=True,
+        help="A Python module that defines layers of a .keras file.",
+    )(command)
     return click.option("--all", "everything", is_flag=True, help="Also layers that only rearrange or pad.")(command)
 
 
@@ -51,7 +58,7 @@ def _layer_options(command: Command) -> Command:
 @click.argument("backbone")
 @_layer_options
 @_JSON
-def layers(backbone: str, input_size: int | None, everything: bool, as_json: bool) -> None:
+def layers(backbone: str, input_size: int | None, imports: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """List the layers of a backbone: shape, parameters, share of the multiply-adds up to there.
 
     A clean cut is a layer through which everything passes: the layers above it can be trained alone. A block can be
@@ -61,7 +68,8 @@ def layers(backbone: str, input_size: int | None, everything: bool, as_json: boo
     from featx.config import FeaturesOptions
 
     # what a network is given does not matter to its layers, so that a graph file need not say it here
-    spec = resolve(FeaturesOptions(backbone=backbone, input_size=input_size, preprocessing="none"))
+    options = FeaturesOptions(backbone=backbone, input_size=input_size, preprocessing="none", imports=imports)
+    spec = resolve(options)
     found = _listing(spec)
     rows = [
         (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.bundles import JSON_OPTION, TTA_OPTION, average_of, find
+from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, TTA_OPTION, average_of, find
 from featx.cli.render import bad_images, emit, say, table
 from featx.cli.values import number
 from featx.config.bounds import Confidence, Count, Distance
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     help="Answer 'unknown' farther than this from all training images; 99 % of images of known classes are within 1.",
 )
 @TTA_OPTION
+@IMPORT_OPTION
 @section_options("augment", "report", without=["augment.views", "report.html"])
 @JSON_OPTION
 def predict(

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.bundles import IMPORT_OPTION
 from featx.cli.render import say
 from featx.cli.values import number
 from featx.config import ByteSize
@@ -79,6 +80,7 @@ from featx.serve.limits import Limits
     show_default=True,
     help="Connections from one address other than this machine's; raise it behind another server.",
 )
+@IMPORT_OPTION
 @section_options("report", without=["report.html"])
 def serve(
     bundle: str | None,

@@ -73,6 +73,13 @@ class FeaturesOptions(Section):
     prefix_tokens: Annotated[int, Ge(0)] | None = option(
         None, "Tokens in front of those of the patches, such as a class token (default: found out)."
     )
+    imports: tuple[str, ...] = option(
+        (),
+        "A Python module that defines layers of a .keras file; may be repeated. Its code is run.",
+        metavar="MODULE",
+        repeated=True,
+        flag="import",
+    )
     precision: Precision = option("float32", "Arithmetic of the backbone.")
     storage: Storage = option("float16", "How features are stored.")
     compression: Compression = option("none", "Compression of new feature files; zstd needs hdf5plugin to read.")

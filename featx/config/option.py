@@ -51,14 +51,16 @@ def option(
     *,
     metavar: str | None = None,
     repeated: bool = False,
+    flag: str | None = None,
 ) -> Any:
     """A field of a section.
 
     help : a text that begins with the thing; `{trained}` stands for what the section trains
     metavar : its value in the help, where the type says too little
     repeated : several values are given by repeating the option, not separated by commas
+    flag : the option on the command line, where that is not its name
     """
-    return field(default=default, metadata={"help": help, "metavar": metavar, "repeated": repeated})
+    return field(default=default, metadata={"help": help, "metavar": metavar, "repeated": repeated, "flag": flag})
 
 
 def help_of(section: type[Section], entry: Field[Any]) -> str:

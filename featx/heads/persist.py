@@ -113,14 +113,21 @@ def _load_estimator(path: Path) -> Pipeline:
 
 def load_network(path: Path) -> keras.Model:
     """The Keras network of a dense head or a backbone, without running code from the file."""
+    from featx.backbones.custom import custom_modules, unknown_class
     from featx.backbones.hub.library import import_hub_for
 
     _require_stored(path)
     import_hub_for(path)
     try:
-        network: keras.Model = import_keras().saving.load_model(path, compile=False, safe_mode=True)
+        objects = custom_modules().objects()
+        network: keras.Model = import_keras().saving.load_model(
+            path, custom_objects=objects, compile=False, safe_mode=True
+        )
         return network
     except (ValueError, TypeError, OSError, KeyError) as error:
+        missing = unknown_class(path)
+        if missing is not None:
+            raise BundleError(missing) from error
         raise BundleError(f"{path} cannot be loaded as a Keras model: {' '.join(str(error).split())[:200]}") from error
 
 

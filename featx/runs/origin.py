@@ -105,6 +105,7 @@ def backbone_record(extraction: Extraction) -> BackboneRecord:
         license=spec.weights_license,
         resize=key.resize,
         precision=key.precision,
+        imports=spec.imports,
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from featx.backbones.hub.towers import tower_config
 from featx.errors import BackboneError
 from featx.io.jsontypes import Json
 
@@ -20,6 +22,11 @@ _TOWER = "vision_encoder"  # of networks of images and text
 # the class of KerasHub
 FAMILIES = (
     "CLIPBackbone",
+    "CSPNetBackbone",
+    "DeiTBackbone",
+    "EfficientNetBackbone",
+    "MobileNetBackbone",
+    "SwinTransformerBackbone",
     "CLIPVisionEncoder",
     "DINOV2Backbone",
     "DINOV3Backbone",
@@ -37,6 +44,21 @@ CONVERTED = {
     "dinov2_with_registers": "DINOV2Backbone",
     "dinov3_vit": "DINOV3Backbone",
     "vit": "ViTBackbone",
+    "deit": "DeiTBackbone",
+    "swin": "SwinTransformerBackbone",
+    **dict.fromkeys(("clip", "clip_vision_model"), "CLIPVisionEncoder"),
+    **dict.fromkeys(("siglip", "siglip_vision_model"), "SigLIPVisionEncoder"),
+}
+TOWERS = ("CLIPVisionEncoder", "SigLIPVisionEncoder")
+# how timm's architectures begin -> the class of KerasHub; the first that fits counts
+_OF_TIMM = {
+    "resnet": "ResNetBackbone",
+    "csp": "CSPNetBackbone",
+    "dark": "CSPNetBackbone",
+    "densenet": "DenseNetBackbone",
+    "mobilenetv3": "MobileNetBackbone",
+    "vgg": "VGGBackbone",
+    "efficientnet": "EfficientNetBackbone",
 }
 
 
@@ -83,6 +105,8 @@ class HubFolder:
 
     def count_prefix(self, tokens: int, size: tuple[int, int]) -> int | None:
         """How many of the tokens of an image of this size are in front of those of the patches; None if unclear."""
+        if self.family == "SwinTransformerBackbone":
+            return 0  # its stages merge patches, and there is no token beside them
         if not self.patch:
             return None
         left = tokens - (size[0] // self.patch) * (size[1] // self.patch)
@@ -90,24 +114,59 @@ class HubFolder:
 
 
 def is_hub_folder(path: Path) -> bool:
-    """Whether a path looks like a folder of KerasHub or Hugging Face."""
-    return (path / CONFIG).is_file()
+    """Whether a path looks like a folder of KerasHub or Hugging Face, or is a `.keras` file of a model of KerasHub."""
+    return (path / CONFIG).is_file() or _is_hub_model(path)
+
+
+def _is_hub_model(path: Path) -> bool:
+    if path.suffix != ".keras" or not path.is_file():
+        return False
+    try:
+        content = read_content(path)
+    except BackboneError:
+        return False  # which is said where it is opened
+    return str(content.get("module")).startswith("keras_hub.")
 
 
 def folder_files(path: Path) -> list[Path]:
     """The files that the network of a folder is read from."""
+    if path.is_file():
+        return [path]
     files = [path / CONFIG, *(path / name for name in _WEIGHTS), *path.glob("model*-of-*"), *path.glob("model_0*.h5")]
     return sorted({file for file in files if file.is_file()})
 
 
 def has_weights(path: Path) -> bool:
     """Whether the folder holds more than the configuration."""
-    return any((path / name).is_file() for name in _WEIGHTS)
+    return path.is_file() or any((path / name).is_file() for name in _WEIGHTS)
 
 
 def folder_label(path: Path) -> str:
     """A short name of the folder's network: that of the folder above where it is called by its version."""
+    if path.suffix == ".keras":
+        return path.stem
     return path.parent.name if path.name.isdigit() else path.name
+
+
+def read_content(path: Path) -> Mapping[str, Json]:
+    """The configuration of a folder, or of a `.keras` file.
+
+    Raises
+    ------
+    BackboneError
+        It cannot be read, or is not a JSON object.
+    """
+    try:
+        if path.suffix == ".keras" and path.is_file():
+            with zipfile.ZipFile(path) as archive:
+                content = json.loads(archive.read(CONFIG))
+        else:
+            content = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BackboneError(f"{path / CONFIG} cannot be read: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, Mapping):
+        raise BackboneError(f"{path / CONFIG} does not describe a network: it is not a JSON object.")
+    return content
 
 
 def read_folder(path: Path) -> HubFolder:
@@ -118,14 +177,11 @@ def read_folder(path: Path) -> HubFolder:
     BackboneError
         A `config.json` that cannot be read, of a network that takes no images, or that KerasHub does not know.
     """
-    try:
-        content = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"{path / CONFIG} cannot be read: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, Mapping):
-        raise BackboneError(f"{path / CONFIG} does not describe a network: it is not a JSON object.")
+    content = read_content(path)
     if "model_type" in content:
         return _read_hugging_face(path, content)
+    if "architecture" in content:
+        return _read_timm(path, content)
     if not isinstance(content.get("config"), Mapping) or "class_name" not in content:
         raise BackboneError(
             f"{path / CONFIG} names neither a class of KerasHub nor a model_type of Hugging Face. {_export_hint()}"
@@ -134,6 +190,10 @@ def read_folder(path: Path) -> HubFolder:
 
 
 def _read_keras(path: Path, content: Mapping[str, Json]) -> HubFolder:
+    outer = content["config"]
+    if isinstance(outer, Mapping) and isinstance(outer.get("backbone"), Mapping):  # of a classifier
+        content = outer["backbone"]
+        assert isinstance(content, Mapping)
     family = str(content["class_name"])
     if family not in FAMILIES:
         known = ", ".join(name.removesuffix("Backbone") for name in FAMILIES)
@@ -157,9 +217,26 @@ def _read_hugging_face(path: Path, content: Mapping[str, Json]) -> HubFolder:
             f"{folder_label(path)} is a Hugging Face folder of type {kind!r}; featx reads {', '.join(CONVERTED)}. "
             f"{_export_hint(path)}"
         )
+    if CONVERTED[kind] in TOWERS:
+        content = tower_config(content)
     side = content.get("image_size", _DEFAULT_SIDE)
     size = _image_size([side, side, 3] if isinstance(side, int) else side)
     return HubFolder(path, CONVERTED[kind], size, _patch(content.get("patch_size", 16)))
+
+
+def _read_timm(path: Path, content: Mapping[str, Json]) -> HubFolder:
+    architecture = str(content["architecture"])
+    family = next((kind for start, kind in _OF_TIMM.items() if architecture.startswith(start)), None)
+    if family is None:
+        raise BackboneError(
+            f"{folder_label(path)} is a folder of timm with the architecture {architecture!r}; featx reads those that "
+            f"begin with {', '.join(_OF_TIMM)}. Export it with torch.onnx.export and give the .onnx file "
+            "(docs/backbones.md, A network of timm)."
+        )
+    settings = content.get("pretrained_cfg")
+    shape = settings.get("input_size") if isinstance(settings, Mapping) else None
+    size = _image_size([*shape[1:], 3]) if isinstance(shape, list) and len(shape) == 3 else None
+    return HubFolder(path, family, size, None)
 
 
 def _export_hint(path: Path | None = None) -> str:

@@ -1,17 +1,15 @@
-"""KerasHub itself: imported where it is needed, presets fetched, layers mended where they cannot be saved."""
+"""KerasHub itself: imported where it is needed, and presets fetched."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import zipfile
-from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from featx.backbones.hub.folder import CONFIG, PREFIX, read_folder
-from featx.backbones.runtime import KerasConfig, KerasLayer, import_keras
+from featx.backbones.hub.mending import mend_layers
+from featx.backbones.runtime import import_keras
 from featx.errors import BackboneError
 from featx.io.suggest import did_you_mean
 
@@ -33,47 +31,8 @@ def import_hub() -> KerasHub:
         import keras_hub
     except ImportError as error:
         raise BackboneError(f"This network needs KerasHub: {INSTALL} ({error}).") from error
-    _mend_layers()
+    mend_layers()
     return keras_hub
-
-
-@cache
-def _mend_layers() -> None:
-    """Let every layer that featx saves be read back as it was.
-
-    The layers of ViT write numbers into their configuration that they do not take back, and leave others out. DINOv2's
-    embedding writes trained positions only where the sum of their changes is positive. SigLIP's counts a class token
-    that it does not have.
-    """
-    from keras_hub.src.models.dinov2.dinov2_layers import DINOV2Embedding
-    from keras_hub.src.models.siglip.siglip_layers import SigLIPVisionEmbedding
-    from keras_hub.src.models.vit import vit_layers
-
-    DINOV2Embedding._is_interpolated_position_embeddings_updated = lambda _: True
-    SigLIPVisionEmbedding.compute_output_shape = _siglip_shape
-    for kind in (vit_layers.ViTPatchingAndEmbedding, vit_layers.ViTEncoderBlock):
-        _write_what_is_read(kind)
-
-
-def _siglip_shape(layer: KerasLayer, images: Sequence[int | None]) -> list[int | None]:
-    axes = (1, 2) if layer.data_format == "channels_last" else (2, 3)
-    height, width = (images[axis] for axis in axes)
-    known = height is not None and width is not None
-    tokens = (height // layer.patch_size) * (width // layer.patch_size) if known else None
-    return [images[0], tokens, layer.hidden_dim]
-
-
-def _write_what_is_read(kind: Any) -> None:
-    """Give a class of layers a `get_config` that has the parameters of its constructor, and no more."""
-    written = kind.get_config
-    parameters = set(inspect.signature(kind.__init__).parameters) - {"self", "kwargs"}
-
-    def get_config(layer: KerasLayer) -> KerasConfig:
-        own = {name: getattr(layer, name) for name in parameters if hasattr(layer, name)}
-        config = own | written(layer)
-        return {name: value for name, value in config.items() if name in parameters | {"name", "trainable", "dtype"}}
-
-    kind.get_config = get_config
 
 
 def fetch_preset(name: str) -> Path:

@@ -7,16 +7,22 @@ from pathlib import Path
 import numpy as np
 
 from featx.backbones import modelfile
-from featx.backbones.hub.folder import OUTPUT, HubFolder, has_weights, read_folder
+from featx.backbones.hub.folder import OUTPUT, TOWERS, HubFolder, has_weights, read_content, read_folder
 from featx.backbones.hub.library import import_hub
 from featx.backbones.hub.positions import interpolate_positions
+from featx.backbones.hub.towers import build_tower
 from featx.backbones.names import give_stable_names
 from featx.backbones.runtime import KerasConfig, KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.backbones.spec import BackboneSpec
 from featx.errors import BackboneError
 
 # the class of a layer that holds all blocks -> its attribute that lists them
-_ENCODERS = {"DINOV2Encoder": "layers", "DINOV3Encoder": "layers", "ViTEncoder": "encoder_layers"}
+_ENCODERS = {
+    "DINOV2Encoder": "layers",
+    "DINOV3Encoder": "layers",
+    "ViTEncoder": "encoder_layers",
+    "DeiTEncoder": "encoder_layers",
+}
 
 
 def open_hub_backbone(spec: BackboneSpec) -> KerasModel:
@@ -41,12 +47,24 @@ def _load(folder: HubFolder, random: bool) -> KerasModel:
             "give --weights random."
         )
     hub = import_hub()
+    content = read_content(folder.path)
     try:
+        if folder.path.is_file():
+            return _load_file(folder.path, random)
+        if folder.family in TOWERS and "model_type" in content:
+            return build_tower(str(folder.path), content, load_weights=not random)
         return hub.models.Backbone.from_preset(str(folder.path), load_weights=not random, dtype="float32")
     except Exception as error:  # its readers of JSON, HDF5 and safetensors each have errors of their own
         missing = "it lacks " if isinstance(error, KeyError) else ""
         reason = missing + " ".join(str(error).split())[:400]
         raise BackboneError(f"KerasHub cannot read {folder.label}: {reason}. Is the folder whole?") from error
+
+
+def _load_file(path: Path, random: bool) -> KerasModel:
+    """The backbone of a model that KerasHub saved as one `.keras` file."""
+    model = import_keras().models.load_model(path, compile=False, safe_mode=True)
+    backbone = getattr(model, "backbone", model)
+    return type(backbone).from_config(backbone.get_config()) if random else backbone
 
 
 def _resize(network: KerasModel, size: tuple[int, int], folder: HubFolder) -> KerasModel:
@@ -124,4 +142,6 @@ def _open_encoder(layer: KerasLayer, *args: KerasTensor, **kwargs: KerasConfig) 
     for number, block in enumerate(getattr(layer, _ENCODERS[kind]), 1):
         block.name = f"block{number}"
         stages[f"stage{number}"] = tokens = block(tokens, **kwargs)
+    if kind == "DeiTEncoder":
+        return (layer.layer_norm(tokens),) * 3
     return layer.layer_norm(tokens) if kind == "ViTEncoder" else (tokens, stages)
