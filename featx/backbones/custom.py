@@ -6,16 +6,17 @@ import importlib
 import json
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from featx.backbones.runtime import import_keras
+from featx.backbones.runtime import KerasTensor, import_keras
 from featx.errors import BackboneError
 from featx.io.digests import digest_file
 
+CustomObjects = dict[str, type | Callable[..., KerasTensor]]
 _OWN = ("keras", "keras_hub", "builtins")  # whose classes need no --import
 
 
@@ -29,7 +30,7 @@ class CustomModules:
         """Let these be imported when a network is loaded; the working directory is searched for them, too."""
         self.names += [name for name in names if name not in self.names]
 
-    def objects(self) -> dict[str, object]:
+    def objects(self) -> CustomObjects:
         """Layers and functions of the modules, by the names that a `.keras` file has for them.
 
         Raises
@@ -37,7 +38,7 @@ class CustomModules:
         BackboneError
             A module that cannot be imported.
         """
-        found: dict[str, object] = {}
+        found: CustomObjects = {}
         for name in self.names:
             content = vars(_import(name))
             found |= {key: one for key, one in content.items() if getattr(one, "__module__", None) == name}

@@ -191,9 +191,9 @@ def read_folder(path: Path) -> HubFolder:
 
 def _read_keras(path: Path, content: Mapping[str, Json]) -> HubFolder:
     outer = content["config"]
-    if isinstance(outer, Mapping) and isinstance(outer.get("backbone"), Mapping):  # of a classifier
-        content = outer["backbone"]
-        assert isinstance(content, Mapping)
+    inner = outer.get("backbone") if isinstance(outer, Mapping) else None
+    if isinstance(inner, Mapping):  # of a classifier
+        return _read_keras(path, inner)
     family = str(content["class_name"])
     if family not in FAMILIES:
         known = ", ".join(name.removesuffix("Backbone") for name in FAMILIES)

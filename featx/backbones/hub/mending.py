@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from featx.backbones.runtime import KerasConfig, KerasLayer, KerasTensor, import_keras
 
+Named = Any  # whatever has `keys`: a mapping, or a file of safetensors
 _BARE = ("vit.", "deit.")  # what transformers leaves out where a network was saved without its classifier
 
 
@@ -18,9 +21,10 @@ def mend_layers() -> None:
 
     The layers of ViT and DeiT write numbers into their configuration that they do not take back, and leave others out.
     DINOv2's embedding writes trained positions only where the sum of their changes is positive. SigLIP's counts a
-    class token that it does not have. Swin's write classes that cannot be written. The converters of ViT and DeiT know
-    the names of classifiers alone.
+    class token that it does not have; CLIP's gives every place of a new network position 0. Swin's write classes that
+    cannot be written. The converters of ViT and DeiT know the names of classifiers alone.
     """
+    from keras_hub.src.models.clip.clip_layers import CLIPVisionEmbedding
     from keras_hub.src.models.deit import deit_layers
     from keras_hub.src.models.dinov2.dinov2_layers import DINOV2Embedding
     from keras_hub.src.models.siglip.siglip_layers import SigLIPVisionEmbedding
@@ -29,6 +33,7 @@ def mend_layers() -> None:
 
     DINOV2Embedding._is_interpolated_position_embeddings_updated = lambda _: True
     SigLIPVisionEmbedding.compute_output_shape = _siglip_shape
+    _number_positions(CLIPVisionEmbedding)
     for kind in (
         vit_layers.ViTPatchingAndEmbedding,
         vit_layers.ViTEncoderBlock,
@@ -47,6 +52,16 @@ def _siglip_shape(layer: KerasLayer, images: Sequence[int | None]) -> list[int |
     known = height is not None and width is not None
     tokens = (height // layer.patch_size) * (width // layer.patch_size) if known else None
     return [images[0], tokens, layer.hidden_dim]
+
+
+def _number_positions(kind: Any) -> None:
+    made = kind.build
+
+    def build(layer: KerasLayer, shape: Sequence[int | None]) -> None:
+        made(layer, shape)
+        layer.position_ids.assign(np.arange(layer.num_positions)[None])
+
+    kind.build = build
 
 
 def _write_what_is_read(kind: Any) -> None:
@@ -83,8 +98,22 @@ def _write_names_of_classes() -> None:
     layers = import_keras().layers
     for kind in (swin.PatchEmbedding, swin.SwinTransformerStage):
         kind.build = _build_inner
+    _take_masks_quietly(swin.WindowAttention)
     _name_class(swin.PatchEmbedding, "norm_layer", "norm", layers.LayerNormalization)
     _name_class(swin.SwinTransformerStage, "downsample", "downsample", swin.PatchMerging)
+
+
+def _take_masks_quietly(kind: Any) -> None:
+    """Let Swin's attention, whose mask is one of windows and ends there, not warn that it destroys one."""
+    made = kind.__init__
+
+    def __init__(layer: KerasLayer, *args: object, **options: object) -> None:  # noqa: N807 - takes its place
+        made(layer, *args, **options)
+        layer.supports_masking = True
+
+    __init__.__signature__ = inspect.signature(made)  # type: ignore[attr-defined]
+    kind.__init__ = __init__
+    kind.compute_mask = lambda *_: None
 
 
 def _build_inner(layer: KerasLayer, shape: Sequence[int | None]) -> None:
@@ -114,9 +143,9 @@ def _name_class(kind: Any, option: str, attribute: str, value: type) -> None:
 
 
 def _also_bare(
-    find: Callable[[Any, str, Mapping[str, object]], str],
-) -> Callable[[Any, str, Mapping[str, object]], str]:
-    def get_prefixed_key(loader: Any, name: str, known: Mapping[str, object]) -> str:
+    find: Callable[[Any, str, Named], str],
+) -> Callable[[Any, str, Named], str]:
+    def get_prefixed_key(loader: Any, name: str, known: Named) -> str:
         bare = next((name.removeprefix(start) for start in _BARE if name.startswith(start)), name)
         names = set(known.keys())
         return bare if bare in names and name not in names else find(loader, name, known)

@@ -1,4 +1,4 @@
-"""The image towers of CLIP and SigLIP from folders of Hugging Face, for which KerasHub has networks and no converter."""
+"""The image towers of CLIP and SigLIP in folders of Hugging Face: KerasHub has the networks and no converter."""
 
 from __future__ import annotations
 
@@ -114,14 +114,13 @@ class _Port:
         self._dense(block.mlp.fc2, f"{name}.mlp.fc2")
 
     def _pooling(self, head: KerasLayer) -> None:
-        probe = next(one for one in head.variables if tuple(one.shape) == (1, 1, head.hidden_dim))
-        probe.assign(self._get("head.probe"))
+        head.probe.assign(self._get("head.probe"))
         kernels = np.split(self._get("head.attention.in_proj_weight"), 3)
         biases = np.split(self._get("head.attention.in_proj_bias"), 3)
         for part, kernel, bias in zip(("query", "key", "value"), kernels, biases, strict=True):
             self._assign_split(head.attention, part, kernel, bias)
         self._assign_output(head.attention, "head.attention.out_proj")
-        self._norm(head.layernorm, "head.layernorm")
+        self._norm(head.layer_norm, "head.layernorm")
         self._dense(head.mlp.fc1, "head.mlp.fc1")
         self._dense(head.mlp.fc2, "head.mlp.fc2")
 
