@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DIGITS := cache/data/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help setup features test test-fast check format docs docs-figures bench clean clean-cache
+.PHONY: help setup features test test-fast campaign check format docs docs-figures bench clean clean-cache
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test: $(VENV)/.installed-test  ## Set up and run every test
 
 test-fast: $(VENV)/.installed-test  ## Only the tests that take no more than about ten seconds each
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
+
+campaign: $(VENV)/.installed-test  ## Faults, kills, power losses, flipped bits and mutated images, for hours
+	$(BIN)/python tests/campaign
 
 check: $(VENV)/.installed-dev  ## Format, lint and types
 	$(BIN)/ruff format --check .

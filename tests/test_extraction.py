@@ -590,3 +590,24 @@ def test_a_run_with_nothing_to_do_imports_no_network(
     done = subprocess.run(command, cwd=folder.parent, env=environment(), capture_output=True, text=True, check=True)
     assert "6 reused" in done.stdout
     assert done.stderr.strip() == "[]"
+
+
+def test_an_interrupted_repair_keeps_the_damage_in_view(
+    options: FeaturesOptions, image_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = extract(read(image_folder(4)), options)
+    before = features_of(done)
+    (part,) = done.store.directory.glob("high@avg/*.h5")
+    status = part.stat()
+    spoil(part, [1, 5])
+    os.utime(part, ns=(status.st_atime_ns, status.st_mtime_ns))  # as a disk would: the index takes it for sound
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("featx.extraction.repair.extract", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            repair(done)
+    assert repair(done) == (2, 0)
+    np.testing.assert_array_equal(features_of(extract(read(image_folder(4)), options)), before)

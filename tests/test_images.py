@@ -477,3 +477,10 @@ def test_senseless_batches_are_refused(folder: list[str]) -> None:
         next(iter_batches(folder, [0], Decoding(SIZE, "fill", 4)))
     with pytest.raises(UsageError):
         next(iter_batches(folder, [0], Decoding(SIZE, "stretch", 0)))
+
+
+def test_an_image_of_which_no_pixels_are_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featx.images.decoder.upright_rgb", lambda _: Image.new("RGB", (5, 0)))
+    file = io.BytesIO()
+    Image.new("RGB", (5, 4)).save(file, "PNG")
+    assert check_image(file.getvalue()) == "damaged: it has no pixels"

@@ -12,7 +12,6 @@ import hashlib
 import re
 import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from featx.backbones.names import give_stable_names, renumber
 from featx.backbones.runtime import KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.backbones.spec import BackboneSpec
 from featx.errors import BackboneError
+from featx.io.temporary import temporary_folder
 
 if TYPE_CHECKING:
     import h5py
@@ -141,8 +141,8 @@ _ACCEPTED = "Give a .weights.h5, a legacy Keras .h5, or a .keras file."
 def _load_weights_h5(network: KerasModel, path: Path) -> None:
     with contextlib.ExitStack() as stack:
         if not path.name.endswith(".weights.h5"):  # Keras goes by the name
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
-            path = Path(shutil.copy(path, Path(folder) / f"{path.stem}.weights.h5"))
+            folder = stack.enter_context(temporary_folder())
+            path = Path(shutil.copy(path, folder / f"{path.stem}.weights.h5"))
         try:
             with warnings.catch_warnings(action="ignore"):  # what Keras skips with a warning is found as NaN
                 network.load_weights(path)

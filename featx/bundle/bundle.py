@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import weakref
 import zipfile
 from collections.abc import Mapping
@@ -46,6 +45,7 @@ from featx.heads.calibration import CALIBRATION_FILE, Calibration, load_curves
 from featx.heads.transform import TRANSFORM_FILE, Transform, load_transform
 from featx.io.files import atomic_directory, atomic_path, remove_stale
 from featx.io.shown import as_json
+from featx.io.temporary import make_temporary_folder
 
 NETWORK = "backbone.keras"
 _logger = logging.getLogger(__name__)
@@ -243,7 +243,7 @@ def is_bundle(path: Path) -> bool:
 
 def _load_packed(path: Path) -> Bundle:
     """Unpack into a temporary folder that goes with the bundle object."""
-    folder = Path(tempfile.mkdtemp(prefix="featx-"))
+    folder = make_temporary_folder()
     try:
         extract_archive(path, folder)
         bundle = load_bundle(folder)
@@ -267,6 +267,7 @@ def pack(bundle: Bundle, out: Path, keep_folders: bool = False) -> Manifest:
     names = [MANIFEST, *bundle.manifest.files]
     for name in names:
         _refuse_links(bundle.path, name)
+    remove_stale(out.parent, deep=False)
     with (
         atomic_path(out) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive,
@@ -287,7 +288,9 @@ def _refuse_links(directory: Path, name: str) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, target)
-    else:
+    if not source.is_dir():
         shutil.copyfile(source, target)
+        return
+    target.mkdir()
+    for one in source.iterdir():  # and not `copytree`, which hides why it fails
+        _copy(one, target / one.name)

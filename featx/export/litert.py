@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import numpy as np
 from featx.export import savedmodel
 from featx.export.network import INPUT, OUTPUT
 from featx.images.batches import usable_cores
+from featx.io.temporary import temporary_folder
 
 if TYPE_CHECKING:
     import keras
@@ -27,9 +27,9 @@ def convert(network: keras.Model, path: Path, precision: str, images: np.ndarray
     """
     import tensorflow as tf
 
-    with tempfile.TemporaryDirectory(prefix="featx-") as folder:
-        savedmodel.write(network, Path(folder))
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    with temporary_folder() as folder:
+        savedmodel.write(network, folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if precision == "float16":

@@ -8,7 +8,6 @@ as in ConvNeXt; so the graph is frozen and inlined first, and the function is co
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ import numpy as np
 
 from featx.engines.freeze import freeze, without_xla
 from featx.export.network import INPUT, OUTPUT
+from featx.io.temporary import temporary_folder
 
 if TYPE_CHECKING:
     import keras
@@ -80,8 +80,8 @@ def _quantize(model: onnx.ModelProto, path: Path, images: np.ndarray) -> None:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory(prefix="featx-") as folder:
-        whole, prepared = (Path(folder) / name for name in ("whole.onnx", "prepared.onnx"))
+    with temporary_folder() as folder:
+        whole, prepared = (folder / name for name in ("whole.onnx", "prepared.onnx"))
         onnx.save_model(model, whole)
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         quantize_static(

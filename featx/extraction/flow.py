@@ -74,8 +74,8 @@ def serve_request(request: Request, job: Job, progress: Progress, start: float) 
     start : of the work, as `time.perf_counter` has it
     """
     todo = plan_rows(request, job)
-    job.store.set_damaged_aside()
     computed = compute(Computation(request, job, todo), progress)
+    job.store.set_damaged_aside()  # not before its rows are there again: a kill in between would lose them
     done = _conclude(request, job, computed, time.perf_counter() - start)
     _logger.info("%s; computed %d, reused %d, bad %d", todo.reason, done.computed, done.reused, len(done.bad))
     if done.computed:

@@ -22,7 +22,7 @@ from featx.store.store import FeatureStore
 
 
 def repair_store(store: FeatureStore, damages: Sequence[Damage], cache: Cache, progress: Progress) -> tuple[int, int]:
-    """Set damaged rows aside and compute them again into a new part.
+    """Compute damaged rows again into a new part, and set the damaged ones aside.
 
     Returns how many rows were computed, and how many could not be since their image is gone, or since the damage hit
     its path. Of a part that cannot be read at all the images are unknown. The next extraction computes all of those.
@@ -33,18 +33,32 @@ def repair_store(store: FeatureStore, damages: Sequence[Damage], cache: Cache, p
         When this machine would compute other values. The damaged rows are gone then, the others are kept.
     """
     names = {table.directory: name for name, table in store.tables().items()}
+    bad = sum(len(damage.rows) for damage in damages)
+    left = _count_rows(store) - bad
     images: dict[str, set[tuple[str, int]]] = {}
     for damage in damages:
         if damage.rows:
             rows = zip(damage.images, damage.views, strict=True)
             images.setdefault(names[Path(damage.part).parent], set()).update(rows)
-        store.repair(damage)
-    left = _count_rows(store)
-    for name, wanted in sorted(images.items()):
-        _compute(store, name, _still_there(wanted), cache, progress)
-    bad = sum(len(damage.rows) for damage in damages)
+            store.doubt(damage)
+    try:
+        for name, wanted in sorted(images.items()):
+            _compute(store, name, _still_there(wanted), cache, progress)
+    except _OtherValuesError:
+        _set_aside(store, damages)
+        raise
+    _set_aside(store, damages)  # not before: an interrupted repair would leave rows that nobody knows to be missing
     computed = min(bad, _count_rows(store) - left)
     return computed, bad - computed
+
+
+class _OtherValuesError(StoreError):
+    """Other versions or weights are installed, which would compute other values than the store holds."""
+
+
+def _set_aside(store: FeatureStore, damages: Sequence[Damage]) -> None:
+    for damage in damages:
+        store.repair(damage)
 
 
 def _still_there(wanted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -65,7 +79,7 @@ def _compute(store: FeatureStore, name: str, wanted: list[tuple[str, int]], cach
     options = _options(store, cache, name)
     augmenter = None if store.key.views == NO_VIEWS else Augmenter.from_json(store.made_of()["augment"])
     if settle(options, cache, augmenter).store.key != store.key:
-        raise StoreError(
+        raise _OtherValuesError(
             f"{store.directory} was made by other versions or with other weights, so its rows cannot be computed "
             "again here. The damaged ones were removed; featx extract fills a new store."
         )

@@ -254,7 +254,10 @@ def _decode_as_it_is(file: IO[bytes], size: tuple[int, int] | None, max_pixels: 
         if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
             sideways = orientation_of(image) >= 5
             image.draft(None, size if sideways else size[::-1])
-        return _decode_mended(file, image, max_pixels) or upright_rgb(image)
+        pixels = _decode_mended(file, image, max_pixels) or upright_rgb(image)
+    if 0 in pixels.size:
+        raise BadImage("damaged: it has no pixels")
+    return pixels
 
 
 def _open_image(file: IO[bytes]) -> Image.Image:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from featx.errors import StoreError
 from featx.io.files import make_folder
 
 _CHECKSUM = "checksum"
@@ -85,7 +86,7 @@ class Entries:
             return self._connect()
         except _ERRORS as error:
             if _of_the_system(error):
-                return self._connect(":memory:")
+                return self._connect_in_memory()
         return self._connect_anew()
 
     def _connect_anew(self) -> sqlite3.Connection:
@@ -93,7 +94,15 @@ class Entries:
             self._set_aside()
             return self._connect()
         except (OSError, *_ERRORS):
+            return self._connect_in_memory()
+
+    def _connect_in_memory(self) -> sqlite3.Connection:
+        try:
             return self._connect(":memory:")
+        except _ERRORS as error:
+            raise StoreError(
+                f"SQLite cannot be used here ({error}). Check the memory and the limits, then run again."
+            ) from error
 
     def _connect(self, path: str | None = None) -> sqlite3.Connection:
         connection = sqlite3.connect(path or self.path, timeout=10, check_same_thread=False)

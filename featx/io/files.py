@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import time
@@ -19,8 +20,10 @@ from typing import Any
 
 from featx.errors import StoreError, UsageError
 from featx.io.shown import as_json, as_utf8
+from featx.io.temporary import is_alive
 
 TEMPORARY = ".tmp-"
+_MADE = re.compile(rf"{re.escape(TEMPORARY)}(\d+)-[0-9a-f]{{8}}-")  # as `temporary_beside` names them
 _PROBE = 1 << 20
 _LONGEST_NAME = 240  # bytes; most file systems allow 255, and what is put behind needs some
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
@@ -96,7 +99,10 @@ def make_folder(path: Path) -> None:
         A file is where a folder has to be, nothing can be made there, or the disk is full.
     """
     try:
+        missing = [one for one in (path, *path.parents) if not one.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        for one in missing:
+            flush(one.parent)  # else what is flushed inside it is lost with its name
     except OSError as error:
         raise _explain_folder(error, path) from error
 
@@ -218,10 +224,13 @@ def explain_os_error(error: OSError, path: Path) -> Exception:
 def remove_stale(directory: Path, older_than: float = 3600.0, deep: bool = True) -> int:
     """Delete temporary files that a killed process left in `directory`; return the bytes freed.
 
-    deep : also those in folders of it, at any depth
+    deep : also those in folders of it, at any depth; the directory is one of featx alone then, and is not otherwise
     """
     freed = 0
     for path in list((directory.rglob if deep else directory.glob)(f"{TEMPORARY}*")):
+        made = _MADE.match(path.name)
+        if (made is None and not deep) or (made is not None and is_alive(int(made[1]))):
+            continue
         try:
             status = path.stat()
             if time.time() - status.st_mtime <= older_than:

@@ -77,3 +77,9 @@ class Checks:
         if damage is None and index is not None:
             index.remember(_SOUND, name, now)
         return damage
+
+    def forget(self, path: Path) -> None:
+        """Read a part again the next time: damage that leaves size and time as they were was found otherwise."""
+        index = self._index()
+        if index is not None:
+            index.remember(_SOUND, str(path.absolute()), None)

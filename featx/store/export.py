@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import StoreError
-from featx.io.files import atomic_path
+from featx.io.files import atomic_path, remove_stale
 from featx.store.store import FeatureStore
 from featx.store.stored import StoredFeatures
 
@@ -31,6 +31,7 @@ def export_features(
 
     if shutil.disk_usage(out.parent if out.parent.exists() else Path()).free < int(np.prod(features.shape)) * 4:
         raise StoreError(f"Not enough free space beside {out} for {features.shape} float32 features.")
+    remove_stale(out.parent, deep=False)
     with atomic_path(out) as temporary, h5py.File(temporary, "w", locking=False) as file:
         file.attrs.update(
             {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in about.items()}

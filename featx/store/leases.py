@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ import numpy as np
 
 from featx.io.digest_arrays import DIGEST, DIGEST_BYTES
 from featx.io.files import TEMPORARY, explain_os_error, make_folder, remove_quietly
+from featx.io.temporary import is_alive
 
 EXPIRY = 60.0
 HEARTBEAT = 10.0
@@ -65,10 +65,9 @@ class Leases:
             When the disk is full or the folder may not be written to.
         """
         self.give_sign()
-        owner = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
         temporary = self.path.with_name(TEMPORARY + self.path.name)
         try:
-            temporary.write_bytes(owner + b"\n" + digests.tobytes())
+            temporary.write_bytes(_owner() + b"\n" + digests.tobytes())
             os.replace(temporary, self.path)
         except OSError as error:
             raise explain_os_error(error, self.path) from error
@@ -107,22 +106,24 @@ class Leases:
         held = False
         while not held and time.monotonic() < give_up:
             try:
-                os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
                 held = True
+                with open(descriptor, "wb") as file:
+                    file.write(_owner())
             except FileExistsError:
                 self._remove_old(lock)
                 time.sleep(0.02)
-            except OSError:  # a full disk: what is written next says so
+            except OSError:  # a full disk: what is written next names it
                 break
         try:
             yield
         finally:
             if held:
-                lock.unlink(missing_ok=True)
+                remove_quietly(lock)
 
     def _remove_old(self, lock: Path) -> None:
         with suppress(OSError):
-            if time.time() - lock.stat().st_mtime > _LOCK_PATIENCE:
+            if time.time() - lock.stat().st_mtime > _LOCK_PATIENCE or _is_killed(lock):
                 lock.unlink(missing_ok=True)
 
     def _beat(self) -> None:
@@ -132,14 +133,18 @@ class Leases:
                     os.utime(self.path)
 
 
+def _owner() -> bytes:
+    return json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
+
+
+def _is_killed(lock: Path) -> bool:
+    """Whether the process that holds a lock runs no more; one without a name may be about to write it."""
+    try:
+        return _is_dead(json.loads(lock.read_bytes()))
+    except (ValueError, TypeError, LookupError):
+        return False
+
+
 def _is_dead(owner: dict[str, Any]) -> bool:
     """Whether the owner ran on this machine and runs no more. Windows cannot ask without harm: there leases expire."""
-    if owner["host"] != socket.gethostname() or sys.platform == "win32":
-        return False
-    try:
-        os.kill(int(str(owner["pid"])), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    return owner["host"] == socket.gethostname() and not is_alive(int(str(owner["pid"])))

@@ -131,7 +131,9 @@ class FeatureStore:
         """
         path = Path(damage.part)
         with self._maintenance() as leases:
-            if path.parent == self.graphs.directory:
+            if not path.exists():  # another run was first
+                pass
+            elif path.parent == self.graphs.directory:
                 remove(path)
             elif damage.rows:
                 rows, good = read_rows(path)
@@ -143,6 +145,10 @@ class FeatureStore:
             else:
                 path.replace(path.with_suffix(".damaged"))
         self._tables.clear()
+
+    def doubt(self, damage: Damage) -> None:
+        """Have every reader look at a damaged part itself, so that its bad rows are missing from now on."""
+        self._checks.forget(Path(damage.part))
 
     def set_damaged_aside(self) -> None:
         """Repair every part in which readers have found damage, unless another process does; their rows are missing."""

@@ -5,15 +5,14 @@ Stages return values; here alone they are written down. Neither a report nor a t
 
 from __future__ import annotations
 
-import tempfile
 import time
-from pathlib import Path
 
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import Pipeline
 from featx.dataset import TEST
 from featx.inference.cached import judge_cached
 from featx.io.context import Context
+from featx.io.temporary import temporary_folder
 from featx.report.occasions import Evaluation, report_evaluation, report_model
 from featx.runs.origin import Intake
 from featx.runs.prepared import Prepared
@@ -27,8 +26,8 @@ from featx.workflow.tracking import require_tracker, track
 
 def publish(made: Fitted | Trained, run: Run, pipeline: Pipeline) -> Bundle:
     """Add a bundle to the run, discard what its training resumes from, and write the report and the tracker's run."""
-    with tempfile.TemporaryDirectory(prefix="featx-") as folder:
-        bundle = run.add(made.label, made.manifest, made.write(Path(folder)))
+    with temporary_folder() as folder:
+        bundle = run.add(made.label, made.manifest, made.write(folder))
     _clear(made.recording, bundle)
     report_model(bundle, made.predictions, made.intake, pipeline)
     track(bundle, pipeline)

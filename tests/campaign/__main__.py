@@ -1,0 +1,52 @@
+"""The campaign in full: `make campaign`, or `python tests/campaign --help`.
+
+Exit status 1 where something was found wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import commands
+import damage
+import driver
+
+
+def main() -> int:
+    """Run the parts that are asked for and print how many trials there were."""
+    parser = argparse.ArgumentParser("campaign", description=__doc__)
+    parser.add_argument("--commands", default=",".join(commands.COMMANDS), help="which are disturbed (default: all)")
+    parser.add_argument("--step", type=int, default=1, help="every STEP-th call fails (default: every one)")
+    parser.add_argument("--seconds", type=float, help="for each command at most (default: all that they take)")
+    parser.add_argument("--kills", type=int, default=200, help="SIGKILLs at random moments")
+    parser.add_argument("--flips", type=int, default=1000, help="flipped bits")
+    parser.add_argument("--images", type=int, default=10_000, help="mutated images")
+    parser.add_argument("--folder", type=Path, help="where to work (default: the temporary folder)")
+    given = parser.parse_args()
+    start, report = time.monotonic(), driver.Report()
+    root = Path(tempfile.mkdtemp(prefix="campaign-", dir=given.folder))
+    try:
+        damage.decode_mutated(root / "images", given.images, report)
+        with driver.Worker(root, training=True) as worker:
+            campaign = driver.Campaign(worker, root, report, given.step)
+            campaign.prepare()
+            driver.disturb(campaign, list(filter(None, given.commands.split(","))), given.seconds)
+            damage.flip_bits(campaign, given.flips)
+            damage.kill_at_random(campaign, given.kills)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    for name, count in sorted(report.trials.items()):
+        print(f"{count:7,}  {name}")
+    total = sum(report.trials.values())
+    print(f"{total:7,}  trials in {time.monotonic() - start:.0f} s, {len(report.wrong)} found wrong")
+    return 1 if report.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

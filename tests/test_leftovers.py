@@ -1,0 +1,94 @@
+"""What killed processes leave is removed by later ones, and what living ones use is not."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from fitted import Lab
+
+from featx.bundle.bundle import pack
+from featx.errors import StoreError
+from featx.io.digest_arrays import digest_array
+from featx.io.files import TEMPORARY
+from featx.io.temporary import make_temporary_folder, temporary_folder
+from featx.store.leases import Leases
+
+OLD = (1_600_000_000, 1_600_000_000)
+
+
+@pytest.fixture
+def dead() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_temporary_folders_of_the_dead_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dead: int) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    host, mine = socket.gethostname(), os.getpid()
+    old = [f"featx-{host}-{dead}-a", f"featx-{host}-{mine}-b", f"featx-elsewhere-{dead}-c", "featx-notes-of-mine", "x"]
+    for name in [*old, f"featx-{host}-{dead}-young"]:
+        (tmp_path / name).mkdir()
+    for name in old:
+        os.utime(tmp_path / name, OLD)
+    with temporary_folder() as folder:
+        assert folder.parent == tmp_path
+        assert {path.name for path in tmp_path.iterdir()} - {folder.name} == {*old[1:], f"featx-{host}-{dead}-young"}
+    assert not folder.exists()
+
+
+def test_a_temporary_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(StoreError, match="set TMPDIR to a folder that can be written to"):
+        make_temporary_folder()
+
+
+def test_a_pack_removes_what_a_killed_one_left(lab: Lab, tmp_path: Path, dead: int) -> None:
+    killed = f"{TEMPORARY}{dead}-0123abcd-model.featx"
+    running = f"{TEMPORARY}{os.getpid()}-0123abcd-model.featx"
+    for name in (killed, running, f"{TEMPORARY}of-somebody"):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, OLD)
+    pack(lab.bundle("logreg"), tmp_path / "model.featx")
+    assert {path.name for path in tmp_path.iterdir()} == {"model.featx", running, f"{TEMPORARY}of-somebody"}
+
+
+def test_the_lock_of_a_killed_process_costs_no_time(tmp_path: Path, dead: int) -> None:
+    with Leases(tmp_path) as leases:
+        (tmp_path / "claim.lock").write_text(json.dumps({"host": socket.gethostname(), "pid": dead}))
+        start = time.monotonic()
+        with leases.exclusive():
+            leases.claim(digest_array([b"x" * 32]))
+            assert json.loads((tmp_path / "claim.lock").read_text())["pid"] == os.getpid()
+        assert time.monotonic() - start < 1
+        assert not (tmp_path / "claim.lock").exists()
+
+
+def test_a_full_disk_while_a_graph_is_copied_is_one_sentence(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, copyfile = lab.bundle("logreg"), shutil.copyfile
+
+    def fail(source: str, target: str) -> object:
+        if Path(target).name == "graph.bin":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+        return copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", fail)
+    from featx.bundle.bundle import save_bundle
+
+    sources = {path.name: path for path in bundle.path.iterdir() if path.name != "report"}
+    with pytest.raises(StoreError, match="No space left on the disk"):
+        save_bundle(tmp_path / "run" / "1-logreg", bundle.manifest, sources)
+    assert list((tmp_path / "run").iterdir()) == []
