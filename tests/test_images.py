@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import threading
 import time
 from pathlib import Path
@@ -479,8 +480,10 @@ def test_senseless_batches_are_refused(folder: list[str]) -> None:
         next(iter_batches(folder, [0], Decoding(SIZE, "stretch", 0)))
 
 
-def test_an_image_of_which_no_pixels_are_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featx.images.decoder.upright_rgb", lambda _: Image.new("RGB", (5, 0)))
-    file = io.BytesIO()
-    Image.new("RGB", (5, 4)).save(file, "PNG")
-    assert check_image(file.getvalue()) == "damaged: it has no pixels"
+def test_an_image_without_pixels_is_refused() -> None:
+    content = encode(np.full((24, 32, 3), 7, np.uint8), "TIFF")
+    height = content.index(struct.pack("<H", 257))  # the tag ImageLength
+    spoiled = content[: height + 8] + bytes(4) + content[height + 12 :]
+    assert check_image(spoiled) == "damaged: it has no pixels"
+    with pytest.raises(BadImage, match="it has no pixels"):
+        load_image(spoiled, (16, 16), "stretch")

@@ -92,6 +92,8 @@ def decode(source: Source, size: tuple[int, int] | None = None, max_pixels: int 
     with _open_file(source) as file:
         try:
             image = _decode_file(file, size, max_pixels)
+            if 0 in image.size:
+                raise BadImage("damaged: it has no pixels")
             if size is None:
                 _check_scan(file)
             return image
@@ -254,10 +256,7 @@ def _decode_as_it_is(file: IO[bytes], size: tuple[int, int] | None, max_pixels: 
         if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
             sideways = orientation_of(image) >= 5
             image.draft(None, size if sideways else size[::-1])
-        pixels = _decode_mended(file, image, max_pixels) or upright_rgb(image)
-    if 0 in pixels.size:
-        raise BadImage("damaged: it has no pixels")
-    return pixels
+        return _decode_mended(file, image, max_pixels) or upright_rgb(image)
 
 
 def _open_image(file: IO[bytes]) -> Image.Image:

@@ -23,7 +23,7 @@ from featx.io.shown import as_json, as_utf8
 from featx.io.temporary import is_alive
 
 TEMPORARY = ".tmp-"
-_MADE = re.compile(rf"{re.escape(TEMPORARY)}(\d+)-[0-9a-f]{{8}}-")  # as `temporary_beside` names them
+_MADE = re.compile(rf"{re.escape(TEMPORARY)}(\d{{1,9}})-[0-9a-f]{{8}}-")  # as `temporary_beside` names them
 _PROBE = 1 << 20
 _LONGEST_NAME = 240  # bytes; most file systems allow 255, and what is put behind needs some
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from featx.errors import StoreError
 
-_NAME = re.compile(r"featx-(?P<host>.+)-(?P<pid>\d+)-[^-]+")
+_NAME = re.compile(r"featx-(?P<host>.+)-(?P<pid>\d{1,9})-[^-]+")
 _OLD = 3600.0
 
 
@@ -56,7 +56,7 @@ def is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):
+    except PermissionError:
         return True
     return True
 
