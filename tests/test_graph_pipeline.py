@@ -183,13 +183,18 @@ def test_a_fine_tune_says_what_would_work(featx: Callable[..., Any], place: Path
     assert "Unexpected" not in failed.stderr
 
 
-def test_explained_by_occlusion(featx: Callable[..., Any], place: Path) -> None:
+def test_explained_exactly_where_the_head_is_linear(featx: Callable[..., Any], place: Path) -> None:
     options = ("--backbone", "net.onnx", "--preprocessing", "none", "--layer", "block2")
     featx("fit-head", "images", *options, "--clf", "logreg", "--no-html")
-    told = featx("explain", "images/red/00.png", "--model", "runs/images", "--out", "maps", "--json").json
-    assert told["method"] == "occlusion"
+    shutil.rmtree(place / "cache")
+    for method, name in (("cam", "block2@avg"), ("occlusion", "occlusion")):
+        given = () if method == "cam" else ("--method", method)
+        image = ("images/red/00.png", "--model", "runs/images", "--out", method)
+        told = featx("explain", *image, *given, "--json").json
+        assert told["method"] == method
+        assert name in json.dumps(told)
     failed = featx(
-        "explain", "images/red/00.png", "--model", "runs/images", "--out", "maps", "--method", "cam", status=None
+        "explain", "images/red/00.png", "--model", "runs/images", "--out", "maps", "--method", "gradcam", status=None
     )
     assert failed.returncode in {1, 2}
     assert "occlusion" in failed.stderr

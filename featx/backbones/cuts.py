@@ -2,6 +2,7 @@
 
 A layer is a clean cut when one tensor crosses there: all that the layers above take from below is this layer's output.
 Both parts then do together what the network does, and the upper one can be trained alone on outputs of the lower one.
+What depends on the shape of an image alone, such as rotary positions, is the same for all of them: it does not cross.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from featx.errors import BackboneError
 from featx.io.suggest import did_you_mean
 
 _OFFERED = 8  # clean cuts that an error names
+_OF_SHAPE_ALONE = frozenset({"DINOV3RopePositionEmbedding"})  # classes of layers without weights
 _Call = tuple[str, int]  # a layer's name, and which of its calls in this network
 
 
@@ -38,7 +40,12 @@ class LayerGraph:
         order = list(TopologicalSorter(needs).static_order())
         place = {call: i for i, call in enumerate(order)}
         self._layer_of = [self._position[name] for name, _ in order]
-        self._below = [sorted(place[other] for other in needs[call]) for call in order]
+        self._below = [
+            []
+            if _depends_on_shape_alone(self.layers[self._position[call[0]]])
+            else sorted(place[other] for other in needs[call])
+            for call in order
+        ]
         self._inputs = {place[call] for call in self._ends(network, config["input_layers"])}
         self._outputs = {place[call] for call in self._ends(network, config["output_layers"])}
 
@@ -141,6 +148,10 @@ def _tensors(value: object) -> Iterator[_Call]:
             yield from _tensors(item)
 
 
+def _depends_on_shape_alone(layer: KerasLayer) -> bool:
+    return type(layer).__name__ in _OF_SHAPE_ALONE
+
+
 def clean_cuts(network: KerasModel) -> list[str]:
     """The layers that the network can be cut at, in its order, the lowest first; its inputs are none."""
     keras, graph = import_keras(), LayerGraph(network)
@@ -188,23 +199,37 @@ def split_network(network: KerasModel, layer: str) -> Halves:
     """
     keras = import_keras()
     require_clean_cut(network, layer)
-    crossing = []
-
-    def call(one: KerasLayer, *args: KerasTensor, **kwargs: object) -> KerasTensor:
-        result = one(*args, **kwargs)
-        if one.name == layer:
-            crossing.append(result)
-        return result
-
-    # `layer.output` may be the tensor of another network that has the layer too, so all are called once more
-    again = keras.models.clone_model(network, clone_function=lambda one: one, call_function=call)
-    (tensor,) = crossing
+    again, tensor = _call_again(network, layer)
+    lower = keras.Model(again.input, tensor)
+    if any(map(_depends_on_shape_alone, network.layers)):
+        again, tensor = _call_again(network, layer, constants=True)
 
     def beyond(output: KerasTensor) -> KerasTensor:
         # Keras refuses a model whose output is its input
         return keras.layers.Identity(name="featx_identity")(output) if output is tensor else output
 
-    return Halves(keras.Model(again.input, tensor), keras.Model(tensor, keras.tree.map_structure(beyond, again.output)))
+    return Halves(lower, keras.Model(tensor, keras.tree.map_structure(beyond, again.output)))
+
+
+def _call_again(network: KerasModel, layer: str, constants: bool = False) -> tuple[KerasModel, KerasTensor]:
+    """The same layers called once more, and what one of them gives there.
+
+    `layer.output` may be the tensor of another network that has the layer too.
+
+    constants : put what depends on the shape alone into the network as numbers
+    """
+    keras, crossing = import_keras(), []
+
+    def call(one: KerasLayer, *args: KerasTensor, **kwargs: object) -> KerasTensor:
+        if constants and _depends_on_shape_alone(one):
+            return one(*keras.tree.map_structure(lambda tensor: keras.ops.zeros((1, *tensor.shape[1:])), args))
+        result = one(*args, **kwargs)
+        if one.name == layer:
+            crossing.append(result)
+        return result
+
+    again = keras.models.clone_model(network, clone_function=lambda one: one, call_function=call)
+    return again, crossing[0]
 
 
 def require_clean_cut(network: KerasModel, layer: str, cuts: Sequence[str] | None = None) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from featx.backbones.graphs.cutting import count_prefix
 from featx.backbones.output import Output
-from featx.backbones.runtime import KerasTensor, import_keras
+from featx.backbones.runtime import KerasModel, KerasTensor, import_keras
 from featx.errors import BackboneError
 
 
@@ -42,7 +42,7 @@ def pool(tensor: KerasTensor, output: Output, prefix: int | None = None) -> Kera
         A pooling that this tensor does not have.
     """
     layers = import_keras().layers
-    name = f"featx_{output.layer}_{output.pooling.replace(':', '').replace('+', '_')}"
+    name = _layer_name(output)
     if output.pooling == "none":
         return tensor
     if output.pooling == "flatten":
@@ -65,6 +65,22 @@ def pool(tensor: KerasTensor, output: Output, prefix: int | None = None) -> Kera
     if (rank, output.pooling) not in table:
         raise BackboneError(f"{output.name}: the layer gives {tensor.shape[1:]}. Take it with flatten or none.")
     return table[rank, output.pooling](name=name)(tensor)
+
+
+def _layer_name(output: Output) -> str:
+    return f"featx_{output.layer}_{output.pooling.replace(':', '').replace('+', '_')}"
+
+
+def count_left_out(pooled: KerasModel, output: Output) -> int:
+    """How many tokens in front of those of the patches a network with its poolings has, as far as they show it.
+
+    pooled : gives an output of tokens by `pool`
+    """
+    tokens, patches = pooled.get_layer(output.layer).output.shape[1], f"{_layer_name(output)}_patches"
+    if output.pooling in {"cls", "flatten", "none"}:  # which have no part of their own for the patches
+        return count_prefix(tokens) or 0
+    left_out = next((layer for layer in pooled.layers if layer.name == patches), None)
+    return 0 if left_out is None else int(left_out.cropping[0])
 
 
 def _pool_tokens(tokens: KerasTensor, output: Output, prefix: int | None, name: str) -> KerasTensor:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featx.engines.graph_files import read_size
 from featx.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
@@ -135,8 +136,8 @@ def load_graph(graph: Path, precision: str, batch_size: int = 0, threads: int = 
 
 def graph_size(graph: Path) -> tuple[int, int]:
     """(height, width) of the images that a converted graph takes. Raises as `load_graph` does."""
-    size: tuple[int, int] = _module("openvino").read_size(graph)
-    return size
+    choose_engine("openvino")
+    return read_size(graph)
 
 
 def _module(engine: str) -> Any:

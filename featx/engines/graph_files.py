@@ -7,14 +7,18 @@ Graphs that featx 0.1.0 wrote have neither: they are used as they are, and get t
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from featx.backbones.graphs.cut import MapTensor
 from featx.errors import EngineError, StoreError
 from featx.io.digests import digest_file, digest_json
 from featx.io.files import write_json
 
+SCHEMA = 1
 DESCRIPTION = "graph.json"
 MODEL, CONSTANTS = "graph.xml", "graph.bin"
 FILES = (MODEL, CONSTANTS, DESCRIPTION)
@@ -72,3 +76,44 @@ def adopt(graph: Path) -> None:
 
 def _read(graph: Path) -> Any:
     return json.loads((graph / DESCRIPTION).read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `graph.json` holds.
+
+    input_size : (height, width); outputs : output name -> name of its tensor
+    batch : images at once that the graph is fixed to, None for any number
+    maps : output name -> what it is pooled from, where that has places
+    """
+
+    input_size: tuple[int, int]
+    outputs: dict[str, str]
+    batch: int | None
+    maps: Mapping[str, MapTensor]
+
+
+def read_size(graph: Path) -> tuple[int, int]:
+    """(height, width) of the images that the graph in a directory takes."""
+    return read_description(graph).input_size
+
+
+def read_description(graph: Path) -> Description:
+    """What the graph in a directory takes and gives.
+
+    Raises
+    ------
+    EngineError
+        It cannot be read, or a newer featx wrote it.
+    """
+    try:
+        content = json.loads((graph / DESCRIPTION).read_text(encoding="utf-8"))
+        schema, (height, width), outputs = content.get("schema", SCHEMA), content["input_size"], content["outputs"]
+        if schema > SCHEMA:
+            raise EngineError(f"{graph} was written by a newer featx (schema {schema}, known {SCHEMA}).")
+        batch = content.get("batch")
+        tensors = {str(name): str(tensor) for name, tensor in outputs.items()}
+        maps = {str(name): MapTensor(str(one), int(front)) for name, (one, front) in content.get("maps", {}).items()}
+        return Description((int(height), int(width)), tensors, None if batch is None else int(batch), maps)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise EngineError(f"Cannot read {graph / DESCRIPTION}: {error}. Delete {graph} and extract again.") from error

@@ -8,13 +8,11 @@ name.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +21,22 @@ import numpy as np
 from featx.backbones.graphs.cut import CutGraph
 from featx.backbones.libraries import import_openvino
 from featx.engines.conversion import to_openvino
-from featx.engines.graph_files import CONSTANTS, DESCRIPTION, FILES, MODEL, adopt, describe_graph, find_damage, is_whole
+from featx.engines.graph_files import (
+    CONSTANTS,
+    FILES,
+    MODEL,
+    SCHEMA,
+    adopt,
+    describe_graph,
+    find_damage,
+    is_whole,
+    read_description,
+)
 from featx.engines.protocol import check_images, full_batches
 from featx.errors import EngineError
 from featx.images.batches import usable_cores
 from featx.io.files import explain_os_error, flush, make_folder, temporary_beside, try_to_write
+from featx.io.jsontypes import Json
 
 if TYPE_CHECKING:
     import openvino
@@ -35,7 +44,6 @@ if TYPE_CHECKING:
     from featx.backbones.protocol import CutNetwork
 
 _logger = logging.getLogger(__name__)
-SCHEMA = 1
 DEFAULT_BATCH = 4
 _HANDOVER = 64  # images: enough that cores seldom wait for the last of them
 _FEW = 8  # images that are computed one by one at most
@@ -54,7 +62,7 @@ class OpenVINOEngine:
     name = "openvino"
 
     def __init__(self, graph: Path, precision: str, batch_size: int = 0, threads: int = 0) -> None:
-        description = _read_description(graph)
+        description = read_description(graph)
         self._fixed = description.batch
         self.batch_size = self._fixed or batch_size or DEFAULT_BATCH
         self.precision = precision
@@ -64,7 +72,7 @@ class OpenVINOEngine:
         self._round = self.batch_size * (threads or usable_cores())  # images
         self.handover = max(self.batch_size * -(-_HANDOVER // self.batch_size), 2 * self._round)
         self._core = import_openvino().Core()
-        self._model = _read_model(self._core, graph)
+        self._model = read_model(self._core, graph)
         self._networks: dict[int, _CompiledNetwork] = {}  # by images per inference
         self._alone = threading.Lock()  # the requests of a network know nothing of threads
 
@@ -235,8 +243,10 @@ def write_graph(network: CutGraph, graph: Path) -> None:
     try:
         temporary.mkdir()
         _save(network.model, temporary)
-        fixed = {} if network.batch is None else {"batch": network.batch}
-        description = {"schema": SCHEMA, "input_size": list(network.size), "outputs": network.tensors, **fixed}
+        known: dict[str, Json] = {} if network.batch is None else {"batch": network.batch}
+        if network.maps:
+            known["maps"] = {name: [one.tensor, one.front] for name, one in network.maps.items()}
+        description = {"schema": SCHEMA, "input_size": list(network.size), "outputs": network.tensors, **known}
         describe_graph(temporary, {**description, "openvino": openvino.get_version()})
         _publish(temporary, graph)
     except OSError as error:
@@ -274,38 +284,14 @@ def _is_sound(graph: Path) -> bool:
     return is_whole(graph) and find_damage(graph) is None
 
 
-@dataclass(frozen=True)
-class _Description:
-    """What `graph.json` holds.
+def read_model(core: openvino.Core, graph: Path) -> openvino.Model:
+    """The graph of a directory, not compiled yet.
 
-    input_size : (height, width); outputs : output name -> name of its tensor
-    batch : images at once that the graph is fixed to, None for any number
+    Raises
+    ------
+    EngineError
+        Its files cannot be read.
     """
-
-    input_size: tuple[int, int]
-    outputs: dict[str, str]
-    batch: int | None
-
-
-def read_size(graph: Path) -> tuple[int, int]:
-    """(height, width) of the images that the graph in a directory takes."""
-    return _read_description(graph).input_size
-
-
-def _read_description(graph: Path) -> _Description:
-    try:
-        content = json.loads((graph / DESCRIPTION).read_text(encoding="utf-8"))
-        schema, (height, width), outputs = content.get("schema", SCHEMA), content["input_size"], content["outputs"]
-        if schema > SCHEMA:
-            raise EngineError(f"{graph} was written by a newer featx (schema {schema}, known {SCHEMA}).")
-        batch = content.get("batch")
-        tensors = {str(name): str(tensor) for name, tensor in outputs.items()}
-        return _Description((int(height), int(width)), tensors, None if batch is None else int(batch))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise EngineError(f"Cannot read {graph / DESCRIPTION}: {error}. Delete {graph} and extract again.") from error
-
-
-def _read_model(core: openvino.Core, graph: Path) -> openvino.Model:
     try:
         return core.read_model(graph / MODEL, graph / CONSTANTS)
     except RuntimeError as error:

@@ -2,8 +2,9 @@
 
 Three methods, all in units of the class's logit; positive places speak for the class, negative ones against it:
 
-cam : Zhou et al. 2016, for linear heads on maps that were averaged, whole or in a grid, or flattened. Exact: the map
-    takes the logit apart, its mean and the bias are the logit.
+cam : Zhou et al. 2016, for linear heads on maps, or tokens of patches, that were averaged, whole or in a grid, or
+    flattened. Exact: the map takes the logit apart, its mean and the bias are the logit. What the class token adds to
+    it belongs to no place and is part of the bias.
 gradcam : Selvaraju et al. 2017, for every head that has a gradient. The channels of the layer's map, weighed by the
     logit's gradient averaged over all places. It is multiplied by the number of places, so that several layers can be
     added and linear heads on averaged maps give what `cam` gives, and it is kept signed: pictures cut it off at 0.
@@ -27,8 +28,10 @@ from featx.bundle.bundle import Bundle
 from featx.errors import BundleError, UsageError
 from featx.images.batches import Decoding, iter_batches
 from featx.images.sources import source_name
-from featx.inference.maps import BATCH, MapNetwork, Maps, Site, cam, class_scores, gradcam, occlusion
+from featx.inference.map_network import MapNetwork
+from featx.inference.maps import BATCH, MappedImage, Maps, cam, class_scores, gradcam, occlusion
 from featx.inference.predict import Unread
+from featx.inference.sites import GraphMapNetwork, Site
 from featx.io.progress import Progress, no_progress
 from featx.io.suggest import did_you_mean
 
@@ -46,7 +49,7 @@ class ClassMap:
     ----------
     confidence : the class's probability, in [0, 1]
     score : its logit; of two classes, its logit less the other's
-    bias : of `cam`, the part of the score that belongs to no place; else None
+    bias : of `cam`, the part of the score that belongs to no place, the class token's included; else None
     maps : float32 (height, width) in units of the score, by name. One for each layer, at the layer's own resolution;
         behind several of them their sum, at the resolution of the image that the backbone sees. An occlusion map is
         called "occlusion"
@@ -103,7 +106,9 @@ class Explainer:
         if labels and top is not None:
             raise UsageError("--class and --top exclude each other: name the classes, or say how many.")
         self.bundle = bundle
-        self._network = MapNetwork(bundle)
+        self._network: MapNetwork | GraphMapNetwork = (
+            MapNetwork(bundle) if bundle.trainable else GraphMapNetwork(bundle)
+        )
         self._asked = method
         self._labels = [_position(bundle, label) for label in dict.fromkeys(labels)]
         self._top = top
@@ -119,7 +124,7 @@ class Explainer:
         """
         if self._asked == "occlusion":  # which needs no Keras
             return self._asked
-        return _choose_method(self.bundle, self._asked, self._network.sites if self.bundle.trainable else ())
+        return _choose_method(self.bundle, self._asked, self._network.sites)
 
     def explain(
         self, paths: Sequence[str | Path | bytes], workers: int = 0, progress: Progress = no_progress
@@ -151,16 +156,19 @@ class Explainer:
         """
         if not len(images):
             return []
-        if self.method == "occlusion":
-            found = occlusion(self.bundle, images, self._chosen)
-        else:
-            found = {"cam": cam, "gradcam": gradcam}[self.method](self._network, images, self._chosen)
-        return [self._answer(name, *one) for name, one in zip(names, found, strict=True)]
+        return [self._answer(*one) for one in zip(names, self._look(images), strict=True)]
 
-    def _answer(self, name: str, logits: np.ndarray, probabilities: np.ndarray, maps: dict[int, Maps]) -> Explanation:
-        bundle, order = self.bundle, np.argsort(-probabilities, kind="stable")
-        scores = class_scores(bundle, logits[None])[0]
-        bias = class_scores(bundle, self._network.linear[1][None])[0] if self.method == "cam" else None
+    def _look(self, images: np.ndarray) -> Iterator[MappedImage]:
+        if self.method == "occlusion":
+            return occlusion(self.bundle, images, self._chosen)
+        if self.method == "cam":
+            return cam(self._network, images, self._chosen)
+        assert isinstance(self._network, MapNetwork)  # gradients are Keras' alone
+        return gradcam(self._network, images, self._chosen)
+
+    def _answer(self, name: str, image: MappedImage) -> Explanation:
+        bundle, probabilities, bias = self.bundle, image.probabilities, image.bias
+        order, scores = np.argsort(-probabilities, kind="stable"), class_scores(bundle, image.logits[None])[0]
         classes = tuple(
             ClassMap(
                 bundle.classes[k],
@@ -169,7 +177,7 @@ class Explainer:
                 None if bias is None else float(bias[k]),
                 _with_sum(found, bundle.input_size),
             )
-            for k, found in maps.items()
+            for k, found in image.maps.items()
         )
         labels = (
             [bundle.classes[k] for k in order if probabilities[k] >= bundle.thresholds[k]]
@@ -196,22 +204,25 @@ class Explainer:
 
 
 def _choose_method(bundle: Bundle, asked: str, sites: Sequence[Site]) -> str:
-    kind, clf = bundle.manifest.head.kind, bundle.manifest.head.clf
-    if not bundle.trainable and asked not in {"auto", "occlusion"}:
-        raise BundleError(
-            f"{asked} needs the network below the head, and {bundle.path} was fitted on a graph file. Choose --method "
-            "auto or occlusion."
-        )
-    exact = bool(sites) and kind == "linear" and all(one.own and one.output.pooling != "max" for one in sites)
+    kind, clf, names = bundle.manifest.head.kind, bundle.manifest.head.clf, ", ".join(bundle.manifest.output_names)
+    exact = kind == "linear" and all(one.own and one.output.pooling != "max" for one in sites)
+    exact = exact and any(one.placed for one in sites)
+    sloping = bundle.trainable and bool(sites) and not any(one.placeless for one in sites)
     if asked == "auto":
-        return "cam" if exact else "gradcam" if sites else "occlusion"
+        return "cam" if exact else "gradcam" if sloping else "occlusion"
     if asked == "cam" and not exact:
         raise BundleError(
-            f"cam needs a linear head on averaged or flattened maps; {bundle.path} has {clf} on "
-            f"{', '.join(bundle.manifest.output_names)}. Choose --method auto, gradcam or occlusion."
+            f"cam needs a linear head on averaged or flattened maps or tokens; {bundle.path} has {clf} on {names}. "
+            f"Choose --method auto{', gradcam' if sloping else ''} or occlusion."
         )
-    if asked == "gradcam" and not sites:
-        why = f"the head {clf} has none" if kind == "estimator" else "no layer below the head has a map"
+    if asked == "gradcam" and not sloping:
+        why = "no layer below the head has a map"
+        if kind == "estimator":
+            why = f"the head {clf} has none"
+        elif not bundle.trainable:
+            why = f"{bundle.path} was fitted on a graph file, which has none"
+        elif sites:
+            why = f"the class token in {names} has no place in the image"
         raise BundleError(f"gradcam needs a gradient at a map, and {why}. Choose --method auto or occlusion.")
     return asked
 

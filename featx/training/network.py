@@ -122,7 +122,9 @@ class Network:
             logits = self.model(x, training=True)
             losses = (self.objective.losses(values, logits) * weight + self.penalty()) * share.counts
             loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / share.batch_size)
-        self.optimizer.apply(tape.gradient(loss, self.variables), self.variables)
+        pairs = zip(tape.gradient(loss, self.variables), self.variables, strict=True)
+        moved = [pair for pair in pairs if pair[0] is not None]  # not all matter: DINOv2's token for masked patches
+        self.optimizer.apply([gradient for gradient, _ in moved], [variable for _, variable in moved])
         return tf.reduce_sum(losses), tf.reduce_sum(self.objective.hits(values, logits)) * share.counts
 
     def _step_on_devices(self, x: tf.Tensor, values: tf.Tensor, weight: tf.Tensor) -> Sums:

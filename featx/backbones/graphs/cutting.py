@@ -7,12 +7,13 @@ The image is brought to what the network takes (preprocessing, layout) and every
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.backbones.graphs.cut import CutGraph
+from featx.backbones.graphs.cut import CutGraph, MapTensor
 from featx.backbones.graphs.fixing import fix_shape
 from featx.backbones.graphs.operations import image_operations, name_operations
 from featx.backbones.graphs.reading import ImageInput, read_graph
@@ -45,16 +46,19 @@ def cut_graph(graph: Graph, outputs: Sequence[Output], formula: Formula, prefix_
     model, takes = read_graph(graph.path)
     operations = _find_operations(model, takes, graph)
     model.reshape({model.inputs[0]: openvino.PartialShape(takes.shape(-1, graph.size))})
-    results, tensors = [], {}
+    results, tensors, maps = [], {}, {}
     for number, output in enumerate(outputs):
         node = nodes[output.layer]
         tensor = operations[node.name].output(0)
         pooled = pool_tensor(tensor, node, output, _prefix(node, prefix_tokens))
-        result = _name_result(pooled, f"featx_{number}")
+        result = _name_result(pooled.rows, f"featx_{number}")
         results.append(result)
         tensors[output.name] = f"featx_{number}"
+        if pooled.of is not None:
+            pooled.of.get_tensor().add_names({f"featx_map_{number}"})
+            maps[output.name] = MapTensor(f"featx_map_{number}", pooled.front)
     part = openvino.Model(results, model.get_parameters(), "featx")
-    return CutGraph(_take_pixels(part, takes, formula), tensors, _find_batch(part, graph.batch), graph.size)
+    return CutGraph(_take_pixels(part, takes, formula), tensors, _find_batch(part, graph.batch), graph.size, maps)
 
 
 def _usable_node(graph: Graph, name: str) -> Node:
@@ -139,7 +143,20 @@ def _rescale(image: Tensor, scale: np.ndarray, offset: np.ndarray) -> Tensor:
 # --- pooling -----------------------------------------------------------------------------------------------------
 
 
-def pool_tensor(tensor: Tensor, node: Node, output: Output, prefix: int | None) -> Tensor:
+@dataclass(frozen=True)
+class Pooled:
+    """Rows of numbers, and what they are pooled from.
+
+    of : a map (n, height, width, channels) or tokens (n, tokens, channels); None where nothing of it has a place
+    front : tokens of it in front of those of the patches
+    """
+
+    rows: Tensor
+    of: Tensor | None = None
+    front: int = 0
+
+
+def pool_tensor(tensor: Tensor, node: Node, output: Output, prefix: int | None) -> Pooled:
     """A tensor as rows of numbers: maps and tokens by their kind, rows of numbers as they are.
 
     Raises
@@ -149,13 +166,14 @@ def pool_tensor(tensor: Tensor, node: Node, output: Output, prefix: int | None) 
     """
     rank = len(node.shape)
     if rank == 1:
-        return tensor
+        return Pooled(tensor)
     if rank == 3 and node.channels is not None:
-        return _pool_map(_channels_last(tensor, node), node.shape, output)
+        map_ = _channels_last(tensor, node)
+        return Pooled(_pool_map(map_, node.shape, output), map_)
     if rank == 2 and node.channels is not None:
         return _pool_tokens(_channels_last(tensor, node), node, output, prefix)
     if output.pooling in {"flatten", "none"}:
-        return _flatten(tensor) if output.pooling == "flatten" else tensor
+        return Pooled(_flatten(tensor) if output.pooling == "flatten" else tensor)
     sides = " x ".join(map(str, node.shape))
     raise BackboneError(f"{output.name}: the tensor is {sides} and its channels are not known. Take flatten.")
 
@@ -212,30 +230,27 @@ def _pool_grid(map_: Tensor, shape: Sequence[int], side: int, output: Output) ->
     return _flatten(ops.transpose(cells, np.array([0, 2, 3, 1], np.int64)).output(0))
 
 
-def _pool_tokens(tokens: Tensor, node: Node, output: Output, prefix: int | None) -> Tensor:
+def _pool_tokens(tokens: Tensor, node: Node, output: Output, prefix: int | None) -> Pooled:
     """(n, tokens, channels) as rows; the first `prefix` of them belong to no place of the image."""
-    pooling = output.pooling
-    if pooling == "flatten":
-        return _flatten(tokens)
-    if pooling == "none":
-        return tokens
-    if pooling in {"cls", "cls+avg"} and not prefix:
-        raise BackboneError(f"{output.name}: the layer has no class token ({node.shape[0]} tokens). Take avg or max.")
-    count = node.shape[0]
-    patches = _slice(tokens, prefix or 0, count)
+    pooling, count, front = output.pooling, node.shape[0], prefix or 0
+    if pooling in {"flatten", "none"}:
+        return Pooled(_flatten(tokens) if pooling == "flatten" else tokens, tokens, front)
+    if pooling in {"cls", "cls+avg"} and not front:
+        raise BackboneError(f"{output.name}: the layer has no class token ({count} tokens). Take avg or max.")
     if pooling == "cls":
-        return _reduce(_slice(tokens, 0, 1), "avg", (1,))
+        return Pooled(_reduce(_slice(tokens, 0, 1), "avg", (1,)))
+    patches = _slice(tokens, front, count)
     if pooling == "cls+avg":
-        return _join(_reduce(_slice(tokens, 0, 1), "avg", (1,)), _reduce(patches, "avg", (1,)))
-    if pooling.startswith("grid:"):
-        side = isqrt(count - (prefix or 0))
-        if side * side != count - (prefix or 0):
-            raise BackboneError(
-                f"{output.name}: {count - (prefix or 0)} tokens are no square of patches. Take avg, or name the tokens "
-                "in front of them with --prefix-tokens."
-            )
-        return _pool_grid(_as_map(patches, side, node.shape[1]), (side, side), int(pooling[5:]), output)
-    return _reduce(patches, pooling, (1,))
+        return Pooled(_join(_reduce(_slice(tokens, 0, 1), "avg", (1,)), _reduce(patches, "avg", (1,))), patches)
+    if not pooling.startswith("grid:"):
+        return Pooled(_reduce(patches, pooling, (1,)), patches)
+    side = isqrt(count - front)
+    if side * side != count - front:
+        raise BackboneError(
+            f"{output.name}: {count - front} tokens are no square of patches. Take avg, or name the tokens in front of "
+            "them with --prefix-tokens."
+        )
+    return Pooled(_pool_grid(_as_map(patches, side, node.shape[1]), (side, side), int(pooling[5:]), output), patches)
 
 
 def _slice(tokens: Tensor, start: int, stop: int) -> Tensor:
