@@ -246,7 +246,8 @@ def test_every_option_is_a_key_and_the_other_way_round() -> None:
         for parameter, option in options.items():
             section, _, key = str(parameter).partition("__")
             assert key in {entry.name for entry in fields(SECTIONS[section])}
-            assert "--" + key.replace("_", "-") in option.opts
+            typed = {"imports": "import"}.get(key, key)  # one at a time on the command line, a list in a file
+            assert "--" + typed.replace("_", "-") in option.opts
             offered.add((section, key))
     keys = {(section, entry.name) for section, kind in SECTIONS.items() for entry in fields(kind)}
     # DATA, one or several, and which stages `run` does
