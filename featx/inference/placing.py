@@ -26,15 +26,15 @@ _Axis = Literal[1, 2]  # of (n, height, width, channels)
 
 
 @dataclass(frozen=True)
-class _Line:
+class _Centres:
     """The centres of places along one side, in pixels of the network's input: the first, and the way to the next."""
 
     start: float
     step: float
 
-    def moved(self, by: float, stride: float = 1.0) -> _Line:
+    def moved(self, by: float, stride: float = 1.0) -> _Centres:
         """By so many of its own places, and only every `stride`-th of them."""
-        return _Line(self.start + self.step * by, self.step * stride)
+        return _Centres(self.start + self.step * by, self.step * stride)
 
 
 def map_box(network: keras.Model, layer: str) -> Box:
@@ -52,7 +52,7 @@ def map_box(network: keras.Model, layer: str) -> Box:
     return left / width, top / height, right / width, bottom / height
 
 
-def _ends(line: _Line | None, count: int) -> tuple[float, float]:
+def _ends(line: _Centres | None, count: int) -> tuple[float, float]:
     assert line is not None
     start = line.start - line.step / 2
     return start, start + count * line.step
@@ -63,19 +63,19 @@ class _Walk:
 
     def __init__(self, graph: LayerGraph, axis: _Axis) -> None:
         self.graph, self.axis = graph, axis
-        self._known: dict[int, _Line | None] = {}
+        self._known: dict[int, _Centres | None] = {}
 
-    def line(self, layer: int) -> _Line | None:
+    def line(self, layer: int) -> _Centres | None:
         """The centres of a layer's places; None where they are not known."""
         if layer not in self._known:
             below = sorted(self.graph.takes[layer])
             if not below:
-                self._known[layer] = _Line(0.5, 1.0)
+                self._known[layer] = _Centres(0.5, 1.0)
             else:
                 self._known[layer] = self._above(self.graph.layers[layer], below)
         return self._known[layer]
 
-    def _above(self, layer: keras.Layer, below: list[int]) -> _Line | None:
+    def _above(self, layer: keras.Layer, below: list[int]) -> _Centres | None:
         lines = [self.line(one) for one in below if len(self._shape(self.graph.layers[one])) == 4]
         if not lines or None in lines or len(self._shape(layer)) != 4:
             return None
@@ -83,7 +83,7 @@ class _Walk:
         steps = {line.step for line in known}
         if len(steps) > 1:  # a squeezed map of one place that scales a larger one
             known = [min(known, key=lambda line: line.step)]
-        mean = _Line(sum(line.start for line in known) / len(known), known[0].step)
+        mean = _Centres(sum(line.start for line in known) / len(known), known[0].step)
         taken = max(self._shape(self.graph.layers[one])[self.axis] for one in below)
         return _over(layer, mean, taken, self._shape(layer)[self.axis], self.axis)
 
@@ -92,18 +92,18 @@ class _Walk:
         return shape if len(shape) == 4 and all(shape[1:3]) else ()
 
 
-def _over(layer: keras.Layer, line: _Line, taken: int, given: int, axis: _Axis) -> _Line | None:
+def _over(layer: keras.Layer, line: _Centres, taken: int, given: int, axis: _Axis) -> _Centres | None:
     """The centres after a layer, of those before it; it takes so many places and gives so many."""
     at, kind = axis - 1, type(layer).__name__
     if kind == "Sequential":
-        found: _Line | None = line
+        found: _Centres | None = line
         for one in layer.layers:
             found = None if found is None else _over(one, found, one.input.shape[axis], one.output.shape[axis], axis)
         return found
     if hasattr(layer, "layers"):
         graph = LayerGraph(layer)
         inner = _Walk(graph, axis).line(graph.names.index(layer.output_names[0]))
-        return None if inner is None else _Line(line.start + line.step * (inner.start - 0.5), line.step * inner.step)
+        return None if inner is None else _Centres(line.start + line.step * (inner.start - 0.5), line.step * inner.step)
     if kind == "ZeroPadding2D":
         return line.moved(-layer.padding[at][0])
     if kind == "Cropping2D":
