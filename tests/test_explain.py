@@ -27,7 +27,8 @@ from featx.errors import BundleError, UsageError
 from featx.images.decoder import decode, load_image
 from featx.images.resize import place
 from featx.inference.explain import Explainer, Explanation
-from featx.inference.overlays import spread, strength
+from featx.inference.overlays import strength
+from featx.inference.placing import map_box, spread
 from featx.inference.predict import AnswerOptions, Prediction, Unread, predict
 from featx.workflow.publish import publish_finetuned, publish_head
 
@@ -520,6 +521,71 @@ def test_a_map_lies_where_the_backbone_saw_it(
             assert (across == upright.width) or (down == upright.height)
         else:
             assert inside.all()
+
+
+def _network(kind: str) -> Any:
+    """A small linear network whose every place sees all of its receptive field alike."""
+    import keras
+
+    layers, ones = keras.layers, {"kernel_initializer": "ones", "use_bias": False}
+    given = x = keras.Input((24, 32, 1))
+    if kind == "first pixels":  # as in ResNet50
+        for _ in range(3):
+            x = layers.Conv2D(1, 1, 2, padding="valid", **ones)(x)
+    elif kind == "padded below":  # as in MobileNetV2
+        for _ in range(2):
+            x = layers.Conv2D(1, 3, 2, padding="valid", **ones)(layers.ZeroPadding2D(((0, 1), (0, 1)))(x))
+    elif kind == "valid":
+        x = layers.AveragePooling2D(2)(layers.Conv2D(1, 5, 1, padding="valid", **ones)(x))
+    elif kind == "same":
+        x = layers.DepthwiseConv2D(3, 2, padding="same", depthwise_initializer="ones", use_bias=False)(x)
+        x = layers.Conv2D(1, 2, 1, padding="same", dilation_rate=2, **ones)(x)
+    else:  # two ways to one place, one of them through a network of its own
+        inside = keras.Sequential([keras.Input((24, 32, 1)), layers.Conv2D(1, 2, 2, padding="same", **ones)])
+        x = layers.Add()(
+            [
+                inside(x),
+                layers.Cropping2D(((1, 0), (1, 0)))(
+                    layers.Conv2D(1, 3, 2, padding="same", **ones)(layers.ZeroPadding2D(((2, 0), (2, 0)))(x))
+                ),
+            ]
+        )
+    return keras.Model(given, layers.Activation("linear", name="map")(x))
+
+
+@pytest.mark.parametrize("kind", ["first pixels", "padded below", "valid", "same", "two ways"])
+def test_a_place_of_a_map_lies_where_the_middle_of_what_it_sees_is(kind: str) -> None:
+    """The middle by what a place gives of every single pixel, which no padding cuts off."""
+    network = _network(kind)
+    pixels = np.eye(24 * 32, dtype=np.float32).reshape(-1, 24, 32, 1)
+    found = np.asarray(network(pixels, training=False))[..., 0]
+    row, column = found.shape[1] // 2, found.shape[2] // 2
+    seen = np.abs(found[:, row, column]).reshape(24, 32)
+    along, across = (np.average(np.arange(n) + 0.5, weights=seen.sum(axis=1 - axis)) for axis, n in ((0, 24), (1, 32)))
+    left, top, right, bottom = map_box(network, "map")
+    step = (right - left) * 32 / found.shape[2], (bottom - top) * 24 / found.shape[1]
+    assert left * 32 + (column + 0.5) * step[0] == pytest.approx(across, abs=0.3 if kind == "two ways" else 1e-4)
+    assert top * 24 + (row + 0.5) * step[1] == pytest.approx(along, abs=0.3 if kind == "two ways" else 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "off"), [("ResNet50", "conv5_block3_out", -0.47), ("MobileNetV2", "out_relu", 0.49)]
+)
+def test_the_places_of_networks_that_pad_on_one_side(name: str, layer: str, off: float) -> None:
+    import keras
+
+    network = getattr(keras.applications, name)(weights=None, include_top=False, input_shape=(224, 224, 3))
+    box = map_box(network, layer)
+    np.testing.assert_allclose(box, np.array([0, 0, 1, 1]) + off / 7, atol=0.02 / 7)
+
+
+def test_a_map_that_lies_beside_the_image_goes_on_to_its_edges() -> None:
+    values = np.array([[1, 2], [3, 4]], np.float32)
+    found = spread(values, (8, 8), (-2.0, -2.0, 6.0, 6.0), (0.0, 0.0, 8.0, 7.0))
+    assert found[0, 0] == pytest.approx(1.375)  # (0.5, 0.5) is an eighth of the way from (0, 0) to (4, 4), in x and y
+    np.testing.assert_array_equal(found[4:7, 4:], 4)
+    assert np.isnan(found[7]).all()
+    assert not np.isnan(found[:7]).any()
 
 
 def test_only_what_speaks_for_the_class_has_colour() -> None:

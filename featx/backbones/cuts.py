@@ -50,6 +50,14 @@ class LayerGraph:
         self._outputs = {place[call] for call in self._ends(network, config["output_layers"])}
 
     @cached_property
+    def takes(self) -> list[set[int]]:
+        """For each layer the layers whose results it takes, by position."""
+        found: list[set[int]] = [set() for _ in self.names]
+        for call, below in enumerate(self._below):
+            found[self._layer_of[call]] |= {self._layer_of[other] for other in below}
+        return found
+
+    @cached_property
     def ancestors(self) -> list[int]:
         """For each layer the set of layers it needs, itself among them, as bits of a number."""
         found = [0] * len(self.names)

@@ -22,14 +22,15 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image
 
 from featx.bundle.bundle import Bundle
 from featx.errors import BundleError, UsageError
 from featx.images.batches import Decoding, iter_batches
+from featx.images.resize import Box
 from featx.images.sources import source_name
 from featx.inference.map_network import MapNetwork
 from featx.inference.maps import BATCH, MappedImage, Maps, cam, class_scores, gradcam, occlusion
+from featx.inference.placing import WHOLE, spread
 from featx.inference.predict import Unread
 from featx.inference.sites import GraphMapNetwork, Site
 from featx.io.progress import Progress, no_progress
@@ -53,6 +54,7 @@ class ClassMap:
     maps : float32 (height, width) in units of the score, by name. One for each layer, at the layer's own resolution;
         behind several of them their sum, at the resolution of the image that the backbone sees. An occlusion map is
         called "occlusion"
+    boxes : left, top, right and bottom of what a map lies on, in shares of that image, where it is not the whole
     """
 
     label: str
@@ -60,6 +62,12 @@ class ClassMap:
     score: float
     bias: float | None
     maps: Mapping[str, np.ndarray]
+    boxes: Mapping[str, Box]
+
+    @property
+    def box(self) -> Box:
+        """What `map` lies on, in shares of the image that the backbone sees."""
+        return WHOLE if SUM in self.maps else self.boxes.get(next(iter(self.maps)), WHOLE)
 
     @property
     def map(self) -> np.ndarray:
@@ -169,13 +177,15 @@ class Explainer:
     def _answer(self, name: str, image: MappedImage) -> Explanation:
         bundle, probabilities, bias = self.bundle, image.probabilities, image.bias
         order, scores = np.argsort(-probabilities, kind="stable"), class_scores(bundle, image.logits[None])[0]
+        boxes = self._network.boxes if self.method != "occlusion" and isinstance(self._network, MapNetwork) else {}
         classes = tuple(
             ClassMap(
                 bundle.classes[k],
                 round(float(probabilities[k]), 6),
                 float(scores[k]),
                 None if bias is None else float(bias[k]),
-                _with_sum(found, bundle.input_size),
+                _with_sum(found, boxes, bundle.input_size),
+                boxes,
             )
             for k, found in image.maps.items()
         )
@@ -235,12 +245,14 @@ def _position(bundle: Bundle, label: str) -> int:
     raise UsageError(f"{bundle.path} has no class {label!r}.{did_you_mean(label, classes)} It has {listed}.")
 
 
-def _with_sum(maps: Maps, size: tuple[int, int]) -> Maps:
+def _with_sum(maps: Maps, boxes: Mapping[str, Box], size: tuple[int, int]) -> Maps:
     """Maps of several layers and their sum at `size` (height, width); a single one as it is."""
     if len(maps) == 1:
         return maps
     height, width = size
     total = np.zeros(size, np.float32)
-    for one in maps.values():
-        total += np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR))
+    for name, one in maps.items():
+        left, top, right, bottom = boxes.get(name, WHOLE)
+        on = (left * width, top * height, right * width, bottom * height)
+        total += spread(one, (width, height), on, (0.0, 0.0, float(width), float(height)))
     return maps | {SUM: total}

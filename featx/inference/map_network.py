@@ -13,6 +13,8 @@ from featx.backbones import LayerGraph, Output, import_keras
 from featx.backbones.pooling import count_left_out
 from featx.bundle.bundle import Bundle
 from featx.heads import persist
+from featx.images.resize import Box
+from featx.inference.placing import map_box
 from featx.inference.sites import Site, count_placeless, folded_head, patch_side
 
 if TYPE_CHECKING:
@@ -30,11 +32,13 @@ class KerasSite(Site):
     tensor : Keras' (n, height, width, channels), or tokens (n, tokens, channels)
     pool : from the tensor's values to the output's
     front : tokens in front of those of the patches
+    layer : whose map it is; empty for tokens
     """
 
     tensor: keras.KerasTensor = None
     pool: Callable[[tf.Tensor], tf.Tensor] = lambda values: values
     front: int = 0
+    layer: str = ""
 
     def places(self, values: tf.Tensor) -> tf.Tensor:
         """Values of the tensor, or slopes along it, as (n, height, width, channels)."""
@@ -61,6 +65,11 @@ class MapNetwork:
         tensors = made if isinstance(made, dict) else {self.bundle.outputs[0].name: made}
         found = [_find_site(self._backbone, output, tensors[output.name]) for output in self.bundle.outputs]
         return [site for site in found if site is not None] if None not in found else []
+
+    @cached_property
+    def boxes(self) -> dict[str, Box]:
+        """What the map of each output lies on, in shares of the input, where that is followed: tokens lie evenly."""
+        return {site.output.name: map_box(self._backbone, site.layer) for site in self.sites if site.layer}
 
     def look(self, images: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Maps float32 (n, height, width, channels) by output, where it has places, and features float32 (n, d)."""
@@ -118,19 +127,19 @@ def _find_site(backbone: keras.Model, output: Output, made: keras.KerasTensor) -
     if len(own.shape) == _TOKENS:
         return _find_tokens(backbone, output, made)
     if _is_map(own):
-        tensor = own
+        layer, tensor = output.layer, own
     else:
         graph = LayerGraph(keras.Model(backbone.inputs[0], made))
         maps = [
-            layer.output
+            layer
             for layer, clean in zip(graph.layers, graph.clean, strict=True)
             if clean and _is_map(layer.output) and layer.output.shape[-1] > 3  # three channels are still the image
         ]
         if not maps:
             return None
-        tensor = maps[-1]
+        layer, tensor = maps[-1].name, maps[-1].output
     tail = keras.Model(tensor, made)
-    return KerasSite(output, width, 0, tensor is own, tensor, lambda values: tail(values, training=False))
+    return KerasSite(output, width, 0, tensor is own, tensor, lambda values: tail(values, training=False), 0, layer)
 
 
 def _find_tokens(backbone: keras.Model, output: Output, made: keras.KerasTensor) -> KerasSite | None:

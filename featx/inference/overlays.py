@@ -19,6 +19,7 @@ from featx.images.decoder import decode
 from featx.images.grid import GridImage, draw_grid
 from featx.images.resize import Box, place
 from featx.inference.explain import ClassMap, Explainer, Explanation
+from featx.inference.placing import spread
 from featx.inference.predict import Unread
 from featx.io.files import atomic_path
 from featx.io.jsontypes import Json
@@ -31,23 +32,6 @@ MOST_IN_GRID = 240  # pictures
 _LEAST, _MOST = 256, 1024  # pixels of the longer side of what is drawn
 _OPACITY = 0.8  # where a map is largest
 _LONGEST = 60  # characters of a picture's or a class's name in a file name
-
-
-def spread(values: np.ndarray, picture: tuple[int, int], box: Box) -> np.ndarray:
-    """A map (h, w) that lies on `box` of a picture (width, height), for each of its pixels: float32 (height, width).
-
-    Linear between the middles of the map's places; NaN outside of the box.
-    """
-    left, top, right, bottom = box
-    x, y = values.shape[1] / (right - left), values.shape[0] / (bottom - top)
-    large = Image.fromarray(np.ascontiguousarray(values, np.float32)).transform(
-        picture,
-        Image.Transform.AFFINE,
-        (x, 0, -left * x, 0, y, -top * y),
-        Image.Resampling.BILINEAR,
-        fillcolor=float("nan"),
-    )
-    return np.asarray(large)
 
 
 def strength(values: np.ndarray) -> np.ndarray:
@@ -86,11 +70,19 @@ def draw_map(found: ClassMap, source: str | Path | bytes, bundle: Bundle) -> tup
     picture = decode(source, (_MOST, _MOST))
     scale = min(max(max(picture.size), _LEAST), _MOST) / max(picture.size)
     drawn = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    box = place(picture.size, bundle.input_size, bundle.manifest.backbone.resize).seen
+    left, top, right, bottom = place(picture.size, bundle.input_size, bundle.manifest.backbone.resize).seen
     x, y = drawn[0] / picture.width, drawn[1] / picture.height
-    shares = strength(spread(found.map, drawn, (box[0] * x, box[1] * y, box[2] * x, box[3] * y)))
+    seen = (left * x, top * y, right * x, bottom * y)
+    shares = strength(spread(found.map, drawn, _within(seen, found.box), seen))
     large = picture.resize(drawn, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
     return overlay(large, shares), Image.fromarray(colour(shares))
+
+
+def _within(seen: Box, shares: Box) -> Box:
+    """What lies on these shares of a box."""
+    width, height = seen[2] - seen[0], seen[3] - seen[1]
+    left, top = seen[0] + shares[0] * width, seen[1] + shares[1] * height
+    return left, top, left + (shares[2] - shares[0]) * width, top + (shares[3] - shares[1]) * height
 
 
 @dataclass(frozen=True)
