@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     import openvino
 
 
-def to_openvino(model: KerasModel) -> tuple[openvino.Model, dict[str, str]]:
-    """An `openvino.Model` that takes uint8 images, and which of its tensors is which output of the Keras model.
+def to_openvino(model: KerasModel, takes: str = "uint8") -> tuple[openvino.Model, dict[str, str]]:
+    """An `openvino.Model`, and which of its tensors is which output of the Keras model.
+
+    takes : the type of what it is given
 
     Raises
     ------
@@ -30,7 +32,7 @@ def to_openvino(model: KerasModel) -> tuple[openvino.Model, dict[str, str]]:
     with hidden("openvino_telemetry"):  # featx sends nothing anywhere
         from openvino.tools.ovc import convert_model
 
-    frozen = without_xla(freeze(model))
+    frozen = without_xla(freeze(model, takes=takes))
     front = openvino.frontend
     try:
         with _without_exec():

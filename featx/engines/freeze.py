@@ -22,10 +22,10 @@ class Frozen:
     outputs: dict[str, str]
 
 
-def freeze(model: KerasModel, batch_size: int | None = None) -> Frozen:
-    """The model as a graph of constants that takes uint8 images, in inference mode.
+def freeze(model: KerasModel, batch_size: int | None = None, takes: str = "uint8") -> Frozen:
+    """The model as a graph of constants, in inference mode.
 
-    batch_size : None for any
+    batch_size : None for any; takes : the type of what it is given
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -36,7 +36,7 @@ def freeze(model: KerasModel, batch_size: int | None = None) -> Frozen:
         results = model(tf.cast(images, tf.float32), training=False)
         return [tf.identity(tf.cast(results[name], tf.float32), name=node) for name, node in nodes.items()]
 
-    images = tf.TensorSpec((batch_size, *model.input_shape[1:]), tf.uint8, name="images")
+    images = tf.TensorSpec((batch_size, *model.input_shape[1:]), takes, name="images")
     concrete = tf.function(run, input_signature=[images]).get_concrete_function()
     frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
     return Frozen(frozen, nodes)

@@ -29,15 +29,16 @@ from featx.export.check import (
     tolerance_of,
 )
 from featx.export.formats import FORMATS, PRECISIONS, Format, choose_formats
+from featx.export.graph import join_graph, require_exportable
 from featx.export.network import INPUT, OUTPUT, build_network, require_network
-from featx.images.resize import PAD_COLOUR
+from featx.images.resize import PAD_COLOUR, ResizeRule
 from featx.io.context import Notify, ignore
 from featx.io.files import atomic_directory, explain_os_error, remove_stale, write_atomic, write_json
 from featx.io.jsontypes import Json
 from featx.io.versions import installed_versions
 
 if TYPE_CHECKING:
-    import keras
+    from featx.export.formats import Network
 
 __all__ = ["FORMATS", "PRECISIONS", "ExportOptions", "Exported", "FormatResult", "export"]
 
@@ -120,13 +121,16 @@ def export(bundle: Bundle, out: Path, options: ExportOptions, notify: Notify = i
     UsageError
         An unknown format, or a precision that it does not have; int8 without `data`.
     ExportError
-        A head that is not a network, missing packages, or a folder that is there already.
+        A head that is not a network, a graph file in another format than OpenVINO's, missing packages, or a folder that
+        is there already.
     StoreError
         The disk is full.
     """
     precision = options.precision
     rows = choose_formats(options.formats, precision)
     require_network(bundle)
+    if not bundle.trainable:
+        require_exportable(bundle, [row.name for row in rows])
     if precision == "int8" and options.data is None:
         raise UsageError("int8 takes the ranges of its numbers from images like those it will see: add --data FOLDER.")
     targets = [out / f"{row.name}-{precision}" for row in rows]
@@ -136,7 +140,8 @@ def export(bundle: Bundle, out: Path, options: ExportOptions, notify: Notify = i
     remove_stale(out, deep=False)
     notify(f"Checking on {len(images.images)} images: {images.source}")
     own = bundle.probabilities(bundle.features(images.images))
-    writer = _FormatWriter(bundle, build_network(bundle), precision, images, own)
+    network = build_network(bundle) if bundle.trainable else join_graph(bundle)
+    writer = _FormatWriter(bundle, network, precision, images, own)
     results = []
     for row, target in zip(rows, targets, strict=True):
         notify(f"Writing {row.name}")
@@ -159,7 +164,7 @@ class _FormatWriter:
     """What all formats have in common."""
 
     bundle: Bundle
-    network: keras.Model
+    network: Network
     precision: str
     images: CheckImages
     own: np.ndarray
@@ -210,7 +215,6 @@ def describe(
     """What `model.json` says: all that is needed to use the model without featx."""
     several = bundle.multilabel
     thresholds = dict(zip(bundle.classes, bundle.thresholds.tolist(), strict=True)) if several else None
-    resize = bundle.manifest.backbone.resize
     return {
         "schema": SCHEMA,
         "format": row.name,
@@ -226,11 +230,16 @@ def describe(
             "axes": ["images", "height", "width", "channels"],
             "channels": "RGB",
         },
-        "resize": {"rule": resize, "filter": "bilinear, antialiased"}
-        | ({"colour": list(PAD_COLOUR)} if resize == "pad" else {}),
+        "resize": _describe_resize(ResizeRule.parse(bundle.manifest.backbone.resize)),
         "output": {"name": OUTPUT, "dtype": "float32", "shape": [None, len(bundle.classes)]},
         "calibration": bundle.calibration.kind,
         "check": asdict(comparison) | {"source": images.source},
         "bundle": {"name": bundle.path.name, "digest": bundle.manifest.digest},
         "versions": {"featx": featx.__version__, **installed_versions("keras", "tensorflow", *row.packages)},
     }
+
+
+def _describe_resize(rule: ResizeRule) -> dict[str, Json]:
+    colour: dict[str, Json] = {"colour": list(PAD_COLOUR)} if rule.method == "pad" else {}
+    known: dict[str, Json] = {"rule": str(rule), "method": rule.method, "share": rule.share}
+    return known | {"filter": f"{rule.filter}, antialiased"} | colour

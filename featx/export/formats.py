@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol, TypeAlias, get_args
 
 import numpy as np
 
@@ -21,6 +21,10 @@ from featx.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
     import keras
+
+    from featx.backbones.graphs.cut import CutGraph
+
+    Network: TypeAlias = keras.Model | CutGraph
 
 Runner = Callable[[np.ndarray], np.ndarray]
 """uint8 (n, height, width, 3), RGB -> probabilities float32 (n, classes), for any n"""
@@ -52,10 +56,11 @@ class Format:
     precisions: tuple[str, ...]
     packages: tuple[str, ...]
 
-    def convert(self, network: keras.Model, path: Path, precision: str, images: np.ndarray) -> None:
+    def convert(self, network: Network, path: Path, precision: str, images: np.ndarray) -> None:
         """Write a network.
 
-        network : float32 (n, height, width, 3) in [0, 255] -> {"probabilities": float32 (n, classes)}
+        network : float32 (n, height, width, 3) in [0, 255] -> {"probabilities": float32 (n, classes)}; or, to
+            OpenVINO alone, a graph of its own, which takes uint8
         path : a file or folder that does not exist; what is written takes uint8 images in batches of any size
         images : uint8 (n, height, width, 3), by which the ranges of int8 are measured
         """

@@ -27,11 +27,6 @@ def require_network(bundle: Bundle) -> None:
     ExportError
         Says which heads can be exported.
     """
-    if not bundle.trainable:
-        raise ExportError(
-            f"{bundle.path} was fitted on a graph file, which OpenVINO alone runs: it cannot be exported. Send the "
-            "bundle itself: featx bundle pack writes one file."
-        )
     if bundle.manifest.head.kind not in {"linear", "network"}:
         raise ExportError(
             f"{bundle.path} has a head ({bundle.manifest.head.clf}) that is not a network and cannot be exported. "
@@ -50,7 +45,6 @@ def build_network(bundle: Bundle) -> keras.Model:
     ExportError
         A head that is not a network.
     """
-    require_network(bundle)
     # `graft` refuses several labels, since they cannot be trained; the network up to the logits is the same
     grafted = graft(replace(bundle, manifest=replace(bundle.manifest, target="class")))
     return import_keras().Model(grafted.inputs[0], {OUTPUT: calibrated(bundle.calibration, grafted.output)})

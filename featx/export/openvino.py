@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featx.backbones.graphs.cut import CutGraph
 from featx.backbones.libraries import import_openvino
 from featx.engines.conversion import to_openvino
 from featx.export.network import INPUT, OUTPUT
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
     from featx.export.formats import Runner
 
 
-def convert(network: keras.Model, path: Path, precision: str, images: np.ndarray) -> None:  # noqa: ARG001
-    """Write the network, taking uint8; float16 halves the weights."""
-    converted, _ = to_openvino(network)
+def convert(
+    network: keras.Model | CutGraph,
+    path: Path,
+    precision: str,
+    images: np.ndarray,  # noqa: ARG001
+) -> None:
+    """Write the network, Keras' or a graph of OpenVINO's, taking uint8; float16 halves the weights."""
+    converted = network.model if isinstance(network, CutGraph) else to_openvino(network)[0]
     converted.inputs[0].get_tensor().set_names({INPUT})
     converted.outputs[0].get_tensor().set_names({OUTPUT})
     import_openvino().save_model(converted, path, compress_to_fp16=precision == "float16")

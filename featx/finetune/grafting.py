@@ -33,23 +33,27 @@ def graft(bundle: Bundle, downscale: int = 1) -> keras.Model:
         When the head is not a network: an SVM with a radial kernel, or nearest neighbours.
     """
     require_graftable(bundle)
-    keras, kind = import_keras(), bundle.manifest.head.kind
+    keras = import_keras()
     backbone = load_backbone(bundle, downscale)
     names = bundle.manifest.output_names
     outputs = backbone.output if isinstance(backbone.output, dict) else {names[0]: backbone.output}
     flat = [keras.layers.Flatten(name=f"{_FLAT}_{i}")(outputs[name]) for i, name in enumerate(names)]
     features = flat[0] if len(flat) == 1 else keras.layers.Concatenate(name=_FEATURES)(flat)
-    features = _graft_transform(bundle, features)
-    if kind == "linear":
+    return keras.Model(backbone.inputs[0], graft_head(bundle, features))
+
+
+def graft_head(bundle: Bundle, features: keras.KerasTensor) -> keras.KerasTensor:
+    """Logits (n, classes), the temperature applied, of features (n, d): the head behind its transform."""
+    keras, features = import_keras(), _graft_transform(bundle, features)
+    if bundle.manifest.head.kind == "linear":
         kernel, bias = persist.load_dense(bundle.path / "head.npz")
         dense = keras.layers.Dense(kernel.shape[1], name=HEAD, dtype="float32")
         logits = dense(features)
         dense.set_weights([kernel, bias])
-    else:
-        head = persist.load_network(bundle.path / "head.keras")
-        head.name = HEAD
-        logits = keras.layers.Rescaling(1 / bundle.temperature, name="featx_temperature")(head(features))
-    return keras.Model(backbone.inputs[0], logits)
+        return logits
+    head = persist.load_network(bundle.path / "head.keras")
+    head.name = HEAD
+    return keras.layers.Rescaling(1 / bundle.temperature, name="featx_temperature")(head(features))
 
 
 def load_backbone(bundle: Bundle, downscale: int = 1) -> keras.Model:
