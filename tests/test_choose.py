@@ -53,7 +53,7 @@ def accuracy(choice: Choice, x: np.ndarray, y: np.ndarray) -> float:
 
 @pytest.mark.parametrize("val", [0.2, 0.0])
 def test_folds_are_stopped_by_rows_that_they_are_not_judged_on(val: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the epoch that suits a fold best by chance flatters it: it was right in 0.62 of random labels."""
+    """Else the epoch that suits a fold best by chance flatters it."""
     watched: dict[int, set[bytes]] = {}
     judged: list[tuple[set[bytes], set[bytes]]] = []
     fit, logits = DenseHead.fit, DenseHead.logits

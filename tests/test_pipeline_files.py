@@ -108,14 +108,14 @@ def test_medicinal_leaves(tmp_path: Path, small: list[str]) -> None:
     leaves = write_pictures(tmp_path / "medicinal_leaves", per_class=20)
     (leaves / "red" / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(60))
     (leaves / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(20))
-    few = ["head.epochs=3", "head.boundaries=[1, 2]", "finetune.epochs=1"]
+    few = ["head.epochs=4", "head.boundaries=[1, 2]", "finetune.epochs=1"]
     head, tuned = run("medicinal_leaves", tmp_path, [*small, *few])
     assert head.manifest.output_names == ("last@flatten",)
     assert head.manifest.data.bad == 2
     assert images_per_part(head) == (48, 6, 6)
     assert layers_of(head) == ["Dense 256", "Dropout 0.3", "Dense 128", "Dense 3"]
     rates = [entry["learning_rate"] for entry in log_of(head)]
-    np.testing.assert_allclose(rates, [1e-4, 5e-4, 1e-3][: len(rates)], rtol=1e-6)
+    np.testing.assert_allclose(rates, [1e-4, 1e-4, 5e-4, 1e-3][: len(rates)], rtol=1e-6)
     assert tuned.manifest.origin.digest == head.manifest.digest
     assert len(tuned.manifest.history) == 1
 
