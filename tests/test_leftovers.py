@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,9 @@ from featx.bundle.bundle import pack
 from featx.errors import StoreError
 from featx.io.digest_arrays import digest_array
 from featx.io.files import TEMPORARY
+from featx.io.index import StatIndex
 from featx.io.temporary import make_temporary_folder, temporary_folder
+from featx.store.cache import Cache
 from featx.store.leases import Leases
 
 OLD = (1_600_000_000, 1_600_000_000)
@@ -46,6 +49,28 @@ def test_temporary_folders_of_the_dead_go(tmp_path: Path, monkeypatch: pytest.Mo
         assert folder.parent == tmp_path
         assert {path.name for path in tmp_path.iterdir()} - {folder.name} == {*old[1:], f"featx-{host}-{dead}-young"}
     assert not folder.exists()
+
+
+def test_prune_removes_temporary_folders_of_the_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dead: int
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / f"featx-{socket.gethostname()}-{dead}-a"
+    left.mkdir()
+    os.utime(left, OLD)
+    assert Cache(tmp_path / "cache").remove_stale() == 0
+    assert not left.exists()
+
+
+def test_sqlite_that_does_not_work_at_all_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise error
+
+    monkeypatch.setattr(sqlite3, "connect", fail)
+    with pytest.raises(StoreError, match="SQLite cannot be used here"):
+        StatIndex(tmp_path / "index.sqlite")
 
 
 def test_a_temporary_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

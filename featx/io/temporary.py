@@ -28,7 +28,7 @@ def make_temporary_folder() -> Path:
         Nothing can be written to the temporary folder.
     """
     try:
-        _sweep(Path(tempfile.gettempdir()))
+        remove_temporary_folders_of_the_dead()
         return Path(tempfile.mkdtemp(prefix=f"featx-{socket.gethostname()}-{os.getpid()}-"))
     except OSError as error:
         where = os.environ.get("TMPDIR", "the temporary folder")
@@ -61,9 +61,9 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def _sweep(place: Path) -> None:
+def remove_temporary_folders_of_the_dead() -> None:
     """Remove folders that are an hour old and belong to processes of this machine that run no more."""
-    for path in place.glob("featx-*-*-*"):
+    for path in Path(tempfile.gettempdir()).glob("featx-*-*-*"):
         named = _NAME.fullmatch(path.name)
         if named is None or named["host"] != socket.gethostname() or is_alive(int(named["pid"])):
             continue

@@ -9,6 +9,7 @@ A command, a public function or a worker opens it once and passes it on; no othe
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from featx.io.files import remove_stale
 from featx.io.index import StatIndex
+from featx.io.temporary import remove_temporary_folders_of_the_dead
 from featx.store.key import NO_VIEWS, Key
 
 if TYPE_CHECKING:
@@ -81,7 +83,12 @@ class Cache:
         return Checks(lambda: self._index)
 
     def remove_stale(self) -> int:
-        """Remove temporary files that killed processes have left, and a damaged index; returns the files' bytes."""
+        """Remove what killed processes have left here and in the temporary folder, and a damaged index.
+
+        Returns the bytes of the files in the cache.
+        """
         for left in self.path.glob(f"{Path(_INDEX).stem}.damaged*"):
             left.unlink(missing_ok=True)
+        with suppress(OSError):  # without a temporary folder there is nothing to remove
+            remove_temporary_folders_of_the_dead()
         return remove_stale(self.path)

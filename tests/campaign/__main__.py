@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--commands", default=",".join(commands.COMMANDS), help="which are disturbed (default: all)")
     parser.add_argument("--step", type=int, default=1, help="every STEP-th call fails (default: every one)")
     parser.add_argument("--seconds", type=float, help="for each command at most (default: all that they take)")
+    parser.add_argument("--what", default="kills,power,faults", help="what disturbs them (default: all three)")
     parser.add_argument("--kills", type=int, default=200, help="SIGKILLs at random moments")
     parser.add_argument("--flips", type=int, default=1000, help="flipped bits")
     parser.add_argument("--images", type=int, default=10_000, help="mutated images")
@@ -36,7 +37,7 @@ def main() -> int:
         with driver.Worker(root, training=True) as worker:
             campaign = driver.Campaign(worker, root, report, given.step)
             campaign.prepare()
-            driver.disturb(campaign, list(filter(None, given.commands.split(","))), given.seconds)
+            driver.disturb(campaign, list(filter(None, given.commands.split(","))), given.seconds, given.what)
             damage.flip_bits(campaign, given.flips)
             damage.kill_at_random(campaign, given.kills)
     finally:

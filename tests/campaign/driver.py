@@ -203,14 +203,19 @@ def restore_times(source: Path, target: Path) -> None:
     shutil.copystat(source / "tiny.keras", target / "tiny.keras")
 
 
-def disturb(campaign: Campaign, names: Sequence[str], share: float | None) -> None:
-    """Faults of every kind at every command in `names`, kills and power losses. share : seconds for each command"""
+def disturb(campaign: Campaign, names: Sequence[str], share: float | None, what: str) -> None:
+    """Kills, power losses and faults of every kind at every command in `names`.
+
+    share : seconds for each command; what : which of them
+    """
     for name in names:
         campaign.until = None if share is None else time.monotonic() + share
-        for action in (faults.KILL, faults.ONCE, faults.FROM_HERE):
-            for kind in ("any",) if action == faults.KILL else KINDS:
+        if "kills" in what:
+            campaign.fail_every(name, "any", faults.KILL)
+        if "power" in what:
+            campaign.lose_power(name)
+        for action in (faults.ONCE, faults.FROM_HERE) if "faults" in what else ():
+            for kind in KINDS:
                 campaign.fail_every(name, kind, action)
-            if action == faults.KILL:
-                campaign.lose_power(name)
         print({key: n for key, n in campaign.report.trials.items() if key.startswith(f"{name} ")}, flush=True)
     campaign.until = None
