@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,9 @@ from PIL import Image
 
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs: commands would not see Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SIDE = 16  # of the images the tiny backbone takes
 

@@ -71,7 +71,7 @@ def test_a_metric_of_one_row_is_measured() -> None:
     assert low < (found.values["error_rate"] or 0) < high
     assert (1 - high, 1 - low) == pytest.approx(found.intervals["accuracy"])
     json = found.as_json()
-    assert list(json)[-6:] == ["mcc", "error_rate", "intervals", "per_class", "confusion", "cautions"]
+    assert [key for key in json if key in {"mcc", "error_rate", "intervals"}] == ["mcc", "error_rate", "intervals"]
     assert metric_of(json, "errors") == found.summary()["error_rate"]
     assert measure(LabelledPredictions(np.empty(0, np.int64), np.empty((0, 3)), CLASSES)).as_json()["mcc"] is None
 
