@@ -300,7 +300,7 @@ def test_options_override_a_pipeline_file(work: Callable[..., Outcome], lab: Lab
         (lambda: featx.read_features("pictures", input_size="big"), r"features\.input_size: .*got 'big'"),
         (lambda: featx.extract("pictures", input_size=0), r"features\.input_size must be at least 1"),
         (lambda: featx.extract(["a.png", "b.png"]), r"data is one folder, CSV or image file; got a list"),
-        (lambda: featx.extract(pipeline="gone.yaml"), r"There is no pipeline file gone\.yaml"),
+        (lambda: featx.extract(pipeline="gone.yaml"), r"No pipeline file gone\.yaml"),
     ],
 )
 def test_a_mistake_is_told_as_in_a_pipeline_file(call: Callable[[], Any], message: str) -> None:
@@ -313,7 +313,7 @@ def test_other_mistakes_are_of_the_one_tree(work: Callable[..., Outcome]) -> Non
         featx.fit_head("gone")
     with pytest.raises(BackboneError, match="Did you mean 'VGG19' or 'VGG16'"):
         featx.extract("pictures", backbone="VGG61")
-    with pytest.raises(BundleError, match="There is no bundle at gone"):
+    with pytest.raises(BundleError, match="No bundle at gone"):
         featx.load("gone")
     with pytest.raises(featx.FeatxError):
         featx.load("pictures")

@@ -129,7 +129,7 @@ def test_fine_tuning_says_whether_it_beat_the_head(work: Callable[..., Outcome],
     knn = work("fit-head", "-p", "lab.yaml", "--clf", "knn", "--strength", "3", "--json").json["bundle"]
     refused = work("finetune", "-p", "lab.yaml", "--from", knn)
     assert refused.status == 1
-    assert "is no network" in refused.sentence
+    assert "is not a network" in refused.sentence
 
 
 @pytest.mark.slow

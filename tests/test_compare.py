@@ -407,7 +407,7 @@ def test_again_with_training_only_the_training_is_new(blocks: tuple[Path, Outcom
     found = done.json
     assert found["computed"] == {"images": 0, "heads": 0, "trainings": 1, "speeds": 1}
     rows = {(row["clf"], row["stage"]): row for row in found["rows"]}
-    assert "is no network" in rows["knn", "from-cache"]["reason"]
+    assert "is not a network" in rows["knn", "from-cache"]["reason"]
     before = {row["digest"]: row for row in first.json["rows"] if row["digest"]}
     head, tuned = rows["logreg", "head"], rows["logreg", "from-cache"]
     known = before[head["digest"]]

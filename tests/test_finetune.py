@@ -106,7 +106,7 @@ def test_every_family_is_grafted(lab: Lab, backbone: str, layer: str, side: int,
 
 @pytest.mark.parametrize("head", ["knn", "rbf"])
 def test_a_head_that_is_no_network_cannot_be_grafted(lab: Lab, head: str) -> None:
-    with pytest.raises(BundleError, match=r"is no network.*Heads that can: logreg, svm, ridge, dense"):
+    with pytest.raises(BundleError, match=r"is not a network.*Heads that can: logreg, svm, ridge, dense"):
         graft(lab.bundle(head))
 
 

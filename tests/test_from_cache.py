@@ -311,9 +311,9 @@ def test_augmentation_without_cached_views_is_refused(made: dict[str, tuple[Prep
             "logreg",
             {"from_cache": "mddle"},
             UsageError,
-            r"'mddle' is no layer of .*\(last@avg\)\. Did you mean 'middle'\? Choose .* last, or",
+            r"'mddle' is not a layer of .*\(last@avg\)\. Did you mean 'middle'\? Choose .* last, or",
         ),
-        ("logreg", {"from_cache": "featx_flat_0"}, UsageError, "is no layer of .*Choose one of"),
+        ("logreg", {"from_cache": "featx_flat_0"}, UsageError, "is not a layer of .*Choose one of"),
         ("two", {"from_cache": "last"}, BackboneError, "cannot be cut at 'last'.*below and above: 'middle'"),
         ("logreg", {"unfreeze": "low_conv"}, UsageError, "'low_conv' is not above --from-cache 'middle'"),
         ("logreg", {"unfreeze": CUT}, UsageError, "'middle' is not above --from-cache 'middle'"),
@@ -334,7 +334,9 @@ def test_what_cannot_be_cut_or_trained_is_refused(
 def test_a_head_below_the_layer_is_refused_with_the_layers_there_are(root: Path, tmp_path: Path) -> None:
     pipeline = pipeline_of(root, layer=("low_relu",))
     prepared = prepare(replace(pipeline, report=replace(pipeline.report, runs=str(tmp_path))))
-    with pytest.raises(UsageError, match=r"'middle' is no layer .*low_relu@avg\).*scale, low_conv, low_bn, low_relu"):
+    with pytest.raises(
+        UsageError, match=r"'middle' is not a layer .*low_relu@avg\).*scale, low_conv, low_bn, low_relu"
+    ):
         publish_finetuned(publish_head(prepared), prepared)
 
 
@@ -381,7 +383,7 @@ def test_through_the_command_line(root: Path, tmp_path: Path) -> None:
     assert "The nearest clean cuts, below and above: 'low_relu', 'middle'." in refused.sentence
     refused = call(*arguments, "lst", cwd=tmp_path)
     assert refused.status == 2
-    assert "'lst' is no layer" in refused.sentence
+    assert "'lst' is not a layer" in refused.sentence
 
 
 def test_a_run_caches_the_maps_with_the_features_and_is_up_to_date_the_next_time(root: Path, tmp_path: Path) -> None:

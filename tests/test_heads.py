@@ -395,7 +395,7 @@ def test_targets_are_checked() -> None:
     x = as_features(np.zeros((4, 2), np.float32))
     with pytest.raises(HeadError, match=r"y has shape \(3,\), but there are 4 rows"):
         check_targets(x, np.arange(3), None)
-    with pytest.raises(HeadError, match="needs two classes or more to tell apart, got 1"):
+    with pytest.raises(HeadError, match="needs two classes or more, got 1"):
         check_targets(x, np.zeros(4, np.int64), None)
     with pytest.raises(HeadError, match="4 numbers of at least 0"):
         check_targets(x, np.arange(4), np.array([1, 1, -1, 1.0]))

@@ -141,7 +141,7 @@ def test_every_mistake_of_a_file_is_told(tmp_path: Path) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"There is no pipeline file .*gone\.yaml"):
+    with pytest.raises(UsageError, match=r"No pipeline file .*gone\.yaml"):
         read_pipeline(tmp_path / "gone.yaml")
 
 

@@ -111,7 +111,8 @@ def test_many_at_once_get_the_answers_they_would_get_alone(client: httpx.Client,
         return client.post("/predict", files=form(image, names=["x.png"])).json()["predictions"][0]
 
     with ThreadPoolExecutor(16) as pool:
-        assert list(pool.map(ask, images)) == wanted
+        different = [pair for pair in zip(pool.map(ask, images), wanted, strict=True) if pair[0] != pair[1]]
+    assert different[:1] == []
 
 
 def test_requests_that_wait_share_a_batch(lab: Lab, bundle: Bundle) -> None:
@@ -818,7 +819,9 @@ def test_a_port_in_use_is_one_sentence(bundle: Bundle, tmp_path: Path) -> None:
 def test_a_host_that_is_not_here_is_one_sentence(bundle: Bundle, tmp_path: Path) -> None:
     done = call("serve", bundle.path, "--host", "192.0.2.1", "--port", "0", cwd=tmp_path)
     assert done.status == 1
-    assert done.sentence == "featx: --host 192.0.2.1 is no address of this machine. 127.0.0.1 is, and 0.0.0.0 is all."
+    assert (
+        done.sentence == "featx: --host 192.0.2.1 is not an address of this machine. 127.0.0.1 is, and 0.0.0.0 is all."
+    )
 
 
 def test_a_port_that_is_not_permitted_is_one_sentence(
@@ -847,7 +850,7 @@ def test_wrong_options_are_one_sentence(bundle: Bundle, tmp_path: Path) -> None:
         (("--api-key", " "), 2, "--api-key is empty"),
         (("--max-upload", "much"), 2, "A size is a number and a unit"),
         (("--min-confidence", "2"), 2, "--min-confidence must be at most 1, got 2.0"),
-        (("--name", "gone", "--runs", "gone"), 1, "There is no bundle"),
+        (("--name", "gone", "--runs", "gone"), 1, "No bundle"),
     ):
         done = call("serve", *([] if "gone" in arguments else [bundle.path]), *arguments, cwd=tmp_path)
         assert done.status == status

@@ -92,7 +92,7 @@ def _gpu_megabytes() -> list[int]:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout  # noqa: S603 - no input of anybody's
     except (OSError, subprocess.SubprocessError) as error:
         raise EngineError(
-            f"nvidia-smi does not tell how much memory the GPU has ({error}). Use --gpu-memory grow."
+            f"nvidia-smi does not report how much memory the GPU has ({error}). Use --gpu-memory grow."
         ) from error
     rows = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line.strip()]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -53,7 +53,7 @@ def read_material(pipeline: Pipeline, cache: Cache, progress: Progress = no_prog
     images = read_data(pipeline)
     require_fittable(images)
     if images.multilabel:
-        raise DataError(f"{images.source} has several labels per image, and a baseline tells one. Leave it out.")
+        raise DataError(f"{images.source} has several labels per image, and a baseline predicts one. Leave it out.")
     workers = pipeline.features.workers
     bad = check_images(images, cache.index, workers, lambda done: progress("check", done, len(images))).unreadable
     digests = digest_images(images.paths, cache.index).digest

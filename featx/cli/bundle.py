@@ -77,7 +77,7 @@ def unpack(file: Path, out: Path | None, as_json: bool) -> None:
     from featx.bundle.bundle import load_bundle
 
     if not file.is_file():
-        raise UsageError(f"There is no file {file}. Check the name, or the folder you are in.")
+        raise UsageError(f"No file {file}. Check the name, or the folder you are in.")
     out = out or file.with_suffix("")
     extract(file, out)
     load_bundle(out)

@@ -43,7 +43,7 @@ def read_pipeline(path: Path, settings: Sequence[str] = ()) -> Pipeline:
     import yaml
 
     if not path.is_file():
-        raise UsageError(f"There is no pipeline file {path}. pipelines/README.md shows how to write one.")
+        raise UsageError(f"No pipeline file {path}. pipelines/README.md shows how to write one.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:

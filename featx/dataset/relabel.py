@@ -35,7 +35,7 @@ def relabel(images: ImageSet, file: str, home: str) -> ImageSet:
     if faults:
         raise DataError(describe_absence([path], faults))
     if is_folder(path) or (not is_url(path) and not Path(path).is_file()):
-        raise DataError(f"There is no file {file} to take labels from. featx check --features writes one to correct.")
+        raise DataError(f"No file {file} to take labels from. featx check --features writes one to correct.")
     row_of = {name: row for row, name in enumerate(images.paths)}
     code_of = {name: code for code, name in enumerate(images.classes)}
     labels, lines = images.labels.copy(), dict[int, int]()
@@ -47,7 +47,7 @@ def relabel(images: ImageSet, file: str, home: str) -> ImageSet:
                 f"Paths are absolute, or relative to {home}."
             )
         if label not in code_of:
-            raise DataError(f"{file}, line {line}: {label!r} is no class of {images.source}.{_hint(label, code_of)}")
+            raise DataError(f"{file}, line {line}: {label!r} is not a class of {images.source}.{_hint(label, code_of)}")
         if row in lines and labels[row] != code_of[label]:
             raise DataError(f"{file}, lines {lines[row]} and {line} give {name} two labels. Delete one of them.")
         labels[row], lines[row] = code_of[label], line

@@ -277,7 +277,7 @@ def _read_splits(path: str, rows: Sequence[_Row], column: int) -> np.ndarray:
         text = row.cells[column].strip().lower()
         if text and text not in SPLIT_NAMES:
             raise DataError(
-                f"{path}, line {row.line}: {row.cells[column].strip()!r} is no split. Write train, val or test, "
+                f"{path}, line {row.line}: {row.cells[column].strip()!r} is not a split. Write train, val or test, "
                 "or leave the cell empty."
             )
         splits[position] = SPLIT_NAMES.get(text, NONE)
@@ -293,7 +293,7 @@ def _read_weights(path: str, rows: Sequence[_Row], column: int) -> np.ndarray:
         except ValueError:
             weights[position] = math.nan
         if not 0 <= weights[position] < math.inf:
-            raise DataError(f"{path}, line {row.line}: {text!r} is no weight. Write a number that is not negative.")
+            raise DataError(f"{path}, line {row.line}: {text!r} is not a weight. Write a number that is not negative.")
     return weights
 
 

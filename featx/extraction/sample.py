@@ -111,4 +111,6 @@ def require_fittable(images: ImageSet) -> None:
         )
     if len(images.classes) < 2:
         only = images.classes[0] if images.classes else "none"
-        raise DataError(f"A head tells classes apart, but {images.source} has one class ({only}). Add another folder.")
+        raise DataError(
+            f"A head needs two classes or more, but {images.source} has one class ({only}). Add another folder."
+        )

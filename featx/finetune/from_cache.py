@@ -50,8 +50,8 @@ def part_above(model: keras.Model, bundle: Bundle, layer: str, unfreeze: str) ->
     names = [one.name for one in model.layers]
     if layer not in names or _is_added(layer) or layer == names[0]:
         raise UsageError(
-            f"--from-cache {layer!r} is no layer of the network of {bundle.path}, which ends where its head takes its "
-            f"features ({layers}).{did_you_mean(layer, cuts, most=3)} {_offer(cuts)} "
+            f"--from-cache {layer!r} is not a layer of the network of {bundle.path}, which ends where its head takes "
+            f"its features ({layers}).{did_you_mean(layer, cuts, most=3)} {_offer(cuts)} "
             "To train above a higher layer, fit a head there first: featx fit-head --layer LAYER"
         )
     require_clean_cut(model, layer, cuts)

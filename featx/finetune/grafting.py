@@ -71,7 +71,7 @@ def require_graftable(bundle: Bundle) -> None:
         )
     if not is_graftable(bundle):
         raise BundleError(
-            f"{bundle.path} has a head ({bundle.manifest.head.clf}) that is no network and cannot be trained end to "
+            f"{bundle.path} has a head ({bundle.manifest.head.clf}) that is not a network and cannot be trained end to "
             f"end. Heads that can: {', '.join(GRAFTABLE)}. Name one with --from, or add --regraft to start from "
             "logistic regression on the same features."
         )

@@ -116,7 +116,7 @@ def check_targets(features: Features, y: np.ndarray, sample_weight: np.ndarray |
         return np.arange(y.shape[1]), y
     classes, index = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise HeadError(f"A head needs two classes or more to tell apart, got {len(classes)}.")
+        raise HeadError(f"A head needs two classes or more, got {len(classes)}.")
     return classes.astype(np.int64), index.astype(np.int64)
 
 

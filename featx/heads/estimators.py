@@ -150,8 +150,8 @@ class KernelSVM(_Estimator):
         _, index = check_targets(features, y, sample_weight)
         if y.ndim == 2:
             raise HeadError(
-                "The radial kernel tells one class per image. For several labels choose --clf logreg, svm, ridge, knn "
-                "or dense."
+                "The radial kernel predicts one class per image. For several labels choose --clf logreg, svm, ridge, "
+                "knn or dense."
             )
         weight = row_weights(index, sample_weight, self.class_weight)
         if not np.bincount(index, weight).all():  # SVC leaves such a class out, and fails when it is asked
@@ -231,7 +231,7 @@ def make_classifier(path: str, params: Params, seed: int) -> BaseEstimator:
             raise ImportError(f"{path} is not part of scikit-learn")
         kind = getattr(importlib.import_module(module), name)
         if not is_classifier(kind()):
-            raise TypeError(f"{name} is no classifier")
+            raise TypeError(f"{name} is not a classifier")
         known = kind().get_params()
     except (ImportError, AttributeError, TypeError) as error:
         raise HeadError(

@@ -58,7 +58,7 @@ def _why_no_advice(study: Study) -> str:
     if images.labels is None:
         return "the images have no labels."
     if len(images.classes) < 2:
-        return f"there is one class ({', '.join(images.classes)}), and nothing to tell it from."
+        return f"there is one class ({', '.join(images.classes)}): judging layers takes two or more."
     return "" if len(study.sample) else "no image that can be read has a label."
 
 

@@ -77,7 +77,7 @@ def score(metric: str, logits: np.ndarray, index: np.ndarray) -> float:
     """
     form = metric_form(metric, target_of(index))
     if form is None:
-        raise HeadError(f"There is no metric {metric} of such labels.")
+        raise HeadError(f"No metric {metric} of such labels.")
     temperature = fit_temperature(logits, index) if METRICS[metric].temperate else 1.0
     value = form.compute(ScoredLogits(index, logits, temperature))
     return 0.0 if value is None else value

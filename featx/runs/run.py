@@ -94,7 +94,7 @@ class Run:
         """
         found = [bundle for bundle in self.bundles() if is_wanted(bundle)]
         if not found:
-            raise BundleError(f"There is no bundle in {self.path} yet. Make one: featx fit-head")
+            raise BundleError(f"No bundle in {self.path} yet. Make one: featx fit-head")
         newest = found[-1].manifest
         rivals = [
             (signed_score(newest.score.metric, bundle.manifest.score.value), bundle)
@@ -154,7 +154,7 @@ def find_bundle(where: str | None, runs: Path, name: str) -> Path:
             raise BundleError(f"A model is read from this machine, got {plain(where)}. Copy it here first.")
         path = Path(where)
         if not path.exists():
-            raise BundleError(f"There is no bundle at {path}. {_choices(runs)}")
+            raise BundleError(f"No bundle at {path}. {_choices(runs)}")
         path = path.parent if path.name == MANIFEST else path
         return path if path.is_file() or (path / MANIFEST).exists() else Run(path).best().path
     if (runs / name).is_dir() and Run(runs / name).bundles():
@@ -162,7 +162,7 @@ def find_bundle(where: str | None, runs: Path, name: str) -> Path:
     others = _runs_with_bundles(runs)
     if len(others) == 1:
         return others[0].best().path
-    raise BundleError(f"There is no bundle in {runs / name} yet. {_choices(runs)}")
+    raise BundleError(f"No bundle in {runs / name} yet. {_choices(runs)}")
 
 
 def _runs_with_bundles(runs: Path) -> list[Run]:

@@ -61,8 +61,10 @@ def check_classes(y: np.ndarray, classes: tuple[str, ...]) -> None:
         raise HeadError("No image is left to train on.")
     if y.ndim == 2:
         if not (y.any(axis=0) & ~y.all(axis=0)).any():
-            raise HeadError(f"All {len(y)} training images have the same labels: there is nothing to tell apart.")
+            raise HeadError(f"All {len(y)} training images have the same labels: a head needs two classes or more.")
         return
     present = np.unique(y)
     if len(present) == 1:
-        raise HeadError(f"A head tells classes apart, but all {len(y)} training images are {classes[present[0]]!r}.")
+        raise HeadError(
+            f"A head needs two classes or more, but all {len(y)} training images are {classes[present[0]]!r}."
+        )

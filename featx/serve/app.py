@@ -63,7 +63,7 @@ _WHY = {
     400: "The form is damaged, cut off, or has no file.",
     401: "The key is missing or wrong.",
     403: "The request comes from another web site.",
-    404: "There is no such thing here.",
+    404: "Not found.",
     408: "The request took too long to arrive.",
     413: "The request is too large, or has too many images.",
     415: "The body is not multipart/form-data.",

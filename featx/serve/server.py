@@ -39,7 +39,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
-        raise UsageError(f"--host {host} is no address of this machine. 127.0.0.1 is, and 0.0.0.0 is all.") from error
+        raise UsageError(
+            f"--host {host} is not an address of this machine. 127.0.0.1 is, and 0.0.0.0 is all."
+        ) from error
     listener = socket.socket(family, kind, protocol)
     try:
         if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows, where the other option would let two servers share a port
@@ -60,7 +62,7 @@ def _describe(error: OSError, host: str, port: int) -> str:
     if isinstance(error, PermissionError):
         return f"Port {port} is not permitted to this user. Choose one from 1024 on: --port 8000"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"--host {host} is no address of this machine. 127.0.0.1 is, and 0.0.0.0 is all."
+        return f"--host {host} is not an address of this machine. 127.0.0.1 is, and 0.0.0.0 is all."
     return f"Cannot listen on port {port} of {host}: {error.strerror or error}. Choose others: --host, --port"
 
 

@@ -121,7 +121,7 @@ class _Form:
     def _end_headers(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         if b"filename" not in options:
-            raise HTTPException(400, f"A part of the form is no file: it has no file name. {HOW}")
+            raise HTTPException(400, f"A part of the form is not a file: it has no file name. {HOW}")
         name = options[b"filename"].decode("utf-8", "replace")
         printable = "".join(character for character in name if character.isprintable())
         self._name = printable[:_LONGEST_NAME].strip() or f"image {len(self._files) + 1}"

@@ -37,7 +37,7 @@ def regraft(bundle: Bundle, prepared: Prepared, context: Context = Context()) ->
         pipeline=replace(prepared.pipeline, head=head),
     )
     made = prepared.run.find(fingerprint(again))
-    context.notify(f"{bundle.path} is no network: logistic regression on its features takes its place")
+    context.notify(f"{bundle.path} is not a network: logistic regression on its features takes its place")
     return load_bundle(made.path) if made else publish_head(again, context)
 
 

@@ -99,7 +99,7 @@ def _notes(quality: Quality, output: Output) -> tuple[str, ...]:
         return (_NO_LABEL_ERRORS,)
     if quality.learned:
         return ()
-    guesses = f"tell nothing of these labels, so the {len(quality.errors):,} likely label errors are guesses"
+    guesses = f"cannot predict these labels, so the {len(quality.errors):,} likely label errors are guesses"
     advice = "Check that the labels are those of the images, add images, or choose another --layer."
     return (f"The features of {output.name} {guesses}. {advice}",)
 
