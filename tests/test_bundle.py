@@ -544,9 +544,9 @@ def test_what_is_no_bundle_of_the_run_is_left_out(tmp_path: Path) -> None:
 
 
 def test_without_a_bundle_it_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no bundle in .*Make one: featx fit-head"):
+    with pytest.raises(BundleError, match=r"No bundle in .*Make one: featx fit-head"):
         find_bundle(None, tmp_path / "runs", "default")
-    with pytest.raises(BundleError, match="no bundle at elsewhere"):
+    with pytest.raises(BundleError, match="No bundle at elsewhere"):
         find_bundle("elsewhere", tmp_path / "runs", "default")
 
 

@@ -199,7 +199,7 @@ def test_an_estimator_of_scikit_learn_is_searched() -> None:
     [
         ("os.system", None, "classifier of scikit-learn"),
         ("sklearn.ensemble.NoSuchForest", None, "classifier of scikit-learn"),
-        ("sklearn.linear_model.Ridge", None, "no classifier"),
+        ("sklearn.linear_model.Ridge", None, "not a classifier"),
         ("sklearn.naive_bayes.GaussianNB", {"depth": [1]}, "no parameter 'depth'"),
         ("sklearn.naive_bayes.GaussianNB", {"priors": 3}, "list of values"),
         ("sklearn.ensemble.ExtraTreesClassifier", None, "could not be loaded safely.*GaussianNB"),

@@ -274,7 +274,7 @@ def test_paths_are_absolute_or_relative_to_the_data(tmp_path: Path) -> None:
         ("path,label\nred/0-00.png,red\nred/0-00.png,blue", ["lines 2 and 3", "two labels"]),
         ("path,class\nred/0-00.png,red", ["No column 'label'"]),
         ("file,label\nred/0-00.png,red", ["No column 'path'"]),
-        (None, ["no file", "featx check --features"]),
+        (None, ["No file", "featx check --features"]),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, text: str | None, words: list[str]) -> None:
