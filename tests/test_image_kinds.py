@@ -371,7 +371,7 @@ def test_heif_of_every_brand_is_no_video(major: str) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (_media(b"1234", b"mif1", b"miaf"), "HEIF"),
+        (_media(b"1234", b"mif1", b"miaf"), "HEI"),
         (_media(b"isom", b"iso2", b"mp41"), "an MP4 video"),
         (_media(b"mp42", b"isom"), "an MP4 video"),
         (_media(b"M4B "), "sound"),

@@ -192,7 +192,7 @@ def test_an_unkind_folder(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (b"\x00\x00\x00\x18ftypqt  xxxx", "QuickTime"),
-        (b"\x00\x00\x00\x18ftypheic0000", "HEIC image: convert it"),
+        (b"\x00\x00\x00\x18ftypheic0000", "HEIC"),
         (b"RIFF\x00\x00\x00\x00AVI LIST", "AVI video"),
         (b"\x1aE\xdf\xa3" + b"\x00" * 40, "WebM video"),
         (b"%PDF-1.7\n", "PDF"),

@@ -38,9 +38,10 @@ from PIL import (
 from featx.images import jpeg, jpeg2000, png, tiff
 from featx.images.classes import REVISION, class_revision
 from featx.images.fault import DAMAGE, BadImage
+from featx.images.others import decode_other, size_of_other
 from featx.images.probes import PROBES
 from featx.images.resize import RESIZES, fit, needed_size
-from featx.images.samples import SECOND_DECODERS
+from featx.images.samples import FORMATS_READ, SECOND_DECODERS
 from featx.images.sources import Pinned, Source, path_of
 from featx.images.upright import orientation_of, turn, upright_rgb
 from featx.io.filetypes import HEAD, describe_content, describe_damage, describe_os_error
@@ -158,7 +159,8 @@ def read_stated(content: bytes) -> Stated | None:
         return None
     except DAMAGE:
         page = tiff.read_header(file)
-        return None if page is None else Stated(page.width, page.height)
+    size = size_of_other(file) if page is None else (page.width, page.height)
+    return None if size is None else Stated(*size)
 
 
 def check_image(source: Source) -> str | None:
@@ -190,7 +192,8 @@ def decoder_identity() -> str:
 def decoder_version() -> str:
     """Under which unreadable images are remembered: a mended or another decoder may be able to read them."""
     others = " ".join(name for name in SECOND_DECODERS if find_spec(name))
-    return f"{decoder_identity()[:16]} Pillow {PIL.__version__} revision {REVISION} {others}".rstrip()
+    known = f"revision {REVISION} formats {FORMATS_READ}"
+    return f"{decoder_identity()[:16]} Pillow {PIL.__version__} {known} {others}".rstrip()
 
 
 @contextmanager
@@ -248,9 +251,12 @@ def _decode_as_it_is(file: IO[bytes], size: tuple[int, int] | None, max_pixels: 
         image = _open_image(file)
     except PIL.UnidentifiedImageError:
         page = tiff.read_header(file)
-        if page is None:
+        if page is not None:
+            return _decode_page(file, page, max_pixels)
+        other = decode_other(file, lambda size: _check_size(size, max_pixels))
+        if other is None:
             raise
-        return _decode_page(file, page, max_pixels)
+        return other
     with image:
         _check_size(image.size, max_pixels)
         if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):

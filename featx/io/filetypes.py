@@ -70,19 +70,20 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89HDF", "an HDF5 file, not an image"),
     (0, b"\x93NUMPY", "a NumPy array, not an image"),
     (0, b"SQLite format 3", "an SQLite database, not an image"),
-    (128, b"DICM", "a DICOM file: convert it to PNG"),
+    (128, b"DICM", "a DICOM file: convert it to PNG, or type pip install 'featx[dicom]'"),
     (0, b"\x7fELF", "a program, not an image"),
     (0, b"MZ", "a program, not an image"),
 )
 
 # Brands of ISO base media files (the bytes after "ftyp"): https://mp4ra.org/registered-types/brands
-_HEIC, _HEIF = "a HEIC image: convert it to JPEG", "a HEIF image: convert it to JPEG"
+_OR_HEIC = "convert it to JPEG, or type pip install 'featx[heic]'"
+HEIC, HEIF = f"a HEIC image: {_OR_HEIC}", f"a HEIF image: {_OR_HEIC}"
 _BRANDS: dict[bytes, str] = {
     b"qt  ": "a QuickTime video, not an image",
     **dict.fromkeys((b"avif", b"avis", b"avio"), "a damaged AVIF file"),
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), _HEIC),
-    **dict.fromkeys((b"mif1", b"mif2", b"msf1", b"miaf", b"avci", b"avcs", b"vvic", b"vvis", b"evbi"), _HEIF),
-    **dict.fromkeys((b"j2ki", b"j2is", b"jpeg", b"jpgs", b"jxs ", b"MiHB", b"MiHE", b"MiHA"), _HEIF),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), HEIC),
+    **dict.fromkeys((b"mif1", b"mif2", b"msf1", b"miaf", b"avci", b"avcs", b"vvic", b"vvis", b"evbi"), HEIF),
+    **dict.fromkeys((b"j2ki", b"j2is", b"jpeg", b"jpgs", b"jxs ", b"MiHB", b"MiHE", b"MiHA"), HEIF),
     **dict.fromkeys((b"M4A ", b"M4B ", b"M4P "), "an MPEG-4 sound, not an image"),
     b"crx ": _RAW,
 }

@@ -1,0 +1,69 @@
+"""Formats that Pillow does not read, and what reads them; a file of one whose package is missing is named with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import IO, Protocol
+
+from PIL import Image
+
+from featx.images.dicom import DicomFile, is_dicom
+from featx.images.fault import DAMAGE, BadImage
+from featx.images.heif import HeifFile, is_heif
+from featx.images.jpegxl import JpegXlFile, is_jpeg_xl
+
+_HEAD = 512
+_LONGEST = 200  # characters of another library's message
+
+
+class OtherFile(Protocol):
+    """An open file. size : (width, height), known before anything is decoded"""
+
+    size: tuple[int, int]
+
+    def decode(self) -> Image.Image:
+        """Its RGB pixels, upright, over white."""
+
+
+Opened = Callable[[IO[bytes]], OtherFile]
+_FORMATS: tuple[tuple[str, Callable[[bytes], bool], Opened], ...] = (
+    ("JPEG XL", is_jpeg_xl, JpegXlFile),
+    ("HEIC", is_heif, HeifFile),
+    ("DICOM", is_dicom, DicomFile),
+)
+
+
+def decode_other(file: IO[bytes], check: Callable[[tuple[int, int]], None]) -> Image.Image | None:
+    """The RGB pixels of a file of another format; None where it is of none that can be read here.
+
+    check : raises where an image of a size (width, height) is not to be decoded
+    """
+    name, opened = _format_of(file)
+    if opened is None:
+        return None
+    try:
+        image = opened(file)
+        check(image.size)
+        return image.decode()
+    except BadImage:
+        raise
+    except DAMAGE as error:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None):
+            raise
+        message = " ".join(str(error).split())[:_LONGEST].rstrip(".")
+        raise BadImage(f"a damaged {name} file: {message or type(error).__name__}") from error
+
+
+def size_of_other(file: IO[bytes]) -> tuple[int, int] | None:
+    """The (width, height) that such a file states, None where it states none."""
+    _, opened = _format_of(file)
+    try:
+        return None if opened is None else opened(file).size
+    except (BadImage, *DAMAGE):
+        return None
+
+
+def _format_of(file: IO[bytes]) -> tuple[str, Opened | None]:
+    file.seek(0)
+    head = file.read(_HEAD)
+    return next(((name, opened) for name, is_one, opened in _FORMATS if is_one(head)), ("", None))
