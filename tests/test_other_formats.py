@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached import extract
 from dicom_files import JPEG_2000, JPEG_LOSSLESS, JPEG_LS, dicom, element, sequence
 from PIL import Image
-from unkind import gradient
+from unkind import encode, gradient
 
-from featx.config import DataOptions
+from featx.config import DataOptions, FeaturesOptions
 from featx.dataset import read_images
-from featx.dataset.check import check_images
 from featx.images.decoder import check_image, decode, decoder_version, read_stated
-from featx.store.cache import Cache
 
 HEIGHT, WIDTH = 22, 34
 HALF = 0.501  # what rounding to whole numbers takes
@@ -231,31 +230,34 @@ def test_a_large_dicom_is_refused_by_its_header() -> None:
 # --- what is installed -------------------------------------------------------------------------------------------
 
 
-def test_a_file_whose_package_is_missing_names_it_and_is_tried_again_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_file_whose_package_is_missing_names_it_and_it_alone_is_computed_with_it(
+    tiny_backbone: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs_pydicom()
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "photo.heic").write_bytes(heic(numbers(8, 3), "RGB"))
     (tmp_path / "images" / "scan.dcm").write_bytes(dicom(numbers(12)[..., 0], 12))
+    (tmp_path / "images" / "photo.png").write_bytes(encode(gradient(22, 34), "PNG"))
     images = read_images(str(tmp_path / "images"), DataOptions())
+    options = FeaturesOptions(backbone=str(tiny_backbone), layer=("high",), cache=str(cache))
     found = importlib.util.find_spec
 
     def without(name: str, package: str | None = None) -> Any:
         return None if name in ("pillow_heif", "pydicom") else found(name, package)
 
     decoder_version.cache_clear()
-    with monkeypatch.context() as patched, Cache(tmp_path / "cache") as cache:
+    with monkeypatch.context() as patched:
         for module in ("heif", "dicom", "decoder"):
             patched.setattr(f"featx.images.{module}.find_spec", without)
-        unreadable = check_images(images, cache.index).unreadable
+        done = extract(images, options)
     decoder_version.cache_clear()
-    assert {Path(one["path"]).name: one["reason"] for one in unreadable} == {
+    assert done.computed == 1
+    assert {Path(one["path"]).name: one["reason"] for one in done.bad} == {
         "photo.heic": "a HEIC image: convert it to JPEG, or type pip install 'featx[heic]'",
         "scan.dcm": "a DICOM file: convert it to PNG, or type pip install 'featx[dicom]'",
     }
-    with Cache(tmp_path / "cache") as cache:
-        assert not check_images(images, cache.index).unreadable
+    with_them = extract(images, options)
+    assert (with_them.computed, with_them.reused, with_them.bad) == (2, 1, [])
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
