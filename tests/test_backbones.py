@@ -863,3 +863,14 @@ def test_a_pickle_that_asks_for_more_than_tensors_is_refused(
 def test_a_file_that_is_not_of_torch_is_refused(content: bytes):
     with pytest.raises(BackboneError):
         lite0.parse_legacy_torch(io.BytesIO(content))
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", "VGG16"])
+def test_parameters_of_the_catalog_are_those_that_keras_counts(name: str) -> None:
+    from featx.backbones import import_keras
+    from featx.backbones.catalog import PARAMETERS
+
+    keras = import_keras()
+    network = getattr(keras.applications, name)(weights=None, include_top=False, input_shape=(64, 64, 3))
+    assert network.count_params() == PARAMETERS[name]
+    assert PARAMETERS.keys() == BACKBONES.keys()

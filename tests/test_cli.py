@@ -113,6 +113,28 @@ def test_layers_and_backbones(work: Callable[..., Outcome], lab: Lab) -> None:
     assert len(names) == 41
 
 
+def test_backbones_are_listed_with_what_a_choice_needs(work: Callable[..., Outcome]) -> None:
+    found = only_json(work("backbones", "--json"))
+    by_name = {one["name"]: one for one in [*found["backbones"], *found["hub"]]}
+    small = by_name["hub:dinov2_small"]
+    assert (small["features"], small["license"], small["linear"], small["neighbours"]) == (
+        384,
+        "Apache-2.0",
+        81.1,
+        79.0,
+    )
+    assert "2304.07193" in small["source"]
+    assert by_name["hub:dinov3_vit_small_lvd1689m"]["license"] == "DINOv3"
+    assert by_name["ResNet50"]["parameters"] == 23_587_712  # as keras.io has it, less the 2,049,000 of the top
+    for one in by_name.values():
+        assert one["parameters"] > 0
+        assert one["license"]
+        assert (one["linear"] is None) == (one["source"] is None), one["name"]
+    text = work("backbones").out
+    assert all(name in text for name in by_name)
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_fine_tuning_says_whether_it_beat_the_head(work: Callable[..., Outcome], tmp_path: Path) -> None:
     assert work("fit-head", "-p", "lab.yaml").status == 0
     found = only_json(work("finetune", "-p", "lab.yaml", "--epochs", "1", "--unfreeze", "last", "--json"))
@@ -414,6 +436,22 @@ def test_bars_are_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) 
         bars("extract", 1, 2, bad=1)
         bars("extract", 2, 2)
     assert capsys.readouterr() == ("", "")
+
+
+def test_bars_print_a_line_every_ten_seconds_without_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("featx.cli.render.time.monotonic", lambda: now[0])
+    with Bars() as bars:
+        for done in range(1, 1_501):  # a hundred in a second
+            now[0] += 0.01
+            bars("extract", done, 1_500)
+    assert capsys.readouterr().err.splitlines() == ["extract: 1,000 of 1,500 images"]
+    with Bars(quiet=True) as bars:
+        now[0] += 60
+        bars("extract", 1, 2)
+    assert capsys.readouterr().err == ""
 
 
 def test_bars_show_rate_counts_and_stages(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,3 +270,64 @@ def test_a_preset_that_cannot_be_had_is_one_sentence(monkeypatch: pytest.MonkeyP
         resolve(FeaturesOptions(backbone="hub:dinov2_small"))
     with pytest.raises(BackboneError, match="Did you mean 'dinov2_small'"):
         resolve(FeaturesOptions(backbone="hub:dinov2_smal"))
+
+
+def test_listed_presets_are_presets_of_keras_hub_with_so_many_parameters() -> None:
+    from keras_hub.src.utils.preset_utils import BUILTIN_PRESETS
+
+    from featx.backbones.catalog import HUB_NETWORKS
+
+    import_hub()
+    for one in HUB_NETWORKS:
+        known = BUILTIN_PRESETS[one.name.removeprefix("hub:")]["metadata"]["params"]
+        if one.family in {"SigLIP 2", "CLIP"}:
+            assert one.parameters < known  # of which the text tower is a part
+        else:
+            assert one.parameters == pytest.approx(known, rel=0.01)
+
+
+TOKEN_OUTPUTS = ["block1@cls", "block1@avg", "block2@cls", "block2@avg", "output@cls", "output@avg"]
+
+
+@pytest.mark.slow
+def test_the_packaged_pipeline_tries_tokens_side_by_side(tmp_path: Path, featx: Callable[..., Any]) -> None:
+    save_folder(tmp_path / "net", values=False)
+    write_colours(tmp_path / "pictures")
+    shutil.copy(Path(__file__).parents[1] / "pipelines" / "dinov2.yaml", tmp_path)
+    given = ["--set", "data.path=pictures", "--set", "features.backbone=net", "--set", "features.weights=random"]
+    done = featx("run", "-p", "dinov2.yaml", *given, "--json", env=environment(), timeout=300)
+    (folder,) = (tmp_path / "runs").glob("*/1-*")
+    about = json.loads((folder / "bundle.json").read_text())
+    singles = [title for title in about["search"] if " + " not in title]
+    assert singles == TOKEN_OUTPUTS
+    assert about["backbone"]["weights"] == "random"
+    assert about["backbone"]["preprocessing"] == "torch"
+    assert done.json is not None
+    told = featx("fit-head", "-p", "dinov2.yaml", *given, "--pooling", "avg", "--name", "one", "--json").json
+    about = json.loads((tmp_path / told["bundle"] / "bundle.json").read_text())
+    assert [one for one in about["search"] if " + " not in one] == ["output@avg"]  # what the user asked for
+
+
+@pytest.mark.parametrize(
+    ("family", "tried"),
+    [
+        ("siglip", ["block1@avg", "block2@avg", "output@avg"]),  # it has no class token
+        ("clip", TOKEN_OUTPUTS),
+        ("resnet", []),  # it gives maps
+    ],
+)
+def test_what_is_tried_of_tokens(tmp_path: Path, family: str, tried: list[str]) -> None:
+    from featx.backbones.tokens import choose_layers_of_tokens
+
+    save_folder(tmp_path / "net", family)
+    assert list(choose_layers_of_tokens(resolve(FeaturesOptions(backbone=str(tmp_path / "net"))))) == tried
+
+
+@pytest.mark.slow
+def test_look_judges_the_tokens_of_the_last_blocks(tmp_path: Path, featx: Callable[..., Any]) -> None:
+    save_folder(tmp_path / "net")
+    write_colours(tmp_path / "pictures")
+    found = featx("look", "pictures", "--backbone", "net", "--no-html", "--json").json
+    assert [one["output"] for one in found["depths"]["probes"]] == TOKEN_OUTPUTS
+    shares = [one["share"] for one in found["depths"]["probes"]]
+    assert shares == sorted(shares)

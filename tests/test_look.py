@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fitted import COLOURS, Outcome, call, make_lab, write_pictures, write_squares
+from fitted import COLOURS, Lab, Outcome, call, make_lab, write_pictures, write_squares
 from PIL import Image
 from unkind import make_unkind_folder
 
@@ -24,6 +25,7 @@ from featx.dataset import TEST, ImageSet, read_images
 from featx.errors import BackboneError
 from featx.images.decoder import load_image
 from featx.images.grid import GridImage, draw_grid
+from featx.io.context import Context
 from featx.look.advice import Numbers, ScoredOutput, advise, difference_error
 from featx.look.backbone_view import view_as_backbone
 from featx.look.contact_sheet import choose_contact_sheet
@@ -665,3 +667,21 @@ def test_the_output_with_fewer_features_is_recommended_where_the_scores_are_with
     assert chosen(0.905, 0.908) == "top@avg"
     assert chosen(0.908, 0.905) == "top@avg"
     assert chosen(0.7, 0.9) == "top@grid:4"
+
+
+def test_a_slow_network_is_run_on_fewer_images_and_a_note_says_so(lab: Lab, tmp_path: Path) -> None:
+    def slow(stage: str, done: int, total: int, /, **counts: int) -> None:
+        if stage == "extract" and done == total:
+            time.sleep(done * 0.005)
+
+    features = replace(lab.pipeline.features, cache=str(tmp_path / "cache"))
+    pipeline = replace(lab.pipeline, features=features)
+    with Cache(features.cache) as cache:
+        context = Context("", slow)
+        short = look(pipeline, cache, tmp_path / "short", Scope(seconds=0.0), context=context)
+        long = look(pipeline, cache, tmp_path / "long", Scope(seconds=600.0), context=context)
+    assert short.depths is not None
+    assert long.depths is not None
+    assert (short.depths.images, long.depths.images) == (39, 60)  # of three classes as many of each
+    assert [note for note in short.notes if note.startswith("Networks were run on 39 images")]
+    assert not [note for note in long.notes if note.startswith("Networks were run")]

@@ -225,6 +225,19 @@ def test_the_nearest_names_are_offered() -> None:
     assert did_you_mean("laier", ["layer", "pooling"]) == " Did you mean 'layer'?"
     assert did_you_mean("VGG61", ["VGG16", "VGG19", "Xception"], most=3) == " Did you mean 'VGG19' or 'VGG16'?"
     assert did_you_mean("resnet50", ["ResNet50"]) == " Did you mean 'ResNet50'?"
+    assert did_you_mean("avgpool", ["avg_pool", "max_pool"]) == " Did you mean 'avg_pool'?"
+    assert did_you_mean("lsat", ["last", "body"]) == " Did you mean 'last'?"
+    assert did_you_mean("pool", ["avg_pool", "fc"]) == " Did you mean 'avg_pool'?"
+    assert did_you_mean("dinov2", ["dinov2_small", "clip"]) == " Did you mean 'dinov2_small'?"
+
+
+@pytest.mark.parametrize(
+    ("word", "known"),
+    [("nolayer", "input_layer"), ("nothing", "ending"), ("mypool", "global_average_pooling2d"), ("train", "trial")],
+)
+def test_a_name_that_shares_only_a_word_is_not_offered(word: str, known: str) -> None:
+    assert did_you_mean(word, [known]) == ""
+    assert did_you_mean(word, [known], "There are others.") == " There are others."
     assert did_you_mean("zzz", ["layer"], "There are: layer.") == " There are: layer."
     assert did_you_mean("zzz", ["layer"]) == ""
 

@@ -74,7 +74,7 @@ def images_per_part(bundle: Bundle) -> tuple[int, int, int]:
 # --- all of them -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "dinov2"])  # which is downloaded; see test_hub.py
 def test_the_backbone_and_its_outputs_are_known(name: str) -> None:
     pipeline = read_pipeline(PIPELINES / f"{name}.yaml")
     spec = resolve(pipeline.features)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from featx.look.recommendation import DepthsResult, Recommendation
 
 _PREDICTIONS = 30  # lines
+_SAMPLE = 500  # images that networks are run on where nobody asks for another number
+_SECONDS = 45.0  # that networks may take of the minute, the rest of which goes into pictures and judging
 _NOT_ITS_OPTIONS = (
     *("data.split", "data.max_train", "features.layer", "features.pooling", "features.storage"),
     *("features.compression", "features.precision"),
@@ -37,9 +39,7 @@ _NOT_ITS_OPTIONS = (
 @click.option(
     "--sample",
     type=click.IntRange(min=10),
-    default=500,
-    show_default=True,
-    help="Images at most that networks are run on.",
+    help="Images at most that networks are run on [500, or as many as a minute is enough for].",
 )
 @click.option(
     "--imagenet",
@@ -56,7 +56,7 @@ def look(
     out: Path | None,
     show_classes: int,
     show_images: int,
-    sample: int,
+    sample: int | None,
     imagenet: bool,
     advice: bool,
     pipeline_file: Path | None,
@@ -76,7 +76,8 @@ def look(
     from featx.store.cache import Cache
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    scope = Scope(show_classes, show_images, sample, imagenet, advice)
+    seconds = None if sample else _SECONDS
+    scope = Scope(show_classes, show_images, sample or _SAMPLE, seconds, imagenet, advice)
     arguments = _arguments(data, pipeline_file, pipeline)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         found = look_at(pipeline, cache, out, scope, arguments, Context(command_line(), bars))

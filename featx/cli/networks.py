@@ -12,7 +12,10 @@ from featx.cli.values import number
 from featx.config.bounds import Count
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from featx.backbones import BackboneSpec, LayerInfo
+    from featx.backbones.catalog import ListedNetwork
 
 _REARRANGING = frozenset({"ZeroPadding2D", "Dropout", "Reshape", "InputLayer"})
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -21,23 +24,55 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @click.command()
 @_JSON
 def backbones(as_json: bool) -> None:
-    """List every backbone with its input size, default layer and preprocessing."""
-    from featx.backbones import BACKBONES
+    """List backbones: size, features, licence, and published accuracies of frozen features.
 
+    The networks of keras.applications and EfficientNetLite0 first, then those of KerasHub that are best known
+    (featx[hub]). Graph files and folders of Hugging Face work too.
+    """
+    from featx.backbones import BACKBONES
+    from featx.backbones.catalog import HUB_NETWORKS, list_networks
+
+    listed = list_networks()
     rows = [
-        {
-            "name": entry.name,
-            "input_size": entry.input_size,
-            "layer": entry.layer,
-            "preprocessing": entry.preprocessing,
-            "weights": "bundled" if entry.bundled else "imagenet",
+        one.as_json()
+        | {
+            "layer": BACKBONES[one.name].layer,
+            "preprocessing": BACKBONES[one.name].preprocessing,
+            "weights": "bundled" if BACKBONES[one.name].bundled else "imagenet",
         }
-        for entry in BACKBONES.values()
+        for one in listed
     ]
-    text = table(
-        ["backbone", "input size", "last layer", "preprocessing", "weights"], [list(row.values()) for row in rows]
+    hub = [one.as_json() for one in HUB_NETWORKS]
+    emit(as_json, {"backbones": rows, "hub": hub}, _backbones_text(listed, HUB_NETWORKS))
+
+
+def _backbones_text(own: Sequence[ListedNetwork], hub: Sequence[ListedNetwork]) -> str:
+    """Two tables, no wider than 80 columns."""
+    head = ["backbone", "millions", "features", "licence"]
+    sources = sorted({one.source for one in hub if one.source})
+    return "\n".join(
+        [
+            table([*head, "size"], [(*_row(one), one.input_size) for one in own]),
+            "",
+            "KerasHub (pip install 'featx[hub]'):",
+            table(
+                [*head, "linear", "kNN"], [(*_row(one), _percent(one.linear), _percent(one.neighbours)) for one in hub]
+            ),
+            "",
+            "millions: parameters without the top; size: side of the images (KerasHub: 224).",
+            "linear, kNN: accuracy on ImageNet of classifiers on frozen features, in per",
+            f"cent, as published ({'; '.join(sources)}).",
+            "Weights of DINOv3 come under a licence of its own, to be passed on with them.",
+        ]
     )
-    emit(as_json, {"backbones": rows}, text)
+
+
+def _percent(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1f}"
+
+
+def _row(one: ListedNetwork) -> tuple[str, str, int, str]:
+    return one.name, f"{one.parameters / 1e6:.1f}", one.features, one.license
 
 
 def _layer_options(command: Command) -> Command:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
@@ -84,11 +85,16 @@ def bad_images(bad: Sequence[Mapping[str, str]], shown: int = 10) -> str:
     return "\n".join([head, *lines, *more])
 
 
+_EVERY = 10.0  # seconds between lines of progress where there is no terminal
+
+
 class Bars:
-    """A progress bar on stderr for the stage that runs: rate, time left, counts. Silent without a terminal."""
+    """A progress bar on stderr for the stage that runs: rate, time left, counts; without a terminal a line at times."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet or not sys.stderr.isatty()
+        self._quiet = quiet
+        self._lines = not sys.stderr.isatty()
+        self._due = time.monotonic() + _EVERY
         self._stage = ""
         self._bar: tqdm[NoReturn] | None = None
 
@@ -102,6 +108,9 @@ class Bars:
         """Show that `done` of `total` are done in `stage`."""
         if self._quiet or not total:
             return
+        if self._lines:
+            self._print_when_due(stage, done, total)
+            return
         if stage != self._stage:
             self._close()
             from tqdm import tqdm
@@ -114,6 +123,11 @@ class Bars:
         if counts:
             self._bar.set_postfix(counts, refresh=False)
         self._bar.update(done - self._bar.n)
+
+    def _print_when_due(self, stage: str, done: int, total: int) -> None:
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _EVERY
+            say(f"{stage}: {done:,} of {total:,} images")
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -1,7 +1,8 @@
 """How well a linear head does at a few depths of a backbone: which layer suits some images, in seconds.
 
 The layers are the last clean cut of every size of map: behind them the network goes on with a coarser map. Each is
-judged averaged, and averaged over a grid, which keeps where on the image something is.
+judged averaged, and averaged over a grid, which keeps where on the image something is. Of a network that gives tokens
+they are the last blocks, each by its class token and by the average of its patches.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from featx.backbones import BackboneSpec, Output, list_layers, resolve, resolve_outputs
+from featx.backbones.tokens import choose_token_outputs
 from featx.config import FeaturesOptions, Metric
 from featx.dataset import ImageSet
 from featx.extraction.flow import Extraction, extract
@@ -39,15 +41,19 @@ class ProbedLayer:
     """A layer to probe.
 
     share : of the network's multiply-adds that are done up to it; side : of its map, the smaller; 0: it has no map
+    poolings : of a layer that gives tokens, what they are judged by
     """
 
     layer: str
     share: float
     side: int
+    poolings: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         """What is taken of it."""
+        if self.poolings:
+            return tuple(Output(self.layer, pooling) for pooling in self.poolings)
         cells = min(_GRID, self.side)
         return (Output(self.layer, "avg"), *([Output(self.layer, f"grid:{cells}")] if cells > 1 else []))
 
@@ -113,12 +119,22 @@ def extract_depths(
     BackboneError
         What building the network raises.
     """
+    depths = depths_of(options, cache)
+    done = extract(images, depth_options(options, depths), cache, progress)
+    return DepthFeatures(done, {depth.layer: depth.share for depth in depths})
+
+
+def depths_of(options: FeaturesOptions, cache: Cache) -> list[ProbedLayer]:
+    """The layers that are probed of the network of the options; see `find_depths`."""
     spec = resolve(options)
     (last,) = resolve_outputs(replace(options, layer=(), pooling=("avg",)), spec)
-    depths = find_depths(spec, last.layer, cache.index)
+    return find_depths(spec, last.layer, cache.index)
+
+
+def depth_options(options: FeaturesOptions, depths: Sequence[ProbedLayer]) -> FeaturesOptions:
+    """The options that extract all outputs of these layers."""
     names = tuple(output.name for depth in depths for output in depth.outputs)
-    done = extract(images, replace(options, layer=names, pooling=()), cache, progress)
-    return DepthFeatures(done, {depth.layer: depth.share for depth in depths})
+    return replace(options, layer=names, pooling=())
 
 
 def probe_depths(
@@ -169,6 +185,11 @@ def find_depths(spec: BackboneSpec, last: str, index: StatIndex | None = None) -
     last : the layer that features are taken from where nothing else is said; it is always among them
     """
     found = list_layers(spec, index, top=False)
+    tokens = choose_token_outputs(spec, last, index)
+    if tokens:
+        shares = {one.name: one.share for one in found} | {last: 1.0}
+        poolings = {one.layer: tuple(other.pooling for other in tokens if other.layer == one.layer) for one in tokens}
+        return [ProbedLayer(layer, shares[layer], 0, some) for layer, some in poolings.items()]
     shapes = [one.shape for one in found if one.name == last]
     rows = [(one.name, one.block, one.share, one.shape) for one in found if one.clean_cut]
     return choose_depths(rows, last, shapes[0] if shapes else ())

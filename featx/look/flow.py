@@ -14,11 +14,12 @@ from featx.dataset.check import count_classes
 from featx.inference.predict import Unread
 from featx.io.context import Context
 from featx.look.backbone_view import draw_views
+from featx.look.budget import limit_sample
 from featx.look.contact_sheet import choose_contact_sheet, draw_contact_sheet
 from featx.look.networks import ask_networks
 from featx.look.page import write_page
 from featx.look.result import FirstLook
-from featx.look.study import USUAL, Scope, Study, declared_test, draw_sample
+from featx.look.study import USUAL, Scope, Study, declared_test
 from featx.report.figure_folder import FigureFolder
 from featx.report.plot_style import style
 from featx.report.plots import draw_sizes
@@ -61,8 +62,8 @@ def look(
     contact_sheet = draw_contact_sheet(sheet, images, folder)
     views = draw_views(sheet, images, spec, folder)
     test = declared_test(images)
-    sample = images.take(draw_sample(images, scope.sample, seed, {*sheet.unreadable, *test}))
-    study = Study(images, sample, pipeline, cache, context.progress)
+    study = Study(images, images, pipeline, cache, context.progress)
+    study, limited = limit_sample(study, scope, seed, {*sheet.unreadable, *test})
     found = ask_networks(study, scope, folder, arguments)
     unreadable = {images.paths[row]: reason for row, reason in sheet.unreadable.items()} | dict(found.unreadable)
     classes = count_classes(images, np.array([path not in unreadable for path in images.paths], bool))
@@ -84,6 +85,7 @@ def look(
             *sheet.notes,
             *warning,
             *_note_test(test),
+            *limited,
             *_note_unreadable(unreadable, images),
             *found.notes,
         ),

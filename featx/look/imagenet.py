@@ -89,6 +89,11 @@ def ask(images: ImageSet, options: FeaturesOptions, cache: Cache, progress: Prog
     return replace(_ask(images, plain, cache, progress), notes=(note,))
 
 
+def has_own_answers(options: FeaturesOptions) -> bool:
+    """Whether the network of the options is asked itself, as far as that is known before it is built."""
+    return _lacks_top(resolve(options)) is None
+
+
 def _lacks_top(spec: BackboneSpec) -> str | None:
     """Why a network has no ImageNet classes, as far as that is known before it is built."""
     if not open_network(spec).top:

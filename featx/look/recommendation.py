@@ -77,8 +77,9 @@ def recommend(study: Study, probing: Probing, separation: Separation | None, arg
 def _lines(probing: Probing) -> dict[str, list[tuple[str, float]]]:
     """Pooling -> (layer, score) from the lowest layer up; grids of any number of cells are one line."""
     lines: dict[str, list[tuple[str, float]]] = {}
+    names = {"avg": "averaged", "cls": "class token"}
     for probe in probing.probes:
-        pooling = "averaged" if probe.output.pooling == "avg" else "averaged over a grid"
+        pooling = names.get(probe.output.pooling, "averaged over a grid")
         lines.setdefault(pooling, []).append((probe.output.layer, probe.score))
     return lines
 

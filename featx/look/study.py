@@ -24,12 +24,14 @@ class Scope:
 
     classes, images : of a contact sheet: classes at most, and images of each
     sample : images at most that a network is run on
+    seconds : that networks may take, about; slow ones are run on fewer images. None: as long as it takes
     imagenet : whether to show what ImageNet's classes make of them; advice : whether to advise
     """
 
     classes: int = 24
     images: int = 6
     sample: int = 500
+    seconds: float | None = None
     imagenet: bool = False
     advice: bool = True
 

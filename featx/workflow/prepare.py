@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from featx.backbones import resolve
 from featx.backbones.runtime import gpu_memory
+from featx.backbones.tokens import choose_layers_of_tokens
 from featx.bundle.bundle import Bundle
-from featx.config import Pipeline
+from featx.config import FeaturesOptions, Pipeline
 from featx.dataset import NONE, SPLITS, ImageSet, conflicts, digest_images, read_data
 from featx.errors import DataError, UsageError
 from featx.extraction.flow import Extraction, extract, plan
@@ -45,13 +47,21 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     gpu_memory().limit(pipeline.finetune.gpu_memory.share)
     images = read_data(pipeline)
     require_fittable(images)
-    extraction = extract(choose_images(pipeline, images, cache), pipeline.features, cache, progress)
+    extraction = extract(choose_images(pipeline, images, cache), widen_features(pipeline, cache), cache, progress)
     run = Run.of(pipeline, extraction.images)
     sample = run.split.sample(extraction.images, extraction.digests, extraction.readable, pipeline.data)
     if views and pipeline.augment.views:
         made = extract_views(extraction, sample.train_rows, policy_of(pipeline), cache, progress)
         sample = replace(sample, views=made)
     return Prepared(pipeline, cache, extraction, sample, run)
+
+
+def widen_features(pipeline: Pipeline, cache: Cache) -> FeaturesOptions:
+    """The options of the features; with `--clf auto`, and no layer or pooling given, all that is tried of tokens."""
+    features = pipeline.features
+    if pipeline.head.clf != "auto" or features.layer or features.pooling:
+        return features
+    return replace(features, layer=choose_layers_of_tokens(resolve(features), cache.index))
 
 
 def augmenter_of(pipeline: Pipeline) -> Augmenter:
