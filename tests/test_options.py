@@ -233,7 +233,7 @@ def test_the_nearest_names_are_offered() -> None:
 
 @pytest.mark.parametrize(
     ("word", "known"),
-    [("nolayer", "input_layer"), ("nothing", "ending"), ("mypool", "global_average_pooling2d"), ("train", "trial")],
+    [("nolayer", "input_layer"), ("nothing", "ending"), ("mypool", "global_average_pooling2d"), ("train", "frozen")],
 )
 def test_a_name_that_shares_only_a_word_is_not_offered(word: str, known: str) -> None:
     assert did_you_mean(word, [known]) == ""
