@@ -124,6 +124,8 @@ def test_backbones_are_listed_with_what_a_choice_needs(work: Callable[..., Outco
         79.0,
     )
     assert "2304.07193" in small["source"]
+    assert "dinov2" in small["license_source"]
+    assert by_name["hub:clip_vit_base_patch16"]["license_source"] is None
     assert by_name["hub:dinov3_vit_small_lvd1689m"]["license"] == "DINOv3"
     assert by_name["ResNet50"]["parameters"] == 23_587_712  # as keras.io has it, less the 2,049,000 of the top
     for one in by_name.values():
@@ -133,6 +135,27 @@ def test_backbones_are_listed_with_what_a_choice_needs(work: Callable[..., Outco
     text = work("backbones").out
     assert all(name in text for name in by_name)
     assert max(map(len, text.splitlines())) <= 80
+    assert [line.split()[0] for line in text.splitlines() if " ?" in line and "hub:" in line] == [
+        "hub:clip_vit_base_patch16",
+        "hub:clip_vit_large_patch14",
+    ]
+
+
+def test_only_a_head_to_fit_has_more_layers_than_were_asked_for(
+    work: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("featx.workflow.prepare.choose_layers_of_tokens", lambda *_: ("body@avg", "last@avg"))
+    auto = ("-p", "lab.yaml", "--set", "head.clf=auto")
+    assert list(only_json(work("extract", *auto, "--json"))["layers"]) == ["last@avg"]
+    assert only_json(work("cache", "export", *auto, "--out", "features.h5", "--json"))["shape"] == [60, 16]
+    knn = only_json(work("fit-head", *auto[:2], "--clf", "knn", "--layer", "body", "--strength", "5", "--json"))
+    tuned = work("finetune", *auto, "--from", knn["bundle"], "--epochs", "1", "--regraft", "--json")
+    assert tuned.status == 0, tuned.err  # on the layer of the bundle, which the file does not name
+    fitted = only_json(work("fit-head", *auto, "--combine", "none", "--json"))
+    titles = {
+        title.split(" ")[0] for title in json.loads((tmp_path / fitted["bundle"] / "bundle.json").read_text())["search"]
+    }
+    assert titles == {"body@avg", "last@avg"}
 
 
 def test_fine_tuning_says_whether_it_beat_the_head(work: Callable[..., Outcome], tmp_path: Path) -> None:

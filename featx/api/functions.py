@@ -13,7 +13,7 @@ from featx.extraction.flow import extract as extract_images
 from featx.io.context import Context
 from featx.io.progress import Progress, no_progress
 from featx.store.cache import Cache
-from featx.workflow.prepare import choose_images, prepare
+from featx.workflow.prepare import choose_images, prepare_head
 from featx.workflow.publish import publish_head
 
 
@@ -81,4 +81,4 @@ def fit_head(
     wanted = read_options(FIT_HEAD, options, "featx.fit_head", data, pipeline)
     context = Context(call_text("featx.fit_head", data, pipeline, options), progress)
     with Cache(wanted.features.cache) as cache:
-        return Model(publish_head(prepare(wanted, cache, progress), context))
+        return Model(publish_head(prepare_head(wanted, cache, progress), context))

@@ -12,6 +12,14 @@ from featx.backbones.table import BACKBONES, WEIGHTS_LICENSES
 from featx.io.jsontypes import Json
 
 _OQUAB = "Oquab et al. 2023, arXiv:2304.07193"
+_LICENSE_SOURCES = {
+    "DINOv2": "MODEL_CARD.md and README.md of github.com/facebookresearch/dinov2",
+    "DINOv3": "model cards of facebook/dinov3-*",
+    "SigLIP 2": "model cards of google/siglip2-*",
+    "ViT": "model card of google/vit-base-patch16-224",
+}
+"""Where its authors name the licence of a family's weights. CLIP's repository is MIT, and its model cards name none; of
+no family was the licence of KerasHub's own copy on Kaggle confirmed."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class ListedNetwork:
     linear, neighbours : accuracy in per cent on ImageNet of a linear and of a nearest-neighbours classifier on frozen
         features, as its authors published it; None where featx knows of no such figure
     source : of these figures
+    license_source : where its authors name the licence of the weights; None where that was not confirmed
     """
 
     name: str
@@ -36,6 +45,7 @@ class ListedNetwork:
     linear: float | None = None
     neighbours: float | None = None
     source: str | None = None
+    license_source: str | None = None
 
     def as_json(self) -> dict[str, Json]:
         """One entry of `featx backbones --json`."""
@@ -89,18 +99,20 @@ PARAMETERS: dict[str, int] = {
 
 def _dino(size: str, parameters: int, features: int, linear: float, neighbours: float) -> ListedNetwork:
     name = f"hub:dinov2_{size}"
-    return ListedNetwork(name, "DINOv2", 224, parameters, features, "Apache-2.0", linear, neighbours, _OQUAB)
+    found = (linear, neighbours, _OQUAB, _LICENSE_SOURCES["DINOv2"])
+    return ListedNetwork(name, "DINOv2", 224, parameters, features, "Apache-2.0", *found)
 
 
 def _other(name: str, family: str, parameters: int, features: int, license_name: str) -> ListedNetwork:
-    return ListedNetwork(f"hub:{name}", family, 224, parameters, features, license_name)
+    source = _LICENSE_SOURCES.get(family)
+    return ListedNetwork(f"hub:{name}", family, 224, parameters, features, license_name, license_source=source)
 
 
 HUB_NETWORKS: tuple[ListedNetwork, ...] = (
     _dino("small", 22_582_656, 384, 81.1, 79.0),
     _dino("base", 87_632_640, 768, 84.5, 82.1),
     _dino("large", 305_771_520, 1024, 86.3, 83.5),
-    _other("dinov2_giant", "DINOv2", 1_138_585_088, 1536, "Apache-2.0"),
+    _dino("giant", 1_138_585_088, 1536, 86.5, 83.5),
     _other("dinov2_with_registers_small", "DINOv2", 22_584_192, 384, "Apache-2.0"),
     _other("dinov2_with_registers_base", "DINOv2", 87_635_712, 768, "Apache-2.0"),
     _other("dinov2_with_registers_large", "DINOv2", 305_775_616, 1024, "Apache-2.0"),

@@ -56,12 +56,14 @@ def _backbones_text(own: Sequence[ListedNetwork], hub: Sequence[ListedNetwork]) 
             "",
             "KerasHub (pip install 'featx[hub]'):",
             table(
-                [*head, "linear", "kNN"], [(*_row(one), _percent(one.linear), _percent(one.neighbours)) for one in hub]
+                [*head, "linear", "kNN"],
+                [(*_row(one, one.license_source), _percent(one.linear), _percent(one.neighbours)) for one in hub],
             ),
             "",
             "millions: parameters without the top; size: side of the images (KerasHub: 224).",
             "linear, kNN: accuracy on ImageNet of classifiers on frozen features, in per",
             f"cent, as published ({'; '.join(sources)}).",
+            "A licence with ? is that of the code: none was found for the weights.",
             "Weights of DINOv3 come under a licence of its own, to be passed on with them.",
         ]
     )
@@ -71,8 +73,9 @@ def _percent(value: float | None) -> str | None:
     return None if value is None else f"{value:.1f}"
 
 
-def _row(one: ListedNetwork) -> tuple[str, str, int, str]:
-    return one.name, f"{one.parameters / 1e6:.1f}", one.features, one.license
+def _row(one: ListedNetwork, confirmed: str | None = "") -> tuple[str, str, int, str]:
+    mark = " ?" if confirmed is None else ""
+    return one.name, f"{one.parameters / 1e6:.1f}", one.features, one.license + mark
 
 
 def _layer_options(command: Command) -> Command:

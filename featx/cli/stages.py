@@ -145,13 +145,13 @@ def fit_head(
     """
     from featx.io.context import Context
     from featx.store.cache import Cache
-    from featx.workflow.prepare import prepare
+    from featx.workflow.prepare import prepare_head
     from featx.workflow.publish import publish_head
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     _warn_unused_policy(pipeline)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
-        prepared = prepare(pipeline, cache, bars)
+        prepared = prepare_head(pipeline, cache, bars)
         for note in prepared.extraction.images.notes:
             say(note)
         bundle = publish_head(prepared, Context(command_line(), bars, say))

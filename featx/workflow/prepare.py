@@ -47,7 +47,7 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     gpu_memory().limit(pipeline.finetune.gpu_memory.share)
     images = read_data(pipeline)
     require_fittable(images)
-    extraction = extract(choose_images(pipeline, images, cache), widen_features(pipeline, cache), cache, progress)
+    extraction = extract(choose_images(pipeline, images, cache), pipeline.features, cache, progress)
     run = Run.of(pipeline, extraction.images)
     sample = run.split.sample(extraction.images, extraction.digests, extraction.readable, pipeline.data)
     if views and pipeline.augment.views:
@@ -56,11 +56,18 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     return Prepared(pipeline, cache, extraction, sample, run)
 
 
+def prepare_head(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress) -> Prepared:
+    """`prepare` for a head to be fitted: of tokens, with all that is tried; see `widen_features`."""
+    prepared = prepare(replace(pipeline, features=widen_features(pipeline, cache)), cache, progress)
+    return replace(prepared, pipeline=pipeline)
+
+
 def widen_features(pipeline: Pipeline, cache: Cache) -> FeaturesOptions:
     """The options of the features; with `--clf auto`, and no layer or pooling given, all that is tried of tokens."""
     features = pipeline.features
     if pipeline.head.clf != "auto" or features.layer or features.pooling:
         return features
+    require_fittable(read_data(pipeline))  # before a network is built for nothing
     return replace(features, layer=choose_layers_of_tokens(resolve(features), cache.index))
 
 

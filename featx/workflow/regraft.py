@@ -8,6 +8,7 @@ from typing import cast
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import HeadOptions, Metric
 from featx.errors import UsageError
+from featx.extraction.flow import Extraction, extract
 from featx.io.context import Context
 from featx.runs.prepared import Prepared
 from featx.workflow.fit import fingerprint
@@ -29,11 +30,11 @@ def regraft(bundle: Bundle, prepared: Prepared, context: Context = Context()) ->
 
     if is_graftable(bundle) or not prepared.pipeline.finetune.regraft:
         return bundle
-    _require_same_features(bundle, prepared)
+    extraction = _features_like(bundle, prepared, context)
     head = _regression_like(bundle, prepared.pipeline.head)
     again = replace(
         prepared,
-        extraction=replace(prepared.extraction, outputs=bundle.outputs),
+        extraction=replace(extraction, outputs=bundle.outputs),
         pipeline=replace(prepared.pipeline, head=head),
     )
     made = prepared.run.find(fingerprint(again))
@@ -41,14 +42,19 @@ def regraft(bundle: Bundle, prepared: Prepared, context: Context = Context()) ->
     return load_bundle(made.path) if made else publish_head(again, context)
 
 
-def _require_same_features(bundle: Bundle, prepared: Prepared) -> None:
-    extraction = prepared.extraction
-    missing = set(bundle.outputs) - set(extraction.outputs)
-    if missing or bundle.manifest.key.as_json() != extraction.store.key.as_json():
-        raise UsageError(
-            f"--regraft fits on the features of {bundle.path}, and those of this pipeline are others. Give the options "
-            f"that it was fitted with; its layers: {', '.join(bundle.manifest.output_names)}."
-        )
+def _features_like(bundle: Bundle, prepared: Prepared, context: Context) -> Extraction:
+    """The features that the bundle's head was fitted on; of its own layers, where the pipeline names none."""
+    extraction, options = prepared.extraction, prepared.pipeline.features
+    if bundle.manifest.key.as_json() == extraction.store.key.as_json():
+        if not set(bundle.outputs) - set(extraction.outputs):
+            return extraction
+        if not (options.layer or options.pooling):
+            wanted = replace(options, layer=bundle.manifest.output_names)
+            return extract(extraction.images, wanted, prepared.cache, context.progress)
+    raise UsageError(
+        f"--regraft fits on the features of {bundle.path}, and those of this pipeline are others. Give the options "
+        f"that it was fitted with; its layers: {', '.join(bundle.manifest.output_names)}."
+    )
 
 
 def _regression_like(bundle: Bundle, options: HeadOptions) -> HeadOptions:

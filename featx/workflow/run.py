@@ -13,7 +13,7 @@ from featx.report.occasions import report_of
 from featx.runs.prepared import Prepared
 from featx.store.cache import Cache
 from featx.workflow.fit import fingerprint
-from featx.workflow.prepare import prepare
+from featx.workflow.prepare import prepare_head
 from featx.workflow.publish import publish_finetuned, publish_head
 from featx.workflow.regraft import regraft
 
@@ -46,7 +46,7 @@ class PipelineDone:
 
 def run_pipeline(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> PipelineDone:
     """Bring every stage up to date, and find out why each was run or not."""
-    prepared = prepare(pipeline, cache, context.progress)
+    prepared = prepare_head(pipeline, cache, context.progress)
     for note in (*prepared.extraction.images.notes, *prepared.sample.notes):
         context.notify(note)
     head, bundle = _bring_head(prepared, context)
