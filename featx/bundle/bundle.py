@@ -23,7 +23,7 @@ import shutil
 import weakref
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -143,10 +143,12 @@ class Bundle:
     @cached_property
     def calibration(self) -> Calibration:
         """From the head's logits, the temperature applied, to probabilities."""
+        found = self.manifest.head.correction
+        correction = None if found is None else np.array(found, np.float64)
         if CALIBRATION_FILE not in self.manifest.files:
-            return Calibration(self.multilabel)
+            return Calibration(self.multilabel, correction=correction)
         with blamed(self.path, f"its {CALIBRATION_FILE} cannot be used"):
-            curves = load_curves(self.path / CALIBRATION_FILE)
+            curves = replace(load_curves(self.path / CALIBRATION_FILE), correction=correction)
             self._require_numbers(curves.probabilities(np.zeros((1, len(self.classes)))), "calibration")
         return curves
 

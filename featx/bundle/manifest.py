@@ -172,6 +172,10 @@ def _require_fit(manifest: Manifest) -> None:
     file = manifest.head.file
     if file and manifest.digest and file not in manifest.files:
         raise FieldError(f"must be one of the files, got {file!r}").within("file").within("head")
+    correction = manifest.head.correction
+    if correction is not None and len(correction) != len(classes):
+        fault = FieldError(f"must have one number per class, {len(classes)}, got {len(correction)}")
+        raise fault.within("correction").within("head")
     if thresholds is None and manifest.multilabel:
         raise FieldError("must be given where an image has several labels").within("thresholds")
     if thresholds is not None and len(thresholds) != len(classes):

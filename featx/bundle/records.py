@@ -100,6 +100,7 @@ class HeadRecord(ManifestSection):
     calibration : how probabilities are made of logits
     refitted : whether it was fitted again on train and val together
     class_weight, positive_weight : as the options of the head
+    correction : of weighed classes, what is added to their logits for an honest confidence; the decision goes without
     kind, file : how it is kept
     """
 
@@ -113,6 +114,7 @@ class HeadRecord(ManifestSection):
     positive_weight: Annotated[float, Gt(0)] = 1.0
     kind: HeadForm
     file: Annotated[str, plain_name] = omitted("")
+    correction: tuple[float, ...] | None = omitted(None)
     more: Mapping[str, Json] = rest()
 
 

@@ -164,7 +164,10 @@ def _input(backbone: BackboneRecord) -> str:
 
 def _calibration(head: HeadRecord) -> str:
     value = f" {name_value(head.temperature)}" if head.calibration == "temperature" else ""
-    return f"calibrated by {head.calibration}{value}, on images that the head was not fitted on"
+    text = f"calibrated by {head.calibration}{value}, on images that the head was not fitted on"
+    if head.correction is None:
+        return text
+    return f"{text}; corrected for the weights of classes, which the decision follows (`--class-weight`)"
 
 
 def _licenses(manifest: Manifest) -> str:

@@ -14,6 +14,7 @@ from featx.errors import DataError
 from featx.export.formats import Runner
 from featx.images.batches import Decoding, iter_batches
 from featx.inference.predict import Unread, find_files, images_per_second
+from featx.metrics.predictions import decide
 
 BATCHES = (1, 8)
 MOST_CHECKED = 64
@@ -94,16 +95,23 @@ def predict_in_batches(run: Runner, images: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def compare(own: np.ndarray, found: np.ndarray, tolerance: float, thresholds: np.ndarray | None) -> Agreement:
+def compare(
+    own: np.ndarray,
+    found: np.ndarray,
+    tolerance: float,
+    thresholds: np.ndarray | None,
+    emphasis: np.ndarray | None = None,
+) -> Agreement:
     """Compare a file's probabilities with the bundle's, both (n, classes).
 
     thresholds : float (classes,), of a bundle that gives an image several labels
+    emphasis : float (classes,), what probabilities are multiplied by for the decision; None: by nothing
     """
     if found.shape != own.shape or not np.isfinite(found).all():
         return Agreement(len(own), None, 0.0, 0.0)
     differences = np.abs(found - own).max(axis=1)
     if thresholds is None:
-        same = found.argmax(axis=1) == own.argmax(axis=1)
+        same = decide(found, emphasis) == decide(own, emphasis)
     else:
         same = ((found >= thresholds) == (own >= thresholds)).all(axis=1)
     within = float((differences <= tolerance).mean())

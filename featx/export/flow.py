@@ -191,7 +191,8 @@ class _FormatWriter:
         except Exception as error:  # the converters raise whatever they like
             raise _explain(error, folder) from error
         tolerance = tolerance_of(self.bundle, self.precision)
-        comparison = compare(self.own, found, tolerance, self.bundle.thresholds if self.bundle.multilabel else None)
+        thresholds = self.bundle.thresholds if self.bundle.multilabel else None
+        comparison = compare(self.own, found, tolerance, thresholds, self.bundle.calibration.emphasis)
         reason = judge(comparison, self.precision, tolerance, self.bundle.calibration.kind == "isotonic")
         if reason is not None:
             raise _Refused(reason, comparison)
@@ -213,7 +214,7 @@ def describe(
     bundle: Bundle, row: Format, precision: str, images: CheckImages, comparison: Agreement
 ) -> dict[str, Json]:
     """What `model.json` says: all that is needed to use the model without featx."""
-    several = bundle.multilabel
+    several, emphasis = bundle.multilabel, bundle.calibration.emphasis
     thresholds = dict(zip(bundle.classes, bundle.thresholds.tolist(), strict=True)) if several else None
     return {
         "schema": SCHEMA,
@@ -223,6 +224,7 @@ def describe(
         "classes": list(bundle.classes),
         "multilabel": several,
         "thresholds": thresholds,
+        "emphasis": None if emphasis is None else dict(zip(bundle.classes, emphasis.tolist(), strict=True)),
         "input": {
             "name": INPUT,
             "dtype": "uint8",

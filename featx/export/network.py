@@ -54,6 +54,8 @@ def calibrated(calibration: Calibration, logits: keras.KerasTensor) -> keras.Ker
     """`Calibration.probabilities` of a symbolic tensor (n, classes) of logits, the temperature applied."""
     ops = import_keras().ops
     if calibration.kind == "temperature":
+        if calibration.correction is not None:
+            logits = logits + np.asarray(calibration.correction, np.float32)
         return ops.sigmoid(logits) if calibration.several else ops.softmax(logits, axis=-1)
     binary = not calibration.several and logits.shape[-1] == 2
     decisions = logits[:, 1:] - logits[:, :1] if binary else logits

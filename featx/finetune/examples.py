@@ -65,12 +65,30 @@ def _class_targets(
     known = len(classes)
     trained = trained & (labels < known)
     of_class = np.ones(max(known, int(labels.max(initial=0)) + 1))
-    if class_weight == "balanced":
-        of_class[:known] = 1 / np.maximum(np.bincount(labels[trained], minlength=known), 1)
-    elif class_weight != "none":
-        named = parse_class_weight(class_weight, classes)
-        of_class[:known] = [named.get(name, 1.0) for name in classes]
+    of_class[:known] = _weights_of_classes(labels[trained], classes, class_weight)
     return Targets(np.arange(known), labels, mean_one(weight * of_class[labels], trained))
+
+
+def _weights_of_classes(labels: np.ndarray, classes: tuple[str, ...], class_weight: str) -> np.ndarray:
+    """What each class weighs in training on images of these labels, float64 (classes,)."""
+    if class_weight == "balanced":
+        return np.asarray(1 / np.maximum(np.bincount(labels, minlength=len(classes)), 1))
+    named = {} if class_weight == "none" else parse_class_weight(class_weight, classes)
+    return np.array([named.get(name, 1.0) for name in classes])
+
+
+def emphasis_in_training(bundle: Bundle, examples: Examples, class_weight: str | None) -> np.ndarray | None:
+    """What classes weigh in a fine-tune, or having each label against not having it; None: all the same.
+
+    class_weight : as the option, None being that of the head
+    """
+    wanted = _weights(bundle, class_weight)[0]
+    if bundle.multilabel:
+        found = np.asarray(examples.targets.emphasis, np.float64)
+        return found if (found != 1).any() else None
+    found = _weights_of_classes(examples.labels[examples.known_rows(TRAIN)], bundle.classes, wanted)
+    found = np.where(found > 0, found / found.max(), 1.0)
+    return found if len(np.unique(found)) > 1 else None
 
 
 def _label_targets(labels: np.ndarray, trained: np.ndarray, weight: np.ndarray, options: tuple[str, float]) -> Targets:

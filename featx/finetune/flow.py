@@ -23,7 +23,7 @@ from featx.images.augment import Augmenter
 from featx.inference.decision import DecisionRule, predict_parts
 from featx.io.context import Context, Notify
 from featx.io.digests import digest_json
-from featx.runs.origin import Provenance, algorithm
+from featx.runs.origin import Provenance, algorithm, weighed_mark
 from featx.runs.prepared import Prepared
 from featx.runs.run import checkpoints_folder
 from featx.runs.trained import Trained
@@ -51,6 +51,9 @@ def tuned_fingerprint(bundle: Bundle, options: FinetuneOptions, seed: int, polic
     views = {"augment": Augmenter(policy, seed).identity} if policy is not None and policy.operations else {}
     if policy is not None and options.from_cache is not None and policy.views:
         views["views"] = str(policy.views)
+    head = bundle.manifest.head
+    weight = head.class_weight if options.class_weight is None else options.class_weight
+    views |= weighed_mark(weight, head.positive_weight)
     made = algorithm(_ALGORITHM, options.schedule)
     return digest_json(views | {"from": bundle.manifest.digest, "options": given, "seed": seed, "featx": made})
 

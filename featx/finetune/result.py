@@ -13,15 +13,17 @@ from featx.bundle.bundle import Bundle
 from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import Reference
 from featx.bundle.records import AugmentRecord, FinetuneRecord, HeadRecord, OriginRecord, ScoreRecord
+from featx.finetune.examples import emphasis_in_training
 from featx.finetune.grafting import HEAD, feature_network, load_backbone
 from featx.finetune.trainee import FinetuneTrainee
+from featx.heads.calibration import CORRECTED_NOTE, Calibration
 from featx.images.augment import Augmenter
 from featx.inference.decision import DecisionRule, make_reference, predict_parts
 from featx.metrics.comparison import compare_predictions
 from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.table import is_better
 from featx.metrics.verdict import SURE, Comparison
-from featx.runs.measured import MeasuredParts, epoch_records
+from featx.runs.measured import MeasuredParts, correction_record, epoch_records
 from featx.runs.origin import Intake, Provenance, augment_record
 from featx.runs.prepared import Prepared
 from featx.runs.trained import Trained
@@ -50,7 +52,8 @@ class FinishedFinetune:
 
     def trained(self, provenance: Provenance, recording: Recording) -> Trained:
         """Calibrate and measure the network, and take it apart into backbone and head again."""
-        rule = DecisionRule.fit(self.trainee, self.prepared.pipeline.head)
+        weights = emphasis_in_training(self.bundle, self.trainee.examples, self.trainee.options.class_weight)
+        rule = DecisionRule.fit(self.trainee, self.prepared.pipeline.head, weights)
         predictions = predict_parts(self.trainee, rule)
         intake = Intake.of(self.prepared.extraction, self.prepared.sample)
         manifest = self._describe(intake, predictions, rule)
@@ -84,7 +87,7 @@ class FinishedFinetune:
                 input_size=(options.downscale * height, options.downscale * width),
             ),
             key=former.key,
-            head=self._head_record(rule.calibration.temperature),
+            head=self._head_record(rule.calibration),
             target=former.target,
             thresholds=None if rule.thresholds is None else tuple(rule.thresholds.tolist()),
             metrics=measured.metrics,
@@ -95,13 +98,23 @@ class FinishedFinetune:
             origin=OriginRecord(self.bundle.path.name, former.digest, before.metrics),
             comparison=_compare(predictions, self.before, metric),
             augment=self._augment_record(),
-            notes=(*self.prepared.sample.notes, *self.notes),
+            notes=(
+                *self.prepared.sample.notes,
+                *self.notes,
+                *((CORRECTED_NOTE,) if rule.calibration.emphasis is not None else ()),
+            ),
         )
 
-    def _head_record(self, temperature: float) -> HeadRecord:
+    def _head_record(self, calibration: Calibration) -> HeadRecord:
         head = self.bundle.manifest.head
         former = head.temperature if head.kind == "network" else 1.0
-        return replace(head, temperature=temperature * former, calibration="temperature", refitted=False)
+        return replace(
+            head,
+            temperature=calibration.temperature * former,
+            calibration="temperature",
+            correction=correction_record(calibration),
+            refitted=False,
+        )
 
     def _augment_record(self) -> AugmentRecord | None:
         """How its images are altered, or else those that its head has learned from."""

@@ -4,6 +4,10 @@ Margins are not probabilities: a softmax of linear-SVM margins was 0.46 sure of 
 Every head has a temperature: dividing the logits by it mends the confidence and never changes the predicted class (Guo
 et al. 2017). Instead, each class may have a curve of its own: a sigmoid (Platt 1999) or a rising staircase (isotonic
 regression, Zadrozny and Elkan 2002), which can change it.
+
+Weights of classes in the fit make a head decide for the heavy ones more often, which is what they are for, and would
+make it too sure of them. The confidence is corrected for it (`Weighing`); the decision is not, and so stands apart: the
+class that is given need not be the one of the highest confidence.
 """
 
 from __future__ import annotations
@@ -16,10 +20,33 @@ import numpy as np
 
 from featx.errors import BundleError
 from featx.io.zips import load_arrays
-from featx.metrics.probabilities import fit_temperature, sigmoid, softmax
+from featx.metrics.probabilities import fit_corrected, fit_temperature, sigmoid, softmax
 
 CALIBRATION_FILE = "calibration.npz"
 Kind = Literal["temperature", "sigmoid", "isotonic"]
+
+
+CORRECTED_NOTE = (
+    "Classes were weighed: the answers follow the weights, and the confidence is corrected for them, so the class that "
+    "is given need not be the one of the highest confidence."
+)
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """How classes were weighed in the fit of a head.
+
+    weights : float64 (k,), above 0, of the classes; of several labels, having each against not having it
+    margins : whether the head's logits are margins, no log probabilities
+    """
+
+    weights: np.ndarray
+    margins: bool = False
+
+    @property
+    def correction(self) -> np.ndarray:
+        """What log probabilities have to be corrected by."""
+        return np.asarray(-np.log(self.weights))
 
 
 @dataclass(frozen=True)
@@ -34,17 +61,28 @@ class Calibration:
         and beyond which the ends hold; or slope and intercept of a sigmoid. One curve, of the second class, for two
         classes. Empty: the temperature alone
     kind : temperature, sigmoid or isotonic
+    correction : float64 (k,), of a head whose classes were weighed: added to logits that were divided by the
+        temperature (curves have it in them), and taken off again for the decision; None where none were
     """
 
     several: bool = False
     temperature: float = 1.0
     kind: Kind = "temperature"
     curves: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    correction: np.ndarray | None = None
+
+    @property
+    def emphasis(self) -> np.ndarray | None:
+        """What confidences are multiplied by for the decision, float64 (k,); None: by nothing, or of several labels."""
+        return None if self.correction is None or self.several else np.exp(-self.correction)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities float64 (n, k) of logits (n, k)."""
         if self.kind == "temperature":
-            return (sigmoid if self.several else softmax)(logits, self.temperature)
+            scaled = np.asarray(logits, np.float64) / self.temperature
+            if self.correction is not None:
+                scaled += self.correction
+            return (sigmoid if self.several else softmax)(scaled)
         decisions = _decisions(np.asarray(logits, np.float64) / self.temperature, self.several)
         found = np.stack([self._curve(*pair) for pair in zip(decisions.T, self.curves, strict=True)], axis=1)
         if self.several:
@@ -83,13 +121,14 @@ def load_curves(path: Path) -> Calibration:
         raise BundleError(f"{path} is damaged: {error}. Take the bundle from where it came again.") from error
 
 
-def fit_calibration(kind: Kind, logits: np.ndarray, y: np.ndarray) -> Calibration:
+def fit_calibration(kind: Kind, logits: np.ndarray, y: np.ndarray, weighing: Weighing | None = None) -> Calibration:
     """Fit on rows that the head was not fitted on.
 
     Parameters
     ----------
     logits : (n, k), finite
     y : int (n,), column of each row's class; or bool (n, k), the labels of each row
+    weighing : how classes were weighed in the fit; None where they were not
 
     Returns
     -------
@@ -103,10 +142,14 @@ def fit_calibration(kind: Kind, logits: np.ndarray, y: np.ndarray) -> Calibratio
     if not several and logits.shape[1] == 2:
         truth = truth[:, 1:]
     if kind == "temperature" or not len(y) or (truth.all(axis=0) | ~truth.any(axis=0)).any():
-        return Calibration(several, fit_temperature(logits, y))
+        if weighing is None:
+            return Calibration(several, fit_temperature(logits, y))
+        temperature, correction = fit_corrected(logits, y, weighing.correction, margins=weighing.margins)
+        return Calibration(several, temperature, correction=correction)
     fit = _fit_sigmoid if kind == "sigmoid" else _fit_isotonic
     decisions = _decisions(np.asarray(logits, np.float64), several)
-    return Calibration(several, 1.0, kind, tuple(fit(*pair) for pair in zip(decisions.T, truth.T, strict=True)))
+    curves = tuple(fit(*pair) for pair in zip(decisions.T, truth.T, strict=True))
+    return Calibration(several, 1.0, kind, curves, None if weighing is None else weighing.correction)
 
 
 def _decisions(logits: np.ndarray, several: bool) -> np.ndarray:

@@ -32,6 +32,7 @@ class HeadKind:
     one_label: bool = False  # tells one class per image, not several labels
     in_auto: bool = True  # whether `auto` tries it
     weighs: bool = True  # whether weights of rows and classes change it
+    margins: bool = False  # whether its logits are no log probabilities
 
 
 def _decades(first: float, last: float, count: int) -> tuple[float, ...]:
@@ -40,8 +41,8 @@ def _decades(first: float, last: float, count: int) -> tuple[float, ...]:
 
 HEADS: dict[str, HeadKind] = {
     "logreg": HeadKind("logreg", "featx.heads.linear:LogisticRegression", _decades(-5, 1, 10), 0.01, "C", linear=True),
-    "svm": HeadKind("svm", "featx.heads.linear:LinearSVM", _decades(-6, 0, 10), 0.001, "C", linear=True),
-    "ridge": HeadKind("ridge", "featx.heads.ridge:Ridge", _decades(-6, -1, 11), 0.001, "C", linear=True),
+    "svm": HeadKind("svm", "featx.heads.linear:LinearSVM", _decades(-6, 0, 10), 0.001, "C", linear=True, margins=True),
+    "ridge": HeadKind("ridge", "featx.heads.ridge:Ridge", _decades(-6, -1, 11), 0.001, "C", linear=True, margins=True),
     "knn": HeadKind(
         "knn",
         "featx.heads.estimators:Neighbours",
@@ -59,9 +60,10 @@ HEADS: dict[str, HeadKind] = {
         "C",
         most_rows=5_000,
         one_label=True,
+        margins=True,
     ),
     "dense": HeadKind("dense", "featx.heads.dense:DenseHead", stops_early=True),
-    "estimator": HeadKind("estimator", "featx.heads.estimators:Estimator", in_auto=False),
+    "estimator": HeadKind("estimator", "featx.heads.estimators:Estimator", in_auto=False, margins=True),
 }
 
 

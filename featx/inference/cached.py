@@ -31,4 +31,5 @@ def judge_cached(bundle: Bundle, sample: Sample, code: int, cache: Cache) -> Lab
     paths = tuple(sample.images.paths[row] for row in sample.rows[rows])
     groups = group_codes(sample.images.groups, sample.rows[rows])
     found = np.concatenate(probabilities)
-    return LabelledPredictions(labels, found, tuple(classes), part=SPLITS[code], paths=paths, groups=groups)
+    emphasis = bundle.calibration.emphasis
+    return LabelledPredictions(labels, found, tuple(classes), None, SPLITS[code], paths, groups, emphasis)

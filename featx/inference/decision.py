@@ -12,15 +12,15 @@ from featx.bundle.bundle import Bundle
 from featx.config import HeadOptions
 from featx.dataset import SPLITS, TEST, TRAIN, VAL
 from featx.features import ArrayFeatures
-from featx.heads.calibration import Calibration, fit_calibration
+from featx.heads.calibration import Calibration, Weighing, fit_calibration
 from featx.metrics.predictions import LabelledPredictions
-from featx.selection.thresholds import search_thresholds
+from featx.selection.thresholds import find_thresholds
 from featx.training.trainee import ImageTrainee
 
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """How the logits of a network are read: as probabilities, and from which one on a label is given.
+    """How the logits of a network are read: as probabilities, and which class or from which one on a label is given.
 
     thresholds : float64 (k,) of several labels per image; None where an image has one
     """
@@ -34,16 +34,19 @@ class DecisionRule:
         return cls(bundle.calibration, bundle.thresholds if bundle.multilabel else None)
 
     @classmethod
-    def fit(cls, trainee: ImageTrainee, options: HeadOptions) -> DecisionRule:
-        """Found on val as it is for a head: the temperature, and the thresholds of the pipeline's head section."""
+    def fit(cls, trainee: ImageTrainee, options: HeadOptions, weights: np.ndarray | None = None) -> DecisionRule:
+        """Found on val as it is for a head: the temperature, and the thresholds of the pipeline's head section.
+
+        weights : float64 (k,), what classes weighed in training, or having each label against not having it
+        """
+        weighing = None if weights is None else Weighing(weights, margins=True)  # it may begin as a head of margins
         logits, rows = trainee.logits(VAL)
         labels = trainee.examples.labels[rows]
         if labels.ndim == 1:
             known = labels < trainee.examples.known
-            return cls(fit_calibration("temperature", logits[known], labels[known]), None)
-        found = fit_calibration("temperature", logits, labels)
-        probabilities = found.probabilities(logits)
-        return cls(found, search_thresholds(probabilities, labels, options.thresholds, *options.threshold_range))
+            return cls(fit_calibration("temperature", logits[known], labels[known], weighing), None)
+        found = fit_calibration("temperature", logits, labels, weighing)
+        return cls(found, find_thresholds(found, logits, labels, options))
 
 
 def predict_parts(trainee: ImageTrainee, rule: DecisionRule) -> tuple[LabelledPredictions, ...]:
@@ -56,7 +59,16 @@ def predict_parts(trainee: ImageTrainee, rule: DecisionRule) -> tuple[LabelledPr
         labels = examples.labels[rows]
         groups = None if examples.groups is None else examples.groups[rows]
         found.append(
-            LabelledPredictions(labels, probabilities, examples.classes, rule.thresholds, SPLITS[code], paths, groups)
+            LabelledPredictions(
+                labels,
+                probabilities,
+                examples.classes,
+                rule.thresholds,
+                SPLITS[code],
+                paths,
+                groups,
+                rule.calibration.emphasis,
+            )
         )
     return tuple(found)
 

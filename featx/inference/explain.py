@@ -35,6 +35,7 @@ from featx.inference.predict import Unread
 from featx.inference.sites import GraphMapNetwork, Site
 from featx.io.progress import Progress, no_progress
 from featx.io.suggest import did_you_mean
+from featx.metrics.predictions import decide
 
 Method = Literal["auto", "cam", "gradcam", "occlusion"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -194,10 +195,11 @@ class Explainer:
             if bundle.multilabel
             else None
         )
+        given = int(decide(probabilities[None], bundle.calibration.emphasis)[0])
         return Explanation(
             name,
-            bundle.classes[order[0]],
-            round(float(probabilities[order[0]]), 6),
+            bundle.classes[given],
+            round(float(probabilities[given]), 6),
             None if labels is None else tuple(labels),
             self.method,
             classes,
@@ -206,6 +208,8 @@ class Explainer:
     def _chosen(self, probabilities: np.ndarray) -> list[int]:
         """Positions of the classes to explain, the likeliest first, of probabilities (classes,)."""
         order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
+        if self._top is None and not self._labels and not self.bundle.multilabel:
+            return [int(decide(probabilities[None], self.bundle.calibration.emphasis)[0])]
         if self._labels:
             return [k for k in order if k in self._labels]
         if self._top is None and self.bundle.multilabel:

@@ -38,7 +38,8 @@ def judge(
     thresholds = bundle.thresholds if bundle.multilabel else None
     paths = tuple(labelled.paths[row] for row in rows)
     groups = group_codes(labelled.groups, rows)
-    return LabelledPredictions(labels, probabilities, classes, thresholds, part, paths, groups), bad
+    emphasis = bundle.calibration.emphasis
+    return LabelledPredictions(labels, probabilities, classes, thresholds, part, paths, groups, emphasis), bad
 
 
 def describe_unknown(judged: LabelledPredictions, bundle: Bundle) -> list[str]:

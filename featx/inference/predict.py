@@ -26,6 +26,7 @@ from featx.io.files import atomic_path
 from featx.io.filetypes import describe_os_error
 from featx.io.jsontypes import Json
 from featx.io.urls import is_url, open_remote
+from featx.metrics.predictions import decide
 
 if TYPE_CHECKING:
     from featx.config import AugmentOptions
@@ -48,8 +49,9 @@ class ClassConfidence:
 class Prediction:
     """The most likely classes of one image, the likeliest first.
 
-    label : the likeliest; "unsure" where it has less than the least confidence asked for, "unknown" where that is true
-    confidence : of the likeliest class, in any case
+    label : the class that is given: the likeliest, unless classes were weighed when the model was made; "unsure" where
+        it has less than the least confidence asked for, "unknown" where that is true
+    confidence : of the class that is given, in any case
     labels : of a model that gives several, those at or above their thresholds, the likeliest first; else None
     unknown, distance : whether the image is unlike all training images, and how far from the nearest, in units within
         which 99 % of the images of known classes lie; None where it was not asked for
@@ -130,7 +132,7 @@ class AnswerOptions:
     """How images are answered.
 
     top : how many classes are named
-    min_confidence : in [0, 1]; where the likeliest class has less, the answer is "unsure"
+    min_confidence : in [0, 1]; where the class that is given has less, the answer is "unsure"
     max_distance : images farther from all training images are answered "unknown"; 1: as far as 1 % of the known are;
         None: distances are not measured
     """
@@ -261,15 +263,17 @@ def make_prediction(
     top = tuple(
         ClassConfidence(bundle.classes[i], round(float(probabilities[i]), 6)) for i in order[: max(1, options.top)]
     )
-    label = top[0].label if probabilities[order[0]] >= options.min_confidence else UNSURE
+    given = int(decide(probabilities[None], bundle.calibration.emphasis)[0])
+    confidence = round(float(probabilities[given]), 6)
+    label = bundle.classes[given] if probabilities[given] >= options.min_confidence else UNSURE
     labels = None
     if bundle.multilabel:
         labels = tuple(bundle.classes[i] for i in order if probabilities[i] >= bundle.thresholds[i])
     if distance is None:
-        return Prediction(path, label, top[0].confidence, top, labels)
+        return Prediction(path, label, confidence, top, labels)
     unknown = distance > (options.max_distance or 0.0)
     label = UNKNOWN if unknown else label
-    return Prediction(path, label, top[0].confidence, top, labels, unknown, round(distance, 6))
+    return Prediction(path, label, confidence, top, labels, unknown, round(distance, 6))
 
 
 @dataclass(frozen=True)

@@ -169,4 +169,4 @@ def micro_average_precision(outcome: MetricInput) -> float | None:
 
 def calibration_error(outcome: MetricInput) -> float | None:
     """The expected calibration error, over 15 bins."""
-    return reliability(outcome.labels, outcome.probabilities).expected_calibration_error
+    return reliability(outcome.labels, outcome.probabilities, predicted=outcome.predicted).expected_calibration_error

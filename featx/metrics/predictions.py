@@ -61,6 +61,8 @@ class LabelledPredictions:
     part : "val", "test", or the name of data
     paths : of the n images
     groups : int64 (n,), equal for images that belong together, such as those of one patient; None: all independent
+    emphasis : what probabilities of one class per image are multiplied by for the decision: float64 (k,), or (n, k)
+        where the images were not all predicted by one model; None: by nothing
     """
 
     labels: np.ndarray
@@ -70,6 +72,7 @@ class LabelledPredictions:
     part: str = ""
     paths: tuple[str, ...] = ()
     groups: np.ndarray | None = None
+    emphasis: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -81,14 +84,14 @@ class LabelledPredictions:
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """The likeliest class of each image, int64 (n,); or the labels that reach their threshold, bool (n, k)."""
+        """The class that each image is given, int64 (n,); or the labels that reach their threshold, bool (n, k)."""
         if self.target == "class":
-            return np.asarray(self.probabilities.argmax(axis=1))
+            return decide(self.probabilities, self.emphasis)
         return np.asarray(self.probabilities >= (0.5 if self.thresholds is None else self.thresholds))
 
     def take(self, rows: np.ndarray) -> LabelledPredictions:
         """Some of the images."""
-        thresholds, groups = self.thresholds, self.groups
+        thresholds, groups, emphasis = self.thresholds, self.groups, self.emphasis
         return replace(
             self,
             labels=self.labels[rows],
@@ -96,12 +99,18 @@ class LabelledPredictions:
             thresholds=thresholds[rows] if thresholds is not None and thresholds.ndim == 2 else thresholds,
             paths=tuple(self.paths[row] for row in rows),
             groups=None if groups is None else groups[rows],
+            emphasis=emphasis[rows] if emphasis is not None and emphasis.ndim == 2 else emphasis,
         )
 
     @property
     def correct(self) -> np.ndarray:
         """Which images are right, bool (n,); of several labels, those all of whose labels are."""
         return correct(self)
+
+
+def decide(probabilities: np.ndarray, emphasis: np.ndarray | None) -> np.ndarray:
+    """The class that is given, int64 (n,), of probabilities (n, k): the likeliest, or that of the highest product."""
+    return np.asarray((probabilities if emphasis is None else probabilities * emphasis).argmax(axis=1))
 
 
 def group_codes(names: Sequence[str] | None, rows: np.ndarray) -> np.ndarray | None:

@@ -34,15 +34,22 @@ class Reliability:
         return float((gaps * self.images[filled]).sum() / self.images.sum())
 
 
-def chance_range(labels: np.ndarray, probabilities: np.ndarray, seed: int = 0) -> tuple[float, float] | None:
+def chance_range(
+    labels: np.ndarray, probabilities: np.ndarray, seed: int = 0, predicted: np.ndarray | None = None
+) -> tuple[float, float] | None:
     """The expected calibration error that these confidences give if they are all true: 95 % of draws lie within.
 
     It is not 0: with 100 images, a bin has seven or so, whose share of right ones is seldom what it should be. Draws of
     many images take each bin's number of right ones from the normal distribution of its mean and variance.
 
-    labels, probabilities : as of `reliability`, of whose labels only the shape counts; None without an image
+    labels, probabilities, predicted : as of `reliability`, of whose labels only the shape counts; None without an image
     """
-    confidence = probabilities.ravel() if labels.ndim == 2 else probabilities.max(axis=1, initial=0.0)
+    if labels.ndim == 2:
+        confidence = probabilities.ravel()
+    elif predicted is None:
+        confidence = probabilities.max(axis=1, initial=0.0)
+    else:
+        confidence = probabilities[np.arange(len(labels)), predicted]
     total = len(confidence)
     if not total:
         return None
@@ -59,17 +66,21 @@ def chance_range(labels: np.ndarray, probabilities: np.ndarray, seed: int = 0) -
     return float(low), float(high)
 
 
-def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> Reliability:
+def reliability(
+    labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS, predicted: np.ndarray | None = None
+) -> Reliability:
     """Compare confidence with accuracy.
 
-    labels : int64 (n,), positions in the columns of `probabilities` (past them: always wrong), judged by the most
-        likely class and its confidence; or bool (n, k) of a multi-label set, where every pair of image and class counts
-        by its own probability
+    labels : int64 (n,), positions in the columns of `probabilities` (past them: always wrong), judged by the
+        class that was given and its confidence; or bool (n, k) of a multi-label set, where every pair of image and
+        class counts by its own probability
     probabilities : float64 (n, k)
+    predicted : int64 (n,), the classes that were given; None: the most likely ones
     """
     if labels.ndim == 2:
         return _by_confidence(probabilities.ravel(), labels.ravel(), bins)
-    predicted = probabilities.argmax(axis=1) if len(labels) else labels
+    if predicted is None:
+        predicted = probabilities.argmax(axis=1) if len(labels) else labels
     return _by_confidence(probabilities[np.arange(len(labels)), predicted], predicted == labels, bins)
 
 

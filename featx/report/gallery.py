@@ -23,8 +23,8 @@ def doubtful_hits(judged: LabelledPredictions) -> list[GridImage]:
 
 
 def _pictures(judged: LabelledPredictions, order: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[GridImage]:
-    predicted = judged.probabilities.argmax(axis=1)
-    confidence = judged.probabilities.max(axis=1)
+    predicted = judged.predicted
+    confidence = judged.probabilities[np.arange(len(predicted)), predicted]
     right = predicted == judged.labels
     return [
         GridImage(

@@ -68,7 +68,7 @@ def score_part(predictions: LabelledPredictions, *, curves: bool = True) -> Scor
         classes=_class_rows(predictions, found, roc, precision_recall),
         confusion=None if several else found.confusion,
         tables=found.confusion if several else None,
-        reliability=reliability(predictions.labels, predictions.probabilities),
+        reliability=reliability(predictions.labels, predictions.probabilities, predicted=predictions.predicted),
         roc=roc,
         precision_recall=precision_recall,
         sampled=len(rows),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from featx.bundle.fields import read_record
 from featx.bundle.records import ClassRecord, EpochRecord, MetricsRecord
+from featx.heads.calibration import Calibration
 from featx.metrics.measures import Measures, measure
 from featx.metrics.predictions import LabelledPredictions
 from featx.training.log import TrainingLog
@@ -40,6 +41,11 @@ def _figures(measured: Measures) -> MetricsRecord:
 
 def _classes(measured: Measures) -> tuple[ClassRecord, ...]:
     return tuple(ClassRecord(one.label, one.values, one.images) for one in measured.per_class)
+
+
+def correction_record(calibration: Calibration) -> tuple[float, ...] | None:
+    """What the confidence of weighed classes is corrected by; None where none were weighed."""
+    return None if calibration.correction is None else tuple(calibration.correction.tolist())
 
 
 def epoch_records(log: TrainingLog) -> tuple[EpochRecord, ...]:

@@ -93,6 +93,15 @@ def algorithm(number: int, schedule: str = "constant") -> str:
     return (_FIRST_ALGORITHM if number == 1 else str(number)) + _SCHEDULES.get(schedule, "")
 
 
+def weighed_mark(class_weight: str, positive_weight: float) -> dict[str, str]:
+    """What a fingerprint holds beside the algorithm's number where classes are weighed.
+
+    Only there equal options give another confidence since it is corrected for the weights.
+    """
+    weighed = class_weight != "none" or positive_weight != 1
+    return {"confidence": "corrected for weights"} if weighed else {}
+
+
 def backbone_record(extraction: Extraction) -> BackboneRecord:
     """The frozen network that gave the features."""
     spec, key = extraction.spec, extraction.store.key

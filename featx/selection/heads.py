@@ -19,7 +19,7 @@ from featx.config import HeadOptions
 from featx.dataset import TEST, TRAIN, VAL
 from featx.errors import HeadError
 from featx.heads.base import Head, Trial
-from featx.heads.calibration import Calibration, fit_calibration
+from featx.heads.calibration import CORRECTED_NOTE, Calibration, Weighing, fit_calibration
 from featx.heads.table import HEADS, HeadKind, head_kind, make_head
 from featx.heads.transform import fit_transform
 from featx.metrics.predictions import Target
@@ -30,8 +30,8 @@ from featx.selection.memory import load_rows, memory_budget
 from featx.selection.problem import NO_FOLD, Problem
 from featx.selection.search import fit_rows, try_strengths
 from featx.selection.settings import SearchSettings
-from featx.selection.thresholds import search_thresholds
-from featx.selection.weights import is_weighed, require_weighing, weigh_classes
+from featx.selection.thresholds import find_thresholds
+from featx.selection.weights import class_weights, is_weighed, require_weighing, weigh_classes
 
 if TYPE_CHECKING:
     from featx.heads.dense import DenseHead
@@ -96,6 +96,7 @@ def choose_head(problem: Problem, settings: SearchSettings, without: Collection[
         Features that are not finite; its `rows` are positions in `problem`.
     """
     began = time.perf_counter()
+    weights = class_weights(problem, settings)
     problem, settings = weigh_classes(problem, settings.resolved(problem.target))
     options, memory = settings.options, memory_budget(settings.options)
     notes = _notes(problem)
@@ -118,13 +119,15 @@ def choose_head(problem: Problem, settings: SearchSettings, without: Collection[
     best = compared.best
     if best is None:
         notes += ("No row could be left out to compare heads: strength and temperature are the defaults.",)
-    labels = len(problem.classes) if problem.target == "labels" else 0
+    kind = best.kind if best else head_kind("logreg" if options.clf == "auto" else options.clf, options.kernel)
     if best is not None and options.strength is None:
         notes += _border_note(best, compared.candidates)
-    calibration, thresholds = _calibrate(arena, best, options, labels)
+    weighing = None if weights is None else Weighing(weights, kind.margins)
+    labels = len(problem.classes) if problem.target == "labels" else 0
+    notes += (CORRECTED_NOTE,) if weighing is not None and not labels else ()
+    calibration, thresholds = _calibrate(arena, best, options, labels, weighing)
     if best and options.calibrate != calibration.kind:
         notes += (f"A class has too few images left out for --calibrate {options.calibrate}: temperature it is.",)
-    kind = best.kind if best else head_kind("logreg" if options.clf == "auto" else options.clf, options.kernel)
     fitted = _fitted_already(best, arena)
     head = _refit(kind, best, used, settings) if fitted is None else fitted
     val_logits = head.logits(transform.of(stored.take(problem.val))) if len(problem.val) else None
@@ -145,17 +148,15 @@ def choose_head(problem: Problem, settings: SearchSettings, without: Collection[
 
 
 def _calibrate(
-    arena: _Arena | None, found: _Found | None, options: HeadOptions, labels: int
+    arena: _Arena | None, found: _Found | None, options: HeadOptions, labels: int, weighing: Weighing | None
 ) -> tuple[Calibration, np.ndarray | None]:
     """Confidence and, where an image has several of so many labels, their thresholds, from rows that were left out."""
     if arena is None or found is None:
-        return Calibration(labels > 0), np.full(labels, 0.5) if labels else None
-    logits, truth = arena.left_out(found.trial.logits)
-    calibration = fit_calibration(options.calibrate, logits, truth)
-    if not labels:
-        return calibration, None
-    probabilities = calibration.probabilities(logits)
-    return calibration, search_thresholds(probabilities, truth, options.thresholds, *options.threshold_range)
+        logits, truth = np.empty((0, labels)), np.empty((0, labels), bool) if labels else np.empty(0, np.int64)
+    else:
+        logits, truth = arena.left_out(found.trial.logits)
+    calibration = fit_calibration(options.calibrate, logits, truth, weighing)
+    return calibration, find_thresholds(calibration, logits, truth, options) if labels else None
 
 
 def _notes(problem: Problem) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ def nested_estimate(tables: Mapping[str, Features], problem: Problem, settings: 
         search="cv", nested=False, refit=False
     )
     probabilities, thresholds = np.full((2, len(problem), len(problem.classes)), np.nan)
+    emphasis = np.ones_like(probabilities)
     chosen = []
     for fold in range(folds):
         found = choose_layers(tables, replace(problem, split=_split_without(problem, test_fold, fold)), inner)
@@ -74,6 +75,8 @@ def nested_estimate(tables: Mapping[str, Features], problem: Problem, settings: 
         probabilities[rows] = _predict(found, tables, rows, problem)
         if found.choice.thresholds is not None:
             thresholds[rows] = found.choice.thresholds
+        if (of_classes := found.choice.calibration.emphasis) is not None:
+            emphasis[np.ix_(rows, found.choice.head.classes_)] = of_classes
         chosen.append(FoldChoice(found.outputs, found.choice.clf))
         settings.show(f"nested, fold {fold + 1} of {folds}: {' + '.join(found.outputs)}, {found.choice.clf}")
     rows = np.flatnonzero(test_fold >= 0)  # a class of one image cannot be left out
@@ -83,6 +86,7 @@ def nested_estimate(tables: Mapping[str, Features], problem: Problem, settings: 
         problem.classes,
         thresholds[rows] if problem.target == "labels" else None,
         groups=None if problem.groups is None else problem.groups[rows],
+        emphasis=emphasis[rows] if problem.target == "class" else None,
     )
     return NestedEstimate(tuple(chosen), measure(predictions))
 
@@ -101,7 +105,8 @@ def _predict(found: LayersChoice, tables: Mapping[str, Features], rows: np.ndarr
     """Probabilities float64 (rows, classes)."""
     logits = found.logits({name: table.take(rows) for name, table in tables.items()})
     calibration, classes = found.choice.calibration, np.arange(len(problem.classes))
-    if problem.target == "class" and calibration.kind != "temperature":  # a curve for each class that was there
+    of_each = calibration.kind != "temperature" or calibration.correction is not None
+    if problem.target == "class" and of_each:  # a curve, or a correction, for each class that was there
         probabilities = np.zeros((len(rows), len(classes)))
         probabilities[:, found.choice.head.classes_] = calibration.probabilities(logits)
         return probabilities

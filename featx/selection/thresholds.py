@@ -6,10 +6,16 @@ need to be tried: the best of them is the best of all.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
+from featx.config import HeadOptions
+from featx.heads.calibration import Calibration
+from featx.metrics.probabilities import sigmoid
+
+_TINY = 1e-12
 Mode = Literal["per_class", "global", "none"]
 
 
@@ -33,6 +39,24 @@ def search_thresholds(probabilities: np.ndarray, y: np.ndarray, mode: Mode, low:
     if mode == "global":
         return np.full(k, _best(probabilities.ravel(), y.ravel(), low, high, default))
     return np.array([_best(*pair, low, high, default) for pair in zip(probabilities.T, y.T, strict=True)])
+
+
+def find_thresholds(calibration: Calibration, logits: np.ndarray, y: np.ndarray, options: HeadOptions) -> np.ndarray:
+    """Return float64 (k,): from which confidence on each label is given.
+
+    Of labels that were weighed in the fit they are searched in probabilities that are not corrected for it, and brought
+    to the corrected ones, so that the labels that are given follow the weights.
+
+    logits : (n, k), of rows that the head was not fitted on; y : bool (n, k)
+    """
+    mode, (low, high) = options.thresholds, options.threshold_range
+    if calibration.correction is None or (calibration.curves and mode != "none"):
+        return search_thresholds(calibration.probabilities(logits), y, mode, low, high)
+    if calibration.curves:
+        return np.asarray(calibration.probabilities(np.zeros((1, logits.shape[1])))[0])
+    found = search_thresholds(replace(calibration, correction=None).probabilities(logits), y, mode, low, high)
+    odds = np.clip(found, _TINY, 1 - _TINY)
+    return sigmoid(np.log(odds / (1 - odds)) + calibration.correction)
 
 
 def _best(probability: np.ndarray, truth: np.ndarray, low: float, high: float, default: float) -> float:

@@ -30,6 +30,29 @@ def weigh_classes(problem: Problem, settings: SearchSettings) -> tuple[Problem, 
     return replace(problem, weight=rows * of_class[problem.y]), settings.changed(class_weight="none")
 
 
+def class_weights(problem: Problem, settings: SearchSettings) -> np.ndarray | None:
+    """How much the classes in train weigh in a fit, float64 (classes in train,); None: all the same.
+
+    Of several labels, what having one weighs against not having it. Weights of rows are another matter. A class of
+    weight 0 is never learned, so that there is nothing to correct.
+    """
+    options, y = settings.options, problem.y[problem.train]
+    if problem.target == "labels":
+        counts = np.maximum(np.stack([(~y).sum(axis=0), y.sum(axis=0)]), 1)
+        balance = counts[0] / counts[1] if options.class_weight == "balanced" else np.ones(y.shape[1])
+        weights = options.positive_weight * balance
+    elif options.class_weight == "balanced":
+        weights = len(y) / np.unique(y, return_counts=True)[1]
+    elif options.class_weight != "none":
+        named = parse_class_weight(options.class_weight, problem.classes)
+        weights = np.array([named.get(problem.classes[code], 1.0) for code in np.unique(y)])
+    else:
+        return None
+    weights = np.where(weights > 0, weights, 1.0)
+    same = problem.target == "class" and len(np.unique(weights)) == 1
+    return None if same or not (weights != 1).any() else weights
+
+
 def is_weighed(problem: Problem, settings: SearchSettings) -> bool:
     """Whether some rows or labels weigh more than others that count; those of weight 0 are merely left out."""
     options, weight = settings.options, problem.weight

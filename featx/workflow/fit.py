@@ -30,8 +30,8 @@ from featx.io.context import Context, Notify
 from featx.io.digests import digest_bytes, digest_json
 from featx.metrics.measures import Measures
 from featx.metrics.predictions import LabelledPredictions, align, group_codes, target_of
-from featx.runs.measured import MeasuredParts, epoch_records
-from featx.runs.origin import Intake, Provenance, algorithm, augment_record, backbone_record, key_record
+from featx.runs.measured import MeasuredParts, correction_record, epoch_records
+from featx.runs.origin import Intake, Provenance, algorithm, augment_record, backbone_record, key_record, weighed_mark
 from featx.runs.prepared import Prepared
 from featx.selection.choice import Candidate, Choice
 from featx.selection.layers import LayerError, LayersChoice, choose_layers
@@ -103,6 +103,7 @@ def fingerprint(prepared: Prepared) -> str:
     views, head = {} if sample.views is None else {"views": sample.views.identity}, pipeline.head
     return digest_json(
         views
+        | weighed_mark(pipeline.head.class_weight, pipeline.head.positive_weight)
         | {
             "key": extraction.store.key.digest,
             "outputs": [output.name for output in extraction.outputs],
@@ -195,6 +196,7 @@ def _head_record(choice: Choice, features: int, options: HeadOptions) -> HeadRec
         class_weight=options.class_weight,
         positive_weight=options.positive_weight,
         file=persist.FILES[kind],
+        correction=correction_record(choice.calibration),
     )
 
 
@@ -270,7 +272,8 @@ def _predict(choice: Choice, features: Features, sample: Sample, part: str, know
     if choice.thresholds is not None:
         return LabelledPredictions(sample.y[rows], probabilities, tuple(known), choice.thresholds, part, paths, groups)
     labels, everything = align(sample.images.classes, sample.y[rows], known)
-    return LabelledPredictions(labels, probabilities, tuple(everything), part=part, paths=paths, groups=groups)
+    emphasis = choice.calibration.emphasis
+    return LabelledPredictions(labels, probabilities, tuple(everything), None, part, paths, groups, emphasis)
 
 
 def _score(choice: Choice, val: Measures) -> ScoreRecord:
