@@ -119,6 +119,21 @@ def test_margins_find_their_correction_and_few_rows_leave_it_where_it_was() -> N
     np.testing.assert_allclose(few - few[0], expected, atol=1.0)
 
 
+@pytest.mark.parametrize("clf", ["logreg", "svm"])
+def test_searches_by_log_loss_score_the_corrected_confidence(clf: str) -> None:
+    """The score of a strength is scikit-learn's log loss of the confidence that the bundle would have."""
+    from sklearn.metrics import log_loss
+
+    options = {"clf": clf, "class_weight": "balanced", "metric": "log_loss", "search": "val"}
+    found, (x, y) = fit(**options), draw(5000, 0)
+    assert found.val_logits is not None
+    expected = log_loss(y[np.arange(5000) % 5 == 0], found.calibration.probabilities(found.val_logits))
+    assert found.best is not None
+    assert found.best.score == pytest.approx(expected, rel=1e-3)
+    posterior = true_posterior(x[np.arange(5000) % 5 == 0])
+    assert found.best.score < log_loss(y[np.arange(5000) % 5 == 0], posterior) + 0.02
+
+
 def test_a_part_is_decided_by_its_emphasis_and_some_of_it_too() -> None:
     probabilities = np.array([[0.7, 0.3], [0.9, 0.1]])
     whole = LabelledPredictions(np.array([1, 0]), probabilities, ("a", "b"), paths=("1", "2"))

@@ -20,7 +20,7 @@ import numpy as np
 
 from featx.errors import BundleError
 from featx.io.zips import load_arrays
-from featx.metrics.probabilities import fit_corrected, fit_temperature, sigmoid, softmax
+from featx.metrics.probabilities import Weighing, fit_corrected, fit_temperature, sigmoid, softmax
 
 CALIBRATION_FILE = "calibration.npz"
 Kind = Literal["temperature", "sigmoid", "isotonic"]
@@ -30,23 +30,6 @@ CORRECTED_NOTE = (
     "Classes were weighed: the answers follow the weights, and the confidence is corrected for them, so the class that "
     "is given need not be the one of the highest confidence."
 )
-
-
-@dataclass(frozen=True)
-class Weighing:
-    """How classes were weighed in the fit of a head.
-
-    weights : float64 (k,), above 0, of the classes; of several labels, having each against not having it
-    margins : whether the head's logits are margins, no log probabilities
-    """
-
-    weights: np.ndarray
-    margins: bool = False
-
-    @property
-    def correction(self) -> np.ndarray:
-        """What log probabilities have to be corrected by."""
-        return np.asarray(-np.log(self.weights))
 
 
 @dataclass(frozen=True)

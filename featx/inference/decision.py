@@ -12,8 +12,9 @@ from featx.bundle.bundle import Bundle
 from featx.config import HeadOptions
 from featx.dataset import SPLITS, TEST, TRAIN, VAL
 from featx.features import ArrayFeatures
-from featx.heads.calibration import Calibration, Weighing, fit_calibration
+from featx.heads.calibration import Calibration, fit_calibration
 from featx.metrics.predictions import LabelledPredictions
+from featx.metrics.probabilities import Weighing
 from featx.selection.thresholds import find_thresholds
 from featx.training.trainee import ImageTrainee
 

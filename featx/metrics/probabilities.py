@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 _BOUNDS = (-7.0, 7.0)  # of log T: logits a thousand times too flat or too steep
 _RESOLUTION = 1e-4
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """How classes were weighed in the fit of a head.
+
+    weights : float64 (k,), above 0, of the classes; of several labels, having each against not having it
+    margins : whether the head's logits are margins, no log probabilities
+    """
+
+    weights: np.ndarray
+    margins: bool = False
+
+    @property
+    def correction(self) -> np.ndarray:
+        """What log probabilities have to be corrected by."""
+        return np.asarray(-np.log(self.weights))
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from featx.config import Metric
 from featx.errors import HeadError
 from featx.metrics.predictions import Target, target_of
-from featx.metrics.probabilities import fit_temperature, sigmoid, softmax
+from featx.metrics.probabilities import Weighing, fit_corrected, fit_temperature, sigmoid, softmax
 from featx.metrics.table import DEFAULTS, METRICS, metric_form
 
 
@@ -20,11 +20,14 @@ class ScoredLogits:
     """Logits (n, k) of rows that a fit left out: an outcome whose probabilities are made where they are asked for.
 
     labels : int64 (n,), columns of the logits, or bool (n, k)
+    temperate : whether probabilities are those at the temperature that suits them best
+    weighing : how classes were weighed in the fit, which probabilities are corrected for; None where they were not
     """
 
     labels: np.ndarray
     logits: np.ndarray
-    temperature: float = 1.0
+    temperate: bool = False
+    weighing: Weighing | None = None
     groups: np.ndarray | None = None
 
     @cached_property
@@ -35,7 +38,12 @@ class ScoredLogits:
     @cached_property
     def probabilities(self) -> np.ndarray:
         """float64 (n, k)."""
-        return (sigmoid if self.labels.ndim == 2 else softmax)(self.logits, self.temperature)
+        link = sigmoid if self.labels.ndim == 2 else softmax
+        if self.weighing is None:
+            return link(self.logits, fit_temperature(self.logits, self.labels) if self.temperate else 1.0)
+        margins = self.weighing.margins
+        temperature, correction = fit_corrected(self.logits, self.labels, self.weighing.correction, margins=margins)
+        return link(np.asarray(self.logits, np.float64) / temperature + correction)
 
 
 def resolve_metric(metric: Metric, target: Target) -> Metric:
@@ -69,15 +77,14 @@ def _choices(target: Target) -> str:
     return f"{', '.join(names)} or {last}"
 
 
-def score(metric: str, logits: np.ndarray, index: np.ndarray) -> float:
+def score(metric: str, logits: np.ndarray, index: np.ndarray, weighing: Weighing | None = None) -> float:
     """Judge logits (n, k) of rows whose columns are `index` (n,), or whose labels are bool (n, k).
 
-    Metrics are those of the table; log loss is that at the temperature that suits it best. What is not defined counts
-    as 0.
+    Metrics are those of the table; log loss is that at the temperature that suits it best. Where classes were weighed
+    in the fit, probabilities are corrected for it. What is not defined counts as 0.
     """
     form = metric_form(metric, target_of(index))
     if form is None:
         raise HeadError(f"No metric {metric} of such labels.")
-    temperature = fit_temperature(logits, index) if METRICS[metric].temperate else 1.0
-    value = form.compute(ScoredLogits(index, logits, temperature))
+    value = form.compute(ScoredLogits(index, logits, METRICS[metric].temperate, weighing))
     return 0.0 if value is None else value

@@ -19,10 +19,11 @@ from featx.config import HeadOptions
 from featx.dataset import TEST, TRAIN, VAL
 from featx.errors import HeadError
 from featx.heads.base import Head, Trial
-from featx.heads.calibration import CORRECTED_NOTE, Calibration, Weighing, fit_calibration
+from featx.heads.calibration import CORRECTED_NOTE, Calibration, fit_calibration
 from featx.heads.table import HEADS, HeadKind, head_kind, make_head
 from featx.heads.transform import fit_transform
 from featx.metrics.predictions import Target
+from featx.metrics.probabilities import Weighing
 from featx.metrics.scores import score
 from featx.metrics.table import is_better
 from featx.selection.choice import Candidate, Choice, Where
@@ -47,18 +48,21 @@ class _Arena:
     """Where heads are compared: rows, and which fit leaves which row out (-1: none does).
 
     watched : rows that stop the fits of folds, where there is a val part
+    weights : of the classes in the fits, float64 (k,), which the confidence that is scored is corrected for; None: none
     """
 
     problem: Problem
     test_fold: np.ndarray
     where: Where
     watched: Problem | None = None
+    weights: np.ndarray | None = None
 
     def trials(self, kind: HeadKind, strengths: Sequence[float], settings: SearchSettings) -> Iterator[Trial]:
         return try_strengths(kind, strengths, self.problem, self.test_fold, settings, self.watched)
 
-    def score(self, metric: str, logits: np.ndarray) -> float:
-        return score(metric, *self.left_out(logits))
+    def score(self, metric: str, trial: Trial, kind: HeadKind) -> float:
+        weighing = None if self.weights is None else Weighing(self.weights, kind.margins)
+        return score(metric, *self.left_out(trial.logits), weighing)
 
     def left_out(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The logits of the images that were left out, and what is true of them."""
@@ -110,7 +114,7 @@ def choose_head(problem: Problem, settings: SearchSettings, without: Collection[
     stored = problem.features
     transform = fit_transform(stored.take(problem.train), options.normalize == "l2", options.pca, memory, settings.seed)
     used = load_rows(replace(problem, features=transform.of(stored)), memory)
-    arena = _arena(used, settings)
+    arena = _arena(used, settings, weights)
     compared = (
         _Compared(None, ())
         if arena is None
@@ -173,15 +177,15 @@ def _notes(problem: Problem) -> tuple[str, ...]:
     return (f"Without a training image, always wrong: {names}.",)
 
 
-def _arena(used: Problem, settings: SearchSettings) -> _Arena | None:
+def _arena(used: Problem, settings: SearchSettings, weights: np.ndarray | None) -> _Arena | None:
     """Return where to compare, None where no row can be left out. Train rows come first in `used`, val rows follow."""
     trained, watched = len(used.train), len(used.val)
     if _search_where(settings.options, int(used.own[used.train].sum()), watched) == "val":
-        return _Arena(used, np.repeat([NO_FOLD, 0], [trained, watched]), "val")
+        return _Arena(used, np.repeat([NO_FOLD, 0], [trained, watched]), "val", weights=weights)
     train = used.take(used.train)
     test_fold = train.test_folds(settings.options.folds, settings.seed)
     val = used.take(used.val[used.own[used.val]]) if watched else None
-    return _Arena(train, test_fold, "cv", val) if test_fold.max() > 0 else None
+    return _Arena(train, test_fold, "cv", val, weights) if test_fold.max() > 0 else None
 
 
 def _search_where(options: HeadOptions, train: int, val: int) -> Where:
@@ -232,10 +236,10 @@ def _search_strength(kind: HeadKind, arena: _Arena, settings: SearchSettings) ->
     # Under strong regularisation accuracy may stand still (all of the largest class) while the loss goes on falling.
     lowest, stale = np.inf, 0
     for trial in arena.trials(kind, _strengths(kind, options), settings):
-        found = _Found(kind, trial, arena.score(options.metric, trial.logits))
+        found = _Found(kind, trial, arena.score(options.metric, trial, kind))
         tried.append(_candidate(found, arena.where, settings))
         settings.show(_line(tried[-1], kind.strength_name))
-        loss = arena.score("log_loss", trial.logits)
+        loss = arena.score("log_loss", trial, kind)
         better = best is None or is_better(options.metric, found.score, best.score)
         if better:
             best = found
@@ -262,7 +266,7 @@ def _extend(best: _Found, arena: _Arena, settings: SearchSettings, tried: list[C
         if strength <= 0:
             break
         (trial,) = arena.trials(kind, (strength,), settings)
-        found = _Found(kind, trial, arena.score(metric, trial.logits))
+        found = _Found(kind, trial, arena.score(metric, trial, kind))
         tried.append(_candidate(found, arena.where, settings))
         settings.show(_line(tried[-1], kind.strength_name))
         if not is_better(metric, found.score, best.score):
