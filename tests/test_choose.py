@@ -154,7 +154,7 @@ def test_a_search_gives_up_once_weaker_is_worse(monkeypatch: pytest.MonkeyPatch)
         "accuracy": iter([0.5, 0.5, 0.5, 0.7, 0.6, 0.7, 0.9, 0.9]),
         "log_loss": iter([1.0, 0.9, 0.8, 0.7, 0.8, 0.8, 0.1, 0.1]),  # falls while accuracy stands still, then rises
     }
-    monkeypatch.setattr("featx.selection.heads.score", lambda metric, logits, index: next(told[metric]))
+    monkeypatch.setattr("featx.selection.heads.score", lambda metric, *_: next(told[metric]))
     x, y = blobs(90)
     choice = choose(x, y, np.full(90, TRAIN))
     assert len(choice.candidates) == 6
