@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from sklearn.utils.class_weight import compute_sample_weight
 from featx.compare.plan import plan
 from featx.config import CompareOptions, DataOptions, HeadOptions, Pipeline
 from featx.config.applicable import require_applicable
-from featx.dataset import TRAIN, read_images
-from featx.errors import HeadError, UsageError
+from featx.dataset import TRAIN, ImageSet, read_images
+from featx.errors import DataError, HeadError, UsageError
 from featx.features import ArrayFeatures
+from featx.io.digests import digest_bytes
+from featx.runs.split import KeptSplit
 from featx.selection.heads import choose_head
 from featx.selection.problem import Problem
 from featx.selection.settings import SearchSettings
@@ -43,6 +46,41 @@ def test_a_folder_has_no_columns(tmp_path: Path, option: str, value: str) -> Non
             read_images(source, DataOptions(**{option: value}))
     refused = call("check", "p", flag, value, cwd=tmp_path)
     assert (refused.status, refused.sentence.startswith(f"featx: {flag} {value}")) == (2, True)
+
+
+def test_an_index_has_all_columns_wherever_its_images_lie(tmp_path: Path) -> None:
+    text = "file,species,part,patient,w\nhttp://127.0.0.1:9/a.png,x,train,p1,1\nhttp://127.0.0.1:9/b.png,y,test,p2,2\n"
+    (tmp_path / "index.csv").write_text(text)
+    options = DataOptions(
+        path_column="file", label_column="species", split_column="part", group_column="patient", weight_column="w"
+    )
+    for image_dir in (None, "http://127.0.0.1:9/elsewhere"):  # only paths that are not whole are looked for there
+        images = read_images(tmp_path / "index.csv", replace(options, image_dir=image_dir))
+        assert (images.classes, images.groups) == (("x", "y"), ("p1", "p2"))
+        assert images.weights is not None
+        assert images.weights.tolist() == [1, 2]
+        assert images.paths == ("http://127.0.0.1:9/a.png", "http://127.0.0.1:9/b.png")
+
+
+@pytest.mark.parametrize("option", ["group_column", "weight_column", "label_column", "split_column", "path_column"])
+def test_a_column_that_an_index_has_not_is_named_beside_those_it_has(tmp_path: Path, option: str) -> None:
+    (tmp_path / "index.csv").write_text("path,label,patient\na.png,x,p1\n")
+    with pytest.raises(DataError, match=r"No column 'patiend'.*path, label, patient"):
+        read_images(tmp_path / "index.csv", DataOptions(**{option: "patiend"}))
+
+
+def test_shares_of_a_split_that_is_declared_are_reported(tmp_path: Path) -> None:
+    digests = np.array([digest_bytes(bytes([row])) for row in range(40)], "V32")
+    declared = np.resize(np.array([0, 0, 1, 2], np.uint8), 40)
+    images = ImageSet("x", "x", tuple(map(str, range(40))), np.arange(40) % 2, ("a", "b"), declared=declared)
+    images = replace(images, groups=tuple(f"g{row // 8}" for row in range(40)))
+    kept, readable = KeptSplit(tmp_path / "split"), np.ones(40, bool)
+    found = kept.sample(images, digests, readable, DataOptions(split=(0.5, 0.25, 0.25))).notes
+    assert [note[:40] for note in found] == [
+        "5 groups have images in several parts th",
+        "--split changes nothing: the data declar",
+    ]
+    assert kept.sample(replace(images, groups=None), digests, readable, DataOptions()).notes == ()
 
 
 def test_a_pipeline_that_names_columns_can_be_measured_on_a_folder(lab: Lab, tmp_path: Path) -> None:
@@ -101,6 +139,35 @@ def test_nearest_neighbours_have_no_weights() -> None:
     assert kept.clf == "knn"
 
 
+@pytest.mark.parametrize(
+    ("clf", "more"),
+    [
+        ("logreg", {}),
+        ("svm", {}),
+        ("svm", {"kernel": "rbf"}),
+        ("ridge", {}),
+        ("dense", {"epochs": 15, "hidden": "8", "folds": 2, "learning_rate": 0.02}),
+        ("auto", {}),
+        ("estimator", {"estimator": "sklearn.naive_bayes.GaussianNB"}),
+    ],
+)
+def test_weights_reach_every_head_that_takes_them(clf: str, more: dict[str, object]) -> None:
+    """The rare class is found more often, by every way to weigh it; other heads refuse (see the tests around)."""
+    problem = uneven()
+    options = {"clf": clf, **more} | ({} if clf in {"auto", "dense", "estimator"} else {"strength": 0.1})
+    recalls = []
+    for weighed, weight in ((problem, "none"), (problem, "balanced"), (problem, "rare=10")):
+        found = choose_head(weighed, settings(class_weight=weight, **options))
+        given = found.head.logits(weighed.features).argmax(axis=1)
+        recalls.append((given[problem.y == 1] == 1).mean())
+    assert min(recalls[1:]) > recalls[0] + 0.15
+
+
+def test_thresholds_of_one_class_are_reported() -> None:
+    (note,) = choose_head(uneven(), settings(thresholds="none", strength=0.1)).notes
+    assert note == "--thresholds changed nothing: thresholds are for images with several labels (--label-separator)."
+
+
 def test_auto_leaves_out_by_name_what_weights_do_not_change() -> None:
     found = choose_head(uneven(), settings(clf="auto", class_weight="balanced"))
     assert "knn was not tried: weights do not change it." in found.notes
@@ -143,6 +210,10 @@ def test_a_weight_of_labels_is_refused_for_one_class() -> None:
         (("--set", "head.grid={var_smoothing: [1]}"), "--clf estimator"),
         (("--clf", "dense", "--decay", "0.5"), "--schedule exponential"),
         (("--clf", "dense", "--schedule", "cosine", "--factor", "0.1"), "--schedule plateau"),
+        (("--clf", "dense", "--momentum", "0.5"), "--optimizer sgd"),
+        (("--thresholds", "none", "--threshold-range", "0.1,0.9"), "--thresholds per_class or --thresholds global"),
+        (("--weights-seed", "3"), "--weights random"),
+        (("--fill-value", "7", "--rotation", "20"), "--fill-mode constant"),
     ],
 )
 def test_a_typed_option_that_changes_nothing_is_refused(

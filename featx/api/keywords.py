@@ -68,6 +68,8 @@ class DataKeywords(TypedDict, total=False):
     """CSV column that holds train, val or test (default: 'split' if there is one)."""
     group_column: str | None
     """CSV column of what belongs together (a plant, a patient): never split apart."""
+    group_duplicates: float | None
+    """Never split images apart whose features have at least this cosine similarity, like 0.95."""
     weight_column: str | None
     """CSV column of sample weights for fitting."""
     image_dir: str | Path | None

@@ -9,6 +9,7 @@ import numpy as np
 from featx.backbones.spec import resize_rule
 from featx.config import Pipeline
 from featx.dataset import TRAIN, VAL, check_images, digest_images, read_data, require_usable
+from featx.dataset.columns import require_no_duplicate_groups
 from featx.errors import DataError
 from featx.extraction.sample import Sample, require_fittable
 from featx.images.augment import Augmenter
@@ -50,6 +51,7 @@ def read_material(pipeline: Pipeline, cache: Cache, progress: Progress = no_prog
     DataError
         No labels, several per image, a single class, nothing that can be read, or no val part.
     """
+    require_no_duplicate_groups(pipeline.data, "a baseline")
     images = read_data(pipeline)
     require_fittable(images)
     if images.multilabel:

@@ -49,6 +49,7 @@ def check(
     """
     from featx.cli.quality import require_features_flag, review_data
     from featx.dataset import check_images, read_data
+    from featx.dataset.columns import require_no_duplicate_groups
     from featx.store.cache import Cache
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
@@ -56,6 +57,7 @@ def check(
         review_data(pipeline, out, near, as_json)
         return
     require_features_flag(out, near)
+    require_no_duplicate_groups(pipeline.data, "featx check without --features")
     images = read_data(pipeline)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         found = check_images(images, cache.index, progress=lambda done: bars("check", done, len(images)))
@@ -99,10 +101,12 @@ def split(
     import numpy as np
 
     from featx.dataset import SPLITS, check_images, read_data, split_images, write_split
+    from featx.dataset.columns import require_no_duplicate_groups
     from featx.dataset.digests import digest_images
     from featx.store.cache import Cache
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
+    require_no_duplicate_groups(pipeline.data, "featx split")
     images = read_data(pipeline)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         found = check_images(images, cache.index, progress=lambda done: bars("check", done, len(images)))

@@ -68,6 +68,7 @@ def plan(pipeline: Pipeline) -> list[Pass]:
         raise UsageError(
             "No images: name folders or CSVs, or a pipeline file with compare.data or data.path (-p FILE)."
         )
+    _require_one_grouping(pipeline)
     axes: dict[str, Sequence[str]] = {
         "data": asked.data or (str(pipeline.data.path),),
         "backbone": asked.backbone or (pipeline.features.backbone,),
@@ -88,6 +89,17 @@ def plan(pipeline: Pipeline) -> list[Pass]:
         made = tuple(_plan_combination(common, clf, stage, overrides) for clf, stage in heads)
         passes.append(Pass(names[data], common, made))
     return passes
+
+
+def _require_one_grouping(pipeline: Pipeline) -> None:
+    """Refuse groups of near-duplicates where each backbone would have its own, and the split would differ."""
+    passes = max(1, len(pipeline.compare.backbone)) * max(1, len(pipeline.compare.input_size))
+    if pipeline.data.group_duplicates is not None and passes > 1:
+        raise UsageError(
+            "data.group_duplicates groups images by the features of one backbone at one size, and the split would "
+            f"differ among these {passes}. Leave it out, or list the groups in a column of a CSV and name it: "
+            "--group-column."
+        )
 
 
 def _applicable(pipeline: Pipeline, data: str, sets: int) -> Pipeline:

@@ -28,8 +28,14 @@ _TRAINING: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "factor": ("schedule", ("plateau",)),
     "plateau_patience": ("schedule", ("plateau",)),
     "least_rate": ("schedule", ("cosine", "plateau", "exponential")),
+    "momentum": ("optimizer", ("sgd",)),
 }
-"""Option of a training -> another one, and the values of it that it belongs to"""
+_OTHERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "head.threshold_range": ("thresholds", ("per_class", "global")),
+    "augment.fill_value": ("fill_mode", ("constant",)),
+    "features.weights_seed": ("weights", ("random",)),
+}
+"""Option of any training, and of others -> another one of its section, and the values of it that it belongs to"""
 
 
 def require_applicable(pipeline: Pipeline, typed: Keys) -> Pipeline:
@@ -49,8 +55,9 @@ def require_applicable(pipeline: Pipeline, typed: Keys) -> Pipeline:
             continue
         if section == "head" and name in _HEADS:
             _require_head(pipeline, name, value)
-        if issubclass(SECTIONS[section], TrainingOptions) and name in _TRAINING:
-            _require_training(pipeline, section, name, value)
+        of_training = issubclass(SECTIONS[section], TrainingOptions)
+        if found := _OTHERS.get(key) or (_TRAINING.get(name) if of_training else None):
+            _require_other(pipeline, key, value, found)
     return pipeline
 
 
@@ -64,14 +71,15 @@ def _require_head(pipeline: Pipeline, name: str, value: object) -> None:
         )
 
 
-def _require_training(pipeline: Pipeline, section: str, name: str, value: object) -> None:
-    other, values = _TRAINING[name]
+def _require_other(pipeline: Pipeline, key: str, value: object, belongs: tuple[str, tuple[str, ...]]) -> None:
+    section, _, name = key.partition(".")
+    other, values = belongs
     chosen = getattr(getattr(pipeline, section), other)
     if chosen not in values:
         listed = " or ".join(f"{_flag(other)} {one}" for one in values)
         raise UsageError(
-            f"{_flag(name)} {value} ({section}.{name}) changes nothing of {_flag(other)} {chosen}. Choose {listed}, or "
-            "leave it out."
+            f"{_flag(name)} {value} ({key}) changes nothing of {_flag(other)} {chosen}. Choose {listed}, or leave it "
+            "out."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from featx.config.bounds import Count, Ge, Le
+from featx.config.bounds import Cosine, Count, Ge, Le
 from featx.config.option import Place, Section, option
 
 
@@ -23,6 +23,11 @@ class DataOptions(Section):
     )
     group_column: str | None = option(
         None, "CSV column of what belongs together (a plant, a patient): never split apart.", metavar="NAME"
+    )
+    group_duplicates: Cosine | None = option(
+        None,
+        "Never split images apart whose features have at least this cosine similarity, like 0.95.",
+        metavar="COSINE",
     )
     weight_column: str | None = option(None, "CSV column of sample weights for fitting.", metavar="NAME")
     image_dir: Place | None = option(

@@ -43,3 +43,18 @@ def require_no_columns(source: object, options: DataOptions) -> None:
             f"{flag} {getattr(options, name)} (data.{name}) is for images that a CSV lists, and {source} is not a CSV. "
             f"Leave it out, or write one (featx split {source} --out index.csv), add the column, and give index.csv."
         )
+
+
+def require_no_duplicate_groups(options: DataOptions, what: str) -> None:
+    """Refuse groups of near-duplicates where there are no features to find them by.
+
+    Raises
+    ------
+    UsageError
+        They are asked for.
+    """
+    if options.group_duplicates is not None:
+        raise UsageError(
+            f"--group-duplicates {options.group_duplicates:g} (data.group_duplicates) compares features, and {what} "
+            "has none. Leave it out, or list the groups in a column of a CSV and name it: --group-column."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from featx.backbones import BackboneSpec, Output
 from featx.config import FeaturesOptions
 from featx.dataset import ImageSet
+from featx.errors import HeadError
 from featx.extraction.computed import Stages, WorkerShare
 from featx.extraction.request import Request
 from featx.store.store import FeatureStore
@@ -90,3 +92,17 @@ class Extraction:
             "dtype": str(np.result_type(*{part.dtype for part in table.parts})) if table.parts else None,
             "path": str(table.directory),
         }
+
+
+def first_row_output(outputs: Sequence[Output]) -> Output:
+    """The first that is a row of features and no map, by which images are compared.
+
+    Raises
+    ------
+    HeadError
+        There are only maps.
+    """
+    for output in outputs:
+        if output.pooling != "none":
+            return output
+    raise HeadError("There are only maps (pooling none) to compare. Add --pooling avg or flatten.")

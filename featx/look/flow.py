@@ -11,6 +11,7 @@ from featx.backbones import resolve
 from featx.config import Pipeline
 from featx.dataset import ImageSet, read_data
 from featx.dataset.check import count_classes
+from featx.dataset.columns import require_no_duplicate_groups
 from featx.inference.predict import Unread
 from featx.io.context import Context
 from featx.look.backbone_view import draw_views
@@ -55,6 +56,7 @@ def look(
     BackboneError
         With `scope.imagenet`: a network that cannot be had.
     """
+    require_no_duplicate_groups(pipeline.data, "a look at a sample of the images")
     spec, images = resolve(pipeline.features), read_data(pipeline)
     out = out or Run.of(pipeline, images).look
     seed, folder = pipeline.data.seed, FigureFolder(out)

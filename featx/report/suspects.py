@@ -110,7 +110,8 @@ def list_near_duplicates(pairs: NearDuplicates, images: ReviewedImages, near: fl
         name="near_duplicates",
         heading="Near-duplicates",
         text=f"Pairs of images whose features have a cosine similarity of at least {near:g}. A pair in two parts "
-        "of the split makes val and test look better than they are: keep its images together with --group-column.",
+        "of the split makes val and test look better than they are: keep its images together with --group-column, or "
+        f"with --group-duplicates {near:g}.",
         found=len(pairs),
         header=("path", "label", "split", "path_2", "label_2", "split_2", "similarity", "across_parts"),
         rows=lines,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.config import DataOptions
-from featx.dataset import SPLITS, TEST, TRAIN, VAL, ImageSet, conflicts
+from featx.dataset import NONE, SPLITS, TEST, TRAIN, VAL, ImageSet, conflicts
 from featx.errors import DataError
 from featx.extraction.sample import Sample
 from featx.io.digest_arrays import has_digest
@@ -74,6 +74,30 @@ def describe_lost(images: ImageSet, digests: np.ndarray, sample: Sample) -> list
             left = f"{len(declared) - len(lost):,} of {len(declared):,} different images declared as {SPLITS[code]}"
             found.append(f"Only {left} are measured: {' and '.join(filter(None, reasons))}. See featx check.")
     return found
+
+
+def describe_torn(images: ImageSet, sample: Sample) -> list[str]:
+    """A sentence where the data itself declares images of a group in several parts."""
+    if images.declared is None or sample.groups is None:
+        return []
+    pairs = np.unique(np.stack([sample.groups, sample.split.astype(np.int64)]), axis=1)[0]
+    torn = int((np.unique(pairs, return_counts=True)[1] > 1).sum())
+    if not torn:
+        return []
+    return [
+        f"{torn:,} groups have images in several parts that the data declares: val and test flatter what is fitted."
+    ]
+
+
+def describe_unused_shares(sample: Sample, options: DataOptions) -> list[str]:
+    """A sentence where shares of the split were asked for, and the data declares the part of every image."""
+    declared = sample.images.declared
+    if declared is None or options.split == DataOptions.split:
+        return []
+    of_rows = declared[sample.rows]
+    if (of_rows == NONE).any() or not all((of_rows == code).any() for code in (VAL, TEST)):
+        return []
+    return ["--split changes nothing: the data declares the part of every image."]
 
 
 def describe_missing(sample: Sample, options: DataOptions) -> list[str]:

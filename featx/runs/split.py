@@ -14,7 +14,15 @@ from featx.extraction.sample import Sample
 from featx.io.digest_arrays import NO_DIGEST, digest_array
 from featx.io.digests import digest_json
 from featx.io.files import write_json
-from featx.runs.part_notes import describe_conflicts, describe_lost, describe_missing, describe_moved, describe_strange
+from featx.runs.part_notes import (
+    describe_conflicts,
+    describe_lost,
+    describe_missing,
+    describe_moved,
+    describe_strange,
+    describe_torn,
+    describe_unused_shares,
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class KeptSplit:
         notes += describe_strange(strange, self.folder.parent)
         known = np.where(readable, digests, NO_DIGEST)
         notes += describe_conflicts(images, known, sample) + describe_lost(images, known, sample)
+        notes += describe_torn(images, sample) + describe_unused_shares(sample, options)
         return replace(sample, notes=(*notes, *describe_missing(sample, options)))
 
     def _assign(

@@ -31,7 +31,7 @@ from featx.selection.memory import load_rows, memory_budget
 from featx.selection.problem import NO_FOLD, Problem
 from featx.selection.search import fit_rows, try_strengths
 from featx.selection.settings import SearchSettings
-from featx.selection.thresholds import find_thresholds
+from featx.selection.thresholds import describe_thresholds, find_thresholds
 from featx.selection.weights import class_weights, is_weighed, require_weighing, weigh_classes
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def choose_head(problem: Problem, settings: SearchSettings, without: Collection[
     weights = class_weights(problem, settings)
     problem, settings = weigh_classes(problem, settings.resolved(problem.target))
     options, memory = settings.options, memory_budget(settings.options)
-    notes = _notes(problem)
+    notes = _notes(problem) + describe_thresholds(problem, options)
     if is_weighed(problem, settings):
         if options.clf == "auto":
             left_out = {kind.clf for kind in HEADS.values() if kind.in_auto and not kind.weighs} - {*without}

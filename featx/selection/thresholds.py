@@ -14,6 +14,7 @@ import numpy as np
 from featx.config import HeadOptions
 from featx.heads.calibration import Calibration
 from featx.metrics.probabilities import sigmoid
+from featx.selection.problem import Problem
 
 _TINY = 1e-12
 Mode = Literal["per_class", "global", "none"]
@@ -57,6 +58,15 @@ def find_thresholds(calibration: Calibration, logits: np.ndarray, y: np.ndarray,
     found = search_thresholds(replace(calibration, correction=None).probabilities(logits), y, mode, low, high)
     odds = np.clip(found, _TINY, 1 - _TINY)
     return sigmoid(np.log(odds / (1 - odds)) + calibration.correction)
+
+
+def describe_thresholds(problem: Problem, options: HeadOptions) -> tuple[str, ...]:
+    """Name what is set of thresholds where an image has one class, of which the likeliest is given."""
+    given = [name for name in ("thresholds", "threshold_range") if getattr(options, name) != getattr(HeadOptions, name)]
+    if problem.target == "labels" or not given:
+        return ()
+    flags = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+    return (f"{flags} changed nothing: thresholds are for images with several labels (--label-separator).",)
 
 
 def _best(probability: np.ndarray, truth: np.ndarray, low: float, high: float, default: float) -> float:

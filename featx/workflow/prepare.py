@@ -14,7 +14,9 @@ from featx.backbones.tokens import choose_layers_of_tokens
 from featx.bundle.bundle import Bundle
 from featx.config import FeaturesOptions, Pipeline
 from featx.dataset import NONE, SPLITS, ImageSet, conflicts, digest_images, read_data
+from featx.dataset.columns import require_no_duplicate_groups
 from featx.errors import DataError, UsageError
+from featx.extraction.extraction import first_row_output
 from featx.extraction.flow import Extraction, extract, plan
 from featx.extraction.sample import Sample, require_fittable
 from featx.extraction.views import ViewPolicy, Views, extract_views, plan_views
@@ -22,6 +24,7 @@ from featx.images.augment import Augmenter
 from featx.io.context import Context
 from featx.io.digest_arrays import NO_DIGEST, first_of_equal
 from featx.io.progress import Progress, no_progress
+from featx.quality.grouping import group_near_duplicates
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
 from featx.store.cache import Cache
@@ -31,7 +34,7 @@ from featx.workflow.tracking import require_tracker
 
 def choose_images(pipeline: Pipeline, images: ImageSet, cache: Cache) -> ImageSet:
     """The images whose features are wanted: all of them, or with `max_train` those that are in a part of the split."""
-    if pipeline.data.max_train is None:
+    if pipeline.data.max_train is None or pipeline.data.group_duplicates is not None:  # groups come first, of all
         return images
     digests = digest_images(images.paths, cache.index)
     split = Run.of(pipeline, images).split.assign(images, digests.digest, digests.usable, pipeline.data)
@@ -48,8 +51,10 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     images = read_data(pipeline)
     require_fittable(images)
     extraction = extract(choose_images(pipeline, images, cache), pipeline.features, cache, progress)
+    extraction, notes = _with_groups(extraction, pipeline)
     run = Run.of(pipeline, extraction.images)
     sample = run.split.sample(extraction.images, extraction.digests, extraction.readable, pipeline.data)
+    sample = replace(sample, notes=(*notes, *sample.notes))
     if views and pipeline.augment.views:
         made = extract_views(extraction, sample.train_rows, policy_of(pipeline), cache, progress)
         sample = replace(sample, views=made)
@@ -69,6 +74,18 @@ def widen_features(pipeline: Pipeline, cache: Cache) -> FeaturesOptions:
         return features
     require_fittable(read_data(pipeline))  # before a network is built for nothing
     return replace(features, layer=choose_layers_of_tokens(resolve(features), cache.index))
+
+
+def _with_groups(extraction: Extraction, pipeline: Pipeline) -> tuple[Extraction, tuple[str, ...]]:
+    """The extraction whose images are grouped by their near-duplicates where the pipeline asks for it."""
+    threshold = pipeline.data.group_duplicates
+    if threshold is None:
+        return extraction, ()
+    rows = np.flatnonzero(extraction.readable)
+    rows = rows[first_of_equal(extraction.digests[rows])]
+    output = first_row_output(extraction.outputs)
+    images, note = group_near_duplicates(extraction.images, rows, extraction.features(output, rows), threshold)
+    return replace(extraction, request=replace(extraction.request, images=images)), (note,)
 
 
 def augmenter_of(pipeline: Pipeline) -> Augmenter:
@@ -101,6 +118,7 @@ def plan_all(pipeline: Pipeline, cache: Cache, context: Context) -> dict[str, An
     images = _wanted_images(pipeline, cache, context)
     content = plan(images, pipeline.features, cache, context.progress).as_json()
     if pipeline.augment.views:
+        require_no_duplicate_groups(pipeline.data, "a dry run of views")
         require_fittable(images)
         digests = digest_images(images.paths, cache.index)
         kept = Run.of(pipeline, images).split
@@ -140,6 +158,10 @@ def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str, cache: Cache) 
     torn = [row for rows in conflicts(images, np.where(digests.usable, digests.digest, NO_DIGEST)) for row in rows]
     different[torn] = False
     notes = [f"{images.paths[row]}: {reason}" for row, reason in sorted(digests.bad.items())]
+    if pipeline.data.group_duplicates is not None:
+        notes.append(
+            "Intervals take every image as independent: --group-duplicates groups the images that are fitted on alone."
+        )
     if torn:
         notes.append(f"{len(torn)} files have the bytes of another under a different label: left out. See featx check.")
     wanted = different & (digests.usable if part == "all" else codes == SPLITS.index(part))

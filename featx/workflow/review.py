@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from featx.backbones import Output
 from featx.errors import HeadError
+from featx.extraction.extraction import first_row_output
 from featx.features import FeaturesError
 from featx.io.jsontypes import Json
 from featx.quality.inspection import Quality, inspect
@@ -80,7 +80,7 @@ def review(prepared: Prepared, out: Path, near: float = NEAR, command: str = "")
     HeadError
         Features that are not finite; the images are named.
     """
-    output = _choose_output(prepared.extraction.outputs)
+    output = first_row_output(prepared.extraction.outputs)
     quality = _inspect(prepared, output, near)
     notes = _notes(quality, output)
     written = tuple(write_finding(out, one) for one in _list(quality, ReviewedImages(prepared), out, near))
@@ -102,14 +102,6 @@ def _notes(quality: Quality, output: Output) -> tuple[str, ...]:
     guesses = f"cannot predict these labels, so the {len(quality.errors):,} likely label errors are guesses"
     advice = "Check that the labels are those of the images, add images, or choose another --layer."
     return (f"The features of {output.name} {guesses}. {advice}",)
-
-
-def _choose_output(outputs: Sequence[Output]) -> Output:
-    """The first that is a row of features and no map."""
-    for output in outputs:
-        if output.pooling != "none":
-            return output
-    raise HeadError("There are only maps (pooling none) to compare. Add --pooling avg or flatten.")
 
 
 def _inspect(prepared: Prepared, output: Output, near: float) -> Quality:
