@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -112,8 +113,21 @@ EAGER = {
 }
 
 
-def modules() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+@cache
+def modules() -> tuple[Path, ...]:
+    return tuple(sorted(PACKAGE.rglob("*.py")))
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """What a module says, parsed once for all tests."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Every node of a module's tree."""
+    return tuple(ast.walk(tree(path)))
 
 
 def owner(path: Path) -> str:
@@ -121,9 +135,10 @@ def owner(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(path: Path, *, top: bool = False) -> Iterator[str]:
+@cache
+def imports(path: Path, *, top: bool = False) -> tuple[str, ...]:
     """Full names of what a module imports: anywhere, types and functions included, or when it is imported (`top`)."""
-    yield from _imports(ast.parse(path.read_text(encoding="utf-8")).body, top)
+    return tuple(_imports(tree(path).body, top))
 
 
 def _imports(body: list[ast.stmt], top: bool) -> Iterator[str]:
@@ -194,7 +209,7 @@ def test_runs_alone_spell_what_is_inside_the_folder_of_a_run() -> None:
     spelled = {
         owner(path)
         for path in modules()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes(path)
         if isinstance(node, ast.Constant) and node.value in {"checkpoints", "terms.json"}
     }
     assert spelled == {"runs"}
@@ -261,7 +276,7 @@ def test_modules_functions_and_parameters_have_bounds() -> None:
         text = path.read_text(encoding="utf-8")
         if text.count("\n") >= 350:
             wrong.append(f"{path.relative_to(PACKAGE)} has {text.count(chr(10)) + 1} lines")
-        for node in ast.walk(ast.parse(text)):
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 wrong += _function_faults(path, node)
     assert not wrong
@@ -284,7 +299,7 @@ def _function_faults(path: Path, node: ast.FunctionDef | ast.AsyncFunctionDef) -
 def test_no_class_name_is_used_twice() -> None:
     names: dict[str, list[str]] = {}
     for path in modules():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef):
                 names.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
     assert not {name: places for name, places in names.items() if len(places) > 1}
@@ -295,7 +310,7 @@ def test_inits_re_export_or_are_empty() -> None:
     for path in modules():
         if path.name == "__init__.py" and owner(path) != "__init__":
             kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.For, ast.While, ast.Try)
-            body = ast.parse(path.read_text(encoding="utf-8")).body
+            body = tree(path).body
             wrong += [f"{path.relative_to(PACKAGE)}:{node.lineno}" for node in body if isinstance(node, kinds)]
     assert not wrong
 
@@ -311,7 +326,7 @@ def test_one_module_names_what_lies_in_the_folders_on_disk() -> None:
         users = {
             path.relative_to(PACKAGE).as_posix()
             for path in modules()
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            for node in nodes(path)
             if isinstance(node, ast.Constant) and node.value == name
         }
         assert users == {place}
