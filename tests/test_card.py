@@ -80,7 +80,7 @@ def test_it_has_every_section_and_tells_how_to_make_it_again(lab: Lab, tmp_path:
     manifest = bundle.manifest
     for told in (
         *("`tiny`", "last@avg", "32 pixels high, 32 wide", "logistic regression, C = ", manifest.split.digest[:16]),
-        *(f"tensorflow=={manifest.versions['tensorflow']}", f"featx predict IMAGE... --model {bundle.path}"),
+        *(f"tensorflow=={manifest.versions['tensorflow']}", f"featx predict IMAGE... --model {bundle.path.name}"),
         *("--max-distance 1", "--min-confidence", "read from a file, and featx knows nothing of its licence"),
         *("Left out: 0 that could not be read, 0 copies of other images (which count once), and 0 for another reason",),
         *("drawn by featx, stratified by class", "No groups are known", "Val took part in choosing"),

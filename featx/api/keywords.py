@@ -157,6 +157,8 @@ class ReportKeywords(TypedDict, total=False):
     """Folder of results."""
     html: bool
     """Write report/index.html with the results."""
+    keep_paths: bool
+    """Keep folders, which may name people, in the commands and options that pages, packs and cards show."""
 
 
 class HeadKeywords(TrainingKeywords, total=False):

@@ -174,9 +174,12 @@ class Model:
         with Cache(wanted.features.cache) as cache:
             return Model(publish_finetuned(self.bundle, prepare(wanted, cache, progress, views=False), context))
 
-    def pack(self, out: PathLike) -> Path:
-        """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere."""
-        pack_bundle(self.bundle, Path(out))
+    def pack(self, out: PathLike, *, keep_paths: bool = False) -> Path:
+        """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere.
+
+        keep_paths : whether the call or command that made it keeps the folders in its paths, which may name people
+        """
+        pack_bundle(self.bundle, Path(out), keep_paths)
         return Path(out)
 
 

@@ -34,7 +34,7 @@ from featx.bundle.archive import extract_archive
 from featx.bundle.faults import at_fault, blamed
 from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import FILE, Reference, load_reference
-from featx.bundle.sealing import MANIFEST, read_manifest, seal, verify_files, without_folders
+from featx.bundle.sealing import MANIFEST, digested, read_manifest, seal, verify_files, without_folders
 from featx.bundle.split import SeenImages, read_seen, read_split
 from featx.dataset import TRAIN, VAL
 from featx.engines.choice import choose_engine, compile_graph, effective_precision, graph_size, load_graph
@@ -256,10 +256,10 @@ def _load_packed(path: Path) -> Bundle:
     return bundle
 
 
-def pack(bundle: Bundle, out: Path, keep_folders: bool = False) -> Manifest:
+def pack(bundle: Bundle, out: Path, keep_paths: bool = False) -> Manifest:
     """Write a bundle as one `.featx` file: a zip, stored, with `bundle.json` first; return what that holds.
 
-    keep_folders : whether the command that made it keeps the folders in its paths, which may name people
+    keep_paths : whether the command and options that made it keep the folders in their paths, which may name people
 
     Raises
     ------
@@ -274,7 +274,7 @@ def pack(bundle: Bundle, out: Path, keep_folders: bool = False) -> Manifest:
         atomic_path(out) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive,
     ):
-        manifest = bundle.manifest if keep_folders else without_folders(bundle.manifest)
+        manifest = bundle.manifest if keep_paths else digested(without_folders(bundle.manifest))
         archive.writestr(MANIFEST, as_json(manifest.as_json(), indent=2) + "\n")
         for name in bundle.manifest.files:
             archive.write(bundle.path / name, name)

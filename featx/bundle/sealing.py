@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from featx.bundle.faults import AGAIN
 from featx.bundle.manifest import SCHEMA, Manifest
 from featx.errors import BundleError
+from featx.io.commands import without_folder
 from featx.io.commands import without_folders as shorten
 from featx.io.digests import digest_file, digest_json
 from featx.io.files import write_json
+from featx.io.jsontypes import Json
 
 MANIFEST = "bundle.json"
 _MOST_BYTES = 64 << 20  # of `bundle.json`: hundreds of times what one of a thousand classes takes
@@ -24,20 +27,29 @@ def seal(directory: Path, manifest: Manifest) -> Manifest:
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    sealed = replace(manifest, schema=SCHEMA, files=files, digest="")
-    content = sealed.as_json()
-    sealed = replace(sealed, digest=digest_json(content))
+    sealed = digested(replace(manifest, schema=SCHEMA, files=files))
     write_json(directory / MANIFEST, sealed.as_json())
     return sealed
 
 
 def without_folders(manifest: Manifest) -> Manifest:
-    """The manifest, its command without the folders of the machine on which it was typed."""
-    command = shorten(manifest.command)
-    if command == manifest.command:
-        return manifest
-    bare = replace(manifest, command=command, digest="")
-    return replace(bare, digest=digest_json(bare.as_json()))
+    """The manifest, its command and options without the folders of the machine on which they were typed."""
+    tuned, baseline = manifest.finetune, manifest.baseline
+    return replace(
+        manifest,
+        command=shorten(manifest.command),
+        finetune=tuned and replace(tuned, options=_bare(tuned.options)),
+        baseline=baseline and replace(baseline, options=_bare(baseline.options)),
+    )
+
+
+def _bare(options: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: without_folder(value) if isinstance(value, str) else value for name, value in options.items()}
+
+
+def digested(manifest: Manifest) -> Manifest:
+    """The manifest with the digest of what it holds."""
+    return replace(manifest, digest=digest_json(replace(manifest, digest="").as_json()))
 
 
 def read_manifest(directory: Path) -> Manifest:

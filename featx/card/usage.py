@@ -6,7 +6,6 @@ import shlex
 
 from featx.bundle.manifest import Manifest
 from featx.card.markdown import NOT_RECORDED, code_block, code_span, escape, one_line
-from featx.io.commands import without_folders
 
 _ANYWHERE = (
     "It needs neither the internet nor the training images. `featx export` writes it for runtimes without featx: ONNX, "
@@ -31,7 +30,7 @@ def describe_making(manifest: Manifest, place: str) -> str:
     images = "-p PIPELINE" if manifest.multilabel else "--data IMAGES"  # the pipeline knows what separates labels
     commands = [
         *([f"pip install {pins}"] if pins else []),
-        without_folders(manifest.command) or f"# the command that made it is {NOT_RECORDED}",
+        manifest.command or f"# the command that made it is {NOT_RECORDED}",
         f"featx evaluate {shlex.quote(one_line(place))} {images} --split test",
     ]
     digest = manifest.split.digest[:16]

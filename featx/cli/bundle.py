@@ -28,13 +28,11 @@ _MODEL = click.argument("model", required=False)
 @bundle.command()
 @_MODEL
 @click.option("--out", type=click.Path(path_type=Path), help="The .featx file (default: the bundle's name, here).")
-@click.option("--keep-paths", is_flag=True, help="Keep the folders in the command that made it; they may name people.")
 @section_options("report", without=["report.html"])
 @JSON_OPTION
 def pack(
     model: str | None,
     out: Path | None,
-    keep_paths: bool,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -44,9 +42,10 @@ def pack(
     from featx.bundle.bundle import load_bundle
     from featx.bundle.bundle import pack as write
 
-    found = load_bundle(find(model, pipeline_of(None, pipeline_file, settings, values)))
+    pipeline = pipeline_of(None, pipeline_file, settings, values)
+    found = load_bundle(find(model, pipeline))
     out = out or Path(f"{found.path.parent.name}-{found.path.name}.featx")
-    manifest = write(found, out, keep_paths)
+    manifest = write(found, out, pipeline.report.keep_paths)
     size = out.stat().st_size
     files = [*manifest.files]
     lines = [
@@ -86,7 +85,7 @@ def unpack(file: Path, out: Path | None, as_json: bool) -> None:
 
 @bundle.command()
 @_MODEL
-@section_options("report", without=["report.html"])
+@section_options("report", without=["report.html", "report.keep_paths"])
 @JSON_OPTION
 def verify(
     model: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object
@@ -118,15 +117,21 @@ def card(
 ) -> None:
     """Write the model card of a bundle (default: the best one): what it is, how right it is, where not to use it."""
     from featx.bundle.bundle import load_bundle
+    from featx.bundle.sealing import without_folders
     from featx.card.card import model_card
+    from featx.io.commands import without_folder
     from featx.io.files import write_atomic
 
     if out is not None and out.exists() and not force:
         raise UsageError(f"{out} exists already. Replace it with --force, or name another file with --out.")
-    path = find(model, pipeline_of(None, pipeline_file, settings, values))
+    pipeline = pipeline_of(None, pipeline_file, settings, values)
+    path = find(model, pipeline)
     whole = path.resolve()
     name = whole.stem if path.is_file() else f"{whole.parent.name}/{whole.name}"
-    text = model_card(load_bundle(path).manifest, name, str(path))
+    manifest, place = load_bundle(path).manifest, str(path)
+    if not pipeline.report.keep_paths:
+        manifest, place = without_folders(manifest), without_folder(place)
+    text = model_card(manifest, name, place)
     if out is not None:
         write_atomic(out, text)
     content = {"bundle": str(path), "out": None if out is None else str(out), "card": text}

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 )
 @click.option("--force", is_flag=True, help="Replace an export that is there already.")
 @IMPORT_OPTION
-@section_options("report", without=["report.html"])
+@section_options("report", without=["report.html", "report.keep_paths"])
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def export(
     bundle: str | None,

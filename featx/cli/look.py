@@ -95,10 +95,14 @@ def _arguments(data: str | None, file: Path | None, pipeline: Pipeline) -> str:
         before, now = getattr(start, section), getattr(pipeline, section)
         for entry in fields(now):
             value = getattr(now, entry.name)
+            name = "--" + entry.name.replace("_", "-")
             if value == getattr(before, entry.name) or f"{section}.{entry.name}" in {"data.path", "report.html"}:
                 continue
+            if isinstance(value, bool):
+                parts.append(name if value else f"--no-{name[2:]}")
+                continue
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            parts += ["--" + entry.name.replace("_", "-"), text]
+            parts += [name, text]
     return shlex.join(parts)
 
 

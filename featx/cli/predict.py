@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 )
 @TTA_OPTION
 @IMPORT_OPTION
-@section_options("augment", "report", without=["augment.views", "report.html"])
+@section_options("augment", "report", without=["augment.views", "report.html", "report.keep_paths"])
 @JSON_OPTION
 def predict(
     images: tuple[str, ...],

@@ -81,7 +81,7 @@ from featx.serve.limits import Limits
     help="Connections from one address other than this machine's; raise it behind another server.",
 )
 @IMPORT_OPTION
-@section_options("report", without=["report.html"])
+@section_options("report", without=["report.html", "report.keep_paths"])
 def serve(
     bundle: str | None,
     host: str,

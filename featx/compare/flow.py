@@ -21,7 +21,7 @@ from featx.compare.memory import Memory
 from featx.compare.plan import Combination, Pass, name_of, plan
 from featx.compare.ties import judge_ties
 from featx.config import Pipeline
-from featx.config.pipeline import as_yaml
+from featx.config.pipeline import as_shown, command_shown
 from featx.errors import DataError
 from featx.images.batches import Decoding, iter_batches
 from featx.inference.predict import images_per_second
@@ -83,7 +83,8 @@ def compare(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> C
         )
     )
     title = f"{name_of(pipeline)}: {len(rows)} models compared"
-    files = write_comparison(folder, title, rows, context.command, as_yaml(pipeline), pipeline.report.html)
+    command = command_shown(pipeline, context.command)
+    files = write_comparison(folder, title, rows, command, as_shown(pipeline), pipeline.report.html)
     return Compared(rows, files, work.computed)
 
 

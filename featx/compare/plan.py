@@ -31,7 +31,7 @@ _OVERRIDABLE = {
     "clf": ("head", "finetune"),
     "stage": ("finetune",),
 }
-_COMPARED = {"data.path", "features.backbone", "head.clf", "report.runs", "report.html"}
+_COMPARED = {"data.path", "features.backbone", "head.clf", "report.runs", "report.html", "report.keep_paths"}
 
 
 @dataclass(frozen=True)

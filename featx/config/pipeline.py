@@ -15,6 +15,7 @@ from featx.config.route import keys_of_settings, set_keys
 from featx.config.sections import Pipeline
 from featx.config.table import SECTIONS, listed_options
 from featx.errors import UsageError
+from featx.io.commands import without_folder, without_folders
 from featx.io.suggest import did_you_mean
 
 DEFAULT = "default.yaml"
@@ -67,9 +68,33 @@ def start_pipeline(data: str | None, file: Path | None) -> Pipeline:
 
 def as_yaml(pipeline: Pipeline) -> str:
     """The whole pipeline as a file that gives it again."""
+    return _dump({section: _plain(getattr(pipeline, section)) for section in SECTIONS})
+
+
+def as_shown(pipeline: Pipeline) -> str:
+    """The pipeline as a page shows it: as YAML, without folders in its paths unless `report.keep_paths` keeps them."""
+    if pipeline.report.keep_paths:
+        return as_yaml(pipeline)
+    return _dump(_without_folders({section: _plain(getattr(pipeline, section)) for section in SECTIONS}))
+
+
+def command_shown(pipeline: Pipeline, command: str) -> str:
+    """A command as a page shows it: without folders in its paths unless `report.keep_paths` keeps them."""
+    return command if pipeline.report.keep_paths else without_folders(command)
+
+
+def _dump(content: object) -> str:
     import yaml
 
-    return str(yaml.safe_dump({section: _plain(getattr(pipeline, section)) for section in SECTIONS}, sort_keys=False))
+    return str(yaml.safe_dump(content, sort_keys=False))
+
+
+def _without_folders(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _without_folders(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(one) for one in value]
+    return without_folder(value) if isinstance(value, str) else value
 
 
 def _keys_of(content: Mapping[object, object], where: str) -> Keys:

@@ -19,6 +19,9 @@ class ReportOptions(Section):
     name: str | None = option(None, "Results go to RUNS/NAME (default: the pipeline's or the data's name).")
     runs: Place = option("runs", "Folder of results.", metavar="DIR")
     html: bool = option(True, "Write report/index.html with the results.")
+    keep_paths: bool = option(
+        False, "Keep folders, which may name people, in the commands and options that pages, packs and cards show."
+    )
 
 
 @dataclass(frozen=True)

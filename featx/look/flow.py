@@ -9,6 +9,7 @@ import numpy as np
 
 from featx.backbones import resolve
 from featx.config import Pipeline
+from featx.config.pipeline import command_shown
 from featx.dataset import ImageSet, read_data
 from featx.dataset.check import count_classes
 from featx.dataset.columns import require_no_duplicate_groups
@@ -95,7 +96,9 @@ def look(
     )
     folder.remove_others(_FIGURES)
     if pipeline.report.html:
-        write_page(out / INDEX, f"{images.name}: a first look", result, folder.plots, context.command)
+        command = command_shown(pipeline, context.command)
+        shown = result if pipeline.report.keep_paths else result.without_folders()
+        write_page(out / INDEX, f"{images.name}: a first look", shown, folder.plots, command)
     else:
         (out / INDEX).unlink(missing_ok=True)  # of an earlier run
     return result

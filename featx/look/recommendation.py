@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from featx.config import Metric
 from featx.dataset import ImageSet
 from featx.dataset.check import count_classes
+from featx.io.commands import without_folders
 from featx.io.jsontypes import Json
 from featx.look.advice import Advice, Numbers, ScoredOutput, advise, difference_error, margin
 from featx.look.depths import DepthFeatures, Probe, Probing, probe_depths
@@ -44,6 +45,10 @@ class Recommendation:
     advice: Advice
     commands: tuple[str, ...]
     numbers: Numbers
+
+    def without_folders(self) -> Recommendation:
+        """The same with commands that name no folder of this machine."""
+        return replace(self, commands=tuple(map(without_folders, self.commands)))
 
     def as_json(self) -> dict[str, Json]:
         """What `featx look --json` prints of it."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from featx.inference.predict import Unread
+from featx.io.commands import sentence_without_folders, short_path
 from featx.io.jsontypes import Json
 from featx.look.answers import ImageNetResult
 from featx.look.backbone_view import BackboneViews
@@ -39,6 +40,15 @@ class FirstLook:
     recommendation: Recommendation | None
     notes: tuple[str, ...]
     report: str | None
+
+    def without_folders(self) -> FirstLook:
+        """The same with images and commands that name no folder of this machine."""
+        return replace(
+            self,
+            unreadable=tuple(replace(one, path=short_path(one.path)) for one in self.unreadable),
+            notes=tuple(map(sentence_without_folders, self.notes)),
+            recommendation=self.recommendation and self.recommendation.without_folders(),
+        )
 
     def as_json(self) -> dict[str, Json]:
         """What `featx look --json` prints."""

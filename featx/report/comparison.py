@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from featx.io.commands import sentence_without_folders
 from featx.io.csvtext import csv_text
 from featx.io.files import write_atomic
 from featx.io.jsontypes import Json
@@ -224,6 +225,7 @@ def _as_markdown(rows: Sequence[Row]) -> str:
 
 
 def _as_page(folder: Path, title: str, rows: Sequence[Row], command: str, pipeline: str) -> str:
+    rows = [row if row.reason is None else replace(row, reason=sentence_without_folders(row.reason)) for row in rows]
     columns = _shown(rows)
     pictures = _draw(folder, rows)
     return render(

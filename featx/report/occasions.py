@@ -15,8 +15,10 @@ import numpy as np
 from featx.bundle.bundle import Bundle
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import MetricsRecord
+from featx.bundle.sealing import without_folders
 from featx.config import Pipeline
-from featx.config.pipeline import as_yaml
+from featx.config.pipeline import as_shown, command_shown
+from featx.io.commands import short_path
 from featx.metrics.predictions import LabelledPredictions
 from featx.report.content import Content
 from featx.report.report import INDEX, write_report
@@ -48,18 +50,18 @@ def report_model(
     """Write the report of a new bundle into its directory, unless the pipeline forbids it; None if there is none."""
     if not pipeline.report.html:
         return None
-    manifest = bundle.manifest
+    manifest = _shown(bundle.manifest, pipeline)
     content = Content(
         title=f"{bundle.path.parent.name} / {bundle.path.name}",
         manifest=manifest,
         judged=tuple(predictions),
         counts=intake.class_counts(),
-        bad=intake.bad,
+        bad=_bad(intake.bad, pipeline),
         duplicates=intake.duplicates,
         timings={**intake.timings, "train" if manifest.baseline else "fit": manifest.seconds or 0.0},
         history=history_of(manifest),
         baselines=baselines_beside(bundle.path, manifest),
-        pipeline=as_yaml(pipeline),
+        pipeline=as_shown(pipeline),
         command=manifest.command,
     )
     return _write(report_folder(bundle.path), content)
@@ -67,7 +69,8 @@ def report_model(
 
 def report_evaluation(directory: Path, evaluation: Evaluation, pipeline: Pipeline, command: str) -> Path | None:
     """Write the report of a bundle measured on one part; None if it cannot be written."""
-    predictions, manifest, source = evaluation.predictions, evaluation.bundle.manifest, evaluation.source
+    predictions, source = evaluation.predictions, evaluation.source
+    manifest = _shown(evaluation.bundle.manifest, pipeline)
     labels, classes = predictions.labels, predictions.classes
     sizes = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(classes))
     content = Content(
@@ -75,14 +78,22 @@ def report_evaluation(directory: Path, evaluation: Evaluation, pipeline: Pipelin
         manifest=manifest,
         judged=(predictions,),
         counts={predictions.part: dict(zip(classes, sizes.tolist(), strict=False))},
-        bad=evaluation.bad,
+        bad=_bad(evaluation.bad, pipeline),
         timings={"predict": evaluation.seconds},
         history=history_of(manifest),
         baselines=baselines_beside(source, manifest),
-        pipeline=as_yaml(pipeline),
-        command=command,
+        pipeline=as_shown(pipeline),
+        command=command_shown(pipeline, command),
     )
     return _write(directory, content)
+
+
+def _shown(manifest: Manifest, pipeline: Pipeline) -> Manifest:
+    return manifest if pipeline.report.keep_paths else without_folders(manifest)
+
+
+def _bad(bad: Sequence[Mapping[str, str]], pipeline: Pipeline) -> Sequence[Mapping[str, str]]:
+    return bad if pipeline.report.keep_paths else [{**one, "path": short_path(one["path"])} for one in bad]
 
 
 def _write(directory: Path, content: Content) -> Path | None:

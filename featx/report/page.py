@@ -16,7 +16,6 @@ import numpy as np
 
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import CandidateRecord, MetricsRecord
-from featx.io.commands import without_folders
 from featx.io.jsontypes import Json
 from featx.metrics.intervals import RESAMPLES
 from featx.metrics.table import metric_label, signed_score
@@ -279,7 +278,7 @@ def _model(manifest: Manifest) -> list[tuple[str, str]]:
         ("split", manifest.split.digest[:16]),
         ("made", manifest.created),
         ("seconds", "" if manifest.seconds is None else _plain(manifest.seconds)),
-        ("command", without_folders(manifest.command)),
+        ("command", manifest.command),
         ("versions", _words(manifest.versions)),
     ]
     return [(name, value) for name, value in rows if value]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featx.backbones import Output
+from featx.config import Pipeline
+from featx.config.pipeline import command_shown
 from featx.errors import HeadError
 from featx.extraction.extraction import first_row_output
 from featx.features import FeaturesError
+from featx.io.commands import sentence_without_folders
 from featx.io.jsontypes import Json
 from featx.quality.inspection import Quality, inspect
 from featx.quality.near_duplicates import NEAR
@@ -87,11 +91,26 @@ def review(prepared: Prepared, out: Path, near: float = NEAR, command: str = "")
     index = out / INDEX
     if prepared.pipeline.report.html:
         summary = f"{len(prepared.sample.rows):,} different images, compared by {output.name}."
-        write_findings_page(index, f"{prepared.run.name}: what to look at", summary, written, notes, command)
+        write_findings_page(
+            index,
+            f"{prepared.run.name}: what to look at",
+            summary,
+            _shown(written, prepared.pipeline),
+            notes,
+            command_shown(prepared.pipeline, command),
+        )
     else:
         index.unlink(missing_ok=True)  # of an earlier run
     report = index if prepared.pipeline.report.html else None
     return Review(prepared, out, output.name, quality, written, notes, report)
+
+
+def _shown(written: Sequence[WrittenFinding], pipeline: Pipeline) -> Sequence[WrittenFinding]:
+    """What was written, as the page shows it: the advice without folders unless `report.keep_paths` keeps them."""
+    if pipeline.report.keep_paths:
+        return written
+    bare = [replace(one.finding, advice=sentence_without_folders(one.finding.advice)) for one in written]
+    return [replace(one, finding=finding) for one, finding in zip(written, bare, strict=True)]
 
 
 def _notes(quality: Quality, output: Output) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from dataclasses import fields
 from featx.bundle.bundle import Bundle
 from featx.bundle.fields import to_json
 from featx.bundle.manifest import Manifest
-from featx.bundle.sealing import MANIFEST
+from featx.bundle.sealing import MANIFEST, without_folders
 from featx.card.card import model_card
 from featx.config import SECTIONS, Pipeline, TrackingOptions
 from featx.errors import UsageError
@@ -74,7 +74,8 @@ def _log_to_mlflow(bundle: Bundle, pipeline: Pipeline) -> None:
     for start in range(0, len(metrics), _MOST_METRICS):
         client.log_batch(run, metrics=metrics[start : start + _MOST_METRICS])
     client.log_artifact(run, str(bundle.path / MANIFEST))
-    client.log_text(run, model_card(manifest, f"{name}/{bundle.path.name}", str(bundle.path)), "model-card.md")
+    described = manifest if pipeline.report.keep_paths else without_folders(manifest)
+    client.log_text(run, model_card(described, f"{name}/{bundle.path.name}", str(bundle.path)), "model-card.md")
     report = report_folder(bundle.path)
     if report.is_dir():
         client.log_artifacts(run, str(report), report.name)
