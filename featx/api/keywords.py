@@ -95,7 +95,7 @@ class FeaturesKeywords(TypedDict, total=False):
 
     backbone: str | Path
     """A network that 'featx backbones' lists, a .keras file, a graph file (.onnx, .xml of OpenVINO, .tflite, a
-    SavedModel folder), a folder of KerasHub or Hugging Face, or hub:PRESET (featx[hub])."""
+    SavedModel folder), a folder of KerasHub or Hugging Face, hf:OWNER/NAME or hub:PRESET (featx[hub])."""
     weights: str | Path
     """bundled, imagenet, random, or a .weights.h5, .h5 or .keras file (auto: bundled where there are such, else
     imagenet)."""

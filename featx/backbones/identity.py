@@ -17,6 +17,8 @@ from featx.backbones.spec import BackboneSpec
 from featx.io.digests import digest_file, digest_json
 from featx.io.index import StatIndex
 
+_NOT_BY_IT = frozenset({"imports", "source"})  # fields of a spec that its files or what follows tell of
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -63,7 +65,7 @@ def memory_key(spec: BackboneSpec, index: StatIndex, top: bool = False) -> str:
     files = [file for path in named for file in _files_of(path)]
     return digest_json(
         {
-            "spec": {name: value for name, value in asdict(spec).items() if name != "imports"},
+            "spec": {name: value for name, value in asdict(spec).items() if name not in _NOT_BY_IT},
             "top": top,
             "files": [_file_digest(file, index) for file in files],
             "bundled": lite0.WEIGHTS_SHA256,

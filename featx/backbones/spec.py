@@ -12,7 +12,16 @@ from pathlib import Path
 from featx.backbones import modelfile
 from featx.backbones.custom import custom_modules
 from featx.backbones.graphs.formats import FORMATS, is_graph
-from featx.backbones.hub.folder import OUTPUT, PREFIX, folder_label, is_hub_folder, read_folder
+from featx.backbones.hub.folder import (
+    HUGGING_FACE,
+    OUTPUT,
+    PREFIX,
+    file_label,
+    folder_label,
+    graph_of_folder,
+    is_hub_folder,
+    read_folder,
+)
 from featx.backbones.other_files import describe_other_file
 from featx.backbones.output import Output, check_pooling
 from featx.backbones.preprocessing import Factor, Preprocessing
@@ -37,6 +46,7 @@ class BackboneSpec:
     resize : how an image is brought to that size; see `featx.images.resize.ResizeRule`
     prefix_tokens : tokens in front of those of the patches; None: found out
     imports : modules that define layers of a .keras file
+    source : where the file or folder was downloaded from, as hf:OWNER/NAME@COMMIT; None: it was not
     """
 
     name: str
@@ -47,6 +57,7 @@ class BackboneSpec:
     resize: str = "stretch"
     prefix_tokens: int | None = None
     imports: tuple[str, ...] = ()
+    source: str | None = None
 
     @property
     def entry(self) -> BackboneEntry | None:
@@ -59,7 +70,7 @@ class BackboneSpec:
         if self.entry:
             return self.name
         path = Path(self.name)
-        return folder_label(path) if is_hub_folder(path) else path.stem
+        return folder_label(path) if is_hub_folder(path) else file_label(path)
 
     @property
     def weights_license(self) -> str | None:
@@ -82,6 +93,14 @@ def resolve(options: FeaturesOptions) -> BackboneSpec:
     """
     name = options.backbone
     custom_modules().allow(options.imports)
+    if name.startswith(HUGGING_FACE):
+        from featx.backbones.hub.hugging_face import fetch
+
+        found = fetch(name, Path(options.cache))
+        return replace(resolve(replace(options, backbone=str(found.path))), source=found.source)
+    graph = graph_of_folder(Path(name).expanduser()) if name not in BACKBONES and options.weights != "random" else None
+    if graph is not None:
+        return resolve(replace(options, backbone=str(graph)))
     if name.endswith(".keras") and not is_hub_folder(Path(name).expanduser()):
         return _resolve_file(options)
     if is_graph(Path(name).expanduser()):
@@ -94,7 +113,7 @@ def resolve(options: FeaturesOptions) -> BackboneSpec:
         raise BackboneError(
             f"No backbone {name!r}.{did_you_mean(name, BACKBONES, most=3)} "
             f"'featx backbones' lists them; a .keras file works too, and so do {', '.join(FORMATS)} files, "
-            "hub:PRESET and folders of KerasHub and Hugging Face."
+            "hf:OWNER/NAME, hub:PRESET and folders of KerasHub and Hugging Face."
         )
     entry = BACKBONES[name]
     side = options.input_size or entry.input_size

@@ -57,6 +57,7 @@ class BackboneRecord(ManifestSection):
     precision : what the engine computed in; with the engine's name where it was not float32
     finetuned : whether it was trained further, so that it is not the network of that name any more
     imports : modules that define layers of it; nothing imports them but who is asked to with --import
+    source : where it was downloaded from, as hf:OWNER/NAME@COMMIT
     """
 
     name: str = ""
@@ -69,6 +70,7 @@ class BackboneRecord(ManifestSection):
     precision: str = "float32"
     finetuned: bool = omitted(default=False)
     imports: tuple[str, ...] = omitted(())
+    source: str | None = omitted(default=None)
     more: Mapping[str, Json] = rest()
 
 

@@ -25,7 +25,7 @@ class FeaturesOptions(Section):
     backbone: Place = option(
         "EfficientNetLite0",
         "A network that 'featx backbones' lists, a .keras file, a graph file (.onnx, .xml of OpenVINO, .tflite, a "
-        "SavedModel folder), a folder of KerasHub or Hugging Face, or hub:PRESET (featx[hub]).",
+        "SavedModel folder), a folder of KerasHub or Hugging Face, hf:OWNER/NAME or hub:PRESET (featx[hub]).",
         metavar="NAME|FILE",
     )
     weights: Place = option(

@@ -115,6 +115,7 @@ def backbone_record(extraction: Extraction) -> BackboneRecord:
         resize=key.resize,
         precision=key.precision,
         imports=spec.imports,
+        source=spec.source,
     )
 
 

@@ -3,6 +3,7 @@
     cache/
       index.sqlite                            what is remembered (`featx/io/index.py`)
       <backbone>-<input size>-<key8>/         a feature store (`featx/store/store.py`)
+      hub/OWNER/NAME/                         networks of Hugging Face (`featx/backbones/hub/hugging_face.py`)
 
 A command, a public function or a worker opens it once and passes it on; no other module names anything in it.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from featx.errors import BackboneError
 from featx.io.jsontypes import Json
 
 PREFIX = "hub:"  # of a preset's name
+HUGGING_FACE = "hf:"  # of a network's name there
+ONNX_FILES = ("onnx/model.onnx", "model.onnx")  # where exporters put the graph of a folder
 CONFIG = "config.json"
 OUTPUT = "output"  # the last layer of every such network
 _DEFAULT_SIDE = 224  # an eighth of the cost of 518, at which some were trained
 _WEIGHTS = ("model.weights.h5", "model.weights.json", "model.safetensors", "model.safetensors.index.json")
+_VERSION = re.compile(r"\d+|main|[0-9a-f]{40}(\.part)?")  # of a preset, a branch, a commit
 _TOWER = "vision_encoder"  # of networks of images and text
 
 # the class of KerasHub
@@ -142,10 +146,31 @@ def has_weights(path: Path) -> bool:
 
 
 def folder_label(path: Path) -> str:
-    """A short name of the folder's network: that of the folder above where it is called by its version."""
+    """A short name of the folder's network: that of the folder above where it is called by its version or commit."""
     if path.suffix == ".keras":
         return path.stem
-    return path.parent.name if path.name.isdigit() else path.name
+    return path.parent.name if _VERSION.fullmatch(path.name) else path.name
+
+
+def file_label(path: Path) -> str:
+    """A short name of a graph file: its stem; of one that a folder's network was exported to, the folder's name."""
+    for name in ONNX_FILES:
+        folder = path.parents[name.count("/")]
+        if path == folder / name and ("/" in name or (folder / CONFIG).is_file()):
+            return folder_label(folder)
+    return path.stem
+
+
+def graph_of_folder(path: Path) -> Path | None:
+    """The graph file that stands for a folder's network, where the folder has no weights of a type that is read."""
+    graph = next((path / name for name in ONNX_FILES if (path / name).is_file()), None)
+    if graph is None or not has_weights(path):
+        return graph
+    try:
+        read_folder(path)
+    except BackboneError:
+        return graph
+    return None
 
 
 def read_content(path: Path) -> Mapping[str, Json]:
