@@ -113,6 +113,9 @@ class FeaturesKeywords(TypedDict, total=False):
     """Share of the resized image that is kept, from the middle (default: as its files say, else 1)."""
     interpolation: Literal["auto", "bilinear", "bicubic"]
     """Filter of the resizing (auto: as its files say, else bilinear)."""
+    levels: Literal["full", "10bit", "12bit", "14bit", "minmax", "percentile"]
+    """Which values of deep files are black and white: all that 16 bits hold; those of 10 to 14 bits in files of 16; the
+    smallest and largest of each image; those that 1 % are below and above."""
     preprocessing: str
     """Values that the network is given: imagenet (torch), half (tf), clip, caffe, none (auto: the backbone's own)."""
     mean: float | Sequence[float]

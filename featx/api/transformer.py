@@ -15,7 +15,16 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from featx.config import Pipeline
-from featx.config.features import Channels, Compression, EngineName, Interpolation, Precision, Resize, Storage
+from featx.config.features import (
+    Channels,
+    Compression,
+    EngineName,
+    Interpolation,
+    Levels,
+    Precision,
+    Resize,
+    Storage,
+)
 from featx.config.route import keys_of_options, set_keys
 from featx.dataset import ImageSet
 from featx.dataset.folders import expand
@@ -71,6 +80,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         resize: Resize = "auto",
         crop_share: float | None = None,
         interpolation: Interpolation = "auto",
+        levels: Levels = "full",
         preprocessing: str = "auto",
         mean: float | Sequence[float] = (),
         std: float | Sequence[float] = (),
@@ -97,6 +107,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.resize = resize
         self.crop_share = crop_share
         self.interpolation = interpolation
+        self.levels = levels
         self.preprocessing = preprocessing
         self.mean = mean
         self.std = std

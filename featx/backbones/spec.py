@@ -229,7 +229,7 @@ def resize_rule(options: FeaturesOptions, beside: Preprocessing | None = None) -
     if options.crop_share is not None:
         share = options.crop_share
     name = known.interpolation if options.interpolation == "auto" else options.interpolation
-    return str(ResizeRule.parse(f"{method}:{share}:{name}"))
+    return str(ResizeRule.parse(f"{method}:{share}:{name}:{options.levels}"))
 
 
 def _resolve_weights(weights: str, entry: BackboneEntry | None) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from featx.io.jsontypes import Json
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-_ITS_OPTIONS = {"data.seed", "features.backbone", "features.input_size", "features.resize"}
+_ITS_OPTIONS = {"data.seed", "features.backbone", "features.input_size", "features.resize", "features.levels"}
 _OTHERS = [
     name
     for section, kind in (("data", DataOptions), ("features", FeaturesOptions))

@@ -13,7 +13,7 @@ from featx.cli.render import Bars, say
 from featx.cli.stages import show_bundle
 from featx.config import FeaturesOptions
 
-_OF_IMAGES = {"resize", "engine", "workers", "cache"}  # what a baseline takes of the features section
+_OF_IMAGES = {"resize", "levels", "engine", "workers", "cache"}  # what a baseline takes of the features section
 _OTHERS = [f"features.{entry.name}" for entry in fields(FeaturesOptions) if entry.name not in _OF_IMAGES]
 
 

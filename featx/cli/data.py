@@ -60,7 +60,12 @@ def check(
     require_no_duplicate_groups(pipeline.data, "featx check without --features")
     images = read_data(pipeline)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
-        found = check_images(images, cache.index, progress=lambda done: bars("check", done, len(images)))
+        found = check_images(
+            images,
+            cache.index,
+            progress=lambda done: bars("check", done, len(images)),
+            levels=pipeline.features.levels,
+        )
     emit(as_json, found.as_json(), _check_text(found))
 
 
@@ -109,7 +114,12 @@ def split(
     require_no_duplicate_groups(pipeline.data, "featx split")
     images = read_data(pipeline)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
-        found = check_images(images, cache.index, progress=lambda done: bars("check", done, len(images)))
+        found = check_images(
+            images,
+            cache.index,
+            progress=lambda done: bars("check", done, len(images)),
+            levels=pipeline.features.levels,
+        )
         digests = digest_images(images.paths, cache.index)
     unreadable = {one["path"] for one in found.unreadable}
     usable = np.array([path not in unreadable for path in images.paths], bool)

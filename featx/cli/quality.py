@@ -82,6 +82,7 @@ def similar(
     """
     from featx.bundle.bundle import load_bundle
     from featx.dataset import read_data
+    from featx.images.resize import ResizeRule
     from featx.inference.predict import find_files
     from featx.quality.similar import search, search_with_bundle
     from featx.report.neighbours import draw_similar
@@ -90,20 +91,21 @@ def similar(
     from featx.workflow.prepare import choose_images
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    queries = find_files(images)
+    queries, levels = find_files(images), str(pipeline.features.levels)
     with Cache(pipeline.features.cache) as cache:
         searched = choose_images(pipeline, read_data(pipeline), cache)
         for note in searched.notes:
             say(note)
         if model is not None:
             bundle = load_bundle(find_bundle(model, Path(pipeline.report.runs), ""))
+            levels = ResizeRule.parse(bundle.manifest.backbone.resize).levels
             done = search_with_bundle(queries, searched, bundle, cache, top)
         else:
             with Bars() as bars:
                 done = search(queries, searched, pipeline.features, top, cache, bars)
     for note in done.notes:
         say(note)
-    drawn = str(draw_similar(done.found, out)) if out is not None and done.found else None
+    drawn = str(draw_similar(done.found, out, levels)) if out is not None and done.found else None
     rows = [(one.path, near.path, near.label, near.similarity) for one in done.found for near in one.similar]
     text = [
         table(["image", "similar", "class", "similarity"], rows) if rows else "",

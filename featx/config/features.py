@@ -11,6 +11,7 @@ from featx.config.texts import ClusterAddress
 
 Resize = Literal["auto", "stretch", "crop", "pad"]
 Interpolation = Literal["auto", "bilinear", "bicubic"]
+Levels = Literal["full", "10bit", "12bit", "14bit", "minmax", "percentile"]
 Channels = Literal["auto", "rgb", "bgr"]
 Precision = Literal["float32", "bfloat16", "float16"]
 EngineName = Literal["auto", "tensorflow", "openvino"]
@@ -55,6 +56,11 @@ class FeaturesOptions(Section):
         None, "Share of the resized image that is kept, from the middle (default: as its files say, else 1)."
     )
     interpolation: Interpolation = option("auto", "Filter of the resizing (auto: as its files say, else bilinear).")
+    levels: Levels = option(
+        "full",
+        "Which values of deep files are black and white: all that 16 bits hold; those of 10 to 14 bits in files of "
+        "16; the smallest and largest of each image; those that 1 % are below and above.",
+    )
     preprocessing: str = option(
         "auto",
         "Values that the network is given: imagenet (torch), half (tf), clip, caffe, none (auto: the backbone's own).",

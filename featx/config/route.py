@@ -17,6 +17,8 @@ from featx.config.values import read_value
 from featx.errors import UsageError
 from featx.io.suggest import did_you_mean
 
+_ALSO = {"data.scale": "features.levels"}  # where what is said of files is looked for as well
+
 
 def set_keys(pipeline: Pipeline, keys: Keys, where: str = "") -> Pipeline:
     """The pipeline with keys on top, checked.
@@ -36,7 +38,8 @@ def set_keys(pipeline: Pipeline, keys: Keys, where: str = "") -> Pipeline:
         return pipeline
     mistakes: list[str] = []
     found: dict[str, dict[str, object]] = {}
-    for name, written in _with_presets(keys, where).items():
+    given = {_ALSO.get(name, name): value for name, value in keys.items()}
+    for name, written in _with_presets(given, where).items():
         section, _, key = name.partition(".")
         try:
             found.setdefault(section, {})[key] = read_value(name, _type_of(section, key), written)

@@ -14,8 +14,9 @@ from featx.dataset.imageset import NONE, SPLITS, ImageSet
 from featx.errors import DataError
 from featx.images.batches import decoding_threads
 from featx.images.decoder import decode, decoder_version
-from featx.images.depth import bits_used, describe_dark
+from featx.images.depth import bits_used, describe_dark, describe_levels
 from featx.images.fault import BadImage, DamagedScan
+from featx.images.levels import FULL
 from featx.io.digest_arrays import NO_DIGEST, has_digest
 from featx.io.index import StatIndex
 from featx.io.urls import is_url
@@ -57,7 +58,11 @@ class Check:
 
 
 def check_images(
-    images: ImageSet, index: StatIndex, workers: int = 0, progress: Callable[[int], None] | None = None
+    images: ImageSet,
+    index: StatIndex,
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
+    levels: str = FULL,
 ) -> Check:
     """Decode every image in full, in threads, and compare contents, labels and declared splits.
 
@@ -69,6 +74,7 @@ def check_images(
     index : what is remembered of files
     workers : decoding threads; 0: one per core, and more where images lie on URLs
     progress : told how many images are done so far
+    levels : which values of deep files are black and white, for the notes
     """
     found = digest_images(images.paths, index)
     digests, unreadable = found.digest, dict(found.bad)
@@ -91,7 +97,7 @@ def check_images(
         ],
         straddling=_straddling(images, digests, good),
         classes=count_classes(images, readable),
-        notes=(*images.notes, *filter(None, [describe_dark(used)])),
+        notes=(*images.notes, *filter(None, [describe_dark(used) if levels == FULL else describe_levels(levels)])),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -38,9 +37,11 @@ from PIL import (
 from featx.images import jpeg, jpeg2000, png, tiff
 from featx.images.classes import REVISION, class_revision
 from featx.images.fault import DAMAGE, BadImage
+from featx.images.levels import FULL, decode_by_levels
+from featx.images.limits import MAX_PIXELS, check_size, describe_bomb
 from featx.images.others import decode_other, size_of_other
 from featx.images.probes import PROBES
-from featx.images.resize import RESIZES, fit, needed_size
+from featx.images.resize import RESIZES, ResizeRule, fit, needed_size
 from featx.images.samples import FORMATS_READ, SECOND_DECODERS
 from featx.images.sources import Pinned, Source, path_of
 from featx.images.upright import orientation_of, turn, upright_rgb
@@ -69,12 +70,21 @@ FORMATS: tuple[str, ...] = tuple(
         QoiImagePlugin.QoiImageFile,
     )
 )
-MAX_PIXELS = 178_956_970  # twice Pillow's warning level: where Pillow itself refuses
-MAX_SIDE = 1_000_000  # resampling a side takes 16 to 32 bytes for each of its pixels
 REPLACED = "it was replaced while featx ran: run the same command again"
 
 
-def decode(source: Source, size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+@dataclass(frozen=True)
+class _Reading:
+    """What is wanted of a file: the parameters of `decode`."""
+
+    size: tuple[int, int] | None
+    max_pixels: int
+    levels: str
+
+
+def decode(
+    source: Source, size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS, levels: str = FULL
+) -> Image.Image:
     """Decode an image: RGB, upright, the first frame of an animation, over white where it is transparent.
 
     Parameters
@@ -83,6 +93,7 @@ def decode(source: Source, size: tuple[int, int] | None = None, max_pixels: int 
     size : (height, width) that is wanted afterwards; a JPEG is then decoded at the smallest of 1, 1/2, 1/4, 1/8 of its
         size that is not below it, which is several times faster; without it, its scan is checked as well
     max_pixels : larger images are refused by their header, before they take memory
+    levels : which values of deep files are black and white; see `featx.images.levels`
 
     Raises
     ------
@@ -92,14 +103,14 @@ def decode(source: Source, size: tuple[int, int] | None = None, max_pixels: int 
     path = path_of(source)
     with _open_file(source) as file:
         try:
-            image = _decode_file(file, size, max_pixels)
+            image = _decode_file(file, _Reading(size, max_pixels, levels))
             if 0 in image.size:
                 raise BadImage("damaged: it has no pixels")
             if size is None:
                 _check_scan(file)
             return image
         except Image.DecompressionBombError as error:
-            raise BadImage(_describe_bomb(error, max_pixels), path) from error
+            raise BadImage(describe_bomb(error, max_pixels), path) from error
         except PIL.UnidentifiedImageError as error:
             raise BadImage(_describe(file), path) from error
         except BadImage as error:
@@ -128,7 +139,7 @@ def load_image(source: Source, size: tuple[int, int], resize: str, max_pixels: i
     BadImage
         When no image can be made of it.
     """
-    image = decode(source, needed_size(size, resize), max_pixels)
+    image = decode(source, needed_size(size, resize), max_pixels, ResizeRule.parse(resize).levels)
     try:
         return np.asarray(fit(image, size, resize))
     except (MemoryError, ValueError) as error:  # of this image, and never the end of a run
@@ -228,9 +239,9 @@ def _read_url(source: str | Pinned) -> bytes:
     return content
 
 
-def _decode_file(file: IO[bytes], size: tuple[int, int] | None, max_pixels: int) -> Image.Image:
+def _decode_file(file: IO[bytes], reading: _Reading) -> Image.Image:
     try:
-        return _decode_as_it_is(file, size, max_pixels)
+        return _decode_as_it_is(file, reading)
     except (BadImage, Image.DecompressionBombError, MemoryError):
         raise
     except DAMAGE as error:
@@ -241,28 +252,28 @@ def _decode_file(file: IO[bytes], size: tuple[int, int] | None, max_pixels: int)
             raise
         clear_frames(error.__traceback__)  # the pixels of the first try
         try:
-            return _decode_as_it_is(io.BytesIO(content), size, max_pixels)
+            return _decode_as_it_is(io.BytesIO(content), reading)
         except DAMAGE:
             raise error from None
 
 
-def _decode_as_it_is(file: IO[bytes], size: tuple[int, int] | None, max_pixels: int) -> Image.Image:
+def _decode_as_it_is(file: IO[bytes], reading: _Reading) -> Image.Image:
     try:
         image = _open_image(file)
     except PIL.UnidentifiedImageError:
         page = tiff.read_header(file)
         if page is not None:
-            return _decode_page(file, page, max_pixels)
-        other = decode_other(file, lambda size: _check_size(size, max_pixels))
+            return _decode_page(file, page, reading)
+        other = decode_other(file, lambda size: check_size(size, reading.max_pixels), reading.levels)
         if other is None:
             raise
         return other
     with image:
-        _check_size(image.size, max_pixels)
-        if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+        check_size(image.size, reading.max_pixels)
+        if reading.size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
             sideways = orientation_of(image) >= 5
-            image.draft(None, size if sideways else size[::-1])
-        return _decode_mended(file, image, max_pixels) or upright_rgb(image)
+            image.draft(None, reading.size if sideways else reading.size[::-1])
+        return _decode_mended(file, image, reading) or upright_rgb(image)
 
 
 def _open_image(file: IO[bytes]) -> Image.Image:
@@ -272,27 +283,25 @@ def _open_image(file: IO[bytes]) -> Image.Image:
     return Image.open(file, formats=FORMATS)
 
 
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
-    if size[0] * size[1] > max_pixels:
-        raise BadImage(_over_limit(size[0] * size[1], max_pixels))
-    if max(size) > MAX_SIDE:
-        raise BadImage(f"{size[0]:,} x {size[1]:,} pixels: over the limit of {MAX_SIDE:,} on a side")
-
-
-def _decode_mended(file: IO[bytes], image: Image.Image, max_pixels: int) -> Image.Image | None:
+def _decode_mended(file: IO[bytes], image: Image.Image, reading: _Reading) -> Image.Image | None:
     """The RGB pixels of a file of a class that Pillow gets wrong; None for all others, whose file is left as it was."""
-    place = file.tell()
+    place, spread = file.tell(), reading.levels != FULL
+    scaled = decode_by_levels(file, image, reading.levels) if spread else None
+    if scaled is not None:
+        return turn(scaled, orientation_of(image))
+    file.seek(place)
     if image.format == "PNG" and "transparency" in image.info and png.has_deep_colour_key(file):
         pixels, whole = png.over_white_by_colour_key(file)
         return turn(pixels, orientation_of(whole))
     if image.format == "TIFF":
         page = tiff.read_header(file)
-        if page is not None and (page.wrong_in_0_1_0 or page.fault() or image.mode == "La"):
-            return _decode_page(file, page, max_pixels)
+        deep = spread and page is not None and max(page.bits) > 8
+        if page is not None and (deep or page.wrong_in_0_1_0 or page.fault() or image.mode == "La"):
+            return _decode_page(file, page, reading)
     if image.format == "JPEG2000":
         header = jpeg2000.read_header(file)
         if header is not None and header.deep:
-            return jpeg2000.decode_deep(file, header)
+            return jpeg2000.decode_deep(file, header, reading.levels)
     if image.format in ("BMP", "ICO"):
         may_be_empty = class_revision(file) > 0
         file.seek(place)
@@ -303,9 +312,9 @@ def _decode_mended(file: IO[bytes], image: Image.Image, max_pixels: int) -> Imag
     return None
 
 
-def _decode_page(file: IO[bytes], page: tiff.Tiff, max_pixels: int) -> Image.Image:
-    _check_size((page.width, page.height), max_pixels)
-    return turn(tiff.decode_page(file, page, max_pixels), page.orientation)
+def _decode_page(file: IO[bytes], page: tiff.Tiff, reading: _Reading) -> Image.Image:
+    check_size((page.width, page.height), reading.max_pixels)
+    return turn(tiff.decode_page(file, page, reading.max_pixels, reading.levels), page.orientation)
 
 
 def _check_scan(file: IO[bytes]) -> None:
@@ -317,16 +326,3 @@ def _check_scan(file: IO[bytes]) -> None:
 def _describe(file: IO[bytes]) -> str:
     file.seek(0)
     return describe_content(file.read(HEAD))
-
-
-def _describe_bomb(error: Exception, max_pixels: int) -> str:
-    pixels = re.search(r"\((\d+) pixels\)", str(error))
-    return _over_limit(int(pixels[1]), max_pixels) if pixels else f"too large: {error}"
-
-
-def _over_limit(pixels: int, max_pixels: int) -> str:
-    return f"{_millions(pixels)} megapixels: over the limit of {_millions(max_pixels)}"
-
-
-def _millions(pixels: int) -> str:
-    return f"{pixels / 1e6:.0f}" if pixels >= 10_000_000 else f"{pixels / 1e6:.2g}"

@@ -1,18 +1,27 @@
-"""Files of 16 bits that hold fewer: cameras and scanners of 10 to 14 bits write such ones, which are nearly black."""
+"""Files of 16 bits that hold fewer: cameras and scanners of 10 to 14 bits write such ones, which are nearly black.
+
+They are found here; the option `features.levels` says what their values mean (`featx.images.levels`).
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from PIL import Image
 
-from featx.images import png, tiff
+from featx.images import jpeg2000, png, tiff
+from featx.images.decoder import decode
+from featx.images.fault import BadImage
+from featx.images.levels import FULL
+from featx.io.urls import is_url
 
 # The largest value of 255 that 10, 12 and 14 bits come to where 16 are the whole.
 _LARGEST = {10: 4, 12: 16, 14: 64}
+_JPEG_2000 = (b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")
 
 
 def bits_used(path: str | Path, image: Image.Image) -> int:
@@ -31,6 +40,34 @@ def bits_used(path: str | Path, image: Image.Image) -> int:
         return 0
 
 
+def note_levels(paths: Iterable[str], levels: str = FULL) -> str | None:
+    """A sentence on how the values of some images are read, where that is not as usual, or should not be."""
+    if levels != FULL:
+        return describe_levels(levels)
+    return describe_dark([_bits_used_by(path) for path in paths])
+
+
+def describe_levels(levels: str) -> str:
+    """A sentence on levels that are not the default."""
+    meaning = {
+        "minmax": "the smallest of each image is black and its largest white",
+        "percentile": "those that 1 % of each image are below are black, those that 1 % are above white",
+    }
+    white = f"{(1 << int(levels[:-3])) - 1:,} is white in files of 16 bits" if levels.endswith("bit") else ""
+    return f"Values of deep files are read by the levels {levels}: {meaning.get(levels, white)}."
+
+
+def _bits_used_by(path: str) -> int:
+    if is_url(path):
+        return 0
+    try:
+        with open(path, "rb") as file:
+            deep = _has_16_bits(file)
+        return bits_used(path, decode(path)) if deep else 0
+    except (OSError, BadImage):
+        return 0
+
+
 def _has_16_bits(file: IO[bytes]) -> bool:
     head = file.read(64)
     if head.startswith(png.SIGNATURE):
@@ -38,7 +75,10 @@ def _has_16_bits(file: IO[bytes]) -> bool:
     if head[:2] in (b"II", b"MM"):
         page = tiff.read_header(file)
         return page is not None and max(page.bits) == 16
-    found = re.match(rb"P[256]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s+(\d+)\s", head)
+    if head.startswith(_JPEG_2000):
+        codestream = jpeg2000.read_header(file)
+        return codestream is not None and max(codestream.bits) == 16
+    found = re.match(rb"P[2356]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s+(\d+)\s", head)
     return found is not None and int(found[1]) == 65_535
 
 
@@ -50,9 +90,9 @@ def describe_dark(used: list[int]) -> str | None:
     dark = [bits for bits in used if bits]
     if not dark:
         return None
-    bits, one = max(dark), len(dark) == 1
-    which = "is nearly black: a file" if one else "are nearly black: files"
+    bits = max(dark)
+    which = "is nearly black: a file" if len(dark) == 1 else "are nearly black: files"
     return (
-        f"{len(dark):,} of {len(used):,} images {which} of 16 bits of which {bits} are used. Multiply the values by "
-        f"{1 << (16 - bits)} and save {'it' if one else 'them'} again, unless the scene was as dark as that."
+        f"{len(dark):,} of {len(used):,} images {which} of 16 bits of which {bits} are used. Add --levels {bits}bit to "
+        f"every command (features.levels in a pipeline file), unless the scenes were as dark as that."
     )

@@ -49,7 +49,7 @@ class DicomFile:
                 raise BadImage("a DICOM file without an image")
             self.size = (int(self._about.Columns), int(self._about.Rows))
 
-    def decode(self) -> Image.Image:
+    def decode(self, levels: str) -> Image.Image:  # noqa: ARG002 - it says itself what is black and white
         """The RGB pixels of its first frame.
 
         Grey numbers are rescaled by the file's slope and intercept, or table, and shown by its first window, or table;

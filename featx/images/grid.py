@@ -13,7 +13,8 @@ from PIL import Image
 from featx.images.decoder import load_image
 from featx.images.fault import BadImage
 from featx.images.fonts import fonts_for
-from featx.images.resize import fit
+from featx.images.levels import FULL
+from featx.images.resize import ResizeRule, fit
 from featx.io.files import atomic_path
 
 if TYPE_CHECKING:
@@ -36,12 +37,14 @@ class GridImage:
 
     path : of the image; caption : lines under it; good : a green frame, a red one, or (None) a grey one
     pixels : uint8 (h, w, 3), shown in place of the file's
+    levels : which values of a deep file are black and white
     """
 
     path: str
     caption: tuple[str, ...]
     good: bool | None = None
     pixels: np.ndarray | None = None
+    levels: str = FULL
 
 
 def draw_grid(images: Sequence[GridImage | None], out: Path, columns: int = 6, title: str = "") -> Path:
@@ -99,6 +102,6 @@ def _thumbnail(image: GridImage) -> np.ndarray:
     if image.pixels is not None:
         return np.asarray(fit(Image.fromarray(image.pixels), size, "pad"))
     try:
-        return load_image(image.path, size, "pad")
+        return load_image(image.path, size, str(ResizeRule("pad", levels=image.levels)))
     except BadImage:
         return np.full((THUMBNAIL, THUMBNAIL, 3), 200, np.uint8)

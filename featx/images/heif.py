@@ -8,7 +8,8 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from featx.images.samples import over_white, to_8_bits
+from featx.images.levels import scale
+from featx.images.samples import over_white
 from featx.io.filetypes import HEIC, HEIF, describe_content
 
 PACKAGE = "pillow_heif"
@@ -30,12 +31,12 @@ class HeifFile:
         self._image: Any = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
         self.size: tuple[int, int] = self._image.size
 
-    def decode(self) -> Image.Image:
-        """Its RGB pixels, over white."""
+    def decode(self, levels: str) -> Image.Image:
+        """Its RGB pixels, over white; levels : which of the values of deep files are black and white."""
         mode = self._image.mode
         values = np.asarray(self._image)
         values = values.reshape(self.size[1], self.size[0], -1)[..., : _CHANNELS[mode.partition(";")[0]]]
         if values.dtype != np.uint8:  # of 10 or 12 bits, which stand in the upper ones of 16
             bits = int(self._image.info["bit_depth"])
-            values = to_8_bits(values >> (16 - bits), bits)
+            values = scale(values >> (16 - bits), bits, levels, alpha=values.shape[2] in (2, 4))
         return over_white(values, bool(self._image.premultiplied_alpha))

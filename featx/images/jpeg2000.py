@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from featx.images.fault import BadImage
+from featx.images.levels import FULL, scale
 from featx.images.samples import need, over_white, to_8_bits
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
@@ -90,8 +91,8 @@ def _read_size(file: IO[bytes], position: int, colours: int | None, palette: boo
     return Jpeg2000(tuple((one & 127) + 1 for one in depths), any(one & 128 for one in depths), colours, palette)
 
 
-def decode_deep(file: IO[bytes], header: Jpeg2000) -> Image.Image:
-    """The RGB pixels of a file whose header is `deep`."""
+def decode_deep(file: IO[bytes], header: Jpeg2000, levels: str = FULL) -> Image.Image:
+    """The RGB pixels of a file whose header is `deep`; levels : which of its values are black and white."""
     if header.signed:
         raise BadImage("its pixels are signed numbers, whose black and white are not known: save it unsigned")
     count = len(header.bits)
@@ -102,4 +103,6 @@ def decode_deep(file: IO[bytes], header: Jpeg2000) -> Image.Image:
     file.seek(0)
     values = need("imagecodecs").jpeg2k_decode(file.read(), planar=False)
     values = values.reshape(*values.shape[:2], -1)
+    if levels != FULL and len(set(header.bits)) == 1:
+        return over_white(scale(values, header.bits[0], levels, alpha=count in (2, 4)))
     return over_white(np.stack([to_8_bits(values[..., i], bits) for i, bits in enumerate(header.bits)], axis=-1))

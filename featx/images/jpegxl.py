@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from featx.images.fault import BadImage
-from featx.images.samples import need, over_white, to_8_bits
+from featx.images.levels import scale
+from featx.images.samples import need, over_white
 
 _CODESTREAM = b"\xff\x0a"
 _BOXES = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
@@ -33,8 +34,8 @@ class JpegXlFile:
         self.size = _read_size(bits)
         self._bits, self._fractions = _read_depth(bits)
 
-    def decode(self) -> Image.Image:
-        """The RGB pixels of its first frame, upright, over white."""
+    def decode(self, levels: str) -> Image.Image:
+        """The RGB pixels of its first frame, upright, over white; levels : which values are black and white."""
         if self._fractions:
             raise BadImage("pixels are fractions, whose black and white are not known: save it with 8 or 16 bits")
         if self._bits > 16:
@@ -47,7 +48,7 @@ class JpegXlFile:
         values = values.reshape(*values.shape[:2], -1)
         if values.shape[2] > 4:
             raise BadImage(f"its {values.shape[2]} channels are not grey or RGB: save it as RGB")
-        return over_white(to_8_bits(values, self._bits))
+        return over_white(scale(values, self._bits, levels, alpha=values.shape[2] in (2, 4)))
 
 
 class _Bits:

@@ -11,6 +11,7 @@ from featx.images.dicom import DicomFile, is_dicom
 from featx.images.fault import DAMAGE, BadImage
 from featx.images.heif import HeifFile, is_heif
 from featx.images.jpegxl import JpegXlFile, is_jpeg_xl
+from featx.images.levels import FULL
 
 _HEAD = 512
 _LONGEST = 200  # characters of another library's message
@@ -21,8 +22,8 @@ class OtherFile(Protocol):
 
     size: tuple[int, int]
 
-    def decode(self) -> Image.Image:
-        """Its RGB pixels, upright, over white."""
+    def decode(self, levels: str) -> Image.Image:
+        """Its RGB pixels, upright, over white; levels : as in `featx.images.decoder.decode`."""
 
 
 Opened = Callable[[IO[bytes]], OtherFile]
@@ -33,10 +34,11 @@ _FORMATS: tuple[tuple[str, Callable[[bytes], bool], Opened], ...] = (
 )
 
 
-def decode_other(file: IO[bytes], check: Callable[[tuple[int, int]], None]) -> Image.Image | None:
+def decode_other(file: IO[bytes], check: Callable[[tuple[int, int]], None], levels: str = FULL) -> Image.Image | None:
     """The RGB pixels of a file of another format; None where it is of none that can be read here.
 
     check : raises where an image of a size (width, height) is not to be decoded
+    levels : which values of deep files are black and white; see `featx.images.levels`
     """
     name, opened = _format_of(file)
     if opened is None:
@@ -44,7 +46,7 @@ def decode_other(file: IO[bytes], check: Callable[[tuple[int, int]], None]) -> I
     try:
         image = opened(file)
         check(image.size)
-        return image.decode()
+        return image.decode(levels)
     except BadImage:
         raise
     except DAMAGE as error:

@@ -33,6 +33,11 @@ def has_deep_colour_key(file: IO[bytes]) -> bool:
     return False
 
 
+def is_deep(file: IO[bytes]) -> bool:
+    """Whether a PNG file has 16 bits a sample."""
+    return _depth(file) == 16
+
+
 def over_white_by_colour_key(file: IO[bytes]) -> tuple[Image.Image, Image.Image]:
     """The RGB pixels of a PNG file for which `has_deep_colour_key` holds, and what Pillow makes of it.
 

@@ -11,6 +11,7 @@ from math import ceil
 from PIL import Image
 
 from featx.errors import UsageError
+from featx.images.levels import FULL, LEVELS
 
 RESIZES = ("stretch", "crop", "pad")
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -22,16 +23,18 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 @dataclass(frozen=True)
 class ResizeRule:
-    """How an image is brought to a frame, written `method[:share[:filter]]`, as in `crop:0.875:bicubic`.
+    """How an image is brought to a frame, written `method[:share[:filter[:levels]]]`, as in `crop:0.875:bicubic`.
 
     method : "stretch" changes the proportions; "crop" keeps the middle; "pad" adds grey borders
     share : how much of what the method would show is shown, from the middle; in (0, 1]
     filter : "bilinear" or "bicubic", antialiased
+    levels : which values of deep files are black and white, before anything else; see `featx.images.levels`
     """
 
     method: str
     share: float = 1.0
     filter: str = "bilinear"
+    levels: str = FULL
 
     @classmethod
     def parse(cls, text: str) -> ResizeRule:
@@ -40,23 +43,27 @@ class ResizeRule:
         Raises
         ------
         UsageError
-            An unknown method or filter, or a share that is none.
+            An unknown method, filter or name of levels, or a share that is none.
         """
-        method, share, name = (*text.split(":"), "", "")[:3]
+        method, share, name, levels = (*text.split(":"), "", "", "")[:4]
         if method not in RESIZES:
             raise UsageError(f"No way to resize is called {text!r}. Choose one of {', '.join(RESIZES)}.")
         try:
-            rule = cls(method, float(share or 1.0), name or "bilinear")
+            rule = cls(method, float(share or 1.0), name or "bilinear", levels or FULL)
         except ValueError:
             rule = cls(method, 0.0)
-        if not 0 < rule.share <= 1 or rule.filter not in FILTERS or (method == "pad" and rule.share < 1):
+        known = rule.filter in FILTERS and rule.levels in LEVELS
+        if not known or not 0 < rule.share <= 1 or (method == "pad" and rule.share < 1):
             raise UsageError(
-                f"Resizing is written METHOD:SHARE:FILTER, as in crop:0.875:bicubic; received {text!r}. The share is "
-                f"above 0 and up to 1 (1 with pad), the filter one of {', '.join(FILTERS)}."
+                f"Resizing is written METHOD:SHARE:FILTER:LEVELS, as in crop:0.875:bicubic; received {text!r}. The "
+                f"share is above 0 and up to 1 (1 with pad), the filter one of {', '.join(FILTERS)}, the levels one of "
+                f"{', '.join(LEVELS)}."
             )
         return rule
 
     def __str__(self) -> str:
+        if self.levels != FULL:
+            return f"{self.method}:{self.share:g}:{self.filter}:{self.levels}"
         if self.filter != "bilinear":
             return f"{self.method}:{self.share:g}:{self.filter}"
         return self.method if self.share == 1 else f"{self.method}:{self.share:g}"

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from featx.images.fault import BadImage
-from featx.images.samples import need, over_white, to_8_bits
+from featx.images.levels import FULL, scale
+from featx.images.samples import need, over_white
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 256, 257, 258, 259, 262, 277, 284
 _SUBFILE, _MAP, _SUBIFDS, _EXTRA, _FORMAT, _DNG = 254, 320, 330, 338, 339, 50706
@@ -154,8 +155,10 @@ def _as_tiff(tags: Tags, head: bytes) -> Tiff | None:
     )
 
 
-def decode_page(file: IO[bytes], header: Tiff, max_pixels: int) -> Image.Image:
+def decode_page(file: IO[bytes], header: Tiff, max_pixels: int, levels: str = FULL) -> Image.Image:
     """The RGB pixels of the first page, as they lie in the file.
+
+    levels : which values of deep files are black and white; see `featx.images.levels`
 
     Raises
     ------
@@ -174,7 +177,7 @@ def decode_page(file: IO[bytes], header: Tiff, max_pixels: int) -> Image.Image:
     file.seek(0)
     with tifffile.TiffFile(file) as opened:
         values = _as_planes(opened.pages[0], len(header.bits))
-    return _to_rgb(values, header, depth)
+    return _to_rgb(values, header, depth, levels)
 
 
 def _as_planes(page: Any, samples: int) -> np.ndarray:
@@ -189,19 +192,20 @@ def _as_planes(page: Any, samples: int) -> np.ndarray:
     return values.reshape(height, width, samples)
 
 
-def _to_rgb(values: np.ndarray, header: Tiff, depth: int) -> Image.Image:
+def _to_rgb(values: np.ndarray, header: Tiff, depth: int, levels: str) -> Image.Image:
     count = _CHANNELS[header.photometric]
     if header.photometric == _PALETTE:
         colours = np.array(header.colour_map, np.uint16).reshape(3, -1).T
         shift = 0 if max(header.colour_map, default=0) < 256 else 8
         inks = (colours >> shift).astype(np.uint8)[values[..., 0].astype(np.intp)]
     else:
-        inks = to_8_bits(values[..., :count], depth)
+        inks = scale(values[..., :count], depth, levels)
     if header.photometric == _WHITE_IS_ZERO:
         inks = 255 - inks
     if header.photometric == _CMYK:
         inks = np.asarray(Image.fromarray(np.ascontiguousarray(inks), "CMYK").convert("RGB"))
     kind = header.extra[0] if header.extra else _ALPHA if header.photometric == _RGB and values.shape[2] == 4 else 0
     if kind in (_PREMULTIPLIED, _ALPHA) and values.shape[2] > count:
-        inks = np.concatenate([inks, to_8_bits(values[..., count : count + 1], depth)], axis=2)
+        of_alpha = levels if levels.endswith("bit") else FULL
+        inks = np.concatenate([inks, scale(values[..., count : count + 1], depth, of_alpha)], axis=2)
     return over_white(inks, kind == _PREMULTIPLIED)

@@ -17,7 +17,7 @@ from PIL import Image
 from featx.bundle.bundle import Bundle
 from featx.images.decoder import decode
 from featx.images.grid import GridImage, draw_grid
-from featx.images.resize import Box, place
+from featx.images.resize import Box, ResizeRule, place
 from featx.inference.explain import ClassMap, Explainer, Explanation
 from featx.inference.placing import spread
 from featx.inference.predict import Unread
@@ -67,10 +67,11 @@ def draw_map(found: ClassMap, source: str | Path | bytes, bundle: Bundle) -> tup
     BadImage
         When the picture cannot be read.
     """
-    picture = decode(source, (_MOST, _MOST))
+    resize = bundle.manifest.backbone.resize
+    picture = decode(source, (_MOST, _MOST), levels=ResizeRule.parse(resize).levels)
     scale = min(max(max(picture.size), _LEAST), _MOST) / max(picture.size)
     drawn = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    left, top, right, bottom = place(picture.size, bundle.input_size, bundle.manifest.backbone.resize).seen
+    left, top, right, bottom = place(picture.size, bundle.input_size, resize).seen
     x, y = drawn[0] / picture.width, drawn[1] / picture.height
     seen = (left * x, top * y, right * x, bottom * y)
     shares = strength(spread(found.map, drawn, _within(seen, found.box), seen))

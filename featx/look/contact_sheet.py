@@ -12,8 +12,11 @@ import numpy as np
 from featx.dataset import ImageSet
 from featx.errors import DataError
 from featx.images.decoder import load_image
+from featx.images.depth import note_levels
 from featx.images.fault import BadImage
 from featx.images.grid import THUMBNAIL, GridImage
+from featx.images.levels import FULL
+from featx.images.resize import ResizeRule
 from featx.report.figure_folder import FigureFolder
 
 NO_LABEL = "(no label)"
@@ -42,10 +45,11 @@ class ContactSheet:
     notes: tuple[str, ...]
 
 
-def choose_contact_sheet(images: ImageSet, most_classes: int, each: int, seed: int) -> ContactSheet:
+def choose_contact_sheet(images: ImageSet, most_classes: int, each: int, seed: int, levels: str = FULL) -> ContactSheet:
     """Draw images of every class, or of some, by seed alone; those that cannot be read make room for others.
 
     most_classes : of which images are drawn; each : images of each
+    levels : which values of deep files are black and white
 
     Raises
     ------
@@ -55,7 +59,7 @@ def choose_contact_sheet(images: ImageSet, most_classes: int, each: int, seed: i
     groups = _rows_by_label(images)
     chosen = some_of(range(len(groups)), most_classes, np.random.default_rng(seed))
     count = each if images.labels is not None else each * _ROWS
-    thumbnails = _Thumbnails(images)
+    thumbnails = _Thumbnails(images, str(ResizeRule("pad", levels=levels)))
     lines = []
     for number in chosen:
         label, rows = groups[number]
@@ -67,6 +71,8 @@ def choose_contact_sheet(images: ImageSet, most_classes: int, each: int, seed: i
             f"featx check {images.source} says why of each."
         )
     notes = _note_empty(images, lines)
+    read_as = note_levels([images.paths[row] for row in thumbnails.pixels], levels)
+    notes += [read_as] if read_as else []
     if len(chosen) < len(groups):
         notes.append(f"The contact sheet has {len(chosen)} of {len(groups)} classes. More: --show-classes.")
     shown_lines = tuple(line for line in lines if line.rows)
@@ -100,8 +106,8 @@ def some_of(items: Sequence[int], most: int, generator: np.random.Generator) -> 
 class _Thumbnails:
     """Reads images once each. pixels : row -> uint8 (h, w, 3); unreadable : row -> reason"""
 
-    def __init__(self, images: ImageSet) -> None:
-        self.images = images
+    def __init__(self, images: ImageSet, resize: str) -> None:
+        self.images, self.resize = images, resize
         self.pixels: dict[int, np.ndarray] = {}
         self.unreadable: dict[int, str] = {}
 
@@ -112,7 +118,7 @@ class _Thumbnails:
     def _read(self, row: int) -> bool:
         if row not in self.pixels and row not in self.unreadable:
             try:
-                self.pixels[row] = load_image(self.images.paths[row], (THUMBNAIL, THUMBNAIL), "pad")
+                self.pixels[row] = load_image(self.images.paths[row], (THUMBNAIL, THUMBNAIL), self.resize)
             except BadImage as error:
                 self.unreadable[row] = error.reason
         return row in self.pixels

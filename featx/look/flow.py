@@ -61,7 +61,7 @@ def look(
     spec, images = resolve(pipeline.features), read_data(pipeline)
     out = out or Run.of(pipeline, images).look
     seed, folder = pipeline.data.seed, FigureFolder(out)
-    sheet = choose_contact_sheet(images, scope.classes, scope.images, seed)
+    sheet = choose_contact_sheet(images, scope.classes, scope.images, seed, pipeline.features.levels)
     contact_sheet = draw_contact_sheet(sheet, images, folder)
     views = draw_views(sheet, images, spec, folder)
     test = declared_test(images)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from featx.bundle.records import CandidateRecord
 from featx.heads.table import HEADS
 from featx.images.grid import GridImage
+from featx.images.resize import ResizeRule
 from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.table import metric_label
 from featx.report import gallery, plots
@@ -38,7 +40,8 @@ def draw_figures(
         if scores:
             folder.draw("metrics", plots.draw_metrics(scores), "Metrics of each part with 95 % intervals.")
         if judged is not None:
-            _draw_part(folder, judged, scores[-1])
+            levels = ResizeRule.parse(content.manifest.backbone.resize).levels
+            _draw_part(folder, judged, scores[-1], levels)
         if content.history:
             figure = plots.draw_learning(content.history, kept_epoch(content))
             folder.draw("learning", figure, f"{' and '.join(content.history).replace('_', ' ')} by epoch.")
@@ -50,7 +53,7 @@ def draw_figures(
     return folder.plots
 
 
-def _draw_part(folder: FigureFolder, judged: LabelledPredictions, scores: Scores) -> None:
+def _draw_part(folder: FigureFolder, judged: LabelledPredictions, scores: Scores, levels: str) -> None:
     names, part = judged.classes, scores.part
     if scores.confusion is not None:
         right, images = int(scores.confusion.trace()), scores.images
@@ -66,15 +69,15 @@ def _draw_part(folder: FigureFolder, judged: LabelledPredictions, scores: Scores
     alt = f"Accuracy by confidence on {part}: expected calibration error {error:.4f}."
     folder.draw("reliability", plots.draw_reliability(scores.reliability, multilabel=judged.target == "labels"), alt)
     if judged.target == "labels":
-        _draw_grid(folder, "mistakes", gallery.worst_images(judged))
+        _draw_grid(folder, "mistakes", gallery.worst_images(judged), levels)
     else:
-        _draw_grid(folder, "mistakes", gallery.confident_mistakes(judged))
-        _draw_grid(folder, "hits", gallery.doubtful_hits(judged))
+        _draw_grid(folder, "mistakes", gallery.confident_mistakes(judged), levels)
+        _draw_grid(folder, "hits", gallery.doubtful_hits(judged), levels)
 
 
-def _draw_grid(folder: FigureFolder, name: str, pictures: Sequence[GridImage]) -> None:
+def _draw_grid(folder: FigureFolder, name: str, pictures: Sequence[GridImage], levels: str) -> None:
     if pictures:
-        folder.grid(name, pictures)
+        folder.grid(name, [replace(one, levels=levels) for one in pictures])
 
 
 def _names(content: Content, scores: Sequence[Scores]) -> set[str]:

@@ -49,7 +49,8 @@ class ReviewedImages:
         """A cell of an image grid."""
         sample = self.prepared.sample
         path = sample.images.paths[sample.rows[row]]
-        return GridImage(path, (Path(path).name, *caption), good)
+        levels = self.prepared.pipeline.features.levels
+        return GridImage(path, (Path(path).name, *caption), good, levels=levels)
 
     def copies(self, rows: np.ndarray) -> dict[int, list[str]]:
         """The paths of all files of the same bytes as each of these rows."""
