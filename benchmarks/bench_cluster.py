@@ -150,7 +150,7 @@ def with_a_node_killed(backbone: str, folder: str, cache: str) -> dict[str, Any]
 
 
 def differences(one: str, other: str) -> dict[str, Any]:
-    """Rows that two stores do not share, that differ, or whose checksum does not hold."""
+    """Rows that two stores do not share, that differ, or whose checksum mismatch."""
     import numpy as np
 
     from featx.store.cache import Cache

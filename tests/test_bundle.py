@@ -241,7 +241,7 @@ def test_a_description_that_lacks_something_is_refused(copied: Path) -> None:
     content = {"schema": 1, "classes": ["a", "b"]}
     write_json(copied / "bundle.json", content | {"digest": digest_json(content)})
     with pytest.raises(
-        BundleError, match=r"says nothing of split, outputs, backbone, head, score, files\. Take the bundle"
+        BundleError, match=r"says nothing of split, outputs, backbone, head, score, files\. Get the bundle"
     ):
         load_bundle(copied)
 
@@ -427,7 +427,7 @@ def test_a_resealed_bundle_whose_files_do_not_fit_is_at_fault(copied: Path, name
     HOSTILE[name](copied)
     reseal(copied, notes=[])
     bundle = load_bundle(copied)
-    with pytest.raises(BundleError, match=r"Take (it|the bundle) from where it came again") as caught:
+    with pytest.raises(BundleError, match=r"Get (it|the bundle) again from") as caught:
         bundle.check()
     assert "\n" not in str(caught.value)
 

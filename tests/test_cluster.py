@@ -613,7 +613,7 @@ def test_a_machine_with_another_folder_or_other_pixels_is_told_apart(
     monkeypatch.setattr(Inline, "hire", hire)
     worker = Worker(replace(assignments[0], lease=options.backbone), WorkerPlacement("n", "h", 1), "openvino")
     monkeypatch.setattr("featx.extraction.ray.worker.decoder_identity", lambda: "another Pillow")
-    with pytest.raises(ClusterError, match=r"other pixels .* same versions of featx and Pillow"):
+    with pytest.raises(ClusterError, match=r"differently from the coordinator\. .* same versions of featx and Pillow"):
         worker.start()
 
 
@@ -706,7 +706,7 @@ def test_an_address_where_nobody_answers_is_a_sentence(
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         done = command("--cluster", address)
     assert (done.status, done.out) == (1, "")
-    assert done.sentence.startswith(f"featx: Nobody answers at {address}")
+    assert done.sentence.startswith(f"featx: Cannot connect to {address}")
 
 
 def test_the_options_are_keywords_too(

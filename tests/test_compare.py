@@ -423,7 +423,7 @@ def test_wrong_usage_computes_nothing(root: Path, tmp_path: Path) -> None:
     write_pipeline(tmp_path / "wrong.yaml", BLOCKS.format(root=root).replace("knn: {", "knnn: {"))
     done = call("compare", "-p", "wrong.yaml", cwd=tmp_path)
     assert done.status == 2
-    assert "'knnn' is nothing that is compared. Did you mean 'knn'?" in done.sentence
+    assert "'knnn' is not something that is compared. Did you mean 'knn'?" in done.sentence
     assert not (tmp_path / "runs").exists()
     assert call("compare", "--clf", "forest", root / "warm", cwd=tmp_path).status == 2
 

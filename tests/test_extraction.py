@@ -345,7 +345,7 @@ def test_verify_finds_and_repair_computes_just_those_rows(
     spoil(part, [7], "digest")
     spoil(part, [11], "checksum")
     found = featx("cache", "verify", status=1)
-    assert "checksum does not hold for 3 rows" in found.stderr
+    assert "checksum mismatch for 3 rows" in found.stderr
     assert "featx cache verify --repair" in found.stderr
     mended = featx("cache", "verify", "--repair", "--json")
     assert "3 rows computed again, 0 without their image" in mended.stderr

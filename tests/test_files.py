@@ -88,9 +88,9 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
 def test_a_file_in_the_place_of_a_folder_is_a_sentence(way: Callable[[Path, str], None], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for name in ("file/x.csv", "file/deep/x.csv"):
-        with pytest.raises(StoreError, match=r"/file has to be a folder, and it is a file\. Choose another"):
+        with pytest.raises(StoreError, match=r"/file is a file, but a folder is needed\. Choose another"):
             way(tmp_path / name, "content")
-    with pytest.raises(StoreError, match="Nothing can be written into /proc"):
+    with pytest.raises(StoreError, match="Cannot write into /proc"):
         way(Path("/proc/x.csv"), "content")
     assert names(tmp_path) == ["file"]
 
@@ -310,7 +310,7 @@ def test_a_flipped_digest_is_never_believed(index: StatIndex, file: Path, caplog
         remember(fresh, file)
         assert ask(fresh, file) == b"d" * 32
     assert "index.damaged" in names(index.path.parent)
-    assert "is damaged (an entry does not match its checksum) and is begun anew" in caplog.text
+    assert "is damaged (an entry does not match its checksum) and is rebuilt" in caplog.text
 
 
 def test_damaged_text_begins_the_index_anew(index: StatIndex, file: Path) -> None:

@@ -113,7 +113,7 @@ def test_another_file_of_the_same_name_has_another_key(featx: Callable[..., Any]
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--backbone", "net.onnx"), "Nothing says what net.onnx is given"),
+        (("--backbone", "net.onnx"), "Nothing states which pixel values net.onnx expects"),
         (("--backbone", "net.onnx", "--preprocessing", "none", "--layer", "blok1"), "Did you mean 'block1'"),
         (
             ("--backbone", "net.onnx", "--preprocessing", "none", "--layer", "block1", "--engine", "tensorflow"),
@@ -171,7 +171,7 @@ def test_a_wrong_file_beside_it_is_a_sentence(featx: Callable[..., Any], place: 
     for content in ('{"mean": [1, 2]}', '{"maen": 1}', "[", '{"mean": "x"}'):
         (place / "net.json").write_text(content)
         failed = featx("extract", "images", "--backbone", "net.onnx", "--layer", "block1", status=1)
-        assert "net.json does not say how images reach the network" in failed.stderr
+        assert "net.json does not describe the preprocessing" in failed.stderr
 
 
 def test_a_fine_tune_says_what_would_work(featx: Callable[..., Any], place: Path) -> None:

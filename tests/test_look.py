@@ -428,8 +428,8 @@ def numbers(images: int, inner: float | None, last: float, information: float | 
 @pytest.mark.parametrize(
     ("images", "inner", "last", "size", "similarity", "output", "clf", "tune", "words"),
     [
-        (500, 0.80, 0.95, "small", "similar", "top@avg", "logreg", None, "linear head on the last layer. So few"),
-        (500, 0.98, 0.90, "small", "different", "block3@grid:4", "svm", None, "SVM on an inner layer. So few"),
+        (500, 0.80, 0.95, "small", "similar", "top@avg", "logreg", None, "linear head on the last layer. With so few"),
+        (500, 0.98, 0.90, "small", "different", "block3@grid:4", "svm", None, "SVM on an inner layer. With so few"),
         (20_000, 0.80, 0.95, "large", "similar", "top@avg", "logreg", "top@avg", "then a fine-tune"),
         (20_000, 0.98, 0.90, "large", "different", "block3@grid:4", "svm", "top@avg", "A fine-tune of the whole"),
     ],
@@ -624,7 +624,7 @@ def test_digits_are_few_and_unlike_photographs(place: Path, tmp_path: Path) -> N
     assert (advice["size"], advice["similarity"], advice["clf"], advice["tune"]) == ("small", "different", "svm", None)
     assert advice["output"].split("@")[0] in {"block2b_add", "block3b_add", "block5c_add"}
     assert "best inner layer" in advice["reasons"][1]
-    assert "have lost what tells these classes apart" in advice["reasons"][1]
+    assert "have lost what separates these classes" in advice["reasons"][1]
     assert advice["numbers"]["inner"]["score"] > advice["numbers"]["last"]["score"] + 0.02
 
 

@@ -173,7 +173,7 @@ def test_a_wrong_field_is_one_sentence_that_names_it(field: str, value: Any) -> 
         parse_manifest(sealed(content), Path("b/bundle.json"))
     sentence = str(caught.value)
     assert sentence.startswith(f"b/bundle.json is not valid: {field} "), sentence
-    assert sentence.endswith(". Take the bundle from where it came again.")
+    assert sentence.endswith(". Get the bundle again from its source.")
     assert len(sentence) < 300
     assert "\n" not in sentence
 
@@ -185,7 +185,7 @@ def test_a_field_that_every_bundle_has_cannot_be_absent(section: str | None, fie
     content = copy.deepcopy(WHOLE)
     del (content if section is None else content[section])[field]
     name = field if section is None else f"{section}.{field}"
-    with pytest.raises(BundleError, match=rf"^b says nothing of {name}\. Take the bundle"):
+    with pytest.raises(BundleError, match=rf"^b says nothing of {name}\. Get the bundle"):
         Manifest.from_json(content, "b")
 
 

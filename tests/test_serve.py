@@ -871,7 +871,7 @@ def test_listening_elsewhere_without_a_key_warns(
     for host, more, warned in (("0.0.0.0", (), True), ("0.0.0.0", ("--api-key", "k"), False), ("127.0.0.1", (), False)):
         done = call("serve", bundle.path, "--host", host, "--port", "0", *more, cwd=tmp_path)
         assert done.status == 0
-        assert ("--api-key KEY asks for a key" in done.err) == warned
+        assert ("Protect it with --api-key KEY" in done.err) == warned
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------

@@ -627,7 +627,7 @@ def test_repair_keeps_the_good_rows(store: FeatureStore) -> None:
         file["features"][2, 1] += 1
         file["features"][5, 0] += 1
     (found,) = damages(store)
-    assert (found.rows, found.reason) == ([2, 5], "checksum does not hold")
+    assert (found.rows, found.reason) == ([2, 5], "checksum mismatch")
     assert found.images == ["/images/0/2.png", "/images/0/5.png"]
     store.repair(found)
     table = store.table("mixed7", "avg")

@@ -14,7 +14,7 @@ class TrainingKeywords(TypedDict, total=False):
     """How a network is trained epoch by epoch: what the dense head and fine-tuning have in common."""
 
     preset: Literal["sgd", "piecewise", "rmsprop"] | None
-    """A set of the options below, which those given override."""
+    """Preset of the training options below; options given override it."""
     optimizer: Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam"]
     """Optimizer of the network."""
     momentum: float
@@ -22,39 +22,39 @@ class TrainingKeywords(TypedDict, total=False):
     learning_rate: float
     """Learning rate of the network, where --schedule begins."""
     schedule: Literal["constant", "piecewise", "cosine", "exponential", "plateau"]
-    """How the learning rate of the network changes from epoch to epoch."""
+    """Schedule of the learning rate of the network."""
     boundaries: int | Sequence[int]
-    """Last epochs of each rate of --schedule piecewise, counted from 0 as Keras does, like 20,35."""
+    """Last epoch of each rate of --schedule piecewise, counted from 0 as in Keras, like 20,35."""
     rates: float | Sequence[float]
     """Learning rates of --schedule piecewise, one more than --boundaries."""
     decay: float
-    """What --schedule exponential multiplies the rate by in each epoch."""
+    """Factor on the rate after each epoch of --schedule exponential."""
     factor: float
-    """What --schedule plateau multiplies the rate by at a plateau."""
+    """Factor on the rate at each plateau of --schedule plateau."""
     plateau_patience: int
-    """Epochs without a better --monitor before --schedule plateau lowers the rate."""
+    """Epochs without improvement in --monitor before --schedule plateau lowers the rate."""
     least_rate: float
-    """The rate cosine would reach one epoch after the last, and the floor of plateau and exponential."""
+    """Lowest rate: what cosine would reach one epoch after the last, and the floor of plateau and exponential."""
     warmup: int
-    """Epochs in which the rate rises linearly to where the schedule begins."""
+    """Epochs in which the rate first rises linearly to --learning-rate."""
     epochs: int
-    """Epochs at most; the network stops early."""
+    """Most epochs; the network may stop earlier."""
     batch_size: int
-    """Rows in each training step of the network."""
+    """Batch size of the network."""
     monitor: Literal["val_loss", "val_accuracy"]
-    """What decides which epoch of the network is the best; its weights are kept."""
+    """Quantity that decides which epoch of the network is best; its weights are kept."""
     patience: int
-    """Epochs without a better --monitor before the network stops."""
+    """Epochs without improvement in --monitor before the network stops."""
     min_delta: float
-    """Only an improvement by more than this renews the patience."""
+    """Smallest improvement that renews the patience."""
     baseline: float | None
     """The patience is renewed only where --monitor is better than this."""
     stop_accuracy: float | None
-    """Stop once the training accuracy reaches this (with --stop-val-accuracy: once both are reached)."""
+    """Training accuracy at which to stop (with --stop-val-accuracy, once both are reached)."""
     stop_val_accuracy: float | None
-    """Stop once the val accuracy reaches this."""
+    """Validation accuracy at which to stop."""
     tensorboard: str | Path | None
-    """Folder for TensorBoard: the curves of the network are written to it while it trains."""
+    """Folder for TensorBoard logs of the network, written while it trains."""
 
 
 class DataKeywords(TypedDict, total=False):
@@ -67,7 +67,7 @@ class DataKeywords(TypedDict, total=False):
     split_column: str | None
     """CSV column that holds train, val or test (default: 'split' if there is one)."""
     group_column: str | None
-    """CSV column of what belongs together (a plant, a patient): never split apart."""
+    """CSV column of groups (one plant, one patient) that the split keeps together."""
     group_duplicates: float | None
     """Never split images apart whose features have at least this cosine similarity, like 0.95."""
     weight_column: str | None
@@ -75,17 +75,17 @@ class DataKeywords(TypedDict, total=False):
     image_dir: str | Path | None
     """Folder or URL that CSV paths are relative to (default: the CSV's)."""
     label_separator: str | None
-    """Several labels in one cell, separated by this, or json for lists: a multi-label set."""
+    """Separator of several labels in one cell, or json for lists; makes the set multi-label."""
     label_columns: str | Sequence[str]
     """CSV columns of 0 and 1, one per class; '*' for all that have no other use."""
     relabel: str | Path | None
     """A CSV of path,label that replaces labels, such as a corrected label_errors.csv."""
     classes: str | Sequence[str] | None
-    """The classes in this order, separated by commas (default: alphanumeric)."""
+    """Class names in the order to use, separated by commas (default: alphanumeric)."""
     split: Sequence[float]
-    """Shares of train, val and test where the data declares none."""
+    """Shares of train, val and test, unless the data declares its own split."""
     max_train: int | None
-    """Take at most this many training images, the same share of every class."""
+    """Most training images to use, with the same share of every class."""
     seed: int
     """Seed of the split, of the folds and of training."""
 
@@ -106,56 +106,58 @@ class FeaturesKeywords(TypedDict, total=False):
     pooling: str | Sequence[str]
     """avg, max, grid:N, flatten or none, of tokens also cls and cls+avg; may be repeated (default: avg)."""
     input_size: int | None
-    """Side in pixels of the square the network sees (default: its own)."""
+    """Side in pixels of the square image that the network is given (default: the network's own)."""
     resize: Literal["auto", "stretch", "crop", "pad"]
-    """How an image is brought to that square (auto: as its files say, else stretch)."""
+    """How an image is fitted to that square (auto: as the network's files state, else stretch)."""
     crop_share: float | None
-    """Share of the resized image that is kept, from the middle (default: as its files say, else 1)."""
+    """Share of the resized image that is kept, from the centre (default: as the network's files state, else 1)."""
     interpolation: Literal["auto", "bilinear", "bicubic"]
-    """Filter of the resizing (auto: as its files say, else bilinear)."""
+    """Interpolation used for resizing (auto: as the network's files state, else bilinear)."""
     levels: Literal["full", "10bit", "12bit", "14bit", "minmax", "percentile"]
-    """Which values of deep files are black and white: all that 16 bits hold; those of 10 to 14 bits in files of 16; the
-    smallest and largest of each image; those that 1 % are below and above."""
+    """Range of values in 16-bit files that becomes black to white: full, the 10 to 14 bits that a scanner used, minmax
+    of each image, or percentile (1 % at either end is cut off)."""
     preprocessing: str
-    """Values that the network is given: imagenet (torch), half (tf), clip, caffe, none (auto: the backbone's own)."""
+    """Range of pixel values that the network expects: imagenet (torch), half (tf), clip, caffe, none (auto: the
+    backbone's own)."""
     mean: float | Sequence[float]
-    """Mean of the values of each channel, or of all, subtracted after --scale; like 0.485,0.456,0.406."""
+    """Mean of each channel, or of all, subtracted after --scale; like 0.485,0.456,0.406."""
     std: float | Sequence[float]
-    """What they are divided by then; like 0.229,0.224,0.225."""
+    """Standard deviation of each channel, or of all, by which values are divided after --mean; like
+    0.229,0.224,0.225."""
     scale: float | None
     """What pixels in 0 to 255 are multiplied by first (default: 1/255 where --mean or --std is given)."""
     channels: Literal["auto", "rgb", "bgr"]
-    """Order of the channels that the network is given (auto: rgb)."""
+    """Order of the channels that the network expects (auto: rgb)."""
     prefix_tokens: int | None
-    """Tokens in front of those of the patches, such as a class token (default: found out)."""
+    """Number of tokens before the patch tokens, such as a class token (default: detected)."""
     imports: str | Sequence[str]
-    """A Python module that defines layers of a .keras file; may be repeated. Its code is run."""
+    """A Python module that defines custom layers of a .keras file; may be repeated. Its code is executed."""
     precision: Literal["float32", "bfloat16", "float16"]
-    """Arithmetic of the backbone."""
+    """Precision of the backbone's arithmetic."""
     storage: Literal["float16", "float32"]
-    """How features are stored."""
+    """Type that features are stored in."""
     compression: Literal["none", "zstd"]
     """Compression of new feature files; zstd needs hdf5plugin to read."""
     engine: Literal["auto", "tensorflow", "openvino"]
     """What runs the backbone (auto: OpenVINO without a GPU, else TensorFlow)."""
     infer_batch: int
-    """Images per inference (0: what is fastest for the backbone)."""
+    """Images per inference batch (0: the fastest for the backbone)."""
     workers: int
-    """Decoding threads (0: one per core); with --cluster those of each worker."""
+    """Threads that decode images (0: one per core); with --cluster, per worker."""
     cache: str | Path
     """Folder of the feature store."""
     cluster: str | None
     """Extract on Ray: local, or HOST:PORT of a cluster whose machines share --cache and the images; needs featx[ray]
     (default: in this process)."""
     cluster_workers: int
-    """Workers of --cluster, which share its cores (0: one per GPU, and one per core of machines without a GPU)."""
+    """Number of workers of --cluster (0: one per GPU, and one per core on machines without a GPU)."""
 
 
 class ReportKeywords(TypedDict, total=False):
     """Where results go, and whether a page shows them."""
 
     name: str | None
-    """Results go to RUNS/NAME (default: the pipeline's or the data's name)."""
+    """Name of the run; results go to RUNS/NAME (default: the pipeline's or the data's name)."""
     runs: str | Path
     """Folder of results."""
     html: bool
@@ -170,9 +172,9 @@ class HeadKeywords(TrainingKeywords, total=False):
     clf: Literal["logreg", "svm", "ridge", "knn", "dense", "estimator", "auto"]
     """The kind of head; auto tries several and keeps the best by validation."""
     estimator: str | None
-    """A classifier of scikit-learn for --clf estimator, like sklearn.naive_bayes.GaussianNB."""
+    """A scikit-learn classifier for --clf estimator, like sklearn.naive_bayes.GaussianNB."""
     grid: Mapping[str, object] | None
-    """Parameters of that classifier, each with the values to search."""
+    """Parameters of that classifier with the values to search, as a mapping."""
     kernel: Literal["linear", "rbf"]
     """Kernel of --clf svm."""
     strength: float | None
@@ -181,88 +183,90 @@ class HeadKeywords(TrainingKeywords, total=False):
     """Which of several layers a head is fitted on: the best one, the best ones side by side as well, or all side by
     side (auto: greedy with --clf auto, else none)."""
     normalize: Literal["none", "l2"]
-    """Bring every image's features to unit length first."""
+    """Scale the features of every image to unit length first."""
     pca: float | None
-    """Keep this many principal components, or this share (below 1) of the variance."""
+    """Number of principal components to keep, or the share (below 1) of the variance."""
     metric: Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc", "average_precision"]
-    """What the search and the choice of the best bundle go by (auto: accuracy; of several labels per image,
-    average_precision)."""
+    """Metric that the search and the choice of the best bundle go by (auto: accuracy; average_precision for several
+    labels per image)."""
     search: Literal["auto", "cv", "val"]
-    """Where strengths are compared: folds of train, or val."""
+    """Where strengths are compared: in folds of train, or on val."""
     folds: int
     """Number of folds of --search cv."""
     refit: bool
-    """Fit the winner once more, on train and val together."""
+    """Refit the best head on train and val together."""
     nested: bool
-    """Estimate by nested cross-validation how good such a choice is; for few images."""
+    """Estimate by nested cross-validation how well the chosen head generalises; for few images."""
     calibrate: Literal["temperature", "sigmoid", "isotonic"]
-    """How confidence is made of the head's decisions."""
+    """How the head's outputs become confidences."""
     thresholds: Literal["per_class", "global", "none"]
-    """From which probability on a label is given, where images have several (none: 0.5)."""
+    """How to choose the probability from which a label is given, for several labels per image (none: 0.5)."""
     threshold_range: Sequence[float]
-    """The range that is searched for thresholds."""
+    """Range in which thresholds are searched."""
     memory: str | int | None
-    """Most memory that features may take, like 1GB; larger ones are streamed (default: half of it)."""
+    """Most memory that features may take, like 1GB; beyond it they are streamed (default: half of the machine's
+    memory)."""
     class_weight: str
-    """none, balanced (every class weighs the same), or a weight for some classes."""
+    """Weights of classes: none, balanced (every class counts the same), or NAME=WEIGHT for some."""
     positive_weight: float
-    """Multiplies the weight of having a label, where images have several."""
+    """Factor on the weight of present labels, for several labels per image."""
     hidden: str | Sequence[float]
-    """Layers of --clf dense: whole numbers are units, fractions are dropout."""
+    """Hidden layers of --clf dense: whole numbers are units, fractions are dropout."""
     activation: str
     """Activation of the hidden layers of --clf dense."""
     l2: float
-    """Penalty on the squared weights of every layer of --clf dense."""
+    """L2 penalty on the weights of every layer of --clf dense."""
 
 
 class TrackingKeywords(TypedDict, total=False):
     """The tracker that every bundle is reported to: its options, figures, epochs, report and model card."""
 
     tracker: Literal["none", "mlflow"]
-    """Where every new bundle is reported; mlflow needs featx[mlflow]."""
+    """Experiment tracker that every new bundle is logged to; mlflow needs featx[mlflow]."""
     tracking_uri: str | None
-    """MLflow's store: sqlite:///FILE, or a server's address (default: MLFLOW_TRACKING_URI, else mlflow.db here)."""
+    """MLflow tracking URI: sqlite:///FILE, or a server's address (default: MLFLOW_TRACKING_URI, else mlflow.db
+    here)."""
     experiment: str | None
-    """The experiment that runs belong to (default: the name of the results)."""
+    """MLflow experiment (default: the name of the run)."""
 
 
 class FinetuneKeywords(TrainingKeywords, total=False):
     """How backbone and head are trained end to end."""
 
     enabled: bool
-    """Whether 'featx run' fine-tunes."""
+    """Fine-tune in 'featx run'."""
     unfreeze: str | int
-    """What trains beside the head: all, none, a layer or block (it and all above), or a number of layers."""
+    """What trains along with the head: all, none, a layer or block (and all above it), or a number of layers."""
     from_cache: str | None
-    """Train only what is above this layer, on its outputs in the cache; it and the layers below never run again."""
+    """Train only what is above this layer, on its cached outputs; the layer and those below never run again."""
     gradual: int
-    """Begin with the head; every N epochs one more block from the top joins in (0: all at once)."""
+    """Start with the head alone and unfreeze one more block, from the top, every N epochs (0: all at once)."""
     layer_decay: float
-    """Learning rate of a block as a share of that of the one above it."""
+    """Learning rate of each block, as a share of the rate of the block above it."""
     batch_norm: Literal["frozen", "train"]
-    """Whether batch normalisation keeps its statistics."""
+    """frozen keeps the pretrained statistics of batch normalisation; train updates them."""
     weight_decay: float
-    """Decay of kernels, decoupled from the gradient as in AdamW."""
+    """Weight decay of kernels, decoupled from the gradient as in AdamW."""
     class_weight: str | None
     """none, balanced, or a weight for some classes (default: as the head was fitted)."""
     label_smoothing: float
-    """The part of every target that is spread evenly over the classes."""
+    """Label smoothing: share of every target that is spread evenly over the classes."""
     mixup: float
-    """Train on means of two images: alpha of the distribution of their weights (0: off)."""
+    """Mixup: alpha of the Beta distribution of the mixing weights (0: off)."""
     cutmix: float
-    """Train on images with a box of another: alpha of the distribution of its area (0: off)."""
+    """CutMix: alpha of the Beta distribution of the pasted area (0: off)."""
     downscale: int
-    """Read images N times as large, and learn how they are scaled down to the backbone's size."""
+    """Read images N times larger and learn how to scale them down to the backbone's size."""
     mixed_precision: Literal["none", "auto", "float16", "bfloat16"]
-    """Arithmetic of the backbone while it trains (auto: what the GPU is fast at)."""
+    """Precision of the backbone's arithmetic while it trains (auto: the fastest on the GPU)."""
     devices: str | int
-    """GPUs that share each batch; cpu uses none."""
+    """GPUs that share each batch: all, a number of them, or cpu for none."""
     gpu_memory: str | float
-    """Share of the GPU's memory to take at most, or as needed."""
+    """Largest share of the GPU's memory to use, or grow to take it as needed."""
     checkpoints: Literal["none", "best", "all"]
-    """Keep the whole network of the best or of every epoch as .keras, in checkpoints/ beside the report."""
+    """Keep the whole network of the best or of every epoch as .keras files in checkpoints/ beside the report."""
     regraft: bool
-    """Where the head is not a network: fit logistic regression on its features, and start from that."""
+    """If the head is not a network, fit logistic regression on its features and start from that."""
 
 
 class ExtractKeywords(DataKeywords, FeaturesKeywords, total=False):

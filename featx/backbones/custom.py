@@ -112,7 +112,7 @@ def unknown_class(network: Path) -> str | None:
         if name not in known and registered(full) is None:
             wanted = "MODULE" if module in {"", "__main__"} else module
             return (
-                f"{network.name} has a layer of the class {name}, which is not one of Keras. Give --import {wanted}, "
+                f"{network.name} has a layer of class {name}, which is not part of Keras. Give --import {wanted}, "
                 "the module that defines it"
                 + (", or features.imports in a pipeline file." if wanted != "MODULE" else " (a .py file of that name).")
             )

@@ -256,6 +256,4 @@ def require_clean_cut(network: KerasModel, layer: str, cuts: Sequence[str] | Non
         raise BackboneError(f"No layer {layer!r} in this network.{did_you_mean(layer, cuts, most=3)} {offer}")
     near = [repr(one) for one in nearest_clean_cuts(network, layer, cuts)]
     offer = f"The nearest clean cuts, below and above: {', '.join(near)}." if near else "It has no clean cut."
-    raise BackboneError(
-        f"The network cannot be cut at {layer!r}, where more than one tensor passes from below to above. {offer}"
-    )
+    raise BackboneError(f"The network cannot be cut at {layer!r}: more than one tensor passes it. {offer}")

@@ -94,8 +94,8 @@ def _pool_tokens(tokens: KerasTensor, output: Output, prefix: int | None, name: 
         side = isqrt(count - front)
         if side * side != count - front:
             raise BackboneError(
-                f"{output.name}: {count - front} tokens are no square of patches. Take avg, or name the tokens in "
-                "front of them with --prefix-tokens."
+                f"{output.name}: {count - front} tokens do not form a square of patches. Take avg, or give the "
+                "number of tokens before them with --prefix-tokens."
             )
         as_map = layers.Reshape((side, side, tokens.shape[2]), name=f"{name}_map")(patches)
         return _pool_grid(as_map, int(pooling[5:]), output, name)

@@ -59,8 +59,8 @@ def _read(file: Path, read: Callable[[Mapping[str, Json]], Preprocessing | None]
     except (ValueError, TypeError, KeyError, OSError) as error:
         reason = " ".join(str(error).split())
         raise BackboneError(
-            f"{file} does not say how images reach the network: {type(error).__name__} {reason}. Mend it, or take it "
-            "away and give --mean and --std."
+            f"{file} does not describe the preprocessing: {type(error).__name__} {reason}. Fix it, or remove "
+            "it and give --mean and --std."
         ) from error
 
 

@@ -161,8 +161,8 @@ def _resolve_graph(options: FeaturesOptions) -> BackboneSpec:
     beside = find_preprocessing(path)
     if beside is None and not _says_values(options):
         raise UsageError(
-            f"Nothing says what {path.name} is given: no preprocessor_config.json, config.json or "
-            f"{path.with_suffix('.json').name} lies beside it. Name its values: --preprocessing imagenet, half, clip "
+            f"Nothing states which pixel values {path.name} expects: no preprocessor_config.json, config.json or "
+            f"{path.with_suffix('.json').name} lies beside it. State them: --preprocessing imagenet, half, clip "
             "or none, or --mean and --std."
         )
     side = options.input_size
@@ -193,8 +193,8 @@ def _resolve_folder(options: FeaturesOptions) -> BackboneSpec:
     folder, beside = read_folder(path), find_preprocessing(path)
     if beside is None and not _says_values(options):
         raise UsageError(
-            f"Nothing says what {folder_label(path)} is given: it has no preprocessor_config.json or "
-            "image_converter.json. Name its values: --preprocessing imagenet (DINOv2, DINOv3), half, clip or none, or "
+            f"Nothing states which pixel values {folder_label(path)} expects: it has no preprocessor_config.json or "
+            "image_converter.json. State them: --preprocessing imagenet (DINOv2, DINOv3), half, clip or none, or "
             "--mean and --std."
         )
     size = (options.input_size, options.input_size) if options.input_size else folder.default_size

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from featx.errors import BundleError, FeatxError
 
-AGAIN = "Take the bundle from where it came again."
+AGAIN = "Get the bundle again from its source."
 _MOST_SHOWN = 200  # characters of a library's error
 
 

@@ -127,7 +127,7 @@ class Manifest:
             manifest = read_record(cls, _completed(value))
             _require_fit(manifest)
         except FieldError as error:
-            raise BundleError(f"{where} {error}. Take the bundle from where it came again.") from error
+            raise BundleError(f"{where} {error}. Get the bundle again from its source.") from error
         return manifest
 
     def as_json(self) -> dict[str, Json]:

@@ -124,4 +124,4 @@ def load_reference(folder: Path) -> Reference:
             raise ValueError(f"rows of shape {rows.shape} and a scale of {scale}")
         return Reference(rows, scale)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} is damaged: {error}. Take the bundle from where it came again.") from error
+        raise BundleError(f"{path} is damaged: {error}. Get the bundle again from its source.") from error

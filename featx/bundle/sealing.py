@@ -111,4 +111,4 @@ def verify_files(directory: Path, manifest: Manifest) -> None:
         if not path.is_file():
             raise BundleError(f"{directory} lacks {name}. {AGAIN}")
         if digest_file(path).hex() != expected:
-            raise BundleError(f"{path} is damaged or was changed: its checksum does not hold. {AGAIN}")
+            raise BundleError(f"{path} is damaged or was changed: checksum mismatch. {AGAIN}")

@@ -1,4 +1,4 @@
-"""The model card of a bundle: what it is, what it was made of, how right it is, and what nobody has measured.
+"""The model card of a bundle: what it is, what it was made of, how accurate it is, and what has not been measured.
 
 The sections are those of Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019), in their order. Everything is
 taken from the manifest; what that does not hold is called not recorded or not measured, and nothing is guessed.
@@ -201,13 +201,14 @@ def _intended_use(manifest: Manifest) -> str:
         "and background."
     )
     excluded = (
-        "Not meant for other kinds of images or other classes, nor for decisions about people that nobody checks."
+        "Not meant for other kinds of images or other classes, nor for decisions about people without human review."
     )
     if manifest.multilabel:
         unsure = "A label is given from its threshold on (see the table of classes); an image may get none."
     else:
         unsure = (
-            "It names one of its classes whatever an image shows. No threshold of confidence is built in: `featx "
+            "It always names one of its classes, whatever the image shows. No threshold of confidence is built "
+            "in: `featx "
             "predict --min-confidence 0.8` answers `unsure` where the confidence is less than 0.8."
         )
     unknown = (

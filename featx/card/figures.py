@@ -156,7 +156,7 @@ def describe_caveats(manifest: Manifest) -> str:
 def _caveats_of_parts(manifest: Manifest) -> Iterable[str]:
     val, test = manifest.metrics_on("val"), manifest.metrics_on("test")
     if not test.images:
-        yield "There was no test part: how right it is on images that had no part in making it was not measured."
+        yield "There was no test part: its accuracy on images that had no part in making it was not measured."
     if test.images and test.get(metric_key("accuracy", manifest.target)) == 1:
         # so many errors would have gone unseen in 5 % of such test sets: (1 - rate) ** images = 0.05
         rate = 1 - (1 - LEVEL) ** (1 / test.images)

@@ -30,20 +30,23 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("stages", "Bring every stage of a pipeline up to date."),
     "check": ("data", "Find bad images, duplicates and conflicting labels."),
     "split": ("data", "Write the split into train, val and test as a CSV."),
-    "look": ("look", "Look at a data set: contact sheet, what the backbone sees, ImageNet's answers, advice."),
+    "look": (
+        "look",
+        "Get a first look at a data set: contact sheet, what the network sees, ImageNet's answers, advice.",
+    ),
     "augment": ("augment", "Draw what augmentation does to an image."),
     "backbones": ("networks", "List the backbones."),
     "layers": ("networks", "List the layers of a backbone."),
     "extract": ("stages", "Compute features once and cache them."),
     "fit-head": ("stages", "Fit a head on cached features and save a bundle."),
-    "finetune": ("stages", "Graft the best head onto its backbone and train end to end."),
-    "baseline": ("baseline", "Train a small network from scratch, to see what the backbone is worth."),
+    "finetune": ("stages", "Graft the best head onto its backbone and train both end to end."),
+    "baseline": ("baseline", "Train a small network from scratch, to see how much the backbone helps."),
     "compare": ("compare", "Compare data sets, backbones, layers, heads and fine-tuning in one table."),
     "evaluate": ("evaluate", "Measure a bundle on a part of the data."),
-    "predict": ("predict", "Tell the class of images."),
-    "explain": ("explain", "Show which places of an image speak for a class."),
+    "predict": ("predict", "Predict the class of images."),
+    "explain": ("explain", "Show which image regions support a class."),
     "serve": ("serve", "Serve a bundle as a web page and over HTTP."),
-    "similar": ("quality", "Show the images of a set that are most like given ones."),
+    "similar": ("quality", "Show the images of a set that look most like given ones."),
     "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel."),
     "bundle": ("bundle", "Pack, unpack and verify bundles, and write their model cards."),
     "cache": ("cache", "List, verify, export and prune cached features."),
@@ -141,7 +144,7 @@ def _explain(error: Exception) -> str:
         known = explain_os_error(error, Path(os.fsdecode(error.filename or "a file")))
         if known is not error:
             return str(known)
-    return f"Unexpected {type(error).__name__}: {line}. This is a mistake in featx: 'featx -v ...' shows where."
+    return f"Unexpected {type(error).__name__}: {line}. This is a bug in featx: 'featx -v ...' shows where."
 
 
 class _Shown(logging.Formatter):

@@ -40,9 +40,9 @@ def augment(
     as_json: bool,
     **values: object,
 ) -> None:
-    """Draw what a policy does to an image: the image, its first views, and each operation by itself.
+    """Draw what augmentation does to an image: the image, its first views, and each operation by itself.
 
-    A view depends on the image's content, its number, the policy and --seed alone: it is the same wherever it is made.
+    A view depends on the image's content, its number, the policy and --seed alone: it is the same on every machine.
     """
     from featx.backbones import resolve
     from featx.images.augment import Augmenter

@@ -24,9 +24,9 @@ _OTHERS = [f"features.{entry.name}" for entry in fields(FeaturesOptions) if entr
 def baseline(
     data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object
 ) -> None:
-    """Train a small network from scratch on the images and the split of a run, to see what its backbone is worth.
+    """Train a small network from scratch on the images and the split of a run, to see how much its backbone helps.
 
-    No features are needed. The result is one more bundle of the run; the report of the run's best head tells of it.
+    No features are needed. The result is one more bundle of the run; the report of the run's best head includes it.
     """
     from featx.io.context import Context
     from featx.store.cache import Cache

@@ -90,7 +90,7 @@ def unpack(file: Path, out: Path | None, as_json: bool) -> None:
 def verify(
     model: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object
 ) -> None:
-    """Check every file of a bundle against its checksum, and that they fit each other: it predicts a black image."""
+    """Check every file of a bundle against its checksum, and that they fit together by predicting a black image."""
     from featx.bundle.bundle import load_bundle
 
     path = find(model, pipeline_of(None, pipeline_file, settings, values))
@@ -103,7 +103,7 @@ def verify(
 @bundle.command()
 @_MODEL
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The Markdown file (default: print it).")
-@click.option("--force", is_flag=True, help="Replace the file where there is one, and what was added to it by hand.")
+@click.option("--force", is_flag=True, help="Replace an existing file, including what was added to it by hand.")
 @section_options("report", without=["report.html"])
 @JSON_OPTION
 def card(
@@ -115,7 +115,9 @@ def card(
     as_json: bool,
     **values: object,
 ) -> None:
-    """Write the model card of a bundle (default: the best one): what it is, how right it is, where not to use it."""
+    """Write the model card of a bundle (default: the best one): what it is, how accurate it is, and where not "
+    "to use it.
+    """
     from featx.bundle.bundle import load_bundle
     from featx.bundle.sealing import without_folders
     from featx.card.card import model_card

@@ -32,14 +32,14 @@ IMPORT_OPTION = click.option(
     multiple=True,
     expose_value=False,
     callback=_allow_modules,
-    help="A Python module that defines layers of the bundle's network; may be repeated. Its code is run.",
+    help="A Python module that defines custom layers of the bundle's network; may be repeated. Its code is executed.",
 )
 TTA_OPTION = click.option(
     "--tta",
     type=click.IntRange(min=0),
     default=0,
-    help="Average over the image and so many altered versions of it, by the bundle's policy of augmentation or by the "
-    "one that the options say.",
+    help="Number of augmented versions of each image to average its prediction over, by the bundle's augmentation or "
+    "the options given here.",
 )
 
 

@@ -49,7 +49,7 @@ def _titled(name: str, views: str) -> str:
 @click.option("--repair", is_flag=True, help="Set damaged rows aside and compute them again.")
 @_JSON
 def verify(cache: Path, repair: bool, as_json: bool) -> None:
-    """Read every row and every network and compare the checksums. Exit status 1 when damage is left unrepaired."""
+    """Read every row and every network and compare checksums. The exit status is 1 when damage is left unrepaired."""
     from dataclasses import asdict
     from itertools import chain
 
@@ -79,7 +79,7 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
     )
     emit(as_json, {"parts": parts, "networks": networks, "damaged": damaged, "repaired": repair}, text)
     if unrepaired:
-        raise StoreError(f"Damaged: {counted(unrepaired, 'file')}. Mend with: featx cache verify --repair")
+        raise StoreError(f"Damaged: {counted(unrepaired, 'file')}. Repair with: featx cache verify --repair")
 
 
 @click.command()
@@ -87,7 +87,7 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
 @click.option("--compression", type=click.Choice(["none", "zstd"]), default="none", show_default=True)
 @_JSON
 def prune(cache: Path, compression: str, as_json: bool) -> None:
-    """Merge small parts, drop doubled rows and what killed runs have left."""
+    """Merge small parts, and drop duplicate rows and leftovers of killed runs."""
     from featx.store.cache import Cache
 
     pruned, before, after = Cache(cache), 0, 0
@@ -108,7 +108,7 @@ def prune(cache: Path, compression: str, as_json: bool) -> None:
         "ls": ("cache", "List what is cached."),
         "verify": ("cache", "Read every row and compare its checksum."),
         "export": ("cache_export", "Write features and labels as one HDF5 file for other tools."),
-        "prune": ("cache", "Merge small parts and drop doubled rows."),
+        "prune": ("cache", "Merge small parts and drop duplicate rows."),
     },
 )
 def cache() -> None:

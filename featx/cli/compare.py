@@ -28,9 +28,9 @@ def compare(
     as_json: bool,
     **values: object,
 ) -> None:
-    """Make every combination of data sets, backbones, layers, heads and stages, and write one table of them.
+    """Run every combination of data sets, backbones, layers, heads and stages, and write one table of them.
 
-    Each is a bundle in RUNS/NAME/<data set>/. What is there already is not made again, what fails is a line of the
+    Each is a bundle in RUNS/NAME/<data set>/. What exists already is not run again; what fails is a line of the
     table. The table is printed and written to RUNS/NAME/ as CSV, Markdown and a page with pictures.
     """
     from featx.compare.flow import compare as run

@@ -27,9 +27,13 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
     "--features", "by_features", is_flag=True, help="Look for label errors, near-duplicates and outliers instead."
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of the findings of --features (default: RUNS/NAME/check)."
+    "--out", type=click.Path(path_type=Path), help="Folder for the findings of --features (default: RUNS/NAME/check)."
 )
-@click.option("--near", type=number(Cosine), help="Least cosine of near-duplicates, with --features [0.95].")
+@click.option(
+    "--near",
+    type=number(Cosine),
+    help="Cosine similarity from which two images count as near-duplicates, with --features [0.95].",
+)
 @section_options("data", "features", "report")
 @_JSON
 def check(
@@ -162,10 +166,10 @@ def digits(out: Path, as_json: bool) -> None:
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option(
-    "--multilabel", is_flag=True, help="Several labels per image instead, of one garment or two: PNG files and a CSV."
+    "--multilabel", is_flag=True, help="Images of one or two garments with several labels each, as PNG files and a CSV."
 )
-@click.option("--images", type=click.IntRange(min=5), help="How many images --multilabel makes [3000].")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of the garments that --multilabel takes [0].")
+@click.option("--images", type=click.IntRange(min=5), help="Number of images that --multilabel makes [3000].")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed that picks the garments of --multilabel [0].")
 @_JSON
 def fashion_mnist(
     source: Path, out: Path, multilabel: bool, images: int | None, seed: int | None, as_json: bool

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("bundle", required=False)
-@click.option("--data", "data", help="Measure on these images instead of those of the pipeline.")
+@click.option("--data", "data", help="Measure on these images instead of the pipeline's.")
 @click.option(
     "--split",
     "part",
     type=click.Choice(["train", "val", "test", "all"]),
-    help="Which part (default: test; all with --data).",
+    help="Part to measure on (default: test; all with --data).",
 )
-@click.option("--against", metavar="BUNDLE", help="Say whether it differs from this bundle by more than noise.")
+@click.option("--against", metavar="BUNDLE", help="Compare with this bundle: is the difference more than noise?")
 @TTA_OPTION
 @click.option(
     "--report",

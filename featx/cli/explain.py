@@ -24,12 +24,16 @@ if TYPE_CHECKING:
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder of pictures and arrays."
 )
 @click.option(
-    "--class", "labels", multiple=True, metavar="NAME", help="Explain this class, whatever is seen; may be repeated."
+    "--class",
+    "labels",
+    multiple=True,
+    metavar="NAME",
+    help="Explain this class, whatever the prediction is; may be repeated.",
 )
 @click.option(
     "--top",
     type=click.IntRange(min=1),
-    help="Explain this many classes, the likeliest (default: 1, or the labels given where images have several).",
+    help="Number of most likely classes to explain (default: 1; with several labels per image, the predicted labels).",
 )
 @click.option(
     "--method",
@@ -53,7 +57,7 @@ def explain(
     as_json: bool,
     **values: object,
 ) -> None:
-    """Show which places of images, or of all images in folders, speak for a class.
+    """Show which regions of images, or of all images in folders, support a class.
 
     Writes for each image and class the picture with the map over it, the map alone, and the map's values (.npy).
     """

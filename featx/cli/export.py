@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     type=click.Choice(get_args(ExportPrecision)),
     default="float32",
     show_default=True,
-    help="Precision of the weights; int8 (onnx, litert) is that of the arithmetic too, and takes --data.",
+    help="Precision of the weights; int8 (onnx, litert) also sets that of the arithmetic, and needs --data.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The folder that gets a folder for each format (default: RUN-BUNDLE-export, here).",
+    help="The folder in which each format gets its own folder (default: RUN-BUNDLE-export, here).",
 )
 @click.option(
     "--data",
     metavar="IMAGES",
-    help="Check the exports on these images, a file or folder (default: a few that come with the packages).",
+    help="Check the exports on these images, a file or folder (default: a few that come with the installed packages).",
 )
-@click.option("--force", is_flag=True, help="Replace an export that is there already.")
+@click.option("--force", is_flag=True, help="Replace an existing export.")
 @IMPORT_OPTION
 @section_options("report", without=["report.html", "report.keep_paths"])
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -33,21 +33,27 @@ _NOT_ITS_OPTIONS = (
 @click.argument("data", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder (default: RUNS/NAME/look).")
 @click.option(
-    "--show-classes", type=click.IntRange(min=1), default=24, show_default=True, help="Classes on the contact sheet."
+    "--show-classes",
+    type=click.IntRange(min=1),
+    default=24,
+    show_default=True,
+    help="Number of classes on the contact sheet.",
 )
-@click.option("--show-images", type=click.IntRange(1, 40), default=6, show_default=True, help="Images of each of them.")
+@click.option(
+    "--show-images", type=click.IntRange(1, 40), default=6, show_default=True, help="Number of images per class."
+)
 @click.option(
     "--sample",
     type=click.IntRange(min=10),
-    help="Images at most that networks are run on [500, or as many as a minute is enough for].",
+    help="Most images that networks are run on [500, or as many as a minute is enough for].",
 )
 @click.option(
     "--imagenet",
     is_flag=True,
-    help="Print what a network with its ImageNet top calls them; fail where there is none to ask.",
+    help="Print the ImageNet classes predicted for the images; fail where no network has an ImageNet top.",
 )
 @click.option(
-    "--advice/--no-advice", default=True, help="Probe a few layers, and say which head on which layer to try [on]."
+    "--advice/--no-advice", default=True, help="Probe a few layers and recommend which head on which layer to try [on]."
 )
 @section_options("data", "features", "report", without=_NOT_ITS_OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -64,7 +70,7 @@ def look(
     as_json: bool,
     **values: object,
 ) -> None:
-    """Look at a data set first: a contact sheet, what the backbone sees, ImageNet's answers, advice.
+    """Get a first look at a data set: a contact sheet, what the network sees, ImageNet's answers, advice.
 
     Draws labelled images of every class, and images as the network gets them. With --advice runs the backbone on a
     sample, and says which of the four cases of transfer learning the data are in, which layer and head to try, and
@@ -137,10 +143,10 @@ def _answers(found: ImageNetResult) -> str:
         (Path(one.path).name, one.label, *(f"{entry.label} {entry.confidence:.0%}" for entry in one.top))
         for one in _spread(found.predictions)
     ]
-    parts = [f"what {found.backbone} with its ImageNet top says (preprocessing {found.preprocessing}):"]
+    parts = [f"ImageNet classes predicted by {found.backbone} (preprocessing {found.preprocessing}):"]
     parts.append(table(["image", "class", "first", "second", "third"], rows))
     if len(found.predictions) > len(rows):
-        parts.append(f"These are {len(rows)} of {len(found.predictions):,} images; --json lists them all.")
+        parts.append(f"These are {len(rows)} of {len(found.predictions):,} images; --json lists all.")
     taken = [
         (one.label, one.images, ", ".join(f"{entry.label} {entry.share:.0%}" for entry in one.commonest))
         for one in found.classes

@@ -87,9 +87,11 @@ def _layer_options(command: Command) -> Command:
         "imports",
         metavar="MODULE",
         multiple=True,
-        help="A Python module that defines layers of a .keras file.",
+        help="A Python module that defines custom layers of a .keras file. Its code is executed.",
     )(command)
-    return click.option("--all", "everything", is_flag=True, help="Also layers that only rearrange or pad.")(command)
+    return click.option("--all", "everything", is_flag=True, help="List layers that only rearrange or pad as well.")(
+        command
+    )
 
 
 @click.command()
@@ -99,7 +101,7 @@ def _layer_options(command: Command) -> Command:
 def layers(backbone: str, input_size: int | None, imports: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """List the layers of a backbone: shape, parameters, share of the multiply-adds up to there.
 
-    A clean cut is a layer through which everything passes: the layers above it can be trained alone. A block can be
+    A clean cut is a layer through which everything passes, so the layers above it can be trained alone. A block can be
     named wherever a layer to unfreeze from can.
     """
     from featx.backbones import resolve

@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("images", nargs=-1, required=True)
 @click.option("--model", metavar="BUNDLE", help="A bundle, a .featx file, or a folder of bundles (default: the best).")
-@click.option("--top", type=number(Count), default=1, show_default=True, help="How many classes to show.")
+@click.option("--top", type=number(Count), default=1, show_default=True, help="Number of top classes to show.")
 @click.option(
-    "--min-confidence", type=number(Confidence), default=0.0, help="Answer 'unsure' where the confidence is less."
+    "--min-confidence", type=number(Confidence), default=0.0, help="Answer 'unsure' where the confidence is lower."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write a CSV instead of printing.")
 @click.option(
     "--max-distance",
     type=number(Distance),
-    help="Answer 'unknown' farther than this from all training images; 99 % of images of known classes are within 1.",
+    help="Answer 'unknown' for images farther than this from all training images; 99 % of images of known "
+    "classes are within 1.",
 )
 @TTA_OPTION
 @IMPORT_OPTION
@@ -49,7 +50,7 @@ def predict(
     as_json: bool,
     **values: object,
 ) -> None:
-    """Tell the class of images or of all images in folders, with the confidence.
+    """Predict the class of images, or of all images in folders, with its confidence.
 
     Fails when no image at all could be read.
     """

@@ -59,9 +59,9 @@ def _review_text(found: Review) -> str:
 
 @click.command()
 @click.argument("images", nargs=-1, required=True)
-@click.option("--data", "data", help="Search these images instead of those of the pipeline.")
+@click.option("--data", "data", help="Search these images instead of the pipeline's.")
 @click.option("--model", metavar="BUNDLE", help="Compare by what this bundle or the best of this folder predicts from.")
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many images to show.")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Number of images to show.")
 @click.option("--out", type=click.Path(path_type=Path), help="Draw them, as a PNG file.")
 @section_options("data", "features", "report")
 @_JSON
@@ -76,9 +76,9 @@ def similar(
     as_json: bool,
     **values: object,
 ) -> None:
-    """Show the images of a set that are most like these, by their cached features.
+    """Show the images of a set that look most like these, by their cached features.
 
-    What lacks features is extracted first; with --model, what lacks them is left out.
+    Missing features are extracted first; with --model, images without features are left out.
     """
     from featx.bundle.bundle import load_bundle
     from featx.dataset import read_data

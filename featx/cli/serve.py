@@ -28,50 +28,53 @@ from featx.serve.limits import Limits
     "--api-key",
     envvar="FEATX_API_KEY",
     show_envvar=True,
-    help="Answer only to requests that give this key. The variable keeps it out of the list of processes.",
+    help="Answer only requests that carry this key. The environment variable keeps it out of the process list.",
 )
-@click.option("--top", type=number(Count), default=5, show_default=True, help="How many classes to show.")
+@click.option("--top", type=number(Count), default=5, show_default=True, help="Number of top classes to show.")
 @click.option(
-    "--min-confidence", type=number(Confidence), default=0.0, help="Answer 'unsure' where the confidence is less."
+    "--min-confidence", type=number(Confidence), default=0.0, help="Answer 'unsure' where the confidence is lower."
 )
 @click.option(
     "--max-distance",
     type=number(Distance),
-    help="Answer 'unknown' farther than this from all training images; 99 % of images of known classes are within 1.",
+    help="Answer 'unknown' for images farther than this from all training images; 99 % of images of known "
+    "classes are within 1.",
 )
-@click.option("--maps/--no-maps", default=True, help="Show where the model looked; the first time loads TensorFlow.")
+@click.option("--maps/--no-maps", default=True, help="Show where the model looked; the first time may load TensorFlow.")
 @click.option("--report/--no-report", default=True, help="Show the bundle's report, where it has one.")
 @click.option(
-    "--max-upload", type=ByteSize, default="32MB", show_default=True, metavar="SIZE", help="Size of a request."
+    "--max-upload", type=ByteSize, default="32MB", show_default=True, metavar="SIZE", help="Largest size of a request."
 )
-@click.option("--max-images", type=number(Count), default=Limits.images, show_default=True, help="Images in a request.")
+@click.option(
+    "--max-images", type=number(Count), default=Limits.images, show_default=True, help="Most images in a request."
+)
 @click.option(
     "--max-megapixels",
     type=number(Positive),
     default=Limits.megapixels,
     show_default=True,
-    help="Size of an image.",
+    help="Largest size of an image, in megapixels.",
 )
 @click.option(
     "--timeout",
     type=number(Positive),
     default=Limits.seconds,
     show_default=True,
-    help="Seconds until a request has arrived, and again until it is answered.",
+    help="Seconds in which a request must arrive, and again in which it is answered.",
 )
 @click.option(
     "--max-requests",
     type=number(Count),
     default=Limits.requests,
     show_default=True,
-    help="Requests under way at once; more are asked to come back.",
+    help="Requests handled at once; others are asked to retry.",
 )
 @click.option(
     "--max-connections",
     type=number(Count),
     default=Limits.connections,
     show_default=True,
-    help="Connections open at once; those that ask for nothing make way for new ones.",
+    help="Connections open at once; idle ones make way for new ones.",
 )
 @click.option(
     "--max-per-address",
@@ -105,13 +108,13 @@ def serve(
 ) -> None:
     """Serve a bundle (default: the best one) as a web page and over HTTP, until Ctrl-C.
 
-    Only this machine can reach it unless --host says otherwise.
+    Only this machine can reach it unless --host opens it to others.
     """
     from featx.serve.installed import require_installed
 
     require_installed()
     if api_key is not None and not api_key.strip():
-        raise UsageError("--api-key is empty, so everybody would know it. Give one, or leave the option out.")
+        raise UsageError("--api-key is empty, so anyone could guess it. Give a key, or leave the option out.")
     limits = Limits(
         max_upload.bytes, max_images, max_megapixels, timeout, max_requests, max_connections, max_per_address
     )
@@ -132,7 +135,7 @@ def serve(
         server = make_server(service, listener, api_key, host)
         if api_key is None and not is_local(listener):
             seen = "use this model and see its report" if report else "use this model"
-            say(f"Warning: whoever reaches {host} can {seen}. --api-key KEY asks for a key.")
+            say(f"Warning: anyone who can reach {host} can {seen}. Protect it with --api-key KEY.")
         say(f"Serving {path} at {url(host, listener)} (Ctrl-C ends it)")
         run(server, listener)
         service.close()

@@ -29,7 +29,7 @@ _DATA = click.argument("data", required=False)
 @section_options()
 @_JSON
 def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
-    """Bring every stage up to date, and say why each was run or not."""
+    """Bring every stage up to date, and print why each one ran or did not."""
     from featx.io.context import Context
     from featx.store.cache import Cache
     from featx.workflow.run import run_pipeline
@@ -45,7 +45,7 @@ def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...],
 @click.command()
 @_DATA
 @section_options("data", "features", "augment")
-@click.option("--dry-run", is_flag=True, help="Only say what would be computed.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be computed.")
 @_JSON
 def extract(
     data: str | None,

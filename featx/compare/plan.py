@@ -149,7 +149,7 @@ def _read_overrides(asked: Mapping[str, Keys], axes: Mapping[str, Sequence[str]]
             continue  # a part of what a file compares was asked for
         if not meant:
             offer = did_you_mean(name, owners, f"There are: {', '.join(owners)}.")
-            raise UsageError(f"compare.override: {name!r} is nothing that is compared.{offer}")
+            raise UsageError(f"compare.override: {name!r} is not something that is compared.{offer}")
         if len(meant) > 1:
             could = " or ".join(f"{axis} {value}" for axis, value in sorted(meant))
             raise UsageError(

@@ -21,20 +21,20 @@ class AugmentOptions(Section):
     """
 
     views: Annotated[int, Ge(0), Le(65_535)] = option(
-        0, "Fit heads on so many altered versions of every training image, besides the image."
+        0, "Number of augmented versions of every training image to fit heads on, besides the image itself."
     )
-    flip: Flip = option("none", "Mirror every second image, left to right, upside down, or each by its own chance.")
-    rotation: Annotated[float, Ge(0), Le(180)] = option(0.0, "Rotate by up to so many degrees either way.")
-    shift: Share = option(0.0, "Move by up to this share of width and of height, either way, each by its own.")
-    shear: Share = option(0.0, "Slant either way: bottom against top by up to this share of the height.")
-    zoom: Annotated[float, Ge(0), Le(0.9)] = option(0.0, "Magnify by a factor between 1 - ZOOM and 1 + ZOOM.")
-    crop: Share = option(0.0, "Cut out at least this share of the area, brought back to size (0: no crop).")
-    brightness: Share = option(0.0, "Multiply values by 1 - BRIGHTNESS to 1 + BRIGHTNESS.")
-    contrast: Share = option(0.0, "Multiply the distance to the mean grey by 1 - CONTRAST to 1 + CONTRAST.")
-    saturation: Share = option(0.0, "Multiply the distance of colours to grey by 1 - SATURATION to 1 + SATURATION.")
-    erasing: Share = option(0.0, "Paint a rectangle grey, of up to this share of the area, somewhere.")
+    flip: Flip = option("none", "Flip half of the images left to right, upside down, or both independently.")
+    rotation: Annotated[float, Ge(0), Le(180)] = option(0.0, "Rotate by up to this many degrees either way.")
+    shift: Share = option(0.0, "Shift by up to this share of width and height, independently.")
+    shear: Share = option(0.0, "Shear either way, by up to this share of the height.")
+    zoom: Annotated[float, Ge(0), Le(0.9)] = option(0.0, "Zoom by a factor between 1 - ZOOM and 1 + ZOOM.")
+    crop: Share = option(0.0, "Random crop of at least this share of the area, resized to full size (0: no crop).")
+    brightness: Share = option(0.0, "Multiply brightness by a factor between 1 - BRIGHTNESS and 1 + BRIGHTNESS.")
+    contrast: Share = option(0.0, "Multiply contrast by a factor between 1 - CONTRAST and 1 + CONTRAST.")
+    saturation: Share = option(0.0, "Multiply saturation by a factor between 1 - SATURATION and 1 + SATURATION.")
+    erasing: Share = option(0.0, "Random erasing: grey out a rectangle of up to this share of the area.")
     fill_mode: FillMode = option(
-        "nearest", "What comes in where the image has moved away: its edge, its mirror image, or one value."
+        "nearest", "How uncovered pixels are filled: with the nearest edge, the mirror image, or a constant."
     )
     fill_value: Annotated[int, Ge(0), Le(255)] = option(
         0, "Grey value of --fill-mode constant, from 0, black, to 255, white."

@@ -19,15 +19,14 @@ class BaselineOptions(TrainingOptions):
     trained: ClassVar[str] = "the baseline"
 
     net: NetName = option(
-        "conv3", "How many convolutions; conv3 and conv6 have a hidden dense layer, of 1024 and 256 units, behind them."
+        "conv3",
+        "Architecture: 1, 3 or 6 convolutions; conv3 and conv6 end in a hidden dense layer of 1024 and 256 units.",
     )
     input_size: Annotated[int, Ge(8)] = option(64, "Side in pixels of the square the network sees.", metavar="N")
-    dropout: Annotated[float, Ge(0), Lt(1)] = option(
-        0.5, "Share of what the last layer takes that is left out in training."
-    )
-    epochs: Count = option(30, "How often every training image is seen, at most.")
+    dropout: Annotated[float, Ge(0), Lt(1)] = option(0.5, "Dropout before the last layer.")
+    epochs: Count = option(30, "Most passes over the training images.")
     batch_size: Count = option(32, "Images per step.")
     monitor: Monitor = option(
-        "val_accuracy", "What decides which epoch of {trained} is the best; its weights are kept."
+        "val_accuracy", "Quantity that decides which epoch of {trained} is best; its weights are kept."
     )
-    patience: Count = option(8, "Epochs without a better --monitor before training stops.")
+    patience: Count = option(8, "Epochs without improvement in --monitor before training stops.")

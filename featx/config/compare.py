@@ -38,12 +38,12 @@ class CompareOptions(Section):
     clf: tuple[str, ...] = option((), "Kinds of head, separated by commas (default: head.clf).", metavar="A,B,...")
     stage: tuple[str, ...] = option(
         ("head",),
-        "head: the head on cached features; finetuned: and trained end to end; from-cache: and trained above "
-        "finetune.from_cache.",
+        "head: a head on cached features; finetuned: trained end to end as well; from-cache: trained above "
+        "finetune.from_cache as well.",
         metavar="STAGE,...",
     )
     override: dict[str, dict[str, object]] | None = option(
         None,
-        "Other keys of a data set, backbone, kind of head or stage, by its name.",
+        "Other keys for one data set, backbone, kind of head or stage, by its name.",
         metavar="{NAME: {SECTION.KEY: VALUE}}",
     )

@@ -22,7 +22,7 @@ class DataOptions(Section):
         None, "CSV column that holds train, val or test (default: 'split' if there is one).", metavar="NAME"
     )
     group_column: str | None = option(
-        None, "CSV column of what belongs together (a plant, a patient): never split apart.", metavar="NAME"
+        None, "CSV column of groups (one plant, one patient) that the split keeps together.", metavar="NAME"
     )
     group_duplicates: Cosine | None = option(
         None,
@@ -34,7 +34,7 @@ class DataOptions(Section):
         None, "Folder or URL that CSV paths are relative to (default: the CSV's).", metavar="DIR"
     )
     label_separator: str | None = option(
-        None, "Several labels in one cell, separated by this, or json for lists: a multi-label set.", metavar="TEXT"
+        None, "Separator of several labels in one cell, or json for lists; makes the set multi-label.", metavar="TEXT"
     )
     label_columns: tuple[str, ...] = option(
         (), "CSV columns of 0 and 1, one per class; '*' for all that have no other use.", metavar="A,B,..."
@@ -43,12 +43,14 @@ class DataOptions(Section):
         None, "A CSV of path,label that replaces labels, such as a corrected label_errors.csv.", metavar="FILE"
     )
     classes: tuple[str, ...] | None = option(
-        None, "The classes in this order, separated by commas (default: alphanumeric).", metavar="A,B,..."
+        None, "Class names in the order to use, separated by commas (default: alphanumeric).", metavar="A,B,..."
     )
     split: tuple[float, float, float] = option(
-        (0.8, 0.1, 0.1), "Shares of train, val and test where the data declares none.", metavar="TRAIN,VAL,TEST"
+        (0.8, 0.1, 0.1),
+        "Shares of train, val and test, unless the data declares its own split.",
+        metavar="TRAIN,VAL,TEST",
     )
     max_train: Count | None = option(
-        None, "Take at most this many training images, the same share of every class.", metavar="N"
+        None, "Most training images to use, with the same share of every class.", metavar="N"
     )
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = option(0, "Seed of the split, of the folds and of training.")

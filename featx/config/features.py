@@ -49,52 +49,63 @@ class FeaturesOptions(Section):
         repeated=True,
     )
     input_size: Annotated[int, Ge(1), Le(8192)] | None = option(
-        None, "Side in pixels of the square the network sees (default: its own)."
+        None, "Side in pixels of the square image that the network is given (default: the network's own)."
     )
-    resize: Resize = option("auto", "How an image is brought to that square (auto: as its files say, else stretch).")
+    resize: Resize = option(
+        "auto", "How an image is fitted to that square (auto: as the network's files state, else stretch)."
+    )
     crop_share: Annotated[float, Gt(0), Le(1)] | None = option(
-        None, "Share of the resized image that is kept, from the middle (default: as its files say, else 1)."
+        None,
+        "Share of the resized image that is kept, from the centre (default: as the network's files state, else 1).",
     )
-    interpolation: Interpolation = option("auto", "Filter of the resizing (auto: as its files say, else bilinear).")
+    interpolation: Interpolation = option(
+        "auto", "Interpolation used for resizing (auto: as the network's files state, else bilinear)."
+    )
     levels: Levels = option(
         "full",
-        "Which values of deep files are black and white: all that 16 bits hold; those of 10 to 14 bits in files of "
-        "16; the smallest and largest of each image; those that 1 % are below and above.",
+        "Range of values in 16-bit files that becomes black to white: full, the 10 to 14 bits that a scanner used, "
+        "minmax of each image, or percentile (1 % at either end is cut off).",
     )
     preprocessing: str = option(
         "auto",
-        "Values that the network is given: imagenet (torch), half (tf), clip, caffe, none (auto: the backbone's own).",
+        "Range of pixel values that the network expects: imagenet (torch), half (tf), clip, caffe, none (auto: "
+        "the backbone's own).",
         metavar="auto|NAME",
     )
     mean: tuple[float, ...] = option(
         (),
-        "Mean of the values of each channel, or of all, subtracted after --scale; like 0.485,0.456,0.406.",
+        "Mean of each channel, or of all, subtracted after --scale; like 0.485,0.456,0.406.",
         metavar="R,G,B",
     )
-    std: tuple[float, ...] = option((), "What they are divided by then; like 0.229,0.224,0.225.", metavar="R,G,B")
+    std: tuple[float, ...] = option(
+        (),
+        "Standard deviation of each channel, or of all, by which values are divided after --mean; like "
+        "0.229,0.224,0.225.",
+        metavar="R,G,B",
+    )
     scale: Annotated[float, Gt(0)] | None = option(
         None, "What pixels in 0 to 255 are multiplied by first (default: 1/255 where --mean or --std is given)."
     )
-    channels: Channels = option("auto", "Order of the channels that the network is given (auto: rgb).")
+    channels: Channels = option("auto", "Order of the channels that the network expects (auto: rgb).")
     prefix_tokens: Annotated[int, Ge(0)] | None = option(
-        None, "Tokens in front of those of the patches, such as a class token (default: found out)."
+        None, "Number of tokens before the patch tokens, such as a class token (default: detected)."
     )
     imports: tuple[str, ...] = option(
         (),
-        "A Python module that defines layers of a .keras file; may be repeated. Its code is run.",
+        "A Python module that defines custom layers of a .keras file; may be repeated. Its code is executed.",
         metavar="MODULE",
         repeated=True,
         flag="import",
     )
-    precision: Precision = option("float32", "Arithmetic of the backbone.")
-    storage: Storage = option("float16", "How features are stored.")
+    precision: Precision = option("float32", "Precision of the backbone's arithmetic.")
+    storage: Storage = option("float16", "Type that features are stored in.")
     compression: Compression = option("none", "Compression of new feature files; zstd needs hdf5plugin to read.")
     engine: EngineName = option("auto", "What runs the backbone (auto: OpenVINO without a GPU, else TensorFlow).")
     infer_batch: Annotated[int, Ge(0), Le(4096)] = option(
-        0, "Images per inference (0: what is fastest for the backbone)."
+        0, "Images per inference batch (0: the fastest for the backbone)."
     )
     workers: Annotated[int, Ge(0)] = option(
-        0, "Decoding threads (0: one per core); with --cluster those of each worker."
+        0, "Threads that decode images (0: one per core); with --cluster, per worker."
     )
     cache: Place = option("cache", "Folder of the feature store.", metavar="DIR")
     cluster: ClusterAddress | None = option(
@@ -105,5 +116,5 @@ class FeaturesOptions(Section):
     )
     cluster_workers: Annotated[int, Ge(0)] = option(
         0,
-        "Workers of --cluster, which share its cores (0: one per GPU, and one per core of machines without a GPU).",
+        "Number of workers of --cluster (0: one per GPU, and one per core on machines without a GPU).",
     )

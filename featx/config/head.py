@@ -29,11 +29,11 @@ class HeadOptions(TrainingOptions):
     clf: Clf = option("logreg", "The kind of head; auto tries several and keeps the best by validation.")
     estimator: str | None = option(
         None,
-        "A classifier of scikit-learn for --clf estimator, like sklearn.naive_bayes.GaussianNB.",
+        "A scikit-learn classifier for --clf estimator, like sklearn.naive_bayes.GaussianNB.",
         metavar="PATH",
     )
     grid: dict[str, object] | None = option(
-        None, "Parameters of that classifier, each with the values to search.", metavar="{NAME: [VALUE,...]}"
+        None, "Parameters of that classifier with the values to search, as a mapping.", metavar="{NAME: [VALUE,...]}"
     )
     kernel: Kernel = option("linear", "Kernel of --clf svm.")
     strength: Positive | None = option(
@@ -44,39 +44,45 @@ class HeadOptions(TrainingOptions):
         "Which of several layers a head is fitted on: the best one, the best ones side by side as well, or all side by "
         "side (auto: greedy with --clf auto, else none).",
     )
-    normalize: Normalize = option("none", "Bring every image's features to unit length first.")
+    normalize: Normalize = option("none", "Scale the features of every image to unit length first.")
     pca: Annotated[float, Gt(0), Sentence("must be a number of components or a share of the variance")] | None = option(
-        None, "Keep this many principal components, or this share (below 1) of the variance.", metavar="N|SHARE"
+        None, "Number of principal components to keep, or the share (below 1) of the variance.", metavar="N|SHARE"
     )
     metric: Metric = option(
         "auto",
-        "What the search and the choice of the best bundle go by (auto: accuracy; of several labels per image, "
-        "average_precision).",
+        "Metric that the search and the choice of the best bundle go by (auto: accuracy; average_precision for several "
+        "labels per image).",
     )
-    search: Search = option("auto", "Where strengths are compared: folds of train, or val.")
+    search: Search = option("auto", "Where strengths are compared: in folds of train, or on val.")
     folds: Annotated[int, Ge(2)] = option(5, "Number of folds of --search cv.")
-    refit: bool = option(False, "Fit the winner once more, on train and val together.")
-    nested: bool = option(False, "Estimate by nested cross-validation how good such a choice is; for few images.")
-    calibrate: Calibrate = option("temperature", "How confidence is made of the head's decisions.")
+    refit: bool = option(False, "Refit the best head on train and val together.")
+    nested: bool = option(
+        False, "Estimate by nested cross-validation how well the chosen head generalises; for few images."
+    )
+    calibrate: Calibrate = option("temperature", "How the head's outputs become confidences.")
     thresholds: Thresholds = option(
-        "per_class", "From which probability on a label is given, where images have several (none: 0.5)."
+        "per_class",
+        "How to choose the probability from which a label is given, for several labels per image (none: 0.5).",
     )
     threshold_range: tuple[float, float] = option(
-        (0.05, 0.95), "The range that is searched for thresholds.", metavar="LOW,HIGH"
+        (0.05, 0.95), "Range in which thresholds are searched.", metavar="LOW,HIGH"
     )
     memory: Annotated[ByteSize, Also(int)] | None = option(
         None,
-        "Most memory that features may take, like 1GB; larger ones are streamed (default: half of it).",
+        "Most memory that features may take, like 1GB; beyond it they are streamed (default: half of the "
+        "machine's memory).",
         metavar="SIZE",
     )
     class_weight: str = option(
-        "none", "none, balanced (every class weighs the same), or a weight for some classes.", metavar="NAME=W,..."
+        "none",
+        "Weights of classes: none, balanced (every class counts the same), or NAME=WEIGHT for some.",
+        metavar="NAME=W,...",
     )
-    positive_weight: Positive = option(1.0, "Multiplies the weight of having a label, where images have several.")
+    positive_weight: Positive = option(1.0, "Factor on the weight of present labels, for several labels per image.")
     hidden: Annotated[HiddenLayers, Also(tuple)] = option(
         HiddenLayers("256,0.3,128"),
-        "Layers of --clf dense: whole numbers are units, fractions are dropout.",
+        "Hidden layers of --clf dense: whole numbers are units, fractions are dropout.",
         metavar="LIST",
     )
     activation: str = option("relu", "Activation of the hidden layers of --clf dense.")
-    l2: Annotated[float, Ge(0)] = option(0.0, "Penalty on the squared weights of every layer of --clf dense.")
+    l2: Annotated[float, Ge(0)] = option(0.0, "L2 penalty on the weights of every layer of --clf dense.")

@@ -16,7 +16,9 @@ ExportPrecision = Literal["float32", "float16", "int8"]
 class ReportOptions(Section):
     """Where results go, and whether a page shows them."""
 
-    name: str | None = option(None, "Results go to RUNS/NAME (default: the pipeline's or the data's name).")
+    name: str | None = option(
+        None, "Name of the run; results go to RUNS/NAME (default: the pipeline's or the data's name)."
+    )
     runs: Place = option("runs", "Folder of results.", metavar="DIR")
     html: bool = option(True, "Write report/index.html with the results.")
     keep_paths: bool = option(
@@ -28,10 +30,13 @@ class ReportOptions(Section):
 class TrackingOptions(Section):
     """The tracker that every bundle is reported to: its options, figures, epochs, report and model card."""
 
-    tracker: Tracker = option("none", "Where every new bundle is reported; mlflow needs featx[mlflow].")
+    tracker: Tracker = option(
+        "none", "Experiment tracker that every new bundle is logged to; mlflow needs featx[mlflow]."
+    )
     tracking_uri: str | None = option(
         None,
-        "MLflow's store: sqlite:///FILE, or a server's address (default: MLFLOW_TRACKING_URI, else mlflow.db here).",
+        "MLflow tracking URI: sqlite:///FILE, or a server's address (default: MLFLOW_TRACKING_URI, else "
+        "mlflow.db here).",
         metavar="URI",
     )
-    experiment: str | None = option(None, "The experiment that runs belong to (default: the name of the results).")
+    experiment: str | None = option(None, "MLflow experiment (default: the name of the run).")

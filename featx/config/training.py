@@ -24,38 +24,42 @@ class TrainingOptions(Section):
 
     trained: ClassVar[str] = "the network"
 
-    preset: Preset | None = option(None, "A set of the options below, which those given override.")
+    preset: Preset | None = option(None, "Preset of the training options below; options given override it.")
     optimizer: Optimizer = option("adam", "Optimizer of {trained}.")
     momentum: Annotated[float, Ge(0), Lt(1)] = option(0.9, "Momentum of --optimizer sgd.")
     learning_rate: Positive = option(1e-3, "Learning rate of {trained}, where --schedule begins.")
-    schedule: ScheduleKind = option("constant", "How the learning rate of {trained} changes from epoch to epoch.")
+    schedule: ScheduleKind = option("constant", "Schedule of the learning rate of {trained}.")
     boundaries: tuple[int, ...] = option(
         (),
-        "Last epochs of each rate of --schedule piecewise, counted from 0 as Keras does, like 20,35.",
+        "Last epoch of each rate of --schedule piecewise, counted from 0 as in Keras, like 20,35.",
         metavar="N,N,...",
     )
     rates: tuple[Positive, ...] = option(
         (), "Learning rates of --schedule piecewise, one more than --boundaries.", metavar="R,R,..."
     )
-    decay: Factor = option(0.95, "What --schedule exponential multiplies the rate by in each epoch.")
-    factor: Factor = option(0.5, "What --schedule plateau multiplies the rate by at a plateau.")
-    plateau_patience: Count = option(5, "Epochs without a better --monitor before --schedule plateau lowers the rate.")
-    least_rate: Annotated[float, Ge(0)] = option(
-        0.0, "The rate cosine would reach one epoch after the last, and the floor of plateau and exponential."
+    decay: Factor = option(0.95, "Factor on the rate after each epoch of --schedule exponential.")
+    factor: Factor = option(0.5, "Factor on the rate at each plateau of --schedule plateau.")
+    plateau_patience: Count = option(
+        5, "Epochs without improvement in --monitor before --schedule plateau lowers the rate."
     )
-    warmup: Annotated[int, Ge(0)] = option(0, "Epochs in which the rate rises linearly to where the schedule begins.")
-    epochs: Count = option(100, "Epochs at most; {trained} stops early.")
-    batch_size: Count = option(64, "Rows in each training step of {trained}.")
-    monitor: Monitor = option("val_loss", "What decides which epoch of {trained} is the best; its weights are kept.")
-    patience: Count = option(10, "Epochs without a better --monitor before {trained} stops.")
-    min_delta: Annotated[float, Ge(0)] = option(0.0, "Only an improvement by more than this renews the patience.")
+    least_rate: Annotated[float, Ge(0)] = option(
+        0.0, "Lowest rate: what cosine would reach one epoch after the last, and the floor of plateau and exponential."
+    )
+    warmup: Annotated[int, Ge(0)] = option(0, "Epochs in which the rate first rises linearly to --learning-rate.")
+    epochs: Count = option(100, "Most epochs; {trained} may stop earlier.")
+    batch_size: Count = option(64, "Batch size of {trained}.")
+    monitor: Monitor = option(
+        "val_loss", "Quantity that decides which epoch of {trained} is best; its weights are kept."
+    )
+    patience: Count = option(10, "Epochs without improvement in --monitor before {trained} stops.")
+    min_delta: Annotated[float, Ge(0)] = option(0.0, "Smallest improvement that renews the patience.")
     baseline: float | None = option(None, "The patience is renewed only where --monitor is better than this.")
     stop_accuracy: Accuracy | None = option(
-        None, "Stop once the training accuracy reaches this (with --stop-val-accuracy: once both are reached)."
+        None, "Training accuracy at which to stop (with --stop-val-accuracy, once both are reached)."
     )
-    stop_val_accuracy: Accuracy | None = option(None, "Stop once the val accuracy reaches this.")
+    stop_val_accuracy: Accuracy | None = option(None, "Validation accuracy at which to stop.")
     tensorboard: Place | None = option(
-        None, "Folder for TensorBoard: the curves of {trained} are written to it while it trains.", metavar="DIR"
+        None, "Folder for TensorBoard logs of {trained}, written while it trains.", metavar="DIR"
     )
 
 

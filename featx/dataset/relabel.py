@@ -43,7 +43,7 @@ def relabel(images: ImageSet, file: str, home: str) -> ImageSet:
         row = row_of.get(locate(name, home))
         if row is None:
             raise DataError(
-                f"{file}, line {line}: {name} is none of the {len(images):,} images of {images.source}. "
+                f"{file}, line {line}: {name} is not among the {len(images):,} images in {images.source}. "
                 f"Paths are absolute, or relative to {home}."
             )
         if label not in code_of:

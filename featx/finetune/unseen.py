@@ -34,7 +34,7 @@ def leave_out_seen(bundle: Bundle, prepared: Prepared) -> tuple[Prepared, tuple[
     if counts["val"] and spent["val"].sum() == counts["val"]:
         raise DataError(_no_val_left(bundle, counts["val"]))
     parts = [f"{int(rows.sum())} of {counts[part]} {part} images" for part, rows in spent.items() if rows.any()]
-    note = f"{' and '.join(parts)} are left out: {bundle.path.name} was trained on them or chosen by them."
+    note = f"{' and '.join(parts)} are left out: {bundle.path.name} was trained or chosen on them."
     return replace(prepared, sample=sample.without(np.asarray(left_out))), (note,)
 
 

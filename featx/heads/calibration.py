@@ -101,7 +101,7 @@ def load_curves(path: Path) -> Calibration:
         curves = tuple(zip(np.split(arrays["x"], ends), np.split(arrays["y"], ends), strict=True))
         return Calibration(bool(arrays["several"]), kind=str(arrays["kind"]), curves=curves)  # type: ignore[arg-type]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise BundleError(f"{path} is damaged: {error}. Take the bundle from where it came again.") from error
+        raise BundleError(f"{path} is damaged: {error}. Get the bundle again from its source.") from error
 
 
 def fit_calibration(kind: Kind, logits: np.ndarray, y: np.ndarray, weighing: Weighing | None = None) -> Calibration:

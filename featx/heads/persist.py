@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Scorer = Callable[[np.ndarray], np.ndarray]
 """features float32 (n, d) -> logits float32 (n, k), the temperature applied"""
 
-_AGAIN = "Take the bundle from where it came again."
+_AGAIN = "Get the bundle again from its source."
 FILES = {"linear": "head.npz", "estimator": "head.skops", "network": "head.keras"}
 
 

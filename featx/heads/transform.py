@@ -107,7 +107,7 @@ def load_transform(path: Path) -> Transform:
         arrays = load_arrays(path)
         return Transform(bool(arrays["unit"]), arrays.get("mean"), arrays.get("components"))
     except (OSError, ValueError, KeyError) as error:
-        raise BundleError(f"{path} is damaged: {error}. Take the bundle from where it came again.") from error
+        raise BundleError(f"{path} is damaged: {error}. Get the bundle again from its source.") from error
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class Entries:
             self._begin_anew(str(error) if coded else "it holds what cannot be read")
 
     def _begin_anew(self, reason: str) -> None:
-        _logger.warning("%s is damaged (%s) and is begun anew, which costs nothing but time.", self.path, reason)
+        _logger.warning("%s is damaged (%s) and is rebuilt, which costs only time.", self.path, reason)
         self._connection.close()
         self._connection = self._connect_anew()
 

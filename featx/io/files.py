@@ -51,7 +51,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     require_local(path)
     make_folder(path.parent)
     if path.is_dir():  # renaming would fail in the end, after hours maybe
-        raise StoreError(f"{path} is a folder, and a file is written. Name a file in it, or another one.")
+        raise StoreError(f"{path} is a folder, but a file name is needed. Name a file in it, or another file.")
     temporary = temporary_beside(path)
     try:
         yield temporary
@@ -110,9 +110,9 @@ def make_folder(path: Path) -> None:
 def _explain_folder(error: OSError, path: Path) -> Exception:
     taken = next((one for one in (path, *path.parents) if os.path.lexists(one) and not one.is_dir()), None)
     if taken is not None:
-        return StoreError(f"{taken} has to be a folder, and it is a file. Choose another name, or move it away.")
+        return StoreError(f"{taken} is a file, but a folder is needed. Choose another name, or move the file away.")
     if isinstance(error, FileNotFoundError):  # as in /proc
-        return StoreError(f"Nothing can be written into {path}: {error.strerror}. Choose another folder.")
+        return StoreError(f"Cannot write into {path}: {error.strerror}. Choose another folder.")
     return explain_os_error(error, path / "file")
 
 

@@ -108,12 +108,12 @@ class Advice:
 
 _WORDS = {"small": "few images", "large": "many images", "similar": "like ImageNet's", "different": "unlike ImageNet's"}
 _SUMMARIES = {
-    ("small", "similar"): "A linear head on {layer}. So few images would be learned by heart by a fine-tune.",
-    ("small", "different"): "A linear SVM on {layer}. So few images would be learned by heart by a fine-tune.",
+    ("small", "similar"): "A linear head on {layer}. With so few images, fine-tuning would just memorise them.",
+    ("small", "different"): "A linear SVM on {layer}. With so few images, fine-tuning would just memorise them.",
     ("large", "similar"): "A linear head on {layer}, then a fine-tune of the whole network from there.",
     ("large", "different"): (
-        "A fine-tune of the whole network: there are images enough, and pretrained weights are a better start than "
-        "random ones also here. A linear SVM on {layer} is what it has to beat."
+        "A fine-tune of the whole network: there are enough images, and pretrained weights are a better start than "
+        "random ones here too. A linear SVM on {layer} sets the score to beat."
     ),
 }
 
@@ -154,7 +154,11 @@ def _judge_similarity(numbers: Numbers) -> tuple[Similarity, list[str]]:
     by_names = _compare_names(numbers)
     if by_layers is not None:
         agrees = by_names is None or by_names[0] == by_layers
-        others = [] if by_names is None else [by_names[1] + ("" if agrees else " The layers are the better witness.")]
+        others = (
+            []
+            if by_names is None
+            else [by_names[1] + ("" if agrees else " The scores of the layers are better evidence.")]
+        )
         return by_layers, [reason, *others]
     if by_names is not None:
         return by_names[0], [reason, by_names[1]]
@@ -178,8 +182,8 @@ def _compare_layers(numbers: Numbers) -> tuple[Similarity | None, str]:
     )
     if gain > chance:
         return "different", (
-            f"{scores}{gain:.3f} more, where {chance:.3f} could be chance. The upper layers have lost what tells these "
-            "classes apart."
+            f"{scores}{gain:.3f} more, where {chance:.3f} could be chance. The upper layers have lost what separates "
+            "these classes."
         )
     if gain < -chance:
         return "similar", f"{scores}{-gain:.3f} less, where {chance:.3f} could be chance. The upper layers suit these."
@@ -193,7 +197,7 @@ def _compare_names(numbers: Numbers) -> tuple[Similarity, str] | None:
         return None
     similarity: Similarity = "similar" if found.information >= ALIKE else "different"
     return similarity, (
-        f"What ImageNet calls an image identifies its class for {found.purity:.0%} of the images (the largest class "
+        f"The predicted ImageNet class identifies the class for {found.purity:.0%} of the images (the largest class "
         f"has {found.largest:.0%}); adjusted mutual information {found.information:.2f}, where {ALIKE} and more is "
         f"{_WORDS['similar']}."
     )

@@ -122,7 +122,7 @@ def log_loss(outcome: MetricInput) -> float | None:
 
 
 def top5_accuracy(outcome: MetricInput) -> float | None:
-    """The share of images whose class is among the five likeliest."""
+    """The share of images whose class is among the five most likely."""
     best = np.argpartition(-outcome.probabilities, _TOP - 1, axis=1)[:, :_TOP]
     return float((best == outcome.labels[:, None]).any(axis=1).mean())
 

@@ -136,7 +136,7 @@ def right_images(outcome: MetricInput) -> Shares:
 
 
 def top_images(outcome: MetricInput) -> Shares:
-    """The share of images whose class is among the five likeliest."""
+    """The share of images whose class is among the five most likely."""
     best = np.argpartition(-outcome.probabilities, 4, axis=1)[:, :5]
     return of_images((best == outcome.labels[:, None]).any(axis=1))
 

@@ -83,14 +83,14 @@ def list_label_errors(errors: LabelErrors, images: ReviewedImages, folder: Path)
     return Finding(
         name="label_errors",
         heading="Likely label errors",
-        text="Images whose label a logistic regression that was fitted without them finds unlikely, the unlikeliest "
-        "first. A rare but right label is listed as well: look before you change one.",
+        text="Images whose label looks wrong to a logistic regression that was fitted without them, the least likely "
+        "label first. A rare but correct label is listed as well: look before you change one.",
         found=len(errors),
         header=("path", "label", "suggested", "confidence", "label_confidence", "split"),
         rows=lines,
         pictures=pictures,
         shown=f"the first {min(len(errors), SHOWN)} of {len(errors)}",
-        caption="Under an image: its label and the class that it is taken for, with their probabilities.",
+        caption="Under each image: its label and the predicted class, with their probabilities.",
         advice=advice if len(errors) else "",
     )
 
@@ -110,16 +110,16 @@ def list_near_duplicates(pairs: NearDuplicates, images: ReviewedImages, near: fl
     return Finding(
         name="near_duplicates",
         heading="Near-duplicates",
-        text=f"Pairs of images whose features have a cosine similarity of at least {near:g}. A pair in two parts "
-        "of the split makes val and test look better than they are: keep its images together with --group-column, or "
-        f"with --group-duplicates {near:g}.",
+        text=f"Pairs of images whose features have a cosine similarity of at least {near:g}. A pair that "
+        "crosses two parts of the split makes val and test look better than they are: keep its images together with "
+        f"--group-column, or with --group-duplicates {near:g}.",
         found=len(pairs),
         header=("path", "label", "split", "path_2", "label_2", "split_2", "similarity", "across_parts"),
         rows=lines,
         pictures=pictures,
         shown=f"in pairs: the first {min(len(pairs), SHOWN // 2)} of {len(pairs)}",
         caption="Two by two. Red frames: in different parts of the split, or under different labels.",
-        advice="There are more of them than are listed. Raise --near." if more else "",
+        advice="There are more pairs than are listed. Raise --near." if more else "",
     )
 
 

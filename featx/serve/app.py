@@ -25,7 +25,8 @@ from featx.serve.uploads import FORM, Upload, read_uploads
 Result = TypeVar("Result")
 
 _ABOUT = (
-    "Tells the classes of images. Images are files of a form, of any format that featx reads; they are held in memory "
+    "Predicts the classes of images. Images are sent as files of a form, of any format that featx reads; they "
+    "are held in memory "
     "and forgotten."
 )
 
@@ -105,9 +106,9 @@ def _add_answers(app: FastAPI, service: Service, slots: Slots) -> None:
     @app.post("/predict", response_model=Answers, responses=usual, openapi_extra=_form(limits.images))
     async def predict(
         request: Request,
-        top: Annotated[int | None, Query(ge=1, description="How many classes to list for each image.")] = None,
+        top: Annotated[int | None, Query(ge=1, description="Number of top classes to list for each image.")] = None,
     ) -> JSONResponse:
-        """Tell the classes of one or many images, with their confidence.
+        """Predict the classes of one or many images, with their confidence.
 
         A broken image costs its neighbours nothing: it is listed in `bad`. When no image can be read, that is an error.
         """
@@ -123,7 +124,7 @@ def _add_answers(app: FastAPI, service: Service, slots: Slots) -> None:
 
         @app.post("/explain", response_model=Explained, responses=usual, openapi_extra=_form(1))
         async def explain(request: Request) -> JSONResponse:
-            """Show which places of an image speak for its likeliest classes.
+            """Show which regions of an image support its most likely classes.
 
             Takes longer than a prediction: the first map loads the network that maps need.
             """
@@ -136,12 +137,12 @@ def _add_answers(app: FastAPI, service: Service, slots: Slots) -> None:
 
     @app.get("/model", response_model=ModelInfo)
     async def model() -> JSONResponse:
-        """Tell what the model is, what it was measured to be worth, and how it is served."""
+        """Return what the model is, how well it does, and how it is served."""
         return JSONResponse(asdict(service.info))
 
     @app.get("/health", response_model=Health)
     async def health() -> JSONResponse:
-        """Tell that the server answers. Needs no key."""
+        """Return that the server is up. Needs no key."""
         return JSONResponse({"status": "ok"})
 
 
@@ -247,9 +248,9 @@ async def _answer_refused(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_disconnected(_: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
-    return JSONResponse({"detail": "The request was not sent to its end."}, 400)
+    return JSONResponse({"detail": "The request was cut off."}, 400)
 
 
 async def _answer_failure(_: Request, error: Exception) -> JSONResponse:
-    text = f"Unexpected {type(error).__name__}. This is a mistake in featx: the output of the server shows where."
+    text = f"Unexpected {type(error).__name__}. This is a bug in featx: the output of the server shows where."
     return JSONResponse({"detail": text}, 500)

@@ -85,9 +85,9 @@ class Guard:
     def _refuse(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
         if self.local and self.key is None and not self._is_known(headers.get("host", "")):
-            return _refusal(421, "This server answers to localhost alone. Start it with --api-key to use another name.")
+            return _refusal(421, "This server answers to localhost only. Start it with --api-key to use another name.")
         if scope["method"] == "POST" and _is_foreign(headers):
-            return _refusal(403, "Images from other web sites are not taken.")
+            return _refusal(403, "Images from other web sites are not accepted.")
         return None
 
     async def _refuse_key(self, scope: Scope) -> JSONResponse | None:
@@ -98,7 +98,7 @@ class Guard:
         seconds = self._wrong.delay(address) if given else 0.0
         if seconds:
             if self._wrong.waiting >= WAITING:
-                return _refusal(429, "Too many wrong keys come from this address. Try again in a minute.", _MUCH_LATER)
+                return _refusal(429, "Too many wrong keys from this address. Try again in a minute.", _MUCH_LATER)
             self._wrong.waiting += 1
             try:
                 await asyncio.sleep(seconds)

@@ -203,7 +203,7 @@ async function showMaps(card, file, answer) {
     const image = card.querySelector("img");
     const views = [{ name: "The image", source: card.url, note: "" }];
     for (const one of found.classes) {
-      const note = `Where the model sees ${one.label} (${percent(one.confidence)}): the brighter, the more it speaks for it.`;
+      const note = `Where the model sees ${one.label} (${percent(one.confidence)}): brighter areas count more towards it.`;
       views.push({ name: one.label, source: one.overlay, note });
     }
     const choose = (chosen) => {

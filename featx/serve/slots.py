@@ -40,7 +40,7 @@ class Slots:
             429: all requests together hold too many.
         """
         if self._held + size > self.limits.upload * self.limits.requests:
-            raise HTTPException(429, "The requests that arrive hold too much memory. Try again in a second.", LATER)
+            raise HTTPException(429, "Incoming requests take too much memory. Try again in a second.", LATER)
         self._held += size
 
     def release(self, size: int) -> None:

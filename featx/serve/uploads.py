@@ -104,7 +104,7 @@ class _Form:
     def _begin_part(self) -> None:
         if len(self._files) == self._most:
             images = f"{self._most} image{'s' if self._most > 1 else ''}"
-            raise HTTPException(413, f"A request may hold {images}, and this one has more. Send several requests.")
+            raise HTTPException(413, f"A request may hold {images}, but this one has more. Send several requests.")
         self._headers, self._content = {}, []
         self._header, self._value = b"", b""
 

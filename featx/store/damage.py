@@ -43,7 +43,7 @@ def find_damage(path: Path) -> Damage | None:
     if not len(bad):
         return None
     images = [bytes(name).decode("utf-8", "surrogateescape") for name in rows.path[bad]]
-    return Damage(str(path), bad.tolist(), images, "checksum does not hold", rows.view[bad].tolist())
+    return Damage(str(path), bad.tolist(), images, "checksum mismatch", rows.view[bad].tolist())
 
 
 class Checks:

@@ -31,13 +31,13 @@ class GraphFolder:
         return self.directory / _name(outputs)
 
     def has_network(self, outputs: Iterable[str]) -> bool:
-        """Whether that `.keras` file is there and sound; a damaged one is removed, so that it is made anew."""
+        """Whether that `.keras` file is there and sound; a damaged one is removed, so that it is rebuilt."""
         path = self.network(outputs)
         if not path.exists():
             return False
         damage = _find_damage(path)
         if damage is not None:
-            _logger.warning("%s is damaged (%s): it is made anew.", path, damage)
+            _logger.warning("%s is damaged (%s): it is rebuilt.", path, damage)
             path.unlink()
         return damage is None
 

@@ -247,8 +247,8 @@ def _pool_tokens(tokens: Tensor, node: Node, output: Output, prefix: int | None)
     side = isqrt(count - front)
     if side * side != count - front:
         raise BackboneError(
-            f"{output.name}: {count - front} tokens are no square of patches. Take avg, or name the tokens in front of "
-            "them with --prefix-tokens."
+            f"{output.name}: {count - front} tokens do not form a square of patches. Take avg, or give the number of "
+            "tokens before them with --prefix-tokens."
         )
     return Pooled(_pool_grid(_as_map(patches, side, node.shape[1]), (side, side), int(pooling[5:]), output), patches)
 

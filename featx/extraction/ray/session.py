@@ -246,7 +246,7 @@ def _require_answer(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(
-            f"Nobody answers at {address} ({getattr(error, 'strerror', None) or error}). Type ray start --head on one "
+            f"Cannot connect to {address} ({getattr(error, 'strerror', None) or error}). Type ray start --head on one "
             "machine, and give the address that it prints."
         ) from error
 

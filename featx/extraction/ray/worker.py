@@ -119,7 +119,7 @@ class Worker:
         Raises
         ------
         ClusterError
-            The cache folder is not the coordinator's, or this machine makes other pixels of images.
+            The cache folder is not the coordinator's, or this machine decodes images differently.
         FeatxError
             What `open_engine` raises.
         """
@@ -195,8 +195,8 @@ class Worker:
         same_views = augmenter is None or augmenter.identity == wanted.views
         if decoder_identity() != wanted.decoder or not same_views:
             raise ClusterError(
-                "This machine makes other pixels of images than the one that the command runs on. Install the same "
-                "versions of featx and Pillow on both."
+                "This machine decodes images differently from the coordinator. Install the same versions of featx and "
+                "Pillow on both."
             )
 
     def _open_engine(self) -> Engine:
