@@ -108,7 +108,7 @@ class FeaturesKeywords(TypedDict, total=False):
     input_size: int | None
     """Side in pixels of the square image that the network is given (default: the network's own)."""
     resize: Literal["auto", "stretch", "crop", "pad"]
-    """How an image is fitted to that square (auto: as the network's files state, else stretch)."""
+    """Method that fits an image to that square (auto: as the network's files state, else stretch)."""
     crop_share: float | None
     """Share of the resized image that is kept, from the centre (default: as the network's files state, else 1)."""
     interpolation: Literal["auto", "bilinear", "bicubic"]
@@ -125,7 +125,7 @@ class FeaturesKeywords(TypedDict, total=False):
     """Standard deviation of each channel, or of all, by which values are divided after --mean; like
     0.229,0.224,0.225."""
     scale: float | None
-    """What pixels in 0 to 255 are multiplied by first (default: 1/255 where --mean or --std is given)."""
+    """Factor that pixels in 0 to 255 are multiplied by first (default: 1/255 with --mean or --std)."""
     channels: Literal["auto", "rgb", "bgr"]
     """Order of the channels that the network expects (auto: rgb)."""
     prefix_tokens: int | None
@@ -139,7 +139,7 @@ class FeaturesKeywords(TypedDict, total=False):
     compression: Literal["none", "zstd"]
     """Compression of new feature files; zstd needs hdf5plugin to read."""
     engine: Literal["auto", "tensorflow", "openvino"]
-    """What runs the backbone (auto: OpenVINO without a GPU, else TensorFlow)."""
+    """Engine that runs the backbone (auto: OpenVINO without a GPU, else TensorFlow)."""
     infer_batch: int
     """Images per inference batch (0: the fastest for the backbone)."""
     workers: int
@@ -180,8 +180,8 @@ class HeadKeywords(TrainingKeywords, total=False):
     strength: float | None
     """Regularisation C of logreg and svm, 1/alpha of ridge, neighbours of knn (default: searched)."""
     combine: Literal["auto", "none", "greedy", "all"]
-    """Which of several layers a head is fitted on: the best one, the best ones side by side as well, or all side by
-    side (auto: greedy with --clf auto, else none)."""
+    """Choice among several layers for the head: the best one, the best ones side by side as well, or all side by side
+    (auto: greedy with --clf auto, else none)."""
     normalize: Literal["none", "l2"]
     """Scale the features of every image to unit length first."""
     pca: float | None
@@ -190,7 +190,7 @@ class HeadKeywords(TrainingKeywords, total=False):
     """Metric that the search and the choice of the best bundle go by (auto: accuracy; average_precision for several
     labels per image)."""
     search: Literal["auto", "cv", "val"]
-    """Where strengths are compared: in folds of train, or on val."""
+    """Images that strengths are compared on: folds of train, or val."""
     folds: int
     """Number of folds of --search cv."""
     refit: bool
@@ -198,9 +198,9 @@ class HeadKeywords(TrainingKeywords, total=False):
     nested: bool
     """Estimate by nested cross-validation how well the chosen head generalises; for few images."""
     calibrate: Literal["temperature", "sigmoid", "isotonic"]
-    """How the head's outputs become confidences."""
+    """Method that turns the head's outputs into confidences."""
     thresholds: Literal["per_class", "global", "none"]
-    """How to choose the probability from which a label is given, for several labels per image (none: 0.5)."""
+    """Choice of the probability from which a label is given, for several labels per image (none: 0.5)."""
     threshold_range: Sequence[float]
     """Range in which thresholds are searched."""
     memory: str | int | None
@@ -236,7 +236,7 @@ class FinetuneKeywords(TrainingKeywords, total=False):
     enabled: bool
     """Fine-tune in 'featx run'."""
     unfreeze: str | int
-    """What trains along with the head: all, none, a layer or block (and all above it), or a number of layers."""
+    """Part that trains along with the head: all, none, a layer or block (and all above it), or a number of layers."""
     from_cache: str | None
     """Train only what is above this layer, on its cached outputs; the layer and those below never run again."""
     gradual: int

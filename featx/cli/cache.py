@@ -84,7 +84,13 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
 
 @click.command()
 @_CACHE
-@click.option("--compression", type=click.Choice(["none", "zstd"]), default="none", show_default=True)
+@click.option(
+    "--compression",
+    type=click.Choice(["none", "zstd"]),
+    default="none",
+    show_default=True,
+    help="Compression of the merged parts; zstd needs hdf5plugin to read.",
+)
 @_JSON
 def prune(cache: Path, compression: str, as_json: bool) -> None:
     """Merge small parts, and drop duplicate rows and leftovers of killed runs."""

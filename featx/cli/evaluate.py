@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     type=click.Choice(["train", "val", "test", "all"]),
     help="Part to measure on (default: test; all with --data).",
 )
-@click.option("--against", metavar="BUNDLE", help="Compare with this bundle: is the difference more than noise?")
+@click.option(
+    "--against", metavar="BUNDLE", help="Bundle to compare with; reports whether the difference is more than noise."
+)
 @TTA_OPTION
 @click.option(
     "--report",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     type=click.Choice(get_args(ExportFormat)),
     multiple=True,
     required=True,
-    help="What to write; may be repeated.",
+    help="Format to write; may be repeated.",
 )
 @click.option(
     "--precision",

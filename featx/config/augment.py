@@ -34,7 +34,7 @@ class AugmentOptions(Section):
     saturation: Share = option(0.0, "Multiply saturation by a factor between 1 - SATURATION and 1 + SATURATION.")
     erasing: Share = option(0.0, "Random erasing: grey out a rectangle of up to this share of the area.")
     fill_mode: FillMode = option(
-        "nearest", "How uncovered pixels are filled: with the nearest edge, the mirror image, or a constant."
+        "nearest", "Filling of uncovered pixels: the nearest edge, the mirror image, or a constant."
     )
     fill_value: Annotated[int, Ge(0), Le(255)] = option(
         0, "Grey value of --fill-mode constant, from 0, black, to 255, white."

@@ -52,7 +52,7 @@ class FeaturesOptions(Section):
         None, "Side in pixels of the square image that the network is given (default: the network's own)."
     )
     resize: Resize = option(
-        "auto", "How an image is fitted to that square (auto: as the network's files state, else stretch)."
+        "auto", "Method that fits an image to that square (auto: as the network's files state, else stretch)."
     )
     crop_share: Annotated[float, Gt(0), Le(1)] | None = option(
         None,
@@ -84,7 +84,7 @@ class FeaturesOptions(Section):
         metavar="R,G,B",
     )
     scale: Annotated[float, Gt(0)] | None = option(
-        None, "What pixels in 0 to 255 are multiplied by first (default: 1/255 where --mean or --std is given)."
+        None, "Factor that pixels in 0 to 255 are multiplied by first (default: 1/255 with --mean or --std)."
     )
     channels: Channels = option("auto", "Order of the channels that the network expects (auto: rgb).")
     prefix_tokens: Annotated[int, Ge(0)] | None = option(
@@ -100,7 +100,9 @@ class FeaturesOptions(Section):
     precision: Precision = option("float32", "Precision of the backbone's arithmetic.")
     storage: Storage = option("float16", "Type that features are stored in.")
     compression: Compression = option("none", "Compression of new feature files; zstd needs hdf5plugin to read.")
-    engine: EngineName = option("auto", "What runs the backbone (auto: OpenVINO without a GPU, else TensorFlow).")
+    engine: EngineName = option(
+        "auto", "Engine that runs the backbone (auto: OpenVINO without a GPU, else TensorFlow)."
+    )
     infer_batch: Annotated[int, Ge(0), Le(4096)] = option(
         0, "Images per inference batch (0: the fastest for the backbone)."
     )

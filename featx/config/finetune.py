@@ -24,7 +24,7 @@ class FinetuneOptions(TrainingOptions):
     enabled: bool = option(True, "Fine-tune in 'featx run'.")
     unfreeze: Annotated[str, Also(int)] = option(
         "all",
-        "What trains along with the head: all, none, a layer or block (and all above it), or a number of layers.",
+        "Part that trains along with the head: all, none, a layer or block (and all above it), or a number of layers.",
         metavar="all|LAYER|BLOCK|N|none",
     )
     from_cache: str | None = option(

@@ -41,7 +41,7 @@ class HeadOptions(TrainingOptions):
     )
     combine: Combine = option(
         "auto",
-        "Which of several layers a head is fitted on: the best one, the best ones side by side as well, or all side by "
+        "Choice among several layers for the head: the best one, the best ones side by side as well, or all side by "
         "side (auto: greedy with --clf auto, else none).",
     )
     normalize: Normalize = option("none", "Scale the features of every image to unit length first.")
@@ -53,16 +53,16 @@ class HeadOptions(TrainingOptions):
         "Metric that the search and the choice of the best bundle go by (auto: accuracy; average_precision for several "
         "labels per image).",
     )
-    search: Search = option("auto", "Where strengths are compared: in folds of train, or on val.")
+    search: Search = option("auto", "Images that strengths are compared on: folds of train, or val.")
     folds: Annotated[int, Ge(2)] = option(5, "Number of folds of --search cv.")
     refit: bool = option(False, "Refit the best head on train and val together.")
     nested: bool = option(
         False, "Estimate by nested cross-validation how well the chosen head generalises; for few images."
     )
-    calibrate: Calibrate = option("temperature", "How the head's outputs become confidences.")
+    calibrate: Calibrate = option("temperature", "Method that turns the head's outputs into confidences.")
     thresholds: Thresholds = option(
         "per_class",
-        "How to choose the probability from which a label is given, for several labels per image (none: 0.5).",
+        "Choice of the probability from which a label is given, for several labels per image (none: 0.5).",
     )
     threshold_range: tuple[float, float] = option(
         (0.05, 0.95), "Range in which thresholds are searched.", metavar="LOW,HIGH"

@@ -105,7 +105,7 @@ def _read_parts(
             aside.add("files outside the class folders", f"{part}/{name}")
     for other in folders:
         if other not in parts:
-            aside.add("folders that are no split with class folders", other)
+            aside.add("folders that are not a split with class folders", other)
     return rows, names
 
 

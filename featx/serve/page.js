@@ -39,7 +39,7 @@ async function ask(path, file) {
   }
 }
 
-/** Why no answer came: the file cannot be read here, or nobody answers. */
+/** Why no answer came: the file cannot be read here, or the server cannot be reached. */
 async function whyUnsent(file) {
   try {
     await file.slice(0, 1).arrayBuffer();
@@ -95,7 +95,7 @@ async function predict(card, file, mapped) {
       throw new Error(`The file is larger than ${model.limits.upload / 1e6} MB, which the server does not take.`);
     }
     const answer = (await ask("predict", file)).predictions[0];
-    tell(card, answer);
+    showAnswer(card, answer);
     if (model.maps) offerMaps(card, file, answer);
     if (model.maps && mapped) waiting.push(() => showMaps(card, file, answer));
     announce(`${answer.path}: ${said(answer)}, ${percent(answer.confidence)}`);
@@ -124,7 +124,7 @@ function said(answer) {
   return answer.label;
 }
 
-function tell(card, answer) {
+function showAnswer(card, answer) {
   const label = card.querySelector(".label");
   label.hidden = false;
   label.textContent = said(answer);
