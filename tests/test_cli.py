@@ -258,7 +258,7 @@ RADIAL = ["fit-head", "pictures", "OPTIONS", "--clf", "svm", "--kernel", "rbf"]
             1,
             ["file is a file, but a folder is needed"],
         ),
-        (None, ["predict", "pictures", "--model", "BUNDLE", "--out", "/proc/x.csv"], 1, ["written into /proc"]),
+        (None, ["predict", "pictures", "--model", "BUNDLE", "--out", "/proc/x.csv"], 1, ["Cannot write into /proc"]),
         (empty_folder, ["predict", "pictures", "--model", "BUNDLE", "--out", "empty"], 1, ["empty is a folder"]),
         (None, ["evaluate", "-p", "lab.yaml"], 1, ["No bundle", "featx fit-head"]),
         (None, ["evaluate", "BUNDLE"], 2, ["was made of pictures", "--data", "-p FILE"]),

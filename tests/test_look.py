@@ -460,7 +460,7 @@ def test_where_layers_do_not_differ_the_names_decide() -> None:
 def test_where_witnesses_disagree_the_layers_are_believed() -> None:
     found = advise(numbers(500, 0.98, 0.90, 0.7))
     assert found.similarity == "different"
-    assert "better witness" in found.reasons[2]
+    assert "better evidence" in found.reasons[2]
     assert "better witness" not in advise(numbers(500, 0.98, 0.90, 0.1)).reasons[2]
 
 
