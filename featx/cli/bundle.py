@@ -115,9 +115,7 @@ def card(
     as_json: bool,
     **values: object,
 ) -> None:
-    """Write the model card of a bundle (default: the best one): what it is, how accurate it is, and where not "
-    "to use it.
-    """
+    """Write the model card of a bundle (default: the best one): what it is, how accurate it is, where not to use it."""
     from featx.bundle.bundle import load_bundle
     from featx.bundle.sealing import without_folders
     from featx.card.card import model_card
