@@ -529,13 +529,22 @@ def work(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Callable[.
     return lambda *arguments: call(*arguments, cwd=tmp_path)
 
 
-def test_a_fit_reports_and_its_bundle_stays_whole(work: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_fit_reports_and_its_bundle_stays_whole(
+    work: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["featx", "fit-head", "-p", str(tmp_path / "lab.yaml"), "--json"])
     done = work("fit-head", "-p", "lab.yaml", "--json")
     assert done.status == 0, done.err
     assert done.json["report"] == f"{done.json['bundle']}/report/index.html"
+    verdict = done.json["summary"]
+    assert verdict["text"].startswith(f"{verdict['right']} of 15 test images right (")
+    assert verdict["right"] == round(15 * done.json["test"]["accuracy"])
+    np.testing.assert_allclose(verdict["interval"], done.json["test"]["intervals"]["accuracy"])
+    assert f"featx fit-head -p {tmp_path / 'lab.yaml'} --clf auto" in [one["command"] for one in verdict["next"]]
     index = tmp_path / done.json["report"]
     page = open_page(index)
     assert "lab / 1-logreg" in page.text
+    assert all(text in page.text for text in (verdict["text"][:40], *(one["text"] for one in verdict["next"])))
     assert page.row("test")[2].startswith(f"{done.json['test']['accuracy']:.4f}")
     assert page.row("val")[1] == "15"
     assert "strength: 0.01" in page.text  # of the pipeline
@@ -548,7 +557,11 @@ def test_a_fit_reports_and_its_bundle_stays_whole(work: Callable[..., Outcome], 
         assert not [name for name in packed.namelist() if name.startswith("report")]
 
     told = work("evaluate", "-p", "lab.yaml", "--split", "val")
-    assert told.out.rstrip().endswith("report: runs/lab/1-logreg/report/index.html")
+    report, _, verdict, following = told.out.splitlines()[-4:]
+    assert report == "report: runs/lab/1-logreg/report/index.html"
+    assert " of 15 validation images right (" in verdict
+    assert "there is no test image" not in verdict
+    assert following.startswith("Next: ")
     page = open_page(index)
     assert page.row("val")[1] == "15"
     assert page.row("test (when it was made)")[1] == "15"

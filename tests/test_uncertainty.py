@@ -159,7 +159,7 @@ def test_images_of_a_group_count_as_what_they_tell_together() -> None:
 def test_a_caution_says_which_intervals_are_too_narrow() -> None:
     labels = np.arange(30) % 5
     few = measured(labels, np.eye(5)[labels], 5)
-    assert few.cautions[0].startswith("Only 0 of 30 images are wrong: with fewer than 5, ")
+    assert few.cautions[0].startswith("None of 30 images is wrong: with fewer than 5 wrong ones, ")
     assert few.cautions[1].startswith(
         "There are 6 images for each class on average: with fewer than 25, the intervals "
     )

@@ -67,7 +67,7 @@ def evaluate(
     from featx.inference.judge import describe_unknown, judge
     from featx.metrics.comparison import compare_predictions, require_comparable
     from featx.metrics.measures import measure
-    from featx.report.occasions import Evaluation, belongs_to_run, report_evaluation
+    from featx.report.occasions import Evaluation, belongs_to_run, report_evaluation, verdict_on
     from featx.runs.run import report_folder
     from featx.store.cache import Cache
     from featx.workflow.prepare import images_of_part, images_to_compare
@@ -105,7 +105,8 @@ def evaluate(
     if rival is not None and others is not None:
         rivalry = RivalResult(rival.path, compare_predictions(judged, others, model.manifest.score.metric))
     result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry, notes)
-    emit(as_json, result.as_json(), _text(result))
+    verdict = verdict_on(model, [judged], pipeline, command_line())
+    emit(as_json, result.as_json() | {"summary": verdict.as_json()}, f"{_text(result)}\n\n{verdict.lines}")
 
 
 def _described(data: str, options: DataOptions, settings: tuple[str, ...]) -> DataOptions:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.render import Bars, bad_images, counted, emit, table
 
 if TYPE_CHECKING:
-    from featx.config import Pipeline
     from featx.look.answers import ImageAnswer, ImageNetResult
     from featx.look.flow import FirstLook
     from featx.look.recommendation import DepthsResult, Recommendation
@@ -76,6 +74,7 @@ def look(
     sample, and says which of the four cases of transfer learning the data are in, which layer and head to try, and
     whether to fine-tune.
     """
+    from featx.config.arguments import typed_arguments
     from featx.io.context import Context
     from featx.look.flow import Scope
     from featx.look.flow import look as look_at
@@ -84,32 +83,10 @@ def look(
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     seconds = None if sample else _SECONDS
     scope = Scope(show_classes, show_images, sample or _SAMPLE, seconds, imagenet, advice)
-    arguments = _arguments(data, pipeline_file, pipeline)
+    arguments = typed_arguments(pipeline, data, pipeline_file, ("data", "features", "report"))
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         found = look_at(pipeline, cache, out, scope, arguments, Context(command_line(), bars))
     emit(as_json, found.as_json(), _text(found, imagenet))
-
-
-def _arguments(data: str | None, file: Path | None, pipeline: Pipeline) -> str:
-    """Data, pipeline file and the options that differ from what these say, for the commands that are advised."""
-    from featx.config.pipeline import start_pipeline
-
-    start = start_pipeline(data, file)
-    parts = [data] if data is not None else []
-    parts += ["-p", str(file)] if file is not None else []
-    for section in ("data", "features", "report"):
-        before, now = getattr(start, section), getattr(pipeline, section)
-        for entry in fields(now):
-            value = getattr(now, entry.name)
-            name = "--" + entry.name.replace("_", "-")
-            if value == getattr(before, entry.name) or f"{section}.{entry.name}" in {"data.path", "report.html"}:
-                continue
-            if isinstance(value, bool):
-                parts.append(name if value else f"--no-{name[2:]}")
-                continue
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            parts += [name, text]
-    return shlex.join(parts)
 
 
 def _text(found: FirstLook, imagenet: bool) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from featx.config import Pipeline
     from featx.extraction.flow import Extraction
     from featx.io.jsontypes import Json
+    from featx.report.verdict import Verdict
+    from featx.workflow.fit import Fitted
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _DATA = click.argument("data", required=False)
@@ -145,8 +147,9 @@ def fit_head(
     """
     from featx.io.context import Context
     from featx.store.cache import Cache
+    from featx.workflow.fit import fit
     from featx.workflow.prepare import prepare_head
-    from featx.workflow.publish import publish_head
+    from featx.workflow.publish import publish
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     _warn_unused_policy(pipeline)
@@ -154,9 +157,11 @@ def fit_head(
         prepared = prepare_head(pipeline, cache, bars)
         for note in prepared.extraction.images.notes:
             say(note)
-        bundle = publish_head(prepared, Context(command_line(), bars, say))
+        fitted = fit(prepared, Context(command_line(), bars, say))
+        bundle = publish(fitted, prepared.run, prepared.pipeline)
     views = prepared.sample.views
-    show_bundle(bundle, prepared.extraction.bad + ([] if views is None else views.extraction.bad), as_json)
+    bad = prepared.extraction.bad + ([] if views is None else views.extraction.bad)
+    show_bundle(bundle, bad, as_json, verdict_after(fitted, bundle, pipeline))
 
 
 @click.command()
@@ -194,8 +199,17 @@ def finetune(
         click.echo(str(bundle.manifest.verdict))
 
 
-def show_bundle(bundle: Bundle, bad: Sequence[Mapping[str, str]], as_json: bool) -> None:
-    """Print what a new bundle reaches, and where it is."""
+def verdict_after(fitted: Fitted, bundle: Bundle, pipeline: Pipeline) -> Verdict:
+    """How good a new bundle is, in words."""
+    from featx.report.occasions import verdict_on
+
+    return verdict_on(bundle, fitted.predictions, pipeline, command_line(), fitted.intake.duplicates)
+
+
+def show_bundle(
+    bundle: Bundle, bad: Sequence[Mapping[str, str]], as_json: bool, verdict: Verdict | None = None
+) -> None:
+    """Print what a new bundle reaches, where it is, and how good that is in words."""
     from featx.report.occasions import report_of
 
     manifest, report = bundle.manifest, report_of(bundle.path)
@@ -210,8 +224,10 @@ def show_bundle(bundle: Bundle, bad: Sequence[Mapping[str, str]], as_json: bool)
         bad_images(bad),
         f"{manifest.head.clf} on {layers} in {manifest.seconds or 0.0:.1f} s -> {bundle.path}",
         f"report: {report}" if report else "",
+        "" if verdict is None else verdict.lines,
     ]
-    emit(as_json, _bundle_json(bundle, report, bad), "\n".join(part for part in parts if part))
+    content = _bundle_json(bundle, report, bad) | ({} if verdict is None else {"summary": verdict.as_json()})
+    emit(as_json, content, "\n".join(part for part in parts if part))
 
 
 def _bundle_json(bundle: Bundle, report: Path | None, bad: Sequence[Mapping[str, str]]) -> dict[str, Json]:

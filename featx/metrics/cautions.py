@@ -22,8 +22,8 @@ def cautions(predictions: LabelledPredictions) -> tuple[str, ...]:
     found = []
     if failed < _ERRORS:
         found.append(
-            f"Only {failed} of {units:,} {word} {'is' if failed == 1 else 'are'} wrong: with fewer than {_ERRORS}, the "
-            "intervals of shares can be too narrow."
+            f"{_few(failed, units, word)}: with fewer than {_ERRORS} wrong ones, the intervals of shares can be too "
+            "narrow."
         )
     of_class = _of_a_class(predictions, units)
     if of_class < _OF_A_CLASS:
@@ -38,6 +38,13 @@ def cautions(predictions: LabelledPredictions) -> tuple[str, ...]:
         figures = "log loss" if predictions.target == "class" else "F1 by image, ROC AUC and average precision"
         found.append(f"With fewer than {_RESAMPLED} {word}, the interval of {figures} is too narrow.")
     return tuple(found)
+
+
+def _few(failed: int, units: int, word: str) -> str:
+    """How few are wrong: `None of 12 images is wrong`, `Only 1 of 12 images is wrong`."""
+    if not failed:
+        return f"None of {units:,} {word} is wrong" if units > 1 else f"The only one of the {word} is right"
+    return f"Only {failed} of {units:,} {word} {'is' if failed == 1 else 'are'} wrong"
 
 
 def _of_a_class(predictions: LabelledPredictions, units: int) -> float:

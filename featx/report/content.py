@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import MetricsRecord
 from featx.metrics.predictions import LabelledPredictions
+from featx.report.next_steps import Typed
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Content:
     timings : stage -> seconds
     history : loss, val_loss, accuracy, val_accuracy by epoch, as far as they are known; None for what has no epochs
     baselines : networks from scratch on the same images, name -> part -> metrics
-    pipeline : as YAML; command : that wrote the report
+    pipeline : as YAML; command : that wrote the report; typed : what the commands of the next steps begin with
     """
 
     title: str
@@ -35,3 +36,4 @@ class Content:
     baselines: Mapping[str, Mapping[str, MetricsRecord]] = field(default_factory=dict)
     pipeline: str = ""
     command: str = ""
+    typed: Typed = field(default_factory=Typed)

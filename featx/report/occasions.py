@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,15 @@ from featx.bundle.manifest import Manifest
 from featx.bundle.records import MetricsRecord
 from featx.bundle.sealing import without_folders
 from featx.config import Pipeline
-from featx.config.pipeline import as_shown, command_shown
+from featx.config.arguments import file_of, typed_arguments
+from featx.config.pipeline import as_shown, command_shown, start_pipeline
 from featx.io.commands import short_path
+from featx.io.urls import plain
 from featx.metrics.predictions import LabelledPredictions
 from featx.report.content import Content
+from featx.report.next_steps import Typed
 from featx.report.report import INDEX, write_report
+from featx.report.verdict import Verdict, reach_verdict
 from featx.runs.origin import Intake
 from featx.runs.run import Run, report_folder
 
@@ -63,6 +67,7 @@ def report_model(
         baselines=baselines_beside(bundle.path, manifest),
         pipeline=as_shown(pipeline),
         command=manifest.command,
+        typed=_typed_shown(bundle, pipeline, bundle.manifest.command),
     )
     return _write(report_folder(bundle.path), content)
 
@@ -84,6 +89,7 @@ def report_evaluation(directory: Path, evaluation: Evaluation, pipeline: Pipelin
         baselines=baselines_beside(source, manifest),
         pipeline=as_shown(pipeline),
         command=command_shown(pipeline, command),
+        typed=_typed_shown(evaluation.bundle, pipeline, command),
     )
     return _write(directory, content)
 
@@ -94,6 +100,35 @@ def _shown(manifest: Manifest, pipeline: Pipeline) -> Manifest:
 
 def _bad(bad: Sequence[Mapping[str, str]], pipeline: Pipeline) -> Sequence[Mapping[str, str]]:
     return bad if pipeline.report.keep_paths else [{**one, "path": short_path(one["path"])} for one in bad]
+
+
+def typed_for(bundle: Bundle, pipeline: Pipeline, command: str) -> Typed:
+    """What commands about the run of a bundle begin with. command : that was typed"""
+    source = pipeline.data.path
+    if source is None:
+        return Typed(trainable=bundle.trainable)
+    file = file_of(command)
+    data = None if file is not None and start_pipeline(None, file).data.path == source else plain(source)
+    sections = ("data", "features", "report")
+    return Typed(
+        typed_arguments(pipeline, data, file, sections),
+        typed_arguments(pipeline, data, file, sections, without={"data.split"}),
+        bundle.trainable,
+    )
+
+
+def _typed_shown(bundle: Bundle, pipeline: Pipeline, command: str) -> Typed:
+    """The same, as a page shows it."""
+    found = typed_for(bundle, pipeline, command)
+    shown = [command_shown(pipeline, f"featx {words}").removeprefix("featx ") for words in (found.data, found.unsplit)]
+    return replace(found, data=shown[0], unsplit=shown[1])
+
+
+def verdict_on(
+    bundle: Bundle, predictions: Sequence[LabelledPredictions], pipeline: Pipeline, command: str, duplicates: int = 0
+) -> Verdict:
+    """The verdict that the report of a bundle opens with; `predictions`, `duplicates` as in `Content`."""
+    return reach_verdict(predictions, bundle.manifest, duplicates, typed_for(bundle, pipeline, command))
 
 
 def _write(directory: Path, content: Content) -> Path | None:

@@ -23,6 +23,7 @@ from featx.report.content import Content
 from featx.report.figure_folder import Plot
 from featx.report.figures import STRENGTHS, head_name
 from featx.report.scores import Scores
+from featx.report.verdict import reach_verdict
 
 _MOST_ROWS = 200  # of bad images
 _MOST_CONFUSIONS = 20
@@ -38,6 +39,7 @@ def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, 
         content=content,
         scores=scores,
         shown=shown,
+        verdict=reach_verdict(content.judged, content.manifest, content.duplicates, content.typed),
         recorded=_recorded(content, scores),
         from_scratch=_from_scratch(content, scores),
         metric_names=_metric_names(content, scores),
