@@ -354,6 +354,48 @@ def test_what_follows_a_whole_scan_does_no_harm(mode: str, after: bytes) -> None
     source = encode(Image.fromarray(gradient()).convert(mode), "JPEG", quality=90)
     assert check_image(source + after) is None
     assert check_image(source[:-2] + b"\0\0\0" + source[-2:]) is None
+    assert check_image(source[:-2] + b"\0" * 500 + source[-2:]) is None
+
+
+def _overwritten(seed: int, quality: int) -> bytes:
+    """A JPEG file of noise and gradients, 40 bytes of whose scan are others."""
+    random = np.random.default_rng(seed)
+    picture = np.clip(gradient(96, 128).astype(int) + random.integers(-20, 20, (96, 128, 3)), 0, 255).astype(np.uint8)
+    whole = bytearray(encode(picture, "JPEG", quality=quality))
+    at = random.integers(whole.index(b"\xff\xda") + 14, len(whole) - 200)
+    whole[at : at + 40] = random.integers(0, 255, 40, np.uint8).tobytes()
+    return bytes(whole)
+
+
+@pytest.mark.parametrize(("quality", "least"), [(50, 95), (75, 55), (90, 85), (100, 95)])
+def test_noise_in_a_scan_is_no_picture(quality: int, least: int) -> None:
+    """The JPEG library warns of 95, 3, 0 and 0 of them; no decoder can know of those that are right by chance."""
+    pytest.importorskip("simplejpeg")
+    reasons = [check_image(_overwritten(seed, quality)) for seed in range(100)]
+    assert sum("part of which is not the picture" in str(reason) for reason in reasons) >= least
+
+
+def test_means_that_no_picture_has_are_found_where_every_code_is_one() -> None:
+    """Nothing is odd in these files but that blocks are brighter than white, or darker than black."""
+    pytest.importorskip("simplejpeg")
+    found = [str(check_image(_overwritten(seed, 75))) for seed in range(100)]
+    assert sum("brighter or darker than it can be" in reason for reason in found) >= 20
+
+
+@pytest.mark.parametrize("kind", ["blocks", "harsh", "white", "black"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_black_and_white_pictures_of_every_quality_are_sound(kind: str, mode: str) -> None:
+    random = np.random.default_rng(0)
+    blocks = np.kron(random.integers(0, 2, (8, 12, 1)) * 255, np.ones((8, 8, 3)))
+    picture = {
+        "blocks": blocks,
+        "harsh": np.clip((gradient(64, 96).astype(int) - 128) * 6 + 128, 0, 255),
+        "white": np.full((64, 96, 3), 255),
+        "black": np.zeros((64, 96, 3)),
+    }[kind].astype(np.uint8)
+    for quality in range(1, 101):
+        source = encode(Image.fromarray(picture).convert(mode), "JPEG", quality=quality, progressive=quality % 2 == 0)
+        assert check_image(source) is None
 
 
 # --- words -------------------------------------------------------------------------------------------------------
