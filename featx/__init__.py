@@ -19,7 +19,7 @@ from featx.io.lazy import import_on_use
 
 if TYPE_CHECKING:
     from featx.api.arrays import FeatureArrays, read_features
-    from featx.api.functions import extract, fit_head
+    from featx.api.functions import extract, fit_head, models
     from featx.api.model import Model, load
     from featx.api.predictions import Predictions
     from featx.api.transformer import FeatureExtractor
@@ -37,6 +37,7 @@ __all__ = [
     "extract",
     "fit_head",
     "load",
+    "models",
     "read_features",
 ]
 
@@ -44,7 +45,7 @@ __getattr__ = import_on_use(
     __name__,
     {
         "api.arrays": ("FeatureArrays", "read_features"),
-        "api.functions": ("extract", "fit_head"),
+        "api.functions": ("extract", "fit_head", "models"),
         "api.model": ("Model", "load"),
         "api.predictions": ("Predictions",),
         "api.transformer": ("FeatureExtractor",),

@@ -32,7 +32,8 @@ from featx.inference.predict import AnswerOptions, predict
 from featx.io.digests import digest_file, digest_json
 from featx.io.files import write_json
 from featx.metrics.probabilities import softmax
-from featx.runs.run import Run, find_bundle
+from featx.runs.choosing import find_bundle
+from featx.runs.run import Run
 from featx.selection.heads import choose_head
 from featx.selection.problem import Problem
 from featx.selection.settings import SearchSettings
@@ -558,8 +559,8 @@ def test_a_bundle_is_found_by_run_by_name_and_when_it_is_the_only_one(tmp_path: 
     assert find_bundle(None, runs, "two") == runs / "two" / "1-svm"
     assert find_bundle(str(runs / "one"), runs, "two") == runs / "one" / "1-svm"
     assert find_bundle(str(runs / "one" / "1-svm"), runs, "two") == runs / "one" / "1-svm"
-    with pytest.raises(BundleError, match=r"one.*two"):
-        find_bundle(None, runs, "three")
+    with pytest.raises(BundleError, match=r"one, two"):
+        find_bundle(None, runs, "three", only=True)
 
 
 def test_bundles_are_numbered_and_go_to_the_folder_of_the_run(lab: Lab, tmp_path: Path) -> None:

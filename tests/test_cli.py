@@ -450,6 +450,42 @@ def test_results_are_on_stdout_and_the_rest_on_stderr(work: Callable[..., Outcom
     assert "30 of these images were trained on" in measured.err
 
 
+def test_two_runs_do_not_stop_a_command_that_names_no_model(
+    work: Callable[..., Outcome], lab: Lab, tmp_path: Path
+) -> None:
+    for name in ("first", "pictures"):
+        assert work("fit-head", "-p", "lab.yaml", "--name", name).status == 0
+    image = "pictures/red/0-00.png"
+    said = "runs/pictures/1-logreg, the best of the newest run. Another one: --model NAME; featx models lists them."
+    assert f"Predicting with {said}" in work("predict", image).err
+    assert "Explaining runs/pictures/1-logreg by " in work("explain", image, "--out", "maps").err
+    assert f"Measuring {said}" in work("evaluate", "--data", "pictures", "--no-html").err
+    assert work("bundle", "pack", "first", "--out", "one.featx").status == 0
+    for command in (["predict", image, "--model", "one.featx"], ["evaluate", "one.featx", "--data", "pictures"]):
+        assert "with one.featx\n" in (told := work(*command)).err or "Measuring one.featx\n" in told.err
+    assert work("evaluate", "one.featx", "--data", "pictures", "--json").json["bundle"] == "one.featx"
+    # of the data's own run, since all of its images have the features
+    by = work("similar", image, "--data", "pictures", "--cache", lab.root / "cache")
+    assert "Comparing by runs/pictures/1-logreg, the best of runs/pictures whose features are cached." in by.err
+    same = work("similar", image, "--data", "pictures", "--cache", lab.root / "cache", "--model", "first")
+    assert same.out == by.out
+
+
+def test_another_folder_of_the_same_name_does_not_join_the_run(
+    work: Callable[..., Outcome], lab: Lab, tmp_path: Path
+) -> None:
+    options = ("--backbone", lab.root / "tiny.keras", "--cache", tmp_path / "cache", "--no-html")
+    for number, place in enumerate(("a", "b")):
+        write_pictures(tmp_path / place / "photos", 4, seed=number)
+    assert work("fit-head", "a/photos", *options).status == 0
+    refused = work("fit-head", "b/photos", *options)
+    assert refused.status == 2
+    assert "none of the 12 in b/photos is among them. Keep the results apart: --name b-photos." in refused.sentence
+    assert work("look", "b/photos", *options).status == 2
+    assert [path.name for path in (tmp_path / "runs" / "photos").glob("*-*")] == ["1-logreg"]
+    assert work("fit-head", "b/photos", *options, "--name", "b-photos").status == 0
+
+
 def test_tables_are_aligned() -> None:
     text = table(["name", "n", "share"], [("a", 1_234, 0.5), ("longer", None, 0.25)])
     assert text.splitlines() == ["name        n   share", "a       1,234  0.5000", "longer      -  0.2500"]

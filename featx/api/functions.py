@@ -1,7 +1,8 @@
-"""The public functions: featx.extract, fit_head."""
+"""The public functions: featx.extract, fit_head, models."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Unpack
 
 from featx.api.keywords import ExtractKeywords, FitHeadKeywords
@@ -12,6 +13,7 @@ from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
 from featx.io.context import Context
 from featx.io.progress import Progress, no_progress
+from featx.runs.catalogue import Catalogue, list_models
 from featx.store.cache import Cache
 from featx.workflow.prepare import choose_images, prepare_head
 from featx.workflow.publish import publish_head
@@ -82,3 +84,20 @@ def fit_head(
     context = Context(call_text("featx.fit_head", data, pipeline, options), progress)
     with Cache(wanted.features.cache) as cache:
         return Model(publish_head(prepare_head(wanted, cache, progress), context))
+
+
+def models(runs: PathLike = "runs") -> Catalogue:
+    """List every model of a folder of results, as `featx models` does; nothing but what is small is read.
+
+    Parameters
+    ----------
+    runs : the folder of results, or that of one run
+
+    Returns
+    -------
+    Catalogue
+        iterates over `ModelInfo` (`path`, `run`, `data`, `head`, `backbone`, `layer`, `metric`, `score`, `val` and
+        `test` with `value` and `interval`, `created`, `bytes`, `best`, `newest`); `broken` has those that cannot be
+        read, each with the `reason`
+    """
+    return list_models(Path(runs))

@@ -22,7 +22,7 @@ from featx.inference.predict import predict as predict_images
 from featx.io.context import Context
 from featx.io.progress import Progress, no_progress
 from featx.metrics.measures import measure
-from featx.runs.run import find_bundle
+from featx.runs.choosing import find_bundle
 from featx.store.cache import Cache
 from featx.workflow.prepare import images_of_part, prepare
 from featx.workflow.publish import publish_finetuned
@@ -41,7 +41,7 @@ class Model:
 
     def __repr__(self) -> str:
         manifest = self.bundle.manifest
-        return f"<featx.Model {self.path}: {manifest.head.clf} on {', '.join(manifest.output_names)}>"
+        return f"<featx.Model {self.bundle.shown}: {manifest.head.clf} on {', '.join(manifest.output_names)}>"
 
     @property
     def path(self) -> Path:

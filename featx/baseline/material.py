@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,6 +54,8 @@ def read_material(pipeline: Pipeline, cache: Cache, progress: Progress = no_prog
     require_no_duplicate_groups(pipeline.data, "a baseline")
     images = read_data(pipeline)
     require_fittable(images)
+    run = Run.of(pipeline, images)
+    notes = run.data.meet(images, cache.index, pipeline)
     if images.multilabel:
         raise DataError(f"{images.source} has several labels per image, and a baseline predicts one. Leave it out.")
     workers = pipeline.features.workers
@@ -61,8 +63,9 @@ def read_material(pipeline: Pipeline, cache: Cache, progress: Progress = no_prog
     digests = digest_images(images.paths, cache.index).digest
     readable = ~np.isin(images.paths, [one["path"] for one in bad])
     require_usable(images, readable)
-    run = Run.of(pipeline, images)
     sample = run.split.sample(images, digests, readable, pipeline.data)
+    sample = replace(sample, notes=(*notes, *sample.notes))
+    run.data.remember(images)
     duplicates = int(readable.sum()) - len(np.unique(digests[readable]))
     side = pipeline.baseline.input_size
     source = ImageSource(

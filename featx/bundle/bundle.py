@@ -56,10 +56,23 @@ class Bundle:
     """A loaded, verified bundle.
 
     path : its directory; manifest : what `bundle.json` holds
+    packed : the `.featx` file that the directory was unpacked from for a while; None where there is no such file
     """
 
     path: Path
     manifest: Manifest
+    packed: Path | None = None
+
+    @property
+    def shown(self) -> Path:
+        """Where it lies for people to read: its directory, or the `.featx` file, never a temporary folder."""
+        return self.packed or self.path
+
+    @property
+    def name(self) -> str:
+        """What it is called: the name of its directory, or that of its file without the ending."""
+        whole = self.shown.resolve()
+        return whole.stem if self.packed else whole.name
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -111,7 +124,7 @@ class Bundle:
         except EngineError as error:
             _logger.warning("%s Predicting in float32.", error)
             precision = "float32"
-        with blamed(self.path, "its network cannot be loaded"):
+        with blamed(self.shown, "its network cannot be loaded"):
             return self._load_engine(engine, precision)
 
     def _load_engine(self, engine: str, precision: str) -> Engine:
@@ -120,15 +133,15 @@ class Bundle:
             return compile_graph(engine, lambda: persist.load_network(self.path / NETWORK), graph, precision)
         try:
             if graph_size(graph) != self.input_size:
-                raise at_fault(self.path, f"its graph takes images of another size than its {MANIFEST} says")
+                raise at_fault(self.shown, f"its graph takes images of another size than its {MANIFEST} says")
             return load_graph(graph, precision)
         except EngineError as error:
-            raise at_fault(self.path, str(error).split(". Delete")[0].rstrip(".")) from error
+            raise at_fault(self.shown, str(error).split(". Delete")[0].rstrip(".")) from error
 
     @cached_property
     def head(self) -> persist.Scorer:
         """Features float32 (n, d) -> logits (n, classes), the temperature applied."""
-        with blamed(self.path, "its head cannot be used"):
+        with blamed(self.shown, "its head cannot be used"):
             head = persist.load_head(self.path, self.manifest.head.kind, self.temperature)
             logits = head(self.transform.apply(np.zeros((1, self.manifest.head.features), np.float32)))
             self._require_numbers(np.asarray(logits), "head")
@@ -137,7 +150,7 @@ class Bundle:
     @cached_property
     def transform(self) -> Transform:
         """What features pass through before the head."""
-        with blamed(self.path, f"its {TRANSFORM_FILE} cannot be used"):
+        with blamed(self.shown, f"its {TRANSFORM_FILE} cannot be used"):
             return load_transform(self.path / TRANSFORM_FILE) if TRANSFORM_FILE in self.manifest.files else Transform()
 
     @cached_property
@@ -147,22 +160,22 @@ class Bundle:
         correction = None if found is None else np.array(found, np.float64)
         if CALIBRATION_FILE not in self.manifest.files:
             return Calibration(self.multilabel, correction=correction)
-        with blamed(self.path, f"its {CALIBRATION_FILE} cannot be used"):
+        with blamed(self.shown, f"its {CALIBRATION_FILE} cannot be used"):
             curves = replace(load_curves(self.path / CALIBRATION_FILE), correction=correction)
             self._require_numbers(curves.probabilities(np.zeros((1, len(self.classes)))), "calibration")
         return curves
 
     def _require_numbers(self, found: np.ndarray, what: str) -> None:
         if found.shape != (1, len(self.classes)):
-            raise at_fault(self.path, f"its {what} does not give one number for each of {len(self.classes)} classes")
+            raise at_fault(self.shown, f"its {what} does not give one number for each of {len(self.classes)} classes")
         if not np.isfinite(found).all():
-            raise at_fault(self.path, f"its {what} holds NaN or infinity")
+            raise at_fault(self.shown, f"its {what} holds NaN or infinity")
 
     def reference(self) -> Reference:
         """What distances to training images are measured from."""
         found = load_reference(self.path)
         if found.rows.shape[1] != self.manifest.head.features:
-            raise at_fault(self.path, f"its {FILE} holds features of another length than its head takes")
+            raise at_fault(self.shown, f"its {FILE} holds features of another length than its head takes")
         return found
 
     def check(self) -> None:
@@ -170,7 +183,7 @@ class Bundle:
         black = np.zeros((1, *self.input_size, 3), np.uint8)
         self.split()
         features = self.features(black)
-        with blamed(self.path, "it cannot predict"):
+        with blamed(self.shown, "it cannot predict"):
             self._require_numbers(self.probabilities(features), "network")
         if FILE in self.manifest.files:
             self.reference()
@@ -185,13 +198,13 @@ class Bundle:
     def features(self, images: np.ndarray) -> np.ndarray:
         """Features float32 (n, d) of images uint8 (n, height, width, 3)."""
         engine = self.engine
-        with blamed(self.path, "its network cannot be run"):
+        with blamed(self.shown, "its network cannot be run"):
             found = engine.infer(images)
             rows = [found[name].reshape(len(images), -1) for name in self.manifest.output_names]
         joined = np.concatenate(rows, axis=1)
         if joined.shape[1] != self.manifest.head.features:
             expected = self.manifest.head.features
-            raise at_fault(self.path, f"its network gives {joined.shape[1]} features and its head takes {expected}")
+            raise at_fault(self.shown, f"its network gives {joined.shape[1]} features and its head takes {expected}")
         return joined
 
     def split(self) -> dict[bytes, int]:
@@ -199,7 +212,7 @@ class Bundle:
         try:
             return read_split(self.path / "split.npz")
         except BundleError as error:
-            raise at_fault(self.path, str(error).split(". Remove")[0]) from error
+            raise at_fault(self.shown, str(error).split(". Remove")[0]) from error
 
     def seen(self) -> SeenImages:
         """The images that it was trained on or chosen by; a head that was fitted again was trained on val, too."""
@@ -248,7 +261,7 @@ def _load_packed(path: Path) -> Bundle:
     folder = make_temporary_folder()
     try:
         extract_archive(path, folder)
-        bundle = load_bundle(folder)
+        bundle = replace(load_bundle(folder), packed=path)
     except BaseException:  # Ctrl-C too must leave nothing behind in the temporary folder
         shutil.rmtree(folder, ignore_errors=True)
         raise

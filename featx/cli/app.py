@@ -42,6 +42,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "finetune": ("stages", "Graft the best head onto its backbone and train both end to end."),
     "baseline": ("baseline", "Train a small network from scratch, to see how much the backbone helps."),
     "compare": ("compare", "Compare data sets, backbones, layers, heads and fine-tuning in one table."),
+    "models": ("models", "List the models that were made: data, head, layer, scores, date, size."),
     "evaluate": ("evaluate", "Measure a bundle on a part of the data."),
     "predict": ("predict", "Predict the class of images."),
     "explain": ("explain", "Show which image regions support a class."),

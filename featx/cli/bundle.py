@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.arguments import Command, pipeline_of, section_options
+from featx.cli.bundles import JSON_OPTION, MODEL_TOO, take
 from featx.cli.render import emit
 from featx.errors import UsageError
 from featx.io.shown import as_line
 
 if TYPE_CHECKING:
     from featx.io.jsontypes import Json
-from featx.cli.bundles import JSON_OPTION, find
 
 
 @click.group()
@@ -22,11 +22,13 @@ def bundle() -> None:
     """Pack a bundle into one file, unpack it, verify it, write its model card."""
 
 
-_MODEL = click.argument("model", required=False)
+def _model(command: Command) -> Command:
+    """The bundle, as an argument or by the option of the other commands."""
+    return click.argument("model", required=False)(MODEL_TOO(command))
 
 
 @bundle.command()
-@_MODEL
+@_model
 @click.option("--out", type=click.Path(path_type=Path), help="The .featx file (default: the bundle's name, here).")
 @section_options("report", without=["report.html"])
 @JSON_OPTION
@@ -39,12 +41,12 @@ def pack(
     **values: object,
 ) -> None:
     """Write a bundle (default: the best one) as one .featx file that predicts on any machine with featx."""
-    from featx.bundle.bundle import load_bundle
     from featx.bundle.bundle import pack as write
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
-    found = load_bundle(find(model, pipeline))
-    out = out or Path(f"{found.path.parent.name}-{found.path.name}.featx")
+    found = take(model, pipeline, "Packing", quiet=True)
+    whole = found.shown.resolve()
+    out = out or Path(f"{whole.stem}.featx" if found.packed else f"{whole.parent.name}-{whole.name}.featx")
     manifest = write(found, out, pipeline.report.keep_paths)
     size = out.stat().st_size
     files = [*manifest.files]
@@ -55,7 +57,7 @@ def pack(
         f"  {as_line(manifest.command)}",
     ]
     content: dict[str, Json] = {
-        "bundle": str(found.path),
+        "bundle": str(found.shown),
         "out": str(out),
         "bytes": size,
         "files": files,
@@ -84,24 +86,21 @@ def unpack(file: Path, out: Path | None, as_json: bool) -> None:
 
 
 @bundle.command()
-@_MODEL
+@_model
 @section_options("report", without=["report.html", "report.keep_paths"])
 @JSON_OPTION
 def verify(
     model: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object
 ) -> None:
     """Check every file of a bundle against its checksum, and that they fit together by predicting a black image."""
-    from featx.bundle.bundle import load_bundle
-
-    path = find(model, pipeline_of(None, pipeline_file, settings, values))
-    found = load_bundle(path)
+    found = take(model, pipeline_of(None, pipeline_file, settings, values), "Verifying", quiet=True)
     found.check()
-    files = len(found.manifest.files)
+    path, files = found.shown, len(found.manifest.files)
     emit(as_json, {"bundle": str(path), "files": files, "ok": True}, f"{path}: {files} files, all as they were written")
 
 
 @bundle.command()
-@_MODEL
+@_model
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The Markdown file (default: print it).")
 @click.option("--force", is_flag=True, help="Replace an existing file, including what was added to it by hand.")
 @section_options("report", without=["report.html"])
@@ -116,7 +115,6 @@ def card(
     **values: object,
 ) -> None:
     """Write the model card of a bundle (default: the best one): what it is, how accurate it is, where not to use it."""
-    from featx.bundle.bundle import load_bundle
     from featx.bundle.sealing import without_folders
     from featx.card.card import model_card
     from featx.io.commands import without_folder
@@ -125,10 +123,10 @@ def card(
     if out is not None and out.exists() and not force:
         raise UsageError(f"{out} exists already. Replace it with --force, or name another file with --out.")
     pipeline = pipeline_of(None, pipeline_file, settings, values)
-    path = find(model, pipeline)
-    whole = path.resolve()
-    name = whole.stem if path.is_file() else f"{whole.parent.name}/{whole.name}"
-    manifest, place = load_bundle(path).manifest, str(path)
+    found = take(model, pipeline, "Describing", quiet=True)
+    path, whole = found.shown, found.shown.resolve()
+    name = whole.stem if found.packed else f"{whole.parent.name}/{whole.name}"
+    manifest, place = found.manifest, str(path)
     if not pipeline.report.keep_paths:
         manifest, place = without_folders(manifest), without_folder(place)
     text = model_card(manifest, name, place)

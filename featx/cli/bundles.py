@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.arguments import pipeline_of, was_typed
+from featx.cli.render import say
 from featx.errors import UsageError
 
 if TYPE_CHECKING:
     from featx.bundle.bundle import Bundle
     from featx.config import Pipeline
     from featx.inference.predict import Average
+    from featx.runs.choosing import ChosenBundle
+
+_TYPED = "featx.model"  # what --model was given, in the context of a command that takes the model as an argument
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -34,6 +38,16 @@ IMPORT_OPTION = click.option(
     callback=_allow_modules,
     help="A Python module that defines custom layers of the bundle's network; may be repeated. Its code is executed.",
 )
+_WHICH = "A bundle, a .featx file, a run's folder or name, or a folder of runs (default: the best; see featx models)."
+MODEL_OPTION = click.option("--model", metavar="BUNDLE", help=_WHICH)
+
+
+def _keep_model(context: click.Context, parameter: click.Parameter, name: str | None) -> None:  # noqa: ARG001 - click's
+    context.meta[_TYPED] = name
+
+
+MODEL_TOO = click.option("--model", "named", metavar="BUNDLE", expose_value=False, callback=_keep_model, help=_WHICH)
+"""For commands that take the bundle as an argument: the option by which the others name it"""
 TTA_OPTION = click.option(
     "--tta",
     type=click.IntRange(min=0),
@@ -60,9 +74,38 @@ def average_of(
     return None
 
 
-def find(where: str | None, pipeline: Pipeline) -> Path:
-    """The bundle that a command works on: the one named, or the best of the run."""
-    from featx.runs.run import find_bundle
+def take(where: str | None, pipeline: Pipeline, doing: str, *, quiet: bool = False) -> Bundle:
+    """Load the bundle that a command works on: the one named, or the best there is; and show which one that is.
 
+    where : as it was named; doing : what is shown before its path, as in "Predicting with"
+    quiet : whether it is shown only where it was not named
+    """
+    from featx.bundle.bundle import load_bundle
+
+    chosen = choose(where, pipeline)
+    bundle = load_bundle(chosen.path)
+    if chosen.why or not quiet:
+        say(f"{doing} {bundle.shown}{describe_choice(chosen)}")
+    return bundle
+
+
+def choose(where: str | None, pipeline: Pipeline) -> ChosenBundle:
+    """The path of the bundle that a command works on, and why it is that one."""
+    from featx.runs.choosing import choose_bundle
+
+    where = _one_of(where, click.get_current_context().meta.get(_TYPED))
     name = pipeline.report.name or Path(pipeline.data.path or "default").stem
-    return find_bundle(where, Path(pipeline.report.runs), name)
+    return choose_bundle(where, Path(pipeline.report.runs), name, only=was_typed("report__name"))
+
+
+def describe_choice(chosen: ChosenBundle) -> str:
+    """What follows the path of a bundle that was not named itself: why it is this one, and how to name another."""
+    if not chosen.why:
+        return ""
+    return f", {chosen.why}. Another one: --model NAME; featx models lists them."
+
+
+def _one_of(argument: str | None, option: str | None) -> str | None:
+    if argument is not None and option is not None and argument != option:
+        raise UsageError(f"Two models are named, {argument} and --model {option}. Name one.")
+    return argument if option is None else option

@@ -9,7 +9,7 @@ import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, TTA_OPTION, average_of, find
+from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, MODEL_TOO, TTA_OPTION, average_of, choose, describe_choice
 from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.errors import UsageError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("bundle", required=False)
+@MODEL_TOO
 @click.option("--data", "data", help="Measure on these images instead of the pipeline's.")
 @click.option(
     "--split",
@@ -68,20 +69,21 @@ def evaluate(
     from featx.metrics.comparison import compare_predictions, require_comparable
     from featx.metrics.measures import measure
     from featx.report.occasions import Evaluation, belongs_to_run, report_evaluation, verdict_on
+    from featx.runs.choosing import find_bundle
     from featx.runs.run import report_folder
     from featx.store.cache import Cache
     from featx.workflow.prepare import images_of_part, images_to_compare
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
-    path = find(bundle, pipeline)
-    model = load_bundle(path)
-    say(f"Measuring {model.path}")
+    chosen = choose(bundle, pipeline)
+    model = load_bundle(chosen.path)
+    say(f"Measuring {model.shown}{describe_choice(chosen)}")
     if data is not None:
         pipeline = replace(pipeline, data=_described(data, pipeline.data, settings))
     elif pipeline_file is None and not settings:
         _require_own_data(model, pipeline)
     part = part or ("test" if data is None else "all")
-    rival = None if against is None else load_bundle(find(against, pipeline))
+    rival = None if against is None else load_bundle(find_bundle(against, Path(pipeline.report.runs), ""))
     if rival is not None:
         require_comparable(model.multilabel, rival.multilabel)
     average = average_of(model, tta, pipeline_file, settings, values)
@@ -97,13 +99,13 @@ def evaluate(
     notes += describe_unknown(judged, model)
     for note in notes:
         say(note)
-    own = data is None and not tta and belongs_to_run(path)
-    directory = directory or (report_folder(path) if own and pipeline.report.html else None)
-    evaluation = Evaluation(model, path, judged, bad, time.perf_counter() - start)
+    own = data is None and not tta and belongs_to_run(chosen.path)
+    directory = directory or (report_folder(chosen.path) if own and pipeline.report.html else None)
+    evaluation = Evaluation(model, chosen.path, judged, bad, time.perf_counter() - start)
     page = directory and report_evaluation(directory, evaluation, pipeline, command_line())
     rivalry = None
     if rival is not None and others is not None:
-        rivalry = RivalResult(rival.path, compare_predictions(judged, others, model.manifest.score.metric))
+        rivalry = RivalResult(rival.shown, compare_predictions(judged, others, model.manifest.score.metric))
     result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry, notes)
     verdict = verdict_on(model, [judged], pipeline, command_line())
     emit(as_json, result.as_json() | {"summary": verdict.as_json()}, f"{_text(result)}\n\n{verdict.lines}")
@@ -125,7 +127,7 @@ def _require_own_data(model: Bundle, pipeline: Pipeline) -> None:
     source = model.manifest.data.source or "images without a name"
     if Path(pipeline.data.path or "").name != source:
         raise UsageError(
-            f"{model.path} was made of {source}, and nothing says where its images are now. Give their folder or CSV "
+            f"{model.shown} was made of {source}, and nothing says where its images are now. Give their folder or CSV "
             "with --data, and --split test for those it was not fitted on; or the pipeline file with -p FILE."
         )
 

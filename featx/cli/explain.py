@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.bundles import IMPORT_OPTION
+from featx.cli.bundles import IMPORT_OPTION, MODEL_OPTION, choose, describe_choice
 from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.errors import FeatxError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("images", nargs=-1, required=True)
-@click.option("--model", metavar="BUNDLE", help="A bundle, a .featx file, or a folder of bundles (default: the best).")
+@MODEL_OPTION
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder of pictures and arrays."
 )
@@ -65,15 +65,14 @@ def explain(
     from featx.inference.explain import Explainer
     from featx.inference.overlays import GRID, draw_explanations
     from featx.inference.predict import find_files
-    from featx.runs.run import find_bundle
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
-    name = pipeline.report.name or Path(pipeline.data.path or "default").stem
-    bundle = load_bundle(find_bundle(model, Path(pipeline.report.runs), name))
+    chosen = choose(model, pipeline)
+    bundle = load_bundle(chosen.path)
     explainer = Explainer(bundle, method, labels, top)
     paths = find_files(images)
-    if not as_json:
-        say(f"Explaining {bundle.path} by {explainer.method}")
+    if chosen.why or not as_json:
+        say(f"Explaining {bundle.shown} by {explainer.method}{describe_choice(chosen)}")
     with Bars() as bars:
         found = draw_explanations(explainer, paths, out, bars)
     if found.left_out:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.bundles import IMPORT_OPTION
+from featx.cli.bundles import IMPORT_OPTION, MODEL_TOO, take
 from featx.cli.render import bad_images, emit, say, table
 from featx.config import ExportFormat, ExportPrecision
 from featx.errors import ExportError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("bundle", required=False)
+@MODEL_TOO
 @click.option(
     "--format",
     "formats",
@@ -65,16 +66,12 @@ def export(
 
     Every export is run in its own runtime and compared with the bundle before it is put in place.
     """
-    from featx.bundle.bundle import load_bundle
     from featx.export.flow import ExportOptions
     from featx.export.flow import export as write
-    from featx.runs.run import find_bundle
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
-    name = pipeline.report.name or Path(pipeline.data.path or "default").stem
-    path = find_bundle(bundle, Path(pipeline.report.runs), name)
-    model = load_bundle(path)
-    say(f"Exporting {path}")
+    model = take(bundle, pipeline, "Exporting")
+    path = model.shown
     done = write(model, out or _default_folder(path), ExportOptions(formats, precision, data, force), say)
     emit(as_json, {"bundle": str(path), **done.as_json()}, _text(done))
     if done.refused:

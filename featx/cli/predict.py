@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, TTA_OPTION, average_of, find
-from featx.cli.render import bad_images, emit, say, table
+from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, MODEL_OPTION, TTA_OPTION, average_of, take
+from featx.cli.render import bad_images, emit, table
 from featx.cli.values import number
 from featx.config.bounds import Confidence, Count, Distance
 from featx.errors import FeatxError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("images", nargs=-1, required=True)
-@click.option("--model", metavar="BUNDLE", help="A bundle, a .featx file, or a folder of bundles (default: the best).")
+@MODEL_OPTION
 @click.option("--top", type=number(Count), default=1, show_default=True, help="Number of top classes to show.")
 @click.option(
     "--min-confidence", type=number(Confidence), default=0.0, help="Answer 'unsure' where the confidence is lower."
@@ -57,20 +57,18 @@ def predict(
     from dataclasses import asdict
 
     with without_garbage_collection():
-        from featx.bundle.bundle import is_bundle, load_bundle
+        from featx.bundle.bundle import is_bundle
+        from featx.config import Pipeline
         from featx.inference.predict import AnswerOptions, Predicted, find_files, write_csv
         from featx.inference.predict import predict as answer
 
-    if model is not None and pipeline_file is None and not settings and is_bundle(Path(model)):
-        bundle = load_bundle(Path(model))
-    else:
-        bundle = load_bundle(find(model, pipeline_of(None, pipeline_file, settings, values)))
+    named = model is not None and pipeline_file is None and not settings and is_bundle(Path(model))
+    pipeline = Pipeline() if named else pipeline_of(None, pipeline_file, settings, values)
+    bundle = take(model, pipeline, "Predicting with", quiet=as_json)
     paths = find_files(images)
     average = average_of(bundle, tta, pipeline_file, settings, values)
     options = AnswerOptions(top, min_confidence, max_distance)
     answers = answer(bundle, paths, options, average=average)
-    if not as_json:
-        say(f"Predicting with {bundle.path}")
     if out is not None:
         read, unread = write_csv(out, answers, max_distance is not None)
         bad = [asdict(one) for one in unread]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,12 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.app import command_line
-from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.arguments import need_data, pipeline_of, section_options, was_typed
+from featx.cli.bundles import describe_choice, take
 from featx.cli.render import Bars, bad_images, counted, emit, say, table
 from featx.errors import FeatxError, UsageError
 
 if TYPE_CHECKING:
+    from featx.bundle.bundle import Bundle
     from featx.config import Pipeline
+    from featx.dataset import ImageSet
+    from featx.store.cache import Cache
     from featx.workflow.review import Review
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -60,7 +65,11 @@ def _review_text(found: Review) -> str:
 @click.command()
 @click.argument("images", nargs=-1, required=True)
 @click.option("--data", "data", help="Search these images instead of the pipeline's.")
-@click.option("--model", metavar="BUNDLE", help="Compare by what this bundle or the best of this folder predicts from.")
+@click.option(
+    "--model",
+    metavar="BUNDLE",
+    help="Compare by what this model predicts from (default: the best of the data's run that can do it).",
+)
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Number of images to show.")
 @click.option("--out", type=click.Path(path_type=Path), help="Draw them, as a PNG file.")
 @section_options("data", "features", "report")
@@ -78,15 +87,15 @@ def similar(
 ) -> None:
     """Show the images of a set that look most like these, by their cached features.
 
-    Missing features are extracted first; with --model, images without features are left out.
+    With --model, the features of that model are compared and images without them are left out; otherwise those of the best
+    model of the data's run, if all images have them. If options describe the features, or there is no such model, missing
+    features are extracted first.
     """
-    from featx.bundle.bundle import load_bundle
     from featx.dataset import read_data
     from featx.images.resize import ResizeRule
     from featx.inference.predict import find_files
     from featx.quality.similar import search, search_with_bundle
     from featx.report.neighbours import draw_similar
-    from featx.runs.run import find_bundle
     from featx.store.cache import Cache
     from featx.workflow.prepare import choose_images
 
@@ -96,8 +105,11 @@ def similar(
         searched = choose_images(pipeline, read_data(pipeline), cache)
         for note in searched.notes:
             say(note)
-        if model is not None:
-            bundle = load_bundle(find_bundle(model, Path(pipeline.report.runs), ""))
+        if model is None and _describes_features(pipeline_file, settings, values):
+            bundle = None
+        else:
+            bundle = _model_of(model, pipeline, searched, cache)
+        if bundle is not None:
             levels = ResizeRule.parse(bundle.manifest.backbone.resize).levels
             done = search_with_bundle(queries, searched, bundle, cache, top)
         else:
@@ -114,6 +126,29 @@ def similar(
     emit(as_json, done.as_json() | {"out": drawn}, "\n".join(part for part in [*text, drawn] if part))
     if not done.found:
         raise FeatxError("None of the images could be read.")
+
+
+def _describes_features(pipeline_file: Path | None, settings: tuple[str, ...], values: Mapping[str, object]) -> bool:
+    """Whether it was said by which features images are compared."""
+    typed = [name for name in values if name.startswith("features__") and name != "features__cache" and was_typed(name)]
+    return bool(pipeline_file or settings or typed)
+
+
+def _model_of(model: str | None, pipeline: Pipeline, images: ImageSet, cache: Cache) -> Bundle | None:
+    """The bundle by whose features images are compared: the one named, or the best of the data's run that can do it."""
+    from featx.bundle.bundle import load_bundle
+    from featx.quality.similar import can_search
+    from featx.runs.choosing import ChosenBundle
+    from featx.runs.run import Run
+
+    if model is not None:
+        return take(model, pipeline, "Comparing by", quiet=True)
+    best = Run.of(pipeline, images).best_of(lambda bundle: can_search(images, bundle, cache))
+    if best is None:
+        return None
+    chosen = ChosenBundle(best.path, f"the best of {best.path.parent} whose features are cached")
+    say(f"Comparing by {best.path}{describe_choice(chosen)}")
+    return load_bundle(best.path)
 
 
 def require_features_flag(out: Path | None, near: float | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.bundles import IMPORT_OPTION
+from featx.cli.bundles import IMPORT_OPTION, MODEL_TOO, choose, describe_choice
 from featx.cli.render import say
 from featx.cli.values import number
 from featx.config import ByteSize
@@ -18,6 +18,7 @@ from featx.serve.limits import Limits
 
 @click.command()
 @click.argument("bundle", required=False)
+@MODEL_TOO
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets other machines in."
 )
@@ -120,13 +121,12 @@ def serve(
     )
 
     from featx.bundle.bundle import load_bundle
-    from featx.runs.run import find_bundle
     from featx.serve.server import is_local, listen, make_server, run, url
     from featx.serve.service import Service, Terms
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
-    name = pipeline.report.name or Path(pipeline.data.path or "default").stem
-    path = find_bundle(bundle, Path(pipeline.report.runs), name)
+    chosen = choose(bundle, pipeline)
+    path = chosen.path
     listener = listen(host, port)
     with listener:
         model = load_bundle(path)
@@ -136,6 +136,8 @@ def serve(
         if api_key is None and not is_local(listener):
             seen = "use this model and see its report" if report else "use this model"
             say(f"Warning: anyone who can reach {host} can {seen}. Protect it with --api-key KEY.")
+        if chosen.why:
+            say(f"Taking {path}{describe_choice(chosen)}")
         say(f"Serving {path} at {url(host, listener)} (Ctrl-C ends it)")
         run(server, listener)
         service.close()

@@ -180,7 +180,7 @@ def finetune(
     """Graft a bundle's head onto its backbone and train both end to end; keep the result as one more bundle."""
     from featx.bundle.bundle import load_bundle
     from featx.io.context import Context
-    from featx.runs.run import find_bundle
+    from featx.runs.choosing import find_bundle
     from featx.store.cache import Cache
     from featx.workflow.prepare import prepare
     from featx.workflow.publish import publish_finetuned
@@ -191,8 +191,8 @@ def finetune(
         context = Context(command_line(), bars, say)
         prepared = prepare(pipeline, cache, bars, views=False)
         run = prepared.run
-        start = regraft(load_bundle(find_bundle(origin, run.path.parent, run.name)), prepared, context)
-        say(f"Starting from {start.path}")
+        start = regraft(load_bundle(find_bundle(origin, run.path.parent, run.name, only=True)), prepared, context)
+        say(f"Starting from {start.shown}")
         bundle = publish_finetuned(start, prepared, context)
     show_bundle(bundle, prepared.extraction.bad, as_json)
     if not as_json:

@@ -236,7 +236,7 @@ def describe(
         "output": {"name": OUTPUT, "dtype": "float32", "shape": [None, len(bundle.classes)]},
         "calibration": bundle.calibration.kind,
         "check": asdict(comparison) | {"source": images.source},
-        "bundle": {"name": bundle.path.name, "digest": bundle.manifest.digest},
+        "bundle": {"name": bundle.name, "digest": bundle.manifest.digest},
         "versions": {"featx": featx.__version__, **installed_versions("keras", "tensorflow", *row.packages)},
     }
 

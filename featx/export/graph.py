@@ -28,14 +28,14 @@ def require_exportable(bundle: Bundle, formats: list[str]) -> None:
     others = [name for name in formats if name != "openvino"]
     if others:
         raise ExportError(
-            f"{bundle.path} was fitted on a graph file, which is kept as OpenVINO's: it cannot be written as "
+            f"{bundle.shown} was fitted on a graph file, which is kept as OpenVINO's: it cannot be written as "
             f"{' or '.join(others)}. Choose --format openvino, or send the bundle itself: featx bundle pack writes "
             "one file."
         )
     fixed = read_description(bundle.path / "graph").batch
     if fixed is not None:
         raise ExportError(
-            f"The network of {bundle.path} is fixed to {fixed} {'image' if fixed == 1 else 'images'} at once, and an "
+            f"The network of {bundle.shown} is fixed to {fixed} {'image' if fixed == 1 else 'images'} at once, and an "
             "export takes any number. Write the graph file with an open first axis and fit on that, or send the bundle "
             "itself: featx bundle pack writes one file."
         )

@@ -29,7 +29,7 @@ def require_network(bundle: Bundle) -> None:
     """
     if bundle.manifest.head.kind not in {"linear", "network"}:
         raise ExportError(
-            f"{bundle.path} has a head ({bundle.manifest.head.clf}) that is not a network and cannot be exported. "
+            f"{bundle.shown} has a head ({bundle.manifest.head.clf}) that is not a network and cannot be exported. "
             f"Heads that can: {', '.join(GRAFTABLE)}. Fit one: featx fit-head --clf logreg"
         )
 

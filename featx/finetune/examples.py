@@ -26,7 +26,7 @@ def make_examples(bundle: Bundle, prepared: Prepared) -> Examples:
     sample, images = prepared.sample, prepared.sample.images
     if images.multilabel != bundle.multilabel:
         kind = "several labels" if bundle.multilabel else "one label"
-        raise DataError(f"{images.source} must have {kind} per image, as {bundle.path} gives. Name other images.")
+        raise DataError(f"{images.source} must have {kind} per image, as {bundle.shown} gives. Name other images.")
     paths = tuple(images.paths[row] for row in sample.rows)
     weight = np.ones(len(paths)) if sample.weight is None else np.asarray(sample.weight, np.float64)
     options, trained = _weights(bundle, prepared.pipeline.finetune.class_weight), sample.split == TRAIN

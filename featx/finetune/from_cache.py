@@ -50,7 +50,7 @@ def part_above(model: keras.Model, bundle: Bundle, layer: str, unfreeze: str) ->
     names = [one.name for one in model.layers]
     if layer not in names or _is_added(layer) or layer == names[0]:
         raise UsageError(
-            f"--from-cache {layer!r} is not a layer of the network of {bundle.path}, which ends where its head takes "
+            f"--from-cache {layer!r} is not a layer of the network of {bundle.shown}, which ends where its head takes "
             f"its features ({layers}).{did_you_mean(layer, cuts, most=3)} {_offer(cuts)} "
             "To train above a higher layer, fit a head there first: featx fit-head --layer LAYER"
         )
@@ -128,7 +128,7 @@ def _require_same_network(bundle: Bundle, options: FeaturesOptions, cache: Cache
     differing = [name for name in _SAME if key[name] != fitted.get(name)]
     if differing:
         raise BundleError(
-            f"{bundle.path} has features of another network than these options describe ({', '.join(differing)} "
+            f"{bundle.shown} has features of another network than these options describe ({', '.join(differing)} "
             f"differ): {bundle.manifest.backbone.name} at {bundle.input_size[0]} pixels against {spec.label} at "
             f"{spec.input_size[0]}. Give the options that its features were extracted with, such as --backbone, "
             "--weights and --input-size."
@@ -152,7 +152,7 @@ def _require_unchanged(bundle: Bundle, extraction: Extraction, output: Output) -
         names = [layer.name for layer in cached.layers]
         below = [cut for cut in clean_cuts(cached) if names.index(cut) < names.index(changed[0]) and not _is_added(cut)]
         raise BundleError(
-            f"{bundle.path} was fine-tuned from {changed[0]!r} on, so the cached outputs of {output.layer!r} are not "
+            f"{bundle.shown} was fine-tuned from {changed[0]!r} on, so the cached outputs of {output.layer!r} are not "
             "those of its network. "
             + (f"Choose --from-cache {below[-1]} or one below it, " if below else "Leave --from-cache out, ")
             + "or start --from the bundle that it was fine-tuned from."

@@ -66,13 +66,13 @@ def require_graftable(bundle: Bundle) -> None:
     """Refuse a bundle that `graft` cannot take, before anything is computed."""
     if not bundle.trainable:
         raise BundleError(
-            f"{bundle.path} was fitted on a graph file, whose network cannot be trained. Fit a head on a network of "
+            f"{bundle.shown} was fitted on a graph file, whose network cannot be trained. Fit a head on a network of "
             "'featx backbones' or on a .keras file, and fine-tune that."
         )
     if not is_graftable(bundle):
         raise BundleError(
-            f"{bundle.path} has a head ({bundle.manifest.head.clf}) that is not a network and cannot be trained end to "
-            f"end. Heads that can: {', '.join(GRAFTABLE)}. Name one with --from, or add --regraft to start from "
+            f"{bundle.shown} has a head ({bundle.manifest.head.clf}) that is not a network and cannot be trained end "
+            f"to end. Heads that can: {', '.join(GRAFTABLE)}. Name one with --from, or add --regraft to start from "
             "logistic regression on the same features."
         )
 

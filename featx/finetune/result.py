@@ -95,7 +95,7 @@ class FinishedFinetune:
             score=ScoreRecord(metric, measured.parts["val"].value(metric), "val"),
             history=epoch_records(self.log),
             finetune=FinetuneRecord(asdict(options), self.log.best),
-            origin=OriginRecord(self.bundle.path.name, former.digest, before.metrics),
+            origin=OriginRecord(self.bundle.name, former.digest, before.metrics),
             comparison=_compare(predictions, self.before, metric),
             augment=self._augment_record(),
             notes=(

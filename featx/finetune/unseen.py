@@ -34,17 +34,17 @@ def leave_out_seen(bundle: Bundle, prepared: Prepared) -> tuple[Prepared, tuple[
     if counts["val"] and spent["val"].sum() == counts["val"]:
         raise DataError(_no_val_left(bundle, counts["val"]))
     parts = [f"{int(rows.sum())} of {counts[part]} {part} images" for part, rows in spent.items() if rows.any()]
-    note = f"{' and '.join(parts)} are left out: {bundle.path.name} was trained or chosen on them."
+    note = f"{' and '.join(parts)} are left out: {bundle.name} was trained or chosen on them."
     return replace(prepared, sample=sample.without(np.asarray(left_out))), (note,)
 
 
 def _no_val_left(bundle: Bundle, count: int) -> str:
     if bundle.manifest.head.refitted:
         return (
-            f"{bundle.path} was fitted again on train and val (--refit), so none of the {count} val images can choose "
+            f"{bundle.shown} was fitted again on train and val (--refit), so none of the {count} val images can choose "
             "the best epoch. Fit a head without --refit, and start --from that."
         )
     return (
-        f"{bundle.path} was trained on all {count} val images, so none can choose the best epoch. Start --from a "
+        f"{bundle.shown} was trained on all {count} val images, so none can choose the best epoch. Start --from a "
         "bundle of this split, or take the --seed and --split that it was made with."
     )

@@ -44,7 +44,7 @@ class EvaluationResult:
     def as_json(self) -> dict[str, Json]:
         """What `featx evaluate --json` prints; `thresholds` where images have several labels."""
         bundle, report = self.bundle, None if self.report is None else str(self.report)
-        found: dict[str, Json] = {"bundle": str(bundle.path), "split": self.part, **self.measures.as_json()}
+        found: dict[str, Json] = {"bundle": str(bundle.shown), "split": self.part, **self.measures.as_json()}
         found |= {"bad": self.bad, "report": report, "notes": list(self.notes)}
         if bundle.multilabel:
             found["thresholds"] = dict(zip(bundle.classes, bundle.thresholds.tolist(), strict=True))

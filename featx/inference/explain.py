@@ -226,7 +226,7 @@ def _choose_method(bundle: Bundle, asked: str, sites: Sequence[Site]) -> str:
         return "cam" if exact else "gradcam" if sloping else "occlusion"
     if asked == "cam" and not exact:
         raise BundleError(
-            f"cam needs a linear head on averaged or flattened maps or tokens; {bundle.path} has {clf} on {names}. "
+            f"cam needs a linear head on averaged or flattened maps or tokens; {bundle.shown} has {clf} on {names}. "
             f"Choose --method auto{', gradcam' if sloping else ''} or occlusion."
         )
     if asked == "gradcam" and not sloping:
@@ -234,7 +234,7 @@ def _choose_method(bundle: Bundle, asked: str, sites: Sequence[Site]) -> str:
         if kind == "estimator":
             why = f"the head {clf} has none"
         elif not bundle.trainable:
-            why = f"{bundle.path} was fitted on a graph file, which has none"
+            why = f"{bundle.shown} was fitted on a graph file, which has none"
         elif sites:
             why = f"the class token in {names} has no place in the image"
         raise BundleError(f"gradcam needs a gradient at a map, and {why}. Choose --method auto or occlusion.")
@@ -246,7 +246,7 @@ def _position(bundle: Bundle, label: str) -> int:
     if label in classes:
         return classes.index(label)
     listed = ", ".join(classes[:_SHOWN]) + (f" and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else "")
-    raise UsageError(f"{bundle.path} has no class {label!r}.{did_you_mean(label, classes)} It has {listed}.")
+    raise UsageError(f"{bundle.shown} has no class {label!r}.{did_you_mean(label, classes)} It has {listed}.")
 
 
 def _with_sum(maps: Maps, boxes: Mapping[str, Box], size: tuple[int, int]) -> Maps:

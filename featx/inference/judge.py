@@ -29,7 +29,7 @@ def judge(
     """
     if images.labels is None or images.multilabel != bundle.multilabel:
         kind = "several labels" if bundle.multilabel else "one label"
-        raise DataError(f"{images.source} must have {kind} per image to measure {bundle.path} against.")
+        raise DataError(f"{images.source} must have {kind} per image to measure {bundle.shown} against.")
     labelled = images if images.multilabel else images.take(np.flatnonzero(images.labels >= 0))
     rows, probabilities, bad = probabilities_of(bundle, labelled.paths, progress, average)
     if len(labelled) and not len(rows):
@@ -59,10 +59,10 @@ def describe_unknown(judged: LabelledPredictions, bundle: Bundle) -> list[str]:
     alike = f" Rename classes that are the same: {', '.join(pairs[:_NAMED])}." if pairs else ""
     if unknown.all():
         raise DataError(
-            f"None of the {len(unknown)} images is of a class that {bundle.path} knows: they are of {_listed(names)}, "
+            f"None of the {len(unknown)} images is of a class that {bundle.shown} knows: they are of {_listed(names)}, "
             f"and it knows {_listed(bundle.classes)}.{alike or ' Choose a bundle of these classes.'}"
         )
-    count = f"{int(unknown.sum())} of {len(unknown)} images are of classes that {bundle.path} does not know"
+    count = f"{int(unknown.sum())} of {len(unknown)} images are of classes that {bundle.shown} does not know"
     return [f"{count}, and count as wrong: {_listed(names)}.{alike}"]
 
 

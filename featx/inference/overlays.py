@@ -146,7 +146,7 @@ class DrawnExplanations:
     def as_json(self) -> dict[str, Json]:
         """What `featx explain --json` prints."""
         return {
-            "bundle": str(self.bundle.path),
+            "bundle": str(self.bundle.shown),
             "method": self.method,
             "out": str(self.out),
             "grid": None if self.grid is None else str(self.grid),

@@ -96,7 +96,7 @@ class Average:
         augment = bundle.manifest.augment
         if augment is None:
             raise UsageError(
-                f"{bundle.path} was made without augmentation, so --tta {views} needs a policy. Add one, like --flip "
+                f"{bundle.shown} was made without augmentation, so --tta {views} needs a policy. Add one, like --flip "
                 "horizontal, or name a pipeline file with a section augment: -p FILE."
             )
         return cls(Augmenter.from_json(augment.as_json()), views)

@@ -59,7 +59,7 @@ def look(
     """
     require_no_duplicate_groups(pipeline.data, "a look at a sample of the images")
     spec, images = resolve(pipeline.features), read_data(pipeline)
-    out = out or Run.of(pipeline, images).look
+    out = out or _own_folder(pipeline, images, cache)
     seed, folder = pipeline.data.seed, FigureFolder(out)
     sheet = choose_contact_sheet(images, scope.classes, scope.images, seed, pipeline.features.levels)
     contact_sheet = draw_contact_sheet(sheet, images, folder)
@@ -102,6 +102,14 @@ def look(
     else:
         (out / INDEX).unlink(missing_ok=True)  # of an earlier run
     return result
+
+
+def _own_folder(pipeline: Pipeline, images: ImageSet, cache: Cache) -> Path:
+    """The folder of a look in that of the results, which another data set of the same name does not share."""
+    run = Run.of(pipeline, images)
+    run.data.meet(images, cache.index, pipeline)
+    run.data.remember(images)
+    return run.look
 
 
 def _draw_classes(classes: Mapping[str, int], folder: FigureFolder) -> str:

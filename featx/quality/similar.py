@@ -104,8 +104,8 @@ def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle,
     here = digests.usable & ~table.missing(digests.digest)
     if not here.any():
         raise BundleError(
-            f"None of the {len(images):,} images of {images.source} has the features of {bundle.path} in {cache.path}. "
-            "Run featx extract with the options it was made with."
+            f"None of the {len(images):,} images of {images.source} has the features of {bundle.shown} in "
+            f"{cache.path}. Run featx extract with the options it was made with."
         )
     rows, left = _different(digests.digest, here), int((~here).sum())
     notes = (f"{left:,} images have no such features in {cache.path} and are left out; featx extract adds them.",)
@@ -118,23 +118,34 @@ def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle,
     return Search(found, tuple(unread), notes if left else ())
 
 
+def can_search(images: ImageSet, bundle: Bundle, cache: Cache) -> bool:
+    """Whether every image of a set that can be read has the features in the cache that a bundle predicts from."""
+    try:
+        table = _table_of(bundle, cache)
+    except BundleError:
+        return False
+    digests = digest_images(images.paths, cache.index)
+    table = require_current(images.paths, digests.digest, table, cache.index)
+    return bool(digests.usable.any()) and not table.missing(digests.digest[digests.usable]).any()
+
+
 def _table_of(bundle: Bundle, cache: Cache) -> FeatureTable:
     if bundle.manifest.baseline:
         raise BundleError(
-            f"{bundle.path} was trained from scratch, and its features are not cached. Leave out --model."
+            f"{bundle.shown} was trained from scratch, and its features are not cached. Leave out --model."
         )
     if bundle.manifest.origin is not None:
         raise BundleError(
-            f"{bundle.path} is fine-tuned, and its features are not cached. Name the bundle it came from "
+            f"{bundle.shown} is fine-tuned, and its features are not cached. Name the bundle it came from "
             f"({bundle.manifest.origin.bundle}), or leave out --model."
         )
     if len(bundle.outputs) > 1:
-        raise BundleError(f"{bundle.path} takes several layers, and images are compared by one. Leave out --model.")
+        raise BundleError(f"{bundle.shown} takes several layers, and images are compared by one. Leave out --model.")
     for store in cache.stores():
         if store.key.as_json() == bundle.manifest.key.as_json():
             return store.table(bundle.outputs[0].layer, bundle.outputs[0].pooling)
     raise BundleError(
-        f"{cache.path} holds no features of the network in {bundle.path}. Run featx extract with the options it was "
+        f"{cache.path} holds no features of the network in {bundle.shown}. Run featx extract with the options it was "
         "made with, or name its cache: --cache DIR."
     )
 

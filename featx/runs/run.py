@@ -1,6 +1,7 @@
 """A run: the folder of the results of one name. What lies where inside it is known here alone.
 
 split/            which image is in which part (`featx.runs.split`)
+data.json         where its images were (`featx.runs.known_data`)
 <n>-<clf>/        a bundle; beside its sealed files `report/`, and `checkpoints/` where a fine-tune keeps networks
 .training-<id>/   what the fit of a head resumes from; .finetune-<id>/, .baseline-<id>/ : the other trainings
 look/, check/     what `featx look` and `featx check --features` write
@@ -19,8 +20,8 @@ from featx.bundle.sealing import MANIFEST, read_manifest
 from featx.config import Pipeline
 from featx.dataset import ImageSet
 from featx.errors import BundleError
-from featx.io.urls import is_url, plain
 from featx.metrics.table import signed_score
+from featx.runs.known_data import KnownData
 from featx.runs.split import KeptSplit
 
 Training = Literal["training", "finetune", "baseline"]
@@ -52,6 +53,11 @@ class Run:
         return KeptSplit(self.path / "split")
 
     @property
+    def data(self) -> KnownData:
+        """Which data set it is of."""
+        return KnownData(self.path)
+
+    @property
     def look(self) -> Path:
         """Where a first look at the data goes."""
         return self.path / "look"
@@ -72,13 +78,17 @@ class Run:
         """Its bundles, the oldest first; their files are not verified. Unreadable ones are left out."""
         found = []
         for path in self.path.glob(f"*-*/{MANIFEST}"):
-            if not _number(path.parent):  # such as what a killed process has left under its temporary name
+            if not bundle_number(path.parent):  # such as what a killed process has left under its temporary name
                 continue
             try:
                 found.append(Bundle(path.parent, read_manifest(path.parent)))
             except BundleError:
                 continue
-        return sorted(found, key=lambda bundle: _number(bundle.path))
+        return sorted(found, key=lambda bundle: bundle_number(bundle.path))
+
+    def best_of(self, is_wanted: Callable[[Bundle], bool]) -> Bundle | None:
+        """The best of the bundles that are wanted; None where there is none of them."""
+        return self.best(is_wanted) if any(map(is_wanted, self.bundles())) else None
 
     def best(self, is_wanted: Callable[[Bundle], bool] = lambda _: True) -> Bundle:
         """The bundle with the best validation score, among those with the newest one's split and metric.
@@ -125,10 +135,10 @@ class Run:
 
     def next_directory(self, label: str) -> Path:
         """`<n>-<label>` with the next free number."""
-        return self.path / f"{max(map(_number, self.path.glob('*-*')), default=0) + 1}-{label}"
+        return self.path / f"{max(map(bundle_number, self.path.glob('*-*')), default=0) + 1}-{label}"
 
 
-def _number(path: Path) -> int:
+def bundle_number(path: Path) -> int:
     """The n of `<n>-<label>`; 0 for a folder that is not one of a run's."""
     number = path.name.split("-")[0]
     return int(number) if number.isdecimal() else 0
@@ -145,30 +155,3 @@ def checkpoints_folder(folder: Path) -> Path:
     They are not among the bundle's files, all of which are read when it is loaded.
     """
     return folder / "checkpoints"
-
-
-def find_bundle(where: str | None, runs: Path, name: str) -> Path:
-    """The bundle that a command means: a bundle, a run (its best), or by default the best of `runs/name`."""
-    if where is not None:
-        if is_url(where):
-            raise BundleError(f"A model is read from this machine, got {plain(where)}. Copy it here first.")
-        path = Path(where)
-        if not path.exists():
-            raise BundleError(f"No bundle at {path}. {_choices(runs)}")
-        path = path.parent if path.name == MANIFEST else path
-        return path if path.is_file() or (path / MANIFEST).exists() else Run(path).best().path
-    if (runs / name).is_dir() and Run(runs / name).bundles():
-        return Run(runs / name).best().path
-    others = _runs_with_bundles(runs)
-    if len(others) == 1:
-        return others[0].best().path
-    raise BundleError(f"No bundle in {runs / name} yet. {_choices(runs)}")
-
-
-def _runs_with_bundles(runs: Path) -> list[Run]:
-    return [run for run in map(Run, sorted(runs.glob("*"))) if run.bundles()]
-
-
-def _choices(runs: Path) -> str:
-    listed = ", ".join(str(run.path) for run in _runs_with_bundles(runs))
-    return f"There are bundles in: {listed}. Name one of these." if listed else "Make one: featx fit-head"

@@ -80,6 +80,10 @@ class KeptSplit:
             return read_split(self._split)
         return {}
 
+    def known(self) -> frozenset[bytes]:
+        """The digests (32 bytes) of all images that were placed, on whatever terms."""
+        return frozenset(read_split(self._split)) if self._split.is_file() else frozenset()
+
     def write(self, terms: str, codes: dict[bytes, int]) -> None:
         """Keep the split code of each digest (32 bytes)."""
         write_split(self._split, digest_array(codes), np.array(list(codes.values()), np.uint8))

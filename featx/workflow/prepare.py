@@ -36,8 +36,10 @@ def choose_images(pipeline: Pipeline, images: ImageSet, cache: Cache) -> ImageSe
     """The images whose features are wanted: all of them, or with `max_train` those that are in a part of the split."""
     if pipeline.data.max_train is None or pipeline.data.group_duplicates is not None:  # groups come first, of all
         return images
+    run = Run.of(pipeline, images)
+    run.data.meet(images, cache.index, pipeline)
     digests = digest_images(images.paths, cache.index)
-    split = Run.of(pipeline, images).split.assign(images, digests.digest, digests.usable, pipeline.data)
+    split = run.split.assign(images, digests.digest, digests.usable, pipeline.data)
     return images.take(np.flatnonzero((split != NONE) | ~digests.usable))
 
 
@@ -50,11 +52,13 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     gpu_memory().limit(pipeline.finetune.gpu_memory.share)
     images = read_data(pipeline)
     require_fittable(images)
+    met = Run.of(pipeline, images).data.meet(images, cache.index, pipeline)
     extraction = extract(choose_images(pipeline, images, cache), pipeline.features, cache, progress)
     extraction, notes = _with_groups(extraction, pipeline)
     run = Run.of(pipeline, extraction.images)
     sample = run.split.sample(extraction.images, extraction.digests, extraction.readable, pipeline.data)
-    sample = replace(sample, notes=(*notes, *sample.notes))
+    sample = replace(sample, notes=(*met, *notes, *sample.notes))
+    run.data.remember(images)
     if views and pipeline.augment.views:
         made = extract_views(extraction, sample.train_rows, policy_of(pipeline), cache, progress)
         sample = replace(sample, views=made)
@@ -172,7 +176,7 @@ def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str, cache: Cache) 
         notes.append(f"{int(trained.sum())} of these images were trained on: the figures flatter the model.")
     if part != "all" and not wanted.any():
         raise DataError(
-            f"None of the {len(images)} images of {images.source} is in the part {part!r} of {bundle.path}. "
+            f"None of the {len(images)} images of {images.source} is in the part {part!r} of {bundle.shown}. "
             "Choose another --split, or all."
         )
     return images.take(np.flatnonzero(wanted)), notes
@@ -182,7 +186,7 @@ def _describe_refitted(bundle: Bundle) -> str:
     recorded = bundle.manifest.metrics_on("val").chosen_by(bundle.manifest.score.metric)
     before = "" if recorded is None else f" Its {bundle.manifest.score.metric} on val before that was {recorded:.4f}."
     return (
-        f"{bundle.path} was trained on its val images, too (--refit), so they cannot be measured.{before} "
+        f"{bundle.shown} was trained on its val images, too (--refit), so they cannot be measured.{before} "
         "Choose --split test."
     )
 
@@ -207,7 +211,7 @@ def images_to_compare(
         if used.any():
             chosen = " or chosen by them" if part == "test" else ""
             notes.append(
-                f"{int(used.sum())} of {len(images)} images are left out of the comparison: {bundle.path} was trained "
+                f"{int(used.sum())} of {len(images)} images are left out of the comparison: {bundle.shown} was trained "
                 f"on them{chosen}."
             )
         fair &= ~used

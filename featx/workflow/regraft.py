@@ -38,7 +38,7 @@ def regraft(bundle: Bundle, prepared: Prepared, context: Context = Context()) ->
         pipeline=replace(prepared.pipeline, head=head),
     )
     made = prepared.run.find(fingerprint(again))
-    context.notify(f"{bundle.path} is not a network: logistic regression on its features takes its place")
+    context.notify(f"{bundle.shown} is not a network: logistic regression on its features takes its place")
     return load_bundle(made.path) if made else publish_head(again, context)
 
 
@@ -52,8 +52,8 @@ def _features_like(bundle: Bundle, prepared: Prepared, context: Context) -> Extr
             wanted = replace(options, layer=bundle.manifest.output_names)
             return extract(extraction.images, wanted, prepared.cache, context.progress)
     raise UsageError(
-        f"--regraft fits on the features of {bundle.path}, and those of this pipeline are others. Give the options "
-        f"that it was fitted with; its layers: {', '.join(bundle.manifest.output_names)}."
+        f"--regraft fits on the features of {bundle.shown}, and those of this pipeline are others. Give the "
+        f"options that it was fitted with; its layers: {', '.join(bundle.manifest.output_names)}."
     )
 
 

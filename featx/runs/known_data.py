@@ -1,0 +1,87 @@
+"""The data set that a run is of, so that another one whose folder has the same name does not share it in silence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from featx.config import Pipeline
+from featx.dataset import ImageSet, digest_images
+from featx.dataset.folders import expand
+from featx.errors import UsageError
+from featx.io.digest_arrays import DIGEST, has_digest
+from featx.io.files import write_json
+from featx.io.index import StatIndex
+from featx.io.urls import is_url, plain
+from featx.runs.split import KeptSplit
+
+
+@dataclass(frozen=True)
+class KnownData:
+    """Where the images of a run were, in `data.json` of its folder; and its split, which knows them by content."""
+
+    folder: Path
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Folders, files and URLs, the oldest first; none where it was not written down."""
+        try:
+            content = json.loads(self._file.read_bytes())
+            return tuple(map(str, content["places"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return ()
+
+    def remember(self, images: ImageSet) -> None:
+        """Add the place of images; those in memory have none."""
+        place = _place(images)
+        if place is not None and place not in self.places:
+            write_json(self._file, {"places": [*self.places, place]})
+
+    def meet(self, images: ImageSet, index: StatIndex, pipeline: Pipeline) -> list[str]:
+        """Return a sentence where images lie elsewhere than those of the run and only some are among them.
+
+        A run that was named by the user takes any. Images are read only where their place is new.
+
+        Raises
+        ------
+        UsageError
+            None of them is: they are another data set.
+        """
+        place, places = _place(images), self.places
+        if pipeline.report.name is not None or place is None or not places or place in places:
+            return []
+        kept = KeptSplit(self.folder / "split").known()
+        digests = digest_images(images.paths, index).digest if kept else np.empty(0, DIGEST)
+        now = set(digests[has_digest(digests)].tolist())
+        if now <= kept:  # the same images in another place, or nothing to compare
+            return []
+        if not kept.isdisjoint(now):
+            text = f"{len(kept & now):,} of {len(now):,} images are among those of earlier runs in {self.folder}, which"
+            return [f"{text} lay elsewhere. If this is another data set of the same name, keep it apart with --name."]
+        raise UsageError(
+            f"{self.folder} has the results of other images, those of {places[-1]}: none of the {len(images):,} in "
+            f"{images.source} is among them. Keep the results apart: --name {self._free_name(images)}. To share the "
+            f"folder all the same: --name {self.folder.name}."
+        )
+
+    def _free_name(self, images: ImageSet) -> str:
+        """A name for the results of images that no run has: with the folder above theirs, or a number."""
+        above = Path(_place(images) or "").parent.name
+        names = [f"{above}-{images.name}"] if above else []
+        names += [f"{images.name}-{number}" for number in range(2, 1000)]
+        return next((name for name in names if not (self.folder.parent / name).exists()), f"{images.name}-other")
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "data.json"
+
+
+def _place(images: ImageSet) -> str | None:
+    """Where images are, links resolved; None of those in memory."""
+    if images.contents is not None:
+        return None
+    whole = expand(images.source)
+    return plain(whole) if is_url(whole) else str(Path(whole).resolve())
