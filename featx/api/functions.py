@@ -96,7 +96,7 @@ def models(runs: PathLike = "runs") -> Catalogue:
     Returns
     -------
     Catalogue
-        iterates over `ModelInfo` (`path`, `run`, `data`, `head`, `backbone`, `layer`, `metric`, `score`, `val` and
+        iterates over `ListedModel` (`path`, `run`, `data`, `head`, `backbone`, `layer`, `metric`, `score`, `val` and
         `test` with `value` and `interval`, `created`, `bytes`, `best`, `newest`); `broken` has those that cannot be
         read, each with the `reason`
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from featx.io.jsontypes import Json
-    from featx.runs.catalogue import Catalogue, ModelInfo, PartScore
+    from featx.runs.catalogue import Catalogue, ListedModel, PartScore
 
 
 @click.command()
@@ -55,12 +55,12 @@ def _text(found: Catalogue, folder: Path) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def _listed(models: Sequence[ModelInfo]) -> str:
+def _listed(models: Sequence[ListedModel]) -> str:
     headings = ["model", "data", "head", "network", "layer", "metric", "val", "test", "made", "MB", ""]
     return f"{counted(len(models), 'model')}\n" + table(headings, map(_row, models))
 
 
-def _row(model: ModelInfo) -> tuple[object, ...]:
+def _row(model: ListedModel) -> tuple[object, ...]:
     marks = [name for name, holds in (("best", model.best), ("newest", model.newest)) if holds]
     return (
         model.path,

@@ -28,7 +28,7 @@ class PartScore:
 
 
 @dataclass(frozen=True)
-class ModelInfo:
+class ListedModel:
     """What is known of a model without loading it.
 
     Attributes
@@ -80,13 +80,13 @@ class BrokenModel:
 class Catalogue:
     """The models of a folder of results: by run, in each the oldest first; and those that are broken."""
 
-    models: tuple[ModelInfo, ...]
+    models: tuple[ListedModel, ...]
     broken: tuple[BrokenModel, ...]
 
     def __len__(self) -> int:
         return len(self.models)
 
-    def __iter__(self) -> Iterator[ModelInfo]:
+    def __iter__(self) -> Iterator[ListedModel]:
         return iter(self.models)
 
     def as_json(self) -> dict[str, Json]:
@@ -106,7 +106,7 @@ def list_models(folder: Path) -> Catalogue:
     """List the models of all runs in a folder of results; one that is broken does not stop the others."""
     models, broken = [], list[BrokenModel]()
     for run in find_runs(folder):
-        known = list[ModelInfo]()
+        known = list[ListedModel]()
         for path in _bundle_folders(run.path):
             try:
                 known.append(_describe(path))
@@ -124,7 +124,7 @@ def newest_run(runs: list[Run]) -> Run | None:
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def _age(model: ModelInfo) -> tuple[str, int]:
+def _age(model: ListedModel) -> tuple[str, int]:
     return model.created, _written(model.path)
 
 
@@ -156,11 +156,11 @@ def _is_bundle_folder(path: Path) -> bool:
     return bundle_number(path) > 0 and any((path / name).is_file() for name in _PARTS_OF_A_BUNDLE)
 
 
-def _describe(path: Path) -> ModelInfo:
+def _describe(path: Path) -> ListedModel:
     manifest = read_manifest(path)
     metric = manifest.score.metric
     val, test = (_figure(manifest.metrics_on(part), metric, manifest) for part in ("val", "test"))
-    return ModelInfo(
+    return ListedModel(
         path=path,
         run=path.parent,
         data=manifest.data.source,
