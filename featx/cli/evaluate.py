@@ -9,7 +9,7 @@ import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, MODEL_TOO, TTA_OPTION, average_of, choose, describe_choice
+from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, MODEL_TOO, TTA_OPTION, average_of, take
 from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.errors import UsageError
 
@@ -75,9 +75,7 @@ def evaluate(
     from featx.workflow.prepare import images_of_part, images_to_compare
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
-    chosen = choose(bundle, pipeline)
-    model = load_bundle(chosen.path)
-    say(f"Measuring {model.shown}{describe_choice(chosen)}")
+    model = take(bundle, pipeline, "Measuring")
     if data is not None:
         pipeline = replace(pipeline, data=_described(data, pipeline.data, settings))
     elif pipeline_file is None and not settings:
@@ -99,9 +97,9 @@ def evaluate(
     notes += describe_unknown(judged, model)
     for note in notes:
         say(note)
-    own = data is None and not tta and belongs_to_run(chosen.path)
-    directory = directory or (report_folder(chosen.path) if own and pipeline.report.html else None)
-    evaluation = Evaluation(model, chosen.path, judged, bad, time.perf_counter() - start)
+    own = data is None and not tta and belongs_to_run(model.shown)
+    directory = directory or (report_folder(model.shown) if own and pipeline.report.html else None)
+    evaluation = Evaluation(model, model.shown, judged, bad, time.perf_counter() - start)
     page = directory and report_evaluation(directory, evaluation, pipeline, command_line())
     rivalry = None
     if rival is not None and others is not None:

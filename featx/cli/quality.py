@@ -87,9 +87,9 @@ def similar(
 ) -> None:
     """Show the images of a set that look most like these, by their cached features.
 
-    With --model, the features of that model are compared and images without them are left out; otherwise those of the best
-    model of the data's run, if all images have them. If options describe the features, or there is no such model, missing
-    features are extracted first.
+    With --model, the features of that model are compared and images without them are left out; otherwise those of
+    the best model of the data's run, if all images have them. If options describe the features, or there is no such
+    model, missing features are extracted first.
     """
     from featx.dataset import read_data
     from featx.images.resize import ResizeRule
