@@ -113,6 +113,15 @@ def read_features(
     ------
     FeatxError
         What a user can mend, in one sentence.
+
+    Examples
+    --------
+    >>> import featx
+    >>> arrays = featx.read_features("flowers")
+    >>> arrays.X.shape, arrays.labels.shape
+    ((36, 1280), (36,))
+    >>> sorted({str(part) for part in arrays.split})
+    ['test', 'train', 'val']
     """
     wanted = read_options(READ_FEATURES, options, "featx.read_features", data, pipeline)
     images = read_data(wanted)

@@ -47,6 +47,13 @@ def extract(
     ------
     FeatxError
         What a user can mend, in one sentence.
+
+    Examples
+    --------
+    >>> import featx
+    >>> done = featx.extract("flowers")
+    >>> done.computed + done.reused, done.bad
+    (36, [])
     """
     wanted = read_options(EXTRACT, options, "featx.extract", data, pipeline)
     with Cache(wanted.features.cache) as cache:
@@ -79,6 +86,15 @@ def fit_head(
     ------
     FeatxError
         What a user can mend, in one sentence.
+
+    Examples
+    --------
+    >>> import featx
+    >>> model = featx.fit_head("flowers", clf="ridge", html=False)
+    >>> model.classes
+    ('daisy', 'rose', 'tulip')
+    >>> model.metrics["test"]["accuracy"]
+    1.0
     """
     wanted = read_options(FIT_HEAD, options, "featx.fit_head", data, pipeline)
     context = Context(call_text("featx.fit_head", data, pipeline, options), progress)

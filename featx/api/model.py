@@ -34,6 +34,15 @@ class Model:
     Attributes
     ----------
     bundle : the `featx.bundle.bundle.Bundle` behind it
+
+    Examples
+    --------
+    >>> import featx
+    >>> model = featx.load("runs/flowers")
+    >>> model
+    <featx.Model runs/flowers/1-logreg: logreg on top_activation@avg>
+    >>> model.predict("flowers/rose").labels[:2]
+    array(['rose', 'rose'], dtype=object)
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -83,6 +92,13 @@ class Model:
         ------
         FeatxError
             A number out of its bounds, no images, what is not an image, or a bundle that has no distances.
+
+        Examples
+        --------
+        >>> import featx
+        >>> answers = featx.load("runs/flowers").predict("flowers/tulip", top=2)
+        >>> len(answers), answers[0].label, [one.label for one in answers[0].top][0]
+        (12, 'tulip', 'tulip')
         """
         asked = AnswerOptions(top, min_confidence, max_distance)
         check_bounds(asked)
@@ -100,6 +116,12 @@ class Model:
         ------
         DataError
             An image that cannot be read: it is named.
+
+        Examples
+        --------
+        >>> import featx
+        >>> featx.load("runs/flowers").predict_proba("flowers/rose").shape
+        (12, 3)
         """
         sources = sources_of(images)
         found = np.empty((len(sources), len(self.classes)))
@@ -137,6 +159,12 @@ class Model:
         ------
         FeatxError
             No labels, no image of that part or of a class that it knows, or another part than these.
+
+        Examples
+        --------
+        >>> import featx
+        >>> featx.load("runs/flowers").evaluate("flowers", "test")["accuracy"]
+        1.0
         """
         if part not in {*SPLITS, "all"}:
             raise UsageError(f"part is one of {', '.join(SPLITS)} and all, got {part!r}.")
@@ -192,5 +220,11 @@ def load(bundle: PathLike, *, runs: PathLike = "runs") -> Model:
     ------
     BundleError
         When there is none, or when it is damaged, changed or newer than this featx.
+
+    Examples
+    --------
+    >>> import featx
+    >>> featx.load("runs/flowers").classes
+    ('daisy', 'rose', 'tulip')
     """
     return Model(load_bundle(find_bundle(str(bundle), Path(runs), "")))

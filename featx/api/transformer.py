@@ -66,6 +66,18 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     outputs_ : the names `layer@pooling` of what is put side by side
     n_features_out_ : how many features an image has; features_out_ : how many of each output
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> import featx
+    >>> files = sorted(Path("flowers").glob("*/*.png"))
+    >>> classes = [file.parent.name for file in files]
+    >>> model = make_pipeline(featx.FeatureExtractor(), LogisticRegression()).fit(files, classes)
+    >>> model.score(files, classes)
+    1.0
     """
 
     def __init__(
