@@ -656,6 +656,65 @@ def test_a_failed_download_says_what_to_do_offline(tmp_path: Path, monkeypatch: 
         build(spec_of("ResNet50", "imagenet", 64))
 
 
+# --- a network inside of a network ---------------------------------------------------------------------------------
+
+
+def test_weights_of_a_network_inside_of_others_are_found(tmp_path: Path, images):
+    import keras
+    from keras import layers
+
+    class Classifier(keras.Model):
+        def __init__(self, network: keras.Model) -> None:
+            super().__init__()
+            self.network, self.head = network, layers.Dense(2)
+
+        def call(self, pixels):
+            return self.head(keras.ops.mean(self.network(pixels), (1, 2)))
+
+    pixels, given = images(32), keras.Input((32, 32, 3))
+    first = layers.Conv2D(4, 3, name="first")(given)
+    network = keras.Model(given, layers.Conv2D(5, 3, name="last")(layers.BatchNormalization(name="norm")(first)))
+    network.save(tmp_path / "net.keras")
+    for number, variable in enumerate(network.weights):
+        variable.assign(np.random.default_rng(number).uniform(0.1, 1, variable.shape))
+    expected = network.predict(pixels.astype(np.float32), verbose=0)
+    pooled = keras.Sequential([given, layers.Rescaling(1.0), network, layers.GlobalAveragePooling2D(), layers.Dense(2)])
+    outer = keras.Model(given, layers.Dense(3)(pooled(given)))
+    own = Classifier(network)
+    own(np.zeros((1, 32, 32, 3), np.float32))
+    for number, around in enumerate((pooled, outer, own)):
+        path = tmp_path / f"{number}.weights.h5"
+        around.save_weights(path)
+        spec = spec_of(str(tmp_path / "net.keras"), path)
+        assert_close(features(spec, pixels, "last@none")["last@none"], expected)
+    other = keras.Sequential([keras.Input((8, 8, 3)), keras.Sequential([layers.Conv2D(7, 3)])])
+    other.save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(BackboneError, match=r"^other\.weights\.h5 does not fit"):
+        open_network(spec_of(str(tmp_path / "net.keras"), tmp_path / "other.weights.h5")).cut(
+            [Output.parse("last@avg")]
+        )
+
+
+def test_a_saved_model_given_as_weights_is_named(tmp_path: Path):
+    (tmp_path / "saved" / "variables").mkdir(parents=True)
+    for name in ("saved_model.pb", "variables/variables.index"):
+        (tmp_path / "saved" / name).write_bytes(b"\x08\x01")
+    (tmp_path / "net.onnx").write_bytes(b"\x08\x01")
+    (tmp_path / "net.pth").write_bytes(b"PK\3\4")
+    (tmp_path / "arrays.npz").write_bytes(b"PK\3\4")
+    for name, words in (
+        ("saved", f"a SavedModel, which is a whole network. Give it alone: --backbone {tmp_path / 'saved'}"),
+        ("saved/saved_model.pb", f"a part of a SavedModel.*--backbone {tmp_path / 'saved'}$"),
+        ("saved/variables/variables.index", f"a part of a SavedModel.*--backbone {tmp_path / 'saved'}$"),
+        ("saved/variables", "is a folder, and not a weights file"),
+        ("net.onnx", "--backbone"),
+        ("net.pth", "PyTorch"),
+        ("arrays.npz", "is not a weights file"),
+    ):
+        with pytest.raises(BackboneError, match=words):
+            build(spec_of("MobileNet", tmp_path / name, 32))
+
+
 # --- identity ----------------------------------------------------------------------------------------------------
 
 

@@ -125,6 +125,22 @@ def test_a_kept_split_does_not_tear_groups_that_are_known_later(tmp_path: Path) 
     assert again.notes == ()
 
 
+def test_a_run_whose_split_holds_none_of_the_images_is_named(tmp_path: Path) -> None:
+    images, digests = make_set(np.arange(40) % 2, None)
+    kept, readable = KeptSplit(tmp_path / "flowers" / "split"), np.ones(40, bool)
+    assert kept.sample(images, digests, readable, DataOptions()).notes == ()
+    others = digests.copy()
+    others[:39] = make_set(np.arange(100) % 2, None)[1][60:99]
+    assert set(digests.tolist()) & set(others.tolist()) == {digests[39].tobytes()}
+    assert kept.sample(images, others, readable, DataOptions()).notes == ()  # one of them is known
+    strangers = make_set(np.arange(200) % 2, None)[1][120:160]
+    (note,) = kept.sample(images, strangers, readable, DataOptions()).notes
+    assert note == (
+        f"None of these images is among those of earlier runs in {tmp_path / 'flowers'}: if they are another data set "
+        "of the same name, keep the results apart with --name."
+    )
+
+
 def test_where_test_is_declared_only_val_is_placed_anew(tmp_path: Path) -> None:
     images, digests = objects()
     declared = np.where(np.arange(600) // 4 < 120, TRAIN, TEST).astype(np.uint8)

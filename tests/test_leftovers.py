@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fitted import Lab
+from fitted import Lab, write_backbone, write_pictures
 
 from featx.bundle.bundle import pack
 from featx.errors import StoreError
@@ -117,3 +117,36 @@ def test_a_full_disk_while_a_graph_is_copied_is_one_sentence(
     with pytest.raises(StoreError, match="No space left on the disk"):
         save_bundle(tmp_path / "run" / "1-logreg", bundle.manifest, sources)
     assert list((tmp_path / "run").iterdir()) == []
+
+
+_TRACED = """
+import os, sys
+from featx.cli.app import main
+
+fit = ["pictures", "--backbone", "tiny.keras", "--cache", "cache", "--split", "0.5,0.25,0.25", "--no-html"]
+for command in (
+    ["fit-head", *fit, "--strength", "1", "--engine", "tensorflow"],
+    ["fit-head", *fit, "--clf", "dense", "--epochs", "2", "--batch-size", "2"],
+    ["finetune", *fit, "--epochs", "1", "--batch-size", "8", "--unfreeze", "last"],
+    ["predict", "pictures", "--model", "runs/pictures"],
+):
+    try:
+        main(command)
+    except SystemExit as end:
+        assert not end.code, (command, end.code)
+sys.stdout.flush()
+os._exit(0)  # as when it is killed: nothing is cleaned up at exit
+"""
+
+
+@pytest.mark.slow
+def test_traced_functions_leave_no_python_files_in_the_temporary_folder(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", 6)
+    write_backbone(tmp_path / "tiny.keras")
+    (tmp_path / "temporary").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", _TRACED], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "temporary").iterdir()) == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+ACCEPTED = "Give a .weights.h5, a legacy Keras .h5, or a .keras file."
+_WHOLE = {".onnx", ".tflite", ".xml", ".pb"}
 _TORCH = {".pt", ".pth", ".ckpt", ".safetensors"}
 
 
@@ -25,6 +27,25 @@ def describe_other_file(path: Path) -> str:
     if start.startswith(b"PK\3\4"):
         return f"{path} is a zip file, as .keras files are. If it is one, rename it: {path.with_suffix('.keras').name}"
     return f"{path} is not a network that featx reads: .keras, .onnx, .xml, .tflite. See featx backbones."
+
+
+def describe_other_weights(path: Path) -> str:
+    """The sentence on a file or folder that is given as weights and is none: what it is, and what to do."""
+    saved = path.parent if path.name == "saved_model.pb" else path
+    if path.name.startswith("variables.") and (path.parent.parent / "saved_model.pb").exists():
+        saved = path.parent.parent
+    if (saved / "saved_model.pb").is_file():
+        part = "a" if saved == path else "a part of a"
+        return f"{path} is {part} SavedModel, which is a whole network. Give it alone: --backbone {saved}"
+    if path.is_dir():
+        return f"{path} is a folder, and not a weights file. {ACCEPTED}"
+    if path.suffix.lower() in _WHOLE:
+        return f"{path} is a whole network, or its layers. Give it alone: --backbone {path}"
+    if path.suffix.lower() in _TORCH:
+        return f"{path} is a PyTorch file. Export the network there as .onnx, and give that as --backbone."
+    if path.suffix in {".index", ".data-00000-of-00001"}:
+        return f"{path} is of a checkpoint of TensorFlow. Load it in Keras, then: model.save_weights('x.weights.h5')"
+    return f"{path} is not a weights file. {ACCEPTED}"
 
 
 def _describe_hdf5(path: Path) -> str:

@@ -22,7 +22,7 @@ from featx.backbones.hub.folder import (
     is_hub_folder,
     read_folder,
 )
-from featx.backbones.other_files import describe_other_file
+from featx.backbones.other_files import describe_other_file, describe_other_weights
 from featx.backbones.output import Output, check_pooling
 from featx.backbones.preprocessing import Factor, Preprocessing
 from featx.backbones.sidecars import find_preprocessing
@@ -243,6 +243,8 @@ def _resolve_weights(weights: str, entry: BackboneEntry | None) -> str:
     if weights in {"bundled", "imagenet", "random"}:
         return weights
     path = Path(weights).expanduser()
+    if path.is_dir():
+        raise BackboneError(describe_other_weights(path))
     if not path.is_file():
         raise BackboneError(
             f"No weights {weights!r}: neither a file nor one of bundled, imagenet, random. "

@@ -22,6 +22,7 @@ import numpy as np
 
 from featx.backbones import lite0, modelfile
 from featx.backbones.names import give_stable_names, renumber
+from featx.backbones.other_files import ACCEPTED, describe_other_weights
 from featx.backbones.runtime import KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.backbones.spec import BackboneSpec
 from featx.errors import BackboneError
@@ -128,26 +129,71 @@ def _file_type(path: Path) -> str:
         with h5py.File(path, locking=False) as file:
             if "layer_names" in file.attrs or "layer_names0" in file.attrs or "model_weights" in file:
                 return "legacy"
-            if "layers" in file or "_layer_checkpoint_dependencies" in file:
+            if _is_network(file) or "_layer_checkpoint_dependencies" in file or _nested_networks(file):
                 return "weights.h5"
     except OSError as error:
-        raise BackboneError(f"{path.name} is not a weights file: {error}. {_ACCEPTED}") from error
-    raise BackboneError(f"{path.name} is HDF5, but holds no Keras weights. {_ACCEPTED}")
+        raise BackboneError(describe_other_weights(path)) from error
+    raise BackboneError(f"{path.name} is HDF5, but holds no Keras weights. {ACCEPTED}")
 
 
-_ACCEPTED = "Give a .weights.h5, a legacy Keras .h5, or a .keras file."
+def _is_network(group: h5py.Group) -> bool:
+    return "layers" in group
+
+
+def _nested_networks(file: h5py.File) -> list[str]:
+    """The groups of a `.weights.h5` that hold a network inside of the network, the one of most variables first."""
+    found: dict[str, int] = {}
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if hasattr(item, "keys") and _is_network(item):
+            found[name] = 0
+        if not hasattr(item, "keys"):
+            for outer in found:
+                found[outer] += name.startswith(f"{outer}/")
+
+    file.visititems(visit)  # a group comes before what is in it
+    return sorted(found, key=lambda name: -found[name])
 
 
 def _load_weights_h5(network: KerasModel, path: Path) -> None:
-    with contextlib.ExitStack() as stack:
-        if not path.name.endswith(".weights.h5"):  # Keras goes by the name
-            folder = stack.enter_context(temporary_folder())
-            path = Path(shutil.copy(path, folder / f"{path.stem}.weights.h5"))
-        try:
-            with warnings.catch_warnings(action="ignore"):  # what Keras skips with a warning is found as NaN
-                network.load_weights(path)
-        except (ValueError, KeyError) as error:
-            raise BackboneError(f"{path.name} does not fit {network.name}: {_first_mismatch(error)}") from error
+    """Load the file, or the first network inside of its network that fits, as of a classifier around a backbone."""
+    mismatch = None
+    with temporary_folder() as folder:
+        for one in _files_to_try(path, folder):
+            error = _try_weights(network, one)
+            if error is None:
+                return
+            mismatch = mismatch or error
+    if mismatch:
+        raise BackboneError(f"{path.name} does not fit {network.name}: {_first_mismatch(mismatch)}") from mismatch
+
+
+def _files_to_try(path: Path, folder: Path) -> Iterator[Path]:
+    """A file by a name that Keras takes for weights, then each network inside of its network as such a file."""
+    import h5py
+
+    if path.name.endswith(".weights.h5"):
+        yield path
+    else:
+        yield Path(shutil.copy(path, folder / f"{path.stem}.weights.h5"))
+    target = folder / "nested.weights.h5"
+    with h5py.File(path, locking=False) as file:
+        names = _nested_networks(file)
+    for name in names:
+        with h5py.File(path, locking=False) as file, h5py.File(target, "w", locking=False) as copy:
+            for part in file[name]:
+                file[name].copy(part, copy)
+        yield target
+
+
+def _try_weights(network: KerasModel, path: Path) -> Exception | None:
+    """Give the network the weights of a file; why it does not fit, where it does not."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # what Keras skips with a warning is found as NaN
+            network.load_weights(path)
+    except (ValueError, KeyError) as error:
+        return error
+    return None
 
 
 def _first_mismatch(error: Exception) -> str:

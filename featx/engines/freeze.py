@@ -37,7 +37,7 @@ def freeze(model: KerasModel, batch_size: int | None = None, takes: str = "uint8
         return [tf.identity(tf.cast(results[name], tf.float32), name=node) for name, node in nodes.items()]
 
     images = tf.TensorSpec((batch_size, *model.input_shape[1:]), takes, name="images")
-    concrete = tf.function(run, input_signature=[images]).get_concrete_function()
+    concrete = tf.function(run, input_signature=[images], autograph=False).get_concrete_function()
     frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
     return Frozen(frozen, nodes)
 

@@ -154,7 +154,7 @@ class TensorFlowEngine:
 def _compile_with_xla(function: TensorFlow) -> TensorFlow:
     import tensorflow as tf
 
-    return tf.function(lambda images: function(images), jit_compile=True)
+    return tf.function(lambda images: function(images), jit_compile=True, autograph=False)
 
 
 def compile_graph(

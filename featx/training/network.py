@@ -133,11 +133,17 @@ class Network:
     def _step_by_step(self, x: tf.Tensor, values: tf.Tensor, weight: tf.Tensor, size: tf.Tensor) -> Sums:
         import tensorflow as tf
 
-        total, right = tf.constant(0.0), tf.constant(0.0)
-        for start in tf.range(0, tf.shape(x)[0], size):
+        rows = tf.shape(x)[0]
+
+        def is_left(start: tf.Tensor, total: tf.Tensor, right: tf.Tensor) -> tf.Tensor:  # noqa: ARG001
+            return start < rows
+
+        def step(start: tf.Tensor, total: tf.Tensor, right: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             batch = slice(start, start + size)
             loss, hits = self._step_on_devices(x[batch], values[batch], weight[batch])
-            total, right = total + loss, right + hits
+            return start + size, total + loss, right + hits
+
+        _, total, right = tf.while_loop(is_left, step, (tf.constant(0), tf.constant(0.0), tf.constant(0.0)))
         return total, right
 
     def _sums_in_inference(self, x: tf.Tensor, values: tf.Tensor, weight: tf.Tensor) -> Sums:
@@ -152,7 +158,11 @@ class Network:
 
 
 class _Compiled:
-    """A function of tensors, traced once for any number of rows: large networks take long to trace."""
+    """A function of tensors, traced once for any number of rows: large networks take long to trace.
+
+    Nothing is rewritten by AutoGraph, here and in the engines, as in Keras: it writes Python files into the temporary
+    folder, which are only removed where Python ends in peace.
+    """
 
     def __init__(self, function: Callable[..., tf.Tensor | Sums]) -> None:
         self._function = function
@@ -164,7 +174,7 @@ class _Compiled:
         if self._traced is None:
             shapes = [[None, *tensor.shape[1:]] if tensor.shape.rank else [] for tensor in tensors]
             signature = [tf.TensorSpec(shape, tensor.dtype) for shape, tensor in zip(shapes, tensors, strict=True)]
-            self._traced = tf.function(self._function, input_signature=signature)
+            self._traced = tf.function(self._function, input_signature=signature, autograph=False)
         return self._traced(*tensors)
 
 
