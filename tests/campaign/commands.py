@@ -182,5 +182,4 @@ def difference(found: Any, expected: Any, place: str = "") -> str | None:
 def leftovers(folder: Path) -> list[str]:
     """Temporary files and folders that an ended command has left."""
     named = [*folder.rglob(".tmp-*"), *(folder / "tmp").glob("*")]
-    generated = "__autograph_generated_file"  # TensorFlow's, which go where Python ends, as the fork does not
-    return sorted(str(path.relative_to(folder)) for path in named if not path.name.startswith(generated))
+    return sorted(str(path.relative_to(folder)) for path in named)

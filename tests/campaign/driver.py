@@ -75,6 +75,9 @@ class Report:
     def count(self, name: str) -> None:
         """One more trial."""
         self.trials[name] = self.trials.get(name, 0) + 1
+        total = sum(self.trials.values())
+        if total % 200 == 0 and name != "mutated images":
+            print(f"{total} trials, the last: {name}", file=sys.stderr, flush=True)
 
     def blame(self, where: str, what: str) -> None:
         """Something is wrong."""
