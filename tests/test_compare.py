@@ -256,13 +256,13 @@ def test_the_table_in_every_form(tmp_path: Path) -> None:
     markdown = (tmp_path / "table.md").read_text().splitlines()
     assert len(markdown) == len(rows) + 2
     assert len({line.replace("\\|", "").count("|") for line in markdown}) == 1
-    assert "0.4000 - 0.5000" in markdown[2]
+    assert "0.40 - 0.50" in markdown[2]
     page = open_page(tmp_path / "index.html")
     table = [row for row in page.rows if len(row) > 5]
     headings, cells = headings_and_cells(rows)
     assert table == [headings, *cells]
     assert dict(zip(headings, cells[-2], strict=True))["note"] == "fine-tuning did not help"
-    assert dict(zip(headings, cells[-2], strict=True))["gain"] == "-0.1000"
+    assert dict(zip(headings, cells[-2], strict=True))["gain"] == "-0.10"
     assert [row[0] for row in cells].count("*") == 1
     # one file that loads nothing: scripts, pictures and styles are in it
     assert all(str(one["src"]).startswith("data:image/png") for one in page.all("img"))

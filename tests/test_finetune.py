@@ -204,7 +204,7 @@ def test_it_is_one_more_bundle_that_says_whether_it_beat_the_head(lab: Lab, prep
         noise = manifest.comparison[part].p_value >= 0.05
         ahead = "is just ahead of" if noise else "beats"
         word = ahead if new > old else "equals" if new == old else "does not beat"
-        assert f"{word} {start.path.name} on {part} (accuracy {new:.4f} against {old:.4f}; " in manifest.verdict
+        assert f"{word} {start.path.name} on {part} (accuracy {new:.2f} against {old:.2f}; " in manifest.verdict
     assert not list(prepared.run.path.glob(".finetune-*"))  # what it would have resumed from
     history = [epoch.values for epoch in manifest.history]
     assert history[1]["loss"] < history[0]["loss"]

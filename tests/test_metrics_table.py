@@ -105,7 +105,7 @@ def test_a_metric_of_one_row_is_shown(tmp_path: Path) -> None:
     page = write_report(tmp_path, Content("a title", manifest, (predictions,), counts={})).read_text()
     assert metric_label("mcc") == metric_label("matthews") == "Matthews correlation"
     assert "Matthews correlation" in page
-    assert f"{figures['error_rate']:.4f}" in page
+    assert f"{figures['error_rate']:.2f}" in page
     assert {"mcc", "error_rate"} <= set(terminal_names(figures))
     assert {"mcc", "error_rate"} <= set(card_names(manifest))
     assert "error rate: share of images that are wrong" in describe_metrics(manifest)

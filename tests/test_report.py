@@ -192,9 +192,9 @@ def test_mistakes_come_by_confidence_and_hits_by_doubt() -> None:
     )
     mistakes = gallery.confident_mistakes(judged)
     assert [(one.path, one.caption, one.good) for one in mistakes] == [
-        ("c", ("is cat", "said dog", "80.0%"), False),
-        ("d", ("is unknown", "said cat", "70.0%"), False),
-        ("b", ("is cat", "said dog", "60.0%"), False),
+        ("c", ("is cat", "said dog", "80%"), False),
+        ("d", ("is unknown", "said cat", "70%"), False),
+        ("b", ("is cat", "said dog", "60%"), False),
     ]
     assert [(one.path, one.good) for one in gallery.doubtful_hits(judged)] == [("e", True), ("a", True)]
 
@@ -263,10 +263,10 @@ def test_the_tables_tell_what_was_measured(tmp_path: Path) -> None:
     found = measure(test).as_json()
     low, high = found["intervals"]["accuracy"]
     assert page.row("val")[1] == "80"
-    assert page.row("test")[2] == f"{found['accuracy']:.4f}{low:.4f} – {high:.4f}"
+    assert page.row("test")[2] == f"{found['accuracy']:.2f}{low:.2f} – {high:.2f}"
     for one in found["per_class"]:
         row = page.row(one["label"])
-        assert row[1:5] == [str(one["images"]), *(f"{one[name]:.4f}" for name in ("precision", "recall", "f1"))]
+        assert row[1:5] == [str(one["images"]), *(f"{one[name]:.2f}" for name in ("precision", "recall", "f1"))]
     wrong = np.array(found["confusion"]) * ~np.eye(5, dtype=bool)
     actual, predicted = divmod(int(wrong.argmax()), 5)
     (first,) = [i + 1 for i, row in enumerate(page.rows) if row[:2] == ["actual", "predicted"]]
@@ -283,7 +283,7 @@ def test_a_class_without_images_and_one_that_the_model_does_not_know(tmp_path: P
     )
     page = open_page(write_report(tmp_path, content_of(judged)))
     assert page.row("cow")[1:] == ["0", "–", "–", "–", "–", "–"]
-    assert page.row("zebra")[1:] == ["1", "–", "0.0000", "0.0000", "–", "–"]
+    assert page.row("zebra")[1:] == ["1", "–", "0.00", "0.00", "–", "–"]
 
 
 def test_a_multilabel_report_has_thresholds_intervals_and_a_table_of_each_label(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_a_multilabel_report_has_thresholds_intervals_and_a_table_of_each_label(
     page = open_page(index)
     found = score_part(judged)
     low, high = found.intervals["f1_samples"]
-    assert f"{found.metrics['f1_samples']:.4f}{low:.4f} – {high:.4f}" in page.row("test")
+    assert f"{found.metrics['f1_samples']:.2f}{low:.2f} – {high:.2f}" in page.row("test")
     given = judged.probabilities >= judged.thresholds
     there = [row[1:] for row in page.rows if row and row[0] == "has it"]
     missing = [row[1:] for row in page.rows if row and row[0] == "has it not"]
@@ -312,7 +312,7 @@ def test_without_measured_images_the_page_tells_the_rest(tmp_path: Path) -> None
     told = {"images": 9, "accuracy": 0.5, "log_loss": None, "intervals": {"accuracy": [0.25, 0.75], "log_loss": None}}
     manifest = manifest_of(metrics={"val": {"images": 0, "accuracy": None, "intervals": None}, "test": told})
     page = open_page(write_report(tmp_path, content_of(empty, manifest=manifest, command="featx fit-head")))
-    assert page.row("test (when it was made)") == ["test (when it was made)", "9", "0.50000.2500 – 0.7500"]
+    assert page.row("test (when it was made)") == ["test (when it was made)", "9", "0.500.25 – 0.75"]
     assert "featx fit-head" in page.text
     assert {path.name for path in tmp_path.iterdir()} == {"index.html", "sizes.png"}
 
@@ -460,10 +460,10 @@ def test_curves_are_at_most_ten_classes_and_two_averages() -> None:
     found = score_part(draw(30, 300))
     assert found.roc is not None
     with style():
-        (legend,) = plots.draw_roc(found.roc).legends
+        (legend,) = plots.draw_roc(found.roc, found.images).legends
     texts = [text.get_text() for text in legend.get_texts()]
     assert len(texts) == 12
-    assert texts[2].startswith(f"AUC {min(row['roc_auc'] for row in found.classes):.4f}")
+    assert texts[2].startswith(f"AUC {min(row['roc_auc'] for row in found.classes):.3f}")
 
 
 def test_what_was_searched_becomes_lines() -> None:
@@ -545,7 +545,7 @@ def test_a_fit_reports_and_its_bundle_stays_whole(
     page = open_page(index)
     assert "lab / 1-logreg" in page.text
     assert all(text in page.text for text in (verdict["text"][:40], *(one["text"] for one in verdict["next"])))
-    assert page.row("test")[2].startswith(f"{done.json['test']['accuracy']:.4f}")
+    assert page.row("test")[2].startswith(f"{done.json['test']['accuracy']:.2f}")
     assert page.row("val")[1] == "15"
     assert "strength: 0.01" in page.text  # of the pipeline
     sizes = [one["alt"] for one in page.all("img") if str(one["alt"]).startswith("Images per class")]
@@ -618,5 +618,5 @@ def test_what_is_trained_by_epochs_has_learning_curves(work: Callable[..., Outco
     assert "Against 1-dense" in page.text
     found = tuned.json["comparison"]["test"]
     row = next(row for row in page.rows if row[0] == "test" and len(row) == 8)
-    assert row[1:4] == [str(found["images"]), f"{found['accuracy'][1]:.4f}", f"{found['accuracy'][0]:.4f}"]
+    assert row[1:4] == [str(found["images"]), f"{found['accuracy'][1]:.2f}", f"{found['accuracy'][0]:.2f}"]
     assert page.row("fine-tuned from")[1] == "1-dense"

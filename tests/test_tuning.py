@@ -169,7 +169,7 @@ def test_both_are_compared_on_the_same_images(lab: Lab, prepared: Prepared) -> N
         assert found.p_value == pytest.approx(expected.p_value)
         assert found.interval == pytest.approx(expected.interval)
         low, high = expected.interval
-        assert f"accuracy {low:+.4f} to {high:+.4f}" in tuned.manifest.verdict
+        assert f"accuracy {low:+.2f} to {high:+.2f}" in tuned.manifest.verdict
 
 
 # --- what it starts from -----------------------------------------------------------------------------------------

@@ -112,6 +112,20 @@ class Manifest:
         """What was measured on a part; nothing, of no image, where it has none."""
         return metrics_on(self.metrics, part)
 
+    @property
+    def calibrated_on(self) -> int | None:
+        """How many images its confidence was fitted on; 0: none could be left out of the fit; None: not recorded."""
+        tried = [one for some in self.search.values() for one in some]
+        untried = self.search and not tried and self.finetune is None and self.baseline is None
+        if self.score.where == "none" or untried:
+            return 0
+        return self.split.images.get("train" if any(one.where == "cv" for one in tried) else "val")
+
+    @property
+    def scored_on(self) -> int | None:
+        """How many images its score is measured on; None: not recorded."""
+        return self.split.images.get({"val": "val", "cv": "train"}.get(self.score.where, ""))
+
     @classmethod
     def from_json(cls, value: object, where: object) -> Manifest:
         """Return the manifest of a JSON object.

@@ -157,11 +157,13 @@ class MetricsRecord(ManifestSection):
 
     images : of the part; values : metric -> value, None where it is not defined
     intervals : metric -> [low, high], 95 %
+    calibration_error_by_chance : 95 % of the calibration errors where every confidence is true; None: not recorded
     """
 
     images: Count = 0
     values: Mapping[str, float | None] = rest()
     intervals: Mapping[str, Interval | None] | None = None
+    calibration_error_by_chance: Interval | None = omitted(None)
 
     def get(self, name: str) -> float | None:
         """The value of a metric; None where it was not measured, or is not defined."""

@@ -134,7 +134,7 @@ def _details(manifest: Manifest) -> str:
         ("head", None if origin == "scratch" else _head(head)),
         ("options of the head", name_values(head.params)),
         ("features per image", head.features),
-        ("confidence", _calibration(head)),
+        ("confidence", _calibration(head, manifest.calibrated_on)),
         ("fitted again on train and val together", head.refitted),
         ("augmentation in training", name_values(manifest.augment.as_json()) if manifest.augment else "none"),
         ("fine-tuning", training[0]),
@@ -162,9 +162,12 @@ def _input(backbone: BackboneRecord) -> str:
     return f"RGB, {height} pixels high, {width} wide; resized by {backbone.resize}"
 
 
-def _calibration(head: HeadRecord) -> str:
+def _calibration(head: HeadRecord, images: int | None) -> str:
+    if images == 0:
+        return "not calibrated: no image could be left out of the fit, so it is unmeasured"
     value = f" {name_value(head.temperature)}" if head.calibration == "temperature" else ""
-    text = f"calibrated by {head.calibration}{value}, on images that the head was not fitted on"
+    count = "" if images is None else f"{images:,} "
+    text = f"calibrated by {head.calibration}{value}, on {count}images that the head was not fitted on"
     if head.correction is None:
         return text
     return f"{text}; corrected for the weights of classes, which the decision follows (`--class-weight`)"

@@ -9,6 +9,7 @@ from featx.bundle.records import ClassRecord, DataRecord, MetricsRecord, SplitRe
 from featx.card.facts import measured_classes, metric_names, source_of
 from featx.card.markdown import NOT_MEASURED, NOT_RECORDED, bullets, escape, figure, listed, one_line, record, table
 from featx.dataset import SPLITS
+from featx.metrics.digits import figure_text
 from featx.metrics.shares import LEVEL
 from featx.metrics.table import metric_key, metric_label, metric_meaning
 
@@ -83,10 +84,13 @@ def describe_results(manifest: Manifest) -> str:
 
 
 def _with_interval(measured: MetricsRecord, name: str) -> str:
-    value, interval = measured.get(name), (measured.intervals or {}).get(name)
+    value, interval, meaning = measured.get(name), (measured.intervals or {}).get(name), ""
+    if name == "expected_calibration_error":
+        interval, meaning = measured.calibration_error_by_chance, "by chance "
+    shown = figure(value, measured.images)
     if value is None or not interval:
-        return figure(value)
-    return f"{figure(value)} ({figure(interval[0])} to {figure(interval[1])})"
+        return shown
+    return f"{shown} ({meaning}{figure(interval[0], measured.images)} to {figure(interval[1], measured.images)})"
 
 
 def _classes(manifest: Manifest) -> list[str]:
@@ -94,13 +98,16 @@ def _classes(manifest: Manifest) -> list[str]:
     part, classes = measured_classes(manifest)
     if not classes:
         return [f"By class: {NOT_RECORDED}. `featx evaluate` measures every class."]
-    shown, which = list(classes), "Every class"
+    shown, which, measured = list(classes), "Every class", manifest.metrics_on(part).images
     if len(classes) > _MOST_ROWS:
         shown, which = (
             sorted(classes, key=_f1)[:_MOST_ROWS],
             f"The weakest {_MOST_ROWS} of {len(classes):,} classes",
         )
-    weakest = ", ".join(f"{escape(row.label)} (F1 {_f1(row):.4f}, {row.images:,} images)" for row in _weakest(classes))
+    weakest = ", ".join(
+        f"{escape(row.label)} (F1 {figure_text(_f1(row), measured)}, {row.images:,} images)"
+        for row in _weakest(classes)
+    )
     return [
         f"{which}, on {part}:",
         _class_table(manifest, part, shown),
@@ -118,7 +125,7 @@ def _class_table(manifest: Manifest, part: str, rows: Sequence[ClassRecord]) -> 
             escape(row.label),
             figure(trained.get(row.label, 0)) if trained else NOT_RECORDED,
             figure(row.images),
-            *(figure(row.values.get(name)) for name in names),
+            *(figure(row.values.get(name), manifest.metrics_on(part).images) for name in names),
         ]
         for row in rows
     ]
@@ -164,6 +171,8 @@ def _caveats_of_parts(manifest: Manifest) -> Iterable[str]:
             f"No test image was wrong. Of {test.images:,} images, an error rate of up to {rate:.1%} can go unseen "
             "(95 %)."
         )
+    if manifest.calibrated_on == 0:
+        yield "No image could be left out of the fit, so its confidence was calibrated on none and is unmeasured."
     if val.images:
         yield "Val took part in choosing and calibrating it, so its figures on val are too good."
     missing = [metric_label(name) for name in metric_names(manifest) if test.get(name) is None]

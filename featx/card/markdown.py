@@ -6,18 +6,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from featx.metrics.digits import figure_text
+
 NOT_MEASURED, NOT_RECORDED = "not measured", "not recorded"
 
 
-def figure(value: Any) -> str:
-    """A value as people read it; "not measured" where there is none."""
+def figure(value: Any, images: int | None = None) -> str:
+    """A value as people read it, measured on so many images; "not measured" where there is none."""
     if value is None:
         return NOT_MEASURED
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4f}" if isinstance(value, float) else escape(value)
+    return figure_text(value, images) if isinstance(value, float) else escape(value)
 
 
 def record(value: Any) -> str:

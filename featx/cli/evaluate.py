@@ -10,7 +10,7 @@ import click
 from featx.cli.app import command_line
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, MODEL_TOO, TTA_OPTION, average_of, take
-from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.cli.render import Bars, bad_images, emit, figure_cells, say, table
 from featx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -135,11 +135,11 @@ def _text(found: EvaluationResult) -> str:
 
     measures = found.measures
     names = ["images", *shown_keys(measures.target, brief=True)]
-    classes = [one.as_json() for one in measures.per_class] if measures.images else []
+    classes = measures.per_class if measures.images else ()
     figures = {"images": measures.images, **measures.values}
     parts = [
-        table(["part", *names], [(found.part, *[figures[name] for name in names])]),
-        table(["class", *list(classes[0])[1:]], [list(one.values()) for one in classes]) if classes else "",
+        table(["part", *names], [(found.part, *figure_cells(figures, names))]),
+        _class_text(measures),
         _confusion_text(measures) if 0 < len(classes) <= 20 else "",
         _interval_text(measures),
         _rival_text(found.against) if found.against else "",
@@ -149,33 +149,57 @@ def _text(found: EvaluationResult) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def _class_text(measures: Measures) -> str:
+    if not measures.images:
+        return ""
+    classes = [one.as_json() for one in measures.per_class]
+    names = list(classes[0])[1:]
+    rows = [figure_cells(one | {"images": measures.images}, names) for one in classes]
+    counts = [one["images"] for one in classes]
+    at = names.index("images")
+    cells = [[*row[:at], count, *row[at + 1 :]] for row, count in zip(rows, counts, strict=True)]
+    return table(["class", *names], [[one["label"], *row] for one, row in zip(classes, cells, strict=True)])
+
+
 def _interval_text(measures: Measures) -> str:
     """The 95 % intervals of what the table shows, and which of them are too narrow."""
+    from featx.metrics.digits import figure_text
     from featx.metrics.table import metric_label, shown_keys
+
+    def text(both: tuple[float, float]) -> str:
+        return " to ".join(figure_text(end, measures.images) for end in both)
 
     keys = [key for key in shown_keys(measures.target, brief=True) if measures.intervals.get(key)]
     bounds = [(key, measures.intervals[key] or (0, 0)) for key in keys]
-    shown = ", ".join(f"{metric_label(key)} {low:.4f} to {high:.4f}" for key, (low, high) in bounds)
-    cautions = [f"Caution: {caution}" for caution in measures.cautions]
-    return "\n".join([f"95 % intervals: {shown}", *cautions] if shown else cautions)
+    shown = ", ".join(f"{metric_label(key)} {text(both)}" for key, both in bounds)
+    lines = [f"95 % intervals: {shown}"] if shown else []
+    error = measures.values.get("expected_calibration_error")
+    if error is not None and measures.error_by_chance is not None:
+        lines.append(
+            f"calibration error {figure_text(error, measures.images)}; were every confidence true, it would be "
+            f"{text(measures.error_by_chance)}"
+        )
+    return "\n".join([*lines, *[f"Caution: {caution}" for caution in measures.cautions]])
 
 
 def _rival_text(found: RivalResult) -> str:
+    from featx.metrics.digits import figure_text
     from featx.metrics.table import metric_label
 
     compared = found.comparison
-    (first, second), (low, high) = compared.accuracy, compared.interval
-    text = (
-        f"against {found.bundle}: {compared.images} images, accuracy {first:.4f} and {second:.4f}, difference "
-        f"{first - second:+.4f} ({low:+.4f} to {high:+.4f}, 95 %)\n"
-    )
-    if compared.chosen is not None:
-        (first, second), (low, high) = compared.chosen.values, compared.chosen.interval
-        text += (
-            f"{metric_label(compared.chosen.metric)} {first:.4f} and {second:.4f}, difference {first - second:+.4f} "
-            f"({low:+.4f} to {high:+.4f}, 95 %)\n"
+
+    def text(names: str, values: tuple[float, float], interval: tuple[float, float]) -> str:
+        first, second, difference, low, high = (
+            figure_text(value, compared.images, sign)
+            for value, sign in zip((*values, values[0] - values[1], *interval), ("", "", "+", "+", "+"), strict=True)
         )
-    return text + compared.verdict
+        return f"{names} {first} and {second}, difference {difference} ({low} to {high}, 95 %)\n"
+
+    head = f"against {found.bundle}: {compared.images} images, "
+    lines = head + text("accuracy", compared.accuracy, compared.interval)
+    if compared.chosen is not None:
+        lines += text(metric_label(compared.chosen.metric), compared.chosen.values, compared.chosen.interval)
+    return lines + compared.verdict
 
 
 def _confusion_text(measures: Measures) -> str:

@@ -77,14 +77,16 @@ def explain(
         found = draw_explanations(explainer, paths, out, bars)
     if found.left_out:
         say(f"{GRID} shows the first pictures; {found.left_out:,} more are in {out}.")
-    emit(as_json, found.as_json(), _text(found))
+    emit(as_json, found.as_json(), _text(found, bundle.manifest.calibrated_on))
     if not found.images:
         raise FeatxError("None of the images could be read.")
 
 
-def _text(found: DrawnExplanations) -> str:
+def _text(found: DrawnExplanations, images: int | None) -> str:
+    from featx.metrics.digits import confidence_text
+
     rows = [
-        (image.explanation.path, one.label, f"{one.confidence:.1%}", one.files["overlay"])
+        (image.explanation.path, one.label, confidence_text(one.confidence, images), one.files["overlay"])
         for image in found.images
         for one in image.classes
     ]

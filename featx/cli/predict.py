@@ -69,6 +69,8 @@ def predict(
     average = average_of(bundle, tta, pipeline_file, settings, values)
     options = AnswerOptions(top, min_confidence, max_distance)
     answers = answer(bundle, paths, options, average=average)
+    if bundle.manifest.calibrated_on == 0:
+        say(f"Confidence is unmeasured: nothing was left out of the fit of {bundle.path}. Add images, and fit anew.")
     if out is not None:
         read, unread = write_csv(out, answers, max_distance is not None)
         bad = [asdict(one) for one in unread]
@@ -77,13 +79,15 @@ def predict(
     else:
         found = Predicted.of(answers)
         read = len(found.predictions)
-        emit(as_json, found.as_json(), _predictions_text(found))
+        emit(as_json, found.as_json(), _predictions_text(found, bundle.manifest.calibrated_on))
     if not read:
         raise FeatxError("None of the images could be read.")
 
 
-def _prediction_text(one: Prediction) -> str:
-    top = ", ".join(f"{entry.label} {entry.confidence:.1%}" for entry in one.top)
+def _prediction_text(one: Prediction, images: int | None) -> str:
+    from featx.metrics.digits import confidence_text
+
+    top = ", ".join(f"{entry.label} {confidence_text(entry.confidence, images)}" for entry in one.top)
     if one.unknown:
         return f"unknown (taken for {top})"
     if one.labels is not None:
@@ -91,12 +95,13 @@ def _prediction_text(one: Prediction) -> str:
     return top if one.label == one.top[0].label else f"{one.label} ({top})"
 
 
-def _predictions_text(found: Predicted) -> str:
+def _predictions_text(found: Predicted, images: int | None) -> str:
     from dataclasses import asdict
 
     measured = any(one.distance is not None for one in found.predictions)
     rows = [
-        (one.path, _prediction_text(one), *([f"{one.distance:.2f}"] if measured else [])) for one in found.predictions
+        (one.path, _prediction_text(one, images), *([f"{one.distance:.2f}"] if measured else []))
+        for one in found.predictions
     ]
     text = table(["image", "class", *(["distance"] if measured else [])], rows) if rows else ""
     bad = bad_images([asdict(one) for one in found.unread], shown=50)

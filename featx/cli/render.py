@@ -136,6 +136,16 @@ class Bars:
         self._stage = ""
 
 
+def figure_cells(figures: Mapping[str, Json], names: Sequence[str]) -> list[object]:
+    """The cells of what was measured on `images`, one of the figures, with as many digits as these can tell."""
+    from featx.metrics.digits import figure_text
+
+    images = figures.get("images")
+    count = images if isinstance(images, int) else None
+    cells = map(figures.get, names)
+    return [figure_text(value, count) if isinstance(value, float) else value for value in cells]
+
+
 def metric_names(metrics: Mapping[str, Json]) -> list[str]:
     """The figures that are shown of what was measured."""
     from featx.metrics.table import shown_keys, target_of_metrics

@@ -10,7 +10,7 @@ import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
-from featx.cli.render import Bars, bad_images, counted, emit, metric_names, say, table
+from featx.cli.render import Bars, bad_images, counted, emit, figure_cells, metric_names, say, table
 
 if TYPE_CHECKING:
     from featx.bundle.bundle import Bundle
@@ -215,7 +215,7 @@ def show_bundle(
     manifest, report = bundle.manifest, report_of(bundle.path)
     measured = {part: manifest.metrics_on(part).as_json() for part in ("val", "test")}
     names = metric_names(measured["val"])
-    rows = [(part, *map(found.get, names)) for part, found in measured.items()]
+    rows = [(part, *figure_cells(found, names)) for part, found in measured.items()]
     layers = ", ".join(manifest.output_names)
     parts = [
         table(["part", *names], rows),
@@ -265,5 +265,5 @@ def _against(manifest: Manifest) -> dict[str, Json]:
 def _nested_text(nested: NestedRecord) -> str:
     found = nested.as_json()
     names = metric_names(found)
-    rows = [("nested", *map(found.get, names))]
+    rows = [("nested", *figure_cells(found, names))]
     return f"{nested.folds} folds, each with a search of its own:\n" + table(["estimate", *names], rows)

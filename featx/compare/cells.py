@@ -21,6 +21,7 @@ from featx.extraction.sample import require_fittable
 from featx.finetune.flow import tuned_fingerprint
 from featx.io.context import Context, ignore
 from featx.io.index import StatIndex
+from featx.metrics.digits import figure_text
 from featx.report.comparison import Place
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
@@ -202,5 +203,5 @@ def _make(prepared: Prepared, stage: str, made: dict[str, Bundle], work: Work) -
 
 def _tell_score(bundle: Bundle) -> str:
     score = bundle.manifest.score
-    value = "-" if score.value is None else f"{score.value:.4f}"
+    value = "-" if score.value is None else figure_text(score.value, bundle.manifest.scored_on)
     return f"{score.metric} {value} ({score.where})"

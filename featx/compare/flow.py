@@ -160,6 +160,7 @@ def _describe(cell: Cell, best: bool, speed: float | None) -> Row:
         images_per_second=speed,
         share=cell.share,
         weights=manifest.backbone.weights or None,
+        score_images=manifest.scored_on,
         bundle=str(cell.bundle.path),
         digest=manifest.digest,
     )

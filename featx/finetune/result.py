@@ -20,6 +20,7 @@ from featx.heads.calibration import CORRECTED_NOTE, Calibration
 from featx.images.augment import Augmenter
 from featx.inference.decision import DecisionRule, make_reference, predict_parts
 from featx.metrics.comparison import compare_predictions
+from featx.metrics.digits import figure_text
 from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.table import is_better
 from featx.metrics.verdict import SURE, Comparison
@@ -169,11 +170,12 @@ def _finding(manifest: Manifest, origin: OriginRecord, part: str) -> str:
     if old is None or new is None or comparison is None:
         return ""
     judged = comparison.judged
-    low, high = judged.interval
     ahead, sure = is_better(metric, new, old), judged.metric == metric and judged.p_value < SURE
     word = "equals" if new == old else "does not beat" if not ahead else "beats" if sure else "is just ahead of"
     noise = "" if sure or new == old else "within noise: "
+    shown, before = figure_text(new, comparison.images), figure_text(old, comparison.images)
+    bounds = " to ".join(figure_text(end, comparison.images, "+") for end in judged.interval)
     return (
-        f"{word} {origin.bundle} on {part} ({metric} {new:.4f} against {old:.4f}; {noise}95 % interval of the "
-        f"difference in {judged.metric} {low:+.4f} to {high:+.4f})"
+        f"{word} {origin.bundle} on {part} ({metric} {shown} against {before}; {noise}95 % interval of the difference "
+        f"in {judged.metric} {bounds})"
     )

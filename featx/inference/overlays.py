@@ -25,6 +25,7 @@ from featx.io.files import atomic_path
 from featx.io.jsontypes import Json
 from featx.io.progress import Progress, no_progress
 from featx.io.urls import plain
+from featx.metrics.digits import confidence_text
 
 COLOURS = "inferno"  # of matplotlib: perceptually uniform, and its darkest means nothing
 GRID = "grid.png"
@@ -198,7 +199,9 @@ class _Writer:
         files = {"overlay": self.out / f"{name}-overlay.png", "heatmap": self.out / f"{name}-heatmap.png"}
         _save(over, files["overlay"])
         _save(alone, files["heatmap"])
-        self.overlays.append(GridImage(str(files["overlay"]), _caption(answer, found)))
+        self.overlays.append(
+            GridImage(str(files["overlay"]), _caption(answer, found, self.bundle.manifest.calibrated_on))
+        )
         return DrawnMap(
             found.label,
             found.confidence,
@@ -230,9 +233,9 @@ class _Writer:
         return name
 
 
-def _caption(answer: Explanation, found: ClassMap) -> tuple[str, ...]:
+def _caption(answer: Explanation, found: ClassMap, images: int | None) -> tuple[str, ...]:
     predicted = answer.label if answer.labels is None else " | ".join(answer.labels) or "no label"
-    caption = (Path(plain(answer.path)).name, f"{found.label} {found.confidence:.1%}")
+    caption = (Path(plain(answer.path)).name, f"{found.label} {confidence_text(found.confidence, images)}")
     return caption if predicted == found.label else (*caption, f"taken for {predicted}")
 
 

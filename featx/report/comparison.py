@@ -10,6 +10,7 @@ from featx.io.commands import sentence_without_folders
 from featx.io.csvtext import csv_text
 from featx.io.files import write_atomic
 from featx.io.jsontypes import Json
+from featx.metrics.digits import decimals, figure_text
 from featx.metrics.table import metric_label
 from featx.report import tradeoffs
 from featx.report.figure_folder import Plot
@@ -48,7 +49,7 @@ class Row:
     tie : whether its score is within noise of the best one; None where that cannot be told
     behind_low, behind_high : 95 % interval of the best score less its own, as if on different images
     weights : of the backbone: bundled, imagenet, random, or a file's name
-    metric, score, where : what models are chosen by, on val or in folds of train
+    metric, score, where : what models are chosen by, on val or in folds of train; score_images : on how many
     val_accuracy, test_accuracy, low, high : the share of images that are right, on test with its 95 % interval; of
         several labels per image, of images whose labels are all right
     test_images : on which that was measured
@@ -86,6 +87,7 @@ class Row:
     behind_low: float | None = None
     behind_high: float | None = None
     weights: str | None = None
+    score_images: int | None = None
 
     def as_json(self) -> dict[str, Json]:
         """The row as a flat object, which is also a line of the CSV."""
@@ -114,14 +116,20 @@ def _fixed(value: float | None, digits: int = 4, sign: str = "") -> str:
     return "-" if value is None else f"{value:{sign}.{digits}f}"
 
 
+def _accuracy(row: Row) -> str:
+    return _fixed(row.test_accuracy, decimals(row.test_images))
+
+
 def _interval(row: Row) -> str:
-    return "-" if row.low is None or row.high is None else f"{row.low:.4f} - {row.high:.4f}"
+    digits = decimals(row.test_images)
+    return "-" if row.low is None or row.high is None else f"{row.low:.{digits}f} - {row.high:.{digits}f}"
 
 
 def _behind(row: Row) -> str:
     """The interval of what it lacks to the best."""
-    both = row.behind_low, row.behind_high
-    return "-" if None in both or row.best else f"{both[0]:+.4f} to {both[1]:+.4f}"
+    if row.best or row.behind_low is None or row.behind_high is None:
+        return "-"
+    return " to ".join(figure_text(end, row.score_images, "+") for end in (row.behind_low, row.behind_high))
 
 
 def _round(value: float | None) -> str:
@@ -144,11 +152,11 @@ _COLUMNS = (
     _Column("layer", lambda row: row.place.layer),
     _Column("head", lambda row: row.place.clf),
     _Column("stage", lambda row: row.place.stage),
-    _Column("score", lambda row: _fixed(row.score), lambda row: row.score),
+    _Column("score", lambda row: _fixed(row.score, decimals(row.score_images)), lambda row: row.score),
     _Column("behind", _behind, lambda row: row.behind_low),
-    _Column("test accuracy", lambda row: _fixed(row.test_accuracy), lambda row: row.test_accuracy),
+    _Column("test accuracy", _accuracy, lambda row: row.test_accuracy),
     _Column("95 % interval", _interval, lambda row: row.low),
-    _Column("gain", lambda row: _fixed(row.gain, sign="+"), lambda row: row.gain),
+    _Column("gain", lambda row: _fixed(row.gain, decimals(row.test_images), "+"), lambda row: row.gain),
     _Column("extract s", lambda row: _round(row.extract_seconds), lambda row: row.extract_seconds),
     _Column("fit s", lambda row: _round(row.fit_seconds), lambda row: row.fit_seconds),
     _Column("features", lambda row: "-" if row.features is None else f"{row.features:,}", lambda row: row.features),
@@ -299,5 +307,5 @@ def _depth_caption(backbone: str, rows: Sequence[Row]) -> str:
     return (
         f"Accuracy by depth of {backbone}, from its input on the left to its last layer: solid on test, the band its "
         f"95 % interval, dashed on val. The best on val is {best.place.layer} ({best.place.clf}), with a test accuracy "
-        f"of {_fixed(best.test_accuracy)}. In percent: the share of the network's multiply-adds up to there."
+        f"of {_accuracy(best)}. In percent: the share of the network's multiply-adds up to there."
     )

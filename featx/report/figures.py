@@ -10,6 +10,7 @@ from featx.bundle.records import CandidateRecord
 from featx.heads.table import HEADS
 from featx.images.grid import GridImage
 from featx.images.resize import ResizeRule
+from featx.metrics.digits import figure_text
 from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.table import metric_label
 from featx.report import gallery, plots
@@ -60,13 +61,14 @@ def _draw_part(folder: FigureFolder, judged: LabelledPredictions, scores: Scores
         alt = f"Confusion matrix of {part}: {right:,} of {images:,} images are on the diagonal."
         folder.draw("confusion", plots.draw_confusion(scores.confusion, names), alt, wide=True)
     if scores.roc is not None:
-        alt = f"ROC curves of {part}: macro average AUC {scores.roc.macro.area:.4f}."
-        folder.draw("roc", plots.draw_roc(scores.roc), alt)
+        alt = f"ROC curves of {part}: macro average AUC {figure_text(scores.roc.macro.area, scores.images)}."
+        folder.draw("roc", plots.draw_roc(scores.roc, scores.images), alt)
     if scores.precision_recall is not None:
-        alt = f"Precision-recall curves of {part}: mean average precision {scores.precision_recall.macro.area:.4f}."
-        folder.draw("precision-recall", plots.draw_precision_recall(scores.precision_recall), alt)
+        area = figure_text(scores.precision_recall.macro.area, scores.images)
+        alt = f"Precision-recall curves of {part}: mean average precision {area}."
+        folder.draw("precision-recall", plots.draw_precision_recall(scores.precision_recall, scores.images), alt)
     error = scores.reliability.expected_calibration_error or 0.0
-    alt = f"Accuracy by confidence on {part}: expected calibration error {error:.4f}."
+    alt = f"Accuracy by confidence on {part}: expected calibration error {figure_text(error, scores.images)}."
     folder.draw("reliability", plots.draw_reliability(scores.reliability, multilabel=judged.target == "labels"), alt)
     if judged.target == "labels":
         _draw_grid(folder, "mistakes", gallery.worst_images(judged), levels)

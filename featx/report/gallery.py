@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from featx.images.grid import GridImage
+from featx.metrics.digits import confidence_text
 from featx.metrics.predictions import LabelledPredictions, indicators
 
 MOST = 18
@@ -32,7 +33,7 @@ def _pictures(judged: LabelledPredictions, order: Callable[[np.ndarray, np.ndarr
             (
                 f"is {judged.classes[judged.labels[row]]}",
                 f"said {judged.classes[predicted[row]]}",
-                f"{confidence[row]:.1%}",
+                confidence_text(confidence[row], len(judged)),
             ),
             bool(right[row]),
         )

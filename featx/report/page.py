@@ -17,6 +17,7 @@ import numpy as np
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import CandidateRecord, MetricsRecord
 from featx.io.jsontypes import Json
+from featx.metrics.digits import figure_text
 from featx.metrics.intervals import RESAMPLES
 from featx.metrics.table import metric_label, signed_score
 from featx.report.content import Content
@@ -110,15 +111,15 @@ def _embed(plot: Plot) -> _EmbeddedPlot:
     return _EmbeddedPlot(source, width, height, plot.alt, plot.wide)
 
 
-def _number(value: float | None) -> str:
-    """A number as people read it; a dash where nothing is defined."""
+def _number(value: float | None, images: int | None = None) -> str:
+    """A number as people read it, measured on so many images; a dash where nothing is defined."""
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):
         return f"{value:,}"
-    return f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
+    return f"{value:.4g}" if abs(value) >= 10 else figure_text(value, images)
 
 
 def _metric_names(content: Content, scores: Sequence[Scores]) -> list[str]:
@@ -153,9 +154,10 @@ def _from_scratch(content: Content, scores: Sequence[Scores]) -> list[tuple[str,
 def _gain(name: str, baseline: MetricsRecord, shown: Scores) -> str:
     """What transfer learning is worth, in a sentence."""
     own, other = shown.metrics["accuracy"] or 0.0, baseline.get("accuracy") or 0.0
+    theirs, mine = figure_text(other, shown.images), figure_text(own, shown.images)
     return (
-        f"A small network from scratch ({name}) that was trained on the same images has an accuracy of {other:.4f} on "
-        f"{shown.part}, this model one of {own:.4f}: a difference of {own - other:+.4f}."
+        f"A small network from scratch ({name}) that was trained on the same images has an accuracy of {theirs} on "
+        f"{shown.part}, this model one of {mine}: a difference of {figure_text(own - other, shown.images, '+')}."
     )
 
 

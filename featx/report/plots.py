@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featx.images.grid import shorten
+from featx.metrics.digits import figure_text
 from featx.metrics.reliability import Reliability
 from featx.metrics.table import is_lower_better, metric_label, signed_score
 from featx.report.curves import Curve, Curves
@@ -75,7 +76,15 @@ def draw_metrics(scores: Sequence[Scores]) -> Figure:
                 axis.plot(interval, [row + shift] * 2, color=colour, linewidth=3, alpha=0.55, solid_capstyle="butt")
             axis.plot(value, row + shift, "o", color=colour, label=one.part if row == 0 else None)
             place = axis.get_yaxis_transform()  # x in shares of the axis
-            axis.text(1.02, row + shift, f"{value:.4f}", transform=place, color=colour, va="center", fontsize=8)
+            axis.text(
+                1.02,
+                row + shift,
+                figure_text(value, one.images),
+                transform=place,
+                color=colour,
+                va="center",
+                fontsize=8,
+            )
     axis.set_yticks(np.arange(len(names)), [metric_label(name) for name in names])
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.locator_params("x", nbins=5)
@@ -135,21 +144,21 @@ def _write_counts(axis: Axes, confusion: np.ndarray, share: np.ndarray, size: in
         axis.text(column, row, f"{confusion[row, column]}", ha="center", va="center", color=colour, fontsize=small)
 
 
-def draw_roc(curves: Curves) -> Figure:
-    """The averages and the classes with the smallest area."""
+def draw_roc(curves: Curves, images: int | None = None) -> Figure:
+    """The averages and the classes with the smallest area, measured on so many images."""
     figure, axis = panel(PANEL[0], 4.0 + _LEGEND * _lines(curves))
     axis.plot([0, 1], [0, 1], "--", color="#a0aec0", linewidth=1)
-    _draw_curves(axis, curves, "AUC")
+    _draw_curves(axis, curves, "AUC", images)
     axis.set_xlabel("false positive rate")
     axis.set_ylabel("true positive rate")
     write_legend(figure, "lower left", 1)
     return figure
 
 
-def draw_precision_recall(curves: Curves) -> Figure:
-    """The averages and the classes with the smallest area."""
+def draw_precision_recall(curves: Curves, images: int | None = None) -> Figure:
+    """The averages and the classes with the smallest area, measured on so many images."""
     figure, axis = panel(PANEL[0], 4.0 + _LEGEND * _lines(curves))
-    _draw_curves(axis, curves, "AP")
+    _draw_curves(axis, curves, "AP", images)
     axis.set_xlabel("recall")
     axis.set_ylabel("precision")
     write_legend(figure, "lower left", 1)
@@ -160,17 +169,17 @@ def _lines(curves: Curves) -> int:
     return 2 + min(len(curves.classes), _MOST_LINES)
 
 
-def _draw_curves(axis: Axes, curves: Curves, area: str) -> None:
+def _draw_curves(axis: Axes, curves: Curves, area: str, images: int | None) -> None:
     for curve, colour, dashes in ((curves.micro, "#1a202c", "-"), (curves.macro, "#1a202c", ":")):
-        axis.plot(curve.x, curve.y, dashes, color=colour, linewidth=2.2, label=_area(curve, area), zorder=3)
+        axis.plot(curve.x, curve.y, dashes, color=colour, linewidth=2.2, label=_area(curve, area, images), zorder=3)
     for number, curve in enumerate(curves.worst(_MOST_LINES)):
-        axis.plot(curve.x, curve.y, color=f"C{number}", linewidth=1.2, label=_area(curve, area))
+        axis.plot(curve.x, curve.y, color=f"C{number}", linewidth=1.2, label=_area(curve, area, images))
     axis.set_xlim(-0.02, 1.02)
     axis.set_ylim(-0.02, 1.02)
 
 
-def _area(curve: Curve, name: str) -> str:
-    return f"{name} {curve.area:.4f}  {shorten(curve.name, NAME)}"
+def _area(curve: Curve, name: str, images: int | None) -> str:
+    return f"{name} {figure_text(curve.area, images)}  {shorten(curve.name, NAME)}"
 
 
 def draw_reliability(found: Reliability, *, multilabel: bool = False) -> Figure:

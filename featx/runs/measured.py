@@ -36,7 +36,8 @@ class MeasuredParts:
 
 
 def _figures(measured: Measures) -> MetricsRecord:
-    return MetricsRecord(measured.images, measured.values, measured.intervals if measured.images else None)
+    intervals = measured.intervals if measured.images else None
+    return MetricsRecord(measured.images, measured.values, intervals, measured.error_by_chance)
 
 
 def _classes(measured: Measures) -> tuple[ClassRecord, ...]:

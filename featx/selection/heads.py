@@ -22,6 +22,7 @@ from featx.heads.base import Head, Trial
 from featx.heads.calibration import CORRECTED_NOTE, Calibration, fit_calibration
 from featx.heads.table import HEADS, HeadKind, head_kind, make_head
 from featx.heads.transform import fit_transform
+from featx.metrics.digits import figure_text
 from featx.metrics.predictions import Target
 from featx.metrics.probabilities import Weighing
 from featx.metrics.scores import score
@@ -63,6 +64,11 @@ class _Arena:
     def score(self, metric: str, trial: Trial, kind: HeadKind) -> float:
         weighing = None if self.weights is None else Weighing(self.weights, kind.margins)
         return score(metric, *self.left_out(trial.logits), weighing)
+
+    @property
+    def images(self) -> int:
+        """How many images were left out."""
+        return int(((self.test_fold != NO_FOLD) & self.problem.own).sum())
 
     def left_out(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The logits of the images that were left out, and what is true of them."""
@@ -238,7 +244,7 @@ def _search_strength(kind: HeadKind, arena: _Arena, settings: SearchSettings) ->
     for trial in arena.trials(kind, _strengths(kind, options), settings):
         found = _Found(kind, trial, arena.score(options.metric, trial, kind))
         tried.append(_candidate(found, arena.where, settings))
-        settings.show(_line(tried[-1], kind.strength_name))
+        settings.show(_line(tried[-1], kind.strength_name, arena.images))
         loss = arena.score("log_loss", trial, kind)
         better = best is None or is_better(options.metric, found.score, best.score)
         if better:
@@ -268,7 +274,7 @@ def _extend(best: _Found, arena: _Arena, settings: SearchSettings, tried: list[C
         (trial,) = arena.trials(kind, (strength,), settings)
         found = _Found(kind, trial, arena.score(metric, trial, kind))
         tried.append(_candidate(found, arena.where, settings))
-        settings.show(_line(tried[-1], kind.strength_name))
+        settings.show(_line(tried[-1], kind.strength_name, arena.images))
         if not is_better(metric, found.score, best.score):
             break
         best = found
@@ -309,14 +315,14 @@ def _candidate(found: _Found, where: Where, settings: SearchSettings) -> Candida
     return Candidate(found.kind.clf, head.get_params(), found.score, settings.options.metric, where)
 
 
-def _line(candidate: Candidate, strength: str | None) -> str:
+def _line(candidate: Candidate, strength: str | None, images: int) -> str:
     params = candidate.params
     if candidate.clf == "estimator":
         what = ", ".join(f"{name} {value}" for name, value in params["params"].items())
         name = params["path"].rpartition(".")[2] + (f", {what}" if what else "")
     else:
         name = candidate.clf + (f", {strength} {params[strength]:.3g}" if strength else "")
-    return f"{name:<26} {candidate.metric} {candidate.score:.4f} ({candidate.where})"
+    return f"{name:<26} {candidate.metric} {figure_text(candidate.score, images)} ({candidate.where})"
 
 
 def _fitted_already(best: _Found | None, arena: _Arena | None) -> Head | None:

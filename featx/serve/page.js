@@ -9,6 +9,20 @@ const SMALL = 128; // pixels: smaller pictures are enlarged with sharp edges
 
 const find = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+/** A confidence as the images that it was calibrated on can tell it (featx.metrics.digits.confidence_text). */
+function sureness(share) {
+  const images = model ? model.calibrated_on : null;
+  if (images === null || images === undefined) return percent(share);
+  if (images === 0) return `${Math.round(100 * share)} %, unmeasured`;
+  const digits = images < 200 ? 0 : 1;
+  const scale = 10 ** (digits + 2);
+  const least = 1 / (images + 2);
+  const written = (value) => `${(100 * value).toFixed(digits)} %`;
+  if (share > 1 - least) return `over ${written(Math.floor((1 - least) * scale + 1e-9) / scale)}`;
+  if (share < least) return `under ${written(Math.ceil(least * scale - 1e-9) / scale)}`;
+  return written(share);
+}
 const wait = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
 let model = null;
@@ -98,7 +112,7 @@ async function predict(card, file, mapped) {
     showAnswer(card, answer);
     if (model.maps) offerMaps(card, file, answer);
     if (model.maps && mapped) waiting.push(() => showMaps(card, file, answer));
-    announce(`${answer.path}: ${said(answer)}, ${percent(answer.confidence)}`);
+    announce(`${answer.path}: ${said(answer)}, ${sureness(answer.confidence)}`);
   } catch (error) {
     fail(card, error);
     announce(`${file.name || "pasted image"}: ${error.message}`);
@@ -131,7 +145,7 @@ function showAnswer(card, answer) {
   const best = answer.top[0];
   if (answer.label === best.label && !answer.labels) {
     const small = document.createElement("small");
-    small.textContent = ` ${percent(answer.confidence)}`;
+    small.textContent = ` ${sureness(answer.confidence)}`;
     label.append(small);
   }
   show(card, ".note", doubt(answer, best));
@@ -141,7 +155,7 @@ function showAnswer(card, answer) {
 }
 
 function doubt(answer, best) {
-  const likeliest = `The likeliest class is ${best.label} with ${percent(best.confidence)}`;
+  const likeliest = `The likeliest class is ${best.label} with ${sureness(best.confidence)}`;
   if (answer.unknown) {
     return `${likeliest}, but no training image is near: the distance is ${answer.distance.toFixed(2)}, the limit ${model.max_distance}.`;
   }
@@ -160,7 +174,7 @@ function bar(choice, answer) {
   };
   const given = answer.labels?.includes(choice.label);
   part("name", line, given ? `✓ ${choice.label}` : choice.label).classList.toggle("given", Boolean(given));
-  part("share", line, percent(choice.confidence));
+  part("share", line, sureness(choice.confidence));
   const whole = part("bar", line);
   whole.setAttribute("aria-hidden", "true");
   part("filled", whole).style.width = percent(choice.confidence).replace(" ", "");
@@ -203,7 +217,7 @@ async function showMaps(card, file, answer) {
     const image = card.querySelector("img");
     const views = [{ name: "The image", source: card.url, note: "" }];
     for (const one of found.classes) {
-      const note = `Where the model sees ${one.label} (${percent(one.confidence)}): brighter areas count more towards it.`;
+      const note = `Where the model sees ${one.label} (${sureness(one.confidence)}): brighter areas count more towards it.`;
       views.push({ name: one.label, source: one.overlay, note });
     }
     const choose = (chosen) => {

@@ -97,6 +97,7 @@ class ModelInfo:
     thresholds : of a model that gives several labels, from which probability on it gives each of `classes`
     input_size : height and width, in pixels, that the network sees; layers : whose features the head takes
     metrics : what was measured when it was made, by part of the data
+    calibrated_on : images that its confidence was fitted on; 0: none, so that it is unmeasured
     min_confidence, max_distance : answers are "unsure" below, "unknown" beyond
     maps : whether it explains; report : whether it has a report to show
     limits : upload (bytes of a request), images (in one), megapixels (of an image), seconds, requests (at once)
@@ -112,6 +113,7 @@ class ModelInfo:
     layers: tuple[str, ...]
     head: str
     metrics: dict[str, dict[str, float | None]]
+    calibrated_on: int | None
     top: int
     min_confidence: float
     max_distance: float | None
@@ -207,6 +209,7 @@ class Service:
             layers=tuple(output.name for output in bundle.outputs),
             head=manifest.head.clf,
             metrics={part: _numbers(one) for part, one in manifest.metrics.items() if one is not None},
+            calibrated_on=manifest.calibrated_on,
             top=terms.top,
             min_confidence=terms.min_confidence,
             max_distance=terms.max_distance,

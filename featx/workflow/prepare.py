@@ -24,6 +24,7 @@ from featx.images.augment import Augmenter
 from featx.io.context import Context
 from featx.io.digest_arrays import NO_DIGEST, first_of_equal
 from featx.io.progress import Progress, no_progress
+from featx.metrics.digits import figure_text
 from featx.quality.grouping import group_near_duplicates
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
@@ -183,8 +184,9 @@ def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str, cache: Cache) 
 
 
 def _describe_refitted(bundle: Bundle) -> str:
-    recorded = bundle.manifest.metrics_on("val").chosen_by(bundle.manifest.score.metric)
-    before = "" if recorded is None else f" Its {bundle.manifest.score.metric} on val before that was {recorded:.4f}."
+    val, metric, before = bundle.manifest.metrics_on("val"), bundle.manifest.score.metric, ""
+    if (recorded := val.chosen_by(metric)) is not None:
+        before = f" Its {metric} on val before that was {figure_text(recorded, val.images)}."
     return (
         f"{bundle.shown} was trained on its val images, too (--refit), so they cannot be measured.{before} "
         "Choose --split test."

@@ -1,0 +1,91 @@
+"""Figures are shown as the images can tell them, and what was not measured is said so; JSON has every digit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fitted import Lab, call, write_pictures
+
+from featx.bundle.bundle import load_bundle
+from featx.card.card import model_card
+from featx.metrics.digits import confidence_text, figure_text
+
+FOUR_DIGITS = re.compile(r"\b[01]\.\d{3,}")
+
+
+@pytest.mark.parametrize(
+    ("images", "shown"), [(1, "0.96"), (45, "0.96"), (199, "0.96"), (200, "0.956"), (2000, "0.9556"), (None, "0.9556")]
+)
+def test_a_share_is_shown_as_so_many_images_can_tell_it(images: int | None, shown: str) -> None:
+    assert figure_text(43 / 45, images) == shown
+    if images:  # one image more that is wrong is always to be seen
+        assert figure_text(1 - 1 / images, images) != figure_text(1.0, images)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "images", "shown"),
+    [
+        (0.9996, None, "100.0%"),
+        (0.9996, 0, "100%, unmeasured"),
+        (0.9996, 12, "over 92%"),  # 13 / 14 = 0.9286
+        (0.9, 12, "90%"),
+        (0.01, 12, "under 8%"),
+        (0.9996, 98, "over 99%"),
+        (0.9996, 998, "over 99.9%"),
+        (0.9512, 998, "95.1%"),
+        (0.0001, 998, "under 0.1%"),
+    ],
+)
+def test_a_confidence_is_no_surer_than_the_images_it_was_calibrated_on(
+    confidence: float, images: int | None, shown: str
+) -> None:
+    assert confidence_text(confidence, images) == shown
+
+
+def test_of_one_image_per_class_nothing_was_measured_and_that_stands_beside_the_confidence(
+    lab: Lab, tmp_path: Path
+) -> None:
+    write_pictures(tmp_path / "p", 1)
+    made = call("fit-head", "p", "--backbone", lab.root / "tiny.keras", "--no-html", "--json", cwd=tmp_path)
+    assert any("confidence means nothing" in note for note in made.json["notes"])
+    picture = sorted((tmp_path / "p").rglob("*.png"))[0]
+    answered = call("predict", picture, "--model", made.json["bundle"], cwd=tmp_path)
+    assert re.search(r"\d+%, unmeasured", answered.out), answered.out
+    assert "Confidence is unmeasured: nothing was left out of the fit" in answered.err
+    bundle = load_bundle(tmp_path / made.json["bundle"])
+    assert bundle.manifest.calibrated_on == 0
+    card = model_card(bundle.manifest, "m")
+    assert "not calibrated: no image could be left out of the fit" in card
+    assert "its confidence was calibrated on none and is unmeasured" in card
+
+
+def test_45_images_have_two_digits_wherever_people_read(lab: Lab, tmp_path: Path) -> None:
+    bundle = lab.bundle("logreg")
+    shown = call("evaluate", bundle.path, "--data", lab.root / "pictures", cwd=tmp_path)
+    assert shown.status == 0, shown.err
+    assert not FOUR_DIGITS.search(shown.out), shown.out
+    by_chance = r"calibration error 0\.\d\d; were every confidence true, it would be 0\.\d\d to 0\.\d\d"
+    assert re.search(by_chance, shown.out)
+    full = call("evaluate", bundle.path, "--data", lab.root / "pictures", "--json", cwd=tmp_path).json
+    assert f" {full['accuracy']:.2f} " in shown.out
+    assert FOUR_DIGITS.search(str(full["log_loss"]))
+    low, high = full["calibration_error_by_chance"]
+    card = model_card(bundle.manifest, "m")
+    (line,) = [line for line in card.splitlines() if line.startswith("| calibration error")]
+    assert len(re.findall(r"\d\.\d\d \(by chance 0\.\d\d to 0\.\d\d\)", line)) == 2
+    assert not FOUR_DIGITS.search(line)
+    kept = bundle.manifest.metrics_on("val").calibration_error_by_chance
+    assert kept is not None
+    assert 0 <= kept[0] < kept[1] <= 1
+    assert 0 <= low < high <= 1
+
+
+def test_the_number_of_images_that_calibrated_is_that_of_the_folds_or_of_val(lab: Lab) -> None:
+    manifest = lab.bundle("logreg").manifest
+    counts = manifest.split.images
+    assert manifest.calibrated_on == counts["train"]  # in folds
+    assert lab.bundle("dense").manifest.calibrated_on == counts["val"]
+    assert replace(manifest, split=replace(manifest.split, images={})).calibrated_on is None
