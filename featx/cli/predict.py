@@ -9,7 +9,7 @@ import click
 
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, MODEL_OPTION, TTA_OPTION, average_of, take
-from featx.cli.render import bad_images, emit, table
+from featx.cli.render import bad_images, emit, say, table
 from featx.cli.values import number
 from featx.config.bounds import Confidence, Count, Distance
 from featx.errors import FeatxError
