@@ -37,6 +37,14 @@ def list_layers(spec: BackboneSpec, index: StatIndex | None = None, top: bool = 
     return found
 
 
+def recall_layers(spec: BackboneSpec, index: StatIndex) -> list[str]:
+    """The names of the network's layers as far as they were listed before; nothing is built for it."""
+    key = digest_json([memory_key(spec, index, False), _LISTING])
+    whole = digest_json([memory_key(spec, index, True), _LISTING])
+    known: list[dict[str, Any]] = index.recall("layers", key) or index.recall("layers", whole) or []
+    return [str(one["name"]) for one in known if not one["top"]]
+
+
 @dataclass(frozen=True)
 class LayerDepth:
     """A layer through which everything passes, and how deep it lies.

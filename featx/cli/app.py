@@ -51,13 +51,27 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel."),
     "bundle": ("bundle", "Pack, unpack and verify bundles, and write their model cards."),
     "cache": ("cache", "List, verify, export and prune cached features."),
+    "completion": ("completion", "Print or install the completion of commands and values for bash, zsh or fish."),
     "data": ("data", "Write embedded data sets as image folders."),
+}
+
+_TRAIN = (
+    "featx fit-head DATA fits a head on cached features, featx finetune trains the network too; featx run does both."
+)
+_LIST = "featx models lists what was made, featx cache ls what is cached, featx backbones the networks."
+_MEANT = {
+    **dict.fromkeys(("train", "fit"), _TRAIN),
+    **dict.fromkeys(("ls", "list", "show"), _LIST),
+    "help": "featx --help lists the commands, featx COMMAND --help shows one.",
+    **dict.fromkeys(("test", "eval", "score"), "featx evaluate measures a model, featx predict classifies images."),
+    **dict.fromkeys(("web", "app", "ui"), "featx serve shows a model as a web page."),
 }
 
 
 @click.group(
     cls=LazyGroup,
     homes=_COMMANDS,
+    meant=_MEANT,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(package_name="featx")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import click
 
+from featx.cli.complete import COMPLETIONS
 from featx.cli.values import Commas, MappingText, number
 from featx.config import SECTIONS, Keys, Section, help_of, listed_options, types_of
 from featx.config.bounds import Hint, origin_of, without_bounds, without_none
@@ -31,9 +32,13 @@ def section_options(*sections: str, without: Collection[str] = ()) -> Callable[[
             for entry in reversed(listed_options(SECTIONS[section])):
                 if f"{section}.{entry.name}" not in hidden:
                     command = section_option(section, entry)(command)
-        command = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override any key.")(
-            command
-        )
+        command = click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Set any key of a pipeline, like data.seed=1; may be repeated.",
+        )(command)
         return click.option(
             "-p",
             "--pipeline",
@@ -61,6 +66,7 @@ def section_option(section: str, entry: Field[Any]) -> Callable[[Command], Comma
         help=help_of(options, entry),
         metavar=None if origin_of(without_none(hint)) is Literal else entry.metadata["metavar"],
         multiple=entry.metadata["repeated"],
+        shell_complete=COMPLETIONS.get(f"{section}.{entry.name}"),
         type=_type_of(f"{section}.{entry.name}", hint, entry),
     )
 

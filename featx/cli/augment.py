@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.help import SectionedCommand
 from featx.cli.render import counted, emit
 from featx.config import DataOptions, FeaturesOptions
 
@@ -25,7 +26,7 @@ _OTHERS = [
 ] + ["augment.views"]
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("image")
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The PNG file to write.")
 @click.option("--count", type=click.IntRange(1, 20), default=5, show_default=True, help="Views in a row.")

@@ -9,6 +9,7 @@ import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, say
 from featx.cli.stages import show_bundle
 from featx.config import FeaturesOptions
@@ -17,7 +18,7 @@ _OF_IMAGES = {"resize", "levels", "engine", "workers", "cache"}  # what a baseli
 _OTHERS = [f"features.{entry.name}" for entry in fields(FeaturesOptions) if entry.name not in _OF_IMAGES]
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("data", required=False)
 @section_options("data", "baseline", "augment", "features", "report", "tracking", without=_OTHERS)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

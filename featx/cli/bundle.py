@@ -9,6 +9,7 @@ import click
 
 from featx.cli.arguments import Command, pipeline_of, section_options
 from featx.cli.bundles import JSON_OPTION, MODEL_TOO, take
+from featx.cli.complete import complete_model
 from featx.cli.render import emit
 from featx.errors import UsageError
 from featx.io.shown import as_line
@@ -24,7 +25,7 @@ def bundle() -> None:
 
 def _model(command: Command) -> Command:
     """The bundle, as an argument or by the option of the other commands."""
-    return click.argument("model", required=False)(MODEL_TOO(command))
+    return click.argument("model", required=False, shell_complete=complete_model)(MODEL_TOO(command))
 
 
 @bundle.command()

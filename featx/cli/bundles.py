@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.arguments import pipeline_of, was_typed
+from featx.cli.complete import complete_model
 from featx.cli.render import say
 from featx.errors import UsageError
 
@@ -39,14 +40,22 @@ IMPORT_OPTION = click.option(
     help="A Python module that defines custom layers of the bundle's network; may be repeated. Its code is executed.",
 )
 _WHICH = "A bundle, a .featx file, a run's folder or name, or a folder of runs (default: the best; see featx models)."
-MODEL_OPTION = click.option("--model", metavar="BUNDLE", help=_WHICH)
+MODEL_OPTION = click.option("--model", metavar="BUNDLE", help=_WHICH, shell_complete=complete_model)
 
 
 def _keep_model(context: click.Context, parameter: click.Parameter, name: str | None) -> None:  # noqa: ARG001 - click's
     context.meta[_TYPED] = name
 
 
-MODEL_TOO = click.option("--model", "named", metavar="BUNDLE", expose_value=False, callback=_keep_model, help=_WHICH)
+MODEL_TOO = click.option(
+    "--model",
+    "named",
+    metavar="BUNDLE",
+    expose_value=False,
+    callback=_keep_model,
+    help=_WHICH,
+    shell_complete=complete_model,
+)
 """For commands that take the bundle as an argument: the option by which the others name it"""
 TTA_OPTION = click.option(
     "--tta",

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, emit
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("data", required=False)
 @section_options("data", "features", "augment", "report", without=["report.html", "report.keep_paths"])
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The HDF5 file to write.")

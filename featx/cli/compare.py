@@ -10,6 +10,7 @@ import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, emit, say, table
 from featx.errors import FeatxError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from featx.compare.flow import Compared
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("data", nargs=-1)
 @section_options("compare", "report")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

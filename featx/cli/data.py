@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, bad_images, counted, emit, say, table
 from featx.cli.values import number
 from featx.config.bounds import Cosine
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("data", required=False)
 @click.option(
     "--features", "by_features", is_flag=True, help="Look for label errors, near-duplicates and outliers instead."
@@ -93,7 +94,7 @@ def _check_text(found: Check) -> str:
     return "\n".join(part for part in parts if part)
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("data", required=False)
 @section_options("data")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The CSV to write.")

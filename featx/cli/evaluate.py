@@ -10,6 +10,8 @@ import click
 from featx.cli.app import command_line
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, MODEL_TOO, TTA_OPTION, average_of, take
+from featx.cli.complete import complete_model
+from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, bad_images, emit, figure_cells, say, table
 from featx.errors import UsageError
 
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from featx.metrics.measures import Measures
 
 
-@click.command()
-@click.argument("bundle", required=False)
+@click.command(cls=SectionedCommand)
+@click.argument("bundle", required=False, shell_complete=complete_model)
 @MODEL_TOO
 @click.option("--data", "data", help="Measure on these images instead of the pipeline's.")
 @click.option(

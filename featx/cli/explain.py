@@ -10,6 +10,7 @@ import click
 
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.bundles import IMPORT_OPTION, MODEL_OPTION, choose, describe_choice
+from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.errors import FeatxError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from featx.inference.overlays import DrawnExplanations
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("images", nargs=-1, required=True)
 @MODEL_OPTION
 @click.option(

@@ -10,6 +10,8 @@ import click
 
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.bundles import IMPORT_OPTION, MODEL_TOO, take
+from featx.cli.complete import complete_model
+from featx.cli.help import SectionedCommand
 from featx.cli.render import bad_images, emit, say, table
 from featx.config import ExportFormat, ExportPrecision
 from featx.errors import ExportError
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     from featx.export.flow import Exported, FormatResult
 
 
-@click.command()
-@click.argument("bundle", required=False)
+@click.command(cls=SectionedCommand)
+@click.argument("bundle", required=False, shell_complete=complete_model)
 @MODEL_TOO
 @click.option(
     "--format",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from featx.io.lazy import without_garbage_collection
 
@@ -15,11 +16,14 @@ class LazyGroup(click.Group):
     """A group that imports a command only when it is used.
 
     homes : command -> (module of this package, one line for `--help`)
+    meant : what people may type instead of a command -> the sentence that has the right one
     """
 
-    def __init__(self, *args: Any, homes: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, homes: Mapping[str, tuple[str, str]], meant: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self._homes = homes
+        self._homes, self._meant = homes, meant or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Names, in the order of `homes`."""
@@ -39,6 +43,13 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self._homes.items()])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and their lines, without importing any of them."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        named = [(name, line) for name, (_, line) in self._homes.items() if name.startswith(incomplete)]
+        return [CompletionItem(name, help=line) for name, line in named]
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -48,5 +59,8 @@ class LazyGroup(click.Group):
         except click.UsageError as error:
             from featx.io.suggest import did_you_mean
 
+            meant = self._meant.get(args[0])
+            if meant is not None:
+                raise click.UsageError(f"No command {args[0]!r}. {meant}", ctx) from error
             hint = did_you_mean(args[0], self._homes, f"{ctx.command_path} --help lists them.")
             raise click.UsageError(f"No command {args[0]!r}.{hint}", ctx) from error

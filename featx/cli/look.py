@@ -11,6 +11,7 @@ import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, bad_images, counted, emit, table
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _NOT_ITS_OPTIONS = (
 )
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("data", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder (default: RUNS/NAME/look).")
 @click.option(

@@ -9,6 +9,7 @@ import click
 
 from featx.cli.arguments import pipeline_of, section_options, was_typed
 from featx.cli.bundles import JSON_OPTION
+from featx.cli.help import SectionedCommand
 from featx.cli.render import counted, emit, table
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from featx.runs.catalogue import Catalogue, ListedModel, PartScore
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @section_options("report", without=["report.html", "report.keep_paths"])
 @JSON_OPTION
 def models(pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object) -> None:

@@ -9,6 +9,7 @@ import click
 
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, MODEL_OPTION, TTA_OPTION, average_of, take
+from featx.cli.help import SectionedCommand
 from featx.cli.render import bad_images, emit, say, table
 from featx.cli.values import number
 from featx.config.bounds import Confidence, Count, Distance
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from featx.inference.predict import Predicted, Prediction
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("images", nargs=-1, required=True)
 @MODEL_OPTION
 @click.option("--top", type=number(Count), default=1, show_default=True, help="Number of top classes to show.")

@@ -12,6 +12,7 @@ import click
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options, was_typed
 from featx.cli.bundles import describe_choice, take
+from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, bad_images, counted, emit, say, table
 from featx.errors import FeatxError, UsageError
 
@@ -62,7 +63,7 @@ def _review_text(found: Review) -> str:
     return "\n".join(part for part in parts if part)
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("images", nargs=-1, required=True)
 @click.option("--data", "data", help="Search these images instead of the pipeline's.")
 @click.option(

@@ -8,6 +8,8 @@ import click
 
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.bundles import IMPORT_OPTION, MODEL_TOO, choose, describe_choice
+from featx.cli.complete import complete_model
+from featx.cli.help import SectionedCommand
 from featx.cli.render import say
 from featx.cli.values import number
 from featx.config import ByteSize
@@ -16,8 +18,8 @@ from featx.errors import UsageError
 from featx.serve.limits import Limits
 
 
-@click.command()
-@click.argument("bundle", required=False)
+@click.command(cls=SectionedCommand)
+@click.argument("bundle", required=False, shell_complete=complete_model)
 @MODEL_TOO
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets other machines in."

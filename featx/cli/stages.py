@@ -10,6 +10,7 @@ import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, bad_images, counted, emit, figure_cells, metric_names, say, table
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 _DATA = click.argument("data", required=False)
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @_DATA
 @section_options()
 @_JSON
@@ -44,7 +45,7 @@ def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...],
     emit(as_json, done.as_json(), "\n".join([*lines, *([f"report: {done.report}"] if done.report else [])]))
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @_DATA
 @section_options("data", "features", "augment")
 @click.option("--dry-run", is_flag=True, help="Only print what would be computed.")
@@ -133,7 +134,7 @@ def _workers_text(done: Extraction) -> str:
     return table(["worker", "images", "images/s"], rows)
 
 
-@click.command("fit-head")
+@click.command("fit-head", cls=SectionedCommand)
 @_DATA
 @section_options("data", "features", "augment", "head", "report", "tracking")
 @_JSON
@@ -164,7 +165,7 @@ def fit_head(
     show_bundle(bundle, bad, as_json, verdict_after(fitted, bundle, pipeline))
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @_DATA
 @section_options("data", "features", "augment", "finetune", "report", "tracking")
 @click.option("--from", "origin", metavar="BUNDLE", help="Start from this bundle (default: the best one).")

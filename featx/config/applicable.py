@@ -14,10 +14,10 @@ from featx.config.table import SECTIONS
 from featx.config.training import TrainingOptions
 from featx.errors import UsageError
 
-_DENSE = frozenset({"hidden", "activation", "l2", *(entry.name for entry in fields(TrainingOptions))})
+DENSE_OPTIONS = frozenset({"hidden", "activation", "l2", *(entry.name for entry in fields(TrainingOptions))})
 _SEARCHED = ("logreg", "svm", "ridge", "knn")
 _HEADS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(_DENSE, ("dense", "auto")),
+    **dict.fromkeys(DENSE_OPTIONS, ("dense", "auto")),
     "kernel": ("svm",),
     "grid": ("estimator",),
     "strength": _SEARCHED,
