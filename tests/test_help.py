@@ -105,6 +105,7 @@ def test_layers_are_completed_once_they_were_listed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     named = ["fit-head", "--backbone", str(tiny_backbone), "--layer"]
+    (tmp_path / "cache").mkdir()  # where there is one, what was listed is remembered in it
     assert complete(named, "l") == []
     assert call("layers", tiny_backbone, cwd=tmp_path).status == 0
     assert complete(named, "l") == ["low", "logits"]
@@ -138,15 +139,9 @@ def test_bash_loads_what_was_installed_and_asks_the_program(tmp_path: Path, monk
         "_featx_completion featx; echo ${COMPREPLY[@]}"
     )
     program = tmp_path / "featx"
-    program.write_text('#!/bin/sh\nexec python -m featx "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m featx "$@"\n')
     program.chmod(0o755)
-    path = f"{tmp_path}{os.pathsep}{Path(os.sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # type: ignore[attr-defined]
-    done = subprocess.run(
-        ["bash", "-c", script],
-        env=environment(HOME=str(tmp_path), PATH=path),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    settings = environment(HOME=str(tmp_path), PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    done = subprocess.run(["bash", "-c", script], env=settings, capture_output=True, text=True, check=True)
     assert "_featx_completion" in done.stdout
     assert done.stdout.splitlines()[-1] == "estimator"
