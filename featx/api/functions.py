@@ -1,13 +1,14 @@
-"""The public functions: featx.extract, fit_head, models."""
+"""The public functions: featx.extract, fit_head, models, next."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Unpack
 
-from featx.api.keywords import ExtractKeywords, FitHeadKeywords
+from featx.active.next import NextImages, choose_next
+from featx.api.keywords import ExtractKeywords, FitHeadKeywords, NextImagesKeywords
 from featx.api.model import Model
-from featx.api.options import EXTRACT, FIT_HEAD, PathLike, call_text, read_options, takes
+from featx.api.options import EXTRACT, FIT_HEAD, NEXT, PathLike, call_text, read_options, takes
 from featx.dataset import read_data
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
@@ -117,3 +118,37 @@ def models(runs: PathLike = "runs") -> Catalogue:
         read, each with the `reason`
     """
     return list_models(Path(runs))
+
+
+@takes(*NEXT)
+def next(  # noqa: A001 - the command's name
+    pool: PathLike | None = None,
+    *,
+    out: PathLike | None = None,
+    pipeline: PathLike | None = None,
+    progress: Progress = no_progress,
+    **options: Unpack[NextImagesKeywords],
+) -> NextImages:
+    """Choose the images of a pool that are worth a first label, as `featx next` does; `Model.next` asks a model.
+
+    Parameters
+    ----------
+    pool : a folder or CSV of images, whose labels do not matter
+    out : folder of the lists; without it `next` in that of the results
+    pipeline, progress : as of `featx.extract`
+    options : of the sections data, features, next and report, listed below
+
+    Returns
+    -------
+    NextImages
+        with `images`, the best first, each with `path`, `score`, `reason`; `csv`, `report`
+
+    Raises
+    ------
+    FeatxError
+        What a user can mend, in one sentence.
+    """
+    wanted = read_options(NEXT, options, "featx.next", pool, pipeline)
+    context = Context(call_text("featx.next", pool, pipeline, options), progress)
+    with Cache(wanted.features.cache) as cache:
+        return choose_next(wanted, None, cache, None if out is None else Path(out), context)

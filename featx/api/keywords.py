@@ -269,6 +269,20 @@ class FinetuneKeywords(TrainingKeywords, total=False):
     """If the head is not a network, fit logistic regression on its features and start from that."""
 
 
+class NextKeywords(TypedDict, total=False):
+    """Which images of a pool are worth a label, and how many."""
+
+    count: int
+    """How many images to choose."""
+    doubt: Literal["margin", "entropy", "none"]
+    """What a model's uncertainty is measured by: the margin between its two likeliest classes, or the entropy of all;
+    none: images are chosen for being typical and different alone."""
+    same: float
+    """Least similarity of near-duplicates, of which one is chosen; the cosine about the mean of the pool."""
+    far: float
+    """Images farther than this from all training images are listed apart; 99 % of the known are within 1."""
+
+
 class ExtractKeywords(DataKeywords, FeaturesKeywords, total=False):
     """Options of the sections data and features."""
 
@@ -287,3 +301,7 @@ class TuneKeywords(DataKeywords, FeaturesKeywords, FinetuneKeywords, ReportKeywo
 
 class EvaluateKeywords(DataKeywords, total=False):
     """Options of the section data."""
+
+
+class NextImagesKeywords(DataKeywords, FeaturesKeywords, NextKeywords, ReportKeywords, total=False):
+    """Options of the sections data, features, next and report."""

@@ -7,8 +7,9 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from featx.api.keywords import EvaluateKeywords, TuneKeywords
-from featx.api.options import EVALUATE, FINETUNE, PathLike, call_text, read_options, takes
+from featx.active.next import NextImages, choose_next
+from featx.api.keywords import EvaluateKeywords, NextImagesKeywords, TuneKeywords
+from featx.api.options import EVALUATE, FINETUNE, NEXT, PathLike, call_text, read_options, takes
 from featx.api.predictions import Images, Predictions, sources_of
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.bundle.bundle import pack as pack_bundle
@@ -201,6 +202,32 @@ class Model:
         context = Context(call_text("featx.Model.finetune", data, pipeline, options), progress)
         with Cache(wanted.features.cache) as cache:
             return Model(publish_finetuned(self.bundle, prepare(wanted, cache, progress, views=False), context))
+
+    @takes(*NEXT)
+    def next(
+        self,
+        pool: PathLike | None = None,
+        *,
+        out: PathLike | None = None,
+        pipeline: PathLike | None = None,
+        progress: Progress = no_progress,
+        **options: Unpack[NextImagesKeywords],
+    ) -> NextImages:
+        """Choose the images of a pool whose labels would teach this model most, as `featx next --model` does.
+
+        Parameters
+        ----------
+        pool, out, pipeline, progress, options : as of `featx.next`; the features are those that the model predicts from
+
+        Raises
+        ------
+        FeatxError
+            No image can be read, or the model knows the labels of all.
+        """
+        wanted = read_options(NEXT, options, "next", pool, pipeline)
+        context = Context(call_text("featx.Model.next", pool, pipeline, options), progress)
+        with Cache(wanted.features.cache) as cache:
+            return choose_next(wanted, self.bundle, cache, None if out is None else Path(out), context)
 
     def pack(self, out: PathLike, *, keep_paths: bool = False) -> Path:
         """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere.

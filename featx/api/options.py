@@ -26,6 +26,7 @@ READ_FEATURES = ("data", "features", "report")
 FIT_HEAD = ("data", "features", "head", "report", "tracking")
 FINETUNE = ("data", "features", "finetune", "report", "tracking")
 EVALUATE = ("data",)
+NEXT = ("data", "features", "next", "report")
 """The sections whose options a function takes"""
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -48,6 +48,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Show which image regions support a class."),
     "serve": ("serve", "Serve a bundle as a web page and over HTTP."),
     "similar": ("quality", "Show the images of a set that look most like given ones."),
+    "next": ("active", "Choose the images of a pool that are worth a label next."),
     "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel."),
     "bundle": ("bundle", "Pack, unpack and verify bundles, and write their model cards."),
     "cache": ("cache", "List, verify, export and prune cached features."),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from featx.io.lazy import import_on_use
 
 if TYPE_CHECKING:
+    from featx.config.active import NextOptions
     from featx.config.augment import OPERATIONS, AugmentOptions
     from featx.config.baseline import BaselineOptions
     from featx.config.checks import check_dense, check_options
@@ -52,6 +53,7 @@ __all__ = [
     "MemoryShare",
     "Metric",
     "Monitor",
+    "NextOptions",
     "Optimizer",
     "Pipeline",
     "ReportOptions",
@@ -71,6 +73,7 @@ __all__ = [
 __getattr__ = import_on_use(
     __name__,
     {
+        "active": ("NextOptions",),
         "augment": (
             "OPERATIONS",
             "AugmentOptions",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from featx.config.active import NextOptions
 from featx.config.augment import AugmentOptions
 from featx.config.baseline import BaselineOptions
 from featx.config.compare import CompareOptions
@@ -25,5 +26,6 @@ class Pipeline:
     finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
     baseline: BaselineOptions = field(default_factory=BaselineOptions)
     compare: CompareOptions = field(default_factory=CompareOptions)
+    next: NextOptions = field(default_factory=NextOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)

@@ -17,6 +17,7 @@ _PLACES = {  # section -> its class, in the order of a pipeline file
     "finetune": "finetune:FinetuneOptions",
     "baseline": "baseline:BaselineOptions",
     "compare": "compare:CompareOptions",
+    "next": "active:NextOptions",
     "report": "results:ReportOptions",
     "tracking": "results:TrackingOptions",
 }

@@ -76,7 +76,7 @@ def _compute(store: FeatureStore, name: str, wanted: list[tuple[str, int]], cach
     """These rows (path, view) of the one table `layer@pooling`; those that it has stay as they are."""
     if not wanted:
         return
-    options = _options(store, cache, name)
+    options = options_of(store, cache, (name,))
     augmenter = None if store.key.views == NO_VIEWS else Augmenter.from_json(store.made_of()["augment"])
     if settle(options, cache, augmenter).store.key != store.key:
         raise _OtherValuesError(
@@ -89,8 +89,11 @@ def _compute(store: FeatureStore, name: str, wanted: list[tuple[str, int]], cach
         repair_views(wanted, options, augmenter, cache, progress)
 
 
-def _options(store: FeatureStore, cache: Cache, name: str) -> FeaturesOptions:
-    """The options that the store was made with, for one layer and pooling."""
+def options_of(store: FeatureStore, cache: Cache, names: tuple[str, ...]) -> FeaturesOptions:
+    """The options that the store was made with, for these layers and poolings.
+
+    names : each as LAYER@POOLING
+    """
     made = store.made_of()
     height, width = made["input_size"]
     precision, _, engine = store.key.precision.partition("/")
@@ -98,7 +101,7 @@ def _options(store: FeatureStore, cache: Cache, name: str) -> FeaturesOptions:
         backbone=made["name"],
         weights=made["weights"],
         weights_seed=made["weights_seed"],
-        layer=(name,),
+        layer=names,
         input_size=height if height == width else None,  # only a file has another shape than a square: its own
         resize=made["resize"],
         preprocessing=made["preprocessing"],

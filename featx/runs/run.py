@@ -4,7 +4,7 @@ split/            which image is in which part (`featx.runs.split`)
 data.json         where its images were (`featx.runs.known_data`)
 <n>-<clf>/        a bundle; beside its sealed files `report/`, and `checkpoints/` where a fine-tune keeps networks
 .training-<id>/   what the fit of a head resumes from; .finetune-<id>/, .baseline-<id>/ : the other trainings
-look/, check/     what `featx look` and `featx check --features` write
+look/, check/, next/   what `featx look`, `featx check --features` and `featx next` write
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ class Run:
     def check(self) -> Path:
         """Where the lists of what is suspicious in the data go."""
         return self.path / "check"
+
+    @property
+    def next(self) -> Path:
+        """Where the lists of what to label next go."""
+        return self.path / "next"
 
     def training_state(self, training: Training, state: str) -> Path:
         """The folder that a training resumes from.

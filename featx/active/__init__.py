@@ -1,0 +1,1 @@
+"""What comes after the first model: which images to label next."""

@@ -1,0 +1,69 @@
+"""featx next."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from featx.cli.app import command_line
+from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.render import Bars, bad_images, counted, emit, say, table
+
+if TYPE_CHECKING:
+    from featx.active.next import NextImages
+
+_LISTED = 20  # images, in the terminal
+
+
+@click.command()
+@click.argument("pool", required=False)
+@click.option("--model", metavar="BUNDLE", help="A bundle, a .featx file, or a folder of bundles (the best is taken).")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the lists (default: RUNS/NAME/next).")
+@section_options("data", "features", "next", "report")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def next(  # noqa: A001 - the command
+    pool: str | None,
+    model: str | None,
+    out: Path | None,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: object,
+) -> None:
+    """Rank the images of POOL by what labelling them would bring.
+
+    Without --model by what is typical of the pool and differs; with one also by what the model is unsure of.
+    """
+    from featx.active.next import choose_next
+    from featx.bundle.bundle import load_bundle
+    from featx.io.context import Context
+    from featx.runs.run import find_bundle
+    from featx.store.cache import Cache
+
+    pipeline = need_data(pipeline_of(pool, pipeline_file, settings, values))
+    bundle = None if model is None else load_bundle(find_bundle(model, Path(pipeline.report.runs), ""))
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        found = choose_next(pipeline, bundle, cache, out, Context(command_line(), bars, say))
+    emit(as_json, found.as_json(), _next_text(found))
+
+
+def _next_text(found: NextImages) -> str:
+    rows = [
+        (rank, one.path, one.suggestion or "-", one.confidence, one.reason)
+        for rank, one in enumerate(found.images[:_LISTED], 1)
+    ]
+    more = len(found.images) - len(rows)
+    parts = [
+        bad_images([asdict(one) for one in found.unread]),
+        f"{counted(found.pool, 'image')} without a label, compared by {found.output}",
+        table(["", "image", "suggestion", "confidence", "why"], rows),
+        f"and {more:,} more in the list" if more > 0 else "",
+        *found.notes,
+        f"list: {found.csv}",
+        f"unlike all training images: {found.unknown_csv}" if found.unknown_csv else "",
+        f"page: {found.report}" if found.report else "",
+    ]
+    return "\n".join(part for part in parts if part)
