@@ -147,6 +147,13 @@ def next(  # noqa: A001 - the command's name
     ------
     FeatxError
         What a user can mend, in one sentence.
+
+    Examples
+    --------
+    >>> import featx
+    >>> found = featx.next("flowers", count=3, html=False)
+    >>> len(found.images), found.pool
+    (3, 36)
     """
     wanted = read_options(NEXT, options, "featx.next", pool, pipeline)
     context = Context(call_text("featx.next", pool, pipeline, options), progress)

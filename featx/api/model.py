@@ -223,6 +223,14 @@ class Model:
         ------
         FeatxError
             No image can be read, or the model knows the labels of all.
+
+        Examples
+        --------
+        >>> import featx
+        >>> model = featx.fit_head("flowers", html=False)
+        >>> found = model.next("new", count=2, html=False)
+        >>> len(found.images) + len(found.unknown) > 0
+        True
         """
         wanted = read_options(NEXT, options, "next", pool, pipeline)
         context = Context(call_text("featx.Model.next", pool, pipeline, options), progress)
