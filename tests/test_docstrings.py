@@ -24,7 +24,7 @@ EXAMPLES = [
 
 @pytest.fixture(scope="session")
 def garden(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `flowers/` (three classes of twelve images of one colour each) and the run of a head on them."""
+    """A folder with `flowers/` (three classes of twelve images of one colour each), `pool/` and the run of a head on them."""
     folder = tmp_path_factory.mktemp("garden")
     random = np.random.default_rng(0)
     for code, name in enumerate(("daisy", "rose", "tulip")):
@@ -33,6 +33,8 @@ def garden(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = random.integers(0, 40, (32, 32, 3), np.uint8)
             pixels[..., code] += 200
             Image.fromarray(pixels).save(folder / "flowers" / name / f"{number:02d}.png")
+        (folder / "pool").mkdir(exist_ok=True)
+        Image.fromarray(np.roll(pixels, code + 1, axis=2)[::2]).save(folder / "pool" / f"{name}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         featx.fit_head("flowers", html=False)

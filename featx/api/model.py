@@ -227,10 +227,9 @@ class Model:
         Examples
         --------
         >>> import featx
-        >>> model = featx.fit_head("flowers", html=False)
-        >>> found = model.next("new", count=2, html=False)
-        >>> len(found.images) + len(found.unknown) > 0
-        True
+        >>> found = featx.load("runs/flowers").next("pool", count=2, html=False)
+        >>> found.pool, found.known
+        (3, 0)
         """
         wanted = read_options(NEXT, options, "next", pool, pipeline)
         context = Context(call_text("featx.Model.next", pool, pipeline, options), progress)

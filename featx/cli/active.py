@@ -10,6 +10,7 @@ import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.bundles import take
 from featx.cli.render import Bars, bad_images, counted, emit, say, table
 
 if TYPE_CHECKING:
@@ -38,13 +39,11 @@ def next(  # noqa: A001 - the command
     Without --model by what is typical of the pool and differs; with one also by what the model is unsure of.
     """
     from featx.active.next import choose_next
-    from featx.bundle.bundle import load_bundle
     from featx.io.context import Context
-    from featx.runs.run import find_bundle
     from featx.store.cache import Cache
 
     pipeline = need_data(pipeline_of(pool, pipeline_file, settings, values))
-    bundle = None if model is None else load_bundle(find_bundle(model, Path(pipeline.report.runs), ""))
+    bundle = None if model is None else take(model, pipeline, "Asking", quiet=as_json)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         found = choose_next(pipeline, bundle, cache, out, Context(command_line(), bars, say))
     emit(as_json, found.as_json(), _next_text(found))
