@@ -570,3 +570,40 @@ def test_bundles_are_numbered_and_go_to_the_folder_of_the_run(lab: Lab, tmp_path
     assert first.manifest.fingerprint == second.manifest.fingerprint
     assert isinstance(first, Bundle)
     assert Run.of(lab.pipeline).name == "lab"
+
+
+@pytest.mark.parametrize("kind", [np.complex64, np.bool_, np.int8, "U12"])
+def test_numbers_of_another_type_are_not_made_into_weights(kind: Any, copied: Path) -> None:
+    with np.load(copied / "head.npz") as held:
+        np.savez(copied / "head.npz", **{name: held[name].astype(kind) for name in held.files})
+    reseal(copied, notes=[])
+    with pytest.raises(
+        BundleError, match=r"head\.npz is not a linear head: kernel in it is of .* Get the bundle again"
+    ):
+        load_bundle(copied).check()
+
+
+def test_a_manifest_that_is_no_file_is_not_read(copied: Path) -> None:
+    (copied / "bundle.json").unlink()
+    (copied / "bundle.json").symlink_to("/dev/zero")  # never ends
+    with pytest.raises(BundleError, match=r"bundle\.json is not a file, but a device"):
+        load_bundle(copied)
+    (copied / "bundle.json").unlink()
+    os.mkfifo(copied / "bundle.json")  # never begins
+    with pytest.raises(BundleError, match=r"bundle\.json is not a file, but a device"):
+        load_bundle(copied)
+
+
+@pytest.mark.parametrize("schema", [1e308, True, 10**400, "1"])
+def test_a_schema_of_any_size_is_one_short_sentence(schema: Any, copied: Path) -> None:
+    reseal(copied, schema=schema)
+    with pytest.raises(BundleError, match=r"schema") as refused:
+        load_bundle(copied)
+    assert len(str(refused.value)) < 250 + len(str(copied))
+
+
+def test_a_size_that_its_graph_does_not_take_asks_for_no_memory(copied: Path) -> None:
+    backbone = json.loads((copied / "bundle.json").read_text())["backbone"]
+    reseal(copied, backbone=backbone | {"input_size": [65_535, 65_535]})
+    with pytest.raises(BundleError, match="at fault: its graph takes images of another size"):
+        load_bundle(copied).check()

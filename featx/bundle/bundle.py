@@ -180,8 +180,10 @@ class Bundle:
 
     def check(self) -> None:
         """Use everything in it once, on a black image: `BundleError` where its files do not fit each other."""
-        black = np.zeros((1, *self.input_size, 3), np.uint8)
         self.split()
+        _ = self.engine  # loaded first: it shows whether images are of the size that the manifest says
+        with blamed(self.path, "it takes images of a size that cannot be held"):
+            black = np.zeros((1, *self.input_size, 3), np.uint8)
         features = self.features(black)
         with blamed(self.shown, "it cannot predict"):
             self._require_numbers(self.probabilities(features), "network")

@@ -16,7 +16,7 @@ import numpy as np
 
 from featx.errors import BundleError
 from featx.features import ArrayFeatures, Features, width
-from featx.io.zips import load_arrays
+from featx.io.zips import floats, load_arrays
 
 FILE = "reference.npz"
 MOST_ROWS = 2000
@@ -119,7 +119,7 @@ def load_reference(folder: Path) -> Reference:
         )
     try:
         held = load_arrays(path)
-        rows, scale = np.asarray(held["rows"], np.float16), float(held["scale"])
+        rows, scale = np.asarray(floats(held, "rows"), np.float16), float(held["scale"])
         if rows.ndim != 2 or not len(rows) or not np.isfinite(rows).all() or not 0 < scale < np.inf:
             raise ValueError(f"rows of shape {rows.shape} and a scale of {scale}")
         return Reference(rows, scale)

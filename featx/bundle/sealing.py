@@ -62,6 +62,8 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST
     try:
+        if path.exists() and not path.is_file():
+            raise BundleError(f"{path} is not a file, but a device, a pipe or a folder. Do not use this bundle.")
         require_size(path.stat().st_size, path)
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -89,14 +91,16 @@ def parse_manifest(text: bytes, where: Path) -> Manifest:
     """
     try:
         content = json.loads(text.decode())
-        schema = int(content["schema"])
+        schema = content["schema"]
+        if not isinstance(schema, int | float):
+            raise TypeError(f"schema must be a whole number, got {schema!r:.40}")
         claimed = content.pop("digest", None)
         holds = claimed == digest_json(content)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, AttributeError) as error:
         raise BundleError(f"{where} is damaged: {error}. {AGAIN}") from error
-    if schema > SCHEMA:
+    if isinstance(schema, int) and schema > SCHEMA:
         raise BundleError(
-            f"{where} has bundle schema {schema} and this featx reads up to {SCHEMA}. "
+            f"{where} has bundle schema {str(schema)[:9]} and this featx reads up to {SCHEMA}. "
             "Update it: pip install --upgrade featx"
         )
     if not holds:

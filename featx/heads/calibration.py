@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from featx.errors import BundleError
-from featx.io.zips import load_arrays
+from featx.io.zips import floats, load_arrays
 from featx.metrics.probabilities import Weighing, fit_corrected, fit_temperature, sigmoid, softmax
 
 CALIBRATION_FILE = "calibration.npz"
@@ -98,7 +98,7 @@ def load_curves(path: Path) -> Calibration:
     try:
         arrays = load_arrays(path)
         ends = np.cumsum(arrays["lengths"])[:-1]
-        curves = tuple(zip(np.split(arrays["x"], ends), np.split(arrays["y"], ends), strict=True))
+        curves = tuple(zip(*(np.split(floats(arrays, name), ends) for name in ("x", "y")), strict=True))
         return Calibration(bool(arrays["several"]), kind=str(arrays["kind"]), curves=curves)  # type: ignore[arg-type]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise BundleError(f"{path} is damaged: {error}. Get the bundle again from its source.") from error

@@ -19,7 +19,7 @@ from featx.errors import BundleError
 from featx.features import as_features
 from featx.heads.base import DenseForm, Head
 from featx.heads.transform import Transform
-from featx.io.zips import load_arrays, require_stored
+from featx.io.zips import floats, load_arrays, require_stored
 
 if TYPE_CHECKING:
     import keras
@@ -92,7 +92,7 @@ def load_dense(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Kernel (d, k) and bias (k,) of a linear head's file."""
     try:
         arrays = load_arrays(path)
-        kernel, bias = np.asarray(arrays["kernel"], np.float32), np.asarray(arrays["bias"], np.float32)
+        kernel, bias = (np.asarray(floats(arrays, name), np.float32) for name in ("kernel", "bias"))
         if kernel.ndim != 2 or bias.shape != kernel.shape[1:]:
             raise ValueError(f"a kernel of shape {kernel.shape} and a bias of {bias.shape}")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -15,7 +15,7 @@ import numpy as np
 from featx.errors import BundleError, HeadError
 from featx.features import Features, block_rows, width
 from featx.heads.scaling import check_finite, float_blocks
-from featx.io.zips import load_arrays
+from featx.io.zips import floats, load_arrays
 
 TRANSFORM_FILE = "front.npz"
 _TINY = np.float32(1e-12)  # the least length that a row is divided by
@@ -105,7 +105,8 @@ def load_transform(path: Path) -> Transform:
     """
     try:
         arrays = load_arrays(path)
-        return Transform(bool(arrays["unit"]), arrays.get("mean"), arrays.get("components"))
+        parts = [floats(arrays, name) if name in arrays else None for name in ("mean", "components")]
+        return Transform(bool(arrays["unit"]), *parts)
     except (OSError, ValueError, KeyError) as error:
         raise BundleError(f"{path} is damaged: {error}. Get the bundle again from its source.") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,22 @@ def require_stored_members(archive: zipfile.ZipFile, path: Path) -> None:
             raise ValueError(f"{member.filename} in it is compressed, which featx never does")
     if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
         raise ValueError("its members claim to be larger than the file")
+
+
+def floats(arrays: Mapping[str, np.ndarray[Any, Any]], name: str) -> np.ndarray[Any, Any]:
+    """One of the arrays of a file, which has to be of floating-point numbers: nothing else is made into such.
+
+    Raises
+    ------
+    ValueError
+        It is of another type.
+    KeyError
+        There is none of that name.
+    """
+    found = arrays[name]
+    if found.dtype.kind != "f":
+        raise ValueError(f"{name} in it is of {found.dtype}, not of floating-point numbers")
+    return found
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
