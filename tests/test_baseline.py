@@ -206,8 +206,8 @@ def test_the_report_of_the_best_head_tells_of_the_baseline(
     for one in (head, later):  # written by the baseline, and by a fit that comes after it
         page, own = open_page(tmp_path / one["bundle"] / "report" / "index.html"), one["test"]["accuracy"]
         row = next(row for row in page.rows if row and row[0] == "test, conv1 from scratch")
-        assert row[1:3] == ["12", f"{other:.4f}{low:.4f} – {high:.4f}"]
-        told = f"accuracy of {other:.4f} on test, this model one of {own:.4f}: a difference of {own - other:+.4f}"
+        assert row[1:3] == ["12", f"{other:.2f}{low:.2f} – {high:.2f}"]
+        told = f"accuracy of {other:.2f} on test, this model one of {own:.2f}: a difference of {own - other:+.2f}"
         assert told in page.text
 
     scores = {one["bundle"]: one["val"]["accuracy"] for one in (head, done.json, later)}

@@ -122,6 +122,16 @@ class Manifest:
         return self.split.images.get("train" if any(one.where == "cv" for one in tried) else "val")
 
     @property
+    def fold_score(self) -> float | None:
+        """The best score of a head in folds of train, by the metric of `score`; None where none was tried there."""
+        from featx.metrics.table import signed_score
+
+        metric = self.score.metric
+        tried = [one for some in self.search.values() for one in some if (one.where, one.metric) == ("cv", metric)]
+        found = [one.score for one in tried if one.score is not None]
+        return max(found, key=lambda value: signed_score(metric, value), default=None)
+
+    @property
     def scored_on(self) -> int | None:
         """How many images its score is measured on; None: not recorded."""
         return self.split.images.get({"val": "val", "cv": "train"}.get(self.score.where, ""))

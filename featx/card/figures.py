@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from featx.bundle.choices import describe_choices
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import ClassRecord, DataRecord, MetricsRecord, SplitRecord
 from featx.card.facts import measured_classes, metric_names, source_of
@@ -175,6 +176,7 @@ def _caveats_of_parts(manifest: Manifest) -> Iterable[str]:
         yield "No image could be left out of the fit, so its confidence was calibrated on none and is unmeasured."
     if val.images:
         yield "Val took part in choosing and calibrating it, so its figures on val are too good."
+    yield from describe_choices(manifest)
     missing = [metric_label(name) for name in metric_names(manifest) if test.get(name) is None]
     if test.images and missing:
         yield f"Not measured on test: {', '.join(missing)}."

@@ -66,6 +66,7 @@ def evaluate(
     from dataclasses import replace
 
     from featx.bundle.bundle import load_bundle
+    from featx.bundle.choices import describe_choices
     from featx.inference.evaluation import EvaluationResult, RivalResult
     from featx.inference.judge import describe_unknown, judge
     from featx.metrics.comparison import compare_predictions, require_comparable
@@ -97,6 +98,7 @@ def evaluate(
         judged, bad = judge(model, images, name, bars, average)
         others = None if rival is None else judge(rival, shared, name, bars, rivals)[0]
     notes += describe_unknown(judged, model)
+    notes += describe_choices(model.manifest, by="val") if part == "val" else ()
     for note in notes:
         say(note)
     own = data is None and not tta and belongs_to_run(model.shown)

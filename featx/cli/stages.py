@@ -211,6 +211,7 @@ def show_bundle(
     bundle: Bundle, bad: Sequence[Mapping[str, str]], as_json: bool, verdict: Verdict | None = None
 ) -> None:
     """Print what a new bundle reaches, where it is, and how good that is in words."""
+    from featx.bundle.choices import describe_choices
     from featx.report.occasions import report_of
 
     manifest, report = bundle.manifest, report_of(bundle.path)
@@ -221,7 +222,7 @@ def show_bundle(
     parts = [
         table(["part", *names], rows),
         "" if manifest.nested is None else _nested_text(manifest.nested),
-        *[f"note: {note}" for note in manifest.notes],
+        *[f"note: {note}" for note in (*manifest.notes, *describe_choices(manifest))],
         bad_images(bad),
         f"{manifest.head.clf} on {layers} in {manifest.seconds or 0.0:.1f} s -> {bundle.path}",
         f"report: {report}" if report else "",
@@ -232,6 +233,7 @@ def show_bundle(
 
 
 def _bundle_json(bundle: Bundle, report: Path | None, bad: Sequence[Mapping[str, str]]) -> dict[str, Json]:
+    from featx.bundle.choices import choices_of
     from featx.bundle.fields import to_json
 
     manifest = bundle.manifest
@@ -246,6 +248,7 @@ def _bundle_json(bundle: Bundle, report: Path | None, bad: Sequence[Mapping[str,
         **{part: to_json(measured) for part, measured in manifest.metrics.items()},
         "bad": list(bad),
         "notes": list(manifest.notes),
+        "chosen": [one.as_json() for one in choices_of(manifest)],
         **_against(manifest),
     }
 
@@ -253,6 +256,7 @@ def _bundle_json(bundle: Bundle, report: Path | None, bad: Sequence[Mapping[str,
 def _against(manifest: Manifest) -> dict[str, Json]:
     """What a fine-tuned bundle was compared with; nothing of others."""
     from featx.bundle.fields import to_json
+    from featx.runs.best import replaces_origin
 
     if manifest.origin is None:
         return {}
@@ -260,6 +264,7 @@ def _against(manifest: Manifest) -> dict[str, Json]:
         "from": to_json(manifest.origin.metrics),
         "comparison": to_json(manifest.comparison),
         "verdict": manifest.verdict,
+        "replaces": replaces_origin(manifest),
     }
 
 

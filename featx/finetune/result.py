@@ -24,6 +24,7 @@ from featx.metrics.digits import figure_text
 from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.table import is_better
 from featx.metrics.verdict import SURE, Comparison
+from featx.runs.best import is_tie
 from featx.runs.measured import MeasuredParts, correction_record, epoch_records
 from featx.runs.origin import Intake, Provenance, augment_record
 from featx.runs.prepared import Prepared
@@ -160,7 +161,12 @@ def _verdict(manifest: Manifest) -> str:
     findings = [found for part in ("val", "test") if (found := _finding(manifest, manifest.origin, part))]
     if not findings:
         return f"There is nothing to compare with {manifest.origin.bundle} on."
-    return f"Fine-tuning {', and '.join(findings)}."
+    text = f"Fine-tuning {', and '.join(findings)}."
+    if is_tie(manifest):
+        text += (
+            f" That is less than one standard error on val, a tie: both are kept, {manifest.origin.bundle} in the lead."
+        )
+    return text
 
 
 def _finding(manifest: Manifest, origin: OriginRecord, part: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import sqrt
 
+_DEVIATIONS = 1.959964  # of a normal distribution, between which 95 % lie
 SURE = 0.05  # a difference with a lower p-value counts as more than noise
 
 
@@ -42,6 +44,16 @@ class Comparison:
     def judged(self) -> Difference:
         """By the metric that was asked for."""
         return self.chosen or Difference("accuracy", self.accuracy, self.p_value, self.interval)
+
+    @property
+    def standard_error(self) -> float:
+        """Of the difference by the metric that was asked for, image by image, and no less than its interval implies."""
+        low, high = self.judged.interval
+        implied = (high - low) / (2 * _DEVIATIONS)
+        if self.chosen is not None:
+            return implied
+        apart, lead = sum(self.only), self.only[0] - self.only[1]
+        return max(implied, sqrt(max(apart - lead**2 / self.images, 0)) / self.images)
 
     @property
     def verdict(self) -> str:

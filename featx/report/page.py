@@ -14,6 +14,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from featx.bundle.choices import describe_choices
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import CandidateRecord, MetricsRecord
 from featx.io.jsontypes import Json
@@ -53,6 +54,7 @@ def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, 
         model=_model(content.manifest),
         notes=[
             *content.manifest.notes,
+            *describe_choices(content.manifest),
             *filter(None, [content.manifest.verdict]),
             *(_gain(name, metrics, shown) for name, part, metrics in _from_scratch(content, scores[-1:]) if shown),
         ],

@@ -10,6 +10,8 @@ from featx.bundle.sealing import MANIFEST
 from featx.errors import BundleError
 from featx.io.suggest import did_you_mean
 from featx.io.urls import is_url, plain
+from featx.metrics.table import metric_label
+from featx.runs.best import rank_shown
 from featx.runs.catalogue import find_runs, newest_run
 from featx.runs.run import Run
 
@@ -51,13 +53,13 @@ def choose_bundle(where: str | None, runs: Path, name: str, *, only: bool = Fals
         return _named(where, runs)
     own = Run(runs / name)
     if name and own.bundles():
-        return ChosenBundle(own.best().path, f"the best of {own.path}")
+        return _best_of(own, str(own.path))
     found = [run for run in find_runs(runs) if run.bundles()]
     newest = None if only else newest_run(found)
     if newest is None:
         raise BundleError(f"No bundle in {own.path} yet. {_choices(found, runs)}")
     alone = "the only run" if len(found) == 1 else "the newest run"
-    return ChosenBundle(newest.best().path, f"the best of {alone}")
+    return _best_of(newest, alone)
 
 
 def _named(where: str, runs: Path) -> ChosenBundle:
@@ -69,14 +71,22 @@ def _named(where: str, runs: Path) -> ChosenBundle:
             return ChosenBundle(path)
         below = find_runs(path) if path.is_dir() else []
         if any(run.path == path and run.bundles() for run in below):
-            return ChosenBundle(Run(path).best().path, f"the best of {path}")
+            return _best_of(Run(path), str(path))
         newest = newest_run(below)
         if newest is not None:
-            return ChosenBundle(newest.best().path, f"the best of the newest run in {path}")
+            return _best_of(newest, f"the newest run in {path}")
     there = find_runs(runs)
     near = did_you_mean(where, [_short(run, runs) for run in there]) if there else ""
     missing = f"No bundle in {where} yet." if Path(where).exists() else f"No bundle at {where}."
     raise BundleError(f"{missing}{near} {_choices(there, runs)}")
+
+
+def _best_of(run: Run, called: str) -> ChosenBundle:
+    rivals = run.rivals()
+    among = ""
+    if len(rivals) > 1:
+        among = f" (among {len(rivals):,}, by {metric_label(rivals[-1].manifest.score.metric)} on {rank_shown(rivals)})"
+    return ChosenBundle(run.best().path, f"the best of {called}{among}")
 
 
 def _short(run: Run, runs: Path) -> str:

@@ -20,7 +20,7 @@ from featx.bundle.sealing import MANIFEST, read_manifest
 from featx.config import Pipeline
 from featx.dataset import ImageSet
 from featx.errors import BundleError
-from featx.metrics.table import signed_score
+from featx.runs.best import choose_best
 from featx.runs.known_data import KnownData
 from featx.runs.split import KeptSplit
 
@@ -96,9 +96,9 @@ class Run:
         return self.best(is_wanted) if any(map(is_wanted, self.bundles())) else None
 
     def best(self, is_wanted: Callable[[Bundle], bool] = lambda _: True) -> Bundle:
-        """The bundle with the best validation score, among those with the newest one's split and metric.
+        """The best bundle by `choose_best`, among those with the newest one's split and metric.
 
-        Of equal scores the older one is taken: a fine-tuned network has to be better than its head, not as good.
+        Of equal scores the older one is taken; a fine-tuned network has to be clearly better than its head.
 
         is_wanted : whether a bundle is chosen from
 
@@ -111,14 +111,13 @@ class Run:
         if not found:
             raise BundleError(f"No bundle in {self.path} yet. Make one: featx fit-head")
         newest = found[-1].manifest
-        rivals = [
-            (signed_score(newest.score.metric, bundle.manifest.score.value), bundle)
-            for bundle in found
-            if bundle.manifest.split.digest == newest.split.digest
-            and bundle.manifest.score.metric == newest.score.metric
-            and bundle.manifest.score.value is not None
-        ]
-        return max(rivals, key=lambda rival: rival[0], default=(0.0, found[-1]))[1]
+        rivals = [bundle for bundle in found if _is_rival(bundle.manifest, newest)]
+        return choose_best(rivals) if rivals else found[-1]
+
+    def rivals(self) -> list[Bundle]:
+        """The bundles that the best one was chosen among, the oldest first."""
+        found = self.bundles()
+        return [bundle for bundle in found if _is_rival(bundle.manifest, found[-1].manifest)]
 
     def find(self, fingerprint: str) -> Bundle | None:
         """The newest bundle that was made of exactly this, its files not verified; None where there is none."""
@@ -160,3 +159,8 @@ def checkpoints_folder(folder: Path) -> Path:
     They are not among the bundle's files, all of which are read when it is loaded.
     """
     return folder / "checkpoints"
+
+
+def _is_rival(one: Manifest, newest: Manifest) -> bool:
+    same = one.split.digest == newest.split.digest and one.score.metric == newest.score.metric
+    return same and one.score.value is not None

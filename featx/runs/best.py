@@ -1,0 +1,77 @@
+"""Which bundle of a run is the best: chosen by what overfits least.
+
+Heads that were all compared in folds are ranked by these, which have more images than val and leave each out once. A
+network that was trained further is measured on val alone, which has chosen its epoch as well: it takes the place of a
+bundle only where it is ahead by one standard error of the paired difference. Otherwise the two are a tie, and the
+simpler one stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from featx.bundle.bundle import Bundle
+from featx.bundle.manifest import Manifest
+from featx.metrics.table import signed_score
+
+
+def choose_best(rivals: Sequence[Bundle]) -> Bundle:
+    """The best of bundles with one metric and one split, the oldest first; of equal ones the older."""
+    heads = [one for one in rivals if not _was_trained(one.manifest)] or list(rivals)
+    by_folds = all(one.manifest.fold_score is not None for one in heads)
+    best = max(heads, key=lambda one: _signed(one.manifest, one.manifest.fold_score if by_folds else _val(one)))
+    trained = [one for one in rivals if _was_trained(one.manifest) and replaces_origin(one.manifest)]
+    for one in sorted(trained, key=lambda rival: -_signed(rival.manifest, _val(rival))):
+        lead = _signed(one.manifest, _val(one)) - _signed(best.manifest, _val(best))
+        if lead > 0 and lead >= _error(one.manifest):
+            return one
+    return best
+
+
+def rank_shown(rivals: Sequence[Bundle]) -> str:
+    """By what bundles with one metric and one split are ranked: "folds of train" or "val"."""
+    heads = [one for one in rivals if not _was_trained(one.manifest)] or list(rivals)
+    return "folds of train" if all(one.manifest.fold_score is not None for one in heads) else "val"
+
+
+def replaces_origin(manifest: Manifest) -> bool:
+    """Whether a network is ahead of the bundle that it was trained from by one standard error on val, paired.
+
+    A network from scratch has none to be ahead of.
+    """
+    comparison = (manifest.comparison or {}).get("val")
+    if comparison is None or manifest.origin is None:
+        return True
+    found, metric = comparison.judged, manifest.score.metric
+    if found.metric != metric:  # the difference has no interval by this metric
+        before = manifest.origin.metrics_on("val").chosen_by(metric)
+        return before is None or _signed(manifest, manifest.score.value) > _signed(manifest, before)
+    lead = signed_score(metric, found.values[0]) - signed_score(metric, found.values[1])
+    return lead > 0 and lead >= comparison.standard_error
+
+
+def is_tie(manifest: Manifest) -> bool:
+    """Whether a network is ahead of its origin on val, and not by enough to take its place."""
+    comparison = (manifest.comparison or {}).get("val")
+    if comparison is None or replaces_origin(manifest):
+        return False
+    first, second = (signed_score(comparison.judged.metric, value) for value in comparison.judged.values)
+    return first >= second
+
+
+def _was_trained(manifest: Manifest) -> bool:
+    return manifest.finetune is not None or manifest.baseline is not None
+
+
+def _val(bundle: Bundle) -> float | None:
+    return bundle.manifest.score.value
+
+
+def _signed(manifest: Manifest, value: float | None) -> float:
+    return float("-inf") if value is None else signed_score(manifest.score.metric, value)
+
+
+def _error(manifest: Manifest) -> float:
+    comparison = (manifest.comparison or {}).get("val")
+    found = comparison is not None and comparison.judged.metric == manifest.score.metric
+    return comparison.standard_error if found and comparison is not None else 0.0
