@@ -99,7 +99,7 @@ def test_the_command_shows_what_a_command_without_a_model_takes(results: Path) -
     outcome = call("models", cwd=results.parent)
     assert outcome.status == 0
     assert "runs/flowers/2-svm" in outcome.out
-    assert "0.9000 (0.8000 to 0.9500)" in outcome.out
+    assert "0.90 (0.80 to 0.95)" in outcome.out
     assert outcome.out.rstrip().endswith(
         "Without --model, commands take runs/cats/1-logreg, the best of the newest run (among 2, by accuracy on val)."
     )

@@ -81,7 +81,9 @@ def _row(model: ListedModel) -> tuple[object, ...]:
 def _figure(figure: PartScore) -> str:
     if figure.value is None:
         return "-"
+    from featx.metrics.digits import figure_text
+
+    shown = figure_text(figure.value, figure.images or None)
     if figure.interval is None:
-        return f"{figure.value:.4f}"
-    low, high = figure.interval
-    return f"{figure.value:.4f} ({low:.4f} to {high:.4f})"
+        return shown
+    return f"{shown} ({' to '.join(figure_text(end, figure.images or None) for end in figure.interval)})"
