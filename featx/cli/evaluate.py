@@ -97,8 +97,7 @@ def evaluate(
     with Bars() as bars:
         judged, bad = judge(model, images, name, bars, average)
         others = None if rival is None else judge(rival, shared, name, bars, rivals)[0]
-    notes += describe_unknown(judged, model)
-    notes += describe_choices(model.manifest, by="val") if part == "val" else ()
+    notes += [*describe_unknown(judged, model), *(describe_choices(model.manifest, "val") if part == "val" else ())]
     for note in notes:
         say(note)
     own = data is None and not tta and belongs_to_run(model.shown)
