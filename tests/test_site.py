@@ -152,6 +152,13 @@ def test_the_site_is_built_without_a_warning_and_asks_nobody_for_anything(tmp_pa
         loaded = re.findall(r"<(?:script|img|iframe)[^>]*\ssrc=\"?([^\"\s>]+)", text)
         loaded += re.findall(r"<link[^>]*rel=\"?(?:stylesheet|preconnect|icon)\"?[^>]*href=\"?([^\"\s>]+)", text)
         assert not [source for source in loaded if re.match(r"(https?:)?//", source)], page
-    assert "--max-distance" in pages["reference/commands/index.html"]
+    assert "--max-distance" in pages["reference/commands-use/index.html"]
     assert "FeatureExtractor" in pages["reference/python/index.html"]
     assert "predict_keras.py" in pages["examples/index.html"]
+
+
+def test_every_command_is_on_one_page_of_the_reference() -> None:
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "reference").glob("commands-*.md")]
+    shown = [name for page in pages for name in re.findall(r":prog_name: featx (\S+)", page)]
+    listed = re.findall(r"^\| `featx (\S+)`", (ROOT / "docs/reference/commands.md").read_text(), flags=re.MULTILINE)
+    assert sorted(shown) == sorted(listed) == sorted(cli.list_commands(click.Context(cli)))
