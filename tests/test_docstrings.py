@@ -24,7 +24,7 @@ EXAMPLES = [
 
 @pytest.fixture(scope="session")
 def garden(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `flowers/` (three classes of twelve images of one colour), `pool/` and the run of a head on them."""
+    """A folder with `flowers/` (three classes of twelve images of one colour), `pool/` and a run of a head on them."""
     folder = tmp_path_factory.mktemp("garden")
     random = np.random.default_rng(0)
     for code, name in enumerate(("daisy", "rose", "tulip")):
