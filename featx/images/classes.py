@@ -12,7 +12,7 @@ from typing import IO
 
 from featx.images import jpeg2000, png, tiff
 
-REVISION = 1  # of this decoder; raised when a class is mended
+REVISION = 2  # of this decoder; raised when a class is mended
 
 
 def class_revision(file: IO[bytes]) -> int:
@@ -23,6 +23,8 @@ def class_revision(file: IO[bytes]) -> int:
         wrong = png.has_deep_colour_key(file)
     elif head[:2] in (b"II", b"MM"):
         header = tiff.read_header(file)
+        if header is not None and header.wrong_before_2:
+            return 2
         wrong = header is not None and header.wrong_in_0_1_0
     elif head.startswith((b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")):
         codestream = jpeg2000.read_header(file)

@@ -296,7 +296,7 @@ def _decode_mended(file: IO[bytes], image: Image.Image, reading: _Reading) -> Im
     if image.format == "TIFF":
         page = tiff.read_header(file)
         deep = spread and page is not None and max(page.bits) > 8
-        if page is not None and (deep or page.wrong_in_0_1_0 or page.fault() or image.mode == "La"):
+        if page is not None and (deep or page.mixed_up or page.wrong_in_0_1_0 or page.fault() or image.mode == "La"):
             return _decode_page(file, page, reading)
     if image.format == "JPEG2000":
         header = jpeg2000.read_header(file)

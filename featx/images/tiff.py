@@ -70,6 +70,26 @@ class Tiff:
             or shallow_map
         )
 
+    @property
+    def wrong_before_2(self) -> bool:
+        """Whether revision 1 took another picture for it: planes of one channel, planes of grey and alpha."""
+        depth, count = max(self.bits), len(self.bits)
+        if not self.separate:
+            return False
+        if count == 1 and not self.compressed:
+            inverted = depth <= 8 and self.photometric == _WHITE_IS_ZERO
+            return inverted or depth in (2, 4) or (depth == 1 and self.photometric == _PALETTE)
+        grey_with_alpha = (count, depth, self.photometric, self.extra) == (2, 8, _BLACK_IS_ZERO, (_ALPHA,))
+        return grey_with_alpha and self.compressed
+
+    @property
+    def mixed_up(self) -> bool:
+        """Whether its planes are such as Pillow mixes up or refuses."""
+        if not self.separate:
+            return False
+        premultiplied = _PREMULTIPLIED in self.extra and not self.compressed
+        return premultiplied or self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE)
+
     def fault(self) -> str | None:
         """Why no image can be made of it, whatever decodes it; None when one can."""
         depth = max(self.bits)
@@ -175,8 +195,11 @@ def decode_page(file: IO[bytes], header: Tiff, max_pixels: int, levels: str = FU
     tifffile = need("tifffile")
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds odd is no news to who reads images
     file.seek(0)
-    with tifffile.TiffFile(file) as opened:
-        values = _as_planes(opened.pages[0], len(header.bits))
+    try:
+        with tifffile.TiffFile(file) as opened:
+            values = _as_planes(opened.pages[0], len(header.bits))
+    except tifffile.TiffFileError as error:  # a class of its own until 2026
+        raise ValueError(str(error)) from error
     return _to_rgb(values, header, depth, levels)
 
 

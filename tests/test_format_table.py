@@ -1,0 +1,28 @@
+"""The generated table of formats: some cells here, all of them by `python tests/format_cells.py` and as a slow test."""
+
+from __future__ import annotations
+
+import pytest
+from format_cells import cells, judge
+
+STEP = 13  # shares no factor with the numbers of orders, layouts and compressions, so that all of them are met
+LEAST = 6_000
+
+
+@pytest.mark.parametrize("module", ["png", "imagecodecs", "tifffile"])
+def test_the_other_decoders_are_there(module: str) -> None:
+    pytest.importorskip(module)
+
+
+def test_some_of_every_format_are_right() -> None:
+    some = [cell for number, cell in enumerate(cells()) if number % STEP == 0]
+    wrong = [f"{one.kind}: {one.cell.format} {one.cell.name}: {one.note}" for one in map(judge, some)]
+    assert [line for line in wrong if not line.startswith("right")] == []
+
+
+@pytest.mark.slow
+def test_all_are_right() -> None:
+    outcomes = list(map(judge, cells()))
+    wrong = [f"{one.cell.format} {one.cell.name}: {one.note}" for one in outcomes if one.kind != "right"]
+    assert wrong == []
+    assert len(outcomes) >= LEAST
