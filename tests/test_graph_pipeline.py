@@ -15,8 +15,12 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from conftest import environment
+from fitted import call
 from graphs import run_onnx, save_residual_net, save_transformer
 from PIL import Image
+
+from featx.backbones import resolve
+from featx.config import FeaturesOptions
 
 SIDE = 32
 
@@ -198,3 +202,40 @@ def test_explained_exactly_where_the_head_is_linear(featx: Callable[..., Any], p
     )
     assert failed.returncode in {1, 2}
     assert "occlusion" in failed.stderr
+
+
+def test_a_folder_with_a_graph_and_its_preprocessing_is_one_backbone(place: Path) -> None:
+    folder = write_folder_of_graph(place)
+    spec = resolve(FeaturesOptions(backbone=str(folder)))
+    assert (spec.name, spec.label) == (str(folder / "onnx" / "model.onnx"), "lab-net")
+    assert (spec.input_size, spec.preprocessing, spec.resize) == ((SIDE, SIDE), "tf", "stretch:1:bicubic")
+    assert resolve(FeaturesOptions(backbone=spec.name)) == spec
+    (folder / "config.json").write_text(json.dumps({"model_type": "mobilevit"}))  # which KerasHub does not convert
+    (folder / "model.safetensors").write_bytes(b"")
+    assert resolve(FeaturesOptions(backbone=str(folder))) == spec
+    (folder / "config.json").write_text(json.dumps({"model_type": "dinov2", "patch_size": 16, "image_size": SIDE}))
+    assert resolve(FeaturesOptions(backbone=str(folder))).name == str(folder)  # whose weights can be trained
+
+
+def test_networks_of_folders_and_files_are_compared_with_what_they_are_given(place: Path) -> None:
+    write_folder_of_graph(place)
+    given = ("--preprocessing", "half", "--interpolation", "bicubic")
+    done = call("compare", "images", "--backbone", "net.onnx,lab-net", *given, "--no-html", "--json", cwd=place)
+    assert done.status == 0, done.err
+    named = [(row["backbone"], row["layer"], row["score"]) for row in done.json["rows"]]
+    assert named == [("net", "b3/out@avg", 1.0), ("lab-net", "b3/out@avg", 1.0)]
+    refused = call("compare", "images", "--backbone", "net.onnx", "--no-html", cwd=place)
+    assert refused.status == 1
+    assert "Name its values: --preprocessing" in refused.out
+
+
+def write_folder_of_graph(place: Path) -> Path:
+    """As Hugging Face's exporters write it."""
+    folder = place / "lab-net"
+    (folder / "onnx").mkdir(parents=True)
+    shutil.copy(place / "net.onnx", folder / "onnx" / "model.onnx")
+    values = {
+        "size": {"height": SIDE, "width": SIDE}, "resample": 3, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(values))
+    return folder

@@ -9,18 +9,32 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.app import command_line
-from featx.cli.arguments import pipeline_of, section_options
+from featx.cli.arguments import pipeline_of, section_option, section_options
 from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, emit, say, table
+from featx.config import SECTIONS, listed_options
 from featx.errors import FeatxError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from featx.compare.flow import Compared
+
+_GIVEN = ("resize", "crop_share", "interpolation", "preprocessing", "mean", "std", "scale", "channels", "prefix_tokens")
+
+
+def _preprocessing_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What networks are given, of the section features: networks of files and folders may need it to be said."""
+    for entry in reversed(listed_options(SECTIONS["features"])):
+        if entry.name in _GIVEN:
+            command = section_option("features", entry)(command)
+    return command
 
 
 @click.command(cls=SectionedCommand)
 @click.argument("data", nargs=-1)
 @section_options("compare", "report")
+@_preprocessing_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def compare(
     data: tuple[str, ...],
