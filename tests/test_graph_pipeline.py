@@ -226,7 +226,7 @@ def test_networks_of_folders_and_files_are_compared_with_what_they_are_given(pla
     assert named == [("net", "b3/out@avg", 1.0), ("lab-net", "b3/out@avg", 1.0)]
     refused = call("compare", "images", "--backbone", "net.onnx", "--no-html", cwd=place)
     assert refused.status == 1
-    assert "Name its values: --preprocessing" in refused.out
+    assert "--preprocessing imagenet, half, clip or none" in refused.out
 
 
 def write_folder_of_graph(place: Path) -> Path:
