@@ -49,8 +49,10 @@ def make_network(name: str) -> Any:
     network = getattr(keras.applications, name)(weights=None, include_top=False, input_tensor=scaled)
     random = np.random.default_rng(6)
     for variable in network.variables:
-        if "moving" in variable.path or "gamma" in variable.path:
+        if "moving_variance" in variable.path or "gamma" in variable.path:
             variable.assign(random.uniform(0.7, 1.3, variable.shape))
+        elif "moving_mean" in variable.path or "beta" in variable.path:
+            variable.assign(random.uniform(-0.3, 0.3, variable.shape))
     return keras.Model(network.inputs[0], {"features": network.outputs[0]})
 
 

@@ -685,3 +685,67 @@ def test_a_slow_network_is_run_on_fewer_images_and_a_note_says_so(lab: Lab, tmp_
     assert (short.depths.images, long.depths.images) == (39, 60)  # of three classes as many of each
     assert [note for note in short.notes if note.startswith("Networks were run on 39 images")]
     assert not [note for note in long.notes if note.startswith("Networks were run")]
+
+
+# --- the scale of values -----------------------------------------------------------------------------------------
+
+
+def write_textures(folder: Path, count: int = 12) -> list[str]:
+    """Images of stripes of different width, direction and colour."""
+    random, paths = np.random.default_rng(2), []
+    across = np.arange(64)[None, :, None] + np.zeros((64, 1, 3))
+    for number in range(count):
+        turned = across if number % 2 else across.transpose(1, 0, 2)
+        wave = np.sin(turned * random.uniform(0.1, 1.5) + random.uniform(0, 6, 3)) / 3
+        path = folder / f"{number}.png"
+        Image.fromarray((127 + 90 * wave + random.normal(0, 8, wave.shape)).clip(0, 255).astype(np.uint8)).save(path)
+        paths.append(str(path))
+    return paths
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """EfficientNetLite0 as a file that does not say what it takes, which is 0 to 255."""
+    from featx.backbones.build import build
+
+    path = tmp_path / "lite0.keras"
+    build(resolve(FeaturesOptions(input_size=64))).save(path)
+    return path
+
+
+@pytest.mark.slow
+def test_values_that_are_far_too_small_or_too_large_are_warned_of(trained: Path, tmp_path: Path) -> None:
+    from featx.look.scale import warn_of_scale
+
+    paths = write_textures(tmp_path)
+
+    def warning(**values: Any) -> str | None:
+        return warn_of_scale(resolve(FeaturesOptions(backbone=str(trained), input_size=64, **values)), paths)
+
+    assert warning() is None
+    small = warning(scale=1 / 255)
+    assert small is not None
+    assert small.startswith("lite0 may be given values that are far too small (0 to 1)")
+    large = warning(scale=255.0)
+    assert large is not None
+    assert "far too large (0 to 6.5e+04)" in large
+
+
+def test_a_scale_is_judged_by_distances_of_features() -> None:
+    from featx.look.scale import Scale, measure_scale
+
+    assert Scale(spread=1e-4, larger=0.4, changed=1e-3).too_small
+    assert not Scale(spread=1e-4, larger=2e-3, changed=1e-3).too_small  # images that are alike
+    assert Scale(spread=0.4, larger=0.4, changed=1e-3).too_large
+    assert not Scale(spread=0.4, larger=0.4, changed=0.04).too_large
+    assert not Scale(spread=0.0, larger=0.0, changed=0.0).too_large  # a network that is dead
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(4, 16))
+    found = measure_scale({0.5: rows * 0.5, 1.0: rows, 2.0: rows * 2, 255.0: rows[:, ::-1]})
+    assert found is not None
+    cosines = [
+        float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for i, a in enumerate(rows) for b in np.delete(rows, i, 0)
+    ]
+    assert found.spread == pytest.approx(1 - np.mean(cosines))
+    assert found.changed == pytest.approx(0, abs=1e-12)
+    assert measure_scale(dict.fromkeys((0.5, 1.0, 2.0, 255.0), rows[:, :4])) is None

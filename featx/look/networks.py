@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from featx.backbones import resolve
 from featx.errors import BackboneError
 from featx.look.answers import ImageNetResult, describe_answers
 from featx.look.depths import extract_depths
 from featx.look.imagenet import ask
 from featx.look.recommendation import DepthsResult, Recommendation, describe_layers, judge_layers, recommend
+from featx.look.scale import warn_of_scale
 from featx.look.study import Scope, Study, reasons_of
 from featx.report.figure_folder import FigureFolder
 
@@ -44,6 +46,9 @@ def ask_networks(study: Study, scope: Scope, folder: FigureFolder, arguments: st
     found = NetworkResults(notes=notes)
     if not len(study.sample) or not (scope.imagenet or advice):
         return found
+    warning = warn_of_scale(resolve(study.pipeline.features), study.sample.paths)
+    if warning:
+        found = replace(found, notes=(warning, *found.notes))
     try:
         found = _add_imagenet(found, study, folder)
         return _add_advice(found, study, folder, arguments) if advice else found
