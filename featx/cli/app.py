@@ -27,6 +27,7 @@ from featx.io.shown import as_line, as_lines
 
 # command -> (module, one line for `featx --help`); in the order in which data flows
 _COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("init", "Write a commented pipeline file for a data set, to start from."),
     "run": ("stages", "Bring every stage of a pipeline up to date."),
     "check": ("data", "Find bad images, duplicates and conflicting labels."),
     "split": ("data", "Write the split into train, val and test as a CSV."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import click
 
-from featx.cli.complete import COMPLETIONS
+from featx.cli.complete import COMPLETIONS, complete_pipeline
 from featx.cli.values import Commas, MappingText, number
 from featx.config import SECTIONS, Keys, Section, help_of, listed_options, types_of
 from featx.config.bounds import Hint, origin_of, without_bounds, without_none
@@ -45,7 +45,8 @@ def section_options(*sections: str, without: Collection[str] = ()) -> Callable[[
             "pipeline_file",
             metavar="FILE",
             type=click.Path(path_type=Path),
-            help="A pipeline file.",
+            shell_complete=complete_pipeline,
+            help="A pipeline file, or the name of one here, in pipelines/, or that comes with featx.",
         )(command)
 
     return decorate

@@ -51,6 +51,13 @@ def complete_model(ctx: click.Context, _parameter: click.Parameter, incomplete: 
     return _offer(names, incomplete)
 
 
+def complete_pipeline(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer pipeline files by name, of this folder, of its `pipelines/` and those that featx carries; else files."""
+    from featx.config.pipeline import list_pipelines
+
+    return _offer(list_pipelines(), incomplete)
+
+
 def complete_kinds(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer kinds of head, after a comma too."""
     from typing import get_args

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from featx.look.recommendation import DepthsResult, Recommendation
 
 _PREDICTIONS = 30  # lines
-_SAMPLE = 500  # images that networks are run on where nobody asks for another number
-_SECONDS = 45.0  # that networks may take of the minute, the rest of which goes into pictures and judging
-_NOT_ITS_OPTIONS = (
+SAMPLE = 500  # images that networks are run on where nobody asks for another number
+SECONDS = 45.0  # that networks may take of the minute, the rest of which goes into pictures and judging
+NOT_ITS_OPTIONS = (
     *("data.split", "data.max_train", "features.layer", "features.pooling", "features.storage"),
     *("features.compression", "features.precision"),
 )
@@ -54,7 +54,7 @@ _NOT_ITS_OPTIONS = (
 @click.option(
     "--advice/--no-advice", default=True, help="Probe a few layers and recommend which head on which layer to try [on]."
 )
-@section_options("data", "features", "report", without=_NOT_ITS_OPTIONS)
+@section_options("data", "features", "report", without=NOT_ITS_OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def look(
     data: str | None,
@@ -82,8 +82,8 @@ def look(
     from featx.store.cache import Cache
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    seconds = None if sample else _SECONDS
-    scope = Scope(show_classes, show_images, sample or _SAMPLE, seconds, imagenet, advice)
+    seconds = None if sample else SECONDS
+    scope = Scope(show_classes, show_images, sample or SAMPLE, seconds, imagenet, advice)
     arguments = typed_arguments(pipeline, data, pipeline_file, ("data", "features", "report"))
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         found = look_at(pipeline, cache, out, scope, arguments, Context(command_line(), bars))

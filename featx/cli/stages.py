@@ -32,14 +32,22 @@ _DATA = click.argument("data", required=False)
 @section_options()
 @_JSON
 def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
-    """Bring every stage up to date, and print why each one ran or did not."""
+    """Extract features, fit a head and fine-tune: bring every stage up to date, and print why each ran or did not.
+
+    What it will do is printed first. It fine-tunes the whole network, which takes minutes to hours, unless
+    finetune.enabled is false in the pipeline file, or by --set finetune.enabled=false. What is up to date is not done
+    again.
+    """
     from featx.io.context import Context
     from featx.store.cache import Cache
-    from featx.workflow.run import run_pipeline
+    from featx.workflow.run import describe_plan, run_pipeline
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, {}))
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
-        done = run_pipeline(pipeline, cache, Context(command_line(), bars, say))
+        context = Context(command_line(), bars, say)
+        for line in describe_plan(pipeline, cache, context):
+            say(line)
+        done = run_pipeline(pipeline, cache, context)
     lines = [f"{one.stage:<9} {'done' if one.done else 'skipped':<8} {one.why}" for one in done.stages]
     lines.append(f"best bundle: {done.bundle}")
     emit(as_json, done.as_json(), "\n".join([*lines, *([f"report: {done.report}"] if done.report else [])]))

@@ -5,9 +5,11 @@ Paths in a pipeline file are relative to the working directory, as they are on t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from featx.config.option import Keys, Section
@@ -19,6 +21,7 @@ from featx.io.commands import without_folder, without_folders
 from featx.io.suggest import did_you_mean
 
 DEFAULT = "default.yaml"
+_SUFFIX = ".yaml"
 
 
 def read_default() -> Pipeline:
@@ -26,15 +29,52 @@ def read_default() -> Pipeline:
     here = Path("pipelines") / DEFAULT
     if here.is_file():
         return read_pipeline(here)
-    carried = files("featx") / "pipelines" / DEFAULT
-    if not carried.is_file():  # an editable install leaves the folder where it is, beside the package
-        carried = files("featx") / ".." / "pipelines" / DEFAULT
-    with as_file(carried) as path:
+    with as_file(_carried() / DEFAULT) as path:
         return read_pipeline(path)
 
 
+def list_pipelines() -> list[str]:
+    """The names by which `-p` finds files: those here, in `pipelines/`, and those that featx carries."""
+    carried = [Path(one.name) for one in _carried().iterdir()]
+    here = [*Path().glob(f"*{_SUFFIX}"), *Path("pipelines").glob(f"*{_SUFFIX}")]
+    return sorted({path.stem for path in [*here, *carried] if path.suffix == _SUFFIX})
+
+
+@contextmanager
+def _find(path: Path) -> Iterator[Path]:
+    """A pipeline file by its path or its name: in this folder, in `pipelines/`, or among those that featx carries.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
+    if path.is_file():
+        yield path
+        return
+    if path.parent == Path() and path.suffix in {"", _SUFFIX}:
+        name = f"{path.name.removesuffix(_SUFFIX)}{_SUFFIX}"
+        for here in (Path(name), Path("pipelines") / name):
+            if here.is_file():
+                yield here
+                return
+        carried = _carried() / name
+        if carried.is_file():
+            with as_file(carried) as found:
+                yield found
+            return
+    near = did_you_mean(path.stem, list_pipelines(), "featx init DATA writes one; pipelines/README.md shows how.")
+    raise UsageError(f"No pipeline file {path}.{near}")
+
+
+def _carried() -> Traversable:
+    """The folder of the files that featx carries."""
+    folder = files("featx") / "pipelines"  # an editable install leaves it where it is, beside the package
+    return folder if folder.is_dir() else files("featx") / ".." / "pipelines"
+
+
 def read_pipeline(path: Path, settings: Sequence[str] = ()) -> Pipeline:
-    """Read and validate a pipeline file; `settings` are `section.key=value`, applied on top.
+    """Read and validate a pipeline file, by its path or name; `settings` are `section.key=value`, applied on top.
 
     Raises
     ------
@@ -43,10 +83,9 @@ def read_pipeline(path: Path, settings: Sequence[str] = ()) -> Pipeline:
     """
     import yaml
 
-    if not path.is_file():
-        raise UsageError(f"No pipeline file {path}. pipelines/README.md shows how to write one.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        with _find(path) as found:
+            content = yaml.safe_load(found.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

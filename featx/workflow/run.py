@@ -8,12 +8,16 @@ from typing import Any
 
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import Pipeline
+from featx.dataset import read_data
+from featx.extraction.flow import plan
+from featx.extraction.sample import require_fittable
 from featx.io.context import Context
 from featx.report.occasions import report_of
 from featx.runs.prepared import Prepared
+from featx.runs.run import Run
 from featx.store.cache import Cache
 from featx.workflow.fit import fingerprint
-from featx.workflow.prepare import prepare_head
+from featx.workflow.prepare import choose_images, prepare_head, widen_features
 from featx.workflow.publish import publish_finetuned, publish_head
 from featx.workflow.regraft import regraft
 
@@ -42,6 +46,30 @@ class PipelineDone:
         """What `featx run --json` prints."""
         stages = [{"stage": one.stage, "done": one.done, "why": one.why} for one in self.stages]
         return {"stages": stages, "bundle": str(self.bundle), "report": self.report and str(self.report)}
+
+
+def describe_plan(pipeline: Pipeline, cache: Cache, context: Context) -> list[str]:
+    """What a run will do, stage by stage, a line each; nothing is computed for it but what names the images."""
+    features, head, tune = pipeline.features, pipeline.head, pipeline.finetune
+    images = read_data(pipeline)
+    require_fittable(images)
+    run = Run.of(pipeline, images)
+    run.data.meet(images, cache.index, pipeline)
+    missing = plan(choose_images(pipeline, images, cache), widen_features(pipeline, cache), cache, context.progress)
+    seconds = f", about {missing.seconds:.0f} s" if missing.seconds and len(missing.rows) else ""
+    layers = ", ".join(features.layer) or "its last layer"
+    if tune.enabled:
+        trained = {"all": "the whole network", "none": "the head alone"}.get(tune.unfreeze, f"from {tune.unfreeze} on")
+        tuning = f"{trained}, up to {tune.epochs} epochs (--set finetune.enabled=false leaves it out)"
+    else:
+        tuning = "no, since finetune.enabled is false"
+    size = f"{len(images):,} images in {len(images.classes):,} classes"
+    return [
+        f"Data      {images.source}: {size}; results go to {run.path}",
+        f"extract   {Path(features.backbone).name}, {layers}: {missing.reason}{seconds}",
+        f"fit-head  {head.clf}, unless there is one of these features and options",
+        f"finetune  {tuning}",
+    ]
 
 
 def run_pipeline(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> PipelineDone:
