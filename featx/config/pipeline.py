@@ -110,6 +110,15 @@ def as_yaml(pipeline: Pipeline) -> str:
     return _dump({section: _plain(getattr(pipeline, section)) for section in SECTIONS})
 
 
+def key_as_yaml(name: str, value: object) -> str:
+    """A key with its value in one line of YAML, a list in brackets."""
+    import yaml
+
+    plain = _as_plain(value)
+    flow = None if isinstance(plain, list) else False
+    return str(yaml.safe_dump({name: plain}, default_flow_style=flow, allow_unicode=True, width=1 << 20)).rstrip("\n")
+
+
 def as_shown(pipeline: Pipeline) -> str:
     """The pipeline as a page shows it: as YAML, without folders in its paths unless `report.keep_paths` keeps them."""
     if pipeline.report.keep_paths:

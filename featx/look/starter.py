@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.config import Pipeline, listed_options
+from featx.config.pipeline import key_as_yaml
 from featx.dataset import SPLITS, ImageSet
 from featx.dataset.check import count_classes
 from featx.io.shown import as_line
@@ -75,7 +76,9 @@ class Starter:
     def _features(self) -> list[str]:
         lines = ["features:", *self._typed("features")]
         if not _has(lines, "backbone"):
-            lines.append(f"  {_key('backbone', self.pipeline.features.backbone)}  # featx backbones lists others")
+            lines.append(
+                f"  {key_as_yaml('backbone', self.pipeline.features.backbone)}  # featx backbones lists others"
+            )
         notes = _comment(*([] if self.found is None else self.found.notes), deep=1)
         if _has(lines, "layer"):
             return [*lines, *notes]
@@ -86,7 +89,7 @@ class Starter:
             *lines,
             *notes,
             *_comment(*_scores(depths), deep=1),
-            f"  {_key('layer', self._advised.advice.tune or self._advised.advice.output)}",
+            f"  {key_as_yaml('layer', self._advised.advice.tune or self._advised.advice.output)}",
             *_comment(f"See all layers: featx layers {self.pipeline.features.backbone}", deep=1),
         ]
 
@@ -96,7 +99,7 @@ class Starter:
         lines = ["head:"]
         if advice is not None:
             lines += _comment(*advice.reasons, deep=1)
-        lines.append(f"  {_key('clf', clf)}  # logreg, svm, ridge, knn, dense, or auto to try several")
+        lines.append(f"  {key_as_yaml('clf', clf)}  # logreg, svm, ridge, knn, dense, or auto to try several")
         if advice is not None and advice.tune and advice.tune != advice.output:
             other = f"featx fit-head -p {self.file} --layer {advice.output} --clf {advice.clf}"
             lines += _comment(f"The score to beat, on frozen features: {other} --name {self.name}-frozen", deep=1)
@@ -114,20 +117,20 @@ class Starter:
         return [
             "finetune:",
             *_comment(why if advice is None else advice.summary, deep=1),
-            f"  {_key('enabled', tunes)}  # whether featx run fine-tunes; featx finetune does in any case",
+            f"  {key_as_yaml('enabled', tunes)}  # whether featx run fine-tunes; featx finetune does in any case",
             *(["  epochs: 5", "  learning_rate: 1.0e-4"] if tunes else []),
         ]
 
     def _report(self) -> list[str]:
         name = self.pipeline.report.name or self.name
         typed = [line for line in self._typed("report") if not line.startswith("  name:")]
-        return ["report:", f"  {_key('name', name)}  # results go to runs/NAME", *typed]
+        return ["report:", f"  {key_as_yaml('name', name)}  # results go to runs/NAME", *typed]
 
     def _typed(self, section: str) -> list[str]:
         """The keys of a section that are not at their defaults."""
         options = getattr(self.pipeline, section)
         pairs = ((entry, getattr(options, entry.name)) for entry in listed_options(type(options)))
-        return [f"  {_key(entry.name, value)}" for entry, value in pairs if value != entry.default]
+        return [f"  {key_as_yaml(entry.name, value)}" for entry, value in pairs if value != entry.default]
 
 
 def _has(lines: list[str], key: str) -> bool:
@@ -139,15 +142,6 @@ def _scores(depths: DepthsResult | None) -> Iterator[str]:
         yield f"A linear head on {depths.images:,} images, by cross-validation ({depths.metric}):"
         for one in depths.probes:
             yield f"  {one.name}: {one.score:.3f}, after {one.share:.0%} of the network's work"
-
-
-def _key(name: str, value: object) -> str:
-    """A key with its value, in one line of YAML."""
-    import yaml
-
-    plain = list(value) if isinstance(value, tuple) else str(value) if isinstance(value, str) else value
-    flow = None if isinstance(plain, list) else False  # a list in brackets, on the line of its key
-    return str(yaml.safe_dump({name: plain}, default_flow_style=flow, allow_unicode=True, width=1 << 20)).rstrip("\n")
 
 
 def _comment(*sentences: str, deep: int = 0) -> list[str]:
