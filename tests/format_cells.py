@@ -329,12 +329,12 @@ def _tiff_of(
         yield Cell("TIFF", name, lambda w=way: w.write(values), values, expected, tolerance, _by_tifffile)
 
 
-ALL: tuple[Callable[[], Iterator[Cell]], ...] = (png_cells, tiff_cells)
-
-
 def cells() -> Iterator[Cell]:
     """The whole table."""
-    for one in ALL:
+    import more_format_cells as more
+
+    others = (more.jpeg_2000_cells, more.jpeg_xl_cells, more.lossless_cells, more.ppm_cells, more.bmp_cells)
+    for one in (png_cells, tiff_cells, *others, more.jpeg_cells):
         yield from one()
 
 
