@@ -15,6 +15,7 @@ from featx.bundle.bundle import Bundle
 from featx.bundle.choices import choices_of, describe_choices
 from featx.bundle.manifest import Manifest
 from featx.card.card import model_card
+from featx.finetune.result import describe_other_figures
 from featx.metrics.comparison import compare
 from featx.metrics.verdict import Comparison, Difference
 from featx.runs.best import choose_best, is_tie, replaces_origin
@@ -141,3 +142,25 @@ def test_the_optimism_of_val_stands_wherever_it_was_used(lab: Lab, tmp_path: Pat
     assert not any("Val has chosen" in note for note in tested.json["notes"])
     shown = call("predict", lab.pictures[0], cwd=tmp_path)
     assert "(among 2, by accuracy on val)" in shown.err
+
+
+def test_a_figure_that_differs_from_the_record_is_explained(lab: Lab) -> None:
+    bundle = lab.bundle("logreg")
+    manifest = bundle.manifest
+    test = manifest.metrics_on("test")
+    same = describe_other_figures(bundle, manifest.metrics, manifest.split.digest)
+    assert same == []
+    other = replace(test, values={**test.values, "accuracy": (test.get("accuracy") or 0) - 0.2})
+    (note,) = describe_other_figures(bundle, {"test": other}, manifest.split.digest)
+    assert f"accuracy {test.get('accuracy'):.2f} on test in its record and {other.get('accuracy'):.2f} here" in note
+    assert "features from the cache, computed in float32; here the network itself predicts, in float32" in note
+    assert describe_other_figures(bundle, {"test": other}, "another split") == []
+    assert describe_other_figures(bundle, {"test": replace(other, images=3)}, manifest.split.digest) == []
+
+
+def test_a_fine_tune_of_the_best_head_is_judged_by_their_comparison_alone() -> None:
+    """The head's record may be of features in bfloat16, and so better than what the network itself reaches."""
+    start = replace(head(0.95, 0.95), digest="d" * 64)
+    made = tuned(0.86, counted(10, 4))
+    assert made.origin is not None
+    assert best(start, replace(made, origin=replace(made.origin, digest="d" * 64))) == 2

@@ -256,6 +256,9 @@ def test_names_and_paths_are_text_and_one_script_may_run(tmp_path: Path, picture
     assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 
 
+_BOUNDED = ("precision", "recall")  # of a class
+
+
 def test_the_tables_tell_what_was_measured(tmp_path: Path) -> None:
     val, test = draw(5, 80, seed=1, part="val"), draw(5, 120, seed=2)
     content = content_of(val, test, duplicates=1234, timings={"extract": 12.345}, command="featx run", pipeline="a: b")
@@ -266,7 +269,10 @@ def test_the_tables_tell_what_was_measured(tmp_path: Path) -> None:
     assert page.row("test")[2] == f"{found['accuracy']:.2f}{low:.2f} – {high:.2f}"
     for one in found["per_class"]:
         row = page.row(one["label"])
-        assert row[1:5] == [str(one["images"]), *(f"{one[name]:.2f}" for name in ("precision", "recall", "f1"))]
+        shown = [
+            f"{one[name]:.2f}{one['intervals'][name][0]:.2f} – {one['intervals'][name][1]:.2f}" for name in _BOUNDED
+        ]
+        assert row[1:5] == [str(one["images"]), *shown, f"{one['f1']:.2f}"]
     wrong = np.array(found["confusion"]) * ~np.eye(5, dtype=bool)
     actual, predicted = divmod(int(wrong.argmax()), 5)
     (first,) = [i + 1 for i, row in enumerate(page.rows) if row[:2] == ["actual", "predicted"]]
@@ -283,7 +289,7 @@ def test_a_class_without_images_and_one_that_the_model_does_not_know(tmp_path: P
     )
     page = open_page(write_report(tmp_path, content_of(judged)))
     assert page.row("cow")[1:] == ["0", "–", "–", "–", "–", "–"]
-    assert page.row("zebra")[1:] == ["1", "–", "0.00", "0.00", "–", "–"]
+    assert page.row("zebra")[1:] == ["1", "–", "0.000.00 – 0.79", "0.00", "–", "–"]  # 1.96² / (1 + 1.96²)
 
 
 def test_a_multilabel_report_has_thresholds_intervals_and_a_table_of_each_label(tmp_path: Path) -> None:

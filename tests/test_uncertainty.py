@@ -364,3 +364,46 @@ def test_the_range_of_the_calibration_error_holds_what_true_confidences_give(ima
     assert (reliability(wrong, chances).expected_calibration_error or 0) > high
     assert measured(labels, chances, 4).as_json()["calibration_error_by_chance"] == [low, high]
     assert chance_range(np.empty(0, int), np.empty((0, 4))) is None
+
+
+# --- classes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_precision_and_recall_of_a_class_have_wilsons_intervals(several: bool) -> None:
+    """SciPy's, class by class."""
+    random = np.random.default_rng(3)
+    truth = random.integers(0, 3, 120)
+    given = np.where(random.random(120) < 0.85, truth, random.integers(0, 3, 120))
+    chances = np.eye(3)[given] * 0.8 + 0.1
+    labels = np.eye(3, dtype=bool)[truth] if several else truth
+    judged = LabelledPredictions(labels, chances, ("a", "b", "c"), np.full(3, 0.5) if several else None, part="test")
+    for code, one in enumerate(measure(judged).per_class):
+        hits = int(((truth == code) & (given == code)).sum())
+        for name, whole in (("recall", (truth == code).sum()), ("precision", (given == code).sum())):
+            expected = binomtest(hits, int(whole)).proportion_ci(0.95, "wilson")
+            assert one.intervals[name] == pytest.approx((expected.low, expected.high), abs=1e-9)
+            assert (name in one.bounds.narrow) == (whole - hits < 5)
+        content = one.as_json()
+        assert content["intervals"]["recall"] == list(one.intervals["recall"] or ())
+        assert content["too_narrow"] == list(one.bounds.narrow)
+
+
+def test_a_class_that_nothing_is_measured_of_has_no_interval() -> None:
+    judged = LabelledPredictions(np.zeros(6, int), np.tile([0.9, 0.1], (6, 1)), ("a", "b"), part="test")
+    a, b = measure(judged).per_class
+    assert b.intervals == {"precision": None, "recall": None}
+    assert b.bounds.narrow == ()
+    assert a.bounds.narrow == ("precision", "recall")
+    assert a.intervals["recall"] == pytest.approx((0.6097, 1.0), abs=1e-4)  # 6 / (6 + 1.96 ** 2)
+
+
+def test_groups_of_a_class_count_as_wholes() -> None:
+    truth = np.repeat([0, 1], 40)
+    groups = np.arange(80) // 8
+    given = np.where(groups % 5 == 0, 1 - truth, truth)  # whole groups are wrong
+    judged = LabelledPredictions(truth, np.eye(2)[given] * 0.8 + 0.1, ("a", "b"), part="test", groups=groups)
+    alone = LabelledPredictions(truth, np.eye(2)[given] * 0.8 + 0.1, ("a", "b"), part="test")
+    for one, other in zip(measure(judged).per_class, measure(alone).per_class, strict=True):
+        (low, high), (least, most) = one.intervals["recall"] or (0, 0), other.intervals["recall"] or (0, 0)
+        assert high - low > 1.5 * (most - least)

@@ -187,11 +187,16 @@ def metrics_on(parts: Parts, part: str) -> MetricsRecord:
 
 @dataclass(frozen=True)
 class ClassRecord(ManifestSection):
-    """What was measured on one class of a part; values : metric -> value, None where it is not defined."""
+    """What was measured on one class of a part.
+
+    values : metric -> value, None where it is not defined
+    intervals : precision and recall -> [low, high], 95 %; None: not recorded
+    """
 
     label: str
     values: Mapping[str, float | None] = rest()
     images: Count = 0
+    intervals: Mapping[str, Interval | None] | None = omitted(None)
 
 
 @dataclass(frozen=True)

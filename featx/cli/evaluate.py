@@ -153,15 +153,22 @@ def _text(found: EvaluationResult) -> str:
 
 
 def _class_text(measures: Measures) -> str:
+    """The table of the classes, with the intervals of precision and recall; * where they can be too narrow."""
+    from featx.metrics.digits import figure_text
+
     if not measures.images:
         return ""
-    classes = [one.as_json() for one in measures.per_class]
-    names = list(classes[0])[1:]
-    rows = [figure_cells(one | {"images": measures.images}, names) for one in classes]
-    counts = [one["images"] for one in classes]
-    at = names.index("images")
-    cells = [[*row[:at], count, *row[at + 1 :]] for row, count in zip(rows, counts, strict=True)]
-    return table(["class", *names], [[one["label"], *row] for one, row in zip(classes, cells, strict=True)])
+    names, rows, starred = list(measures.per_class[0].values), [], False
+    for one in measures.per_class:
+        row: list[object] = [one.label, one.images]
+        for name, cell in zip(names, figure_cells({"images": measures.images, **one.values}, names), strict=True):
+            both, narrow = one.intervals.get(name), name in one.bounds.narrow
+            starred |= narrow
+            ends = "" if both is None else " - ".join(figure_text(end, measures.images) for end in both)
+            row.append(f"{cell} ({ends}){'*' if narrow else ''}" if ends else cell)
+        rows.append(row)
+    note = "* fewer than five errors: the interval of 95 % can be too narrow" if starred else ""
+    return "\n".join(filter(None, [table(["class", "images", *names], rows), note]))
 
 
 def _interval_text(measures: Measures) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from featx.backbones import import_keras
 from featx.bundle.bundle import Bundle
 from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import Reference
-from featx.bundle.records import AugmentRecord, FinetuneRecord, HeadRecord, OriginRecord, ScoreRecord
+from featx.bundle.records import AugmentRecord, FinetuneRecord, HeadRecord, MetricsRecord, OriginRecord, ScoreRecord
 from featx.finetune.examples import emphasis_in_training
 from featx.finetune.grafting import HEAD, feature_network, load_backbone
 from featx.finetune.trainee import FinetuneTrainee
@@ -22,7 +22,7 @@ from featx.inference.decision import DecisionRule, make_reference, predict_parts
 from featx.metrics.comparison import compare_predictions
 from featx.metrics.digits import figure_text
 from featx.metrics.predictions import LabelledPredictions
-from featx.metrics.table import is_better
+from featx.metrics.table import is_better, metric_label
 from featx.metrics.verdict import SURE, Comparison
 from featx.runs.best import is_tie
 from featx.runs.measured import MeasuredParts, correction_record, epoch_records
@@ -103,6 +103,7 @@ class FinishedFinetune:
             notes=(
                 *self.prepared.sample.notes,
                 *self.notes,
+                *describe_other_figures(self.bundle, before.metrics, self.prepared.sample.digest),
                 *((CORRECTED_NOTE,) if rule.calibration.emphasis is not None else ()),
             ),
         )
@@ -145,6 +146,30 @@ class FinishedFinetune:
     def _reference(self) -> Reference:
         network = feature_network(self.trainee.model)
         return make_reference(self.trainee, network.predict_on_batch, int(network.output_shape[-1]))
+
+
+def describe_other_figures(bundle: Bundle, measured: Mapping[str, MetricsRecord], split: str) -> list[str]:
+    """A sentence where a bundle has another figure here than in its record, though the images are the same.
+
+    measured : by the network itself, part -> figures; split : the digest of the split that these are of
+    """
+    former = bundle.manifest
+    if former.split.digest != split or former.finetune is not None or former.baseline is not None:
+        return []  # of other images, or recorded as it is measured here
+    metric, label, found = former.score.metric, metric_label(former.score.metric), []
+    for part, figures in measured.items():
+        record = former.metrics_on(part)
+        before, now = record.chosen_by(metric), figures.chosen_by(metric)
+        if before is None or now is None or before == now or record.images != figures.images:
+            continue
+        shown = figure_text(before, record.images), figure_text(now, record.images)
+        if shown[0] != shown[1]:
+            found.append(f"{label} {shown[0]} on {part} in its record and {shown[1]} here")
+    if not found:
+        return []
+    cached = f"Its record is of features from the cache, computed in {former.backbone.precision}"
+    here = "here the network itself predicts, in float32. Both sides of the comparison are measured so."
+    return [f"{bundle.name} has {' and '.join(found)}. {cached}; {here}"]
 
 
 def _compare(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from featx.metrics.predictions import LabelledPredictions
+from featx.metrics.shares import FEW_ERRORS
 
-_ERRORS = 5  # with fewer, the interval of a share may be too narrow
 _OF_A_CLASS = 25  # images; with fewer, the intervals of means over classes are too narrow
 _RESAMPLED = 300  # images; with fewer, bootstrap intervals are too narrow
 
@@ -20,9 +20,9 @@ def cautions(predictions: LabelledPredictions) -> tuple[str, ...]:
     units, word = (n, "images") if groups is None else (len(np.unique(groups)), "groups")
     failed = int(wrong.sum()) if groups is None else len(np.unique(groups[wrong]))
     found = []
-    if failed < _ERRORS:
+    if failed < FEW_ERRORS:
         found.append(
-            f"{_few(failed, units, word)}: with fewer than {_ERRORS} wrong ones, the intervals of shares can be too "
+            f"{_few(failed, units, word)}: with fewer than {FEW_ERRORS} wrong ones, the intervals of shares can be too "
             "narrow."
         )
     of_class = _of_a_class(predictions, units)

@@ -13,7 +13,7 @@ from featx.metrics.formulas import ClassCounts, average_precisions, roc_areas
 from featx.metrics.intervals import bootstrap_intervals
 from featx.metrics.predictions import LabelledPredictions, Target
 from featx.metrics.reliability import chance_range
-from featx.metrics.shares import Interval, share_interval
+from featx.metrics.shares import ClassIntervals, Interval, class_intervals, share_interval
 from featx.metrics.table import forms_of, metric_form, resamplings_of
 
 
@@ -24,15 +24,29 @@ class ClassMeasures:
     images : that have it
     values : precision, recall, f1, and of several labels roc_auc and average_precision; None where not defined: no
         prediction for precision, no image for recall, neither for f1
+    bounds : their 95 % intervals, as far as they have one
     """
 
     label: str
     images: int
     values: Mapping[str, float | None]
+    bounds: ClassIntervals
+
+    @property
+    def intervals(self) -> dict[str, Interval | None]:
+        """The 95 % intervals of precision and recall; None where they are not defined."""
+        return {"precision": self.bounds.precision, "recall": self.bounds.recall}
 
     def as_json(self) -> dict[str, Json]:
-        """A row of `per_class` in JSON and in bundles."""
-        return {"label": self.label, **self.values, "images": self.images}
+        """A row of `per_class` in JSON."""
+        intervals = {name: None if one is None else list(one) for name, one in self.intervals.items()}
+        return {
+            "label": self.label,
+            **self.values,
+            "images": self.images,
+            "intervals": intervals,
+            "too_narrow": list(self.bounds.narrow),
+        }
 
 
 @dataclass(frozen=True)
@@ -120,11 +134,17 @@ def intervals_of(predictions: LabelledPredictions) -> dict[str, Interval | None]
 
 def _measure_classes(predictions: LabelledPredictions, counts: ClassCounts) -> tuple[ClassMeasures, ...]:
     columns = {"precision": counts.precision, "recall": counts.recall, "f1": counts.f1}
+    bounds = class_intervals(predictions, len(predictions.classes), predictions.groups)
     if predictions.target == "labels":
         ranked = predictions.labels, predictions.probabilities
         columns |= {"roc_auc": roc_areas(*ranked), "average_precision": average_precisions(*ranked)}
     return tuple(
-        ClassMeasures(label, int(counts.labelled[code]), {name: _defined(some[code]) for name, some in columns.items()})
+        ClassMeasures(
+            label,
+            int(counts.labelled[code]),
+            {name: _defined(some[code]) for name, some in columns.items()},
+            bounds[code],
+        )
         for code, label in enumerate(predictions.classes)
     )
 

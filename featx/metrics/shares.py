@@ -17,6 +17,7 @@ from featx.metrics.predictions import MetricInput, correct
 
 Interval = tuple[float, float]
 LEVEL = 0.95
+FEW_ERRORS = 5  # with fewer, Wilson's interval of a share may be too narrow
 _SHRUNK = 2.0  # images like the mean that each share is joined by while its variance is estimated
 
 
@@ -119,6 +120,43 @@ def _design_effect(shares: Shares, groups: np.ndarray | None) -> float:
     if independent <= 0:
         return shares.images / units * (2.0 if shares.harmonic else 1.0)
     return max(float((moved**2).sum()) * factor / independent, 1.0)
+
+
+def class_intervals(outcome: MetricInput, classes: int, groups: np.ndarray | None = None) -> list[ClassIntervals]:
+    """The intervals of each class or label; groups : as of `share_interval`"""
+    if outcome.labels.ndim == 2:
+        has, given = outcome.labels, outcome.predicted
+        return [_of_class(has[:, code], given[:, code], groups) for code in range(classes)]
+    return [_of_class(outcome.labels == code, outcome.predicted == code, groups) for code in range(classes)]
+
+
+@dataclass(frozen=True)
+class ClassIntervals:
+    """95 % intervals of a class.
+
+    recall, precision : of the share of its images that get it, and of the share of what gets it that is right
+    missed, wrong : how many of its images do not get it, and how many get it that are not of it
+    """
+
+    recall: Interval | None
+    precision: Interval | None
+    missed: int
+    wrong: int
+
+    @property
+    def narrow(self) -> tuple[str, ...]:
+        """Whose interval can be too narrow, since there are fewer than five errors."""
+        counts = {"precision": (self.precision, self.wrong), "recall": (self.recall, self.missed)}
+        return tuple(name for name, (found, errors) in counts.items() if found is not None and errors < FEW_ERRORS)
+
+
+def _of_class(has: np.ndarray, given: np.ndarray, groups: np.ndarray | None) -> ClassIntervals:
+    both = has & given
+
+    def of(some: np.ndarray) -> Interval | None:
+        return share_interval(of_images(both[some]), None if groups is None else groups[some])
+
+    return ClassIntervals(of(has), of(given), int((has & ~given).sum()), int((given & ~has).sum()))
 
 
 # ------------------------------------------------------------------------------------------------ what is counted

@@ -32,6 +32,7 @@ class Scores:
     roc, precision_recall : None where they are not defined; sampled : images that they were made of
     groups : that the intervals take as wholes, None where all images are independent
     cautions : sentences on intervals that are too narrow
+    class_intervals : of each class, metric -> (low, high) of precision and recall where they are defined
     error_by_chance : 95 % of the calibration errors where every confidence is true
     """
 
@@ -49,6 +50,7 @@ class Scores:
     groups: int | None = None
     cautions: Sequence[str] = ()
     error_by_chance: Interval | None = None
+    class_intervals: Sequence[Mapping[str, Interval | None]] = ()
 
 
 def score_part(predictions: LabelledPredictions, *, curves: bool = True) -> Scores:
@@ -75,6 +77,7 @@ def score_part(predictions: LabelledPredictions, *, curves: bool = True) -> Scor
         groups=found.groups,
         cautions=found.cautions,
         error_by_chance=found.error_by_chance,
+        class_intervals=[one.intervals for one in found.per_class],
     )
 
 

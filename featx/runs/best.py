@@ -22,6 +22,9 @@ def choose_best(rivals: Sequence[Bundle]) -> Bundle:
     best = max(heads, key=lambda one: _signed(one.manifest, one.manifest.fold_score if by_folds else _val(one)))
     trained = [one for one in rivals if _was_trained(one.manifest) and replaces_origin(one.manifest)]
     for one in sorted(trained, key=lambda rival: -_signed(rival.manifest, _val(rival))):
+        origin = one.manifest.origin
+        if origin is not None and origin.digest and origin.digest == best.manifest.digest:
+            return one  # its comparison has measured both in the same way, and their records need not
         lead = _signed(one.manifest, _val(one)) - _signed(best.manifest, _val(best))
         if lead > 0 and lead >= _error(one.manifest):
             return one

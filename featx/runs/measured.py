@@ -41,7 +41,7 @@ def _figures(measured: Measures) -> MetricsRecord:
 
 
 def _classes(measured: Measures) -> tuple[ClassRecord, ...]:
-    return tuple(ClassRecord(one.label, one.values, one.images) for one in measured.per_class)
+    return tuple(ClassRecord(one.label, one.values, one.images, one.intervals) for one in measured.per_class)
 
 
 def correction_record(calibration: Calibration) -> tuple[float, ...] | None:
