@@ -303,3 +303,27 @@ def test_letters_of_no_font_are_noted_once(
     fonts._more_fonts.cache_clear()
     assert len(caplog.messages) == 1
     assert package in caplog.messages[0]
+
+
+def test_a_quote_that_is_never_closed_is_named(tmp_path: Path) -> None:
+    for content in (b'path,label\n1.png,cat\n"2.png,dog\n3.png,cat\n', b'path,label\n1.png,"cat\n2.png,dog'):
+        with pytest.raises(
+            DataError, match=r"t\.csv, after line [12]: a quote that is never closed, in the row that ends"
+        ):
+            read_bytes(tmp_path, content)
+    inches = read_bytes(
+        tmp_path, b'path,label\n1.png,5" nail\n2.png,"a ""b"""\n'
+    )  # quotes that are none, and closed ones
+    assert set(inches.classes) == {'5" nail', 'a "b"'}
+
+
+def test_an_error_of_hdf5_is_shown_in_the_words_of_the_system(tmp_path: Path) -> None:
+    from featx.export.flow import _explain
+    from featx.io.files import explain_os_error
+
+    error = OSError(27, "Unable to extend file properly, errno = 27, buf = 0x560caf8bd138, offset = 8192)")
+    assert str(explain_os_error(error, tmp_path / "x.h5")) == (
+        f"Cannot write {tmp_path / 'x.h5'}: File too large. Check the disk and its limits, then run again."
+    )
+    made = _explain(RuntimeError("basic_ios::clear: iostream error"), tmp_path / "openvino")
+    assert str(made).startswith(f"Cannot write {tmp_path}: a file in it cannot be written to its end.")

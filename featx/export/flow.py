@@ -199,12 +199,17 @@ class _FormatWriter:
         return comparison, measure_speed(run, self.images.images)
 
 
+_LIMITED = "a file in it cannot be written to its end"
+
+
 def _explain(error: Exception, folder: Path) -> Exception:
     """A full disk as such, whatever the converter made of it; anything else as a refusal."""
     if isinstance(error, MemoryError):
         return error
     if isinstance(error, OSError) and isinstance(explained := explain_os_error(error, folder), FeatxError):
         return explained
+    if "iostream error" in str(error):  # C++'s words for a file that cannot be written to its end
+        return StoreError(f"Cannot write {folder.parent}: {_LIMITED}. Check the disk and its limits, then run again.")
     if shutil.disk_usage(folder).free < _LEAST_FREE:
         return StoreError(f"No space left on the disk that holds {folder.parent}. Free some, and export again.")
     return _Refused(f"it cannot be written or run ({type(error).__name__}: {' '.join(str(error).split())[:300]})")

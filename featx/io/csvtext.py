@@ -60,14 +60,27 @@ def read_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     taken: list[str] = []
     reader = csv.reader(_recorded(text, taken), delimiter=delimiter)
     usual = csv.field_size_limit(_MOST)
+    raw = ""
     try:
         for cells in reader:
+            raw = "".join(taken)
             if any(cell != cell.strip() for cell in cells):
-                cells = _strip(cells, "".join(taken), delimiter)
+                cells = _strip(cells, raw, delimiter)
             taken.clear()
+            if '"' in raw and _is_open(raw, delimiter):
+                raise csv.Error(f"a quote that is never closed, in the row that ends on line {reader.line_num}")
             yield reader.line_num, [unguard(cell) for cell in cells]
     finally:
         csv.field_size_limit(usual)
+
+
+def _is_open(row: str, delimiter: str) -> bool:
+    """Whether a row ends inside of quotes, as the last of a file can, which Python's reader takes for their end."""
+    try:
+        list(csv.reader([row], delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        return "unexpected end" in str(error)
+    return False
 
 
 def lines_of(text: str) -> list[str]:

@@ -211,7 +211,8 @@ def explain_os_error(error: OSError, path: Path) -> Exception:
             "and run the same command again."
         )
     if error.errno in {errno.EIO, errno.EFBIG}:
-        return StoreError(f"Cannot write {path}: {error.strerror}. Check the disk and its limits, then run again.")
+        reason = os.strerror(error.errno)  # and not what HDF5 makes of it
+        return StoreError(f"Cannot write {path}: {reason}. Check the disk and its limits, then run again.")
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return StoreError(
             f"Cannot write to {path.parent}: {error.strerror}. Choose another folder or change its rights."
