@@ -10,7 +10,7 @@ import numpy as np
 from featx.active.next import NextImages, choose_next
 from featx.api.keywords import EvaluateKeywords, NextImagesKeywords, TuneKeywords
 from featx.api.options import EVALUATE, FINETUNE, NEXT, PathLike, call_text, read_options, takes
-from featx.api.predictions import Images, Predictions, sources_of
+from featx.api.predictions import Images, Predictions, SetKeywords, sources_of
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.bundle.bundle import pack as pack_bundle
 from featx.config import check_bounds
@@ -76,6 +76,7 @@ class Model:
         min_confidence: float = 0.0,
         max_distance: float | None = None,
         workers: int = 0,
+        **sets: Unpack[SetKeywords],
     ) -> Predictions:
         """The classes of images, as `featx predict` shows them.
 
@@ -88,6 +89,8 @@ class Model:
         max_distance : the label is "unknown" farther than this from all training images, in units within which 99 % of
             the images of known classes lie
         workers : decoding threads, 0 for one per core
+        sets : coverage, in (0, 1): each image has a `set` of classes, which holds the truth in this share of images;
+            per_class: whether that share holds for each class
 
         Raises
         ------
@@ -101,7 +104,7 @@ class Model:
         >>> len(answers), answers[0].label, [one.label for one in answers[0].top][0]
         (12, 'tulip', 'tulip')
         """
-        asked = AnswerOptions(top, min_confidence, max_distance)
+        asked = AnswerOptions(top, min_confidence, max_distance, **sets)
         check_bounds(asked)
         sources = sources_of(images)
         return Predictions(tuple(predict_images(self.bundle, sources, asked, workers)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import TypedDict, overload
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,16 @@ from featx.inference.predict import Prediction, Unread, find_files
 
 Images = str | Path | Sequence[str | Path | bytes | np.ndarray | Image.Image] | np.ndarray
 """A file or folder; files; an array uint8 (n, height, width, 3) of RGB; such arrays or Pillow's images"""
+
+
+class SetKeywords(TypedDict, total=False):
+    """The keywords of sets of classes.
+
+    coverage : the share of images whose set holds the truth, in (0, 1); per_class : whether it holds for each class
+    """
+
+    coverage: float | None
+    per_class: bool
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@
     training.csv      the epochs of a dense head or a fine-tune: losses, accuracies, learning rate, seconds
     split.npz         which image was in which part: digest (n, 32) uint8, split (n,) uint8; of a fine-tune also
                       trained_before and chosen_before (m, 32) uint8: what the models have seen that it comes from
+    coverage.npz      what the head answers to the val images, and their labels: sets of classes are calibrated by it
     reference.npz     features of up to 2,000 training images, by which unknown images are found (`novelty`)
 
 A directory, or the same files in one `.featx` (a stored zip). No cache, network or training image is needed to predict,
@@ -31,6 +32,7 @@ import numpy as np
 
 from featx.backbones import Output
 from featx.bundle.archive import extract_archive
+from featx.bundle.coverage import COVERAGE_FILE, load_coverage
 from featx.bundle.faults import at_fault, blamed
 from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import FILE, Reference, load_reference
@@ -46,6 +48,7 @@ from featx.heads.transform import TRANSFORM_FILE, Transform, load_transform
 from featx.io.files import atomic_directory, atomic_path, remove_stale
 from featx.io.shown import as_json
 from featx.io.temporary import make_temporary_folder
+from featx.metrics.conformal import CalibrationScores
 
 NETWORK = "backbone.keras"
 _logger = logging.getLogger(__name__)
@@ -178,6 +181,11 @@ class Bundle:
             raise at_fault(self.shown, f"its {FILE} holds features of another length than its head takes")
         return found
 
+    @cached_property
+    def coverage(self) -> CalibrationScores:
+        """What sets of classes are calibrated by; `BundleError` where it has no such images, and why."""
+        return load_coverage(self.path, self.manifest)
+
     def check(self) -> None:
         """Use everything in it once, on a black image: `BundleError` where its files do not fit each other."""
         self.split()
@@ -189,6 +197,8 @@ class Bundle:
             self._require_numbers(self.probabilities(features), "network")
         if FILE in self.manifest.files:
             self.reference()
+        if COVERAGE_FILE in self.manifest.files:
+            _ = self.coverage
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, float64 (n, classes), of features (n, d)."""

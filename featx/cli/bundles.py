@@ -11,6 +11,8 @@ import click
 from featx.cli.arguments import pipeline_of, was_typed
 from featx.cli.complete import complete_model
 from featx.cli.render import say
+from featx.cli.values import number
+from featx.config.bounds import Coverage
 from featx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,6 +66,18 @@ TTA_OPTION = click.option(
     help="Number of augmented versions of each image to average its prediction over, by the bundle's augmentation or "
     "the options given here.",
 )
+COVERAGE_OPTION = click.option(
+    "--coverage",
+    type=number(Coverage),
+    help="Give each image a set of classes that holds the truth in this share of images, like 0.9.",
+)
+PER_CLASS_OPTION = click.option("--per-class", is_flag=True, help="Let the share of --coverage hold for each class.")
+
+
+def require_coverage(coverage: float | None, per_class: bool) -> None:
+    """Refuse `--per-class` without what it refines."""
+    if per_class and coverage is None:
+        raise UsageError("--per-class goes with --coverage: add --coverage 0.9.")
 
 
 def average_of(

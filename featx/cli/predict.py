@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, MODEL_OPTION, TTA_OPTION, average_of, take
+from featx.cli.bundles import (
+    COVERAGE_OPTION,
+    IMPORT_OPTION,
+    JSON_OPTION,
+    MODEL_OPTION,
+    PER_CLASS_OPTION,
+    TTA_OPTION,
+    average_of,
+    require_coverage,
+    take,
+)
 from featx.cli.help import SectionedCommand
 from featx.cli.render import bad_images, emit, say, table
 from featx.cli.values import number
@@ -34,6 +44,8 @@ if TYPE_CHECKING:
     help="Answer 'unknown' for images farther than this from all training images; 99 % of images of known "
     "classes are within 1.",
 )
+@COVERAGE_OPTION
+@PER_CLASS_OPTION
 @TTA_OPTION
 @IMPORT_OPTION
 @section_options("augment", "report", without=["augment.views", "report.html", "report.keep_paths"])
@@ -45,6 +57,8 @@ def predict(
     min_confidence: float,
     out: Path | None,
     max_distance: float | None,
+    coverage: float | None,
+    per_class: bool,
     tta: int,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
@@ -62,25 +76,31 @@ def predict(
         from featx.config import Pipeline
         from featx.inference.predict import AnswerOptions, Predicted, find_files, write_csv
         from featx.inference.predict import predict as answer
+        from featx.inference.sets import guarantee
 
+    require_coverage(coverage, per_class)
     named = model is not None and pipeline_file is None and not settings and is_bundle(Path(model))
     pipeline = Pipeline() if named else pipeline_of(None, pipeline_file, settings, values)
     bundle = take(model, pipeline, "Predicting with", quiet=as_json)
     paths = find_files(images)
     average = average_of(bundle, tta, pipeline_file, settings, values)
-    options = AnswerOptions(top, min_confidence, max_distance)
+    options = AnswerOptions(top, min_confidence, max_distance, coverage, per_class)
     answers = answer(bundle, paths, options, average=average)
+    promised = None if coverage is None else guarantee(bundle, coverage, per_class)
+    if promised is not None:
+        say(promised.sentence())
     if bundle.manifest.calibrated_on == 0:
         say(f"Confidence is unmeasured: nothing was left out of the fit of {bundle.path}. Add images, and fit anew.")
+    more = {} if promised is None else {"coverage": promised.as_json()}
     if out is not None:
-        read, unread = write_csv(out, answers, max_distance is not None)
+        read, unread = write_csv(out, answers, max_distance is not None, coverage is not None)
         bad = [asdict(one) for one in unread]
         text = "\n".join(filter(None, [bad_images(bad), f"{read:,} predictions, {len(bad):,} bad -> {out}"]))
-        emit(as_json, {"out": str(out), "images": read, "bad": bad}, text)
+        emit(as_json, {"out": str(out), "images": read, "bad": bad, **more}, text)
     else:
         found = Predicted.of(answers)
         read = len(found.predictions)
-        emit(as_json, found.as_json(), _predictions_text(found, bundle.manifest.calibrated_on))
+        emit(as_json, found.as_json() | more, _predictions_text(found, bundle.manifest.calibrated_on))
     if not read:
         raise FeatxError("None of the images could be read.")
 
@@ -99,11 +119,19 @@ def _prediction_text(one: Prediction, images: int | None) -> str:
 def _predictions_text(found: Predicted, images: int | None) -> str:
     from dataclasses import asdict
 
+    sets = any(one.set is not None for one in found.predictions)
     measured = any(one.distance is not None for one in found.predictions)
     rows = [
-        (one.path, _prediction_text(one, images), *([f"{one.distance:.2f}"] if measured else []))
+        (
+            one.path,
+            _prediction_text(one, images),
+            *([f"{one.distance:.2f}"] if measured else []),
+            *([" | ".join(one.set or ()) or "none"] if sets else []),
+        )
         for one in found.predictions
     ]
-    text = table(["image", "class", *(["distance"] if measured else [])], rows) if rows else ""
+    text = (
+        table(["image", "class", *(["distance"] if measured else []), *(["set"] if sets else [])], rows) if rows else ""
+    )
     bad = bad_images([asdict(one) for one in found.unread], shown=50)
     return "\n".join(part for part in (text, bad) if part)

@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.bundles import IMPORT_OPTION, MODEL_TOO, choose, describe_choice
+from featx.cli.bundles import (
+    COVERAGE_OPTION,
+    IMPORT_OPTION,
+    MODEL_TOO,
+    PER_CLASS_OPTION,
+    choose,
+    describe_choice,
+    require_coverage,
+)
 from featx.cli.complete import complete_model
 from featx.cli.help import SectionedCommand
 from featx.cli.render import say
@@ -86,6 +94,8 @@ from featx.serve.limits import Limits
     show_default=True,
     help="Connections from one address other than this machine's; raise it behind another server.",
 )
+@COVERAGE_OPTION
+@PER_CLASS_OPTION
 @IMPORT_OPTION
 @section_options("report", without=["report.html", "report.keep_paths"])
 def serve(
@@ -105,6 +115,8 @@ def serve(
     max_requests: int,
     max_connections: int,
     max_per_address: int,
+    coverage: float | None,
+    per_class: bool,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     **values: object,
@@ -118,6 +130,7 @@ def serve(
     require_installed()
     if api_key is not None and not api_key.strip():
         raise UsageError("--api-key is empty, so anyone could guess it. Give a key, or leave the option out.")
+    require_coverage(coverage, per_class)
     limits = Limits(
         max_upload.bytes, max_images, max_megapixels, timeout, max_requests, max_connections, max_per_address
     )
@@ -132,7 +145,8 @@ def serve(
     listener = listen(host, port)
     with listener:
         model = load_bundle(path)
-        service = Service(model, _called(path), Terms(top, min_confidence, max_distance, maps, report), limits)
+        terms = Terms(top, min_confidence, max_distance, maps, report, coverage, per_class)
+        service = Service(model, _called(path), terms, limits)
         service.start()
         server = make_server(service, listener, api_key, host)
         if api_key is None and not is_local(listener):

@@ -24,7 +24,7 @@ from featx.config import Pipeline
 from featx.config.pipeline import as_shown, command_shown
 from featx.errors import DataError
 from featx.images.batches import Decoding, iter_batches
-from featx.inference.predict import images_per_second
+from featx.inference.speed import images_per_second
 from featx.io.context import Context
 from featx.io.jsontypes import Json
 from featx.metrics.table import is_better, metric_key, signed_score

@@ -22,6 +22,7 @@ __all__ = [
     "Confidence",
     "Cosine",
     "Count",
+    "Coverage",
     "Distance",
     "Ge",
     "Gt",
@@ -35,6 +36,7 @@ __all__ = [
 Confidence = Annotated[float, Ge(0), Le(1)]
 Distance = Annotated[float, Ge(0)]
 Count = Annotated[int, Ge(1)]
+Coverage = Annotated[float, Gt(0), Lt(1)]
 Positive = Annotated[float, Gt(0)]
 Cosine = Annotated[float, Ge(-1), Le(1)]
 

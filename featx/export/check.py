@@ -13,7 +13,8 @@ from featx.dataset.sample_images import sample_images
 from featx.errors import DataError
 from featx.export.formats import Runner
 from featx.images.batches import Decoding, iter_batches
-from featx.inference.predict import Unread, find_files, images_per_second
+from featx.inference.predict import Unread, find_files
+from featx.inference.speed import images_per_second
 from featx.metrics.predictions import decide
 
 BATCHES = (1, 8)

@@ -17,6 +17,7 @@ import numpy as np
 
 import featx
 from featx.bundle.bundle import Bundle
+from featx.bundle.coverage import COVERAGE_FILE
 from featx.errors import ExportError, FeatxError, StoreError, UsageError
 from featx.export.check import (
     Agreement,
@@ -36,6 +37,7 @@ from featx.io.context import Notify, ignore
 from featx.io.files import atomic_directory, explain_os_error, remove_stale, write_atomic, write_json
 from featx.io.jsontypes import Json
 from featx.io.versions import installed_versions
+from featx.metrics.conformal import fewest
 
 if TYPE_CHECKING:
     from featx.export.formats import Network
@@ -44,6 +46,7 @@ __all__ = ["FORMATS", "PRECISIONS", "ExportOptions", "Exported", "FormatResult",
 
 ABOUT, CLASSES = "model.json", "classes.txt"
 SCHEMA = 1
+_COVERAGES = (0.8, 0.9, 0.95, 0.99)
 _LEAST_FREE = 1 << 20  # bytes; with less, what a converter could not write is put down to the disk
 
 
@@ -202,6 +205,15 @@ class _FormatWriter:
 _LIMITED = "a file in it cannot be written to its end"
 
 
+def _describe_coverage(bundle: Bundle) -> dict[str, Json] | None:
+    """Share of images -> least probability of the classes in a set that holds the truth in it; None without sets."""
+    if COVERAGE_FILE not in bundle.manifest.files:
+        return None
+    shares = [share for share in _COVERAGES if len(bundle.coverage) >= fewest(share)]
+    limits = {share: float(bundle.coverage.rule(share, per_class=False).limit[0]) for share in shares}
+    return {str(share): max(0.0, 1 - limit) for share, limit in limits.items()}
+
+
 def _explain(error: Exception, folder: Path) -> Exception:
     """A full disk as such, whatever the converter made of it; anything else as a refusal."""
     if isinstance(error, MemoryError):
@@ -240,6 +252,7 @@ def describe(
         "resize": _describe_resize(ResizeRule.parse(bundle.manifest.backbone.resize)),
         "output": {"name": OUTPUT, "dtype": "float32", "shape": [None, len(bundle.classes)]},
         "calibration": bundle.calibration.kind,
+        "coverage": _describe_coverage(bundle),
         "check": asdict(comparison) | {"source": images.source},
         "bundle": {"name": bundle.name, "digest": bundle.manifest.digest},
         "versions": {"featx": featx.__version__, **installed_versions("keras", "tensorflow", *row.packages)},

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,12 +12,13 @@ import numpy as np
 
 from featx.bundle.bundle import Bundle
 from featx.bundle.novelty import Reference
-from featx.config.bounds import Confidence, Count, Distance
+from featx.config.bounds import Confidence, Count, Coverage, Distance
 from featx.dataset.folders import describe_absence, expand, read_files
 from featx.errors import DataError, UsageError
 from featx.images.batches import Alter, Decoding, iter_batches
 from featx.images.fault import BadImage
 from featx.images.sources import source_name
+from featx.inference.sets import class_set, guarantee
 from featx.io.csvtext import csv_line
 from featx.io.digests import digest_bytes, digest_file
 from featx.io.files import atomic_path
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 UNKNOWN, UNSURE = "unknown", "unsure"
 _LINE_END = "\r\n"  # of CSVs, as csv writes it
-_LEAST_SECONDS, _LEAST_CALLS = 0.4, 3  # of a measured speed
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,7 @@ class Prediction:
     labels : of a model that gives several, those at or above their thresholds, the likeliest first; else None
     unknown, distance : whether the image is unlike all training images, and how far from the nearest, in units within
         which 99 % of the images of known classes lie; None where it was not asked for
+    set : the classes that hold the truth with the coverage asked for, the likeliest first; None without one
     """
 
     path: str
@@ -64,6 +63,7 @@ class Prediction:
     labels: tuple[str, ...] | None = None
     unknown: bool | None = None
     distance: float | None = None
+    set: tuple[str, ...] | None = None
 
     def as_json(self) -> dict[str, Json]:
         """What `featx predict --json` prints of it; what was not asked for is left out."""
@@ -135,11 +135,15 @@ class AnswerOptions:
     min_confidence : in [0, 1]; where the class that is given has less, the answer is "unsure"
     max_distance : images farther from all training images are answered "unknown"; 1: as far as 1 % of the known are;
         None: distances are not measured
+    coverage : the share of images whose set of classes holds the truth; None: no sets are given
+    per_class : whether that share holds for each class
     """
 
     top: Count = 1
     min_confidence: Confidence = 0.0
     max_distance: Distance | None = None
+    coverage: Coverage | None = None
+    per_class: bool = False
 
 
 def predict(
@@ -157,8 +161,14 @@ def predict(
     Raises
     ------
     BundleError
-        `max_distance` with a bundle that does not keep what it takes.
+        `max_distance` or `coverage` with a bundle that does not keep what it takes.
+    UsageError
+        `coverage` with too few images that calibrate, or with an average, which the calibration does not know.
     """
+    if options.coverage is not None:
+        guarantee(bundle, options.coverage, options.per_class)
+        if average is not None:
+            raise UsageError("--coverage is calibrated on single images. Leave out --tta.")
     reference = None if options.max_distance is None else bundle.reference()
     batches = _iter_probabilities_and_features(bundle, paths, workers, average)
     return _answer(bundle, paths, options, reference, batches)
@@ -228,20 +238,6 @@ def _iter_views(
         yield batch.rows[::each] // each, features, bad
 
 
-def images_per_second(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> float:
-    """How many images a second a model answers, by the median of its calls after one that is not counted.
-
-    run : takes all of `images`, uint8 (n, height, width, 3), at once
-    """
-    run(images)
-    seconds: list[float] = []
-    while len(seconds) < _LEAST_CALLS or sum(seconds) < _LEAST_SECONDS:
-        start = time.perf_counter()
-        run(images)
-        seconds.append(time.perf_counter() - start)
-    return len(images) / statistics.median(seconds)
-
-
 def find_files(sources: Sequence[str | Path]) -> tuple[str, ...]:
     """Every file that is named or lies in a named folder, at any depth, here or on URLs; labels do not matter."""
     faults = open_remote().faults(sources) if any(map(is_url, sources)) else {}
@@ -269,11 +265,14 @@ def make_prediction(
     labels = None
     if bundle.multilabel:
         labels = tuple(bundle.classes[i] for i in order if probabilities[i] >= bundle.thresholds[i])
+    inside = None
+    if options.coverage is not None:
+        inside = class_set(bundle, probabilities, options.coverage, options.per_class)
     if distance is None:
-        return Prediction(path, label, confidence, top, labels)
+        return Prediction(path, label, confidence, top, labels, set=inside)
     unknown = distance > (options.max_distance or 0.0)
     label = UNKNOWN if unknown else label
-    return Prediction(path, label, confidence, top, labels, unknown, round(distance, 6))
+    return Prediction(path, label, confidence, top, labels, unknown, round(distance, 6), inside)
 
 
 @dataclass(frozen=True)
@@ -302,25 +301,36 @@ class Predicted:
         }
 
 
-def write_csv(out: Path, answers: Iterable[Prediction | Unread], measured: bool = False) -> tuple[int, list[Unread]]:
+def write_csv(
+    out: Path, answers: Iterable[Prediction | Unread], measured: bool = False, sets: bool = False
+) -> tuple[int, list[Unread]]:
     """Write `path,label,confidence,reason` while the answers come; return how many were read, and the others.
 
     Several labels are separated by `|`.
 
     measured : whether there are distances, which are one more column, `distance`
+    sets : whether there are sets of classes, which are one more column, `set`
     """
     read, unread = 0, []
     with atomic_path(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        columns = ["path", "label", "confidence", *(["distance"] if measured else []), "reason"]
+        columns = [
+            "path",
+            "label",
+            "confidence",
+            *(["distance"] if measured else []),
+            *(["set"] if sets else []),
+            "reason",
+        ]
         file.write(csv_line(columns, _LINE_END))
         for answer in answers:
             if isinstance(answer, Prediction):
                 label = answer.label if answer.labels is None or answer.unknown else "|".join(answer.labels)
                 distance = [f"{answer.distance:.6f}"] if answer.distance is not None else []
-                file.write(csv_line([answer.path, label, f"{answer.confidence:.6f}", *distance, ""], _LINE_END))
+                more = [*distance, *([] if answer.set is None else ["|".join(answer.set)])]
+                file.write(csv_line([answer.path, label, f"{answer.confidence:.6f}", *more, ""], _LINE_END))
                 read += 1
             else:
-                blank = [""] if measured else []
+                blank = [""] * (measured + sets)
                 file.write(csv_line([answer.path, "", "", *blank, answer.reason], _LINE_END))
                 unread.append(answer)
     return read, unread

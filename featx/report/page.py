@@ -15,8 +15,10 @@ from importlib.resources import files
 import numpy as np
 
 from featx.bundle.choices import describe_choices
+from featx.bundle.coverage import why_approximate
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import CandidateRecord, MetricsRecord
+from featx.inference.sets import MeasuredSets, measure_sets
 from featx.io.jsontypes import Json
 from featx.metrics.digits import figure_text
 from featx.metrics.intervals import RESAMPLES
@@ -59,9 +61,20 @@ def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, 
             *(_gain(name, metrics, shown) for name, part, metrics in _from_scratch(content, scores[-1:]) if shown),
         ],
         resamples=RESAMPLES,
+        sets=_sets(content),
+        sets_caution=why_approximate(content.manifest),
         bad=content.bad[:_MOST_ROWS],
         plots=plots,
     )
+
+
+def _sets(content: Content) -> list[MeasuredSets]:
+    """What sets of classes that val calibrates are on test; none of a head that was fitted on val as well."""
+    parts = {one.part: one for one in content.judged}
+    if content.manifest.head.refitted or not {"val", "test"} <= set(parts):
+        return []
+    measured = [measure_sets(parts["val"], parts["test"], coverage) for coverage in (0.8, 0.9, 0.95, 0.99)]
+    return [one for one in measured if one is not None]
 
 
 def render(template: str, *, plots: Mapping[str, Plot], **values: object) -> str:

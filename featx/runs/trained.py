@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from featx.bundle.coverage import save_coverage
 from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import Reference
 from featx.bundle.split import SeenImages, write_split
@@ -68,7 +69,7 @@ class Trained:
         self.log.write_csv(files["training.csv"])
         head = self._write_head(folder)
         reference = self.reference.save(folder)
-        files |= {head.name: head, reference.name: reference}
+        files |= {head.name: head, reference.name: reference, **save_coverage(folder, self.predictions[0])}
         if self.transform.changes:
             self.transform.save(folder / TRANSFORM_FILE)
             files[TRANSFORM_FILE] = folder / TRANSFORM_FILE

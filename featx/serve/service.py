@@ -21,6 +21,7 @@ from featx.images.batches import usable_cores
 from featx.images.decoder import load_image, read_stated
 from featx.images.fault import BadImage
 from featx.inference.predict import AnswerOptions, Prediction, Unread, make_prediction
+from featx.inference.sets import SetGuarantee, guarantee
 from featx.report.report import INDEX
 from featx.runs.run import report_folder
 from featx.serve.batching import Batcher
@@ -45,6 +46,7 @@ class Terms:
     top : classes that are listed, unless a request asks for another number
     min_confidence, max_distance : as of `featx.inference.predict.predict`
     maps : whether it explains; report : whether it shows the bundle's report
+    coverage, per_class : of the sets of classes that answers hold, as of `featx.inference.predict.predict`
     """
 
     top: int = 5
@@ -52,6 +54,8 @@ class Terms:
     max_distance: float | None = None
     maps: bool = True
     report: bool = True
+    coverage: float | None = None
+    per_class: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class ModelInfo:
     metrics : what was measured when it was made, by part of the data
     calibrated_on : images that its confidence was fitted on; 0: none, so that it is unmeasured
     min_confidence, max_distance : answers are "unsure" below, "unknown" beyond
+    coverage : what is guaranteed of the sets of classes in answers; None where there are none
     maps : whether it explains; report : whether it has a report to show
     limits : upload (bytes of a request), images (in one), megapixels (of an image), seconds, requests (at once)
     version : of featx
@@ -117,6 +122,7 @@ class ModelInfo:
     top: int
     min_confidence: float
     max_distance: float | None
+    coverage: SetGuarantee | None
     maps: bool
     report: bool
     limits: Limits
@@ -149,11 +155,13 @@ class Service:
         Raises
         ------
         BundleError
-            `max_distance` with a bundle that does not keep what it takes.
+            `max_distance` or `coverage` with a bundle that does not keep what it takes.
         EngineError
             A network that cannot run here.
         """
         _ = self._reference
+        if self.terms.coverage is not None:
+            guarantee(self.bundle, self.terms.coverage, self.terms.per_class)
         height, width = self.bundle.input_size
         self._judge([np.zeros((height, width, 3), np.uint8)])
         self._predictions.start()
@@ -180,7 +188,10 @@ class Service:
                 answers.append(Unread(upload.name, _reason(result)))
             else:
                 chances, distance = result
-                options = AnswerOptions(top or self.terms.top, self.terms.min_confidence, self.terms.max_distance)
+                terms = self.terms
+                options = AnswerOptions(
+                    top or terms.top, terms.min_confidence, terms.max_distance, terms.coverage, terms.per_class
+                )
                 answers.append(make_prediction(upload.name, chances, self.bundle, options, distance))
         return answers
 
@@ -213,6 +224,7 @@ class Service:
             top=terms.top,
             min_confidence=terms.min_confidence,
             max_distance=terms.max_distance,
+            coverage=None if terms.coverage is None else guarantee(bundle, terms.coverage, terms.per_class),
             maps=terms.maps,
             report=self.report is not None,
             limits=self.limits,

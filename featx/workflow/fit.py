@@ -13,6 +13,7 @@ import numpy as np
 
 from featx.backbones import Output
 from featx.bundle import novelty
+from featx.bundle.coverage import save_coverage
 from featx.bundle.fields import read_record
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import CandidateRecord, HeadRecord, NestedRecord, ScoreRecord
@@ -87,6 +88,8 @@ class Fitted:
         if choice.calibration.curves:
             choice.calibration.save(folder / CALIBRATION_FILE)
             files[CALIBRATION_FILE] = folder / CALIBRATION_FILE
+        if not self.manifest.head.refitted:
+            files |= save_coverage(folder, self.predictions[0])
         if len(log := _log_of(choice)):
             log.write_csv(folder / "training.csv")
             files["training.csv"] = folder / "training.csv"
