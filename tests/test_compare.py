@@ -55,7 +55,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick_speeds() -> Iterator[None]:
     """Three predictions are enough to tell that a speed is measured."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("featx.inference.predict._LEAST_SECONDS", 0)
+        patch.setattr("featx.inference.speed._LEAST_SECONDS", 0)
         yield
 
 

@@ -35,8 +35,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     bundle = made(make_lab(tmp_path_factory.getbasetemp() / "lab"), "logreg")
     out = tmp_path_factory.mktemp("exported")
     with pytest.MonkeyPatch.context() as patch:  # speeds are measured with as few calls as can be
-        patch.setattr("featx.inference.predict._LEAST_SECONDS", 0.0)
-        patch.setattr("featx.inference.predict._LEAST_CALLS", 1)
+        patch.setattr("featx.inference.speed._LEAST_SECONDS", 0.0)
+        patch.setattr("featx.inference.speed._LEAST_CALLS", 1)
         done = export(bundle, out, ExportOptions(list(FORMATS)))
     assert not done.refused
     return {one.format: Path(one.path) for one in done.results} | {"keras": bundle.path}

@@ -38,8 +38,8 @@ KINDS = ("logreg", "dense", "sigmoid", "isotonic", "several", "labels", "label_c
 @pytest.fixture(autouse=True)
 def no_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Speeds are measured with as few calls as can be."""
-    monkeypatch.setattr("featx.inference.predict._LEAST_SECONDS", 0.0)
-    monkeypatch.setattr("featx.inference.predict._LEAST_CALLS", 1)
+    monkeypatch.setattr("featx.inference.speed._LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("featx.inference.speed._LEAST_CALLS", 1)
 
 
 def made(lab: Lab, kind: str) -> Bundle:

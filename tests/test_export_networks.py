@@ -27,8 +27,8 @@ OPTIONS = ("--preprocessing", "half", "--interpolation", "bicubic", "--no-html",
 @pytest.fixture(autouse=True)
 def no_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Speeds are measured with as few calls as can be."""
-    monkeypatch.setattr("featx.inference.predict._LEAST_SECONDS", 0.0)
-    monkeypatch.setattr("featx.inference.predict._LEAST_CALLS", 1)
+    monkeypatch.setattr("featx.inference.speed._LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("featx.inference.speed._LEAST_CALLS", 1)
 
 
 @pytest.fixture
