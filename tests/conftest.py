@@ -13,9 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+# Two processes test at once, on small arrays: threads of theirs would wait for each other in loops (test_heads took
+# 14.8 CPU seconds with two threads, 9.4 with one). Libraries read this when they are loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 import numpy as np
 import pytest
-from fitted import Lab, make_lab
+from fitted import Lab, call, make_lab
 from PIL import Image
 
 from featx.runs.prepared import Prepared
@@ -91,12 +97,22 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def featx(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command line in `tmp_path`. `.json` of the result is what `--json` printed."""
+    """Runs the command line in `tmp_path`. `.json` of the result is what `--json` printed.
 
-    def run(*arguments: object, status: int | None = 0, **options: Any) -> Any:
-        command = [sys.executable, "-m", "featx", *map(str, arguments)]
-        settings = {"cwd": tmp_path, "env": environment(), "capture_output": True, "text": True, "timeout": 300}
-        done: Any = subprocess.run(command, check=False, **(settings | options))
+    In this process, which has TensorFlow already: importing it takes four seconds of a core. `fresh`, and any option
+    of `subprocess.run`, gives a process of its own, where what was imported or is missing matters.
+    """
+
+    def run(*arguments: object, status: int | None = 0, fresh: bool = False, **options: Any) -> Any:
+        words = list(map(str, arguments))
+        done: Any
+        if fresh or options:
+            settings = {"cwd": tmp_path, "env": environment(), "capture_output": True, "text": True, "timeout": 300}
+            command = [sys.executable, "-m", "featx", *words]
+            done = subprocess.run(command, check=False, **(settings | options))
+        else:
+            outcome = call(*words, cwd=tmp_path)
+            done = subprocess.CompletedProcess(words, outcome.status, outcome.out, outcome.err)
         assert status is None or done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
         done.json = json.loads(done.stdout) if "--json" in arguments and done.returncode == 0 else None
         return done

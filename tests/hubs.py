@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from featx.backbones import import_keras
 
 SIDE, PATCH = 56, 14
 VALUES = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+_FOLDERS: list[TemporaryDirectory[str]] = []  # gone with the process
 _TRANSFORMER = {"patch_size": PATCH, "num_layers": 3, "num_heads": 3, "hidden_dim": 48}
 
 
@@ -63,13 +67,23 @@ def make_network(family: str, side: int = SIDE) -> Any:
 
 
 def save_folder(folder: Path, family: str = "dinov2", side: int = SIDE, values: bool = True) -> Any:
-    """Write the network as KerasHub does, with the values that it is given; returns it."""
-    network = make_network(family, side)
-    network.save_to_preset(str(folder))
+    """Write the network as KerasHub does, with the values that it is given; returns it, the same one each time."""
+    network, saved = _made_once(family, side)
+    shutil.copytree(saved, folder)
     if values:
         text = {"size": {"height": SIDE, "width": SIDE}, "image_mean": VALUES["mean"], "image_std": VALUES["std"]}
         (folder / "preprocessor_config.json").write_text(json.dumps(text))
     return network
+
+
+@cache
+def _made_once(family: str, side: int) -> tuple[Any, Path]:
+    """A network and its folder, which other tests of this process copy."""
+    network = make_network(family, side)
+    _FOLDERS.append(TemporaryDirectory(prefix="featx-hub-"))
+    folder = Path(_FOLDERS[-1].name, "net")
+    network.save_to_preset(str(folder))
+    return network, folder
 
 
 def normalize(pixels: np.ndarray) -> np.ndarray:

@@ -183,16 +183,18 @@ def test_a_process_prints_one_object_and_the_rest_on_stderr(
 ) -> None:
     folder = image_folder(4)
     (folder / "cat" / "broken.png").write_bytes(b"")
-    done = featx("extract", folder, "--backbone", tiny_backbone, "--layer", "low", "--layer", "high", "--json")
+    done = featx(
+        "extract", folder, "--backbone", tiny_backbone, "--layer", "low", "--layer", "high", "--json", fresh=True
+    )
     assert done.stdout.count("\n") == 1  # whatever TensorFlow and OpenVINO have to say
     assert done.json["computed"] == 8
     assert done.json["bad"] == [{"path": str(folder / "cat" / "broken.png"), "reason": "empty file"}]
     assert set(done.json["layers"]) == {"low@avg", "high@avg"}
-    failed = featx("extract", "nowhere", "--json", status=1)
+    failed = featx("extract", "nowhere", "--json", status=1, fresh=True)
     assert failed.stdout == ""
     assert failed.stderr.startswith("featx: ")
     assert failed.stderr.count("\n") == 1
-    wrong = featx("extract", folder, "--pooling", "mean", "--json", status=2)
+    wrong = featx("extract", folder, "--pooling", "mean", "--json", status=2, fresh=True)
     assert wrong.stdout == ""
     assert "avg, max, grid:N" in wrong.stderr
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,10 @@ def test_layers_of_ones_own_are_imported_when_asked_for(featx: Callable[..., Any
     assert "--import my_layers" in message
     missing = featx(*FIT, "--import", "my_layer", status=1).stderr
     assert "No module 'my_layer'" in missing
-    listed = featx("layers", "net.keras", "--import", "my_layers", "--json").json["layers"]
+    fresh = partial(featx, fresh=True)  # a process has the layers from their first import on, as they were then
+    listed = fresh("layers", "net.keras", "--import", "my_layers", "--json").json["layers"]
     assert "shift" in [one["name"] for one in listed]
-    fitted = featx(*FIT, "--import", "my_layers", "--layer", "square").json
+    fitted = fresh(*FIT, "--import", "my_layers", "--layer", "square").json
     assert fitted["test"]["accuracy"] > 0.7
     manifest = json.loads((made / fitted["bundle"] / "bundle.json").read_text())
     assert manifest["backbone"]["imports"] == ["my_layers"]
@@ -73,7 +75,7 @@ def test_layers_of_ones_own_are_imported_when_asked_for(featx: Callable[..., Any
 
     # the code of a layer is a part of what its features depend on
     (made / "my_layers.py").write_text(LAYERS.replace("values * values", "values * values * values"))
-    again = featx(*FIT, "--import", "my_layers", "--layer", "square").json
+    again = fresh(*FIT, "--import", "my_layers", "--layer", "square").json
     manifest = json.loads((made / again["bundle"] / "bundle.json").read_text())
     assert manifest["key"]["architecture"] != before[1]
 
@@ -82,13 +84,13 @@ def test_layers_of_ones_own_are_imported_when_asked_for(featx: Callable[..., Any
     for name in ("net.keras", "save.py"):
         (made / name).unlink()
     shutil.rmtree(made / "cache")
-    answers = featx("predict", "images", "--model", "model.featx", "--json").json["predictions"]
+    answers = fresh("predict", "images", "--model", "model.featx", "--json").json["predictions"]
     assert np.mean([one["label"] == Path(one["path"]).parent.name for one in answers]) > 0.8
-    asked = featx("explain", "images/red/00.png", "--model", "model.featx", "--out", "maps", status=1)
+    asked = fresh("explain", "images/red/00.png", "--model", "model.featx", "--out", "maps", status=1)
     assert "--import my_layers" in asked.stderr
     (made / "my_layers.py").write_text(LAYERS)
-    featx("explain", "images/red/00.png", "--model", "model.featx", "--out", "maps", "--import", "my_layers")
-    tuned = featx("finetune", "images", "--from", "model.featx", "--backbone", "EfficientNetLite0", "--epochs", "1",
+    fresh("explain", "images/red/00.png", "--model", "model.featx", "--out", "maps", "--import", "my_layers")
+    tuned = fresh("finetune", "images", "--from", "model.featx", "--backbone", "EfficientNetLite0", "--epochs", "1",
                   "--unfreeze", "conv", "--import", "my_layers", "--no-html", "--json").json  # fmt: skip
     assert tuned["val"]["accuracy"] >= 0
 

@@ -376,7 +376,7 @@ def test_damaged_rows_are_computed_again_by_whoever_reads_them(
     content[content.index(before[4].astype(np.float16).tobytes()) + 5] ^= 0x40
     part.write_bytes(content)
     more = ("--clf", "logreg", "--no-html") if command == ("fit-head",) else ()
-    said = featx(*command, "images", "--backbone", options.backbone, "--layer", "high", *more)
+    said = featx(*command, "images", "--backbone", options.backbone, "--layer", "high", *more, fresh=True)
     assert f"{part.name} is damaged: 1 of its 20 rows are not used" in said.stderr
     assert not part.exists()
     assert featx("cache", "verify", "--json").json["damaged"] == []

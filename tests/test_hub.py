@@ -295,7 +295,8 @@ def test_the_packaged_pipeline_tries_tokens_side_by_side(tmp_path: Path, featx: 
     write_colours(tmp_path / "pictures")
     shutil.copy(Path(__file__).parents[1] / "pipelines" / "dinov2.yaml", tmp_path)
     given = ["--set", "data.path=pictures", "--set", "features.backbone=net", "--set", "features.weights=random"]
-    done = featx("run", "-p", "dinov2.yaml", *given, "--json", env=environment(), timeout=300)
+    given += ["--set", "head.folds=2"]
+    done = featx("run", "-p", "dinov2.yaml", *given, "--json")
     (folder,) = (tmp_path / "runs").glob("*/1-*")
     about = json.loads((folder / "bundle.json").read_text())
     singles = [title for title in about["search"] if " + " not in title]
@@ -303,7 +304,9 @@ def test_the_packaged_pipeline_tries_tokens_side_by_side(tmp_path: Path, featx: 
     assert about["backbone"]["weights"] == "random"
     assert about["backbone"]["preprocessing"] == "torch"
     assert done.json is not None
-    told = featx("fit-head", "-p", "dinov2.yaml", *given, "--pooling", "avg", "--name", "one", "--json").json
+    told = featx(
+        "fit-head", "-p", "dinov2.yaml", *given, "--pooling", "avg", "--clf", "ridge", "--name", "one", "--json"
+    ).json
     about = json.loads((tmp_path / told["bundle"] / "bundle.json").read_text())
     assert [one for one in about["search"] if " + " not in one] == ["output@avg"]  # what the user asked for
 
