@@ -59,7 +59,7 @@ def made(tmp_path: Path) -> Path:
 def test_layers_of_ones_own_are_imported_when_asked_for(featx: Callable[..., Any], made: Path) -> None:
     refused = featx(*FIT, status=1)
     message = refused.stderr
-    assert "layer of the class Shift" in message
+    assert "layer of class Shift" in message
     assert "--import my_layers" in message
     missing = featx(*FIT, "--import", "my_layer", status=1).stderr
     assert "No module 'my_layer'" in missing
