@@ -110,8 +110,13 @@ def test_a_class_that_the_model_does_not_know_is_always_wrong() -> None:
     assert found["log_loss"] is None  # the model gives it no probability at all
     intervals = {"precision": None, "recall": pytest.approx([0.0, 0.7935], abs=1e-4)}
     assert found["per_class"][2] == {
-        "label": "zebra", "precision": None, "recall": 0.0, "f1": 0.0, "images": 1,
-        "intervals": intervals, "too_narrow": ["recall"],
+        "label": "zebra",
+        "precision": None,
+        "recall": 0.0,
+        "f1": 0.0,
+        "images": 1,
+        "intervals": intervals,
+        "too_narrow": ["recall"],
     }
     assert np.array(found["confusion"]).shape == (3, 3)
     assert align(["a"], np.empty(0, np.int64), ["a", "b"])[1] == ["a", "b"]
