@@ -11,9 +11,10 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -27,9 +28,10 @@ from featx.bundle.records import CandidateRecord
 from featx.config.pipeline import as_yaml
 from featx.metrics.measures import measure
 from featx.metrics.predictions import LabelledPredictions
-from featx.metrics.table import forms_of
+from featx.metrics.table import forms_of, metric_label, shown_keys
 from featx.report import gallery, plots
 from featx.report.curves import precision_recall_curves, roc_curves
+from featx.report.figure_folder import FigureFolder
 from featx.report.figures import kept_epoch, strength_lines
 from featx.report.occasions import history_of
 from featx.report.plot_style import style
@@ -98,6 +100,14 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
+
+    def part(self, name: str) -> dict[str, str]:
+        """The column of a part in the table of metrics."""
+        start = next(i for i, row in enumerate(self.rows) if row[:1] == ["metric"])
+        head, following = self.rows[start], self.rows[start + 1 :]
+        names = {"images", *map(metric_label, (*shown_keys("class"), *shown_keys("labels")))}
+        rows = list(takewhile(lambda row: row[0] in names, following))
+        return {row[0]: row[head.index(name)] for row in rows}
 
     def row(self, first: str) -> list[str]:
         return next(row for row in self.rows if row and row[0] == first)
@@ -231,6 +241,8 @@ def test_the_page_holds_everything_and_loads_nothing(tmp_path: Path, picture: st
     carried = [base64.b64decode(str(one["src"]).removeprefix("data:image/png;base64,")) for one in images]
     assert sorted(carried) == sorted(path.read_bytes() for path in files.values())
     assert all(one["alt"] for one in images)
+    boxes = [str(one["class"]) for one in page.all("div") if "picture" in str(one.get("class"))]
+    assert sum("drawn" in one for one in boxes) == len(boxes) - 2  # which turn dark; mistakes and hits are photographs
     assert all(str(one["href"]).startswith("#") for one in page.all("a"))
     assert not {"link", "iframe", "object", "base"} & {tag for tag, _ in page.tags}
     targets = {attributes.get("id") for _, attributes in page.tags}
@@ -265,8 +277,8 @@ def test_the_tables_tell_what_was_measured(tmp_path: Path) -> None:
     page = open_page(write_report(tmp_path, content))
     found = measure(test).as_json()
     low, high = found["intervals"]["accuracy"]
-    assert page.row("val")[1] == "80"
-    assert page.row("test")[2] == f"{found['accuracy']:.2f}{low:.2f} – {high:.2f}"
+    assert page.part("val")["images"] == "80"
+    assert page.part("test")["accuracy"] == f"{found['accuracy']:.2f}{low:.2f} – {high:.2f}"
     for one in found["per_class"]:
         row = page.row(one["label"])
         shown = [
@@ -298,7 +310,7 @@ def test_a_multilabel_report_has_thresholds_intervals_and_a_table_of_each_label(
     page = open_page(index)
     found = score_part(judged)
     low, high = found.intervals["f1_samples"]
-    assert f"{found.metrics['f1_samples']:.2f}{low:.2f} – {high:.2f}" in page.row("test")
+    assert f"{found.metrics['f1_samples']:.2f}{low:.2f} – {high:.2f}" in page.part("test").values()
     given = judged.probabilities >= judged.thresholds
     there = [row[1:] for row in page.rows if row and row[0] == "has it"]
     missing = [row[1:] for row in page.rows if row and row[0] == "has it not"]
@@ -318,7 +330,7 @@ def test_without_measured_images_the_page_tells_the_rest(tmp_path: Path) -> None
     told = {"images": 9, "accuracy": 0.5, "log_loss": None, "intervals": {"accuracy": [0.25, 0.75], "log_loss": None}}
     manifest = manifest_of(metrics={"val": {"images": 0, "accuracy": None, "intervals": None}, "test": told})
     page = open_page(write_report(tmp_path, content_of(empty, manifest=manifest, command="featx fit-head")))
-    assert page.row("test (when it was made)") == ["test (when it was made)", "9", "0.500.25 – 0.75"]
+    assert page.part("test (when it was made)") == {"images": "9", "accuracy": "0.500.25 – 0.75"}
     assert "featx fit-head" in page.text
     assert {path.name for path in tmp_path.iterdir()} == {"index.html", "sizes.png"}
 
@@ -529,7 +541,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Callable[.
     pipeline = replace(
         lab.pipeline,
         head=replace(lab.pipeline.head, strength=0.01, epochs=2),
-        report=replace(lab.pipeline.report, runs="runs", html=True),
+        report=replace(lab.pipeline.report, runs="runs", html=True, plots="svg"),
     )
     (tmp_path / "lab.yaml").write_text(as_yaml(pipeline))
     return lambda *arguments: call(*arguments, cwd=tmp_path)
@@ -550,10 +562,12 @@ def test_a_fit_reports_and_its_bundle_stays_whole(
     index = tmp_path / done.json["report"]
     page = open_page(index)
     assert "lab / 1-logreg" in page.text
-    assert all(text in page.text for text in (verdict["text"][:40], *(one["text"] for one in verdict["next"])))
-    assert page.row("test")[2].startswith(f"{done.json['test']['accuracy']:.2f}")
-    assert page.row("val")[1] == "15"
+    assert all(text in page.text for text in (verdict["text"][:25], *(one["text"] for one in verdict["next"])))
+    assert page.part("test")["accuracy"].startswith(f"{done.json['test']['accuracy']:.2f}")
+    assert page.part("val")["images"] == "15"
     assert "strength: 0.01" in page.text  # of the pipeline
+    beside = {path.stem for path in index.parent.glob("*.png")} - {path.stem for path in index.parent.glob("*.svg")}
+    assert beside <= {"mistakes", "hits"}
     sizes = [one["alt"] for one in page.all("img") if str(one["alt"]).startswith("Images per class")]
     assert sizes == ["Images per class: 30 in train, 15 in val, 15 in test."]
 
@@ -569,8 +583,8 @@ def test_a_fit_reports_and_its_bundle_stays_whole(
     assert "there is no test image" not in verdict
     assert following.startswith("Next: ")
     page = open_page(index)
-    assert page.row("val")[1] == "15"
-    assert page.row("test (when it was made)")[1] == "15"
+    assert page.part("val")["images"] == "15"
+    assert page.part("test (when it was made)")["images"] == "15"
 
     index.unlink()
     assert work("evaluate", "-p", "lab.yaml", "--no-html", "--json").json["report"] is None
@@ -581,7 +595,7 @@ def test_a_fit_reports_and_its_bundle_stays_whole(
     assert there["report"] == "there/index.html"
     assert "intervals" in there
     page = open_page(tmp_path / "there" / "index.html")
-    assert page.row("test")[1] == "15"
+    assert page.part("test")["images"] == "15"
     assert "m.featx on test" in page.text
 
 
@@ -626,3 +640,69 @@ def test_what_is_trained_by_epochs_has_learning_curves(work: Callable[..., Outco
     row = next(row for row in page.rows if row[0] == "test" and len(row) == 8)
     assert row[1:4] == [str(found["images"]), f"{found['accuracy'][1]:.2f}", f"{found['accuracy'][0]:.2f}"]
     assert page.row("fine-tuned from")[1] == "1-dense"
+
+
+# --- files of plots, shapes, columns -----------------------------------------------------------------------------
+
+
+def test_plots_are_written_as_svg_or_pdf_beside_the_png_and_older_ones_go(tmp_path: Path) -> None:
+    def draw_into(plots_beside: Any) -> None:
+        with style():
+            figure = plots.draw_sizes({"train": {"a": 3, "b": 4}})
+            FigureFolder(tmp_path, plots_beside).draw("sizes", figure, "sizes")
+
+    draw_into("svg")
+    first = (tmp_path / "sizes.svg").read_bytes()
+    root = ElementTree.fromstring(first)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    draw_into("svg")
+    assert (tmp_path / "sizes.svg").read_bytes() == first  # nothing in it is a date or drawn by chance
+    draw_into("pdf")
+    assert {path.name for path in tmp_path.iterdir()} == {"sizes.png", "sizes.pdf"}
+    assert (tmp_path / "sizes.pdf").read_bytes().startswith(b"%PDF")
+    FigureFolder(tmp_path).remove_others(["sizes"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_classes_differ_by_more_than_colour() -> None:
+    found = score_part(draw(30, 300))
+    assert found.roc is not None
+    with style():
+        lines = plots.draw_roc(found.roc).axes[0].lines[3:]
+        bars = plots.draw_sizes({part: {"a": 3, "b": 4} for part in ("train", "val", "test")}).axes[0].patches
+    assert len({line.get_marker() for line in lines}) == len(lines) == 10
+    assert len({bar.get_hatch() for bar in bars}) == 3
+
+
+def test_what_is_the_same_in_all_rows_is_said_once(tmp_path: Path) -> None:
+    even = LabelledPredictions(np.array([0, 1, 2]), np.eye(3), ("a", "b", "c"), part="test", paths=("x",) * 3)
+    tried = [CandidateRecord("svm", {"C": float(c)}, c / 10, "accuracy", "cv").as_json() for c in (1, 2)]
+    manifest = manifest_of(search={"conv5_block3_preact_bn@avg + conv4_out@max": tried})
+    page = open_page(write_report(tmp_path, content_of(even, manifest=manifest)))
+    assert next(row for row in page.rows if row[0] == "class")[:2] == ["class", "precision"]
+    assert "images: 1 throughout" in page.text
+    assert ["parameters", "score"] in page.rows
+    features = "conv5_block3_preact_bn@avg + conv4_out@max"
+    assert f"The same for all: head svm (rbf); features {features}; metric accuracy; where cv." in page.text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs a browser")
+def test_nothing_but_what_says_so_is_wider_than_a_phone(tmp_path: Path) -> None:
+    index = write_report(tmp_path, content_of(draw(12, 60, part="val"), draw(12, 60)))
+    tell = """<script>addEventListener("load", () => {
+      const boxes = [...document.querySelectorAll(".scroll")];
+      const silent = boxes.filter((one) => one.scrollWidth > one.clientWidth + 1 && one.previousElementSibling.hidden);
+      const hinted = boxes.filter((one) => !one.previousElementSibling.hidden).length;
+      const root = document.documentElement;
+      document.title = [Math.max(0, root.scrollWidth - innerWidth), silent.length, hinted > 0].join(" ");
+    })</script>"""
+    html = re.sub(r"<meta http-equiv=.Content-Security-Policy[^>]*>", "", index.read_text())
+    (tmp_path / "inner.html").write_text(html.replace("</body>", tell + "</body>"))
+    outer = """<title></title><iframe src="inner.html" width="390" height="800" style="border:0"></iframe>
+      <script>setInterval(() => { document.title = frames[0].document.title }, 50)</script>"""
+    (tmp_path / "outer.html").write_text(outer)
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
+    command += ["--virtual-time-budget=3000", "--dump-dom", f"file://{tmp_path}/outer.html"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert re.findall(r"<title>(.*?)</title>", done.stdout) == ["0 0 true"]  # wider by nothing, none that is silent

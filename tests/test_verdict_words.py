@@ -244,6 +244,6 @@ def test_the_report_opens_with_it_as_text(tmp_path: Path) -> None:
     page = write_report(tmp_path, content).read_text()
     body = page.split("<main")[1]
     assert body.index('id="verdict"') < body.index('id="metrics"')
-    assert "40 of 53 test images right (75 %, " in body
+    assert "40 of 53 test images right (75\u00a0%, " in body
     assert "&lt;script&gt;" in body
     assert "featx fit-head &#39;&lt;b&gt;&#39; --clf auto" in body or "featx look &#39;&lt;b&gt;&#39;" in body

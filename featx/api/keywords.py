@@ -160,6 +160,8 @@ class ReportKeywords(TypedDict, total=False):
     """Name of the run; results go to RUNS/NAME (default: the pipeline's or the data's name)."""
     runs: str | Path
     """Folder of results."""
+    plots: Literal["png", "svg", "pdf"]
+    """Files of plots: PNG alone, or SVG or PDF beside it, for print."""
     html: bool
     """Write report/index.html with the results."""
     keep_paths: bool

@@ -31,7 +31,7 @@ def _model(command: Command) -> Command:
 @bundle.command()
 @_model
 @click.option("--out", type=click.Path(path_type=Path), help="The .featx file (default: the bundle's name, here).")
-@section_options("report", without=["report.html"])
+@section_options("report", without=["report.html", "report.plots"])
 @JSON_OPTION
 def pack(
     model: str | None,
@@ -88,7 +88,7 @@ def unpack(file: Path, out: Path | None, as_json: bool) -> None:
 
 @bundle.command()
 @_model
-@section_options("report", without=["report.html", "report.keep_paths"])
+@section_options("report", without=["report.html", "report.keep_paths", "report.plots"])
 @JSON_OPTION
 def verify(
     model: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object
@@ -104,7 +104,7 @@ def verify(
 @_model
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The Markdown file (default: print it).")
 @click.option("--force", is_flag=True, help="Replace an existing file, including what was added to it by hand.")
-@section_options("report", without=["report.html"])
+@section_options("report", without=["report.html", "report.plots"])
 @JSON_OPTION
 def card(
     model: str | None,

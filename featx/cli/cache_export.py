@@ -13,7 +13,7 @@ from featx.cli.render import Bars, emit
 
 @click.command(cls=SectionedCommand)
 @click.argument("data", required=False)
-@section_options("data", "features", "augment", "report", without=["report.html", "report.keep_paths"])
+@section_options("data", "features", "augment", "report", without=["report.html", "report.keep_paths", "report.plots"])
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The HDF5 file to write.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def export(

@@ -35,7 +35,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
     type=number(Cosine),
     help="Cosine similarity from which two images count as near-duplicates, with --features [0.95].",
 )
-@section_options("data", "features", "report")
+@section_options("data", "features", "report", without=["report.plots"])
 @_JSON
 def check(
     data: str | None,

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     help="auto: cam where it is exact, else gradcam where the head has a gradient, else occlusion.",
 )
 @IMPORT_OPTION
-@section_options("report", without=["report.html", "report.keep_paths"])
+@section_options("report", without=["report.html", "report.keep_paths", "report.plots"])
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def explain(
     images: tuple[str, ...],

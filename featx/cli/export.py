@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 )
 @click.option("--force", is_flag=True, help="Replace an existing export.")
 @IMPORT_OPTION
-@section_options("report", without=["report.html", "report.keep_paths"])
+@section_options("report", without=["report.html", "report.keep_paths", "report.plots"])
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def export(
     bundle: str | None,

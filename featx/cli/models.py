@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=SectionedCommand)
-@section_options("report", without=["report.html", "report.keep_paths"])
+@section_options("report", without=["report.html", "report.keep_paths", "report.plots"])
 @JSON_OPTION
 def models(pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object) -> None:
     """List every model of every run: what it was made of, how good it is, when it was made, how large it is.

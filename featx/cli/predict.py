@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @PER_CLASS_OPTION
 @TTA_OPTION
 @IMPORT_OPTION
-@section_options("augment", "report", without=["augment.views", "report.html", "report.keep_paths"])
+@section_options("augment", "report", without=["augment.views", "report.html", "report.keep_paths", "report.plots"])
 @JSON_OPTION
 def predict(
     images: tuple[str, ...],

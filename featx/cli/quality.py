@@ -73,7 +73,7 @@ def _review_text(found: Review) -> str:
 )
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Number of images to show.")
 @click.option("--out", type=click.Path(path_type=Path), help="Draw them, as a PNG file.")
-@section_options("data", "features", "report")
+@section_options("data", "features", "report", without=["report.plots"])
 @_JSON
 def similar(
     images: tuple[str, ...],

@@ -97,7 +97,7 @@ from featx.serve.limits import Limits
 @COVERAGE_OPTION
 @PER_CLASS_OPTION
 @IMPORT_OPTION
-@section_options("report", without=["report.html", "report.keep_paths"])
+@section_options("report", without=["report.html", "report.keep_paths", "report.plots"])
 def serve(
     bundle: str | None,
     host: str,

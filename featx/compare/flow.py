@@ -84,7 +84,8 @@ def compare(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> C
     )
     title = f"{name_of(pipeline)}: {len(rows)} models compared"
     command = command_shown(pipeline, context.command)
-    files = write_comparison(folder, title, rows, command, as_shown(pipeline), pipeline.report.html)
+    plots = pipeline.report.plots if pipeline.report.html else None
+    files = write_comparison(folder, title, rows, command, as_shown(pipeline), plots)
     return Compared(rows, files, work.computed)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from featx.config.option import Place, Section, option
 
 Tracker = Literal["none", "mlflow"]
+PlotFormat = Literal["png", "svg", "pdf"]
 ExportFormat = Literal["savedmodel", "onnx", "openvino", "litert"]
 ExportPrecision = Literal["float32", "float16", "int8"]
 
@@ -20,6 +21,7 @@ class ReportOptions(Section):
         None, "Name of the run; results go to RUNS/NAME (default: the pipeline's or the data's name)."
     )
     runs: Place = option("runs", "Folder of results.", metavar="DIR")
+    plots: PlotFormat = option("png", "Files of plots: PNG alone, or SVG or PDF beside it, for print.")
     html: bool = option(True, "Write report/index.html with the results.")
     keep_paths: bool = option(
         False, "Keep folders, which may name people, in the commands and options that pages, packs and cards show."

@@ -60,7 +60,7 @@ def look(
     require_no_duplicate_groups(pipeline.data, "a look at a sample of the images")
     spec, images = resolve(pipeline.features), read_data(pipeline)
     out = out or _own_folder(pipeline, images, cache)
-    seed, folder = pipeline.data.seed, FigureFolder(out)
+    seed, folder = pipeline.data.seed, FigureFolder(out, pipeline.report.plots)
     sheet = choose_contact_sheet(images, scope.classes, scope.images, seed, pipeline.features.levels)
     contact_sheet = draw_contact_sheet(sheet, images, folder)
     views = draw_views(sheet, images, spec, folder)

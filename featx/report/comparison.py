@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from featx.config.results import PlotFormat
 from featx.io.commands import sentence_without_folders
 from featx.io.csvtext import csv_text
 from featx.io.files import write_atomic
@@ -15,7 +16,7 @@ from featx.metrics.table import metric_label
 from featx.report import tradeoffs
 from featx.report.figure_folder import Plot
 from featx.report.page import render
-from featx.report.plot_style import save, style
+from featx.report.plot_style import remove_plot, save, style
 from featx.store.key import file_name
 
 INDEX, TABLE = "index.html", "table"
@@ -192,11 +193,16 @@ def _place(where: str | None) -> str:
 
 
 def write_comparison(
-    folder: Path, title: str, rows: Sequence[Row], command: str = "", pipeline: str = "", html: bool = True
+    folder: Path,
+    title: str,
+    rows: Sequence[Row],
+    command: str = "",
+    pipeline: str = "",
+    plots: PlotFormat | None = "png",
 ) -> dict[str, str | None]:
-    """Write `table.csv` and `table.md` into a folder, and the page with its pictures unless `html` is false.
+    """Write `table.csv` and `table.md` into a folder, and the page with its pictures.
 
-    command, pipeline : for the page, where it comes from
+    command, pipeline : for the page, where it comes from; plots : the files of its plots, None for no page
 
     Returns
     -------
@@ -211,12 +217,13 @@ def write_comparison(
     table, markdown, index = folder / f"{TABLE}.csv", folder / f"{TABLE}.md", folder / INDEX
     write_atomic(table, _as_csv(rows))
     write_atomic(markdown, _as_markdown(rows))
-    if html:
-        write_atomic(index, _as_page(folder, title, rows, command, pipeline))
+    if plots is not None:
+        drawn = _draw(folder, rows, plots)
+        write_atomic(index, _as_page(drawn, title, rows, command, pipeline))
     else:
         index.unlink(missing_ok=True)  # of an earlier comparison
         _remove_pictures(folder, but=())
-    return {"csv": str(table), "markdown": str(markdown), "report": str(index) if html else None}
+    return {"csv": str(table), "markdown": str(markdown), "report": None if plots is None else str(index)}
 
 
 def _as_csv(rows: Sequence[Row]) -> str:
@@ -232,10 +239,12 @@ def _as_markdown(rows: Sequence[Row]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _as_page(folder: Path, title: str, rows: Sequence[Row], command: str, pipeline: str) -> str:
+def _as_page(
+    pictures: Sequence[tuple[str, str, Plot]], title: str, rows: Sequence[Row], command: str, pipeline: str
+) -> str:
     rows = [row if row.reason is None else replace(row, reason=sentence_without_folders(row.reason)) for row in rows]
-    columns = _shown(rows)
-    pictures = _draw(folder, rows)
+    constant = [column for column in _shown(rows) if _is_constant(column, rows)]
+    columns = [column for column in _shown(rows) if column not in constant]
     return render(
         "comparison.html",
         title=title,
@@ -244,6 +253,7 @@ def _as_page(folder: Path, title: str, rows: Sequence[Row], command: str, pipeli
         ties=sum(bool(row.tie) and not row.best for row in rows),
         failed=sum(row.reason is not None for row in rows),
         count=len(rows),
+        constant=[(column.heading, column.text(rows[0])) for column in constant],
         columns=[(column.heading, column.number is not None) for column in columns],
         lines=[
             (row.best, [(column.text(row), column.number and column.number(row)) for column in columns]) for row in rows
@@ -260,7 +270,13 @@ def _data(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(row.place.data for row in rows))
 
 
-def _draw(folder: Path, rows: Sequence[Row]) -> list[tuple[str, str, Plot]]:
+def _is_constant(column: _Column, rows: Sequence[Row]) -> bool:
+    """Whether a column of what was compared is the same in all of several rows, and is better said once."""
+    compared = {"data", "backbone", "weights", "size", "layer", "head", "stage"}
+    return len(rows) > 1 and column.heading in compared and len({column.text(row) for row in rows}) == 1
+
+
+def _draw(folder: Path, rows: Sequence[Row], plots: PlotFormat) -> list[tuple[str, str, Plot]]:
     """Draw what there is to draw of each data set: (name, data set, picture). Pictures of an earlier page go."""
     found = []
     names = {text for row in rows for text in asdict(row.place).values()}
@@ -270,12 +286,12 @@ def _draw(folder: Path, rows: Sequence[Row]) -> list[tuple[str, str, Plot]]:
             priced = [row for row in own if row.images_per_second and row.score is not None]
             if len(priced) > 1:
                 name = f"cost-{file_name(data)}"
-                path = save(tradeoffs.draw_cost(priced), folder / f"{name}.png")
-                found.append((name, data, Plot(path, _cost_caption(priced), wide=True)))
+                path = save(tradeoffs.draw_cost(priced), folder / f"{name}.png", plots)
+                found.append((name, data, Plot(path, _cost_caption(priced), wide=True, drawn=True)))
             for (backbone, size), some in _by_network(own).items():
                 name = f"depth-{file_name(data)}-{file_name(backbone)}-{size}"
-                path = save(tradeoffs.draw_depth(some), folder / f"{name}.png")
-                found.append((name, data, Plot(path, _depth_caption(backbone, some), wide=True)))
+                path = save(tradeoffs.draw_depth(some), folder / f"{name}.png", plots)
+                found.append((name, data, Plot(path, _depth_caption(backbone, some), wide=True, drawn=True)))
     _remove_pictures(folder, but=[plot.path for _, _, plot in found])
     return found
 
@@ -283,7 +299,7 @@ def _draw(folder: Path, rows: Sequence[Row]) -> list[tuple[str, str, Plot]]:
 def _remove_pictures(folder: Path, but: Sequence[Path]) -> None:
     for pattern in _PICTURES:
         for path in set(folder.glob(pattern)) - set(but):
-            path.unlink(missing_ok=True)
+            remove_plot(path)
 
 
 def _by_network(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:

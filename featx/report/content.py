@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import MetricsRecord
+from featx.config.results import PlotFormat
 from featx.metrics.predictions import LabelledPredictions
 from featx.report.next_steps import Typed
 
@@ -22,6 +23,7 @@ class Content:
     timings : stage -> seconds
     history : loss, val_loss, accuracy, val_accuracy by epoch, as far as they are known; None for what has no epochs
     baselines : networks from scratch on the same images, name -> part -> metrics
+    plots : "svg" or "pdf" for such files beside the PNG files
     pipeline : as YAML; command : that wrote the report; typed : what the commands of the next steps begin with
     """
 
@@ -36,4 +38,5 @@ class Content:
     baselines: Mapping[str, Mapping[str, MetricsRecord]] = field(default_factory=dict)
     pipeline: str = ""
     command: str = ""
+    plots: PlotFormat = "png"
     typed: Typed = field(default_factory=Typed)

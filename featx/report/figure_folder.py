@@ -8,31 +8,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featx.images.grid import GridImage, draw_grid
-from featx.report.plot_style import save
+from featx.report.plot_style import remove_plot, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from featx.config.results import PlotFormat
+
 
 @dataclass(frozen=True)
 class Plot:
-    """A PNG file. alt : what it shows, in a sentence; wide : it is scrolled on a small screen, not shrunk."""
+    """A PNG file.
+
+    alt : what it shows, in a sentence; wide : it is scrolled on a small screen, not shrunk
+    drawn : lines and bars on white, which a dark page may turn dark; not photographs
+    """
 
     path: Path
     alt: str
     wide: bool = False
+    drawn: bool = False
 
 
 class FigureFolder:
-    """Draws into a directory and remembers what it drew: `plots`, by name."""
+    """Draws into a directory and remembers what it drew: `plots`, by name.
 
-    def __init__(self, directory: Path) -> None:
+    plots : "svg" or "pdf" writes figures as such files, too; photographs stay PNG files alone
+    """
+
+    def __init__(self, directory: Path, plots: PlotFormat = "png") -> None:
         self.directory = directory
+        self.beside = plots
         self.plots: dict[str, Plot] = {}
 
     def draw(self, name: str, figure: Figure, alt: str, *, wide: bool = False) -> str:
         """Write a figure; returns its path. alt : what it shows, in words"""
-        return self._keep(name, Plot(save(figure, self._path(name)), alt, wide))
+        return self._keep(name, Plot(save(figure, self._path(name), self.beside), alt, wide, drawn=True))
 
     def grid(self, name: str, pictures: Sequence[GridImage | None], columns: int = 6) -> str:
         """Write an image grid; returns its path. None leaves a cell empty."""
@@ -43,7 +54,7 @@ class FigureFolder:
     def remove_others(self, names: Iterable[str]) -> None:
         """Remove those of these names that an earlier run drew and this one did not."""
         for name in set(names) - self.plots.keys():
-            self._path(name).unlink(missing_ok=True)
+            remove_plot(self._path(name))
 
     def _keep(self, name: str, plot: Plot) -> str:
         self.plots[name] = plot

@@ -34,7 +34,7 @@ def draw_figures(
 
     judged : the part that is shown in detail, the last of `scores`
     """
-    folder = FigureFolder(directory)
+    folder = FigureFolder(directory, content.plots)
     with style(_names(content, scores)):
         if any(sizes for sizes in content.counts.values()):
             folder.draw("sizes", plots.draw_sizes(content.counts), _sizes_alt(content.counts), wide=True)

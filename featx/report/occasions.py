@@ -66,6 +66,7 @@ def report_model(
         history=history_of(manifest),
         baselines=baselines_beside(bundle.path, manifest),
         pipeline=as_shown(pipeline),
+        plots=pipeline.report.plots,
         command=manifest.command,
         typed=_typed_shown(bundle, pipeline, bundle.manifest.command),
     )
@@ -88,6 +89,7 @@ def report_evaluation(directory: Path, evaluation: Evaluation, pipeline: Pipelin
         history=history_of(manifest),
         baselines=baselines_beside(source, manifest),
         pipeline=as_shown(pipeline),
+        plots=pipeline.report.plots,
         command=command_shown(pipeline, command),
         typed=_typed_shown(evaluation.bundle, pipeline, command),
     )

@@ -1,5 +1,17 @@
 "use strict";
-// Makes the headings of tables sort them. Without this script the tables are read in the order they came.
+// Makes the headings of tables sort them, and says of what is wider than the screen that it scrolls. Without this script
+// the tables are read in the order they came.
+const marked = [...document.querySelectorAll(".scroll")].map((box) => {
+  const hint = document.createElement("p");
+  hint.className = "hint";
+  hint.textContent = "\u2194 Wider than the screen: scroll sideways.";
+  box.before(hint);
+  return [box, hint];
+});
+const mark = () => marked.forEach(([box, hint]) => { hint.hidden = box.scrollWidth <= box.clientWidth + 1; });
+addEventListener("resize", mark);
+addEventListener("load", mark);
+mark();
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];

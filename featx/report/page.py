@@ -22,11 +22,12 @@ from featx.inference.sets import MeasuredSets, measure_sets
 from featx.io.jsontypes import Json
 from featx.metrics.digits import figure_text
 from featx.metrics.intervals import RESAMPLES
+from featx.metrics.shares import Interval
 from featx.metrics.table import metric_label, signed_score
 from featx.report.content import Content
 from featx.report.figure_folder import Plot
 from featx.report.figures import STRENGTHS, head_name
-from featx.report.scores import Scores
+from featx.report.scores import ClassCell, Scores
 from featx.report.verdict import reach_verdict
 
 _MOST_ROWS = 200  # of bad images
@@ -38,19 +39,20 @@ _CSS_DPI = 96
 def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, Plot]) -> str:
     """The whole page as HTML."""
     shown = scores[-1] if scores else None
+    columns, constant = _class_columns(shown) if shown else ([], [])
     return render(
         "page.html",
         content=content,
         scores=scores,
         shown=shown,
         verdict=reach_verdict(content.judged, content.manifest, content.duplicates, content.typed),
-        recorded=_recorded(content, scores),
-        from_scratch=_from_scratch(content, scores),
+        by_part=_by_part(content, scores),
         metric_names=_metric_names(content, scores),
         compared=[(part, one) for part, one in (content.manifest.comparison or {}).items() if one],
         confusions=_confusions(shown) if shown else [],
         tables=_label_tables(shown) if shown else [],
-        columns=_class_columns(shown) if shown else [],
+        columns=columns,
+        constant=constant,
         strengths=[name for name in plots if name.startswith(STRENGTHS)],
         candidates=_candidates(content.manifest.search),
         model=_model(content.manifest),
@@ -114,6 +116,7 @@ class _EmbeddedPlot:
     height: int
     alt: str
     wide: bool
+    drawn: bool
 
 
 def _embed(plot: Plot) -> _EmbeddedPlot:
@@ -123,7 +126,7 @@ def _embed(plot: Plot) -> _EmbeddedPlot:
         scale = _CSS_DPI / float(image.info.get("dpi", (_CSS_DPI,))[0])
         width, height = (round(side * scale) for side in image.size)
     source = "data:image/png;base64," + base64.b64encode(plot.path.read_bytes()).decode()
-    return _EmbeddedPlot(source, width, height, plot.alt, plot.wide)
+    return _EmbeddedPlot(source, width, height, plot.alt, plot.wide, plot.drawn)
 
 
 def _number(value: float | None, images: int | None = None) -> str:
@@ -166,6 +169,24 @@ def _from_scratch(content: Content, scores: Sequence[Scores]) -> list[tuple[str,
     ]
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A column of the table of metrics. values, intervals : by metric"""
+
+    name: str
+    images: int
+    values: Mapping[str, float | None]
+    intervals: Mapping[str, Interval | None]
+
+
+def _by_part(content: Content, scores: Sequence[Scores]) -> list[_Part]:
+    """What was measured now, what small networks reach on the same, and what the model has of other parts."""
+    measured = [_Part(one.part, one.images, one.metrics, one.intervals) for one in scores]
+    others = [(f"{part}, {name} from scratch", one) for name, part, one in _from_scratch(content, scores)]
+    others += [(f"{part} (when it was made)", one) for part, one in _recorded(content, scores)]
+    return measured + [_Part(name, one.images, one.values, one.intervals or {}) for name, one in others]
+
+
 def _gain(name: str, baseline: MetricsRecord, shown: Scores) -> str:
     """What transfer learning is worth, in a sentence."""
     own, other = shown.metrics["accuracy"] or 0.0, baseline.get("accuracy") or 0.0
@@ -176,10 +197,19 @@ def _gain(name: str, baseline: MetricsRecord, shown: Scores) -> str:
     )
 
 
-def _class_columns(scores: Scores) -> list[str]:
+def _class_columns(scores: Scores) -> tuple[list[str], list[tuple[str, ClassCell]]]:
+    """The columns of the table of classes, and what is the same for all of several classes in their place."""
     known = scores.classes[0].keys() if scores.classes else ()
     wanted = ("images", "precision", "recall", "f1", "roc_auc", "average_precision", "threshold")
-    return [name for name in wanted if name in known]
+    shown = [name for name in wanted if name in known]
+    same = [
+        name
+        for name in shown
+        if name in {"images", "threshold"}
+        and len(scores.classes) > 1
+        and len({row[name] for row in scores.classes}) == 1
+    ]
+    return [name for name in shown if name not in same], [(name, scores.classes[0][name]) for name in same]
 
 
 @dataclass(frozen=True)
@@ -248,20 +278,39 @@ def _label_cells(row: np.ndarray, there: int) -> tuple[_Cell, ...]:
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    """A head that was tried, in words; output : whose features it took"""
+class _Candidates:
+    """Heads that were tried, as a table.
 
-    name: str
-    output: str
-    params: str
-    record: CandidateRecord
+    columns : that differ, of `rows`, which have all of them by name; constant : the others, as (name, value)
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Mapping[str, str | float | None]]
+    constant: Sequence[tuple[str, str]]
 
 
-def _candidates(search: Mapping[str, Sequence[CandidateRecord]]) -> list[_Candidate]:
-    """What was compared, the best first."""
+def _candidates(search: Mapping[str, Sequence[CandidateRecord]]) -> _Candidates | None:
+    """What was compared, the best first; None where nothing was."""
     found = [(output, one) for output, some in search.items() for one in some]
     found.sort(key=lambda pair: -_signed(pair[1]))
-    return [_Candidate(head_name(one), output, _words(one.params), one) for output, one in found[:_MOST_CANDIDATES]]
+    rows = [_candidate_row(output, one) for output, one in found[:_MOST_CANDIDATES]]
+    if not rows:
+        return None
+    names = list(rows[0])
+    same = [name for name in names if name != "score" and len(rows) > 1 and len({row[name] for row in rows}) == 1]
+    constant = [(name, str(rows[0][name])) for name in same if rows[0][name]]
+    return _Candidates([name for name in names if name not in same], rows, constant)
+
+
+def _candidate_row(output: str, one: CandidateRecord) -> dict[str, str | float | None]:
+    return {
+        "head": head_name(one),
+        "features": output,
+        "parameters": _words(one.params),
+        "score": one.score,
+        "metric": metric_label(one.metric),
+        "where": one.where,
+    }
 
 
 def _signed(candidate: CandidateRecord) -> float:

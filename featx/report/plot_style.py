@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+    from featx.config.results import PlotFormat
+
 DPI = 144
 _COMPRESSION = 3  # of PNG files: a little larger than at the usual 6, in half the time
 PANEL = (5.2, 3.4)  # inches; the page shows a figure at 96 pixels per inch
+_VECTOR = (".svg", ".pdf")
 NAME = 26  # characters of a class's name
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#718096"
 
@@ -41,16 +44,48 @@ def style(names: Iterable[str] = ()) -> Iterator[None]:
         "legend.frameon": False,
         "legend.fontsize": 8,
         "lines.linewidth": 1.6,
+        "svg.hashsalt": "featx",
     }
     with matplotlib.rc_context(look), fonts_for(names):
         yield
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as a PNG file, whole or not at all."""
+def save(figure: Figure, path: Path, plots: PlotFormat = "png") -> Path:
+    """Write a figure as a PNG file, whole or not at all, and beside it as SVG or PDF where `plots` says so.
+
+    Such a file of an earlier figure goes. The same figure gives the same bytes: nothing in them is a date.
+    """
+    remove_plot(path)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png", pil_kwargs={"compress_level": _COMPRESSION})
+    if plots != "png":
+        undated = {"Date": None} if plots == "svg" else {"CreationDate": None}
+        with atomic_path(path.with_suffix(f".{plots}")) as temporary:
+            figure.savefig(temporary, dpi=DPI, format=plots, metadata=undated)
     return path
+
+
+def remove_plot(path: Path) -> None:
+    """Remove a figure in every format. path : of its PNG file"""
+    for suffix in (".png", *_VECTOR):
+        path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+class LineLook(TypedDict):
+    """How matplotlib draws a line."""
+
+    color: str
+    linestyle: str
+    marker: str
+    ms: float
+
+
+def line_look(number: int, colour: str = "", dashes: str = "") -> LineLook:
+    """Colour, dashes and mark of a line by its number, but for what is given; ten in a row share no mark."""
+    usual = ("-", "--", "-.", ":")[number % 4]
+    return LineLook(
+        color=colour or f"C{number % 10}", linestyle=dashes or usual, marker="os^DvPX<>*"[number % 10], ms=4.0
+    )
 
 
 def panel(width: float, height: float) -> tuple[Figure, Axes]:

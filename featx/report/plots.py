@@ -12,7 +12,18 @@ from featx.metrics.digits import figure_text
 from featx.metrics.reliability import Reliability
 from featx.metrics.table import is_lower_better, metric_label, signed_score
 from featx.report.curves import Curve, Curves
-from featx.report.plot_style import BLUE, GREY, NAME, ORANGE, PANEL, count_in_wholes, panel, write_legend, write_names
+from featx.report.plot_style import (
+    BLUE,
+    GREY,
+    NAME,
+    ORANGE,
+    PANEL,
+    count_in_wholes,
+    line_look,
+    panel,
+    write_legend,
+    write_names,
+)
 from featx.report.scores import Scores
 
 if TYPE_CHECKING:
@@ -26,6 +37,8 @@ _MOST_LINES = 10  # in one panel
 _INCH_PER_CLASS = 0.19
 _LEGEND = 0.17  # inches of a legend's line
 _PARTS = {"train": "#90b4d8", "val": "#d98a2b", "test": "#2b6cb0"}
+_HATCHES = {"val": "//", "test": ".."}
+_MARKS = {"train": "^", "val": "s", "test": "o"}
 
 
 def draw_sizes(counts: Mapping[str, Mapping[str, int]]) -> Figure:
@@ -38,7 +51,8 @@ def draw_sizes(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     left = np.zeros(len(names))
     for part, sizes in columns.items():
         label = f"{part} ({sizes.sum():,})"
-        axis.barh(np.arange(len(names)), sizes, 0.75, left, color=_PARTS.get(part, GREY), label=label)
+        colour, hatch = _PARTS.get(part, GREY), _HATCHES.get(part)
+        axis.barh(np.arange(len(names)), sizes, 0.75, left, color=colour, hatch=hatch, edgecolor="white", label=label)
         left += sizes
     write_names(axis.yaxis, names)
     axis.set_ylim(len(names) - 0.4, -0.6)
@@ -53,7 +67,8 @@ def _draw_many_sizes(columns: Mapping[str, np.ndarray]) -> Figure:
     figure, axis = panel(*PANEL)
     for part, sizes in columns.items():
         label = f"{part} ({sizes.sum():,})"
-        axis.plot(np.arange(1, len(sizes) + 1), np.sort(sizes)[::-1], color=_PARTS.get(part, GREY), label=label)
+        look = line_look([*_PARTS, part].index(part), _PARTS.get(part, GREY))
+        axis.plot(np.arange(1, len(sizes) + 1), np.sort(sizes)[::-1], label=label, markevery=0.1, **look)
     axis.set_xlabel("classes, the largest first")
     axis.set_ylabel("images")
     axis.set_ylim(bottom=0)
@@ -74,7 +89,8 @@ def draw_metrics(scores: Sequence[Scores]) -> Figure:
                 continue
             if interval is not None:
                 axis.plot(interval, [row + shift] * 2, color=colour, linewidth=3, alpha=0.55, solid_capstyle="butt")
-            axis.plot(value, row + shift, "o", color=colour, label=one.part if row == 0 else None)
+            mark = _MARKS.get(one.part, "o")
+            axis.plot(value, row + shift, mark, color=colour, label=one.part if row == 0 else None)
             place = axis.get_yaxis_transform()  # x in shares of the axis
             axis.text(
                 1.02,
@@ -173,7 +189,9 @@ def _draw_curves(axis: Axes, curves: Curves, area: str, images: int | None) -> N
     for curve, colour, dashes in ((curves.micro, "#1a202c", "-"), (curves.macro, "#1a202c", ":")):
         axis.plot(curve.x, curve.y, dashes, color=colour, linewidth=2.2, label=_area(curve, area, images), zorder=3)
     for number, curve in enumerate(curves.worst(_MOST_LINES)):
-        axis.plot(curve.x, curve.y, color=f"C{number}", linewidth=1.2, label=_area(curve, area, images))
+        # marks at every tenth of the line's length, shifted from line to line so that they do not cover each other
+        marked, label = (0.01 * number, 0.1), _area(curve, area, images)
+        axis.plot(curve.x, curve.y, linewidth=1.2, label=label, markevery=marked, **line_look(number))
     axis.set_xlim(-0.02, 1.02)
     axis.set_ylim(-0.02, 1.02)
 
@@ -226,8 +244,8 @@ def draw_learning(history: Mapping[str, Sequence[float]], kept: int | None) -> F
     for axis, (name, keys) in zip(figure.subplots(len(panels), 1, squeeze=False).ravel(), panels, strict=True):
         for key in keys:
             epochs = np.arange(1, len(history[key]) + 1)
-            part, colour = ("val", ORANGE) if key.startswith("val_") else ("train", BLUE)
-            axis.plot(epochs, history[key], "o-", ms=3, color=colour, label=part)
+            part, colour, look = ("val", ORANGE, "s--") if key.startswith("val_") else ("train", BLUE, "o-")
+            axis.plot(epochs, history[key], look, ms=3, color=colour, label=part)
         if kept is not None:
             axis.axvline(kept, color=GREY, linestyle=":", label=f"kept: epoch {kept}")
         axis.set_ylabel(name)
@@ -250,7 +268,7 @@ def draw_strengths(lines: Mapping[str, Sequence[tuple[float, float]]], parameter
     for number, (name, points) in enumerate(shown.items()):
         strengths, scores = zip(*sorted(points), strict=True)
         best = _best_of(scores, metric)
-        axis.plot(strengths, scores, "o-", ms=3.5, color=f"C{number}", label=f"{scores[best]:.4f}  {name}")
+        axis.plot(strengths, scores, label=f"{scores[best]:.4f}  {name}", **line_look(number))
         axis.plot(strengths[best], scores[best], "*", ms=11, color=f"C{number}")
     axis.set_xscale("log")
     axis.minorticks_off()
@@ -269,7 +287,8 @@ def draw_depths(lines: Mapping[str, Sequence[tuple[str, float]]], metric: str) -
     figure, axis = panel(PANEL[0], PANEL[1])
     for number, (name, points) in enumerate(lines.items()):
         places = [layers.index(layer) for layer, _ in points]
-        axis.plot(places, [score for _, score in points], "o-", ms=4, color=(BLUE, ORANGE)[number % 2], label=name)
+        look = line_look(number, (BLUE, ORANGE)[number % 2])
+        axis.plot(places, [score for _, score in points], label=name, **look)
     write_names(axis.xaxis, layers, rotation=20)
     axis.set_ylabel(metric)
     axis.set_xlim(-0.3, len(layers) - 0.7)

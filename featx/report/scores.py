@@ -16,7 +16,8 @@ from featx.report.curves import Curves, precision_recall_curves, roc_curves
 
 _MOST_VALUES = 5_000_000  # probabilities that curves are made of; sorting more takes seconds
 
-ClassRow = Mapping[str, str | float | None]
+ClassCell = str | float | None
+ClassRow = Mapping[str, ClassCell]
 """label, images, precision, recall, f1, roc_auc, average_precision, and the threshold of a multi-label model"""
 
 

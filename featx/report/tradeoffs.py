@@ -9,6 +9,7 @@ import numpy as np
 
 from featx.images.grid import shorten
 from featx.metrics.table import metric_label, signed_score
+from featx.report.plot_style import line_look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,7 +152,7 @@ def draw_depth(rows: Sequence[Row]) -> Figure:
 
 def _draw_line(axis: Axes, rows: Sequence[Row], layers: Sequence[str], number: int) -> list[Line2D]:
     places = [layers.index(_layer_and_pooling(row)[0]) for row in rows]
-    colour = f"C{number}"
+    colour = line_look(number)["color"]
     low = [np.nan if row.low is None else row.low for row in rows]
     high = [np.nan if row.high is None else row.high for row in rows]
     axis.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -161,7 +162,7 @@ def _draw_line(axis: Axes, rows: Sequence[Row], layers: Sequence[str], number: i
         best = int(np.nanargmax(val))
         axis.plot(places[best], val[best], "*", ms=11, color=colour)
     test = [float(row.test_accuracy or 0) for row in rows]
-    return axis.plot(places, test, "o-", ms=3.5, color=colour)
+    return axis.plot(places, test, **line_look(number, dashes="-"))
 
 
 def _legend(figure: Figure, keys: Sequence[tuple[Line2D, str]]) -> None:
