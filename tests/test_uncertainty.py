@@ -163,9 +163,10 @@ def test_a_caution_says_which_intervals_are_too_narrow() -> None:
     assert few.cautions[1].startswith(
         "There are 6 images for each class on average: with fewer than 25, the intervals "
     )
-    assert few.cautions[2] == "With fewer than 300 images, the interval of log loss is too narrow."
+    assert few.cautions[2] == "With fewer than 2,000 images, the interval of log loss is too narrow."
     assert few.as_json()["cautions"] == list(few.cautions)
-    assert measured(*draw(), K).cautions == ()
+    assert measured(*draw(), K).cautions == few.cautions[2:]
+    assert measured(*draw(2_000), K).cautions == ()
 
 
 def test_a_seed_gives_the_same_interval_again_and_another_level_a_narrower_one() -> None:

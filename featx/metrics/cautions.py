@@ -8,7 +8,7 @@ from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.shares import FEW_ERRORS
 
 _OF_A_CLASS = 25  # images; with fewer, the intervals of means over classes are too narrow
-_RESAMPLED = 300  # images; with fewer, bootstrap intervals are too narrow
+_RESAMPLED = {"class": 2_000, "labels": 300}  # images; with fewer, bootstrap intervals (log loss; areas) are too narrow
 
 
 def cautions(predictions: LabelledPredictions) -> tuple[str, ...]:
@@ -34,9 +34,11 @@ def cautions(predictions: LabelledPredictions) -> tuple[str, ...]:
             f"There are {of_class:.0f} {word} for each {'label' if predictions.target == 'labels' else 'class'} on "
             f"average: with fewer than {_OF_A_CLASS}, the intervals of {figures} are too narrow."
         )
-    if units < _RESAMPLED:
+    if units < _RESAMPLED[predictions.target]:
         figures = "log loss" if predictions.target == "class" else "F1 by image, ROC AUC and average precision"
-        found.append(f"With fewer than {_RESAMPLED} {word}, the interval of {figures} is too narrow.")
+        found.append(
+            f"With fewer than {_RESAMPLED[predictions.target]:,} {word}, the interval of {figures} is too narrow."
+        )
     return tuple(found)
 
 
