@@ -24,6 +24,7 @@ from featx.metrics.digits import figure_text
 from featx.metrics.intervals import RESAMPLES
 from featx.metrics.shares import Interval
 from featx.metrics.table import metric_label, signed_score
+from featx.report.confusions import list_confusions, list_label_tables
 from featx.report.content import Content
 from featx.report.figure_folder import Plot
 from featx.report.figures import STRENGTHS, head_name
@@ -31,7 +32,6 @@ from featx.report.scores import ClassCell, Scores
 from featx.report.verdict import reach_verdict
 
 _MOST_ROWS = 200  # of bad images
-_MOST_CONFUSIONS = 20
 _MOST_CANDIDATES = 40
 _CSS_DPI = 96
 
@@ -49,8 +49,8 @@ def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, 
         by_part=_by_part(content, scores),
         metric_names=_metric_names(content, scores),
         compared=[(part, one) for part, one in (content.manifest.comparison or {}).items() if one],
-        confusions=_confusions(shown) if shown else [],
-        tables=_label_tables(shown) if shown else [],
+        confusions=list_confusions(shown) if shown else [],
+        tables=list_label_tables(shown) if shown else [],
         columns=columns,
         constant=constant,
         strengths=[name for name in plots if name.startswith(STRENGTHS)],
@@ -210,71 +210,6 @@ def _class_columns(scores: Scores) -> tuple[list[str], list[tuple[str, ClassCell
         and len({row[name] for row in scores.classes}) == 1
     ]
     return [name for name in shown if name not in same], [(name, scores.classes[0][name]) for name in same]
-
-
-@dataclass(frozen=True)
-class _Confusion:
-    """How many images of one class were taken for another. share : of the actual class"""
-
-    actual: str
-    predicted: str
-    images: int
-    share: float
-
-
-def _confusions(scores: Scores) -> list[_Confusion]:
-    """The most frequent mistakes, the most frequent first."""
-    if scores.confusion is None:
-        return []
-    wrong = scores.confusion * ~np.eye(len(scores.confusion), dtype=bool)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSIONS]
-    names = [str(row["label"]) for row in scores.classes]
-    cells = [divmod(int(cell), len(names)) for cell in order]
-    return [
-        _Confusion(
-            names[row],
-            names[column],
-            int(wrong[row, column]),
-            float(wrong[row, column] / scores.confusion[row].sum()),
-        )
-        for row, column in cells
-        if wrong[row, column]
-    ]
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """Images, and their share of the row; right : whether the model is right about them"""
-
-    images: int
-    share: float
-    right: bool
-
-
-@dataclass(frozen=True)
-class _LabelTable:
-    """The 2x2 table of a label. rows : images that have it and that do not; cells : that are given it, and not"""
-
-    label: str
-    rows: tuple[tuple[str, tuple[_Cell, ...]], ...]
-
-
-def _label_tables(scores: Scores) -> list[_LabelTable]:
-    """The table of each label."""
-    if scores.tables is None:
-        return []
-    return [
-        _LabelTable(
-            str(row["label"]),
-            tuple((name, _label_cells(table[there], there)) for there, name in ((1, "has it"), (0, "has it not"))),
-        )
-        for row, table in zip(scores.classes, scores.tables, strict=True)
-    ]
-
-
-def _label_cells(row: np.ndarray, there: int) -> tuple[_Cell, ...]:
-    total = max(row.sum(), 1)
-    return tuple(_Cell(int(row[given]), float(row[given] / total), there == given) for given in (1, 0))
 
 
 @dataclass(frozen=True)
