@@ -20,7 +20,19 @@ from featx.cli.app import cli
 from featx.cli.help import COMMON
 from featx.config import SECTIONS, types_of
 
-LONG = ("fit-head", "finetune", "compare", "extract", "predict", "baseline", "look", "check", "similar", "evaluate")
+LONG = (
+    "fit-head",
+    "finetune",
+    "compare",
+    "extract",
+    "predict",
+    "baseline",
+    "look",
+    "check",
+    "similar",
+    "evaluate",
+    "next",
+)
 
 
 def complete(typed: Sequence[str], incomplete: str) -> list[str]:

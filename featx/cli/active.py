@@ -11,6 +11,8 @@ import click
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.bundles import take
+from featx.cli.complete import complete_model
+from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, bad_images, counted, emit, say, table
 
 if TYPE_CHECKING:
@@ -19,9 +21,14 @@ if TYPE_CHECKING:
 _LISTED = 20  # images, in the terminal
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("pool", required=False)
-@click.option("--model", metavar="BUNDLE", help="A bundle, a .featx file, or a folder of bundles (the best is taken).")
+@click.option(
+    "--model",
+    metavar="BUNDLE",
+    shell_complete=complete_model,
+    help="A bundle, a .featx file, a run's folder or name, or a folder of runs (the best is taken).",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the lists (default: RUNS/NAME/next).")
 @section_options("data", "features", "next", "report")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
