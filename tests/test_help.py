@@ -17,7 +17,7 @@ from manifests import manifest_of
 
 from featx.bundle.sealing import seal
 from featx.cli.app import cli
-from featx.cli.help import COMMON
+from featx.cli.help import COMMON, HEADINGS
 from featx.config import SECTIONS, types_of
 
 LONG = (
@@ -70,7 +70,8 @@ def test_the_sections_stand_in_order_and_the_dense_head_has_one(tmp_path: Path) 
     assert "\n  --clf " not in dense
 
 
-def test_the_common_options_exist() -> None:
+def test_the_common_options_exist_and_every_section_has_a_heading() -> None:
+    assert set(SECTIONS) <= set(HEADINGS)
     for key in COMMON:
         section, _, name = key.partition(".")
         assert name in types_of(SECTIONS[section])

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 _FEW = 8  # options of the sections, which are all shown
-_HEADINGS = {
+HEADINGS = {
     "": "Options",
     "data": "Data",
     "features": "Network",
@@ -18,6 +18,7 @@ _HEADINGS = {
     "finetune": "Fine-tuning",
     "baseline": "Baseline",
     "compare": "Comparison",
+    "next": "Choosing images",
     "report": "Results",
     "tracking": "Tracking",
     "general": "General",
@@ -58,17 +59,17 @@ class SectionedCommand(click.Command):
         """Write the options, a heading for each section."""
         params = self.get_params(ctx)
         hidden = [] if ctx.meta.get(_ALL) else _hidden(params)
-        groups: dict[str, list[tuple[str, str]]] = {section: [] for section in _HEADINGS}
+        groups: dict[str, list[tuple[str, str]]] = {section: [] for section in HEADINGS}
         for one in params:
             record = None if one in hidden else one.get_help_record(ctx)
             if record is not None and isinstance(one, click.Option):
                 groups[_section(one)].append(record)
         for section, records in groups.items():
             if records:
-                with formatter.section(_HEADINGS[section]):
+                with formatter.section(HEADINGS[section]):
                     formatter.write_dl(records)
         if hidden:
-            names = dict.fromkeys(_HEADINGS[_section(one)] for one in hidden)
+            names = dict.fromkeys(HEADINGS[_section(one)] for one in hidden)
             formatter.write_paragraph()
             formatter.write_text(f"{len(hidden)} more options ({', '.join(names)}): {ctx.command_path} --help-all")
 
