@@ -71,7 +71,8 @@ class SectionedCommand(click.Command):
         if hidden:
             names = dict.fromkeys(HEADINGS[_section(one)] for one in hidden)
             formatter.write_paragraph()
-            formatter.write_text(f"{len(hidden)} more options ({', '.join(names)}): {ctx.command_path} --help-all")
+            formatter.write_text(f"{len(hidden)} more options ({', '.join(names)}):")
+            formatter.write(f"  {ctx.command_path} --help-all\n")
 
 
 _ALL = "featx.help_all"
