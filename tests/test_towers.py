@@ -453,3 +453,28 @@ def test_what_is_not_converted_is_one_sentence(tmp_path: Path, config: dict[str,
     (tmp_path / "net" / "config.json").write_text(json.dumps(config))
     with pytest.raises(BackboneError, match=words):
         resolve(FeaturesOptions(backbone=str(tmp_path / "net"), preprocessing="imagenet"))
+
+
+def test_what_was_remembered_of_resized_clip_networks_alone_is_found_out_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from featx.backbones import identity
+
+    folder = make_clip(tmp_path / "net")
+    own, resized = (resolve(FeaturesOptions(backbone=str(folder), input_size=side)) for side in (SIDE, SIDE + PATCH))
+    with Cache(tmp_path / "cache") as cache:
+        now = [identity.memory_key(spec, cache.index) for spec in (own, resized)]
+        monkeypatch.setattr(identity, "_hub_facts", lambda _: {"hub": identity._hub_version()})
+        before = [identity.memory_key(spec, cache.index) for spec in (own, resized)]
+    assert (now[0] == before[0], now[1] == before[1]) == (True, False)
+
+
+def test_the_positions_of_a_clip_network_are_in_its_digest(tmp_path: Path) -> None:
+    from featx.backbones.build import build
+    from featx.backbones.weights import digest_weights
+
+    network = build(resolve(FeaturesOptions(backbone=str(make_clip(tmp_path / "net")), input_size=SIDE + PATCH)))
+    (ids,) = [variable for variable in network.variables if "position_ids" in variable.path]
+    before = digest_weights(network)
+    ids.assign(np.zeros(ids.shape, int))
+    assert digest_weights(network) != before
