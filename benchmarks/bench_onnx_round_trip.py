@@ -76,6 +76,13 @@ def run_onnx(path: Path, names: Sequence[str], images: np.ndarray) -> dict[str, 
     return dict(zip(names, session.run(list(names), {session.get_inputs()[0].name: images}), strict=True))
 
 
+def names_in(path: Path) -> set[str]:
+    """The tensors of the file; those that OpenVINO makes of them have names that ONNX Runtime does not know."""
+    import onnx
+
+    return {name for node in onnx.load(path, load_external_data=False).graph.node for name in node.output}
+
+
 def compare(path: Path) -> dict[str, Any]:
     """The largest difference of averaged features, relative to the largest one, at two tensors inside and the last."""
     from featx.backbones import Output, open_network, resolve
@@ -85,7 +92,8 @@ def compare(path: Path) -> dict[str, Any]:
     spec = resolve(FeaturesOptions(backbone=str(path), preprocessing="none", input_size=SIDE))
     network = open_network(spec)
     known = {one.name: one for one in network.layers() if len(one.shape) > 1}
-    inside = [name for name, one in known.items() if one.clean_cut and SHARES[0] < one.share < SHARES[1]]
+    named = names_in(path)
+    inside = [n for n, one in known.items() if n in named and one.clean_cut and SHARES[0] < one.share < SHARES[1]]
     names = list(dict.fromkeys([inside[0], inside[-1], network.default_layer]))
     pixels = np.random.default_rng(7).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
     cut = network.cut([Output(name, "avg") for name in names])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -334,3 +335,18 @@ def test_look_judges_the_tokens_of_the_last_blocks(tmp_path: Path, featx: Callab
     assert [one["output"] for one in found["depths"]["probes"]] == TOKEN_OUTPUTS
     shares = [one["share"] for one in found["depths"]["probes"]]
     assert shares == sorted(shares)
+
+
+def test_what_a_converter_prints_is_not_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def from_preset(*_: object, **__: object) -> None:
+        sys.stdout.write("porting weights")  # as that of MobileNetV3 does
+        raise ValueError("of another form")
+
+    monkeypatch.setattr(import_hub().models.Backbone, "from_preset", from_preset)
+    (tmp_path / "config.json").write_text(json.dumps({"class_name": "ResNetBackbone", "config": {}}))
+    spec = resolve(FeaturesOptions(backbone=str(tmp_path), weights="random", preprocessing="imagenet"))
+    with pytest.raises(BackboneError, match="of another form"):
+        open_network(spec).digest()
+    assert capsys.readouterr().out == ""

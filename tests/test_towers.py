@@ -478,3 +478,51 @@ def test_the_positions_of_a_clip_network_are_in_its_digest(tmp_path: Path) -> No
     before = digest_weights(network)
     ids.assign(np.zeros(ids.shape, int))
     assert digest_weights(network) != before
+
+
+@pytest.mark.slow
+def test_a_densenet_of_timm_is_padded_as_there(tmp_path: Path) -> None:
+    """Its stem, against a convolution of padding 3 and a maximum of padding 1 by their definitions."""
+    weights = drawn(densenet_shapes())
+    for name in weights:
+        if name.endswith("running_var"):
+            weights[name] = np.abs(weights[name]) + 0.5
+    write(tmp_path / "net", {"architecture": "densenet121"}, weights)
+    (found,) = features(tmp_path / "net", "pool1")
+    padded = np.pad(VALUES, ((0, 0), (3, 3), (3, 3), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), axis=(1, 2))[:, ::2, ::2]
+    mapped = np.einsum("nyxcij,ocij->nyxo", windows, weights["features.conv0.weight"])
+    mean, var, gamma, beta = (
+        weights[f"features.norm0.{one}"] for one in ("running_mean", "running_var", "weight", "bias")
+    )
+    relu = np.maximum((mapped - mean) / np.sqrt(var + 1e-5) * gamma + beta, 0)
+    padded = np.pad(relu, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    expected = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2].max(axis=(-1, -2))
+    assert found.shape == (2, SIDE // 4, SIDE // 4, 64)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def densenet_shapes() -> dict[str, tuple[int, ...]]:
+    """Of the weights of densenet121, by timm's names."""
+    shapes: dict[str, tuple[int, ...]] = {"features.conv0.weight": (64, 3, 7, 7)}
+
+    def norm(name: str, channels: int) -> None:
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{name}.{part}"] = (channels,)
+
+    norm("features.norm0", 64)
+    channels = 64
+    for stack, count in enumerate((6, 12, 24, 16), 1):
+        for layer in range(1, count + 1):
+            name = f"features.denseblock{stack}.denselayer{layer}"
+            norm(f"{name}.norm1", channels)
+            shapes[f"{name}.conv1.weight"] = (128, channels, 1, 1)
+            norm(f"{name}.norm2", 128)
+            shapes[f"{name}.conv2.weight"] = (32, 128, 3, 3)
+            channels += 32
+        if stack < 4:
+            norm(f"features.transition{stack}.norm", channels)
+            shapes[f"features.transition{stack}.conv.weight"] = (channels // 2, channels, 1, 1)
+            channels //= 2
+    norm("features.norm5", channels)
+    return shapes

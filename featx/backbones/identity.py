@@ -10,7 +10,7 @@ from pathlib import Path
 from featx.backbones import lite0
 from featx.backbones.custom import module_digests
 from featx.backbones.graphs.formats import graph_files, is_graph
-from featx.backbones.hub.folder import folder_files, is_hub_folder, read_folder
+from featx.backbones.hub.folder import folder_files, is_hub_folder, read_content, read_folder
 from featx.backbones.opening import open_network
 from featx.backbones.output import Output
 from featx.backbones.spec import BackboneSpec
@@ -80,15 +80,17 @@ def memory_key(spec: BackboneSpec, index: StatIndex, top: bool = False) -> str:
 def _hub_facts(spec: BackboneSpec) -> dict[str, str | None]:
     """What a network of KerasHub depends on besides.
 
-    CLIP's tower at another size than its own had one position for all patches once, and what was remembered of it then
-    has to be found out anew: its positions are in the digest of its weights, and so in the key.
+    CLIP's tower at another size than its own had one position for all patches once, and timm's DenseNet the padding of
+    KerasHub's. What was remembered of them then has to be found out anew: both are in their digests, and so in the key.
     """
     path = Path(spec.name)
     if spec.entry is not None or not is_hub_folder(path):
         return {}
     folder = read_folder(path)
     resized = folder.family.startswith("CLIP") and folder.image_size != spec.input_size
-    return {"hub": _hub_version()} | ({"positions": "numbered"} if resized else {})
+    facts = {"hub": _hub_version()} | ({"positions": "numbered"} if resized else {})
+    padded = folder.family == "DenseNetBackbone" and "architecture" in read_content(path)
+    return facts | ({"padding": "timm"} if padded else {})
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -27,7 +27,7 @@ MOST = 12  # images
 FACTOR = 255.0  # between the two scales that are in use
 FACTORS = (0.5, 1.0, 2.0, FACTOR)
 _LEAST_CHANNELS = 8  # below, features of different images may well point in one direction
-_GREY = 3e-3  # mean cosine distance between images; of 16 trained networks given what they should be 5e-4 to 0.7
+_GREY = 3e-3  # mean cosine distance between images; of 12 trained networks given what they should be 5e-4 to 0.7
 _MORE = (
     30.0  # times as far apart they are at the larger scale; of the same networks at most 20 where they are this near
 )

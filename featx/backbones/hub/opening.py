@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,9 @@ _ENCODERS = {
     "ViTEncoder": "encoder_layers",
     "DeiTEncoder": "encoder_layers",
 }
+# layers of DenseNet's stem -> what timm's network, whose weights they get, pads on every side; KerasHub's pads one more
+# on the right than on the left, so that it sees everything half a pixel further
+_DENSENET_PADDING = {"conv1_conv": 3, "pool1": 1}
 
 
 def open_hub_backbone(spec: BackboneSpec) -> KerasModel:
@@ -53,7 +58,8 @@ def _load(folder: HubFolder, random: bool) -> KerasModel:
             return _load_file(folder.path, random)
         if folder.family in TOWERS and "model_type" in content:
             return build_tower(str(folder.path), content, load_weights=not random)
-        return hub.models.Backbone.from_preset(str(folder.path), load_weights=not random, dtype="float32")
+        with redirect_stdout(StringIO()):  # some of its converters print what they do
+            return hub.models.Backbone.from_preset(str(folder.path), load_weights=not random, dtype="float32")
     except Exception as error:  # its readers of JSON, HDF5 and safetensors each have errors of their own
         missing = "it lacks " if isinstance(error, KeyError) else ""
         reason = missing + " ".join(str(error).split())[:400]
@@ -101,10 +107,13 @@ def _flatten(network: KerasModel, size: tuple[int, int], folder: HubFolder) -> K
         part = modelfile.flatten(part, size, folder.label)
     for number, block in enumerate(getattr(network, "encoder_layers", ()), 1):
         block.name = f"block{number}"
+    call = _open_encoder
+    if folder.family == "DenseNetBackbone" and "architecture" in read_content(folder.path):
+        call = _call_padded
     try:
         image = keras.Input((*size, 3), name="image")
         flat = keras.models.clone_model(
-            part, input_tensors=image, clone_function=lambda layer: layer, call_function=_open_encoder
+            part, input_tensors=image, clone_function=lambda layer: layer, call_function=call
         )
     except ValueError as error:
         reason = " ".join(str(error).split())[:300]
@@ -129,6 +138,15 @@ def _take_positions(network: KerasModel) -> None:
         copy = getattr(layer, "interpolated_position_embeddings", None)
         if copy is not None and copy.shape == layer.position_embeddings.shape:
             copy.assign(layer.position_embeddings)
+
+
+def _call_padded(layer: KerasLayer, *args: KerasTensor, **kwargs: KerasConfig) -> KerasTensor:
+    """Call a layer of DenseNet padded as timm's, by zeros in front of it: the maximum is taken of none below 0."""
+    sides = _DENSENET_PADDING.get(layer.name)
+    if sides is None:
+        return layer(*args, **kwargs)
+    layer.padding = "valid"
+    return layer(import_keras().layers.ZeroPadding2D(sides, name=f"{layer.name}_pad")(args[0]), **kwargs)
 
 
 def _open_encoder(layer: KerasLayer, *args: KerasTensor, **kwargs: KerasConfig) -> KerasTensor:
