@@ -19,7 +19,7 @@ from featx.io.lazy import import_on_use
 
 if TYPE_CHECKING:
     from featx.api.arrays import FeatureArrays, read_features
-    from featx.api.functions import extract, fit_head, models, next  # noqa: A004
+    from featx.api.functions import enough, extract, fit_head, models, next  # noqa: A004
     from featx.api.model import Model, load
     from featx.api.predictions import Predictions
     from featx.api.transformer import FeatureExtractor
@@ -34,6 +34,7 @@ __all__ = [
     "Model",
     "Predictions",
     "__version__",
+    "enough",
     "extract",
     "fit_head",
     "load",
@@ -46,7 +47,7 @@ __getattr__ = import_on_use(
     __name__,
     {
         "api.arrays": ("FeatureArrays", "read_features"),
-        "api.functions": ("extract", "fit_head", "models", "next"),
+        "api.functions": ("enough", "extract", "fit_head", "models", "next"),
         "api.model": ("Model", "load"),
         "api.predictions": ("Predictions",),
         "api.transformer": ("FeatureExtractor",),

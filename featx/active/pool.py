@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featx.backbones import Output
 from featx.bundle.bundle import Bundle
 from featx.bundle.novelty import FILE
 from featx.config import FeaturesOptions, Pipeline
@@ -70,7 +71,7 @@ def open_pool(pipeline: Pipeline, bundle: Bundle | None, cache: Cache, progress:
     images = read_data(pipeline)
     if bundle is None:
         done = extract(images, pipeline.features, cache, progress)
-        return _cached(done, _require_one(done), None, np.empty(0, done.digests.dtype))
+        return _cached(done, (one_output(done).name,), None, np.empty(0, done.digests.dtype))
     known = digest_array(sorted(bundle.split()))
     options = _cached_options(bundle, pipeline.features, cache)
     if options is None:
@@ -78,12 +79,19 @@ def open_pool(pipeline: Pipeline, bundle: Bundle | None, cache: Cache, progress:
     return _cached(extract(images, options, cache, progress), bundle.manifest.output_names, bundle, known)
 
 
-def _require_one(done: Extraction) -> tuple[str, ...]:
+def one_output(done: Extraction) -> Output:
+    """The one layer and pooling of an extraction that gives rows of features.
+
+    Raises
+    ------
+    UsageError
+        There are several, or only maps.
+    """
     rows = [output for output in done.outputs if output.pooling != "none"]
     if len(rows) != 1:
         names = ", ".join(output.name for output in done.outputs)
         raise UsageError(f"Images are compared by one layer and pooling, there are {names}. Choose with --layer.")
-    return (rows[0].name,)
+    return rows[0]
 
 
 def _cached_options(bundle: Bundle, options: FeaturesOptions, cache: Cache) -> FeaturesOptions | None:

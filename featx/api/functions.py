@@ -1,14 +1,15 @@
-"""The public functions: featx.extract, fit_head, models, next."""
+"""The public functions: featx.enough, extract, fit_head, models, next."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Unpack
 
+from featx.active.enough import Enough, find_enough
 from featx.active.next import NextImages, choose_next
-from featx.api.keywords import ExtractKeywords, FitHeadKeywords, NextImagesKeywords
+from featx.api.keywords import ExtractKeywords, FindEnoughKeywords, FitHeadKeywords, NextImagesKeywords
 from featx.api.model import Model
-from featx.api.options import EXTRACT, FIT_HEAD, NEXT, PathLike, call_text, read_options, takes
+from featx.api.options import ENOUGH, EXTRACT, FIT_HEAD, NEXT, PathLike, call_text, read_options, takes
 from featx.dataset import read_data
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
@@ -159,3 +160,44 @@ def next(  # noqa: A001 - the command's name
     context = Context(call_text("featx.next", pool, pipeline, options), progress)
     with Cache(wanted.features.cache) as cache:
         return choose_next(wanted, None, cache, None if out is None else Path(out), context)
+
+
+@takes(*ENOUGH)
+def enough(
+    data: PathLike | None = None,
+    *,
+    out: PathLike | None = None,
+    pipeline: PathLike | None = None,
+    progress: Progress = no_progress,
+    **options: Unpack[FindEnoughKeywords],
+) -> Enough:
+    """Measure accuracy against the number of images and forecast what more would bring, as `featx enough` does.
+
+    Parameters
+    ----------
+    data, pipeline, progress : as of `featx.extract`
+    out : folder of the files; without it `enough` in that of the results
+    options : of the sections data, features, enough and report, listed below
+
+    Returns
+    -------
+    Enough
+        with `curve` (`images`, `accuracy`, `interval`, `per_class`), `forecast` (`images`, `more`, `accuracy`,
+        `interval`, `gain`, `gain_interval`), `now`
+
+    Raises
+    ------
+    FeatxError
+        What a user can mend, in one sentence.
+
+    Examples
+    --------
+    >>> import featx
+    >>> found = featx.enough("flowers", repeats=2, more=50, html=False)
+    >>> found.now, [one.more for one in found.forecast]
+    (30, [50])
+    """
+    wanted = read_options(ENOUGH, options, "featx.enough", data, pipeline)
+    context = Context(call_text("featx.enough", data, pipeline, options), progress)
+    with Cache(wanted.features.cache) as cache:
+        return find_enough(wanted, cache, None if out is None else Path(out), context)

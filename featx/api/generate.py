@@ -14,7 +14,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args
 
-from featx.api.options import EVALUATE, EXTRACT, FINETUNE, FIT_HEAD, NEXT, READ_FEATURES
+from featx.api.options import ENOUGH, EVALUATE, EXTRACT, FINETUNE, FIT_HEAD, NEXT, READ_FEATURES
 from featx.config import SECTIONS, Section, TrainingOptions, help_of, types_of
 from featx.config.bounds import Hint, origin_of, without_bounds, without_none
 from featx.config.option import Also
@@ -28,6 +28,7 @@ FUNCTIONS: Mapping[str, Sequence[str]] = {
     "TuneKeywords": FINETUNE,
     "EvaluateKeywords": EVALUATE,
     "NextImagesKeywords": NEXT,
+    "FindEnoughKeywords": ENOUGH,
 }
 _HEADER = '''\
 """The options of the sections as keywords, for editors and type checkers.

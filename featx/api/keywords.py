@@ -285,6 +285,15 @@ class NextKeywords(TypedDict, total=False):
     """Images farther than this from all training images are listed apart; 99 % of the known are within 1."""
 
 
+class EnoughKeywords(TypedDict, total=False):
+    """How accuracy is measured against the number of images, and how far it is extrapolated."""
+
+    repeats: int
+    """How often each number of images is measured."""
+    more: int | Sequence[int]
+    """How many more images to forecast (default: half as many, as many, three times as many)."""
+
+
 class ExtractKeywords(DataKeywords, FeaturesKeywords, total=False):
     """Options of the sections data and features."""
 
@@ -307,3 +316,7 @@ class EvaluateKeywords(DataKeywords, total=False):
 
 class NextImagesKeywords(DataKeywords, FeaturesKeywords, NextKeywords, ReportKeywords, total=False):
     """Options of the sections data, features, next and report."""
+
+
+class FindEnoughKeywords(DataKeywords, FeaturesKeywords, EnoughKeywords, ReportKeywords, total=False):
+    """Options of the sections data, features, enough and report."""

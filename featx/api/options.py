@@ -27,6 +27,7 @@ FIT_HEAD = ("data", "features", "head", "report", "tracking")
 FINETUNE = ("data", "features", "finetune", "report", "tracking")
 EVALUATE = ("data",)
 NEXT = ("data", "features", "next", "report")
+ENOUGH = ("data", "features", "enough", "report")
 """The sections whose options a function takes"""
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -1,4 +1,4 @@
-"""featx next."""
+"""featx next, enough."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, bad_images, counted, emit, say, table
 
 if TYPE_CHECKING:
+    from featx.active.enough import Enough
     from featx.active.next import NextImages
 
 _LISTED = 20  # images, in the terminal
@@ -73,3 +74,43 @@ def _next_text(found: NextImages) -> str:
         f"page: {found.report}" if found.report else "",
     ]
     return "\n".join(part for part in parts if part)
+
+
+@click.command()
+@click.argument("data", required=False)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the files (default: RUNS/NAME/enough).")
+@section_options("data", "features", "enough", "report")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def enough(
+    data: str | None,
+    out: Path | None,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **values: object,
+) -> None:
+    """Measure how accuracy grows with the number of images of DATA, and forecast what more of them would bring."""
+    from featx.active.enough import find_enough
+    from featx.io.context import Context
+    from featx.store.cache import Cache
+
+    pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
+    with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        found = find_enough(pipeline, cache, out, Context(command_line(), bars, say))
+    emit(as_json, found.as_json(), _enough_text(found))
+
+
+def _enough_text(found: Enough) -> str:
+    rows = [
+        (one.images, f"{one.accuracy:.3f}", f"{one.interval[0]:.3f} to {one.interval[1]:.3f}") for one in found.curve
+    ]
+    return "\n".join(
+        [
+            table(["images", "accuracy", "95 % over repeats"], rows),
+            f"Now there are {counted(found.now, 'training image')}.",
+            *(one.sentence() for one in found.forecast),
+            *found.notes,
+            f"list: {found.csv}\nplot: {found.plot}",
+            *([f"page: {found.report}"] if found.report else []),
+        ]
+    )

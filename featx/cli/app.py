@@ -49,6 +49,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Show which image regions support a class."),
     "serve": ("serve", "Serve a bundle as a web page and over HTTP."),
     "similar": ("quality", "Show the images of a set that look most like given ones."),
+    "enough": ("active", "Show what more images would bring: accuracy against their number, and a forecast."),
     "next": ("active", "Choose the images of a pool that are worth a label next."),
     "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel."),
     "bundle": ("bundle", "Pack, unpack and verify bundles, and write their model cards."),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from featx.io.lazy import import_on_use
 
 if TYPE_CHECKING:
-    from featx.config.active import NextOptions
+    from featx.config.active import EnoughOptions, NextOptions
     from featx.config.augment import OPERATIONS, AugmentOptions
     from featx.config.baseline import BaselineOptions
     from featx.config.checks import check_dense, check_options
@@ -43,6 +43,7 @@ __all__ = [
     "CompareOptions",
     "DataOptions",
     "DeviceChoice",
+    "EnoughOptions",
     "ExportFormat",
     "ExportPrecision",
     "FeaturesOptions",
@@ -73,7 +74,10 @@ __all__ = [
 __getattr__ = import_on_use(
     __name__,
     {
-        "active": ("NextOptions",),
+        "active": (
+            "EnoughOptions",
+            "NextOptions",
+        ),
         "augment": (
             "OPERATIONS",
             "AugmentOptions",

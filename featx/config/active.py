@@ -1,11 +1,11 @@
-"""The section next: which images of a pool are chosen to be labelled."""
+"""The sections next and enough: what comes after the first model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from featx.config.bounds import Cosine, Count, Distance
+from featx.config.bounds import Cosine, Count, Distance, Ge
 from featx.config.option import Section, option
 
 Doubt = Literal["margin", "entropy", "none"]
@@ -27,4 +27,14 @@ class NextOptions(Section):
     )
     far: Distance = option(
         1.0, "Images farther than this from all training images are listed apart; 99 % of the known are within 1."
+    )
+
+
+@dataclass(frozen=True)
+class EnoughOptions(Section):
+    """How accuracy is measured against the number of images, and how far it is extrapolated."""
+
+    repeats: Annotated[int, Ge(2)] = option(8, "How often each number of images is measured.")
+    more: tuple[Count, ...] = option(
+        (), "How many more images to forecast (default: half as many, as many, three times as many).", metavar="N,N,..."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from featx.config.active import NextOptions
+from featx.config.active import EnoughOptions, NextOptions
 from featx.config.augment import AugmentOptions
 from featx.config.baseline import BaselineOptions
 from featx.config.compare import CompareOptions
@@ -27,5 +27,6 @@ class Pipeline:
     baseline: BaselineOptions = field(default_factory=BaselineOptions)
     compare: CompareOptions = field(default_factory=CompareOptions)
     next: NextOptions = field(default_factory=NextOptions)
+    enough: EnoughOptions = field(default_factory=EnoughOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)

@@ -18,6 +18,7 @@ _PLACES = {  # section -> its class, in the order of a pipeline file
     "baseline": "baseline:BaselineOptions",
     "compare": "compare:CompareOptions",
     "next": "active:NextOptions",
+    "enough": "active:EnoughOptions",
     "report": "results:ReportOptions",
     "tracking": "results:TrackingOptions",
 }

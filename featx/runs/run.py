@@ -72,6 +72,11 @@ class Run:
         """Where the lists of what to label next go."""
         return self.path / "next"
 
+    @property
+    def enough(self) -> Path:
+        """Where the curve of accuracy against the number of images goes."""
+        return self.path / "enough"
+
     def training_state(self, training: Training, state: str) -> Path:
         """The folder that a training resumes from.
 

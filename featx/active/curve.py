@@ -1,0 +1,132 @@
+"""A learning curve from cached features: a quick head on more and more images, measured on others, several times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from featx.errors import DataError
+from featx.features import ArrayFeatures, Features, width
+from featx.heads.linear import LogisticRegression
+from featx.io.progress import Progress
+from featx.selection.folds import make_folds
+
+_SIZES = 9
+_EACH = 3  # images of a class, on average, at the smallest size
+_PARTS = 4  # one of so many is measured on
+_STRENGTHS = (0.001, 0.01, 0.1)  # of the head; the best of the first repeat is taken at each size
+_MOST_VALUES = 200_000_000  # of features that are held: 800 MB
+_MOST_MEASURED = 20_000  # images
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Accuracy against the number of images.
+
+    sizes : int64 (s,), ascending
+    right : float64 (repeats, s), the share of right answers on images that were not fitted on
+    recall : float64 (repeats, s, classes), the same of each class; NaN where none was measured
+    """
+
+    sizes: np.ndarray
+    right: np.ndarray
+    recall: np.ndarray
+
+
+def measure_curve(
+    features: Features, y: np.ndarray, groups: np.ndarray | None, repeats: int, seed: int, progress: Progress
+) -> LearningCurve:
+    """Fit a logistic regression on random, growing parts of three quarters of the rows, and measure on the last.
+
+    Parameters
+    ----------
+    features : of n rows, no two of the same image; of more than fit into 800 MB, so many are drawn
+    y : int64 (n,), codes of at least two classes; groups : int64 (n,), rows that stay on one side
+
+    Raises
+    ------
+    DataError
+        Too few images for a curve of three sizes.
+    """
+    generator = np.random.default_rng(seed)
+    most = max(1000, _MOST_VALUES // max(1, width(features)))
+    if len(y) > most:
+        kept = np.sort(generator.permutation(len(y))[:most])
+        features, y, groups = features.take(kept), y[kept], None if groups is None else groups[kept]
+    x, classes = features.asarray(), np.unique(y)
+    right, recall, strengths = [], [], dict[int, float]()
+    sizes = np.empty(0, np.int64)
+    for repeat in range(repeats):
+        order, measured = _deal(y, groups, seed + repeat, np.random.default_rng([seed, repeat]))
+        if repeat == 0:
+            sizes = _sizes(len(order), len(classes))
+        rows = []
+        for size in sizes.tolist():
+            some = order[: min(size, len(order))]
+            strength = strengths.setdefault(size, _strength(x[some], y[some], seed))
+            rows.append(_measure(x, y, some, measured, strength))
+            progress("enough", repeat * len(sizes) + len(rows), repeats * len(sizes))
+        right.append([hit.mean() for hit in rows])
+        recall.append([_recalls(hit, y[measured], classes) for hit in rows])
+    return LearningCurve(sizes, np.array(right), np.array(recall))
+
+
+def _sizes(most: int, classes: int) -> np.ndarray:
+    least = max(2 * classes, min(_EACH * classes, most // 8))
+    if most < 4 * least or most < 20:
+        raise DataError(
+            f"There are {most:,} images of {classes} classes to fit on, too few for a curve; some "
+            f"{max(20, 4 * least):,} are needed."
+        )
+    return np.unique(np.geomspace(least, most, _SIZES).round().astype(np.int64))
+
+
+def _deal(
+    y: np.ndarray, groups: np.ndarray | None, seed: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to fit on in an order of which every beginning has every class in its share, and rows to measure on."""
+    fold = make_folds(y, groups, _PARTS, seed)
+    measured = generator.permutation(np.flatnonzero(fold == 0))[:_MOST_MEASURED]
+    rows = generator.permutation(np.flatnonzero(fold != 0))
+    place = np.empty(len(rows))
+    for code in np.unique(y[rows]):
+        mine = np.flatnonzero(y[rows] == code)
+        place[mine] = (np.arange(len(mine)) + generator.random()) / len(mine)
+    firsts = [np.flatnonzero(y[rows] == code)[np.argsort(place[y[rows] == code])[0]] for code in np.unique(y[rows])]
+    place[firsts] -= 1  # a class of few images would else come late
+    return rows[np.argsort(place, kind="stable")], measured
+
+
+def _strength(x: np.ndarray, y: np.ndarray, seed: int) -> float:
+    """The strength of the least loss on three folds; the strongest regularisation where none can be left out."""
+    folds = make_folds(y, None, 3, seed)
+    judged = folds >= 0
+    if folds.max() < 1:
+        return _STRENGTHS[0]
+    _classes, index = np.unique(y, return_inverse=True)
+    best, found = np.inf, _STRENGTHS[0]
+    for trial in LogisticRegression().search(ArrayFeatures(x), y, folds, _STRENGTHS):
+        logits = trial.logits[judged]
+        top = logits.max(axis=1, keepdims=True)
+        losses = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0] - logits[np.arange(len(logits)), index[judged]]
+        if losses.mean() < best:
+            best, found = float(losses.mean()), trial.strength
+    return found
+
+
+def _measure(x: np.ndarray, y: np.ndarray, some: np.ndarray, measured: np.ndarray, strength: float) -> np.ndarray:
+    """Which of the measured rows a head gets right that is fitted on some: bool (m,)."""
+    head = LogisticRegression(C=strength).fit(ArrayFeatures(x[some]), y[some])
+    guessed = [head.classes_[head.logits(ArrayFeatures(block)).argmax(axis=1)] for block in _blocks(x[measured])]
+    return np.asarray(np.concatenate(guessed) == y[measured])
+
+
+def _blocks(x: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(x), 4096):
+        yield x[start : start + 4096]
+
+
+def _recalls(hit: np.ndarray, y: np.ndarray, classes: np.ndarray) -> list[float]:
+    return [float(hit[y == code].mean()) if (y == code).any() else float("nan") for code in classes]

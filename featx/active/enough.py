@@ -1,0 +1,144 @@
+"""Are there enough images? Accuracy against their number, and what more of them would bring.
+
+prepare          features from the cache, the split of the run; test images are left alone
+measure_curve    a quick head on growing parts of train and val, measured on the rest (`curve`)
+PowerLaws        how the curve goes on, and how sure that is (`powerlaw`)
+write_enough     a CSV, a plot, one page (in `report`)
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from featx.active.curve import LearningCurve, measure_curve
+from featx.active.pool import one_output
+from featx.active.powerlaw import PowerLaws
+from featx.config import Pipeline
+from featx.dataset import TEST, TRAIN
+from featx.errors import DataError
+from featx.io.context import Context
+from featx.io.jsontypes import Json
+from featx.report.enough import CurvePoint, ForecastPoint, write_enough
+from featx.store.cache import Cache
+from featx.workflow.prepare import prepare
+
+_USUAL = (0.5, 1.0, 3.0)  # times as many images more
+
+
+@dataclass(frozen=True)
+class Enough:
+    """How accuracy grows with the number of training images.
+
+    now : images that a head is fitted on at present, those of the part train
+    curve : what was measured, of a logistic regression; forecast : what more images would bring
+    output : the layer and pooling; repeats : of each measurement
+    notes : what to know; csv, plot : files; report : the page, None without one
+    """
+
+    now: int
+    curve: tuple[CurvePoint, ...]
+    forecast: tuple[ForecastPoint, ...]
+    output: str
+    repeats: int
+    notes: tuple[str, ...]
+    csv: Path
+    plot: Path
+    report: Path | None
+
+    def as_json(self) -> dict[str, Json]:
+        """What `featx enough --json` prints."""
+        return {
+            "now": self.now,
+            "curve": [asdict(one) for one in self.curve],
+            "forecast": [asdict(one) for one in self.forecast],
+            "output": self.output,
+            "repeats": self.repeats,
+            "notes": list(self.notes),
+            "csv": str(self.csv),
+            "plot": str(self.plot),
+            "report": str(self.report) if self.report else None,
+        }
+
+
+def find_enough(pipeline: Pipeline, cache: Cache, out: Path | None = None, context: Context = Context()) -> Enough:
+    """Measure the curve of `data.path`, extrapolate it, and write `enough.csv`, `enough.png` and a page.
+
+    out : the folder; None: `enough` in that of the pipeline's results
+
+    Raises
+    ------
+    DataError
+        Several labels per image, or too few images for a curve.
+    """
+    prepared = prepare(pipeline, cache, context.progress, views=False)
+    sample, seed = prepared.sample, pipeline.data.seed
+    if sample.y.ndim == 2:
+        raise DataError("featx enough takes one class per image; these have several labels. Give it other images.")
+    output = one_output(prepared.extraction)
+    rows = np.flatnonzero(sample.split != TEST)
+    features = prepared.extraction.features(output, sample.rows[rows])
+    groups = None if sample.groups is None else sample.groups[rows]
+    repeats = pipeline.enough.repeats
+    found = measure_curve(features, sample.y[rows], groups, repeats, seed, context.progress)
+    now = int((sample.split == TRAIN).sum())
+    classes = [sample.images.classes[code] for code in np.unique(sample.y[rows])]
+    curve = tuple(_points(found, classes))
+    more = pipeline.enough.more or tuple(sorted({max(1, round(now * times)) for times in _USUAL}))
+    forecast = tuple(_forecast(found, now, more))
+    notes = (
+        (
+            f"Of a logistic regression on {output.name}, measured {repeats} times on a quarter of train and val; "
+            "another head or network has another curve."
+        ),
+        *_note_far(found, now, more),
+    )
+    out = out or prepared.run.enough
+    files = write_enough(out, curve, forecast, notes, context.command if pipeline.report.html else None)
+    return Enough(now, curve, forecast, output.name, repeats, notes, files.csv, files.plot, files.page)
+
+
+def _points(found: LearningCurve, classes: list[str]) -> list[CurvePoint]:
+    from scipy.stats import t
+
+    repeats = len(found.right)
+    points = []
+    for place, size in enumerate(found.sizes.tolist()):
+        right = found.right[:, place]
+        error = 0.0 if repeats < 2 else float(t.ppf(0.975, repeats - 1) * right.std(ddof=1) / np.sqrt(repeats))
+        mean = float(right.mean())
+        of_class = {
+            name: round(float(np.nanmean(column)), 6)
+            for name, column in zip(classes, found.recall[:, place].T, strict=True)
+            if not np.isnan(column).all()
+        }
+        interval = (round(max(0.0, mean - error), 6), round(min(1.0, mean + error), 6))
+        points.append(CurvePoint(size, round(mean, 6), interval, of_class))
+    return points
+
+
+def _forecast(found: LearningCurve, now: int, more: tuple[int, ...]) -> list[ForecastPoint]:
+    laws = PowerLaws.fit(found.sizes, 1 - found.right)
+    points = []
+    for extra in more:
+        error, gain = laws.forecast(now + extra), laws.gain(now, now + extra)
+        points.append(
+            ForecastPoint(
+                images=now + extra,
+                more=extra,
+                accuracy=round(1 - error.error, 6),
+                interval=(round(1 - error.interval[1], 6), round(1 - error.interval[0], 6)),
+                gain=round(gain[0], 6),
+                gain_interval=(round(gain[1], 6), round(gain[2], 6)),
+            )
+        )
+    return points
+
+
+def _note_far(found: LearningCurve, now: int, more: tuple[int, ...]) -> tuple[str, ...]:
+    most = int(found.sizes[-1])
+    if now + max(more) <= 8 * most:
+        return ()
+    return (f"Beyond {8 * most:,} images, eight times what was measured, the forecast was not checked.",)

@@ -1,0 +1,143 @@
+"""Accuracy against the number of images, and what is forecast: on known curves, and on pictures."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fitted import Lab, call, write_pictures, write_squares
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression as Reference
+
+import featx
+from featx.active.curve import _deal, measure_curve
+from featx.active.powerlaw import PowerLaws
+from featx.errors import DataError, UsageError
+from featx.features import ArrayFeatures
+from featx.io.progress import no_progress
+
+SIZES = np.array([30, 60, 120, 240, 480, 960])
+
+
+def noisy(rest: float, scale: float, slope: float, generator: np.random.Generator, noise: float = 0.01) -> np.ndarray:
+    """Errors of eight repeats of a known law."""
+    return rest + scale * SIZES**-slope + noise * generator.normal(size=(8, len(SIZES)))
+
+
+def test_known_laws_are_found_again() -> None:
+    inside, widths = [], []
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        rest, slope = generator.uniform(0, 0.15), generator.uniform(0.3, 1.0)
+        scale = generator.uniform(0.2, 0.5) * 30**slope
+        laws = PowerLaws.fit(SIZES, noisy(rest, scale, slope, generator))
+        for images in (1920, 3840):
+            forecast = laws.forecast(images)
+            inside.append(forecast.interval[0] <= rest + scale * images**-slope <= forecast.interval[1])
+            widths.append(forecast.interval[1] - forecast.interval[0])
+            assert forecast.interval[0] <= forecast.error <= forecast.interval[1]
+    assert np.mean(inside) >= 0.85
+    assert np.median(widths) <= 0.04
+
+
+def test_a_flat_curve_promises_nothing() -> None:
+    laws = PowerLaws.fit(SIZES, 0.2 + 0.005 * np.random.default_rng(0).normal(size=(8, len(SIZES))))
+    gain, low, high = laws.gain(960, 1920)
+    assert 0 <= low <= gain <= high
+    assert gain < 0.01
+
+
+def test_a_steep_curve_without_noise_goes_on() -> None:
+    errors = np.repeat((2 * SIZES**-0.5)[None], 3, axis=0)
+    laws = PowerLaws.fit(SIZES, errors)
+    assert laws.forecast(3840).error == pytest.approx(2 * 3840**-0.5, abs=0.004)
+    assert laws.gain(960, 3840)[0] == pytest.approx(2 * 960**-0.5 - 2 * 3840**-0.5, abs=0.005)
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    x, y = load_digits(return_X_y=True)
+    return x[:600].astype(np.float32), y[:600]
+
+
+def test_the_curve_is_that_of_scikit_learn(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = digits
+    found = measure_curve(ArrayFeatures(x), y, None, 3, 0, no_progress)
+    assert found.sizes[-1] == pytest.approx(450, abs=5)
+    assert (np.diff(found.right.mean(axis=0)) > -0.02).all()
+    right = []
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(600)
+        some, others = order[:450], order[450:]
+        mean, spread = x[some].mean(axis=0), x[some].std(axis=0) + 1e-6
+        head = Reference(C=0.1, max_iter=300).fit((x[some] - mean) / spread, y[some])
+        right.append(head.score((x[others] - mean) / spread, y[others]))
+    assert found.right[:, -1].mean() == pytest.approx(np.mean(right), abs=0.03)
+    weights = np.bincount(y) / len(y)
+    assert found.recall[:, -1].mean(axis=0) @ weights == pytest.approx(found.right[:, -1].mean(), abs=0.01)
+
+
+def test_groups_stay_on_one_side_and_every_class_is_there_from_the_start(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    y = digits[1]
+    groups = np.arange(600) // 3
+    order, measured = _deal(y, groups, 0, np.random.default_rng(0))
+    assert not set(groups[order].tolist()) & set(groups[measured].tolist())
+    assert sorted([*order.tolist(), *measured.tolist()]) == list(range(600))
+    assert set(y[order[:10]]) == set(range(10))
+    shares = np.bincount(y[order[:200]], minlength=10) / 200
+    assert np.abs(shares - np.bincount(y[order]) / len(order)).max() < 0.02
+
+
+# --- pictures ----------------------------------------------------------------------------------------------------
+
+
+def keys(lab: Lab, tmp_path: Path) -> dict[str, str]:
+    return {"backbone": str(lab.root / "tiny.keras"), "cache": str(tmp_path / "cache"), "runs": str(tmp_path / "runs")}
+
+
+def test_the_command_writes_what_it_prints(lab: Lab, tmp_path: Path) -> None:
+    data = write_pictures(tmp_path / "pictures", per_class=30, seed=4)
+    options = [text for name, value in keys(lab, tmp_path).items() for text in (f"--{name}", value)]
+    done = call("enough", data, *options, "--repeats", "4", "--more", "100,1000", "--json", cwd=tmp_path)
+    found = done.json
+    assert found["now"] == 72
+    assert [one["more"] for one in found["forecast"]] == [100, 1000]
+    assert [one["images"] for one in found["forecast"]] == [172, 1072]
+    sizes = [one["images"] for one in found["curve"]]
+    assert sizes == sorted(set(sizes))
+    assert all(one["interval"][0] <= one["accuracy"] <= one["interval"][1] for one in found["curve"])
+    assert set(found["curve"][-1]["per_class"]) == {"blue", "green", "red"}
+    with open(found["csv"], newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["accuracy"]) for row in rows] == [one["accuracy"] for one in found["curve"] + found["forecast"]]
+    page = Path(found["report"]).read_text(encoding="utf-8")
+    assert "1,000 more images would bring" in page
+    assert page.count("data:image/png;base64,") == 1
+    again = featx.enough(data, repeats=4, more=(100, 1000), html=False, **keys(lab, tmp_path))  # type: ignore[arg-type]
+    assert [one.accuracy for one in again.forecast] == [one["accuracy"] for one in found["forecast"]]
+    assert not Path(found["report"]).exists()
+
+
+def test_test_images_are_left_alone(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_pictures(tmp_path / "pictures", per_class=30, seed=4)
+    seen = []
+
+    def watch(features: ArrayFeatures, y: np.ndarray, *more: object) -> object:
+        seen.append(len(y))
+        return measure_curve(features, y, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("featx.active.enough.measure_curve", watch)
+    featx.enough(data, repeats=2, split=(0.5, 0.2, 0.3), html=False, **keys(lab, tmp_path))  # type: ignore[arg-type]
+    assert seen == [63]
+
+
+def test_what_has_no_curve_is_refused(lab: Lab, tmp_path: Path) -> None:
+    few = write_pictures(tmp_path / "few", per_class=4)
+    with pytest.raises(DataError, match="too few for a curve"):
+        featx.enough(few, html=False, **keys(lab, tmp_path))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="several labels"):
+        featx.enough(write_squares(tmp_path / "squares"), label_separator="$", **keys(lab, tmp_path))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"enough\.repeats must be at least 2, got 1"):
+        featx.enough(few, repeats=1, **keys(lab, tmp_path))  # type: ignore[arg-type]
