@@ -117,6 +117,12 @@ def models(runs: PathLike = "runs") -> Catalogue:
         iterates over `ListedModel` (`path`, `run`, `data`, `head`, `backbone`, `layer`, `metric`, `score`, `val` and
         `test` with `value` and `interval`, `created`, `bytes`, `best`, `newest`); `broken` has those that cannot be
         read, each with the `reason`
+
+    Examples
+    --------
+    >>> import featx
+    >>> [(one.run.name, one.best) for one in featx.models()]
+    [('flowers', True)]
     """
     return list_models(Path(runs))
 
@@ -195,7 +201,7 @@ def enough(
     >>> import featx
     >>> found = featx.enough("flowers", repeats=2, more=50, html=False)
     >>> found.now, [one.more for one in found.forecast]
-    (30, [50])
+    (29, [50])
     """
     wanted = read_options(ENOUGH, options, "featx.enough", data, pipeline)
     context = Context(call_text("featx.enough", data, pipeline, options), progress)
