@@ -16,6 +16,7 @@ pytest.importorskip("keras_hub")
 
 from cached import prepare
 from conftest import environment
+from fitted import call
 from hubs import SIDE, save_folder
 from test_from_cache import curve, moved, tune, weights
 from test_graph_pipeline import write_colours
@@ -174,6 +175,7 @@ def run_worker(folder: Path, *arguments: str, **more: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_killed_in_an_epoch_and_resumed_it_ends_with_the_same_weights(
     made: dict[str, tuple[Prepared, Bundle]], root: Path, tmp_path: Path, family: str
@@ -183,11 +185,11 @@ def test_killed_in_an_epoch_and_resumed_it_ends_with_the_same_weights(
                "--batch-size", "5", "--learning-rate", "0.001", "--split", "0.5,0.25,0.25", "--no-html",
                "--backbone", str(root / family), "--layer", "output@cls+avg", "--storage", "float32",
                "--cache", str(root / "cache"))  # fmt: skip
-    assert run_worker(tmp_path, *options, "--name", "whole") == 0
+    assert call(*options, "--name", "whole", cwd=tmp_path).status == 0
     assert run_worker(tmp_path, *options, "--name", "part", DIE_AT=str(STEPS + 2)) == -signal.SIGKILL
     assert not list((tmp_path / "runs" / "part").glob("*-finetuned"))
     assert list((tmp_path / "runs" / "part").glob(".finetune-*"))
-    assert run_worker(tmp_path, *options, "--name", "part") == 0
+    assert call(*options, "--name", "part", cwd=tmp_path).status == 0
     (whole,), (resumed,) = (list((tmp_path / "runs" / name).glob("*-finetuned")) for name in ("whole", "part"))
     expected, found = weights(load_bundle(whole)), weights(load_bundle(resumed))
     assert expected.keys() == found.keys()
