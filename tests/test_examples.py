@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,13 +44,20 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def assert_answers(lines: list[str], bundle: Bundle, paths: list[str], cwd: Path) -> None:
-    """The printed lines say what the command `featx predict` prints, but for rounding."""
-    told = call("predict", *paths, "--model", bundle.path, cwd=cwd).out.splitlines()[1:]
+    """The printed lines say what `featx predict --json` gives, but for rounding."""
+    given = call("predict", *paths, "--model", bundle.path, "--json", cwd=cwd).json["predictions"]
+    told = [f"{one['path']} {in_words(one)}" for one in given]
     assert len(lines) == len(told) == len(paths)
     for line, expected in zip(lines, told, strict=True):
         (path, text, confidence), (expected_path, *same) = parsed(line), parsed(expected)
         assert (path, text) == (expected_path, same[0])
         assert confidence == pytest.approx(same[1], abs=0.11)  # of percent, of which one decimal is printed
+
+
+def in_words(one: dict[str, Any]) -> str:
+    """An answer as the programs print it."""
+    likeliest = f"{one['top'][0]['label']} {one['top'][0]['confidence']:.1%}"
+    return likeliest if "labels" not in one else f"{' | '.join(one['labels']) or 'no label'} ({likeliest})"
 
 
 def parsed(line: str) -> tuple[str, str, float]:
