@@ -41,7 +41,7 @@ def file_of(command: str) -> Path | None:
         words = shlex.split(command)
     except ValueError:  # not a command that was typed
         return None
-    for word, following in zip(words, [*words[1:], *words[:1]], strict=True):
+    for word, following in zip(words, [*words[1:], ""][: len(words)], strict=True):
         name, _, value = word.partition("=")
         path = Path(following if word in {"-p", "--pipeline"} else value if name == "--pipeline" else "")
         if path.name and _can_be_read(path):
