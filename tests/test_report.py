@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -26,6 +27,7 @@ from sklearn import metrics
 import featx.report
 from featx.bundle.records import CandidateRecord
 from featx.config.pipeline import as_yaml
+from featx.io.csvtext import read_rows
 from featx.metrics.measures import measure
 from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.table import forms_of, metric_label, shown_keys
@@ -202,9 +204,9 @@ def test_mistakes_come_by_confidence_and_hits_by_doubt() -> None:
     )
     mistakes = gallery.confident_mistakes(judged)
     assert [(one.path, one.caption, one.good) for one in mistakes] == [
-        ("c", ("is cat", "said dog", "80%"), False),
-        ("d", ("is unknown", "said cat", "70%"), False),
-        ("b", ("is cat", "said dog", "60%"), False),
+        ("c", ("c", "is cat", "said dog", "80%"), False),
+        ("d", ("d", "is unknown", "said cat", "70%"), False),
+        ("b", ("b", "is cat", "said dog", "60%"), False),
     ]
     assert [(one.path, one.good) for one in gallery.doubtful_hits(judged)] == [("e", True), ("a", True)]
 
@@ -216,7 +218,7 @@ def test_the_worst_images_of_a_multilabel_set_come_by_their_loss() -> None:
     )
     worst = gallery.worst_images(judged)
     assert [one.path for one in worst] == ["b", "c", "a"]
-    assert worst[0].caption == ("is cat, dog", "said nothing", f"log loss {-np.log(0.1):.3f}")
+    assert worst[0].caption == ("b", "is cat, dog", "said nothing", f"log loss {-np.log(0.1):.3f}")
     assert [one.good for one in worst] == [False, False, True]
 
 
@@ -706,3 +708,53 @@ def test_nothing_but_what_says_so_is_wider_than_a_phone(tmp_path: Path) -> None:
     command += ["--virtual-time-budget=3000", "--dump-dom", f"file://{tmp_path}/outer.html"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert re.findall(r"<title>(.*?)</title>", done.stdout) == ["0 0 true"]  # wider by nothing, none that is silent
+
+
+# --- mistakes by name ----------------------------------------------------------------------------------------------
+
+
+def test_every_mistake_is_a_line_that_no_spreadsheet_runs_and_that_leads_to_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("featx.report.report.draw_figures", lambda *_: {})
+    Path("in here").mkdir()
+    for name in ("=1+1.png", "b.png", "right.png"):
+        Image.new("RGB", (4, 4)).save(Path("in here") / name)
+    paths = ("in here/b.png", "in here/=1+1.png", "in here/right.png", "/home/ada/secret/z.png")
+    chances = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
+    judged = LabelledPredictions(np.array([1, 1, 1, 1]), chances, ("@cat", "dog"), part="test", paths=paths)
+    page = open_page(write_report(tmp_path / "r", replace(content_of(judged), linked=True)))
+    text = (tmp_path / "r" / "mistakes.csv").read_text()
+    rows = [cells for _, cells in read_rows(text, ",")]
+    assert rows == [
+        ["path", "actual", "predicted", "confidence"],
+        ["in here/=1+1.png", "dog", "@cat", "0.9000"],
+        ["secret/z.png", "dog", "@cat", "0.7000"],
+        ["in here/b.png", "dog", "@cat", "0.6000"],
+    ]
+    assert ",'@cat," in text
+    links = [str(one["href"]) for one in page.all("a") if not str(one["href"]).startswith("#")]
+    assert [(tmp_path / "r" / unquote(link)).resolve().name for link in links] == ["=1+1.png", "b.png"]
+    assert page.row("in here/b.png") == ["in here/b.png", "dog", "@cat", "60.0 %"]
+    assert "ada" not in page.text
+    kept = open_page(write_report(tmp_path / "r", replace(content_of(judged), keep_paths=True)))
+    assert "/home/ada/secret/z.png" in kept.text
+    write_report(tmp_path / "r", content_of())
+    assert not (tmp_path / "r" / "mistakes.csv").exists()
+
+
+def test_mistakes_of_several_labels_name_what_is_there_and_what_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.report.report.draw_figures", lambda *_: {})
+    chances = np.array([[0.9, 0.2], [0.1, 0.1], [0.6, 0.9]])
+    truth = np.array([[1, 0], [1, 1], [1, 0]], bool)
+    judged = LabelledPredictions(truth, chances, ("cat", "dog"), None, "test", ("a", "b", "c"))
+    write_report(tmp_path, content_of(judged))
+    loss = metrics.log_loss([0, 1], [0.9, 0.6], labels=[0, 1])  # of c: cat at 0.6, and dog at 0.9, which is not there
+    assert (tmp_path / "mistakes.csv").read_text().splitlines() == [
+        "path,actual,predicted,log_loss",
+        f'b,"cat, dog",nothing,{-np.log(0.1):.4f}',
+        f'c,cat,"cat, dog",{loss:.4f}',
+    ]

@@ -24,6 +24,8 @@ class Content:
     history : loss, val_loss, accuracy, val_accuracy by epoch, as far as they are known; None for what has no epochs
     baselines : networks from scratch on the same images, name -> part -> metrics
     plots : "svg" or "pdf" for such files beside the PNG files
+    keep_paths : whether names of images may have folders of this machine
+    linked : whether the page leads to the files of images, whose data was named by a path below the current folder
     pipeline : as YAML; command : that wrote the report; typed : what the commands of the next steps begin with
     """
 
@@ -39,4 +41,6 @@ class Content:
     pipeline: str = ""
     command: str = ""
     plots: PlotFormat = "png"
+    keep_paths: bool = False
+    linked: bool = False
     typed: Typed = field(default_factory=Typed)

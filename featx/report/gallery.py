@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -31,6 +32,7 @@ def _pictures(judged: LabelledPredictions, order: Callable[[np.ndarray, np.ndarr
         GridImage(
             judged.paths[row],
             (
+                Path(judged.paths[row]).name,
                 f"is {judged.classes[judged.labels[row]]}",
                 f"said {judged.classes[predicted[row]]}",
                 confidence_text(confidence[row], len(judged)),
@@ -50,6 +52,7 @@ def worst_images(judged: LabelledPredictions) -> list[GridImage]:
         GridImage(
             judged.paths[row],
             (
+                Path(judged.paths[row]).name,
                 f"is {_names(judged.classes, labelled[row])}",
                 f"said {_names(judged.classes, predicted[row])}",
                 f"log loss {loss[row]:.3f}",

@@ -20,7 +20,7 @@ from featx.config import Pipeline
 from featx.config.arguments import file_of, typed_arguments
 from featx.config.pipeline import as_shown, command_shown, start_pipeline
 from featx.io.commands import short_path
-from featx.io.urls import plain
+from featx.io.urls import is_url, plain
 from featx.metrics.predictions import LabelledPredictions
 from featx.report.content import Content
 from featx.report.next_steps import Typed
@@ -67,6 +67,8 @@ def report_model(
         baselines=baselines_beside(bundle.path, manifest),
         pipeline=as_shown(pipeline),
         plots=pipeline.report.plots,
+        keep_paths=pipeline.report.keep_paths,
+        linked=_is_below(pipeline.data.path),
         command=manifest.command,
         typed=_typed_shown(bundle, pipeline, bundle.manifest.command),
     )
@@ -90,6 +92,8 @@ def report_evaluation(directory: Path, evaluation: Evaluation, pipeline: Pipelin
         baselines=baselines_beside(source, manifest),
         pipeline=as_shown(pipeline),
         plots=pipeline.report.plots,
+        keep_paths=pipeline.report.keep_paths,
+        linked=_is_below(pipeline.data.path),
         command=command_shown(pipeline, command),
         typed=_typed_shown(evaluation.bundle, pipeline, command),
     )
@@ -102,6 +106,11 @@ def _shown(manifest: Manifest, pipeline: Pipeline) -> Manifest:
 
 def _bad(bad: Sequence[Mapping[str, str]], pipeline: Pipeline) -> Sequence[Mapping[str, str]]:
     return bad if pipeline.report.keep_paths else [{**one, "path": short_path(one["path"])} for one in bad]
+
+
+def _is_below(data: str | None) -> bool:
+    """Whether data was named by a path below the current folder, so that a link to it names no other folder."""
+    return data is not None and not is_url(data) and not Path(data).is_absolute() and short_path(data) == data
 
 
 def typed_for(bundle: Bundle, pipeline: Pipeline, command: str) -> Typed:

@@ -28,15 +28,18 @@ from featx.report.confusions import list_confusions, list_label_tables
 from featx.report.content import Content
 from featx.report.figure_folder import Plot
 from featx.report.figures import STRENGTHS, head_name
+from featx.report.mistakes import Mistake
 from featx.report.scores import ClassCell, Scores
 from featx.report.verdict import reach_verdict
 
-_MOST_ROWS = 200  # of bad images
+_MOST_ROWS = 200  # of bad images, of mistakes
 _MOST_CANDIDATES = 40
 _CSS_DPI = 96
 
 
-def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, Plot]) -> str:
+def render_page(
+    content: Content, scores: Sequence[Scores], plots: Mapping[str, Plot], mistakes: Sequence[Mistake] = ()
+) -> str:
     """The whole page as HTML."""
     shown = scores[-1] if scores else None
     columns, constant = _class_columns(shown) if shown else ([], [])
@@ -46,6 +49,8 @@ def render_page(content: Content, scores: Sequence[Scores], plots: Mapping[str, 
         scores=scores,
         shown=shown,
         verdict=reach_verdict(content.judged, content.manifest, content.duplicates, content.typed),
+        mistakes=mistakes[:_MOST_ROWS],
+        mistaken=len(mistakes),
         by_part=_by_part(content, scores),
         metric_names=_metric_names(content, scores),
         compared=[(part, one) for part, one in (content.manifest.comparison or {}).items() if one],

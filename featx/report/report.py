@@ -12,6 +12,7 @@ from featx.io.files import make_folder, write_atomic
 from featx.metrics.predictions import LabelledPredictions
 from featx.report.content import Content
 from featx.report.figures import draw_figures
+from featx.report.mistakes import list_mistakes, write_mistakes
 from featx.report.page import render_page
 from featx.report.scores import score_part
 
@@ -21,7 +22,7 @@ __all__ = ["INDEX", "Content", "LabelledPredictions", "write_report"]
 
 
 def write_report(directory: Path, content: Content) -> Path:
-    """Write `index.html`, which holds everything, and the same pictures as PNG files beside it.
+    """Write `index.html`, which holds everything, the same pictures as PNG files beside it, and `mistakes.csv`.
 
     The part that is shown in detail is the last of `content.judged` with images. An earlier report in the directory is
     replaced; other files in it are left alone.
@@ -40,6 +41,9 @@ def write_report(directory: Path, content: Content) -> Path:
     scores = [score_part(part, curves=part is judged[-1]) for part in judged]
     make_folder(directory)
     plots = draw_figures(directory, content, judged[-1] if judged else None, scores)
+    shown = judged[-1] if judged else None
+    mistakes = [] if shown is None else list_mistakes(shown, directory, content.keep_paths, content.linked)
+    write_mistakes(directory, shown, mistakes)
     index = directory / INDEX
-    write_atomic(index, render_page(content, scores, plots))
+    write_atomic(index, render_page(content, scores, plots, mistakes))
     return index
