@@ -422,7 +422,7 @@ def test_a_cut_off_file_or_a_wrong_one_beside_it_is_one_sentence(tmp_path: Path)
         features(folder, "output")
     (folder / "model.safetensors").write_bytes(weights)
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": SIDE, "image_mean": [0.5], "image_std": 1}))
-    with pytest.raises(BackboneError, match=r"preprocessor_config.json does not say .*three numbers"):
+    with pytest.raises(BackboneError, match=r"preprocessor_config.json does not describe .*three numbers"):
         features(folder, "output")
 
 
