@@ -182,6 +182,12 @@ def test_a_refitted_head_is_refused(lab: Lab, pictures: Path, tmp_path: Path) ->
         list(featx.Model(bundle).predict(pictures, coverage=0.9))
 
 
+def test_a_bundle_of_an_earlier_version_says_how_to_get_them(pictures: Path) -> None:
+    model = featx.load(Path(__file__).parent / "old_0_1_0" / "1-logreg.featx")
+    with pytest.raises(BundleError, match="made by an earlier featx"):
+        model.predict(pictures, coverage=0.9)
+
+
 def test_too_few_images_are_refused(lab: Lab, pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="takes at least 19 val images"):
         featx.Model(lab.bundle("logreg")).predict(pictures, coverage=0.95)

@@ -149,6 +149,9 @@ def test_all_formats_at_once_from_the_command_line(lab: Lab, tmp_path: Path) -> 
         about = json.loads((folder / "model.json").read_text())
         assert (folder / "classes.txt").read_text().split() == about["classes"] == ["blue", "green", "red"]
         assert about["input"]["shape"] == [None, 32, 32, 3]
+        assert list(about["coverage"]) == ["0.8", "0.9"]  # 15 val images are too few for more
+        inside = bundle.coverage.rule(0.8, per_class=False).sets(bundle.coverage.probabilities)
+        assert np.array_equal(inside, bundle.coverage.probabilities >= about["coverage"]["0.8"] - 1e-6)
         assert about["resize"]["rule"] == "stretch"
         assert one["comparison"]["agreement"] == 1
         assert one["comparison"]["largest"] < 1e-3

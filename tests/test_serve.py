@@ -37,13 +37,14 @@ from serving import gated, served, several_labels
 from unkind import bomb, encode, gradient, make_unkind_folder
 
 from featx.bundle.bundle import Bundle, pack
+from featx.errors import UsageError
 from featx.inference.explain import Explainer
 from featx.inference.predict import AnswerOptions, Predicted, predict
 from featx.serve.batching import Batcher
 from featx.serve.connections import Connections, Watched
 from featx.serve.limits import Limits
 from featx.serve.repeats import Repeats
-from featx.serve.service import Terms
+from featx.serve.service import Service, Terms
 
 Files = list[tuple[str, tuple[str, bytes]]]
 
@@ -159,6 +160,16 @@ def test_unsure_and_unknown(lab: Lab, bundle: Bundle) -> None:
         found = client.post("/predict", files=form(strange, image))
         assert found.json() == expected(bundle, [strange, image], ["0.png", "1.png"], top=5, max_distance=1e-9)
         assert found.json()["predictions"][0]["label"] == "unknown"
+
+
+def test_sets_of_classes(lab: Lab, bundle: Bundle) -> None:
+    image = contents(lab)[0]
+    with served(bundle, Terms(coverage=0.8, per_class=True)) as client:
+        found = client.post("/predict", files=form(image)).json()
+        assert found == expected(bundle, [image], ["0.png"], top=5, coverage=0.8, per_class=True)
+        assert isinstance(found["predictions"][0]["set"], list)
+    with pytest.raises(UsageError, match="takes at least 99 val images"):
+        Service(bundle, "lab/1", Terms(coverage=0.99), Limits()).start()
 
 
 def test_several_labels(lab: Lab, bundle: Bundle) -> None:

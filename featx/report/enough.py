@@ -100,6 +100,15 @@ def write_enough(
     return EnoughFiles(out / "enough.csv", plot, page)
 
 
+def _ticks(measured: Sequence[int], forecast: Sequence[int]) -> list[int]:
+    """Every other measured size, and the forecast ones that are far enough from each other to be read."""
+    ticks = list(measured[::2])
+    for size in sorted(forecast):
+        if size >= 1.4 * ticks[-1]:
+            ticks.append(size)
+    return ticks
+
+
 def _draw(curve: Sequence[CurvePoint], forecast: Sequence[ForecastPoint], path: Path) -> Path:
     with style():
         figure, axes = panel(6.4, 3.8)
@@ -109,6 +118,9 @@ def _draw(curve: Sequence[CurvePoint], forecast: Sequence[ForecastPoint], path: 
             low, high = ([one.interval[end] for one in points] for end in (0, 1))
             axes.fill_between(sizes, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set_xscale("log")
+        axes.set_xticks(_ticks([one.images for one in curve], [one.images for one in forecast]))
+        axes.set_xticks([], minor=True)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set_xlabel("training images")
         axes.set_ylabel("accuracy")
         axes.legend(loc="lower right")
