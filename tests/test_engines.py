@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -293,6 +292,7 @@ def test_a_failed_conversion_leaves_nothing(tmp_path: Path, model: Any, monkeypa
 
 
 def test_a_limit_of_file_sizes_is_told_in_a_sentence(tmp_path: Path, model: Any):
+    resource = pytest.importorskip("resource")  # which Windows lacks
     small = _smallest(model)
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, usual[1]))

@@ -268,7 +268,7 @@ def test_paths_are_absolute_or_relative_to_the_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("path,label\nred/gone.png,red", ["line 2: red/gone.png", "none of the 6 images", "relative to"]),
+        ("path,label\nred/gone.png,red", ["line 2: red/gone.png", "not among the 6 images", "relative to"]),
         ("path,label\nred/0-00.png,gren", ["line 2: 'gren'", "Did you mean 'green'?"]),
         ("path,label\nred/0-00.png,", ["line 2: ''", "blue, green, red", "Delete the row"]),
         ("path,label\nred/0-00.png,red\nred/0-00.png,blue", ["lines 2 and 3", "two labels"]),

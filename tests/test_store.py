@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -442,6 +441,7 @@ print(len(table.parts))
 
 @pytest.mark.slow
 def test_more_parts_than_files_may_be_open(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("resource")  # which Windows lacks
     monkeypatch.setattr("featx.io.files.os.fsync", lambda _: None)  # for speed
     rows = PartRows(
         make_digests(1500),
@@ -458,6 +458,7 @@ def test_more_parts_than_files_may_be_open(store: FeatureStore, monkeypatch: pyt
 
 
 def test_too_many_open_files_is_not_taken_for_damage(store: FeatureStore) -> None:
+    resource = pytest.importorskip("resource")  # which Windows lacks
     path = add_part(store, make_rows(4))
     attributes = store.table("mixed7", "avg").attributes
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
