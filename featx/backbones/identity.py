@@ -52,15 +52,19 @@ def identify(spec: BackboneSpec, index: StatIndex, outputs: Iterable[Output] = (
     known: dict[str, str] | None = index.recall("identity", key)
     if known is None:
         known = asdict(network.digest(wanted))
-        index.remember("identity", key, known)
+        for one in (key, memory_key(spec, index, top, libraries=False)):
+            index.remember("identity", one, known)
     architecture = known["architecture"]
     if spec.imports:  # their code computes the features, and is in no configuration
         architecture = digest_json([architecture, module_digests(spec.imports)])
     return Identity(spec.label, architecture, known["weights"], spec.preprocessing, spec.input_size)
 
 
-def memory_key(spec: BackboneSpec, index: StatIndex, top: bool = False) -> str:
-    """What facts about the network of a spec are remembered by: the spec, its files and the libraries' versions."""
+def memory_key(spec: BackboneSpec, index: StatIndex, top: bool = False, libraries: bool = True) -> str:
+    """What facts about the network of a spec are remembered by: the spec, its files and the libraries' versions.
+
+    libraries : False gives the key of a machine without Keras and TensorFlow, which reads what another has found
+    """
     named = [Path(text) for text in (spec.name, spec.weights) if Path(text).is_absolute()]
     files = [file for path in named for file in _files_of(path)]
     return digest_json(
@@ -70,14 +74,14 @@ def memory_key(spec: BackboneSpec, index: StatIndex, top: bool = False) -> str:
             "files": [_file_digest(file, index) for file in files],
             "bundled": lite0.WEIGHTS_SHA256,
             # another Keras may build another graph, another TensorFlow draw other random weights
-            "versions": [importlib.metadata.version(name) for name in ("keras", "tensorflow")],
+            "versions": [_version(name) if libraries else None for name in ("keras", "tensorflow")],
         }
         | ({"imports": module_digests(spec.imports)} if spec.imports else {})
-        | _hub_facts(spec)
+        | _hub_facts(spec, libraries)
     )
 
 
-def _hub_facts(spec: BackboneSpec) -> dict[str, str | None]:
+def _hub_facts(spec: BackboneSpec, libraries: bool) -> dict[str, str | None]:
     """What a network of KerasHub depends on besides.
 
     CLIP's tower at another size than its own had one position for all patches once, and timm's DenseNet the padding of
@@ -88,7 +92,7 @@ def _hub_facts(spec: BackboneSpec) -> dict[str, str | None]:
         return {}
     folder = read_folder(path)
     resized = folder.family.startswith("CLIP") and folder.image_size != spec.input_size
-    facts = {"hub": _hub_version()} | ({"positions": "numbered"} if resized else {})
+    facts = {"hub": _version("keras-hub") if libraries else None} | ({"positions": "numbered"} if resized else {})
     padded = folder.family == "DenseNetBackbone" and "architecture" in read_content(path)
     return facts | ({"padding": "timm"} if padded else {})
 
@@ -99,9 +103,9 @@ def _files_of(path: Path) -> list[Path]:
     return folder_files(path) if is_hub_folder(path) else [path]
 
 
-def _hub_version() -> str | None:
+def _version(library: str) -> str | None:
     try:
-        return importlib.metadata.version("keras-hub")
+        return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
         return None
 

@@ -33,7 +33,9 @@ def list_layers(spec: BackboneSpec, index: StatIndex | None = None, top: bool = 
     if known is not None:
         return [LayerInfo(**one | {"shape": tuple(one["shape"])}) for one in known]
     found = open_network(spec).layers(top)
-    index.remember("layers", key, [asdict(one) for one in found])
+    for libraries in (True, False):
+        key = digest_json([memory_key(spec, index, top, libraries), _LISTING])
+        index.remember("layers", key, [asdict(one) for one in found])
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -27,13 +28,30 @@ TensorFlow = Any
 KerasConfig = Any  # of a layer or a model, as `get_config` gives it
 
 
+_NEEDED = (
+    "This needs TensorFlow, which cannot be imported here. Type: pip install tensorflow. Without it you can predict "
+    "with a bundle, measure and serve it, read cached features, and use graph files (.onnx, .xml, .tflite)"
+)
+
+
+def has_tensorflow() -> bool:
+    """Whether TensorFlow and Keras are installed, without importing them."""
+    try:
+        return all(importlib.util.find_spec(name) is not None for name in ("tensorflow", "keras"))
+    except (ImportError, ValueError):  # taken away from this process
+        return False
+
+
 def import_keras() -> Keras:
     """Keras on TensorFlow, whatever the user's keras.json says, and without TensorFlow's start-up messages."""
     if "keras" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ["KERAS_BACKEND"] = "tensorflow"
         with _without_start_up_messages():
-            import tensorflow as tf
+            try:
+                import tensorflow as tf
+            except ImportError as error:
+                raise BackboneError(f"{_NEEDED}.") from error
 
             gpu_memory().share_out(tf)
     import keras

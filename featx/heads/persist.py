@@ -2,13 +2,13 @@
 
 A linear head is two plain arrays with standardisation and temperature folded in, so predicting needs NumPy alone. Other
 scikit-learn heads go through skops, which builds only types it knows to be harmless; dense heads are `.keras` files,
-read in safe mode.
+computed with NumPy, or, where they hold something else than dense layers, read by Keras in safe mode.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -18,6 +18,7 @@ from featx.backbones.runtime import import_keras
 from featx.errors import BundleError
 from featx.features import as_features
 from featx.heads.base import DenseForm, Head
+from featx.heads.network_file import Step, read_steps
 from featx.heads.transform import Transform
 from featx.io.zips import floats, load_arrays, require_stored
 
@@ -82,10 +83,28 @@ def load_head(directory: Path, kind: str, temperature: float) -> Scorer:
 
         estimator = _load_estimator(path)
         return lambda features: estimator_logits(estimator, features) / np.float32(temperature)
+    steps = _read_steps(path)
+    if steps is not None:
+        return lambda features: _apply(steps, np.asarray(features, np.float32)) / np.float32(temperature)
     from featx.heads.dense import model_logits
 
     model = load_network(path)
     return lambda features: model_logits(model, as_features(features)) / np.float32(temperature)
+
+
+def _read_steps(path: Path) -> list[Step] | None:
+    """The layers of a dense head for NumPy; None where it needs Keras."""
+    _require_stored(path)
+    try:
+        return read_steps(path)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise BundleError(f"{path} cannot be loaded as a Keras model: {' '.join(str(error).split())[:200]}") from error
+
+
+def _apply(steps: Sequence[Step], values: np.ndarray) -> np.ndarray:
+    for step in steps:
+        values = step(values)
+    return values
 
 
 def load_dense(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from featx.backbones.runtime import has_tensorflow
 from featx.bundle.bundle import Bundle
 from featx.errors import BundleError, UsageError
 from featx.images.batches import Decoding, iter_batches
@@ -115,9 +116,8 @@ class Explainer:
         if labels and top is not None:
             raise UsageError("--class and --top exclude each other: name the classes, or say how many.")
         self.bundle = bundle
-        self._network: MapNetwork | GraphMapNetwork = (
-            MapNetwork(bundle) if bundle.trainable else GraphMapNetwork(bundle)
-        )
+        by_keras = bundle.trainable and (has_tensorflow() or method in {"cam", "gradcam"})
+        self._network: MapNetwork | GraphMapNetwork = MapNetwork(bundle) if by_keras else GraphMapNetwork(bundle)
         self._asked = method
         self._labels = [_position(bundle, label) for label in dict.fromkeys(labels)]
         self._top = top
