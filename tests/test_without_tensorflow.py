@@ -16,9 +16,9 @@ from conftest import environment
 from fitted import write_backbone, write_pictures
 from graphs import save_residual_net
 
+from featx.backbones.dense_file import ACTIVATIONS, read_steps
 from featx.backbones.runtime import import_keras
 from featx.heads.dense import DenseHead
-from featx.heads.network_file import ACTIVATIONS, read_steps
 from featx.heads.persist import load_head
 
 ROOT = Path(__file__).parents[1]

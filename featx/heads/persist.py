@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
+from featx.backbones.dense_file import Step, read_steps
 from featx.backbones.runtime import import_keras
 from featx.errors import BundleError
 from featx.features import as_features
 from featx.heads.base import DenseForm, Head
-from featx.heads.network_file import Step, read_steps
 from featx.heads.transform import Transform
 from featx.io.zips import floats, load_arrays, require_stored
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
-from scipy.special import erf, expit, log_softmax
 
 if TYPE_CHECKING:
     import h5py
@@ -37,20 +36,35 @@ class _LayerConfig(TypedDict, total=False):
 _EPSILON = 1e-7  # Keras' own, below which Normalization takes no standard deviation
 _ALPHA, _SCALE = 1.67326324, 1.05070098  # of selu
 
+
+def _gelu(x: np.ndarray) -> np.ndarray:
+    from scipy.special import erf
+
+    return np.asarray(0.5 * x * (1 + erf(x / np.sqrt(2))))
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * x))
+
+
+def _log_softmax(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x - np.logaddexp.reduce(x, axis=-1, keepdims=True))
+
+
 ACTIVATIONS: dict[str, Step] = {
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-    "gelu": lambda x: 0.5 * x * (1 + erf(x / np.sqrt(2))),
+    "gelu": _gelu,
     "leaky_relu": lambda x: np.where(x > 0, x, 0.2 * x),
     "linear": lambda x: x,
-    "log_softmax": lambda x: log_softmax(x, axis=-1),
+    "log_softmax": _log_softmax,
     "relu": lambda x: np.maximum(x, 0),
     "relu6": lambda x: np.clip(x, 0, 6),
     "selu": lambda x: _SCALE * np.where(x > 0, x, _ALPHA * np.expm1(np.minimum(x, 0))),
-    "sigmoid": expit,
-    "silu": lambda x: x * expit(x),
+    "sigmoid": _sigmoid,
+    "silu": lambda x: x * _sigmoid(x),
     "softplus": lambda x: np.logaddexp(0, x),
     "softsign": lambda x: x / (1 + np.abs(x)),
-    "swish": lambda x: x * expit(x),
+    "swish": lambda x: x * _sigmoid(x),
     "tanh": np.tanh,
 }
 """Keras' activations of one value each, at their defaults"""
