@@ -76,7 +76,7 @@ def test_everything_right_and_nothing_right() -> None:
     assert perfect.steps[0].text.startswith("Nearly everything is right: if several images show one thing")
     none = verdict(judged([[0, 6], [6, 0]], ["a", "b"]))
     assert none.headline == f"0 of 12 test images right (0 %, {wilson(0, 12)})."
-    assert none.sentences[0] == "Always answering a would be right for 50 %, so this is no clear gain."
+    assert none.sentences[0] == "Always answering a would be right for 50 %, so this is not a clear gain."
     assert none.sentences[-1] == "It mistakes a for b (6 of 6) and b for a (6 of 6)."
     one = verdict(judged([[1, 0], [0, 0]], ["a", "b"]))
     assert one.headline.startswith("1 of 1 test image right (100 %, between ")

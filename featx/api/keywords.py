@@ -275,10 +275,10 @@ class NextKeywords(TypedDict, total=False):
     """Which images of a pool are worth a label, and how many."""
 
     count: int
-    """How many images to choose."""
+    """Number of images to choose."""
     doubt: Literal["margin", "entropy", "none"]
-    """What a model's uncertainty is measured by: the margin between its two likeliest classes, or the entropy of all;
-    none: images are chosen for being typical and different alone."""
+    """Measure of the model's uncertainty: the margin between its two likeliest classes, or the entropy of all; none:
+    images are chosen for being typical and different alone."""
     same: float
     """Least similarity of near-duplicates, of which one is chosen; the cosine about the mean of the pool."""
     far: float
@@ -289,9 +289,9 @@ class EnoughKeywords(TypedDict, total=False):
     """How accuracy is measured against the number of images, and how far it is extrapolated."""
 
     repeats: int
-    """How often each number of images is measured."""
+    """Number of times that each number of images is measured."""
     more: int | Sequence[int]
-    """How many more images to forecast (default: half as many, as many, three times as many)."""
+    """Numbers of more images to forecast (default: half as many, as many, three times as many)."""
 
 
 class ExtractKeywords(DataKeywords, FeaturesKeywords, total=False):

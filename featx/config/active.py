@@ -15,10 +15,10 @@ Doubt = Literal["margin", "entropy", "none"]
 class NextOptions(Section):
     """Which images of a pool are worth a label, and how many."""
 
-    count: Count = option(100, "How many images to choose.")
+    count: Count = option(100, "Number of images to choose.")
     doubt: Doubt = option(
         "margin",
-        "What a model's uncertainty is measured by: the margin between its two likeliest classes, or the entropy of "
+        "Measure of the model's uncertainty: the margin between its two likeliest classes, or the entropy of "
         "all; none: images are chosen for being typical and different alone.",
     )
     same: Cosine = option(
@@ -34,7 +34,9 @@ class NextOptions(Section):
 class EnoughOptions(Section):
     """How accuracy is measured against the number of images, and how far it is extrapolated."""
 
-    repeats: Annotated[int, Ge(2)] = option(8, "How often each number of images is measured.")
+    repeats: Annotated[int, Ge(2)] = option(8, "Number of times that each number of images is measured.")
     more: tuple[Count, ...] = option(
-        (), "How many more images to forecast (default: half as many, as many, three times as many).", metavar="N,N,..."
+        (),
+        "Numbers of more images to forecast (default: half as many, as many, three times as many).",
+        metavar="N,N,...",
     )

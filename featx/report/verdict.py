@@ -130,7 +130,7 @@ def _chance(found: Standing) -> str:
     same = most.images / found.images
     if found.target == "labels" or len(found.classes) < 2 or found.interval[0] > same:
         return ""
-    return f"Always answering {named(most.label)} would be right for {percent(same)} %, so this is no clear gain."
+    return f"Always answering {named(most.label)} would be right for {percent(same)} %, so this is not a clear gain."
 
 
 def _uneven(found: Standing) -> str:

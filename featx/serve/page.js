@@ -10,7 +10,7 @@ const SMALL = 128; // pixels: smaller pictures are enlarged with sharp edges
 const find = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
-/** A confidence as the images that it was calibrated on can tell it (featx.metrics.digits.confidence_text). */
+/** A confidence as the images that it was calibrated on can show it (featx.metrics.digits.confidence_text). */
 function sureness(share) {
   const images = model ? model.calibrated_on : null;
   if (images === null || images === undefined) return percent(share);
