@@ -66,6 +66,18 @@ def test_messages_and_pages_avoid(reason: str) -> None:
     assert not found
 
 
+def test_documentation_avoids_them_too() -> None:
+    repository = ROOT.parent
+    pages = [
+        *(repository / "docs").rglob("*.md"),
+        *(repository / name for name in ("README.md", "pipelines/README.md")),
+    ]
+    patterns = [PATTERNS[one] for one in ("programs show, print, return and report", "idiom", "bug")]
+    texts = [(page.name, at, line) for page in pages for at, line in enumerate(page.read_text().splitlines(), 1)]
+    assert len(texts) > 1000
+    assert not [one for one in texts for pattern in patterns if re.search(pattern, one[2], re.IGNORECASE)]
+
+
 def test_help_begins_with_the_thing_and_ends_with_a_full_stop() -> None:
     options = [
         (name, option.opts[-1], option.help or "")
