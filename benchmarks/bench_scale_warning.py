@@ -21,7 +21,7 @@ from PIL import Image
 from featx.backbones import BackboneSpec, resolve
 from featx.config import FeaturesOptions
 from featx.errors import FeatxError
-from featx.look.scale import FACTOR, FACTORS, MOST, Scale, features_at_scales, measure_scale
+from featx.first_look.scale import FACTOR, FACTORS, MOST, Scale, features_at_scales, measure_scale
 
 
 def make_sets(size: tuple[int, int]) -> dict[str, np.ndarray]:

@@ -40,7 +40,7 @@ FLOW = (
     ("report",),
     ("card",),
     ("workflow",),
-    ("compare", "export", "look", "serve"),
+    ("comparing", "export", "first_look", "serve"),
     ("active",),
     ("api",),
     ("cli",),
@@ -52,7 +52,7 @@ RANK = {name: rank for rank, line in enumerate(FLOW) for name in line}
 ALLOWED = {
     "h5py": {"store", "backbones"},
     "click": {"cli"},
-    "sklearn": {"api", "dataset", "heads", "look", "metrics", "report"},
+    "sklearn": {"api", "dataset", "first_look", "heads", "metrics", "report"},
     "skops": {"heads"},
     "tensorflow": {"backbones", "engines", "export", "finetune", "heads", "inference", "training"},
     "keras": {"backbones", "baseline", "engines", "export", "finetune", "heads", "inference", "training"},
@@ -258,7 +258,7 @@ def test_help_starts_light() -> None:
 def test_no_stage_loads_a_network_before_it_needs_one() -> None:
     stages = (
         *("workflow.run", "inference.predict", "inference.judge", "finetune.flow", "extraction.repair"),
-        *("inference.overlays", "export.flow", "compare.flow"),
+        *("inference.overlays", "export.flow", "comparing.flow"),
     )
     code = "import " + ", ".join(f"featx.{stage}" for stage in stages)
     assert not loaded(code) & {"tensorflow", "keras", "sklearn", "openvino"}

@@ -25,8 +25,8 @@ from test_report import open_page
 from featx.backbones import resolve
 from featx.backbones.listing import list_depths
 from featx.bundle.bundle import load_bundle
-from featx.compare.plan import plan
-from featx.compare.ties import judge_ties
+from featx.comparing.plan import plan
+from featx.comparing.ties import judge_ties
 from featx.config import CompareOptions, FeaturesOptions, Pipeline
 from featx.config.pipeline import read_pipeline
 from featx.errors import UsageError

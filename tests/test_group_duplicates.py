@@ -11,7 +11,7 @@ from fitted import Lab, call, write_pictures
 from PIL import Image
 
 from featx.bundle.bundle import load_bundle
-from featx.compare.plan import plan
+from featx.comparing.plan import plan
 from featx.config import CompareOptions, DataOptions, Pipeline
 from featx.dataset import ImageSet
 from featx.errors import DataError, UsageError

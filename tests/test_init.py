@@ -15,11 +15,11 @@ from featx.config.pipeline import read_pipeline
 from featx.config.route import set_keys
 from featx.dataset import ImageSet
 from featx.errors import UsageError
-from featx.look.advice import Advice, Numbers, ScoredOutput
-from featx.look.backbone_view import BackboneViews
-from featx.look.recommendation import DepthsResult, Recommendation
-from featx.look.result import FirstLook
-from featx.look.starter import Starter
+from featx.first_look.advice import Advice, Numbers, ScoredOutput
+from featx.first_look.backbone_view import BackboneViews
+from featx.first_look.recommendation import DepthsResult, Recommendation
+from featx.first_look.result import FirstLook
+from featx.first_look.starter import Starter
 
 
 def images_of(sizes: dict[str, int], **more: Any) -> ImageSet:

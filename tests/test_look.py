@@ -23,18 +23,18 @@ from featx.backbones.preprocessing import FORMULAS
 from featx.config import DataOptions, FeaturesOptions, Pipeline
 from featx.dataset import TEST, ImageSet, read_images
 from featx.errors import BackboneError
+from featx.first_look.advice import Numbers, ScoredOutput, advise, difference_error
+from featx.first_look.backbone_view import view_as_backbone
+from featx.first_look.contact_sheet import choose_contact_sheet
+from featx.first_look.depths import Probe, Probing, choose_depths, extract_depths, find_depths, probe_depths
+from featx.first_look.flow import Scope, look
+from featx.first_look.imagenet import ImageNetAnswers, ask, class_names
+from featx.first_look.recommendation import gather
+from featx.first_look.separation import Separation, count_pairs, measure_separation
+from featx.first_look.study import Study, declared_test, draw_sample
 from featx.images.decoder import load_image
 from featx.images.grid import GridImage, draw_grid
 from featx.io.context import Context
-from featx.look.advice import Numbers, ScoredOutput, advise, difference_error
-from featx.look.backbone_view import view_as_backbone
-from featx.look.contact_sheet import choose_contact_sheet
-from featx.look.depths import Probe, Probing, choose_depths, extract_depths, find_depths, probe_depths
-from featx.look.flow import Scope, look
-from featx.look.imagenet import ImageNetAnswers, ask, class_names
-from featx.look.recommendation import gather
-from featx.look.separation import Separation, count_pairs, measure_separation
-from featx.look.study import Study, declared_test, draw_sample
 from featx.store.cache import Cache
 
 
@@ -263,7 +263,7 @@ def test_a_download_that_fails_says_what_to_do(place: Path, tmp_path: Path, monk
     assert (refused.status, refused.out) == (1, "")
     assert re.search(r"Cannot download the ImageNet weights of MobileNet.*--weights FILE", refused.sentence)
     error = BackboneError(refused.sentence.removeprefix("featx: "))
-    monkeypatch.setattr("featx.look.networks.ask", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr("featx.first_look.networks.ask", lambda *_: (_ for _ in ()).throw(error))
     plain = call(*asked, cwd=place)  # the rest is told all the same
     assert plain.status == 0
     assert plain.json["advice"] is None
@@ -275,7 +275,7 @@ def test_the_preprocessing_that_was_chosen_is_asked(place: Path, monkeypatch: py
     asked: list[FeaturesOptions] = []
     answers = ImageNetAnswers(resolve(FeaturesOptions()), None, np.arange(0), np.empty((0, 1000)))  # type: ignore[arg-type]
     monkeypatch.setattr(
-        "featx.look.imagenet._ask", lambda images, options, cache, progress: asked.append(options) or answers
+        "featx.first_look.imagenet._ask", lambda images, options, cache, progress: asked.append(options) or answers
     )
     for backbone in ("EfficientNetLite0", str(place / "tiny.keras")):
         ask_once(labelled(1), FeaturesOptions(backbone=backbone, preprocessing="caffe"))
@@ -638,7 +638,7 @@ def test_the_function_takes_a_pipeline(place: Path, tmp_path: Path, monkeypatch:
 
 
 def test_another_top_than_imagenets_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featx.look.imagenet.class_names", lambda: ("a", "b"))
+    monkeypatch.setattr("featx.first_look.imagenet.class_names", lambda: ("a", "b"))
     images = replace(read_images(place / "pictures", DataOptions()), labels=None, classes=()).take(np.arange(1))
     with pytest.raises(BackboneError, match="has 1000 classes, which are not those of ImageNet"):
         ask_once(images, FeaturesOptions(cache=str(place / "cache")))
@@ -715,7 +715,7 @@ def trained(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_values_that_are_far_too_small_or_too_large_are_warned_of(trained: Path, tmp_path: Path) -> None:
-    from featx.look.scale import warn_of_scale
+    from featx.first_look.scale import warn_of_scale
 
     paths = write_textures(tmp_path)
 
@@ -732,7 +732,7 @@ def test_values_that_are_far_too_small_or_too_large_are_warned_of(trained: Path,
 
 
 def test_a_scale_is_judged_by_distances_of_features() -> None:
-    from featx.look.scale import Scale, measure_scale
+    from featx.first_look.scale import Scale, measure_scale
 
     assert Scale(spread=1e-4, larger=0.4, changed=1e-3).too_small
     assert not Scale(spread=1e-4, larger=2e-3, changed=1e-3).too_small  # images that are alike

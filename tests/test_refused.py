@@ -13,7 +13,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
-from featx.compare.plan import plan
+from featx.comparing.plan import plan
 from featx.config import CompareOptions, DataOptions, HeadOptions, Pipeline
 from featx.config.applicable import require_applicable
 from featx.dataset import TRAIN, ImageSet, read_images

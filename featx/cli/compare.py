@@ -18,7 +18,7 @@ from featx.errors import FeatxError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from featx.compare.flow import Compared
+    from featx.comparing.flow import Compared
 
 _GIVEN = ("resize", "crop_share", "interpolation", "preprocessing", "mean", "std", "scale", "channels", "prefix_tokens")
 
@@ -48,7 +48,7 @@ def compare(
     Each is a bundle in RUNS/NAME/<data set>/. What exists already is not run again; what fails is a line of the
     table. The table is printed and written to RUNS/NAME/ as CSV, Markdown and a page with pictures.
     """
-    from featx.compare.flow import compare as run
+    from featx.comparing.flow import compare as run
     from featx.io.context import Context
     from featx.store.cache import Cache
 

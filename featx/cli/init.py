@@ -47,10 +47,10 @@ def init(
     """
     from featx.dataset import read_data
     from featx.extraction.sample import require_fittable
+    from featx.first_look.flow import Scope, look
+    from featx.first_look.starter import Starter
     from featx.io.context import Context
     from featx.io.files import write_atomic
-    from featx.look.flow import Scope, look
-    from featx.look.starter import Starter
     from featx.runs.run import Run
     from featx.store.cache import Cache
 

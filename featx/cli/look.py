@@ -15,9 +15,9 @@ from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, bad_images, counted, emit, table
 
 if TYPE_CHECKING:
-    from featx.look.answers import ImageAnswer, ImageNetResult
-    from featx.look.flow import FirstLook
-    from featx.look.recommendation import DepthsResult, Recommendation
+    from featx.first_look.answers import ImageAnswer, ImageNetResult
+    from featx.first_look.flow import FirstLook
+    from featx.first_look.recommendation import DepthsResult, Recommendation
 
 _PREDICTIONS = 30  # lines
 SAMPLE = 500  # images that networks are run on where nobody asks for another number
@@ -76,9 +76,9 @@ def look(
     whether to fine-tune.
     """
     from featx.config.arguments import typed_arguments
+    from featx.first_look.flow import Scope
+    from featx.first_look.flow import look as look_at
     from featx.io.context import Context
-    from featx.look.flow import Scope
-    from featx.look.flow import look as look_at
     from featx.store.cache import Cache
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))

@@ -16,10 +16,10 @@ import numpy as np
 
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.bundle.manifest import Manifest
-from featx.compare.cells import Cell, Work, run_pass
-from featx.compare.memory import Memory
-from featx.compare.plan import Combination, Pass, name_of, plan
-from featx.compare.ties import judge_ties
+from featx.comparing.cells import Cell, Work, run_pass
+from featx.comparing.memory import Memory
+from featx.comparing.plan import Combination, Pass, name_of, plan
+from featx.comparing.ties import judge_ties
 from featx.config import Pipeline
 from featx.config.pipeline import as_shown, command_shown
 from featx.errors import DataError

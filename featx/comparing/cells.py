@@ -12,8 +12,8 @@ import numpy as np
 
 from featx.backbones import BackboneSpec, LayerDepth, Output, list_depths, open_network, resolve, resolve_outputs
 from featx.bundle.bundle import Bundle, load_bundle
-from featx.compare.memory import Memory
-from featx.compare.plan import Combination, Pass, short_name
+from featx.comparing.memory import Memory
+from featx.comparing.plan import Combination, Pass, short_name
 from featx.config import Pipeline
 from featx.dataset import TEST, VAL, read_data
 from featx.errors import BackboneError, FeatxError

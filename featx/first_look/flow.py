@@ -13,15 +13,15 @@ from featx.config.pipeline import command_shown
 from featx.dataset import ImageSet, read_data
 from featx.dataset.check import count_classes
 from featx.dataset.columns import require_no_duplicate_groups
+from featx.first_look.backbone_view import draw_views
+from featx.first_look.budget import limit_sample
+from featx.first_look.contact_sheet import choose_contact_sheet, draw_contact_sheet
+from featx.first_look.networks import ask_networks
+from featx.first_look.page import write_page
+from featx.first_look.result import FirstLook
+from featx.first_look.study import USUAL, Scope, Study, declared_test
 from featx.inference.predict import Unread
 from featx.io.context import Context
-from featx.look.backbone_view import draw_views
-from featx.look.budget import limit_sample
-from featx.look.contact_sheet import choose_contact_sheet, draw_contact_sheet
-from featx.look.networks import ask_networks
-from featx.look.page import write_page
-from featx.look.result import FirstLook
-from featx.look.study import USUAL, Scope, Study, declared_test
 from featx.report.figure_folder import FigureFolder
 from featx.report.plot_style import style
 from featx.report.plots import draw_sizes

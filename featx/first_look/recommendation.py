@@ -11,12 +11,12 @@ import numpy as np
 from featx.config import Metric
 from featx.dataset import ImageSet
 from featx.dataset.check import count_classes
+from featx.first_look.advice import Advice, Numbers, ScoredOutput, advise, difference_error, margin
+from featx.first_look.depths import DepthFeatures, Probe, Probing, probe_depths
+from featx.first_look.separation import Separation
+from featx.first_look.study import Study, different_rows
 from featx.io.commands import without_folders
 from featx.io.jsontypes import Json
-from featx.look.advice import Advice, Numbers, ScoredOutput, advise, difference_error, margin
-from featx.look.depths import DepthFeatures, Probe, Probing, probe_depths
-from featx.look.separation import Separation
-from featx.look.study import Study, different_rows
 from featx.metrics.table import metric_label
 from featx.report.figure_folder import FigureFolder
 from featx.report.plot_style import style

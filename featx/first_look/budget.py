@@ -10,9 +10,9 @@ import numpy as np
 
 from featx.errors import BackboneError, DataError
 from featx.extraction.flow import extract, plan
-from featx.look.depths import depth_options, depths_of
-from featx.look.imagenet import has_own_answers
-from featx.look.study import Scope, Study, draw_sample
+from featx.first_look.depths import depth_options, depths_of
+from featx.first_look.imagenet import has_own_answers
+from featx.first_look.study import Scope, Study, draw_sample
 
 _LEAST = 40  # images that layers are judged on, however slow a network is
 _TRIALS = (8, 8, 24)  # images: the first builds and converts the network, the others differ by what images cost

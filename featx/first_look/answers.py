@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from featx.first_look.imagenet import ImageNetAnswers, class_names
+from featx.first_look.separation import Separation, count_pairs, measure_separation
+from featx.first_look.study import Study, different_rows
 from featx.images.grid import GridImage
 from featx.inference.predict import ClassConfidence
 from featx.io.jsontypes import Json
-from featx.look.imagenet import ImageNetAnswers, class_names
-from featx.look.separation import Separation, count_pairs, measure_separation
-from featx.look.study import Study, different_rows
 from featx.report.figure_folder import FigureFolder
 
 _ANSWERED = 24  # images in the grid of ImageNet's answers

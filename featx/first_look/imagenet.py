@@ -29,7 +29,7 @@ BUNDLED = "EfficientNetLite0"  # whose top comes along
 @functools.cache
 def class_names() -> tuple[str, ...]:
     """The names of the 1,000 classes, in the order of a network's outputs."""
-    return tuple((files("featx.look") / "imagenet.txt").read_text(encoding="utf-8").splitlines())
+    return tuple((files("featx.first_look") / "imagenet.txt").read_text(encoding="utf-8").splitlines())
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from featx.config import Pipeline, listed_options
 from featx.config.pipeline import key_as_yaml
 from featx.dataset import SPLITS, ImageSet
 from featx.dataset.check import count_classes
+from featx.first_look.recommendation import DepthsResult, Recommendation
+from featx.first_look.result import FirstLook
 from featx.io.shown import as_line
-from featx.look.recommendation import DepthsResult, Recommendation
-from featx.look.result import FirstLook
 
 _UNEVEN = 5  # times as many images in the largest class as in the smallest, from which on weights are worth a try
 _WIDTH = 100

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from featx.first_look.answers import ClassShare
+from featx.first_look.result import FirstLook
 from featx.io.files import write_atomic
-from featx.look.answers import ClassShare
-from featx.look.result import FirstLook
 from featx.report.figure_folder import Plot
 from featx.report.page import render
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from featx.backbones import resolve
 from featx.errors import BackboneError
-from featx.look.answers import ImageNetResult, describe_answers
-from featx.look.depths import extract_depths
-from featx.look.imagenet import ask
-from featx.look.recommendation import DepthsResult, Recommendation, describe_layers, judge_layers, recommend
-from featx.look.scale import warn_of_scale
-from featx.look.study import Scope, Study, reasons_of
+from featx.first_look.answers import ImageNetResult, describe_answers
+from featx.first_look.depths import extract_depths
+from featx.first_look.imagenet import ask
+from featx.first_look.recommendation import DepthsResult, Recommendation, describe_layers, judge_layers, recommend
+from featx.first_look.scale import warn_of_scale
+from featx.first_look.study import Scope, Study, reasons_of
 from featx.report.figure_folder import FigureFolder
 
 

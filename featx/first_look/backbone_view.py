@@ -11,9 +11,9 @@ import numpy as np
 from featx.backbones import BackboneSpec, open_network
 from featx.backbones.values import write_values
 from featx.dataset import ImageSet
+from featx.first_look.contact_sheet import ContactSheet
 from featx.images.decoder import load_image
 from featx.images.grid import GridImage
-from featx.look.contact_sheet import ContactSheet
 from featx.report.figure_folder import FigureFolder
 
 _SHOWN = 6  # images

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from featx.first_look.separation import Separation
 from featx.io.jsontypes import Json
-from featx.look.separation import Separation
 
 Size = Literal["small", "large"]
 Similarity = Literal["similar", "different"]

@@ -10,9 +10,9 @@ import numpy as np
 from featx.config import Pipeline
 from featx.dataset import TEST, ImageSet
 from featx.extraction.flow import Extraction
+from featx.first_look.contact_sheet import NO_LABEL, some_of
 from featx.io.digest_arrays import first_of_equal
 from featx.io.progress import Progress, no_progress
-from featx.look.contact_sheet import NO_LABEL, some_of
 from featx.store.cache import Cache
 
 _LEAST_OF_A_CLASS = 5  # images in the sample; of more classes than fit, some are drawn

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from featx.first_look.answers import ImageNetResult
+from featx.first_look.backbone_view import BackboneViews
+from featx.first_look.recommendation import DepthsResult, Recommendation
 from featx.inference.predict import Unread
 from featx.io.commands import sentence_without_folders, short_path
 from featx.io.jsontypes import Json
-from featx.look.answers import ImageNetResult
-from featx.look.backbone_view import BackboneViews
-from featx.look.recommendation import DepthsResult, Recommendation
 
 
 @dataclass(frozen=True)
