@@ -141,3 +141,14 @@ def test_what_has_no_curve_is_refused(lab: Lab, tmp_path: Path) -> None:
         featx.enough(write_squares(tmp_path / "squares"), label_separator="$", **keys(lab, tmp_path))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"enough\.repeats must be at least 2, got 1"):
         featx.enough(few, repeats=1, **keys(lab, tmp_path))  # type: ignore[arg-type]
+
+
+def test_of_many_images_some_are_drawn(
+    digits: tuple[np.ndarray, np.ndarray], lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.active.curve._MOST_ROWS", 60)
+    assert measure_curve(ArrayFeatures(digits[0]), digits[1] % 2, None, 2, 0, no_progress).sizes[-1] == 45
+    data = write_pictures(tmp_path / "pictures", per_class=30, seed=4)
+    found = featx.enough(data, repeats=2, html=False, **keys(lab, tmp_path))  # type: ignore[arg-type]
+    assert "The curve is of 60 of 81 train and val images, which were drawn." in found.notes
+    assert found.now == 72

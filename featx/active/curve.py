@@ -18,6 +18,7 @@ _EACH = 3  # images of a class, on average, at the smallest size
 _PARTS = 4  # one of so many is measured on
 _STRENGTHS = (0.001, 0.01, 0.1)  # of the head; the best of the first repeat is taken at each size
 _MOST_VALUES = 200_000_000  # of features that are held: 800 MB
+_MOST_ROWS = 30_000  # minutes of work
 _MOST_MEASURED = 20_000  # images
 
 
@@ -42,7 +43,7 @@ def measure_curve(
 
     Parameters
     ----------
-    features : of n rows, no two of the same image; of more than fit into 800 MB, so many are drawn
+    features : of n rows, no two of the same image; of more than `most_rows`, so many are drawn
     y : int64 (n,), codes of at least two classes; groups : int64 (n,), rows that stay on one side
 
     Raises
@@ -51,7 +52,7 @@ def measure_curve(
         Too few images for a curve of three sizes.
     """
     generator = np.random.default_rng(seed)
-    most = max(1000, _MOST_VALUES // max(1, width(features)))
+    most = most_rows(width(features))
     if len(y) > most:
         kept = np.sort(generator.permutation(len(y))[:most])
         features, y, groups = features.take(kept), y[kept], None if groups is None else groups[kept]
@@ -71,6 +72,11 @@ def measure_curve(
         right.append([hit.mean() for hit in rows])
         recall.append([_recalls(hit, y[measured], classes) for hit in rows])
     return LearningCurve(sizes, np.array(right), np.array(recall))
+
+
+def most_rows(d: int) -> int:
+    """How many rows of d values are measured on and with."""
+    return min(_MOST_ROWS, max(1000, _MOST_VALUES // max(1, d)))
 
 
 def _sizes(most: int, classes: int) -> np.ndarray:

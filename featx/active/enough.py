@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.active.curve import LearningCurve, measure_curve
+from featx.active.curve import LearningCurve, measure_curve, most_rows
 from featx.active.pool import one_output
 from featx.active.powerlaw import PowerLaws
 from featx.config import Pipeline
 from featx.dataset import TEST, TRAIN
 from featx.errors import DataError
+from featx.features import width
 from featx.io.context import Context
 from featx.io.jsontypes import Json
 from featx.report.enough import CurvePoint, ForecastPoint, write_enough
@@ -93,6 +94,7 @@ def find_enough(pipeline: Pipeline, cache: Cache, out: Path | None = None, conte
             f"Of a logistic regression on {output.name}, measured {repeats} times on a quarter of train and val; "
             "another head or network has another curve."
         ),
+        *_note_drawn(len(rows), most_rows(width(features))),
         *_note_far(found, now, more),
     )
     out = out or prepared.run.enough
@@ -135,6 +137,10 @@ def _forecast(found: LearningCurve, now: int, more: tuple[int, ...]) -> list[For
             )
         )
     return points
+
+
+def _note_drawn(images: int, most: int) -> tuple[str, ...]:
+    return (f"The curve is of {most:,} of {images:,} train and val images, which were drawn.",) if images > most else ()
 
 
 def _note_far(found: LearningCurve, now: int, more: tuple[int, ...]) -> tuple[str, ...]:

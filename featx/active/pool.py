@@ -141,14 +141,16 @@ def _computed(images: ImageSet, bundle: Bundle, known: np.ndarray, cache: Cache)
     array = np.lib.format.open_memmap(folder / "features.npy", "w+", np.float32, shape)
     weakref.finalize(array, shutil.rmtree, folder, ignore_errors=True)
     unread = [Unread(images.paths[row], reason) for row, reason in sorted(digests.bad.items())]
-    kept = np.empty(0, np.int64)
+    read_rows, count = [np.empty(0, np.int64)], 0
     for some, features, bad in iter_features(bundle, [images.sources[row] for row in rows.tolist()]):
-        array[len(kept) : len(kept) + len(some)] = features
-        kept = np.concatenate([kept, some])
+        if len(some):
+            array[count : count + len(some)] = features
+        read_rows.append(some)
+        count += len(some)
         unread += [Unread(images.paths[rows[place]], reason) for place, reason in bad]
-    if not len(kept):
+    if not count:
         raise DataError(f"None of the images of {images.source} can be read. featx check shows why.")
-    read = ArrayFeatures(array[: len(kept)])
+    read, kept = ArrayFeatures(array[:count]), np.concatenate(read_rows)
     labelled = _kept(bundle)
     return Pool(images, rows[kept], read, ", ".join(bundle.manifest.output_names), labelled, left, tuple(unread))
 
