@@ -277,7 +277,7 @@ class NextKeywords(TypedDict, total=False):
     count: int
     """Number of images to choose."""
     doubt: Literal["margin", "entropy", "none"]
-    """Measure of the model's uncertainty: the margin between its two likeliest classes, or the entropy of all; none:
+    """Measure of a model's uncertainty: the margin between its two likeliest classes, or the entropy of all; none:
     images are chosen for being typical and different alone."""
     same: float
     """Least similarity of near-duplicates, of which one is chosen; the cosine about the mean of the pool."""
@@ -289,9 +289,9 @@ class EnoughKeywords(TypedDict, total=False):
     """How accuracy is measured against the number of images, and how far it is extrapolated."""
 
     repeats: int
-    """Number of times that each number of images is measured."""
+    """Number of times that each size is measured."""
     more: int | Sequence[int]
-    """Numbers of more images to forecast (default: half as many, as many, three times as many)."""
+    """Numbers of further images to forecast for (default: half as many, as many, three times as many)."""
 
 
 class ExtractKeywords(DataKeywords, FeaturesKeywords, total=False):

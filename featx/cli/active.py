@@ -76,7 +76,7 @@ def _next_text(found: NextImages) -> str:
     return "\n".join(part for part in parts if part)
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("data", required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the files (default: RUNS/NAME/enough).")
 @section_options("data", "features", "enough", "report")

@@ -19,6 +19,7 @@ HEADINGS = {
     "baseline": "Baseline",
     "compare": "Comparison",
     "next": "Choosing images",
+    "enough": "Learning curve",
     "report": "Results",
     "tracking": "Tracking",
     "general": "General",
@@ -32,6 +33,7 @@ COMMON = frozenset(
         *("finetune.unfreeze", "finetune.learning_rate", "finetune.epochs"),
         *("baseline.net", "baseline.epochs"),
         *("compare.backbone", "compare.layer", "compare.clf", "compare.stage"),
+        *("next.count", "next.doubt", "enough.more"),
         "report.name",
     }
 )

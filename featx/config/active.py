@@ -18,7 +18,7 @@ class NextOptions(Section):
     count: Count = option(100, "Number of images to choose.")
     doubt: Doubt = option(
         "margin",
-        "Measure of the model's uncertainty: the margin between its two likeliest classes, or the entropy of "
+        "Measure of a model's uncertainty: the margin between its two likeliest classes, or the entropy of "
         "all; none: images are chosen for being typical and different alone.",
     )
     same: Cosine = option(
@@ -34,9 +34,9 @@ class NextOptions(Section):
 class EnoughOptions(Section):
     """How accuracy is measured against the number of images, and how far it is extrapolated."""
 
-    repeats: Annotated[int, Ge(2)] = option(8, "Number of times that each number of images is measured.")
+    repeats: Annotated[int, Ge(2)] = option(8, "Number of times that each size is measured.")
     more: tuple[Count, ...] = option(
         (),
-        "Numbers of more images to forecast (default: half as many, as many, three times as many).",
+        "Numbers of further images to forecast for (default: half as many, as many, three times as many).",
         metavar="N,N,...",
     )
