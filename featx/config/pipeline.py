@@ -63,7 +63,7 @@ def _find(path: Path) -> Iterator[Path]:
             with as_file(carried) as found:
                 yield found
             return
-    near = did_you_mean(path.stem, list_pipelines(), "featx init DATA writes one; pipelines/README.md shows how.")
+    near = did_you_mean(path.stem, list_pipelines(), "featx init DATA writes one with comments.")
     raise UsageError(f"No pipeline file {path}.{near}")
 
 

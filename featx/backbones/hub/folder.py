@@ -255,8 +255,8 @@ def _read_timm(path: Path, content: Mapping[str, Json]) -> HubFolder:
     if family is None:
         raise BackboneError(
             f"{folder_label(path)} is a folder of timm with the architecture {architecture!r}; featx reads those that "
-            f"begin with {', '.join(_OF_TIMM)}. Export it with torch.onnx.export and give the .onnx file "
-            "(docs/backbones.md, A network of timm)."
+            f"begin with {', '.join(_OF_TIMM)}. Export it with torch.onnx.export, as the page on backbones of the "
+            "documentation shows, and give the .onnx file."
         )
     settings = content.get("pretrained_cfg")
     shape = settings.get("input_size") if isinstance(settings, Mapping) else None
