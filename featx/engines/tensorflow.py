@@ -24,6 +24,7 @@ __all__ = ["TensorFlowEngine", "compile_graph", "require_precision"]
 
 CPU_BATCH = 8
 GPU_BATCHES = (32, 64, 128, 256)  # tried in turn, as long as they are faster and fit
+GPU_FEW = (1, 8)  # for calls with no more images than that: a server's lone image must not cost a full batch
 GPU_AHEAD = 4  # batches handed over at once, so that copying one and computing another overlap
 _PROBE_SECONDS = 0.2
 _ALONE = threading.Lock()  # the option that shortens arithmetic is one for all engines
@@ -74,11 +75,14 @@ class TensorFlowEngine:
     def _infer_ahead(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Start every batch before the one before it is waited for: calls to a GPU return before it is done.
 
-        All batches are full, since XLA compiles anew, for seconds, for every number of images that it has not met.
+        All batches are full, since XLA compiles anew, for seconds, for every number of images that it has not met; a
+        call with few images has batches of a small size of its own.
         """
+        few = [size for size in GPU_FEW if len(images) <= size < self.batch_size]
+        size = few[0] if few else self.batch_size
         waiting = deque[tuple[np.ndarray, KerasTensor]]()
         found = []
-        for _, batch in full_batches(images, self.batch_size):
+        for _, batch in full_batches(images, size):
             waiting.append((batch, self._start(batch)))
             if len(waiting) == 2:
                 found.append(self._finish(*waiting.popleft()))
