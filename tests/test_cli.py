@@ -215,6 +215,10 @@ def empty_folder(folder: Path) -> None:
     (folder / "empty").mkdir()
 
 
+def a_folder(folder: Path) -> None:
+    (folder / "p.csv").mkdir()
+
+
 def a_file(folder: Path) -> None:
     (folder / "file").write_text("x")
 
@@ -261,7 +265,7 @@ RADIAL = ["fit-head", "pictures", "OPTIONS", "--clf", "svm", "--kernel", "rbf"]
             ["file is a file, but a folder is needed"],
         ),
         (None, ["predict", "pictures", "--model", "BUNDLE", "--out", "/proc/x.csv"], 1, ["Cannot write into /proc"]),
-        (empty_folder, ["predict", "pictures", "--model", "BUNDLE", "--out", "empty"], 1, ["empty is a folder"]),
+        (a_folder, ["predict", "pictures", "--model", "BUNDLE", "--out", "p.csv"], 1, ["p.csv is a folder"]),
         (None, ["evaluate", "-p", "lab.yaml"], 1, ["No bundle", "featx fit-head"]),
         (None, ["evaluate", "BUNDLE"], 2, ["was made of pictures", "--data", "-p FILE"]),
         (None, ["predict", "pictures", "-p", "lab.yaml"], 1, ["No bundle", "featx fit-head"]),
@@ -513,7 +517,7 @@ def test_bars_print_a_line_every_ten_seconds_without_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("featx.cli.render.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("featx.io.bars.time.monotonic", lambda: now[0])
     with Bars() as bars:
         for done in range(1, 1_501):  # a hundred in a second
             now[0] += 0.01

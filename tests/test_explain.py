@@ -634,7 +634,9 @@ def test_the_brightest_colour_is_on_the_object(scenes: Scenes, tmp_path: Path) -
     right = []
     for number in range(4):
         path = scenes.root / "scenes" / "red" / f"{number:02}.png"
-        done = call("explain", path, "--model", bundle.path, "--out", "o", "--class", "red", "--json", cwd=tmp_path)
+        done = call(
+            "explain", path, "--model", bundle.path, "--out", f"o{number}", "--class", "red", "--json", cwd=tmp_path
+        )
         with Image.open(tmp_path / done.json["images"][0]["classes"][0]["files"]["heatmap"]) as heat:
             light = np.asarray(heat.convert("L"), float)
         down, across = np.unravel_index(light.argmax(), light.shape)

@@ -15,6 +15,7 @@ from PIL import Image
 from unkind import make_unkind_folder
 
 from featx.errors import DataError
+from featx.inference.answer_files import write_answers
 from featx.inference.predict import (
     AnswerOptions,
     Predicted,
@@ -23,7 +24,6 @@ from featx.inference.predict import (
     find_files,
     iter_probabilities,
     predict,
-    write_csv,
 )
 
 
@@ -140,7 +140,7 @@ def test_a_csv_has_one_line_per_image(lab: Lab, tmp_path: Path) -> None:
     text = tmp_path / "bad, very.png"
     text.write_text("text")
     answers = predict(lab.bundle("logreg"), [lab.pictures[0], text])
-    assert write_csv(tmp_path / "out" / "found.csv", answers) == (1, [Unread(str(text), "text, not an image")])
+    assert write_answers(tmp_path / "out" / "found.csv", answers) == (1, [Unread(str(text), "text, not an image")])
     with open(tmp_path / "out" / "found.csv", newline="", encoding="utf-8") as file:
         good, bad = csv.DictReader(file)
     assert good["path"] == lab.pictures[0]

@@ -13,8 +13,9 @@ from featx.dataset import SPLITS, read_data
 from featx.errors import FeatxError, UsageError
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
+from featx.io.bars import shown_by
 from featx.io.digest_arrays import first_of_equal
-from featx.io.progress import Progress, no_progress
+from featx.io.progress import Progress
 from featx.store.cache import Cache
 from featx.workflow.prepare import prepare
 
@@ -91,7 +92,7 @@ def read_features(
     data: PathLike | None = None,
     *,
     pipeline: PathLike | None = None,
-    progress: Progress = no_progress,
+    progress: Progress | bool = False,
     **options: Unpack[ReadFeaturesKeywords],
 ) -> FeatureArrays:
     """Features, labels, paths and split as arrays; what the store lacks is computed first.
@@ -126,13 +127,13 @@ def read_features(
     wanted = read_options(READ_FEATURES, options, "featx.read_features", data, pipeline)
     images = read_data(wanted)
     if images.labels is None or len(images.classes) < 2:  # nothing to split by
-        with Cache(wanted.features.cache) as cache:
-            done = extract_images(images, wanted.features, cache, progress)
+        with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+            done = extract_images(images, wanted.features, cache, show)
         used = np.flatnonzero(done.readable)
         rows = used[first_of_equal(done.digests[used])]
         return _arrays(done, rows, None if images.labels is None else images.labels[rows], None)
-    with Cache(wanted.features.cache) as cache:
-        prepared = prepare(wanted, cache, progress)
+    with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+        prepared = prepare(wanted, cache, show)
     sample = prepared.sample
     return _arrays(prepared.extraction, sample.rows, sample.y, np.array(SPLITS)[sample.split])
 

@@ -13,8 +13,9 @@ from featx.api.options import ENOUGH, EXTRACT, FIT_HEAD, NEXT, PathLike, call_te
 from featx.dataset import read_data
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
+from featx.io.bars import shown_by
 from featx.io.context import Context
-from featx.io.progress import Progress, no_progress
+from featx.io.progress import Progress
 from featx.runs.catalogue import Catalogue, list_models
 from featx.store.cache import Cache
 from featx.workflow.prepare import choose_images, prepare_head
@@ -26,7 +27,7 @@ def extract(
     data: PathLike | None = None,
     *,
     pipeline: PathLike | None = None,
-    progress: Progress = no_progress,
+    progress: Progress | bool = False,
     **options: Unpack[ExtractKeywords],
 ) -> Extraction:
     """Compute the features that the store lacks, as `featx extract` does.
@@ -36,7 +37,7 @@ def extract(
     data : a folder per class, train/val/test folders, a CSV, or a folder of images without labels; without it that of
         the pipeline file
     pipeline : a pipeline file, which the options override; without it and without data, the default one
-    progress : called with (stage, done, total) while it goes on
+    progress : True shows bars; a function is called with (stage, done, total) while it goes on
     options : of the sections data and features, listed below
 
     Returns
@@ -58,8 +59,8 @@ def extract(
     (36, [])
     """
     wanted = read_options(EXTRACT, options, "featx.extract", data, pipeline)
-    with Cache(wanted.features.cache) as cache:
-        return extract_images(choose_images(wanted, read_data(wanted), cache), wanted.features, cache, progress)
+    with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+        return extract_images(choose_images(wanted, read_data(wanted), cache), wanted.features, cache, show)
 
 
 @takes(*FIT_HEAD)
@@ -67,7 +68,7 @@ def fit_head(
     data: PathLike | None = None,
     *,
     pipeline: PathLike | None = None,
-    progress: Progress = no_progress,
+    progress: Progress | bool = False,
     **options: Unpack[FitHeadKeywords],
 ) -> Model:
     """Fit a head on cached features, measure it and save it as a bundle, as `featx fit-head` does.
@@ -99,9 +100,9 @@ def fit_head(
     1.0
     """
     wanted = read_options(FIT_HEAD, options, "featx.fit_head", data, pipeline)
-    context = Context(call_text("featx.fit_head", data, pipeline, options), progress)
-    with Cache(wanted.features.cache) as cache:
-        return Model(publish_head(prepare_head(wanted, cache, progress), context))
+    command = call_text("featx.fit_head", data, pipeline, options)
+    with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+        return Model(publish_head(prepare_head(wanted, cache, show), Context(command, show)))
 
 
 def models(runs: PathLike = "runs") -> Catalogue:
@@ -133,7 +134,7 @@ def next(  # noqa: A001 - the command's name
     *,
     out: PathLike | None = None,
     pipeline: PathLike | None = None,
-    progress: Progress = no_progress,
+    progress: Progress | bool = False,
     **options: Unpack[NextImagesKeywords],
 ) -> NextImages:
     """Choose the images of a pool that are worth a first label, as `featx next` does; `Model.next` asks a model.
@@ -163,9 +164,9 @@ def next(  # noqa: A001 - the command's name
     (3, 36)
     """
     wanted = read_options(NEXT, options, "featx.next", pool, pipeline)
-    context = Context(call_text("featx.next", pool, pipeline, options), progress)
-    with Cache(wanted.features.cache) as cache:
-        return choose_next(wanted, None, cache, None if out is None else Path(out), context)
+    command, folder = call_text("featx.next", pool, pipeline, options), None if out is None else Path(out)
+    with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+        return choose_next(wanted, None, cache, folder, Context(command, show))
 
 
 @takes(*ENOUGH)
@@ -174,7 +175,7 @@ def enough(
     *,
     out: PathLike | None = None,
     pipeline: PathLike | None = None,
-    progress: Progress = no_progress,
+    progress: Progress | bool = False,
     **options: Unpack[FindEnoughKeywords],
 ) -> Enough:
     """Measure accuracy against the number of images and forecast what more would bring, as `featx enough` does.
@@ -204,6 +205,6 @@ def enough(
     (29, [50])
     """
     wanted = read_options(ENOUGH, options, "featx.enough", data, pipeline)
-    context = Context(call_text("featx.enough", data, pipeline, options), progress)
-    with Cache(wanted.features.cache) as cache:
-        return find_enough(wanted, cache, None if out is None else Path(out), context)
+    command, folder = call_text("featx.enough", data, pipeline, options), None if out is None else Path(out)
+    with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+        return find_enough(wanted, cache, folder, Context(command, show))

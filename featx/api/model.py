@@ -20,8 +20,9 @@ from featx.images.sources import source_name
 from featx.inference.judge import describe_unknown, judge
 from featx.inference.predict import AnswerOptions, iter_probabilities
 from featx.inference.predict import predict as predict_images
+from featx.io.bars import shown_by
 from featx.io.context import Context
-from featx.io.progress import Progress, no_progress
+from featx.io.progress import Progress
 from featx.metrics.measures import measure
 from featx.runs.choosing import find_bundle
 from featx.store.cache import Cache
@@ -143,7 +144,7 @@ class Model:
         part: str = "all",
         *,
         pipeline: PathLike | None = None,
-        progress: Progress = no_progress,
+        progress: Progress | bool = False,
         **options: Unpack[EvaluateKeywords],
     ) -> dict[str, Any]:
         """Measure on labelled images, as `featx evaluate` does.
@@ -175,7 +176,8 @@ class Model:
         wanted = read_options(EVALUATE, options, "evaluate", data, pipeline)
         with Cache(wanted.features.cache) as cache:
             images, notes = images_of_part(wanted, self.bundle, part, cache)
-        judged, bad = judge(self.bundle, images, part, progress)
+        with shown_by(progress) as show:
+            judged, bad = judge(self.bundle, images, part, show)
         notes += describe_unknown(judged, self.bundle)
         return measure(judged).as_json() | {"bad": bad, "notes": notes}
 
@@ -185,7 +187,7 @@ class Model:
         data: PathLike | None = None,
         *,
         pipeline: PathLike | None = None,
-        progress: Progress = no_progress,
+        progress: Progress | bool = False,
         **options: Unpack[TuneKeywords],
     ) -> Model:
         """Train backbone and head end to end from here, as `featx finetune` does, and keep it as one more bundle.
@@ -202,9 +204,10 @@ class Model:
             A head that is not a network, no val part, or a loss that becomes infinite.
         """
         wanted = read_options(FINETUNE, options, "finetune", data, pipeline)
-        context = Context(call_text("featx.Model.finetune", data, pipeline, options), progress)
-        with Cache(wanted.features.cache) as cache:
-            return Model(publish_finetuned(self.bundle, prepare(wanted, cache, progress, views=False), context))
+        command = call_text("featx.Model.finetune", data, pipeline, options)
+        with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+            prepared = prepare(wanted, cache, show, views=False)
+            return Model(publish_finetuned(self.bundle, prepared, Context(command, show)))
 
     @takes(*NEXT)
     def next(
@@ -213,7 +216,7 @@ class Model:
         *,
         out: PathLike | None = None,
         pipeline: PathLike | None = None,
-        progress: Progress = no_progress,
+        progress: Progress | bool = False,
         **options: Unpack[NextImagesKeywords],
     ) -> NextImages:
         """Choose the images of a pool whose labels would teach this model most, as `featx next --model` does.
@@ -235,9 +238,9 @@ class Model:
         (3, 0)
         """
         wanted = read_options(NEXT, options, "next", pool, pipeline)
-        context = Context(call_text("featx.Model.next", pool, pipeline, options), progress)
-        with Cache(wanted.features.cache) as cache:
-            return choose_next(wanted, self.bundle, cache, None if out is None else Path(out), context)
+        command, folder = call_text("featx.Model.next", pool, pipeline, options), None if out is None else Path(out)
+        with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+            return choose_next(wanted, self.bundle, cache, folder, Context(command, show))
 
     def pack(self, out: PathLike, *, keep_paths: bool = False) -> Path:
         """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere.

@@ -16,16 +16,23 @@ from featx.io.zips import require_stored_members
 _NO_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 
 
-def unpack(path: Path, directory: Path) -> None:
+def unpack(path: Path, directory: Path, replace: bool = False) -> None:
     """Unpack a `.featx` file into a directory that must not exist, which appears only when every checksum holds.
 
     Only the files that it declares are written.
+
+    replace : a directory that is there goes, where it holds a bundle or nothing
     """
-    if directory.exists():
+    if directory.exists() and not (replace and _may_go(directory)):
         raise BundleError(f"{directory} exists already. Name a folder that does not.")
-    with atomic_directory(directory) as temporary:
+    with atomic_directory(directory, replace) as temporary:
         extract_archive(path, temporary)
         verify_files(temporary, read_manifest(temporary))
+
+
+def _may_go(directory: Path) -> bool:
+    """Whether a directory is a bundle, or an empty one: nothing else is lost by replacing it."""
+    return directory.is_dir() and ((directory / MANIFEST).is_file() or not any(directory.iterdir()))
 
 
 def extract_archive(path: Path, directory: Path) -> None:

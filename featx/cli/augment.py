@@ -10,6 +10,7 @@ import click
 
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.help import SectionedCommand
+from featx.cli.outputs import FORCE_OPTION, require_new
 from featx.cli.render import counted, emit
 from featx.config import DataOptions, FeaturesOptions
 
@@ -29,12 +30,14 @@ _OTHERS = [
 @click.command(cls=SectionedCommand)
 @click.argument("image")
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The PNG file to write.")
+@FORCE_OPTION
 @click.option("--count", type=click.IntRange(1, 20), default=5, show_default=True, help="Views in a row.")
 @section_options("data", "features", "augment", without=_OTHERS)
 @_JSON
 def augment(
     image: str,
     out: Path,
+    force: bool,
     count: int,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
@@ -48,7 +51,10 @@ def augment(
     from featx.backbones import resolve
     from featx.images.augment import Augmenter
     from featx.images.preview import draw_policy
+    from featx.io.suffixes import suffix_of
 
+    suffix_of(out, (".png",), "A picture")
+    require_new(out, force)
     pipeline = pipeline_of(image, pipeline_file, settings, values)
     augmenter = Augmenter(pipeline.augment, pipeline.data.seed)
     spec = resolve(pipeline.features)

@@ -10,7 +10,8 @@ import click
 from featx.cli.arguments import Command, pipeline_of, section_options
 from featx.cli.bundles import JSON_OPTION, MODEL_TOO, take
 from featx.cli.complete import complete_model
-from featx.cli.render import emit
+from featx.cli.outputs import FORCE_OPTION, require_new
+from featx.cli.render import counted, emit
 from featx.errors import UsageError
 from featx.io.shown import as_line
 
@@ -31,11 +32,13 @@ def _model(command: Command) -> Command:
 @bundle.command()
 @_model
 @click.option("--out", type=click.Path(path_type=Path), help="The .featx file (default: the bundle's name, here).")
+@FORCE_OPTION
 @section_options("report", without=["report.html", "report.plots"])
 @JSON_OPTION
 def pack(
     model: str | None,
     out: Path | None,
+    force: bool,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -44,10 +47,12 @@ def pack(
     """Write a bundle (default: the best one) as one .featx file that predicts on any machine with featx."""
     from featx.bundle.bundle import pack as write
 
+    require_new(out, force)
     pipeline = pipeline_of(None, pipeline_file, settings, values)
     found = take(model, pipeline, "Packing", quiet=True)
     whole = found.shown.resolve()
     out = out or Path(f"{whole.stem}.featx" if found.packed else f"{whole.parent.name}-{whole.name}.featx")
+    require_new(out, force)
     manifest = write(found, out, pipeline.report.keep_paths)
     size = out.stat().st_size
     files = [*manifest.files]
@@ -72,8 +77,9 @@ def pack(
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The folder to make (default: the file's name without .featx)."
 )
+@FORCE_OPTION
 @JSON_OPTION
-def unpack(file: Path, out: Path | None, as_json: bool) -> None:
+def unpack(file: Path, out: Path | None, force: bool, as_json: bool) -> None:
     """Unpack a .featx file into a bundle's folder, and verify it."""
     from featx.bundle.archive import unpack as extract
     from featx.bundle.bundle import load_bundle
@@ -81,7 +87,8 @@ def unpack(file: Path, out: Path | None, as_json: bool) -> None:
     if not file.is_file():
         raise UsageError(f"No file {file}. Check the name, or the folder you are in.")
     out = out or file.with_suffix("")
-    extract(file, out)
+    require_new(out, force)
+    extract(file, out, replace=force)
     load_bundle(out)
     emit(as_json, {"bundle": str(out)}, str(out))
 
@@ -97,7 +104,11 @@ def verify(
     found = take(model, pipeline_of(None, pipeline_file, settings, values), "Verifying", quiet=True)
     found.check()
     path, files = found.shown, len(found.manifest.files)
-    emit(as_json, {"bundle": str(path), "files": files, "ok": True}, f"{path}: {files} files, all as they were written")
+    emit(
+        as_json,
+        {"bundle": str(path), "files": files, "ok": True},
+        f"{path}: {counted(files, 'file')}, all as they were written",
+    )
 
 
 @bundle.command()
@@ -121,8 +132,7 @@ def card(
     from featx.io.commands import without_folder
     from featx.io.files import write_atomic
 
-    if out is not None and out.exists() and not force:
-        raise UsageError(f"{out} exists already. Replace it with --force, or name another file with --out.")
+    require_new(out, force)
     pipeline = pipeline_of(None, pipeline_file, settings, values)
     found = take(model, pipeline, "Describing", quiet=True)
     path, whole = found.shown, found.shown.resolve()

@@ -58,19 +58,21 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
     from featx.store.part import SUFFIX
 
     parts, networks, damaged, unrepaired = 0, 0, [], 0
-    with Cache(cache) as opened:
-        for store in opened.stores():
+    with Cache(cache) as opened, Bars() as bars:
+        stores = opened.stores()
+        total = sum(len(list(store.directory.glob(f"*@*/*{SUFFIX}"))) for store in stores)
+        for store in stores:
             found = []
             for path, damage in chain(store.verify(), store.verify_networks()):
                 is_part = path.suffix == SUFFIX
                 parts, networks = parts + is_part, networks + (not is_part)
+                bars("verify", min(parts, total), total)
                 if damage is not None:
                     found.append(damage)
                     say(f"{path}: {damage.reason}" + (f" for {len(damage.rows)} rows" if damage.rows else ""))
             damaged += [asdict(one) for one in found]
             if repair and found:
-                with Bars() as bars:
-                    computed, lost = repair_store(store, found, opened, bars)
+                computed, lost = repair_store(store, found, opened, bars)
                 say(f"{store.directory}: {computed} rows computed again, {lost} without their image")
             elif found:
                 unrepaired += len(found)
@@ -113,7 +115,7 @@ def prune(cache: Path, compression: str, as_json: bool) -> None:
     homes={
         "ls": ("cache", "List what is cached."),
         "verify": ("cache", "Read every row and compare its checksum."),
-        "export": ("cache_export", "Write features and labels as one HDF5 file for other tools."),
+        "export": ("cache_export", "Write features and labels as one file for other tools: HDF5, NPZ, CSV, Parquet."),
         "prune": ("cache", "Merge small parts and drop duplicate rows."),
     },
 )

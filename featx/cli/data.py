@@ -9,6 +9,7 @@ import click
 
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
+from featx.cli.outputs import FORCE_OPTION, require_new
 from featx.cli.render import Bars, bad_images, counted, emit, say, table
 from featx.cli.values import number
 from featx.config.bounds import Cosine
@@ -65,6 +66,7 @@ def check(
     require_no_duplicate_groups(pipeline.data, "featx check without --features")
     images = read_data(pipeline)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        bars("hash", 0, 0)
         found = check_images(
             images,
             cache.index,
@@ -98,12 +100,14 @@ def _check_text(found: Check) -> str:
 @click.argument("data", required=False)
 @section_options("data")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The CSV to write.")
+@FORCE_OPTION
 @_JSON
 def split(
     data: str | None,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     out: Path,
+    force: bool,
     as_json: bool,
     **values: object,
 ) -> None:
@@ -113,12 +117,16 @@ def split(
     from featx.dataset import SPLITS, check_images, read_data, split_images, write_split
     from featx.dataset.columns import require_no_duplicate_groups
     from featx.dataset.digests import digest_images
+    from featx.io.suffixes import suffix_of
     from featx.store.cache import Cache
 
+    suffix_of(out, (".csv",), "A split")
+    require_new(out, force)
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     require_no_duplicate_groups(pipeline.data, "featx split")
     images = read_data(pipeline)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        bars("hash", 0, 0)
         found = check_images(
             images,
             cache.index,

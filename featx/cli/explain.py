@@ -11,6 +11,7 @@ import click
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.bundles import IMPORT_OPTION, MODEL_OPTION, choose, describe_choice
 from featx.cli.help import SectionedCommand
+from featx.cli.outputs import FORCE_OPTION, require_new
 from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.errors import FeatxError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder of pictures and arrays."
 )
+@FORCE_OPTION
 @click.option(
     "--class",
     "labels",
@@ -50,6 +52,7 @@ def explain(
     images: tuple[str, ...],
     model: str | None,
     out: Path,
+    force: bool,
     labels: tuple[str, ...],
     top: int | None,
     method: str,
@@ -67,6 +70,7 @@ def explain(
     from featx.inference.overlays import GRID, draw_explanations
     from featx.inference.predict import find_files
 
+    require_new(out, force)
     pipeline = pipeline_of(None, pipeline_file, settings, values)
     chosen = choose(model, pipeline)
     bundle = load_bundle(chosen.path)

@@ -11,8 +11,8 @@ from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
 from featx.cli.look import NOT_ITS_OPTIONS, SAMPLE, SECONDS
+from featx.cli.outputs import FORCE_OPTION, require_new
 from featx.cli.render import Bars, counted, emit, say
-from featx.errors import UsageError
 
 if TYPE_CHECKING:
     from featx.io.jsontypes import Json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.command(cls=SectionedCommand)
 @click.argument("data", required=False)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file (default: NAME.yaml, here).")
-@click.option("--force", is_flag=True, help="Replace the file where there is one.")
+@FORCE_OPTION
 @click.option(
     "--look/--no-look",
     "looks",
@@ -58,8 +58,7 @@ def init(
     images = read_data(pipeline)
     require_fittable(images)
     out = out or Path(f"{pipeline.report.name or images.name}.yaml")
-    if out.exists() and not force:
-        raise UsageError(f"{out} exists already. Replace it with --force, or name another file with --out.")
+    require_new(out, force)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         Run.of(pipeline, images).data.meet(images, cache.index, pipeline)
         if looks:

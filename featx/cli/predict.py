@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,14 +21,15 @@ from featx.cli.bundles import (
     take,
 )
 from featx.cli.help import SectionedCommand
-from featx.cli.render import bad_images, emit, say, table
+from featx.cli.outputs import FORCE_OPTION, require_new
+from featx.cli.render import Bars, bad_images, counted, emit, say, table
 from featx.cli.values import number
 from featx.config.bounds import Confidence, Count, Distance
 from featx.errors import FeatxError
 from featx.io.lazy import without_garbage_collection
 
 if TYPE_CHECKING:
-    from featx.inference.predict import Predicted, Prediction
+    from featx.inference.predict import Predicted, Prediction, Unread
 
 
 @click.command(cls=SectionedCommand)
@@ -37,7 +39,12 @@ if TYPE_CHECKING:
 @click.option(
     "--min-confidence", type=number(Confidence), default=0.0, help="Answer 'unsure' where the confidence is lower."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Write a CSV instead of printing.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Write a file instead of printing: .csv, .json or .parquet by the end of its name.",
+)
+@FORCE_OPTION
 @click.option(
     "--max-distance",
     type=number(Distance),
@@ -56,6 +63,7 @@ def predict(
     top: int,
     min_confidence: float,
     out: Path | None,
+    force: bool,
     max_distance: float | None,
     coverage: float | None,
     per_class: bool,
@@ -74,11 +82,15 @@ def predict(
     with without_garbage_collection():
         from featx.bundle.bundle import is_bundle
         from featx.config import Pipeline
-        from featx.inference.predict import AnswerOptions, Predicted, find_files, write_csv
+        from featx.inference.answer_files import Columns, require_writable, write_answers
+        from featx.inference.predict import AnswerOptions, Predicted, find_files
         from featx.inference.predict import predict as answer
         from featx.inference.sets import guarantee
 
     require_coverage(coverage, per_class)
+    require_new(out, force)
+    if out is not None:
+        require_writable(out)
     named = model is not None and pipeline_file is None and not settings and is_bundle(Path(model))
     pipeline = Pipeline() if named else pipeline_of(None, pipeline_file, settings, values)
     bundle = take(model, pipeline, "Predicting with", quiet=as_json)
@@ -93,16 +105,26 @@ def predict(
         say(f"Confidence is unmeasured: nothing was left out of the fit of {bundle.path}. Add images, and fit anew.")
     more = {} if promised is None else {"coverage": promised.as_json()}
     if out is not None:
-        read, unread = write_csv(out, answers, max_distance is not None, coverage is not None)
+        columns = Columns(max_distance is not None, coverage is not None, bundle.multilabel)
+        with Bars() as bars:
+            read, unread = write_answers(out, _counted_by(bars, answers, len(paths)), columns)
         bad = [asdict(one) for one in unread]
-        text = "\n".join(filter(None, [bad_images(bad), f"{read:,} predictions, {len(bad):,} bad -> {out}"]))
+        text = "\n".join(filter(None, [bad_images(bad), f"{counted(read, 'prediction')}, {len(bad):,} bad -> {out}"]))
         emit(as_json, {"out": str(out), "images": read, "bad": bad, **more}, text)
     else:
-        found = Predicted.of(answers)
+        with Bars() as bars:
+            found = Predicted.of(_counted_by(bars, answers, len(paths)))
         read = len(found.predictions)
         emit(as_json, found.as_json() | more, _predictions_text(found, bundle.manifest.calibrated_on))
     if not read:
         raise FeatxError("None of the images could be read.")
+
+
+def _counted_by(bars: Bars, answers: Iterable[Prediction | Unread], total: int) -> Iterator[Prediction | Unread]:
+    """The answers, with a bar that shows how many there are."""
+    for done, answer in enumerate(answers, 1):
+        bars("predict", done, total)
+        yield answer
 
 
 def _prediction_text(one: Prediction, images: int | None) -> str:

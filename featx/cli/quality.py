@@ -13,6 +13,7 @@ from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options, was_typed
 from featx.cli.bundles import describe_choice, take
 from featx.cli.help import SectionedCommand
+from featx.cli.outputs import FORCE_OPTION, require_new
 from featx.cli.render import Bars, bad_images, counted, emit, say, table
 from featx.errors import FeatxError, UsageError
 
@@ -73,6 +74,7 @@ def _review_text(found: Review) -> str:
 )
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Number of images to show.")
 @click.option("--out", type=click.Path(path_type=Path), help="Draw them, as a PNG file.")
+@FORCE_OPTION
 @section_options("data", "features", "report", without=["report.plots"])
 @_JSON
 def similar(
@@ -81,6 +83,7 @@ def similar(
     model: str | None,
     top: int,
     out: Path | None,
+    force: bool,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -95,11 +98,15 @@ def similar(
     from featx.dataset import read_data
     from featx.images.resize import ResizeRule
     from featx.inference.predict import find_files
+    from featx.io.suffixes import suffix_of
     from featx.quality.similar import search, search_with_bundle
     from featx.report.neighbours import draw_similar
     from featx.store.cache import Cache
     from featx.workflow.prepare import choose_images
 
+    if out is not None:
+        suffix_of(out, (".png",), "A picture")
+    require_new(out, force)
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     queries, levels = find_files(images), str(pipeline.features.levels)
     with Cache(pipeline.features.cache) as cache:

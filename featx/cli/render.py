@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
 from featx.cli.streams import give_up_stdout
+from featx.io.bars import Bars as Bars
 from featx.io.shown import as_json as to_json
 from featx.io.shown import as_line, as_lines
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from featx.io.jsontypes import Json
 
 
@@ -83,57 +81,6 @@ def bad_images(bad: Sequence[Mapping[str, str]], shown: int = 10) -> str:
     more = [f"  and {len(bad) - shown} more; --json lists them all"] if len(bad) > shown else []
     head = f"{counted(len(bad), 'image')} could not be read and {'was' if len(bad) == 1 else 'were'} left out:"
     return "\n".join([head, *lines, *more])
-
-
-_EVERY = 10.0  # seconds between lines of progress where there is no terminal
-
-
-class Bars:
-    """A progress bar on stderr for the stage that runs: rate, time left, counts; without a terminal a line at times."""
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
-        self._lines = not sys.stderr.isatty()
-        self._due = time.monotonic() + _EVERY
-        self._stage = ""
-        self._bar: tqdm[NoReturn] | None = None
-
-    def __enter__(self) -> Bars:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-
-    def __call__(self, stage: str, done: int, total: int, /, **counts: int) -> None:
-        """Show that `done` of `total` are done in `stage`."""
-        if self._quiet or not total:
-            return
-        if self._lines:
-            self._print_when_due(stage, done, total)
-            return
-        if stage != self._stage:
-            self._close()
-            from tqdm import tqdm
-
-            self._stage = stage
-            self._bar = tqdm(
-                total=total, desc=stage, unit=" images", file=sys.stderr, leave=done < total, mininterval=0.2
-            )
-        assert self._bar is not None
-        if counts:
-            self._bar.set_postfix(counts, refresh=False)
-        self._bar.update(done - self._bar.n)
-
-    def _print_when_due(self, stage: str, done: int, total: int) -> None:
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + _EVERY
-            say(f"{stage}: {done:,} of {total:,} images")
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-        self._stage = ""
 
 
 def figure_cells(figures: Mapping[str, Json], names: Sequence[str]) -> list[object]:

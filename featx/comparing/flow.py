@@ -112,6 +112,7 @@ def _measure_speed(cell: Cell, work: Work) -> float | None:
     known = work.memory.speed(digest)
     if known is not None:
         return known
+    work.context.progress("speed", 0, 0)
     work.context.notify(f"{cell.place}: measuring the speed of predictions")
     try:
         bundle = load_bundle(cell.bundle.path)

@@ -92,6 +92,7 @@ def finetune(bundle: Bundle, prepared: Prepared, context: Context = Context()) -
 
 def _start(bundle: Bundle, prepared: Prepared, context: Context) -> FinetuneTrainee:
     """The network as it stands before its first step, and what it is trained on."""
+    context.progress("prepare the network", 0, 0)
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
     source: Source = image_source(bundle, prepared)
     devices = choose_devices(options.devices)

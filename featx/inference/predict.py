@@ -19,9 +19,7 @@ from featx.images.batches import Alter, Decoding, iter_batches
 from featx.images.fault import BadImage
 from featx.images.sources import source_name
 from featx.inference.sets import class_set, guarantee
-from featx.io.csvtext import csv_line
 from featx.io.digests import digest_bytes, digest_file
-from featx.io.files import atomic_path
 from featx.io.filetypes import describe_os_error
 from featx.io.jsontypes import Json
 from featx.io.urls import is_url, open_remote
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from featx.images.augment import Augmenter
 
 UNKNOWN, UNSURE = "unknown", "unsure"
-_LINE_END = "\r\n"  # of CSVs, as csv writes it
 
 
 @dataclass(frozen=True)
@@ -299,38 +296,3 @@ class Predicted:
             "predictions": [one.as_json() for one in self.predictions],
             "bad": [asdict(one) for one in self.unread],
         }
-
-
-def write_csv(
-    out: Path, answers: Iterable[Prediction | Unread], measured: bool = False, sets: bool = False
-) -> tuple[int, list[Unread]]:
-    """Write `path,label,confidence,reason` while the answers come; return how many were read, and the others.
-
-    Several labels are separated by `|`.
-
-    measured : whether there are distances, which are one more column, `distance`
-    sets : whether there are sets of classes, which are one more column, `set`
-    """
-    read, unread = 0, []
-    with atomic_path(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        columns = [
-            "path",
-            "label",
-            "confidence",
-            *(["distance"] if measured else []),
-            *(["set"] if sets else []),
-            "reason",
-        ]
-        file.write(csv_line(columns, _LINE_END))
-        for answer in answers:
-            if isinstance(answer, Prediction):
-                label = answer.label if answer.labels is None or answer.unknown else "|".join(answer.labels)
-                distance = [f"{answer.distance:.6f}"] if answer.distance is not None else []
-                more = [*distance, *([] if answer.set is None else ["|".join(answer.set)])]
-                file.write(csv_line([answer.path, label, f"{answer.confidence:.6f}", *more, ""], _LINE_END))
-                read += 1
-            else:
-                blank = [""] * (measured + sets)
-                file.write(csv_line([answer.path, "", "", *blank, answer.reason], _LINE_END))
-                unread.append(answer)
-    return read, unread

@@ -1,8 +1,7 @@
-"""Features as one plain HDF5 file for other tools."""
+"""Features as one plain file for other tools."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +11,19 @@ import numpy as np
 
 from featx.errors import StoreError
 from featx.io.files import atomic_path, remove_stale
+from featx.io.suffixes import import_pyarrow, suffix_of
+from featx.store.export_formats import Export, write_csv, write_hdf5, write_npz, write_parquet
 from featx.store.store import FeatureStore
 from featx.store.stored import StoredFeatures
+
+SUFFIXES = {
+    ".h5": write_hdf5,
+    ".hdf5": write_hdf5,
+    ".npz": write_npz,
+    ".csv": write_csv,
+    ".parquet": write_parquet,
+}
+_BYTES_OF_TEXT = 12  # of a number in a CSV
 
 
 def export_features(
@@ -23,31 +33,33 @@ def export_features(
     columns: dict[str, list[str] | np.ndarray],
     about: dict[str, Any],
 ) -> None:
-    """Write one plain HDF5 file for other tools: `features`, `labels`, and `columns` of text or numbers.
+    """Write one plain file for other tools, in the format of its suffix: `features`, `labels`, and `columns`.
 
     It appears whole or not at all.
-    """
-    import h5py
 
-    if shutil.disk_usage(out.parent if out.parent.exists() else Path()).free < int(np.prod(features.shape)) * 4:
-        raise StoreError(f"Not enough free space beside {out} for {features.shape} float32 features.")
+    labels : codes int (n,), or of several labels (n, classes); columns : `paths`, `classes`, `split` and the like
+    about : what the features are
+
+    Raises
+    ------
+    UsageError
+        A suffix that is none of `SUFFIXES`.
+    """
+    suffix = require_exportable(out)
+    each = _BYTES_OF_TEXT if suffix == ".csv" else 4
+    if shutil.disk_usage(out.parent if out.parent.exists() else Path()).free < int(np.prod(features.shape)) * each:
+        raise StoreError(f"Not enough free space beside {out} for {features.shape} features.")
     remove_stale(out.parent, deep=False)
-    with atomic_path(out) as temporary, h5py.File(temporary, "w", locking=False) as file:
-        file.attrs.update(
-            {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in about.items()}
-        )
-        data = file.create_dataset("features", features.shape, features.dtype)
-        start = 0
-        for block in features.blocks():
-            data[start : start + len(block)] = block.reshape(len(block), *features.shape[1:])
-            start += len(block)
-        if labels is not None:
-            file.create_dataset("labels", data=labels)
-        for name, values in columns.items():
-            if isinstance(values, np.ndarray):
-                file.create_dataset(name, data=values)
-            else:
-                file.create_dataset(name, data=np.array(values, dtype=object), dtype=h5py.string_dtype())
+    with atomic_path(out) as temporary:
+        SUFFIXES[suffix](temporary, Export(features, labels, columns, about))
+
+
+def require_exportable(out: Path) -> str:
+    """The suffix of a file of features; refuse what there is no format for, or no pyarrow."""
+    suffix = suffix_of(out, list(SUFFIXES), "Features")
+    if suffix == ".parquet":
+        import_pyarrow(out)
+    return suffix
 
 
 def describe(store: FeatureStore) -> dict[str, Any]:

@@ -129,6 +129,7 @@ def fit(prepared: Prepared, context: Context = Context()) -> Fitted:
         One class, features that are not finite (names the image), too few images.
     """
     start = time.perf_counter()
+    context.progress("fit", 0, 0)
     sample, seed = prepared.sample, prepared.pipeline.data.seed
     wanted = fingerprint(prepared)
     recording = _recording(wanted, prepared, context.notify)
