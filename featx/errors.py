@@ -7,6 +7,7 @@ class FeatxError(Exception):
     """Something a user can mend. The message says what, where, and what to do next."""
 
     exit_code = 1
+    in_json = False  # whether it is a part of what a command has printed for scripts
 
 
 class UsageError(FeatxError):

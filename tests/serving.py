@@ -18,13 +18,18 @@ from featx.serve.service import Service, Terms
 
 @contextmanager
 def served(
-    bundle: Bundle, terms: Terms | None = None, limits: Limits | None = None, key: str | None = None, port: int = 0
+    bundle: Bundle,
+    terms: Terms | None = None,
+    limits: Limits | None = None,
+    key: str | None = None,
+    port: int = 0,
+    access_log: bool = False,
 ) -> Iterator[httpx.Client]:
     """A client of a server that ends with the block. port : 0: a free one."""
     service = Service(bundle, "lab/1", terms or Terms(), limits or Limits())
     service.start()
     listener = listen("127.0.0.1", port)
-    server = make_server(service, listener, key)
+    server = make_server(service, listener, key, access_log=access_log)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -191,11 +191,11 @@ def test_a_process_prints_one_object_and_the_rest_on_stderr(
     assert done.json["bad"] == [{"path": str(folder / "cat" / "broken.png"), "reason": "empty file"}]
     assert set(done.json["layers"]) == {"low@avg", "high@avg"}
     failed = featx("extract", "nowhere", "--json", status=1, fresh=True)
-    assert failed.stdout == ""
+    assert json.loads(failed.stdout)["error"]["kind"] == "data"
     assert failed.stderr.startswith("featx: ")
     assert failed.stderr.count("\n") == 1
     wrong = featx("extract", folder, "--pooling", "mean", "--json", status=2, fresh=True)
-    assert wrong.stdout == ""
+    assert "avg, max, grid:N" in json.loads(wrong.stdout)["error"]["message"]
     assert "avg, max, grid:N" in wrong.stderr
 
 

@@ -5,7 +5,6 @@ A command's module is imported when the command is used, so that `featx --help` 
 
 from __future__ import annotations
 
-import errno
 import io
 import logging
 import os
@@ -15,14 +14,13 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import FrameType
 
 import click
 
+from featx.cli.failures import Failure, print_failure
 from featx.cli.lazy import LazyGroup
 from featx.cli.streams import prepare_streams
-from featx.errors import FeatxError
 from featx.io.shown import as_line, as_lines
 
 # command -> (module, one line for `featx --help`); in the order in which data flows
@@ -94,9 +92,9 @@ def cli(verbose: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The entry point `featx`. Every error becomes one sentence on stderr and an exit status."""
+    """The entry point `featx`. Every error becomes one sentence on stderr, with --json an object too, and a status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    verbose = "-v" in arguments[:1] or "--verbose" in arguments[:1]
+    verbose, as_json = "-v" in arguments[:1] or "--verbose" in arguments[:1], "--json" in arguments
     prepare_streams()
     try:
         with _terminable():
@@ -107,22 +105,28 @@ def main(arguments: list[str] | None = None) -> None:
         error.show(shown)
         with suppress(OSError):
             click.echo(as_lines(shown.getvalue()), nl=False, err=True)
-        status = error.exit_code
+        status = _end(Failure.of(error), as_json)
     except (click.Abort, KeyboardInterrupt) as error:
-        terminated = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
-        word = "Terminated" if terminated else "Interrupted"
-        click.echo(f"\n{word}. What was finished is kept: run the same command again to go on.", err=True)
-        status = 143 if terminated else 130
+        ended = Failure.interrupted(isinstance(error, Terminated) or isinstance(error.__cause__, Terminated))
+        click.echo(f"\n{ended.text}", err=True)
+        status = _end(ended, as_json)
     except BrokenPipeError:  # the reader of our output has gone (`featx layers X | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
-    except FeatxError as error:
-        status = _fail(str(error), error.exit_code, verbose)
-    except MemoryError:
-        status = _fail("Not enough memory. Use a smaller --infer-batch or --pooling avg.", 1, verbose)
     except Exception as error:  # the last resort: whatever it is, the user gets a sentence and not a traceback
-        status = _fail(_explain(error), 1, verbose)
+        failure = Failure.of(error)
+        if verbose:
+            traceback.print_exc()
+        with suppress(OSError):
+            click.echo(f"featx: {as_line(failure.text)}", err=True)
+        status = _end(failure, as_json)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _end(failure: Failure, as_json: bool) -> int:
+    """Print a failure for scripts where they are the readers; its exit status."""
+    print_failure(failure, as_json)
+    return failure.status
 
 
 class Terminated(KeyboardInterrupt):
@@ -147,38 +151,12 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, usual)
 
 
-def _explain(error: Exception) -> str:
-    """What no other place has put into words: limits of the system, or a mistake here."""
-    line = " ".join(str(error).split())[:500].rstrip(".")
-    if "No usable temporary directory" in line:
-        return f"{line}. Free some space in one of these, or set TMPDIR to a folder that can be written to."
-    if "Failed to allocate" in line or "OOM when allocating" in line:
-        return "Not enough memory. Use a smaller --infer-batch or --input-size."
-    if "can't start new thread" in line or getattr(error, "errno", None) == errno.EAGAIN:
-        return "This system lets featx start no more threads or processes. Use fewer --workers, or raise the limit."
-    if isinstance(error, OSError) and error.errno is not None:
-        from featx.io.files import explain_os_error
-
-        known = explain_os_error(error, Path(os.fsdecode(error.filename or "a file")))
-        if known is not error:
-            return str(known)
-    return f"Unexpected {type(error).__name__}: {line}. This is a bug in featx: 'featx -v ...' shows where."
-
-
 class _Shown(logging.Formatter):
     """Log lines that a terminal shows and does not obey."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
         return as_lines(super().format(record))
-
-
-def _fail(text: str, status: int, verbose: bool) -> int:
-    if verbose:
-        traceback.print_exc()
-    with suppress(OSError):
-        click.echo(f"featx: {as_line(text)}", err=True)
-    return status
 
 
 def command_line() -> str:

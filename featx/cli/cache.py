@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from featx.cli.lazy import LazyGroup
 from featx.cli.render import Bars, counted, emit, say, table
 from featx.errors import StoreError
+
+if TYPE_CHECKING:
+    from featx.io.jsontypes import Json
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _CACHE = click.option("--cache", default="cache", show_default=True, type=click.Path(path_type=Path), help="The cache.")
@@ -79,9 +83,9 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
     text = f"{counted(parts, 'part')} and {counted(networks, 'network')}, {len(damaged)} damaged" + (
         " and repaired" if repair and damaged else ""
     )
-    emit(as_json, {"parts": parts, "networks": networks, "damaged": damaged, "repaired": repair}, text)
-    if unrepaired:
-        raise StoreError(f"Damaged: {counted(unrepaired, 'file')}. Repair with: featx cache verify --repair")
+    content: dict[str, Json] = {"parts": parts, "networks": networks, "damaged": damaged, "repaired": repair}
+    sentence = f"Damaged: {counted(unrepaired, 'file')}. Repair with: featx cache verify --repair"
+    emit(as_json, content, text, StoreError(sentence) if unrepaired else None)
 
 
 @click.command()

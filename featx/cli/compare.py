@@ -10,8 +10,9 @@ import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import pipeline_of, section_option, section_options
+from featx.cli.forecasts import DRY_RUN_OPTION, show_forecast
 from featx.cli.help import SectionedCommand
-from featx.cli.render import Bars, emit, say, table
+from featx.cli.render import Bars, counted, emit, say, table
 from featx.config import SECTIONS, listed_options
 from featx.errors import FeatxError
 
@@ -35,11 +36,13 @@ def _preprocessing_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("data", nargs=-1)
 @section_options("compare", "report")
 @_preprocessing_options
+@DRY_RUN_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def compare(
     data: tuple[str, ...],
     pipeline_file: Path | None,
     settings: tuple[str, ...],
+    dry_run: bool,
     as_json: bool,
     **values: object,
 ) -> None:
@@ -49,6 +52,7 @@ def compare(
     table. The table is printed and written to RUNS/NAME/ as CSV, Markdown and a page with pictures.
     """
     from featx.comparing.flow import compare as run
+    from featx.comparing.forecast import forecast_compare
     from featx.io.context import Context
     from featx.store.cache import Cache
 
@@ -56,10 +60,13 @@ def compare(
     if data:
         pipeline = replace(pipeline, compare=replace(pipeline.compare, data=data))
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
-        done = run(pipeline, cache, Context(command_line(), bars, say))
-    emit(as_json, done.as_json(), _text(done))
-    if done.failed:
-        raise FeatxError(f"{len(done.failed)} of {len(done.rows)} combinations failed; the table says why.")
+        context = Context(command_line(), bars, say)
+        if dry_run:
+            show_forecast(forecast_compare(pipeline, cache, context), as_json)
+            return
+        done = run(pipeline, cache, context)
+    sentence = f"{len(done.failed)} of {counted(len(done.rows), 'combination')} failed; the table says why."
+    emit(as_json, done.as_json(), _text(done), FeatxError(sentence) if done.failed else None)
 
 
 def _text(done: Compared) -> str:

@@ -82,9 +82,8 @@ def explain(
         found = draw_explanations(explainer, paths, out, bars)
     if found.left_out:
         say(f"{GRID} shows the first pictures; {found.left_out:,} more are in {out}.")
-    emit(as_json, found.as_json(), _text(found, bundle.manifest.calibrated_on))
-    if not found.images:
-        raise FeatxError("None of the images could be read.")
+    failure = None if found.images else FeatxError("None of the images could be read.")
+    emit(as_json, found.as_json(), _text(found, bundle.manifest.calibrated_on), failure)
 
 
 def _text(found: DrawnExplanations, images: int | None) -> str:

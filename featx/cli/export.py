@@ -75,9 +75,8 @@ def export(
     model = take(bundle, pipeline, "Exporting")
     path = model.shown
     done = write(model, out or _default_folder(path), ExportOptions(formats, precision, data, force), say)
-    emit(as_json, {"bundle": str(path), **done.as_json()}, _text(done))
-    if done.refused:
-        raise ExportError(" ".join(_sentence(one, formats) for one in done.refused))
+    failure = ExportError(" ".join(_sentence(one, formats) for one in done.refused)) if done.refused else None
+    emit(as_json, {"bundle": str(path), **done.as_json()}, _text(done), failure)
 
 
 def _default_folder(path: Path) -> Path:

@@ -110,14 +110,16 @@ def predict(
             read, unread = write_answers(out, _counted_by(bars, answers, len(paths)), columns)
         bad = [asdict(one) for one in unread]
         text = "\n".join(filter(None, [bad_images(bad), f"{counted(read, 'prediction')}, {len(bad):,} bad -> {out}"]))
-        emit(as_json, {"out": str(out), "images": read, "bad": bad, **more}, text)
+        emit(as_json, {"out": str(out), "images": read, "bad": bad, **more}, text, _nothing_read(read))
     else:
         with Bars() as bars:
             found = Predicted.of(_counted_by(bars, answers, len(paths)))
-        read = len(found.predictions)
-        emit(as_json, found.as_json() | more, _predictions_text(found, bundle.manifest.calibrated_on))
-    if not read:
-        raise FeatxError("None of the images could be read.")
+        text = _predictions_text(found, bundle.manifest.calibrated_on)
+        emit(as_json, found.as_json() | more, text, _nothing_read(len(found.predictions)))
+
+
+def _nothing_read(read: int) -> FeatxError | None:
+    return None if read else FeatxError("None of the images could be read.")
 
 
 def _counted_by(bars: Bars, answers: Iterable[Prediction | Unread], total: int) -> Iterator[Prediction | Unread]:

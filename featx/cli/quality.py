@@ -131,9 +131,8 @@ def similar(
         table(["image", "similar", "class", "similarity"], rows) if rows else "",
         bad_images([asdict(one) for one in done.unread]),
     ]
-    emit(as_json, done.as_json() | {"out": drawn}, "\n".join(part for part in [*text, drawn] if part))
-    if not done.found:
-        raise FeatxError("None of the images could be read.")
+    failure = None if done.found else FeatxError("None of the images could be read.")
+    emit(as_json, done.as_json() | {"out": drawn}, "\n".join(part for part in [*text, drawn] if part), failure)
 
 
 def _describes_features(pipeline_file: Path | None, settings: tuple[str, ...], values: Mapping[str, object]) -> bool:

@@ -9,17 +9,32 @@ from typing import TYPE_CHECKING
 
 import click
 
+from featx.cli.failures import error_json, kind_of
 from featx.cli.streams import give_up_stdout
 from featx.io.bars import Bars as Bars
 from featx.io.shown import as_json as to_json
 from featx.io.shown import as_line, as_lines
 
 if TYPE_CHECKING:
+    from featx.errors import FeatxError
     from featx.io.jsontypes import Json
 
 
-def emit(as_json: bool, content: Json, text: str) -> None:
-    """Print the result: one JSON object, or `text`."""
+def emit(as_json: bool, content: Mapping[str, Json], text: str, failure: FeatxError | None = None) -> None:
+    """Print the result: one JSON object, or `text`.
+
+    failure : raised once that is printed; the object has it, too
+    """
+    if failure is not None:
+        error = error_json(str(failure), kind_of(failure))
+        content = {**content, "error": error, "exit_status": failure.exit_code}
+        _print_result(as_json, content, text)
+        failure.in_json = True
+        raise failure
+    _print_result(as_json, content, text)
+
+
+def _print_result(as_json: bool, content: Mapping[str, Json], text: str) -> None:
     unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
     try:
         click.echo(to_json(content, ascii_only=not unicode) if as_json else as_lines(text))

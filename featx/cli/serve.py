@@ -52,6 +52,7 @@ from featx.serve.limits import Limits
     "classes are within 1.",
 )
 @click.option("--maps/--no-maps", default=True, help="Show where the model looked; the first time may load TensorFlow.")
+@click.option("--access-log", is_flag=True, help="Print a line for every request: when, from where, what, its status.")
 @click.option("--report/--no-report", default=True, help="Show the bundle's report, where it has one.")
 @click.option(
     "--max-upload", type=ByteSize, default="32MB", show_default=True, metavar="SIZE", help="Largest size of a request."
@@ -108,6 +109,7 @@ def serve(
     max_distance: float | None,
     maps: bool,
     report: bool,
+    access_log: bool,
     max_upload: ByteSize,
     max_images: int,
     max_megapixels: float,
@@ -136,7 +138,7 @@ def serve(
     )
 
     from featx.bundle.bundle import load_bundle
-    from featx.serve.server import is_local, listen, make_server, run, url
+    from featx.serve.server import is_local, listen, make_server, reachable_url, run, url
     from featx.serve.service import Service, Terms
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
@@ -148,13 +150,16 @@ def serve(
         terms = Terms(top, min_confidence, max_distance, maps, report, coverage, per_class)
         service = Service(model, _called(path), terms, limits)
         service.start()
-        server = make_server(service, listener, api_key, host)
+        server = make_server(service, listener, api_key, host, access_log)
         if api_key is None and not is_local(listener):
             seen = "use this model and see its report" if report else "use this model"
             say(f"Warning: anyone who can reach {host} can {seen}. Protect it with --api-key KEY.")
         if chosen.why:
             say(f"Taking {path}{describe_choice(chosen)}")
         say(f"Serving {path} at {url(host, listener)} (Ctrl-C ends it)")
+        if not is_local(listener):
+            asked = "; it asks for a name and a password: any name, and the key" if api_key is not None else ""
+            say(f"A phone in the same network opens {reachable_url(host, listener)}{asked}.")
         run(server, listener)
         service.close()
     say("Ended.")

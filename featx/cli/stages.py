@@ -10,6 +10,7 @@ import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
+from featx.cli.forecasts import DRY_RUN_OPTION, show_forecast
 from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, bad_images, counted, emit, figure_cells, metric_names, say, table
 
@@ -56,7 +57,7 @@ def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...],
 @click.command(cls=SectionedCommand)
 @_DATA
 @section_options("data", "features", "augment")
-@click.option("--dry-run", is_flag=True, help="Only print what would be computed.")
+@DRY_RUN_OPTION
 @_JSON
 def extract(
     data: str | None,
@@ -145,9 +146,15 @@ def _workers_text(done: Extraction) -> str:
 @click.command("fit-head", cls=SectionedCommand)
 @_DATA
 @section_options("data", "features", "augment", "head", "report", "tracking")
+@DRY_RUN_OPTION
 @_JSON
 def fit_head(
-    data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object
+    data: str | None,
+    pipeline_file: Path | None,
+    settings: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+    **values: object,
 ) -> None:
     """Fit a head on cached features, measure it on val and test, and save it as a bundle.
 
@@ -157,12 +164,16 @@ def fit_head(
     from featx.io.context import Context
     from featx.store.cache import Cache
     from featx.workflow.fit import fit
+    from featx.workflow.forecast import forecast_head
     from featx.workflow.prepare import prepare_head
     from featx.workflow.publish import publish
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     _warn_unused_policy(pipeline)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
+        if dry_run:
+            show_forecast(forecast_head(pipeline, cache, Context(command_line(), bars, say)), as_json)
+            return
         prepared = prepare_head(pipeline, cache, bars)
         for note in prepared.extraction.images.notes:
             say(note)
@@ -177,12 +188,14 @@ def fit_head(
 @_DATA
 @section_options("data", "features", "augment", "finetune", "report", "tracking")
 @click.option("--from", "origin", metavar="BUNDLE", help="Start from this bundle (default: the best one).")
+@DRY_RUN_OPTION
 @_JSON
 def finetune(
     data: str | None,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     origin: str | None,
+    dry_run: bool,
     as_json: bool,
     **values: object,
 ) -> None:
@@ -191,6 +204,7 @@ def finetune(
     from featx.io.context import Context
     from featx.runs.choosing import find_bundle
     from featx.store.cache import Cache
+    from featx.workflow.forecast import forecast_finetune
     from featx.workflow.prepare import prepare
     from featx.workflow.publish import publish_finetuned
     from featx.workflow.regraft import regraft
@@ -198,6 +212,9 @@ def finetune(
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         context = Context(command_line(), bars, say)
+        if dry_run:
+            show_forecast(forecast_finetune(pipeline, origin, cache, context), as_json)
+            return
         prepared = prepare(pipeline, cache, bars, views=False)
         run = prepared.run
         start = regraft(load_bundle(find_bundle(origin, run.path.parent, run.name, only=True)), prepared, context)

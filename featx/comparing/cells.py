@@ -76,7 +76,7 @@ def run_pass(one: Pass, work: Work) -> Iterator[Cell]:
     try:
         require_fittable(read_data(one.pipeline))  # before a network is built for nothing
         spec = resolve(one.pipeline.features)
-        outputs, shares = _choose_outputs(one.pipeline, spec, work.cache.index)
+        outputs, shares = choose_outputs(one.pipeline, spec, work.cache.index)
         prepared, faults = _prepare(one.pipeline, spec, outputs, work)
     except Exception as error:  # the other passes go on
         for output, combination in product(outputs, one.combinations):
@@ -125,7 +125,7 @@ def _failed(place: Place, error: Exception, work: Work) -> Cell:
     return cell
 
 
-def _choose_outputs(pipeline: Pipeline, spec: BackboneSpec, index: StatIndex) -> tuple[list[Output], dict[str, float]]:
+def choose_outputs(pipeline: Pipeline, spec: BackboneSpec, index: StatIndex) -> tuple[list[Output], dict[str, float]]:
     """The layers and poolings of a pass, `blocks` and `all` written out; and the depth of each layer that has one."""
     features, depths = pipeline.features, list_depths(spec, index)
     asked = [text.partition("@") for text in features.layer]

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from featx.inference.predict import Prediction, Unread
 from featx.io.csvtext import csv_line
 from featx.io.files import atomic_path
+from featx.io.jsontypes import Json
 from featx.io.shown import as_json, as_utf8
 from featx.io.suffixes import import_pyarrow, suffix_of
 
@@ -116,7 +116,7 @@ def _parquet_writer(path: Path, columns: Columns) -> Iterator[Write]:
     fields += [("distance", arrow.float64())] if columns.distance else []
     fields += [("set", texts)] if columns.sets else []
     schema = arrow.schema([*fields, ("reason", arrow.string())])
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Json]] = []
     with arrow.parquet.ParquetWriter(path, schema) as file:
 
         def flush() -> None:

@@ -5,6 +5,7 @@ const AT_ONCE = 4; // requests
 const TRIES = 6; // when the server is busy
 const MAPS_BY_THEMSELVES = 4; // so many images added together get their maps without being asked
 const LASTING = [400, 413, 415, 422]; // what is refused with these is refused again
+const DOUBTFUL = 0.5; // confidence, which is a probability: below, an answer is more likely wrong than right
 const SMALL = 128; // pixels: smaller pictures are enlarged with sharp edges
 
 const find = (id) => document.getElementById(id);
@@ -112,7 +113,8 @@ async function predict(card, file, mapped) {
     showAnswer(card, answer);
     if (model.maps) offerMaps(card, file, answer);
     if (model.maps && mapped) waiting.push(() => showMaps(card, file, answer));
-    announce(`${answer.path}: ${said(answer)}, ${sureness(answer.confidence)}`);
+    const doubts = isDoubtful(answer) ? ", low confidence" : "";
+    announce(`${answer.path}: ${said(answer)}, ${sureness(answer.confidence)}${doubts}`);
   } catch (error) {
     fail(card, error);
     announce(`${file.name || "pasted image"}: ${error.message}`);
@@ -138,7 +140,15 @@ function said(answer) {
   return answer.label;
 }
 
+/** Whether an answer is more likely wrong than right, or was held back: it is marked, whatever it is. */
+function isDoubtful(answer) {
+  if (answer.unknown) return true;
+  if (answer.labels) return answer.labels.length === 0;
+  return answer.confidence < DOUBTFUL || answer.confidence < model.min_confidence;
+}
+
 function showAnswer(card, answer) {
+  card.classList.toggle("doubtful", isDoubtful(answer));
   const label = card.querySelector(".label");
   label.hidden = false;
   label.textContent = said(answer);
@@ -147,6 +157,12 @@ function showAnswer(card, answer) {
     const small = document.createElement("small");
     small.textContent = ` ${sureness(answer.confidence)}`;
     label.append(small);
+  }
+  if (isDoubtful(answer)) {
+    const mark = document.createElement("span");
+    mark.className = "mark";
+    mark.textContent = answer.unknown ? "⚠ like no training image" : "⚠ low confidence";
+    label.append(mark);
   }
   show(card, ".note", doubt(answer, best));
   const bars = card.querySelector(".bars");
@@ -160,6 +176,7 @@ function doubt(answer, best) {
     return `${likeliest}, but no training image is near: the distance is ${answer.distance.toFixed(2)}, the limit ${model.max_distance}.`;
   }
   if (answer.label !== best.label) return `${likeliest}, less than the ${percent(model.min_confidence)} that are asked for.`;
+  if (isDoubtful(answer) && !answer.labels) return "Of answers this unsure, more are wrong than right. Look at the classes below.";
   return "";
 }
 

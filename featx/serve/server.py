@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from featx.errors import FeatxError, UsageError
+from featx.io.shown import as_line
 from featx.serve.connections import Connections, Watched, most_connections
 from featx.serve.repeats import Repeats
 from featx.serve.service import Service
@@ -76,10 +77,29 @@ def url(host: str, listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
-def make_server(service: Service, listener: socket.socket, key: str | None = None, host: str = "") -> uvicorn.Server:
+def reachable_url(host: str, listener: socket.socket) -> str:
+    """Where other machines of the network find the page: at the address of this one, if it listens on all of them."""
+    address = ipaddress.ip_address(str(listener.getsockname()[0]).partition("%")[0])
+    return url(_own_address(address.version) if address.is_unspecified else host, listener)
+
+
+def _own_address(version: int) -> str:
+    """The address by which this machine goes into its network; nothing is sent to find out."""
+    family, elsewhere = (socket.AF_INET, "192.0.2.1") if version == 4 else (socket.AF_INET6, "2001:db8::1")
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((elsewhere, 9))
+            return str(probe.getsockname()[0])
+    except OSError:  # no network but this machine's own
+        return socket.gethostname()
+
+
+def make_server(
+    service: Service, listener: socket.socket, key: str | None = None, host: str = "", access_log: bool = False
+) -> uvicorn.Server:
     """What answers for a service that has been started, on a socket that listens.
 
-    key : that requests must give; host : a name by which this machine is known
+    key : that requests must give; host : a name by which this machine is known; access_log : a line for every request
     """
     import uvicorn
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -88,6 +108,8 @@ def make_server(service: Service, listener: socket.socket, key: str | None = Non
     from featx.serve.guard import Guard
     from featx.serve.slots import Slots
 
+    if access_log:
+        _log_requests()
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the sender is told what is wrong with a form
     slots = Slots(service.limits)
     app = Guard(make_app(service, slots, key), slots, key, is_local(listener), [host] if host else ())
@@ -97,7 +119,7 @@ def make_server(service: Service, listener: socket.socket, key: str | None = Non
         http=type("WatchedProtocol", (Watched, AutoHTTPProtocol), {"open_ones": connections}),
         backlog=_TOGETHER,
         log_config=None,
-        access_log=logging.getLogger().isEnabledFor(logging.INFO),
+        access_log=access_log or logging.getLogger().isEnabledFor(logging.INFO),
         lifespan="off",
         ws="none",
         proxy_headers=False,
@@ -105,6 +127,26 @@ def make_server(service: Service, listener: socket.socket, key: str | None = Non
         timeout_graceful_shutdown=_GRACE,
     )
     return _watching(connections)(config)
+
+
+def _log_requests() -> None:
+    """Let uvicorn write a line for every request on stderr: when, from where, what, and the status of the answer."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Dated("%(asctime)s %(message)s"))
+    logger = logging.getLogger("uvicorn.access")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
+
+
+class _Dated(logging.Formatter):
+    """Lines that begin with the time, with the offset from UTC, and that a terminal does not obey."""
+
+    default_time_format = "%Y-%m-%dT%H:%M:%S%z"
+    default_msec_format = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return as_line(super().format(record))
 
 
 def _watching(connections: Connections) -> type[uvicorn.Server]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from featx.errors import StoreError
 from featx.io.files import atomic_path, remove_stale
+from featx.io.jsontypes import Json
 from featx.io.suffixes import import_pyarrow, suffix_of
 from featx.store.export_formats import Export, write_csv, write_hdf5, write_npz, write_parquet
 from featx.store.store import FeatureStore
@@ -31,7 +33,7 @@ def export_features(
     features: StoredFeatures,
     labels: np.ndarray | None,
     columns: dict[str, list[str] | np.ndarray],
-    about: dict[str, Any],
+    about: Mapping[str, Json],
 ) -> None:
     """Write one plain file for other tools, in the format of its suffix: `features`, `labels`, and `columns`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from featx.io.csvtext import csv_line
+from featx.io.jsontypes import Json
 from featx.io.shown import as_utf8
 from featx.io.suffixes import import_pyarrow
 from featx.store.stored import StoredFeatures
@@ -28,10 +29,10 @@ class Export:
     features: StoredFeatures
     labels: np.ndarray | None
     columns: dict[str, list[str] | np.ndarray]
-    about: dict[str, Any]
+    about: Mapping[str, Json]
 
     @property
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> dict[str, Json]:
         """What the features are, as texts and numbers."""
         return {
             name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in self.about.items()

@@ -23,6 +23,7 @@ from featx.extraction.views import ViewPolicy, Views, extract_views, plan_views
 from featx.images.augment import Augmenter
 from featx.io.context import Context
 from featx.io.digest_arrays import NO_DIGEST, first_of_equal
+from featx.io.jsontypes import Json
 from featx.io.progress import Progress, no_progress
 from featx.metrics.digits import figure_text
 from featx.quality.grouping import group_near_duplicates
@@ -237,7 +238,7 @@ def export_prepared(prepared: Prepared, out: Path) -> tuple[int, ...]:
         "classes": list(extraction.images.classes),
         "split": [SPLITS[code] for code in sample.split[fitted]],
     }
-    about = {"output": extraction.outputs[0].name, "key": extraction.store.key.as_json()}
+    about: dict[str, Json] = {"output": extraction.outputs[0].name, "key": extraction.store.key.as_json()}
     if views is not None:
         features = features.followed_by(views.features(extraction.outputs[0]))
         numbers = views.extraction.views[views.rows]

@@ -1,0 +1,100 @@
+"""What goes wrong: one sentence on stderr, and with --json one object on stdout, for people and scripts alike."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from featx.errors import FeatxError
+from featx.io.jsontypes import Json
+
+_SENTENCE = re.compile(r"(?<=[^.][.?!])\s+(?=[A-Z'\"(]|featx |--)")  # where a sentence ends and another begins
+_GO_ON = "What was finished is kept: run the same command again to go on."
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a command has failed.
+
+    text : what is wrong and what to do about it; kind : by which scripts tell failures apart
+    status : of the process; in_json : whether the object that the command printed has it already
+    """
+
+    text: str
+    kind: str
+    status: int
+    in_json: bool = False
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """The failure that an exception stands for."""
+        if isinstance(error, FeatxError):
+            return cls(str(error), kind_of(error), error.exit_code, error.in_json)
+        if isinstance(error, click.UsageError):
+            where = error.ctx.command_path if error.ctx is not None else "featx"
+            return cls(f"{error.format_message()} {where} --help lists what there is.", "usage", error.exit_code)
+        if isinstance(error, click.ClickException):
+            return cls(error.format_message(), "usage", error.exit_code)
+        if isinstance(error, MemoryError):
+            return cls("Not enough memory. Use a smaller --infer-batch or --pooling avg.", "memory", 1)
+        text, kind = explain(error)
+        return cls(text, kind, 1)
+
+    @classmethod
+    def interrupted(cls, terminated: bool) -> Failure:
+        """A command that was ended by Ctrl-C, or by SIGTERM."""
+        word = "Terminated" if terminated else "Interrupted"
+        return cls(f"{word}. {_GO_ON}", word.lower(), 143 if terminated else 130)
+
+    def as_json(self) -> dict[str, Json]:
+        """What a command with --json prints."""
+        return {"error": error_json(self.text, self.kind), "exit_status": self.status}
+
+
+def kind_of(error: FeatxError) -> str:
+    """The kind of an error in one word: usage, data, backbone, store, ...; "failed" for what has no kind of its own."""
+    name = type(error).__name__
+    return "failed" if name == "FeatxError" else name.removesuffix("Error").lower()
+
+
+def error_json(text: str, kind: str) -> dict[str, Json]:
+    """`message`, what is wrong; `hint`, the sentences behind it, which say what to do; None where there are none."""
+    message, *hints = _SENTENCE.split(" ".join(text.split()), maxsplit=1)
+    return {"message": message, "kind": kind, "hint": hints[0] if hints else None}
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """What no other place has put into words, and its kind: limits of the system, or a mistake here."""
+    line = " ".join(str(error).split())[:500].rstrip(".")
+    if "No usable temporary directory" in line:
+        text = f"{line}. Free some space in one of these, or set TMPDIR to a folder that can be written to."
+        return text, "store"
+    if "Failed to allocate" in line or "OOM when allocating" in line:
+        return "Not enough memory. Use a smaller --infer-batch or --input-size.", "memory"
+    if "can't start new thread" in line or getattr(error, "errno", None) == errno.EAGAIN:
+        text = "This system lets featx start no more threads or processes. Use fewer --workers, or raise the limit."
+        return text, "memory"
+    if isinstance(error, OSError) and error.errno is not None:
+        from featx.io.files import explain_os_error
+
+        known = explain_os_error(error, Path(os.fsdecode(error.filename or "a file")))
+        if isinstance(known, FeatxError):
+            return str(known), kind_of(known)
+    text = f"Unexpected {type(error).__name__}: {line}. This is a bug in featx: 'featx -v ...' shows where."
+    return text, "unexpected"
+
+
+def print_failure(failure: Failure, as_json: bool) -> None:
+    """Print a failure as one JSON object, unless the command has done so or stdout cannot be written to."""
+    if not as_json or failure.in_json:
+        return
+    from featx.cli.render import emit
+
+    with suppress(FeatxError, OSError):
+        emit(True, failure.as_json(), "")

@@ -1,0 +1,197 @@
+"""What scripts and operators rely on: errors as JSON, dry runs, the access log, the address for a phone."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fitted import Lab, Outcome, call
+from serving import served
+
+from featx.cli.failures import Failure, error_json
+from featx.errors import DataError, FeatxError, StoreError
+from featx.serve.server import listen, reachable_url
+
+
+@pytest.fixture
+def work(lab: Lab, tmp_path: Path) -> Callable[..., Outcome]:
+    """Runs a command in an empty folder that has the pictures of the lab."""
+    (tmp_path / "pictures").symlink_to(lab.root / "pictures")
+    return lambda *arguments: call(*arguments, cwd=tmp_path)
+
+
+def of(lab: Lab) -> list[str]:
+    return ["--backbone", str(lab.root / "tiny.keras"), "--layer", "last", "--cache", str(lab.root / "cache")]
+
+
+def failed(outcome: Outcome) -> dict[str, object]:
+    """The error of the one object on stdout; stderr has the same in words."""
+    assert outcome.out.count("\n") == 1
+    assert outcome.json["exit_status"] == outcome.status
+    error = outcome.json["error"]
+    assert set(error) == {"message", "kind", "hint"}
+    assert error["message"] in " ".join(outcome.err.split())
+    return error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "kind", "message", "hint"),
+    [
+        (["extract", "gone"], 1, "data", "No such file or folder: gone.", "Check the name"),
+        (
+            ["extract", "pictures", "--laier", "x"],
+            2,
+            "usage",
+            "No such option '--laier'.",
+            "'--layer'",
+        ),
+        (["extract", "pictures", "--backbone", "ResNet5"], 1, "backbone", "No backbone 'ResNet5'.", "Did you mean"),
+        (["predit", "x"], 2, "usage", "No command 'predit'.", "Did you mean 'predict'"),
+        (["predict"], 2, "usage", "Missing argument 'IMAGES...'.", "featx predict --help"),
+        (["split", "pictures", "--out", "x.txt"], 2, "usage", "A split cannot be written to x.txt", ""),
+        (["bundle", "verify", "pictures"], 1, "bundle", "No bundle in pictures yet.", "Make one: featx fit-head"),
+    ],
+)
+def test_with_json_an_error_is_one_object(
+    work: Callable[..., Outcome], arguments: list[str], status: int, kind: str, message: str, hint: str
+) -> None:
+    outcome = work(*arguments, "--json")
+    error = failed(outcome)
+    assert outcome.status == status, outcome.err
+    assert error["kind"] == kind
+    assert str(error["message"]).startswith(message)
+    assert hint in str(error["hint"])
+    plain = work(*arguments)
+    assert (plain.status, plain.out) == (status, "")
+
+
+def test_a_result_that_is_a_failure_is_still_one_object(lab: Lab, work: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("text")
+    outcome = work("predict", "text.png", "--model", str(lab.bundle("logreg").path), "--json")
+    assert failed(outcome)["message"] == "None of the images could be read."
+    assert outcome.json["predictions"] == []
+    assert outcome.json["bad"] == [{"path": str(tmp_path / "text.png"), "reason": "text, not an image"}]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "status"),
+    [
+        (KeyboardInterrupt(), "interrupted", 130),
+        (ZeroDivisionError("oh"), "unexpected", 1),
+        (MemoryError(), "memory", 1),
+        (OSError(28, "No space left on device", "/x/y"), "store", 1),
+        (FeatxError("It failed."), "failed", 1),
+        (StoreError("It is damaged. Repair it."), "store", 1),
+    ],
+)
+def test_every_kind_of_end_is_told_apart(
+    work: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, error: BaseException, kind: str, status: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("featx.workflow.prepare.extract_all", fail)
+    outcome = work("extract", "pictures", "--json")
+    assert outcome.status == status
+    assert failed(outcome)["kind"] == kind
+
+
+def test_message_and_hint_are_the_sentence_together() -> None:
+    text = "No layer 'avgpool' in ResNet50. Did you mean 'avg_pool'? featx layers ResNet50 lists them."
+    error = error_json(text, "backbone")
+    assert error["message"] == "No layer 'avgpool' in ResNet50."
+    assert f"{error['message']} {error['hint']}" == text
+    assert error_json("a.b c", "data") == {"message": "a.b c", "kind": "data", "hint": None}
+    assert Failure.of(DataError("x")).as_json()["exit_status"] == 1
+
+
+# --- dry runs ----------------------------------------------------------------------------------------------------
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path) for path in folder.rglob("*") if ".sqlite" not in path.name}
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(
+    lab: Lab, work: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    before = files(tmp_path)
+    new = ["--backbone", str(lab.root / "tiny.keras"), "--layer", "last", "--cache", "empty"]
+    first = work("fit-head", "pictures", *new, "--dry-run", "--json").json
+    assert [step["stage"] for step in first["steps"]] == ["extract", "fit-head"]
+    assert first["steps"][0]["what"] == "60 of 60 images lack last@avg"
+    assert (first["seconds"], first["bytes"]) == (None, None)  # nothing was made yet to judge by
+    assert first["free_bytes"] > 1_000_000
+    assert {path for path in files(tmp_path) - before if "/runs" in path} == set()
+
+    fitted = work("fit-head", "pictures", *of(lab), "--clf", "logreg", "--strength", "1", "--no-html", "--json")
+    assert fitted.status == 0, fitted.err
+    bundle = tmp_path / fitted.json["bundle"]
+    made = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+    before = files(tmp_path)
+    then = work("fit-head", "pictures", *of(lab), "--clf", "logreg", "--dry-run", "--json").json
+    extract, fit = then["steps"]
+    assert (extract["seconds"], extract["bytes"]) == (0.0, 0)
+    assert (fit["seconds"], fit["bytes"]) == (fitted.json["seconds"], made)  # of as many images
+    other = work("fit-head", "pictures", *of(lab), "--clf", "knn", "--dry-run", "--json").json
+    assert other["steps"][1]["seconds"] is None
+
+    tuned = work("finetune", "pictures", *of(lab), "--epochs", "7", "--dry-run", "--json").json
+    assert [step["stage"] for step in tuned["steps"]] == ["extract", "finetune"]
+    assert tuned["steps"][1]["what"] == f"up to 7 epochs on 60 images, --unfreeze all, from {fitted.json['bundle']}"
+    assert files(tmp_path) == before
+    text = work("finetune", "pictures", *of(lab), "--dry-run").out
+    assert "unknown before a first run" in text
+    assert "results    runs/pictures" in text
+
+
+def test_a_dry_run_of_a_comparison_has_every_combination(
+    lab: Lab, work: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    asked = ["--layer", "last", "--layer", "body", "--clf", "logreg,knn", "--stage", "head"]
+    network = ["--backbone", str(lab.root / "tiny.keras"), "--set", f"features.cache={lab.root / 'cache'}"]
+    found = work("compare", "pictures", *network, *asked, "--dry-run", "--json")
+    assert found.status == 0, found.err
+    stages = [step["stage"] for step in found.json["steps"]]
+    assert stages == ["extract", *["fit-head"] * 4]
+    kinds = {tuple(re.findall(r"(last|body)@avg: (logreg|knn)", step["what"])) for step in found.json["steps"][1:]}
+    assert kinds == {((layer, clf),) for layer in ("last", "body") for clf in ("logreg", "knn")}
+    assert not (tmp_path / "runs").exists()
+    broken = work("compare", "gone", *network, *asked, "--dry-run", "--json").json["steps"]
+    assert broken[0]["what"].startswith("gone, tiny.keras: fails: No such file or folder: gone.")
+
+
+# --- serving -----------------------------------------------------------------------------------------------------
+
+
+def test_the_access_log_has_a_line_for_every_request(lab: Lab, capfd: pytest.CaptureFixture[str]) -> None:
+    import logging
+
+    logger = logging.getLogger("uvicorn.access")
+    before = logger.handlers, logger.propagate, logger.level
+    try:
+        with served(lab.bundle("logreg"), access_log=True) as client:
+            client.get("/health?x=1")
+            client.get("/nowhere%1b%0a")
+    finally:
+        logger.handlers, logger.propagate, logger.level = before
+    first, second = [line for line in capfd.readouterr().err.splitlines() if "GET" in line]
+    assert re.match(
+        r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} 127\.0\.0\.1:\d+ - "GET /health\?x=1 HTTP/1\.1" 200$', first
+    )
+    assert " 404" in second
+    assert "nowhere%1B%0A" in second  # as it was sent: no line ends, nothing that a terminal obeys
+
+
+def test_the_address_for_a_phone_is_not_that_of_every_machine(lab: Lab) -> None:
+    with listen("0.0.0.0", 0) as listener:
+        found = reachable_url("0.0.0.0", listener)
+        host, port = re.fullmatch(r"http://([^/]+):(\d+)", found).groups()
+        assert int(port) == listener.getsockname()[1]
+        assert host != "0.0.0.0"
+        assert host == socket.gethostname() or not host.startswith("127.")
+    with listen("127.0.0.1", 0) as listener:
+        assert reachable_url("localhost", listener).startswith("http://localhost:")
