@@ -17,7 +17,7 @@ from featx.extraction.sample import require_fittable
 from featx.io.context import Context
 from featx.runs.run import Run
 from featx.store.cache import Cache
-from featx.workflow.forecast import Forecast, Step, extraction_steps, free_bytes, head_step, tuning_step
+from featx.workflow.forecast import Forecast, PlannedStep, extraction_steps, free_bytes, head_step, tuning_step
 from featx.workflow.prepare import plan_all
 
 _logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def forecast_compare(pipeline: Pipeline, cache: Cache, context: Context) -> Fore
     return Forecast(tuple(steps), str(folder), free_bytes(Path(pipeline.features.cache)))
 
 
-def _steps(one: Pass, cache: Cache, context: Context) -> Iterator[Step]:
+def _steps(one: Pass, cache: Cache, context: Context) -> Iterator[PlannedStep]:
     network = Path(one.pipeline.features.backbone).name
     try:
         images = read_data(one.pipeline)
@@ -47,7 +47,7 @@ def _steps(one: Pass, cache: Cache, context: Context) -> Iterator[Step]:
         yield from extraction_steps(plan_all(passed, cache, context), f"{one.data}, {network}: ")
     except FeatxError as error:  # as in the comparison, the other passes go on
         _logger.info("%s", one.data, exc_info=error)
-        yield Step("extract", f"{one.data}, {network}: fails: {error}", 0.0, 0)
+        yield PlannedStep("extract", f"{one.data}, {network}: fails: {error}", 0.0, 0)
         return
     run = Run.of(passed, images)
     there = len(run.bundles())

@@ -26,7 +26,7 @@ from featx.workflow.prepare import plan_all, widen_features
 
 
 @dataclass(frozen=True)
-class Step:
+class PlannedStep:
     """One piece of work.
 
     what : in words; seconds, bytes : that it takes, and that it adds to the disk; None: not known before a first one
@@ -42,7 +42,7 @@ class Step:
 class Forecast:
     """The steps of a command, where results go, and the free space of the disk in bytes."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[PlannedStep, ...]
     folder: str
     free_bytes: int
 
@@ -111,11 +111,11 @@ def _open_run(pipeline: Pipeline, cache: Cache) -> tuple[Run, int]:
     return run, len(images)
 
 
-def extraction_steps(plan: Mapping[str, Json], label: str = "") -> list[Step]:
+def extraction_steps(plan: Mapping[str, Json], label: str = "") -> list[PlannedStep]:
     """The steps of an extraction, by what `plan_all` says of it. label : what is put before the reason"""
     plans = [plan, cast("Mapping[str, Json]", plan["views"])] if "views" in plan else [plan]
     return [
-        Step(
+        PlannedStep(
             "extract",
             f"{label}{one['reason']}",
             cast("float | None", one["seconds"]),
@@ -125,7 +125,7 @@ def extraction_steps(plan: Mapping[str, Json], label: str = "") -> list[Step]:
     ]
 
 
-def head_step(pipeline: Pipeline, run: Run, count: int) -> Step:
+def head_step(pipeline: Pipeline, run: Run, count: int) -> PlannedStep:
     """Fitting a head on so many images, as long as the run's last one of this kind took, image by image."""
     clf = pipeline.head.clf
 
@@ -135,10 +135,10 @@ def head_step(pipeline: Pipeline, run: Run, count: int) -> Step:
 
     last = _last(run.bundles(), is_like)
     what = f"{clf} on {count:,} images" if clf != "auto" else f"every kind of head on {count:,} images, the best kept"
-    return Step("fit-head", what, _seconds_like(last, count), None if last is None else _size(last.path))
+    return PlannedStep("fit-head", what, _seconds_like(last, count), None if last is None else _size(last.path))
 
 
-def tuning_step(pipeline: Pipeline, run: Run, count: int) -> Step:
+def tuning_step(pipeline: Pipeline, run: Run, count: int) -> PlannedStep:
     """Fine-tuning for all epochs, each as long as one of the run's last fine-tune took, image by image."""
     options = pipeline.finetune
     last = _last(run.bundles(), lambda manifest: manifest.finetune is not None and bool(manifest.history))
@@ -147,7 +147,7 @@ def tuning_step(pipeline: Pipeline, run: Run, count: int) -> Step:
         seconds *= options.epochs / len(last.manifest.history)
     above = f" above {options.from_cache}" if options.from_cache else ""
     what = f"up to {options.epochs} epochs on {count:,} images, --unfreeze {options.unfreeze}{above}"
-    return Step("finetune", what, seconds, None if last is None else _size(last.path))
+    return PlannedStep("finetune", what, seconds, None if last is None else _size(last.path))
 
 
 def _last(bundles: Sequence[Bundle], is_like: Callable[[Manifest], bool]) -> Bundle | None:
