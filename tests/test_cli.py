@@ -195,7 +195,7 @@ def test_a_process_prints_one_object_and_the_rest_on_stderr(
     assert failed.stderr.startswith("featx: ")
     assert failed.stderr.count("\n") == 1
     wrong = featx("extract", folder, "--pooling", "mean", "--json", status=2, fresh=True)
-    assert "avg, max, grid:N" in json.loads(wrong.stdout)["error"]["message"]
+    assert "avg, max, grid:N" in json.loads(wrong.stdout)["error"]["hint"]
     assert "avg, max, grid:N" in wrong.stderr
 
 

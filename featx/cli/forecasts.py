@@ -9,7 +9,7 @@ import click
 from featx.cli.render import emit, table
 
 if TYPE_CHECKING:
-    from featx.workflow.forecast import Forecast
+    from featx.workflow.forecast import DryRun
 
 DRY_RUN_OPTION = click.option(
     "--dry-run", is_flag=True, help="Only print what would be computed, and how long and how much disk it takes."
@@ -17,7 +17,7 @@ DRY_RUN_OPTION = click.option(
 _UNKNOWN = "unknown before a first run"
 
 
-def show_forecast(found: Forecast, as_json: bool) -> None:
+def show_forecast(found: DryRun, as_json: bool) -> None:
     """Print the steps, with their sums and the free space."""
     rows = [(step.stage, step.what, _seconds(step.seconds), _megabytes(step.bytes)) for step in found.steps]
     lines = [

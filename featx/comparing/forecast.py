@@ -17,13 +17,13 @@ from featx.extraction.sample import require_fittable
 from featx.io.context import Context
 from featx.runs.run import Run
 from featx.store.cache import Cache
-from featx.workflow.forecast import Forecast, PlannedStep, extraction_steps, free_bytes, head_step, tuning_step
+from featx.workflow.forecast import DryRun, PlannedStep, extraction_steps, free_bytes, head_step, tuning_step
 from featx.workflow.prepare import plan_all
 
 _logger = logging.getLogger(__name__)
 
 
-def forecast_compare(pipeline: Pipeline, cache: Cache, context: Context) -> Forecast:
+def forecast_compare(pipeline: Pipeline, cache: Cache, context: Context) -> DryRun:
     """What `featx compare` would do; models that are there already are made by no step of it.
 
     Raises
@@ -33,7 +33,7 @@ def forecast_compare(pipeline: Pipeline, cache: Cache, context: Context) -> Fore
     """
     steps = [step for one in plan(pipeline) for step in _steps(one, cache, context)]
     folder = Path(pipeline.report.runs) / name_of(pipeline)
-    return Forecast(tuple(steps), str(folder), free_bytes(Path(pipeline.features.cache)))
+    return DryRun(tuple(steps), str(folder), free_bytes(Path(pipeline.features.cache)))
 
 
 def _steps(one: Pass, cache: Cache, context: Context) -> Iterator[PlannedStep]:

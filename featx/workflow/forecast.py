@@ -39,7 +39,7 @@ class PlannedStep:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class DryRun:
     """The steps of a command, where results go, and the free space of the disk in bytes."""
 
     steps: tuple[PlannedStep, ...]
@@ -70,7 +70,7 @@ def _total(values: Iterable[float | None]) -> float | None:
     return sum(known) if len(known) == len(found) else None
 
 
-def forecast_head(pipeline: Pipeline, cache: Cache, context: Context) -> Forecast:
+def forecast_head(pipeline: Pipeline, cache: Cache, context: Context) -> DryRun:
     """What `featx fit-head` would do.
 
     Raises
@@ -81,10 +81,10 @@ def forecast_head(pipeline: Pipeline, cache: Cache, context: Context) -> Forecas
     run, count = _open_run(pipeline, cache)
     plan = plan_all(replace(pipeline, features=widen_features(pipeline, cache)), cache, context)
     steps = (*extraction_steps(plan), head_step(pipeline, run, count))
-    return Forecast(steps, str(run.path), free_bytes(cache.path))
+    return DryRun(steps, str(run.path), free_bytes(cache.path))
 
 
-def forecast_finetune(pipeline: Pipeline, origin: str | None, cache: Cache, context: Context) -> Forecast:
+def forecast_finetune(pipeline: Pipeline, origin: str | None, cache: Cache, context: Context) -> DryRun:
     """What `featx finetune` would do.
 
     origin : the bundle that it starts from, as it was named
@@ -99,7 +99,7 @@ def forecast_finetune(pipeline: Pipeline, origin: str | None, cache: Cache, cont
     plan = plan_all(replace(pipeline, augment=replace(pipeline.augment, views=0)), cache, context)
     tune = tuning_step(pipeline, run, count)
     step = replace(tune, what=f"{tune.what}, from {start}")
-    return Forecast((*extraction_steps(plan), step), str(run.path), free_bytes(cache.path))
+    return DryRun((*extraction_steps(plan), step), str(run.path), free_bytes(cache.path))
 
 
 def _open_run(pipeline: Pipeline, cache: Cache) -> tuple[Run, int]:
