@@ -134,7 +134,10 @@ def test_the_five_data_sets_are_forty_models() -> None:
     ("text", "message"),
     [
         ("compare: {data: [a/x, b/x]}", "a/x and b/x are both called 'x'. Give one of them another name"),
-        ("compare: {backbone: [Xception], override: {Xceptoin: {}}}", "'Xceptoin' is not something.*Did you mean 'Xception'"),
+        (
+            "compare: {backbone: [Xception], override: {Xceptoin: {}}}",
+            "'Xceptoin' is not something.*Did you mean 'Xception'",
+        ),
         ("compare: {override: {svm: {head.clf: knn}}, clf: [svm]}", "head.clf cannot differ by clf"),
         ("compare: {override: {svm: {data.seed: 1}}, clf: [svm]}", "data.seed cannot differ by clf"),
         ("compare: {override: {VGG16: {data.split: 1}}, backbone: [VGG16]}", "data.split cannot differ by backbone"),
