@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from fitted import call
 
-TUTORIAL = Path(__file__).parent.parent / "docs" / "tutorial.md"
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = {"tutorial.md": {"console", "python", "yaml"}, "from-100-to-1000.md": {"console", "python"}}
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
@@ -47,7 +48,7 @@ def run_python(block: str, names: dict[str, Any]) -> None:
     for statement in ast.parse(block).body:
         printed = io.StringIO()
         with redirect_stdout(printed):
-            exec(compile(ast.Module([statement], []), str(TUTORIAL), "exec"), names)
+            exec(compile(ast.Module([statement], []), "<page>", "exec"), names)
         last = lines[(statement.end_lineno or 1) - 1]
         if last.startswith("print("):
             expected = last.partition("  # ")[2]
@@ -55,19 +56,20 @@ def run_python(block: str, names: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_the_tutorial_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_a_tutorial_works_as_it_stands(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    ran = dict.fromkeys(("console", "python", "yaml"), 0)
-    for language, block in blocks(TUTORIAL.read_text(encoding="utf-8")):
-        ran[language] += 1
+    ran = set()
+    for language, block in blocks((DOCS / page).read_text(encoding="utf-8")):
+        ran.add(language)
         if language == "console":
             run_console(block, tmp_path)
         elif language == "python":
             run_python(block, names)
         else:
             (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(block)
-    assert min(ran.values()) > 0
+    assert ran == PAGES[page]
 
 
 @pytest.mark.parametrize(
