@@ -197,16 +197,14 @@ def test_the_report_of_the_best_head_tells_of_the_baseline(
     assert done.status == 0, done.err
     manifests = [load_bundle(tmp_path / one["bundle"]).manifest for one in (head, done.json)]
     assert manifests[0].split == manifests[1].split
-    assert not [
-        row for row in open_page(tmp_path / done.json["report"]).rows if "conv1 from scratch" in "".join(row[:1])
-    ]
+    assert not [row for row in open_page(tmp_path / done.json["report"]).rows if "conv1 from scratch" in "".join(row)]
 
     later = work("fit-head", *shared, *features, "--clf", "ridge").json
     other, (low, high) = done.json["test"]["accuracy"], done.json["test"]["intervals"]["accuracy"]
     for one in (head, later):  # written by the baseline, and by a fit that comes after it
         page, own = open_page(tmp_path / one["bundle"] / "report" / "index.html"), one["test"]["accuracy"]
-        row = next(row for row in page.rows if row and row[0] == "test, conv1 from scratch")
-        assert row[1:3] == ["12", f"{other:.2f}{low:.2f} – {high:.2f}"]
+        column = page.part("test, conv1 from scratch")
+        assert (column["images"], column["accuracy"]) == ("12", f"{other:.2f}{low:.2f} – {high:.2f}")
         told = f"accuracy of {other:.2f} on test, this model one of {own:.2f}: a difference of {own - other:+.2f}"
         assert told in page.text
 

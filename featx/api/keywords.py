@@ -204,7 +204,7 @@ class HeadKeywords(TrainingKeywords, total=False):
     thresholds: Literal["per_class", "global", "none"]
     """Choice of the probability from which a label is given, for several labels per image (none: 0.5)."""
     threshold_range: Sequence[float]
-    """Range in which thresholds are searched."""
+    """Range in which thresholds are searched, before confidence is corrected for weights of classes."""
     memory: str | int | None
     """Most memory that features may take, like 1GB; beyond it they are streamed (default: half of the machine's
     memory)."""

@@ -65,7 +65,9 @@ class HeadOptions(TrainingOptions):
         "Choice of the probability from which a label is given, for several labels per image (none: 0.5).",
     )
     threshold_range: tuple[float, float] = option(
-        (0.05, 0.95), "Range in which thresholds are searched.", metavar="LOW,HIGH"
+        (0.05, 0.95),
+        "Range in which thresholds are searched, before confidence is corrected for weights of classes.",
+        metavar="LOW,HIGH",
     )
     memory: Annotated[ByteSize, Also(int)] | None = option(
         None,
