@@ -135,7 +135,7 @@ def test_auto_compares_all_kinds_on_the_same_rows() -> None:
 
 
 def test_auto_leaves_out_what_many_rows_make_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featx.selection.heads.HEADS", {name: HEADS[name] for name in ("ridge", "svm-rbf")})
+    monkeypatch.setattr("featx.selection.auto.HEADS", {name: HEADS[name] for name in ("ridge", "svm-rbf")})
     x, y = blobs(5100, d=2)
     choice = choose(x, y, np.full(5100, TRAIN), clf="auto", folds=2)
     assert choice.clf == "ridge"
@@ -154,7 +154,7 @@ def test_a_search_gives_up_once_weaker_is_worse(monkeypatch: pytest.MonkeyPatch)
         "accuracy": iter([0.5, 0.5, 0.5, 0.7, 0.6, 0.7, 0.9, 0.9]),
         "log_loss": iter([1.0, 0.9, 0.8, 0.7, 0.8, 0.8, 0.1, 0.1]),  # falls while accuracy stands still, then rises
     }
-    monkeypatch.setattr("featx.selection.heads.score", lambda metric, *_: next(told[metric]))
+    monkeypatch.setattr("featx.selection.arena.score", lambda metric, *_: next(told[metric]))
     x, y = blobs(90)
     choice = choose(x, y, np.full(90, TRAIN))
     assert len(choice.candidates) == 6

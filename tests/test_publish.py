@@ -78,7 +78,7 @@ def test_a_report_that_fails_does_not_lose_the_bundle(
 # --- fingerprints ------------------------------------------------------------------------------------------------
 
 
-def test_fingerprints_are_those_of_featx_0_1_0_in_every_version(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fingerprints_hold_numbers_of_algorithms_and_no_version(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(featx, "__version__", "7.0.0")
     prepared, bundle, options = lab.prepared, lab.bundle("logreg"), lab.pipeline.finetune
     head = {
@@ -89,12 +89,26 @@ def test_fingerprints_are_those_of_featx_0_1_0_in_every_version(lab: Lab, monkey
         "weight": None,
         "head": asdict(prepared.pipeline.head),
         "seed": 0,
-        "featx": "0.1.0",
+        "featx": "2",
     }
     assert fingerprint(prepared) == digest_json(head)
+    assert fingerprint(prepared) != digest_json(head | {"featx": "0.1.0"})
     given = asdict(replace(options, preset=None, gpu_memory="grow"))
     tuned = {"from": bundle.manifest.digest, "options": given, "seed": 3, "featx": "0.1.0"}
     assert tuned_fingerprint(bundle, options, 3) == digest_json(tuned)
+
+
+def test_nothing_of_an_earlier_algorithm_is_reused_or_gone_on_from(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since 0.1.0 rare classes converge, folds stop elsewhere, constant features count nothing."""
+    with monkeypatch.context() as of_then:
+        of_then.setattr("featx.workflow.fit._ALGORITHM", 1)
+        then = fit(prepared)
+        bundle = publish(then, prepared.run, prepared.pipeline)
+        assert prepared.run.find(fingerprint(prepared)) == bundle
+    assert prepared.run.find(fingerprint(prepared)) is None
+    assert fit(prepared).recording.state != then.recording.state
 
 
 def test_another_algorithm_has_another_name() -> None:

@@ -55,12 +55,14 @@ class Trial:
     logits : float32 (n, k), of each row by the fit that left it out; NaN for rows that no fit left out
     start : what a linear head's `fit` can begin from
     heads : what was fitted, one per fit, where it is worth keeping
+    gamma : of a radial kernel, as `KernelSVM` has it
     """
 
     strength: float
     logits: np.ndarray
     start: np.ndarray | None = None
     heads: tuple[Head, ...] = ()
+    gamma: float | None = None
 
 
 class Parameters:

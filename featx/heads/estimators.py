@@ -70,7 +70,7 @@ class _Estimator(Parameters):
     def _fit(self, classifier: BaseEstimator, features: Features, y: np.ndarray, **weights: np.ndarray) -> Self:
         from sklearn.pipeline import make_pipeline
 
-        scaler, x = _fit_scaler(features)
+        scaler, x = fit_scaler(features)
         try:
             self.estimator_ = make_pipeline(scaler, classifier.fit(scaler.transform(x), y, **weights))
         except (ValueError, IndexError) as error:  # wrong parameters, classes of too few rows
@@ -83,7 +83,7 @@ class _Estimator(Parameters):
         return self
 
 
-def _fit_scaler(features: Features) -> tuple[StandardScaler, np.ndarray]:
+def fit_scaler(features: Features) -> tuple[StandardScaler, np.ndarray]:
     """A fitted scaler, and the features as they are. Behind it, what was constant in training is 0 for every image.
 
     scikit-learn would leave such a feature unscaled: one that differs later outweighs all the others.
@@ -127,10 +127,14 @@ class Neighbours(_Estimator):
 
 @dataclass
 class KernelSVM(_Estimator):
-    """scikit-learn's SVC with the radial kernel, one-vs-rest decisions."""
+    """scikit-learn's SVC with the radial kernel, one-vs-rest decisions.
+
+    gamma : times scikit-learn's gamma="scale", which is 1 / features that are not constant
+    """
 
     C: float = 10.0
     class_weight: str = "none"
+    gamma: float = 1.0
     classes_: np.ndarray = field(init=False, repr=False)
     n_features_in_: int = field(init=False, repr=False)
     estimator_: Pipeline = field(init=False, repr=False)
@@ -153,13 +157,28 @@ class KernelSVM(_Estimator):
                 "The radial kernel predicts one class per image. For several labels choose --clf logreg, svm, ridge, "
                 "knn or dense."
             )
-        weight = row_weights(index, sample_weight, self.class_weight)
-        if not np.bincount(index, weight).all():  # SVC leaves such a class out, and fails when it is asked
-            raise HeadError(
-                "The radial kernel needs some weight in every class, and got a class of weight 0. Give it a small one, "
-                "like 0.01, leave the class out by --classes, or choose --clf logreg."
-            )
-        return self._fit(SVC(C=self.C, decision_function_shape="ovr"), features, y, sample_weight=weight)
+        weight = kernel_weights(index, sample_weight, self.class_weight)
+        varying = int((standardize(features).inverse != 0).sum()) if self.gamma != 1 else 0
+        gamma = "scale" if self.gamma == 1 else self.gamma / max(varying, 1)
+        svm = SVC(C=self.C, gamma=gamma, decision_function_shape="ovr")
+        return self._fit(svm, features, y, sample_weight=weight)
+
+
+def kernel_weights(index: np.ndarray, sample_weight: np.ndarray | None, class_weight: str) -> np.ndarray:
+    """Weights float64 (n,) of the rows of a radial kernel.
+
+    Raises
+    ------
+    HeadError
+        A class without weight, which SVC leaves out, to fail when it is asked.
+    """
+    weight = row_weights(index, sample_weight, class_weight)
+    if not np.bincount(index, weight).all():
+        raise HeadError(
+            "The radial kernel needs some weight in every class, and got a class of weight 0. Give it a small one, "
+            "like 0.01, leave the class out by --classes, or choose --clf logreg."
+        )
+    return weight
 
 
 @dataclass

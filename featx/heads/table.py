@@ -28,11 +28,18 @@ class HeadKind:
     strength_name: str | None = None  # of the constructor's argument
     linear: bool = False
     most_rows: int | None = None  # above this, `auto` leaves it out: its cost grows with the square of the rows
+    most_values: int | None = None  # of rows x features, above which `auto` leaves it out: it keeps them, as 8 bytes
+    radial: bool = False  # has a gamma beside its strength
     stops_early: bool = False  # `fit` takes validation=(features, y), which it watches, and a recording
     one_label: bool = False  # tells one class per image, not several labels
     in_auto: bool = True  # whether `auto` tries it
     weighs: bool = True  # whether weights of rows and classes change it
     margins: bool = False  # whether its logits are no log probabilities
+
+    @property
+    def title(self) -> str:
+        """What it is called beside the others: two kinds are `svm`."""
+        return f"{self.clf} (rbf)" if self.radial else self.clf
 
 
 def _decades(first: float, last: float, count: int) -> tuple[float, ...]:
@@ -59,6 +66,8 @@ HEADS: dict[str, HeadKind] = {
         10.0,
         "C",
         most_rows=5_000,
+        most_values=10_000_000,
+        radial=True,
         one_label=True,
         margins=True,
     ),

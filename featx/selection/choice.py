@@ -55,7 +55,7 @@ class Choice:
         without val rows
     transform : what the features pass through before the head
     thresholds : float64 (k,), of several labels per image; None where an image has one
-    notes : what a user should know
+    notes : what a user should know; left_out : of these, what `auto` has not tried, and why
     """
 
     clf: str
@@ -68,6 +68,7 @@ class Choice:
     transform: Transform = Transform()
     thresholds: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def temperature(self) -> float:

@@ -1,7 +1,8 @@
 """Choose among layers and poolings, and the best of them side by side.
 
 With `auto` the search goes in stages, not through the whole product: every layer is judged by logistic regression, the
-best is joined with others as long as that helps, and only on what has won are all kinds of heads compared.
+best is joined with others as long as that helps, then all are put side by side, and only on what has won are all kinds
+of heads compared; the radial kernel also on all outputs.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from featx.features import Features, FeaturesError
+from featx.features import Features, FeaturesError, width
+from featx.heads.table import head_kind
 from featx.heads.transform import join
+from featx.selection.auto import why_not
 from featx.selection.choice import Candidate, Choice
 from featx.selection.heads import choose_head
 from featx.selection.problem import Problem
 from featx.selection.settings import SearchSettings
 from featx.store.key import file_name
 
-_MOST_JOINED = 3  # layers side by side
+_MOST_JOINED = 3  # layers side by side, one after another
+_MOST_JOINED_VALUES = 50_000_000  # rows x features up to which `auto` tries all outputs side by side
 
 Tried = Mapping[str, tuple[Candidate, ...]]
 """What was tried, "mixed7@avg + mixed2@grid:4" -> candidates"""
@@ -78,9 +82,7 @@ def choose_layers(tables: Mapping[str, Features], problem: Problem, settings: Se
         best, more = search.join(singles, screen)
         tried |= more
     if options.clf == "auto":
-        others = search.choose(best.outputs, settings, without=(screen.options.clf,))
-        tried = {title: (*found, *others.tried.get(title, ())) for title, found in tried.items()}
-        best = others if others.choice.score > best.choice.score else best
+        return search.compare_kinds(best, tried, settings, screen)
     return LayersChoice(best.outputs, best.choice, tried)
 
 
@@ -115,3 +117,51 @@ class _LayerSearch:
                 break
             best = winner
         return best, tried
+
+    def compare_kinds(
+        self, best: LayersChoice, tried: Tried, settings: SearchSettings, screen: SearchSettings
+    ) -> LayersChoice:
+        """All kinds of heads on the best outputs, and on all outputs side by side what they suit.
+
+        best : by logistic regression, whose settings are `screen`
+        """
+        found, left_out = [best], list[str]()
+        if settings.options.combine in {"auto", "greedy"} and len(best.outputs) < len(self.tables):
+            found, left_out = self._all_outputs(best, tried, settings, screen)
+        others = self.choose(found[0].outputs, settings, without=(screen.options.clf,))
+        left_out += others.choice.left_out
+        found.append(others)
+        merged: dict[str, tuple[Candidate, ...]] = {}
+        for some in (tried, *(one.tried for one in found)):
+            for title, candidates in some.items():
+                known = merged.get(title, ())
+                merged[title] = known + tuple(one for one in candidates if one not in known)
+        winner = max(found, key=lambda one: one.choice.score)
+        notes = tuple(dict.fromkeys((*winner.choice.notes, *left_out)))
+        return LayersChoice(winner.outputs, replace(winner.choice, notes=notes), merged)
+
+    def _all_outputs(
+        self, best: LayersChoice, tried: Tried, settings: SearchSettings, screen: SearchSettings
+    ) -> tuple[list[LayersChoice], list[str]]:
+        """The best by logistic regression, now also of all outputs, then the radial kernel on these; what was left out.
+
+        A linear head seldom gains by outputs that say the same in other words; a kernel does, of all of them at once.
+        """
+        names, rows = tuple(self.tables), len(self.problem.train)
+        whole = replace(self.problem, features=joined(self.tables, names))
+        values, where = rows * width(whole.features), f"on all {len(names)} outputs side by side"
+        if values > _MOST_JOINED_VALUES:
+            text = f"Heads {where} were not tried: {rows:,} images x {width(whole.features):,} features are more than "
+            return [best], [text + f"{_MOST_JOINED_VALUES:,} numbers. By hand: --combine all."]
+        if not any(set(title.split(" + ")) == set(names) for title in tried):
+            rival = self.choose(names, screen)
+            found = [rival, best] if rival.choice.score > best.choice.score else [best, rival]
+        else:
+            found = [best]
+        if set(found[0].outputs) == set(names):
+            return found, []
+        kind = head_kind("svm", "rbf")
+        reason = why_not(kind, whole, settings)
+        if reason:
+            return found, [f"{kind.title} {where} was not tried: {reason}"]
+        return [*found, self.choose(names, settings.changed(clf="svm", kernel="rbf", strength=None))], []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _WATCHED_IN = 10  # of the rows of a fit, one in so many stops it
 _UNSEEN = 10.0  # a class that a fit has not seen is this much below the row's least logit
 
+_T = TypeVar("_T")
 Fold = tuple[Head, np.ndarray, np.ndarray]
 """What was fitted, the rows that it left out, and their logits"""
 
@@ -48,13 +49,13 @@ def try_strengths(
     watched : rows that none of several fits is judged on; None: each sets a tenth of its own rows aside
     """
     if kind.linear:
-        linear = cast("Linear", make_head(kind, None, settings.options, settings.seed))
+        linear = cast("Linear", build_head(kind, None, settings))
         yield from linear.search(problem.features, problem.y, test_fold, strengths, problem.weight)
         return
     classes = np.unique(problem.y) if problem.target == "class" else np.arange(problem.y.shape[1])
 
     def fit_fold(strength: float, fold: int) -> Fold:
-        head = make_head(kind, strength, settings.options, settings.seed)
+        head = build_head(kind, strength, settings)
         left_out = np.flatnonzero((test_fold == fold) & problem.own)
         fitted, stopping = np.flatnonzero(test_fold != fold), problem.take(left_out)
         if kind.stops_early and test_fold.max() > 0:
@@ -66,10 +67,16 @@ def try_strengths(
     for strength in strengths:
         logits = np.full((len(problem), len(classes)), np.nan, np.float32)
         heads = []
-        for head, left_out, found in _map_folds(kind, partial(fit_fold, strength), range(test_fold.max() + 1)):
+        for head, left_out, found in map_folds(kind, partial(fit_fold, strength), range(test_fold.max() + 1)):
             logits[left_out] = found
             heads.append(head)
-        yield Trial(strength, logits, heads=tuple(heads))
+        yield Trial(strength, logits, heads=tuple(heads), gamma=settings.gamma)
+
+
+def build_head(kind: HeadKind, strength: float | None, settings: SearchSettings) -> Head:
+    """An unfitted head of these settings."""
+    head = make_head(kind, strength, settings.options, settings.seed)
+    return head if settings.gamma is None or not kind.radial else head.set_params(gamma=settings.gamma)
 
 
 def _set_aside(problem: Problem, rows: np.ndarray, seed: int) -> tuple[np.ndarray, Problem]:
@@ -79,13 +86,13 @@ def _set_aside(problem: Problem, rows: np.ndarray, seed: int) -> tuple[np.ndarra
     return rows[fold != 0], inner.take(np.flatnonzero((fold == 0) & inner.own))
 
 
-def _map_folds(kind: HeadKind, fit_fold: Callable[[int], Fold], folds: range) -> Iterable[Fold]:
+def map_folds(kind: HeadKind, fit_fold: Callable[[int], _T], folds: range) -> Iterable[_T]:
     """Fit folds at the same time, in threads, which share the features; scikit-learn computes outside of the lock."""
     if kind.stops_early or len(folds) == 1:  # TensorFlow uses all cores by itself
         return map(fit_fold, folds)
     from joblib import Parallel, delayed
 
-    return cast("Iterable[Fold]", Parallel(n_jobs=-1, prefer="threads")(delayed(fit_fold)(fold) for fold in folds))
+    return cast("Iterable[_T]", Parallel(n_jobs=-1, prefer="threads")(delayed(fit_fold)(fold) for fold in folds))
 
 
 def fit_rows(

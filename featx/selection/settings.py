@@ -22,6 +22,7 @@ class SearchSettings:
     seed : of folds, and of what heads draw
     show : called with one line per candidate
     without_val : whether `auto` tries heads that stop early also where no val part stops them: by folds alone
+    gamma : of a radial kernel, as `KernelSVM` has it
     recording : how heads that are trained epoch by epoch are recorded, and what they are resumed from
     """
 
@@ -30,6 +31,7 @@ class SearchSettings:
     show: Callable[[str], None] = _show_nothing
     recording: Recording | None = None
     without_val: bool = False
+    gamma: float | None = None
 
     def resolved(self, target: Target) -> SearchSettings:
         """With the metric that `auto` stands for.
