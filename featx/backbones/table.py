@@ -45,6 +45,8 @@ _NASNET = ("global_average_pooling2d", "predictions")
 
 _ROWS = (
     BackboneEntry("EfficientNetLite0", "featx", "none", 224, 32, "top_activation", 1280, _DROP, bundled=True),
+    BackboneEntry("EfficientNetLite1", "featx", "none", 240, 32, "top_activation", 1280, _DROP, bundled=True),
+    BackboneEntry("EfficientNetLite2", "featx", "none", 260, 32, "top_activation", 1280, _DROP, bundled=True),
     BackboneEntry(
         "ConvNeXtBase",
         "convnext",

