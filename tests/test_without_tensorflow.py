@@ -103,7 +103,7 @@ def test_commands_that_need_no_tensorflow(featx: Callable[..., Any], tmp_path: P
     commands = [
         ["predict", "images", "--model", "runs/linear", "--json"],
         ["predict", "images", "--model", "runs/dense", "--json"],
-        ["evaluate", "runs/dense", "--data", "images", "--split", "test"],
+        ["evaluate", "runs/dense", "--data", "images", "--split", "all", "--mistakes", "wrong", "--json"],
         ["explain", image, "--model", "runs/linear", "--out", "maps"],
         ["similar", image, "--data", "images", "--backbone", "net.keras"],
         ["extract", *options[:-1]],
@@ -111,7 +111,7 @@ def test_commands_that_need_no_tensorflow(featx: Callable[..., Any], tmp_path: P
         ["fit-head", *graph, "--clf", "svm", "--no-html"],
         ["predict", image, "--model", "runs/graph"],
         ["extract", *options[:-1], "--layer", "body"],
-        ["explain", image, "--model", "runs/linear", "--method", "gradcam", "--out", "maps"],
+        ["explain", image, "--model", "runs/linear", "--method", "gradcam", "--out", "gradients"],
     ]
     answers = _run_without_tensorflow(tmp_path, commands)
     assert [one[0] for one in answers] == [0] * 9 + [1] * 2, answers
@@ -119,6 +119,11 @@ def test_commands_that_need_no_tensorflow(featx: Callable[..., Any], tmp_path: P
         found = np.array([one["confidence"] for one in json.loads(out)["predictions"]])
         np.testing.assert_allclose(found, [one["confidence"] for one in expected["predictions"]], atol=1e-5)
     assert "0 computed, 36 reused" in answers[5][1]
+    explained = json.loads(answers[2][1])["mistakes"]
+    page = (tmp_path / explained["page"]).read_text()
+    assert page.count("supports") == 4 * explained["shown"] > 0  # in a caption and in words, of two classes
+    assert "(occlusion: what its score loses when they are covered)" in page
+    assert "training images" in page
     for _, _, error in answers[-2:]:
         assert "This needs TensorFlow, which cannot be imported here. Type: pip install tensorflow." in error
 

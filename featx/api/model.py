@@ -26,6 +26,7 @@ from featx.io.progress import Progress
 from featx.metrics.measures import measure
 from featx.runs.choosing import find_bundle
 from featx.store.cache import Cache
+from featx.workflow.mistakes import explain_mistakes, require_unused
 from featx.workflow.prepare import images_of_part, prepare
 from featx.workflow.publish import publish_finetuned
 
@@ -143,6 +144,8 @@ class Model:
         data: PathLike | None = None,
         part: str = "all",
         *,
+        mistakes: PathLike | None = None,
+        force: bool = False,
         pipeline: PathLike | None = None,
         progress: Progress | bool = False,
         **options: Unpack[EvaluateKeywords],
@@ -153,12 +156,15 @@ class Model:
         ----------
         data, pipeline, progress : as of `featx.extract`
         part : "train", "val", "test" as they were when the bundle was made, by the images' content, or "all"
+        mistakes : a folder for a page of the mistakes, each with its maps and its nearest training images, and their
+            table; force : whether it may have files in it
         options : of the section data, listed below
 
         Returns
         -------
         dict
-            accuracy and the other metrics of `featx evaluate --json`; bad [{path, reason}]; notes [sentence]
+            accuracy and the other metrics of `featx evaluate --json`; bad [{path, reason}]; notes [sentence]; mistakes
+            {page, csv, images, shown} where a folder was named
 
         Raises
         ------
@@ -174,12 +180,19 @@ class Model:
         if part not in {*SPLITS, "all"}:
             raise UsageError(f"part is one of {', '.join(SPLITS)} and all, got {part!r}.")
         wanted = read_options(EVALUATE, options, "evaluate", data, pipeline)
+        folder = None if mistakes is None else Path(mistakes)
+        if folder is not None:
+            require_unused(folder, force)
         with Cache(wanted.features.cache) as cache:
             images, notes = images_of_part(wanted, self.bundle, part, cache)
         with shown_by(progress) as show:
             judged, bad = judge(self.bundle, images, part, show)
-        notes += describe_unknown(judged, self.bundle)
-        return measure(judged).as_json() | {"bad": bad, "notes": notes}
+            notes += describe_unknown(judged, self.bundle)
+            found = measure(judged).as_json() | {"bad": bad, "notes": notes}
+            if folder is None:
+                return found
+            context = Context(call_text("featx.Model.evaluate", data, pipeline, options), show)
+            return found | {"mistakes": explain_mistakes(folder, self.bundle, judged, wanted, context).as_json()}
 
     @takes(*FINETUNE)
     def finetune(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from featx.config import DataOptions, Pipeline
     from featx.inference.evaluation import EvaluationResult, RivalResult
     from featx.metrics.measures import Measures
+    from featx.metrics.predictions import LabelledPredictions
+    from featx.report.explained import WrittenMistakes
 
 
 @click.command(cls=SectionedCommand)
@@ -43,6 +46,13 @@ if TYPE_CHECKING:
     help="Write the report here (default: into the bundle's folder, when it is one of a run and there is no --data "
     "and no --tta).",
 )
+@click.option(
+    "--mistakes",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Write a page of the mistakes here, each with its explain maps and its nearest training images.",
+)
+@click.option("--force", is_flag=True, help="Write the mistakes into a folder that has files in it.")
 @IMPORT_OPTION
 @section_options("augment", "report", without=["augment.views"])
 @JSON_OPTION
@@ -53,6 +63,8 @@ def evaluate(
     against: str | None,
     tta: int,
     directory: Path | None,
+    folder: Path | None,
+    force: bool,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -62,21 +74,19 @@ def evaluate(
 
     The parts are those that the bundle was made with, by the images' content, wherever the files lie now.
     """
-    import time
     from dataclasses import replace
 
-    from featx.bundle.bundle import load_bundle
     from featx.bundle.choices import describe_choices
-    from featx.inference.evaluation import EvaluationResult, RivalResult
+    from featx.inference.evaluation import EvaluationResult
     from featx.inference.judge import describe_unknown, judge
-    from featx.metrics.comparison import compare_predictions, require_comparable
+    from featx.io.context import Context
     from featx.metrics.measures import measure
-    from featx.report.occasions import Evaluation, belongs_to_run, report_evaluation, verdict_on
-    from featx.runs.choosing import find_bundle
-    from featx.runs.run import report_folder
+    from featx.report.occasions import Evaluation, report_evaluation, verdict_on
     from featx.store.cache import Cache
+    from featx.workflow.mistakes import explain_mistakes
     from featx.workflow.prepare import images_of_part, images_to_compare
 
+    _require_unused(folder, force)
     pipeline = pipeline_of(None, pipeline_file, settings, values)
     model = take(bundle, pipeline, "Measuring")
     if data is not None:
@@ -84,32 +94,77 @@ def evaluate(
     elif pipeline_file is None and not settings:
         _require_own_data(model, pipeline)
     part = part or ("test" if data is None else "all")
-    rival = None if against is None else load_bundle(find_bundle(against, Path(pipeline.report.runs), ""))
-    if rival is not None:
-        require_comparable(model.multilabel, rival.multilabel)
+    rival = _rival(against, model, pipeline)
     average = average_of(model, tta, pipeline_file, settings, values)
     rivals = None if rival is None else average_of(rival, tta, pipeline_file, settings, values)
     with Cache(pipeline.features.cache) as cache:
         images, notes = images_of_part(pipeline, model, part, cache)
         shared, left_out = (images, []) if rival is None else images_to_compare(images, part, (model, rival), cache)
-    notes, name = [*notes, *left_out], part if data is None else images.name
+    notes, name = [*notes, *left_out], part if data is None or part != "all" else images.name
     start = time.perf_counter()
     with Bars() as bars:
         judged, bad = judge(model, images, name, bars, average)
         others = None if rival is None else judge(rival, shared, name, bars, rivals)[0]
-    notes += [*describe_unknown(judged, model), *(describe_choices(model.manifest, "val") if part == "val" else ())]
-    for note in notes:
-        say(note)
-    own = data is None and not tta and belongs_to_run(model.shown)
-    directory = directory or (report_folder(model.shown) if own and pipeline.report.html else None)
-    evaluation = Evaluation(model, model.shown, judged, bad, time.perf_counter() - start)
-    page = directory and report_evaluation(directory, evaluation, pipeline, command_line())
-    rivalry = None
-    if rival is not None and others is not None:
-        rivalry = RivalResult(rival.shown, compare_predictions(judged, others, model.manifest.score.metric))
+        notes += [*describe_unknown(judged, model), *(describe_choices(model.manifest, "val") if part == "val" else ())]
+        for note in notes:
+            say(note)
+        seconds, context = time.perf_counter() - start, Context(command_line(), bars, say)
+        explained = None if folder is None else explain_mistakes(folder, model, judged, pipeline, context)
+    if directory is None and data is None and not tta and pipeline.report.html:
+        directory = _folder_of_report(model)
+    evaluation = Evaluation(model, model.shown, judged, bad, seconds)
+    page = directory and report_evaluation(directory, evaluation, pipeline, context.command)
+    rivalry = _compare(model, rival, judged, others)
     result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry, notes)
-    verdict = verdict_on(model, [judged], pipeline, command_line())
-    emit(as_json, result.as_json() | {"summary": verdict.as_json()}, f"{_text(result)}\n\n{verdict.lines}")
+    verdict = verdict_on(model, [judged], pipeline, context.command)
+    content = result.as_json() | ({} if explained is None else {"mistakes": explained.as_json()})
+    text = "\n\n".join(filter(None, [_text(result), _mistakes_text(explained), verdict.lines]))
+    emit(as_json, content | {"summary": verdict.as_json()}, text)
+
+
+def _require_unused(folder: Path | None, force: bool) -> None:
+    from featx.workflow.mistakes import require_unused
+
+    if folder is not None:
+        require_unused(folder, force)
+    elif force:
+        raise UsageError("--force goes with --mistakes: add --mistakes DIR.")
+
+
+def _folder_of_report(model: Bundle) -> Path | None:
+    """Where the report of a bundle of a run is kept."""
+    from featx.report.occasions import belongs_to_run
+    from featx.runs.run import report_folder
+
+    return report_folder(model.shown) if belongs_to_run(model.shown) else None
+
+
+def _rival(against: str | None, model: Bundle, pipeline: Pipeline) -> Bundle | None:
+    """The bundle to compare with."""
+    from featx.bundle.bundle import load_bundle
+    from featx.metrics.comparison import require_comparable
+    from featx.runs.choosing import find_bundle
+
+    if against is None:
+        return None
+    rival = load_bundle(find_bundle(against, Path(pipeline.report.runs), ""))
+    require_comparable(model.multilabel, rival.multilabel)
+    return rival
+
+
+def _compare(
+    model: Bundle, rival: Bundle | None, judged: LabelledPredictions, others: LabelledPredictions | None
+) -> RivalResult | None:
+    from featx.inference.evaluation import RivalResult
+    from featx.metrics.comparison import compare_predictions
+
+    if rival is None or others is None:
+        return None
+    return RivalResult(rival.shown, compare_predictions(judged, others, model.manifest.score.metric))
+
+
+def _mistakes_text(found: WrittenMistakes | None) -> str:
+    return "" if found is None else f"mistakes: {found.page}\nall {found.count:,} as a table: {found.csv}"
 
 
 def _described(data: str, options: DataOptions, settings: tuple[str, ...]) -> DataOptions:

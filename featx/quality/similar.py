@@ -129,18 +129,20 @@ def can_search(images: ImageSet, bundle: Bundle, cache: Cache) -> bool:
     return bool(digests.usable.any()) and not table.missing(digests.digest[digests.usable]).any()
 
 
-def _table_of(bundle: Bundle, cache: Cache) -> FeatureTable:
+def why_unsearchable(bundle: Bundle) -> str:
+    """Why no images can be compared by what a bundle predicts from, behind its name; empty where they can."""
     if bundle.manifest.baseline:
-        raise BundleError(
-            f"{bundle.shown} was trained from scratch, and its features are not cached. Leave out --model."
-        )
+        return "was trained from scratch, and its features are not cached"
     if bundle.manifest.origin is not None:
-        raise BundleError(
-            f"{bundle.shown} is fine-tuned, and its features are not cached. Name the bundle it came from "
-            f"({bundle.manifest.origin.bundle}), or leave out --model."
-        )
-    if len(bundle.outputs) > 1:
-        raise BundleError(f"{bundle.shown} takes several layers, and images are compared by one. Leave out --model.")
+        return "is fine-tuned, and its features are not cached"
+    return "takes several layers, and images are compared by one" if len(bundle.outputs) > 1 else ""
+
+
+def _table_of(bundle: Bundle, cache: Cache) -> FeatureTable:
+    if why := why_unsearchable(bundle):
+        origin = bundle.manifest.origin
+        instead = "Leave" if origin is None else f"Name the bundle it came from ({origin.bundle}), or leave"
+        raise BundleError(f"{bundle.shown} {why}. {instead} out --model.")
     for store in cache.stores():
         if store.key.as_json() == bundle.manifest.key.as_json():
             return store.table(bundle.outputs[0].layer, bundle.outputs[0].pooling)

@@ -26,6 +26,7 @@ class Mistake:
     path : as it may be shown; link : to its file from the page, empty where that would name folders of this machine
     actual, predicted : classes, or labels with commas between them
     confidence : of the predicted class; of several labels, the mean log loss over labels
+    row : of the image among those that were judged
     """
 
     path: str
@@ -33,6 +34,7 @@ class Mistake:
     actual: str
     predicted: str
     confidence: float
+    row: int
 
     @property
     def name(self) -> str:
@@ -47,9 +49,9 @@ def list_mistakes(judged: LabelledPredictions, folder: Path, keep_paths: bool, l
     """
     wrong = np.flatnonzero(~judged.correct)
     several = judged.target == "labels"
-    weight = _losses(judged) if several else judged.probabilities.max(axis=1, initial=0.0)
-    order = wrong[np.argsort(-weight[wrong], kind="stable")]
     predicted = np.asarray(judged.predicted)
+    weight = _losses(judged) if several else judged.probabilities[np.arange(len(predicted)), predicted]
+    order = wrong[np.argsort(-weight[wrong], kind="stable")]
     return [
         Mistake(
             judged.paths[row] if keep_paths else short_path(judged.paths[row]),
@@ -57,6 +59,7 @@ def list_mistakes(judged: LabelledPredictions, folder: Path, keep_paths: bool, l
             _names(judged.classes, judged.labels[row]),
             _names(judged.classes, predicted[row]),
             float(weight[row]),
+            row,
         )
         for row in order.tolist()
     ]

@@ -113,6 +113,11 @@ def _is_below(data: str | None) -> bool:
     return data is not None and not is_url(data) and not Path(data).is_absolute() and short_path(data) == data
 
 
+def shows_links(pipeline: Pipeline) -> bool:
+    """Whether a page may lead to the files of the data, which name no other folder of this machine."""
+    return _is_below(pipeline.data.path)
+
+
 def typed_for(bundle: Bundle, pipeline: Pipeline, command: str) -> Typed:
     """What commands about the run of a bundle begin with. command : that was typed"""
     source = pipeline.data.path
