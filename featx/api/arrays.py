@@ -9,13 +9,14 @@ import numpy as np
 
 from featx.api.keywords import ReadFeaturesKeywords
 from featx.api.options import READ_FEATURES, PathLike, read_options, takes
-from featx.dataset import SPLITS, read_data
+from featx.dataset import SPLITS
 from featx.errors import FeatxError, UsageError
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
 from featx.io.bars import shown_by
 from featx.io.digest_arrays import first_of_equal
 from featx.io.progress import Progress
+from featx.runs.labels import read_labelled
 from featx.store.cache import Cache
 from featx.workflow.prepare import prepare
 
@@ -125,7 +126,8 @@ def read_features(
     ['test', 'train', 'val']
     """
     wanted = read_options(READ_FEATURES, options, "featx.read_features", data, pipeline)
-    images = read_data(wanted)
+    with Cache(wanted.features.cache) as cache:
+        images = read_labelled(wanted, cache.index)
     if images.labels is None or len(images.classes) < 2:  # nothing to split by
         with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
             done = extract_images(images, wanted.features, cache, show)

@@ -10,13 +10,13 @@ from featx.active.next import NextImages, choose_next
 from featx.api.keywords import ExtractKeywords, FindEnoughKeywords, FitHeadKeywords, NextImagesKeywords
 from featx.api.model import Model
 from featx.api.options import ENOUGH, EXTRACT, FIT_HEAD, NEXT, PathLike, call_text, read_options, takes
-from featx.dataset import read_data
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
 from featx.io.bars import shown_by
 from featx.io.context import Context
 from featx.io.progress import Progress
 from featx.runs.catalogue import Catalogue, list_models
+from featx.runs.labels import read_labelled
 from featx.store.cache import Cache
 from featx.workflow.prepare import choose_images, prepare_head
 from featx.workflow.publish import publish_head
@@ -60,7 +60,9 @@ def extract(
     """
     wanted = read_options(EXTRACT, options, "featx.extract", data, pipeline)
     with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
-        return extract_images(choose_images(wanted, read_data(wanted), cache), wanted.features, cache, show)
+        return extract_images(
+            choose_images(wanted, read_labelled(wanted, cache.index), cache), wanted.features, cache, show
+        )
 
 
 @takes(*FIT_HEAD)

@@ -8,13 +8,14 @@ import numpy as np
 
 from featx.backbones.spec import resize_rule
 from featx.config import Pipeline
-from featx.dataset import TRAIN, VAL, check_images, digest_images, read_data, require_usable
+from featx.dataset import TRAIN, VAL, check_images, digest_images, require_usable
 from featx.dataset.columns import require_no_duplicate_groups
 from featx.errors import DataError
 from featx.extraction.sample import Sample, require_fittable
 from featx.images.augment import Augmenter
 from featx.io.progress import Progress, no_progress
 from featx.metrics.predictions import align, group_codes
+from featx.runs.labels import read_labelled
 from featx.runs.origin import Intake
 from featx.runs.run import Run
 from featx.store.cache import Cache
@@ -52,7 +53,7 @@ def read_material(pipeline: Pipeline, cache: Cache, progress: Progress = no_prog
         No labels, several per image, a single class, nothing that can be read, or no val part.
     """
     require_no_duplicate_groups(pipeline.data, "a baseline")
-    images = read_data(pipeline)
+    images = read_labelled(pipeline, cache.index)
     require_fittable(images)
     run = Run.of(pipeline, images)
     notes = run.data.meet(images, cache.index, pipeline)

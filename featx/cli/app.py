@@ -28,6 +28,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Write a commented pipeline file for a data set, to start from."),
     "run": ("stages", "Bring every stage of a pipeline up to date."),
     "check": ("data", "Find bad images, duplicates and conflicting labels."),
+    "relabel": ("relabel", "Correct labels for good, or say that they are right."),
     "split": ("data", "Write the split into train, val and test as a CSV."),
     "look": (
         "look",

@@ -51,11 +51,12 @@ def check(
     """Decode every file fully; report bad images, duplicates, and the same bytes under two labels.
 
     With --features, extract the features that are missing and compare them: likely label errors, near-duplicates and
-    outliers, each as a CSV and a grid of pictures. A corrected label_errors.csv is applied with --relabel.
+    outliers, each as a CSV and a grid of pictures. featx relabel apply keeps what you correct in label_errors.csv.
     """
     from featx.cli.quality import require_features_flag, review_data
-    from featx.dataset import check_images, read_data
+    from featx.dataset import check_images
     from featx.dataset.columns import require_no_duplicate_groups
+    from featx.runs.labels import count_judged, read_labelled
     from featx.store.cache import Cache
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
@@ -64,16 +65,17 @@ def check(
         return
     require_features_flag(out, near)
     require_no_duplicate_groups(pipeline.data, "featx check without --features")
-    images = read_data(pipeline)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         bars("hash", 0, 0)
+        images = read_labelled(pipeline, cache.index)
         found = check_images(
             images,
             cache.index,
             progress=lambda done: bars("check", done, len(images)),
             levels=pipeline.features.levels,
         )
-    emit(as_json, found.as_json(), _check_text(found))
+        judged = count_judged(pipeline, cache.index)
+    emit(as_json, found.as_json() | {"judged": judged}, _check_text(found))
 
 
 def _check_text(found: Check) -> str:
@@ -114,19 +116,20 @@ def split(
     """Write path, label and split of every usable image as a CSV that featx and others read."""
     import numpy as np
 
-    from featx.dataset import SPLITS, check_images, read_data, split_images, write_split
+    from featx.dataset import SPLITS, check_images, split_images, write_split
     from featx.dataset.columns import require_no_duplicate_groups
     from featx.dataset.digests import digest_images
     from featx.io.suffixes import suffix_of
+    from featx.runs.labels import read_labelled
     from featx.store.cache import Cache
 
     suffix_of(out, (".csv",), "A split")
     require_new(out, force)
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     require_no_duplicate_groups(pipeline.data, "featx split")
-    images = read_data(pipeline)
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         bars("hash", 0, 0)
+        images = read_labelled(pipeline, cache.index)
         found = check_images(
             images,
             cache.index,

@@ -16,6 +16,7 @@ from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
 from featx.cli.render import Bars, bad_images, counted, emit, say, table
 from featx.errors import FeatxError, UsageError
+from featx.io.shown import as_line
 
 if TYPE_CHECKING:
     from featx.bundle.bundle import Bundle
@@ -58,7 +59,10 @@ def _review_text(found: Review) -> str:
     ]
     if errors is not None and len(errors):
         csv = found.out / "label_errors.csv"
-        parts.append(f"Correct the column 'label' of {csv} by hand, then: featx fit-head ... --relabel {csv}")
+        parts.append(
+            f"Correct the column 'label' of {csv} by hand, and write yes into 'right' where a label is right. Then: "
+            f"featx relabel apply {csv} {as_line(found.prepared.extraction.images.source)}"
+        )
     if found.report:
         parts.append(f"all on one page: {found.report}")
     return "\n".join(part for part in parts if part)
@@ -95,12 +99,12 @@ def similar(
     the best model of the data's run, if all images have them. If options describe the features, or there is no such
     model, missing features are extracted first.
     """
-    from featx.dataset import read_data
     from featx.images.resize import ResizeRule
     from featx.inference.predict import find_files
     from featx.io.suffixes import suffix_of
     from featx.quality.similar import search, search_with_bundle
     from featx.report.neighbours import draw_similar
+    from featx.runs.labels import read_labelled
     from featx.store.cache import Cache
     from featx.workflow.prepare import choose_images
 
@@ -110,7 +114,7 @@ def similar(
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     queries, levels = find_files(images), str(pipeline.features.levels)
     with Cache(pipeline.features.cache) as cache:
-        searched = choose_images(pipeline, read_data(pipeline), cache)
+        searched = choose_images(pipeline, read_labelled(pipeline, cache.index), cache)
         for note in searched.notes:
             say(note)
         if model is None and _describes_features(pipeline_file, settings, values):

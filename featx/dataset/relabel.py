@@ -3,22 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featx.dataset.folders import describe_absence, expand, is_folder, locate
 from featx.dataset.imageset import ImageSet
-from featx.dataset.table import read_labels
+from featx.dataset.label_rows import read_labels
 from featx.errors import DataError
 from featx.io.remote import shared_remote
 from featx.io.suggest import did_you_mean
 from featx.io.urls import is_url
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """The label that a person gives an image. line : of the CSV; marked : whether the line says that it is right"""
+
+    row: int
+    label: str
+    line: int = 0
+    marked: bool = False
+
+
 def relabel(images: ImageSet, file: str, home: str) -> ImageSet:
     """Give the images that a CSV names the label it has for them; a note says how many changed.
 
-    file : a CSV with the columns path and label; others are ignored
+    file, home : as of `read_judgements`
+
+    Raises
+    ------
+    DataError
+        What `read_judgements` raises.
+    """
+    judgements = read_judgements(images, file, home)
+    code_of = {name: code for code, name in enumerate(images.classes)}
+    assert images.labels is not None
+    labels = images.labels.copy()
+    for one in judgements:
+        labels[one.row] = code_of[one.label]
+    changed = int((labels != images.labels).sum())
+    note = f"{file}: {changed:,} of {len(images):,} labels changed, {len(judgements) - changed:,} as they were"
+    return replace(images, labels=labels, notes=(*images.notes, note))
+
+
+def read_judgements(images: ImageSet, file: str, home: str) -> list[Judgement]:
+    """What a CSV says of images, each of which it names once.
+
+    file : a CSV with the columns path and label, and maybe `right`, in which yes, y, x, true or 1 marks a label that
+        was looked at; others are ignored
     home : the folder that relative paths start from
 
     Raises
@@ -27,33 +59,42 @@ def relabel(images: ImageSet, file: str, home: str) -> ImageSet:
         A path that is not among the images, a label that is no class, one image under two labels, or a set whose
         images have no label or several.
     """
-    if images.labels is None or images.multilabel:
-        kind = "no labels" if images.labels is None else "several labels per image"
-        raise DataError(f"{images.source} has {kind}, and --relabel replaces one label of an image.")
+    require_one_label(images, "--relabel replaces one label of an image")
     path = expand(file)
     faults = shared_remote().faults([path])
     if faults:
         raise DataError(describe_absence([path], faults))
     if is_folder(path) or (not is_url(path) and not Path(path).is_file()):
         raise DataError(f"No file {file} to take labels from. featx check --features writes one to correct.")
-    row_of = {name: row for row, name in enumerate(images.paths)}
-    code_of = {name: code for code, name in enumerate(images.classes)}
-    labels, lines = images.labels.copy(), dict[int, int]()
-    for line, name, label in read_labels(path):
-        row = row_of.get(locate(name, home))
+    row_of, found = {name: row for row, name in enumerate(images.paths)}, dict[int, Judgement]()
+    for one in read_labels(path):
+        row = row_of.get(locate(one.path, home))
         if row is None:
             raise DataError(
-                f"{file}, line {line}: {name} is not among the {len(images):,} images in {images.source}. "
+                f"{file}, line {one.line}: {one.path} is not among the {len(images):,} images in {images.source}. "
                 f"Paths are absolute, or relative to {home}."
             )
-        if label not in code_of:
-            raise DataError(f"{file}, line {line}: {label!r} is not a class of {images.source}.{_hint(label, code_of)}")
-        if row in lines and labels[row] != code_of[label]:
-            raise DataError(f"{file}, lines {lines[row]} and {line} give {name} two labels. Delete one of them.")
-        labels[row], lines[row] = code_of[label], line
-    changed = int((labels != images.labels).sum())
-    note = f"{file}: {changed:,} of {len(images):,} labels changed, {len(lines) - changed:,} as they were"
-    return replace(images, labels=labels, notes=(*images.notes, note))
+        require_class(one.label, images, f"{file}, line {one.line}: ")
+        before = found.get(row)
+        if before is not None and before.label != one.label:
+            raise DataError(
+                f"{file}, lines {before.line} and {one.line} give {one.path} two labels. Delete one of them."
+            )
+        found[row] = Judgement(row, one.label, one.line, one.right or (before is not None and before.marked))
+    return list(found.values())
+
+
+def require_one_label(images: ImageSet, why: str) -> None:
+    """Refuse (`DataError`) images that have no label or several. why : what needs one"""
+    if images.labels is None or images.multilabel:
+        kind = "no labels" if images.labels is None else "several labels per image"
+        raise DataError(f"{images.source} has {kind}, and {why}.")
+
+
+def require_class(label: str, images: ImageSet, where: str = "") -> None:
+    """Refuse (`DataError`) a label that is not a class of the images. where : it stands, before the sentence"""
+    if label not in images.classes:
+        raise DataError(f"{where}{label!r} is not a class of {images.source}.{_hint(label, images.classes)}")
 
 
 def _hint(label: str, classes: Iterable[str]) -> str:

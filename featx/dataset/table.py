@@ -52,7 +52,7 @@ def read_table(source: str, path: str, options: DataOptions) -> ImageSet:
     DataError
         When columns are missing or cells make no sense; the line is named.
     """
-    table = _Table.read(path, options)
+    table = LabelTable.read(path, options)
     rows = [row for row in table.rows if row.cells[table.path].strip()]
     if not rows:
         raise DataError(f"{source} lists no images: it has no row with a {options.path_column!r}.")
@@ -77,21 +77,6 @@ def read_table(source: str, path: str, options: DataOptions) -> ImageSet:
         weights=None if table.weight is None else _read_weights(path, rows, table.weight),
         notes=notes,
     )
-
-
-def read_labels(path: str) -> list[tuple[int, str, str]]:
-    """The line, path and label of every row of a CSV with these columns, read as `read_table` reads one.
-
-    Raises
-    ------
-    DataError
-        When a column is missing, or the file is no CSV.
-    """
-    table = _Table.read(path, DataOptions())
-    if table.label is None:
-        raise DataError(f"No column 'label' in {path}. It needs the columns path and label.")
-    cells = [(row.line, row.cells[table.path], row.cells[table.label]) for row in table.rows]
-    return [(line, _local(name), label) for line, name, label in cells if name.strip()]
 
 
 def write_split(path: Path, images: ImageSet, split: np.ndarray) -> None:
@@ -119,7 +104,9 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Table:
+class LabelTable:
+    """A CSV of images: its rows, and which columns have the path, the label and the like (None: there is none)."""
+
     header: list[str]
     rows: list[_Row]
     path: int
@@ -129,7 +116,8 @@ class _Table:
     weight: int | None
 
     @classmethod
-    def read(cls, path: str, options: DataOptions) -> _Table:
+    def read(cls, path: str, options: DataOptions) -> LabelTable:
+        """Read a CSV and find the columns that the options name."""
         text, skipped = _without_directive(_read_text(path))
         if not text.strip():
             raise DataError(f"{plain(path)} is empty. Its first line has to name its columns, like path,label.")
@@ -231,7 +219,7 @@ def _of_width(path: str, rows: Iterator[_Row], width: int) -> Iterator[_Row]:
             yield _Row(row.line, row.cells + [""] * (width - len(row.cells)))
 
 
-def _note_pathless(table: _Table, count: int, options: DataOptions) -> tuple[str, ...]:
+def _note_pathless(table: LabelTable, count: int, options: DataOptions) -> tuple[str, ...]:
     if not count:
         return ()
     line = next(row.line for row in table.rows if not row.cells[table.path].strip())
@@ -239,7 +227,7 @@ def _note_pathless(table: _Table, count: int, options: DataOptions) -> tuple[str
 
 
 def _read_labels(
-    source: str, path: str, table: _Table, rows: Sequence[_Row], options: DataOptions
+    source: str, path: str, table: LabelTable, rows: Sequence[_Row], options: DataOptions
 ) -> tuple[np.ndarray | None, tuple[str, ...], tuple[str, ...]]:
     """Labels, classes and notes."""
     lines = [row.line for row in rows]
@@ -262,7 +250,7 @@ def _read_labels(
     return labels, classes, (note,) if alike else ()
 
 
-def _mark_columns(path: str, table: _Table, options: DataOptions) -> list[str]:
+def _mark_columns(path: str, table: LabelTable, options: DataOptions) -> list[str]:
     if options.label_columns == (EVERY,):
         return table.others
     for name in options.label_columns:
@@ -299,13 +287,13 @@ def _read_weights(path: str, rows: Sequence[_Row], column: int) -> np.ndarray:
 
 def _locate(cell: str, home: str) -> str:
     # White space around a name, and `\xe9` for a byte that is not UTF-8, count where a file has them.
-    path = locate(_local(cell), home)
+    path = locate(local_name(cell), home)
     others = [cell.strip()] if cell != cell.strip() else []
     others += [from_utf8(cell)] if "\\x" in cell else []
     if not others or is_url(path):
-        return locate(_local(cell.strip()), home)
+        return locate(local_name(cell.strip()), home)
     found = (one for name in others if os.path.lexists(one := locate(name, home)))
-    return path if os.path.lexists(path) else next(found, locate(_local(cell.strip()), home))
+    return path if os.path.lexists(path) else next(found, locate(local_name(cell.strip()), home))
 
 
 def _with_endings(paths: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -332,7 +320,8 @@ def _with_ending(path: str, files: dict[str, dict[str, list[str]]]) -> str:
     return os.path.join(folder, names[0]) if len(names) == 1 else path
 
 
-def _local(path: str) -> str:
+def local_name(path: str) -> str:
+    """A path of a CSV as this system writes it."""
     # A CSV written on Windows has backslashes; elsewhere they would be part of the name.
     return path if os.sep == "\\" or "/" in path else path.replace("\\", "/")
 

@@ -10,7 +10,7 @@ import numpy as np
 from featx.backbones import resolve
 from featx.config import Pipeline
 from featx.config.pipeline import command_shown
-from featx.dataset import ImageSet, read_data
+from featx.dataset import ImageSet
 from featx.dataset.check import count_classes
 from featx.dataset.columns import require_no_duplicate_groups
 from featx.first_look.backbone_view import draw_views
@@ -26,6 +26,7 @@ from featx.report.figure_folder import FigureFolder
 from featx.report.plot_style import style
 from featx.report.plots import draw_sizes
 from featx.report.report import INDEX
+from featx.runs.labels import read_labelled
 from featx.runs.run import Run
 from featx.store.cache import Cache
 
@@ -58,7 +59,7 @@ def look(
         With `scope.imagenet`: a network that cannot be had.
     """
     require_no_duplicate_groups(pipeline.data, "a look at a sample of the images")
-    spec, images = resolve(pipeline.features), read_data(pipeline)
+    spec, images = resolve(pipeline.features), read_labelled(pipeline, cache.index)
     out = out or _own_folder(pipeline, images, cache)
     seed, folder = pipeline.data.seed, FigureFolder(out, pipeline.report.plots)
     context.progress("contact sheet", 0, 0)

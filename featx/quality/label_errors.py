@@ -1,7 +1,7 @@
 """Data quality, from the features that are there: likely label errors, near-duplicates, outliers.
 
 What is found is a list to look through, the most suspicious first. Nothing is removed or changed: labels that a person
-has corrected come back as a CSV (`featx.dataset.relabel`).
+has corrected come back as a CSV (`featx.runs.labels`).
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ class LabelErrors:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def take(self, wanted: np.ndarray) -> LabelErrors:
+        """Some of them, by a mask."""
+        return LabelErrors(self.rows[wanted], self.suggested[wanted], self.confidence[wanted], self.given[wanted])
 
 
 def out_of_fold_probabilities(

@@ -76,17 +76,20 @@ def list_label_errors(errors: LabelErrors, images: ReviewedImages, folder: Path)
         suggested = images.class_name(code)
         _, label, part = images.describe(row)
         rest = (suggested, f"{confidence:.4f}", f"{given:.4f}", part)
-        lines += [(images.relative(path), label, *rest) for path in copies[row]]
+        lines += [(images.relative(path), label, *rest, "") for path in copies[row]]
         pictures.append(images.picture(row, f"{label}: {given:.0%}", f"{suggested}: {confidence:.0%}"))
     table = folder / "label_errors.csv"
-    advice = f"Correct the column 'label' of {table} by hand, then: featx fit-head ... --relabel {table}"
+    advice = (
+        f"Correct the column 'label' of {table} by hand, and write yes into 'right' where a label is right. Then: "
+        f"featx relabel apply {table}"
+    )
     return Finding(
         name="label_errors",
         heading="Likely label errors",
         text="Images whose label looks wrong to a logistic regression that was fitted without them, the least likely "
         "label first. A rare but correct label is listed as well: look before you change one.",
         found=len(errors),
-        header=("path", "label", "suggested", "confidence", "label_confidence", "split"),
+        header=("path", "label", "suggested", "confidence", "label_confidence", "split", "right"),
         rows=lines,
         pictures=pictures,
         shown=f"the first {min(len(errors), SHOWN)} of {len(errors)}",

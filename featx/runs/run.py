@@ -2,6 +2,7 @@
 
 split/            which image is in which part (`featx.runs.split`)
 data.json         where its images were (`featx.runs.known_data`)
+labels.json       what a person has said of their labels (`featx.runs.labels`)
 <n>-<clf>/        a bundle; beside its sealed files `report/`, and `checkpoints/` where a fine-tune keeps networks
 .training-<id>/   what the fit of a head resumes from; .finetune-<id>/, .baseline-<id>/ : the other trainings
 look/, check/, next/   what `featx look`, `featx check --features` and `featx next` write

@@ -27,6 +27,7 @@ from featx.io.jsontypes import Json
 from featx.io.progress import Progress, no_progress
 from featx.metrics.digits import figure_text
 from featx.quality.grouping import group_near_duplicates
+from featx.runs.labels import read_labelled
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
 from featx.store.cache import Cache
@@ -52,7 +53,7 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     """
     require_tracker(pipeline.tracking)
     gpu_memory().limit(pipeline.finetune.gpu_memory.share)
-    images = read_data(pipeline)
+    images = read_labelled(pipeline, cache.index)
     require_fittable(images)
     met = Run.of(pipeline, images).data.meet(images, cache.index, pipeline)
     extraction = extract(choose_images(pipeline, images, cache), pipeline.features, cache, progress)
@@ -137,7 +138,7 @@ def plan_all(pipeline: Pipeline, cache: Cache, context: Context) -> dict[str, An
 
 def _wanted_images(pipeline: Pipeline, cache: Cache, context: Context) -> ImageSet:
     """The images whose features are wanted; what was left aside is shown."""
-    images = choose_images(pipeline, read_data(pipeline), cache)
+    images = choose_images(pipeline, read_labelled(pipeline, cache.index), cache)
     for note in images.notes:
         context.notify(note)
     return images
@@ -153,7 +154,7 @@ def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str, cache: Cache) 
     DataError
         No labels, no image of the part, or val images that a bundle with the option `refit` was trained on.
     """
-    images = read_data(pipeline)
+    images = read_labelled(pipeline, cache.index)
     if images.labels is None:
         raise DataError(f"{images.source} has no labels to measure against. featx predict needs none.")
     digests = digest_images(images.paths, cache.index)

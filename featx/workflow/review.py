@@ -19,6 +19,7 @@ from featx.quality.near_duplicates import NEAR
 from featx.report.findings import Finding, WrittenFinding, write_finding, write_findings_page
 from featx.report.report import INDEX
 from featx.report.suspects import ReviewedImages, list_label_errors, list_near_duplicates, list_outliers
+from featx.runs.labels import judged_right
 from featx.runs.prepared import Prepared
 
 _NO_LABEL_ERRORS = "Label errors were not looked for: these images have several labels, and the method judges one."
@@ -85,8 +86,8 @@ def review(prepared: Prepared, out: Path, near: float = NEAR, command: str = "")
         Features that are not finite; the images are named.
     """
     output = first_row_output(prepared.extraction.outputs)
-    quality = _inspect(prepared, output, near)
-    notes = _notes(quality, output)
+    quality, known = _without_judged(_inspect(prepared, output, near), prepared)
+    notes = (*_notes(quality, output), *known)
     written = tuple(write_finding(out, one) for one in _list(quality, ReviewedImages(prepared), out, near))
     index = out / INDEX
     if prepared.pipeline.report.html:
@@ -103,6 +104,20 @@ def review(prepared: Prepared, out: Path, near: float = NEAR, command: str = "")
         index.unlink(missing_ok=True)  # of an earlier run
     report = index if prepared.pipeline.report.html else None
     return Review(prepared, out, output.name, quality, written, notes, report)
+
+
+def _without_judged(quality: Quality, prepared: Prepared) -> tuple[Quality, list[str]]:
+    """What was found without the labels that a person has said are right, and a note of how many these are."""
+    errors, sample = quality.errors, prepared.sample
+    if errors is None:
+        return quality, []
+    right = judged_right(prepared.pipeline, sample.images, prepared.cache.index)[sample.rows[errors.rows]]
+    if not right.any():
+        return quality, []
+    number = int(right.sum())
+    what = "1 suspicious label is" if number == 1 else f"{number:,} suspicious labels are"
+    note = f"{what} not listed: you have said that they are right (featx relabel list)."
+    return replace(quality, errors=errors.take(~right)), [note]
 
 
 def _shown(written: Sequence[WrittenFinding], pipeline: Pipeline) -> Sequence[WrittenFinding]:
