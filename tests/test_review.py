@@ -93,7 +93,7 @@ def test_what_is_suspicious_is_listed_and_drawn(lab: Lab, work: Callable[..., Ou
 
     rows = table(tmp_path / found["label_errors"]["csv"])
     errors = {row["path"]: row for row in rows}
-    assert list(rows[0]) == ["path", "label", "suggested", "confidence", "label_confidence", "split"]
+    assert list(rows[0]) == ["path", "label", "suggested", "confidence", "label_confidence", "split", "right"]
     assert {"blue/wrong-0-05.png", "blue/wrong-0-13.png"} <= errors.keys()
     assert {errors[f"blue/wrong-0-{i}.png"]["suggested"] for i in ("05", "13")} == {"red"}
     given = [float(row["label_confidence"]) for row in rows]
@@ -132,7 +132,7 @@ def test_people_read_a_table_and_what_to_do_next(work: Callable[..., Outcome], t
     assert shown.status == 0, shown.err
     assert "likely label errors" in shown.out
     assert "found/label_errors.csv" in shown.out
-    assert "--relabel found/label_errors.csv" in shown.out
+    assert "featx relabel apply found/label_errors.csv" in shown.out
     assert table(tmp_path / "found" / "near_duplicates.csv") == []
     assert not (tmp_path / "found" / "near_duplicates.png").exists()
 
@@ -171,7 +171,7 @@ def test_several_labels_per_image_have_no_label_errors_and_all_else(
     shown = work(*asked)
     assert shown.status == 0, shown.err
     assert "Label errors were not looked for" in shown.out
-    assert "--relabel" not in shown.out
+    assert "relabel apply" not in shown.out
 
 
 def test_an_outlier_of_several_labels_is_one_of_each_of_them() -> None:
@@ -207,7 +207,7 @@ def test_what_is_suspicious_is_one_page(work: Callable[..., Outcome], tmp_path: 
             assert all(html.escape(cell) in page for cell in row.values())
     assert "&lt;b&gt;wrong.png" in page
     assert "<b>" not in page
-    assert "--relabel" in page
+    assert "relabel apply" in page
     assert "url(" not in page
     assert "http" not in re.sub(r"http-equiv", "", re.sub(r'src="data:[^"]*"', "", page))
     again = ok(work("check", "-p", "lab.yaml", "--features", "--no-html", "--json"))

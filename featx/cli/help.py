@@ -24,7 +24,7 @@ HEADINGS = {
     "tracking": "Tracking",
     "general": "General",
 }
-_GENERAL = frozenset({"pipeline_file", "settings", "as_json", "help_all"})
+_GENERAL = frozenset({"pipeline_file", "settings", "as_json", "dry_run", "help_all"})
 COMMON = frozenset(
     {
         *("data.label_column", "data.split", "data.group_column"),
