@@ -260,7 +260,7 @@ def test_a_download_that_fails_says_what_to_do(place: Path, tmp_path: Path, monk
     monkeypatch.setattr(file_utils, "urlretrieve", fail)
     asked = ("look", "pictures", "--backbone", "MobileNet", "--out", "offline", "--show-images", "1", "--json")
     refused = call(*asked, "--imagenet", cwd=place)
-    assert (refused.status, refused.out) == (1, "")
+    assert (refused.status, refused.json["error"]["kind"]) == (1, "backbone")
     assert re.search(r"Cannot download the ImageNet weights of MobileNet.*--weights FILE", refused.sentence)
     error = BackboneError(refused.sentence.removeprefix("featx: "))
     monkeypatch.setattr("featx.first_look.networks.ask", lambda *_: (_ for _ in ()).throw(error))
@@ -584,8 +584,9 @@ def test_nothing_to_look_at_is_an_error_of_one_sentence(place: Path) -> None:
         (place / "broken" / "a" / f"{number}.jpg").write_text("no image")
     for data, words in (("empty", "it is empty"), ("broken", "None of the 3 images"), ("gone", "No such file")):
         done = run(place, data)
-        assert (done.status, done.out) == (1, "")
+        assert (done.status, done.json["exit_status"]) == (1, 1)
         assert words in done.sentence
+        assert words in done.json["error"]["message"]
     assert not (place / "runs" / "broken" / "look").exists()
 
 
