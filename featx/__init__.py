@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from featx.api.functions import enough, extract, fit_head, models, next  # noqa: A004
     from featx.api.model import Model, load
     from featx.api.predictions import Predictions
+    from featx.api.studies import check, compare, look, similar
     from featx.api.transformer import FeatureExtractor
     from featx.errors import FeatxError
 
@@ -34,13 +35,17 @@ __all__ = [
     "Model",
     "Predictions",
     "__version__",
+    "check",
+    "compare",
     "enough",
     "extract",
     "fit_head",
     "load",
+    "look",
     "models",
     "next",
     "read_features",
+    "similar",
 ]
 
 __getattr__ = import_on_use(
@@ -50,6 +55,7 @@ __getattr__ = import_on_use(
         "api.functions": ("enough", "extract", "fit_head", "models", "next"),
         "api.model": ("Model", "load"),
         "api.predictions": ("Predictions",),
+        "api.studies": ("check", "compare", "look", "similar"),
         "api.transformer": ("FeatureExtractor",),
         "errors": ("FeatxError",),
     },

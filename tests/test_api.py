@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from PIL import Image
 
 import featx
 from featx.config import SECTIONS, help_of
-from featx.errors import BackboneError, BundleError, DataError, FeatxError, UsageError
+from featx.errors import BackboneError, BundleError, DataError, ExportError, FeatxError, UsageError
 
 
 @pytest.fixture
@@ -325,6 +326,10 @@ def test_other_mistakes_are_of_the_one_tree(work: Callable[..., Outcome]) -> Non
         ("extract", ("data", "features")),
         ("read_features", ("data", "features", "report")),
         ("fit_head", ("data", "features", "head", "report", "tracking")),
+        ("check", ("data", "features", "report")),
+        ("look", ("data", "features", "report")),
+        ("similar", ("data", "features", "report")),
+        ("compare", ("report",)),
     ],
 )
 def test_the_signature_shows_every_option_and_its_default(function: str, sections: tuple[str, ...]) -> None:
@@ -334,6 +339,106 @@ def test_the_signature_shows_every_option_and_its_default(function: str, section
             if entry.name != "path":
                 assert shown[entry.name].default == entry.default
                 assert help_of(SECTIONS[section], entry) in inspect.getdoc(getattr(featx, function))
+
+
+# --- data and models, studied ------------------------------------------------------------------------------------
+
+
+def test_data_are_checked_as_by_the_command(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
+    shutil.copy("pictures/blue/0-00.png", "pictures/red/copy.png")
+    Path("pictures/red/broken.png").write_bytes(b"not a picture")
+    stages: list[str] = []
+    found = featx.check("pictures", progress=lambda stage, *_, **__: stages.append(stage))
+    assert found.as_json() == work("check", "pictures", "--json").json
+    assert (found.readable, len(found.conflicts), len(found.unreadable)) == (61, 1, 1)
+    assert set(stages) == {"check"}
+    review = featx.check("pictures", features=True, near=0.9, out="found", html=False, **SPLIT, **options)
+    typed = flags(SPLIT | options | {"html": False, "near": 0.9, "out": "found"})
+    told = work("check", "pictures", "--features", *typed, "--json").json
+    assert json.loads(json.dumps(review.as_json())) == told | {
+        "computed": review.as_json()["computed"],
+        "reused": review.as_json()["reused"],
+    }
+    assert Path("found/label_errors.csv").is_file()
+
+
+def test_a_first_look_is_that_of_the_command(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
+    asked = {"show_classes": 2, "show_images": 3, "advice": False, "html": False, **options}
+    found = featx.look("pictures", **asked)
+    assert found.shown == 6
+    assert json.loads(json.dumps(found.as_json())) == work("look", "pictures", *flags(asked), "--json").json
+    for wrong, message in (
+        ({"show_images": 41}, "show_images must be at most 40"),
+        ({"sample": 9}, "sample must be at"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            featx.look("pictures", **wrong)
+    assert inspect.signature(featx.look).parameters["show_images"].default == 6
+
+
+def test_similar_images_are_those_of_the_command(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
+    model = featx.fit_head("pictures", **FIT, **options)
+    own = featx.similar("pictures/red/0-03.png", "pictures", top=2, out="drawn.png", **options)
+    told = work("similar", "pictures/red/0-03.png", "--data", "pictures", "--top", "2", *flags(options), "--json").json
+    assert json.loads(json.dumps(own.as_json()))["images"] == told["images"]
+    assert own.found[0].similar[0].path == str(Path("pictures/red/0-03.png").resolve())
+    assert Path("drawn.png").is_file()
+    for asked in (model.similar, featx.similar):  # the best of the run has the same features
+        (found,) = asked(["pictures/red/0-03.png"], "pictures", top=2).found
+        assert [near.path for near in found.similar] == [near.path for near in own.found[0].similar]
+    with pytest.raises(UsageError, match="top must be at least 1"):
+        model.similar("pictures/red/0-03.png", "pictures", top=0)
+
+
+def test_a_comparison_is_that_of_the_command(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
+    Path("split.yaml").write_text("data: {split: [0.5, 0.25, 0.25]}\nhead: {strength: 0.01}\n")
+    asked = {"clf": ("logreg", "ridge"), "resize": "crop", "html": False, **options}
+    done = featx.compare("pictures", pipeline="split.yaml", **asked)
+    assert [row.place.clf for row in done.rows] == ["logreg", "ridge"]
+    assert all(row.score is not None for row in done.rows)
+    told = work("compare", "pictures", "-p", "split.yaml", *flags(asked), "--json").json
+    assert not any(told["computed"].values())  # it is the same comparison
+    assert told["rows"] == json.loads(json.dumps(done.as_json()))["rows"]
+    with pytest.raises(UsageError, match="no option 'klf'"):
+        featx.compare("pictures", klf="svm")
+
+
+def test_an_explanation_is_that_of_the_command(work: Callable[..., Outcome], lab: Lab) -> None:
+    model = featx.Model(lab.bundle("logreg"))
+    pixels = np.asarray(Image.open("pictures/blue/0-00.png"))
+    (found,) = model.explain(pixels[None], labels=["red", "blue"])
+    drawn = model.explain("pictures/blue/0-00.png", out="maps", labels=["red", "blue"])
+    typed = ("--class", "red", "--class", "blue", "--out", "maps")
+    told = work("explain", "pictures/blue/0-00.png", "--model", model.path, *typed, "--json").json
+    assert json.loads(json.dumps(drawn.as_json())) == told
+    for one, written in zip(found.classes, drawn.images[0].classes, strict=True):
+        np.testing.assert_allclose(one.map, np.load(next(iter(written.arrays.values()))), atol=1e-5)
+        assert one.map.mean() + one.bias == pytest.approx(one.score, abs=1e-4)  # cam takes the logit apart
+    (bad,) = model.explain([b"not a picture"])
+    assert bad.reason
+    with pytest.raises(UsageError, match=r"has no class 'reed'\. Did you mean 'red'"):
+        model.explain(pixels[None], labels="reed")
+
+
+def test_a_head_that_is_not_a_network_is_not_exported(lab: Lab) -> None:
+    with pytest.raises(ExportError, match="not a network and cannot be exported"):
+        featx.Model(lab.bundle("knn")).export("out", "savedmodel")
+
+
+@pytest.mark.slow
+def test_an_export_is_checked_and_refused_as_by_the_command(
+    work: Callable[..., Outcome], lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = featx.Model(lab.bundle("logreg"))
+    done = model.export("out", ["savedmodel"], data="pictures/red")
+    assert done.results[0].comparison is not None
+    assert done.results[0].comparison.agreement == 1
+    assert json.loads(Path("out/savedmodel-float32/model.json").read_text())["classes"] == list(model.classes)
+    with pytest.raises(ExportError, match="exists already"):
+        model.export("out", "savedmodel")
+    monkeypatch.setattr("featx.export.flow.judge", lambda *_: "it says something else")
+    with pytest.raises(ExportError, match=r"^savedmodel float32 was not kept: it says something else. Try --format"):
+        model.export("out", "savedmodel", data="pictures/red", force=True)
 
 
 # --- names -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,10 @@ from PIL import Image
 
 import featx
 
-MODULES = ("featx.api.functions", "featx.api.model", "featx.api.arrays", "featx.api.transformer")
+MODULES = tuple(
+    f"featx.api.{name}" for name in ("functions", "studies", "model", "asking", "predictions", "arrays", "transformer")
+)
+SLOW = "Consulted.export"  # converts and runs a whole network
 EXAMPLES = [
     one
     for name in MODULES
@@ -47,7 +50,15 @@ def test_every_public_name_has_an_example() -> None:
     assert {name for name in featx.__all__ if not name.startswith("__")} - returned <= shown
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(
+            one, marks=pytest.mark.slow if one.name.endswith(SLOW) else (), id=one.name.removeprefix("featx.api.")
+        )
+        for one in EXAMPLES
+    ],
+)
 def test_an_example_runs(
     example: doctest.DocTest, garden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

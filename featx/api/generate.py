@@ -14,7 +14,20 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args
 
-from featx.api.options import ENOUGH, EVALUATE, EXTRACT, FINETUNE, FIT_HEAD, NEXT, READ_FEATURES
+from featx.api.options import (
+    CHECK,
+    COMPARE,
+    ENOUGH,
+    EVALUATE,
+    EXTRACT,
+    FINETUNE,
+    FIT_HEAD,
+    LOOK,
+    NEXT,
+    PREPARED,
+    READ_FEATURES,
+    SIMILAR,
+)
 from featx.config import SECTIONS, Section, TrainingOptions, help_of, types_of
 from featx.config.bounds import Hint, origin_of, without_bounds, without_none
 from featx.config.option import Also
@@ -29,6 +42,10 @@ FUNCTIONS: Mapping[str, Sequence[str]] = {
     "EvaluateKeywords": EVALUATE,
     "NextImagesKeywords": NEXT,
     "FindEnoughKeywords": ENOUGH,
+    "CheckKeywords": CHECK,
+    "LookKeywords": LOOK,
+    "SimilarKeywords": SIMILAR,
+    "CompareModelsKeywords": COMPARE,
 }
 _HEADER = '''\
 """The options of the sections as keywords, for editors and type checkers.
@@ -43,6 +60,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 '''
 _WIDTH = 120
+_ARGUMENTS = {("DataKeywords", "path"), ("CompareKeywords", "data")}  # which functions take without a keyword
 
 
 def keywords_text() -> str:
@@ -52,6 +70,7 @@ def keywords_text() -> str:
         _HEADER,
         _section_class("TrainingKeywords", "TypedDict", TrainingOptions, frozenset()),
         *(_class_of(name, SECTIONS[name]) for name in taken),
+        _section_class("PreparedKeywords", "TypedDict", SECTIONS["features"], _others(SECTIONS["features"], PREPARED)),
         *(_function_class(name, sections) for name, sections in FUNCTIONS.items()),
     ]
     return "\n\n".join(parts)
@@ -66,11 +85,13 @@ def _class_of(name: str, section: type[Section]) -> str:
 
 
 def _section_class(name: str, base: str, section: type[Section], without: frozenset[str]) -> str:
-    listed = [
-        one for one in fields(section) if one.name not in without and (name, one.name) != ("DataKeywords", "path")
-    ]
+    listed = [one for one in fields(section) if one.name not in without and (name, one.name) not in _ARGUMENTS]
     entries = [_entry(section, one) for one in listed]
     return f'class {name}({base}, total=False):\n    """{_first_line(section)}"""\n\n' + "".join(entries)
+
+
+def _others(section: type[Section], names: Sequence[str]) -> frozenset[str]:
+    return frozenset(entry.name for entry in fields(section)) - set(names)
 
 
 def _function_class(name: str, sections: Sequence[str]) -> str:

@@ -294,6 +294,52 @@ class EnoughKeywords(TypedDict, total=False):
     """Numbers of further images to forecast for (default: half as many, as many, three times as many)."""
 
 
+class CompareKeywords(TypedDict, total=False):
+    """What `featx compare` goes through: every combination of these; an empty list stands for its section's value."""
+
+    backbone: str | Sequence[str]
+    """Networks and .keras files, separated by commas (default: features.backbone)."""
+    input_size: int | Sequence[int]
+    """Sides in pixels of the square a network sees (default: features.input_size)."""
+    layer: str | Sequence[str]
+    """A layer, or LAYER@POOLING; blocks: where a block ends or the network branches; all: wherever it can be cut; may
+    be repeated (default: features.layer)."""
+    pooling: str | Sequence[str]
+    """avg, max, grid:N or flatten; may be repeated (default: features.pooling)."""
+    clf: str | Sequence[str]
+    """Kinds of head, separated by commas (default: head.clf)."""
+    stage: str | Sequence[str]
+    """head: a head on cached features; finetuned: trained end to end as well; from-cache: trained above
+    finetune.from_cache as well."""
+    override: Mapping[str, object] | None
+    """Other keys for one data set, backbone, kind of head or stage, by its name."""
+
+
+class PreparedKeywords(TypedDict, total=False):
+    """Which numbers are computed of each image, and how."""
+
+    resize: Literal["auto", "stretch", "crop", "pad"]
+    """Method that fits an image to that square (auto: as the network's files state, else stretch)."""
+    crop_share: float | None
+    """Share of the resized image that is kept, from the centre (default: as the network's files state, else 1)."""
+    interpolation: Literal["auto", "bilinear", "bicubic"]
+    """Interpolation used for resizing (auto: as the network's files state, else bilinear)."""
+    preprocessing: str
+    """Range of pixel values that the network expects: imagenet (torch), half (tf), clip, caffe, none (auto: the
+    backbone's own)."""
+    mean: float | Sequence[float]
+    """Mean of each channel, or of all, subtracted after --scale; like 0.485,0.456,0.406."""
+    std: float | Sequence[float]
+    """Standard deviation of each channel, or of all, by which values are divided after --mean; like
+    0.229,0.224,0.225."""
+    scale: float | None
+    """Factor that pixels in 0 to 255 are multiplied by first (default: 1/255 with --mean or --std)."""
+    channels: Literal["auto", "rgb", "bgr"]
+    """Order of the channels that the network expects (auto: rgb)."""
+    prefix_tokens: int | None
+    """Number of tokens before the patch tokens, such as a class token (default: detected)."""
+
+
 class ExtractKeywords(DataKeywords, FeaturesKeywords, total=False):
     """Options of the sections data and features."""
 
@@ -320,3 +366,19 @@ class NextImagesKeywords(DataKeywords, FeaturesKeywords, NextKeywords, ReportKey
 
 class FindEnoughKeywords(DataKeywords, FeaturesKeywords, EnoughKeywords, ReportKeywords, total=False):
     """Options of the sections data, features, enough and report."""
+
+
+class CheckKeywords(DataKeywords, FeaturesKeywords, ReportKeywords, total=False):
+    """Options of the sections data, features and report."""
+
+
+class LookKeywords(DataKeywords, FeaturesKeywords, ReportKeywords, total=False):
+    """Options of the sections data, features and report."""
+
+
+class SimilarKeywords(DataKeywords, FeaturesKeywords, ReportKeywords, total=False):
+    """Options of the sections data, features and report."""
+
+
+class CompareModelsKeywords(CompareKeywords, ReportKeywords, total=False):
+    """Options of the sections compare and report."""

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from featx.active.next import NextImages, choose_next
+from featx.api.asking import Consulted
 from featx.api.keywords import EvaluateKeywords, NextImagesKeywords, TuneKeywords
 from featx.api.options import EVALUATE, FINETUNE, NEXT, PathLike, call_text, read_options, takes
 from featx.api.predictions import Images, Predictions, SetKeywords, sources_of
@@ -31,7 +32,7 @@ from featx.workflow.prepare import images_of_part, prepare
 from featx.workflow.publish import publish_finetuned
 
 
-class Model:
+class Model(Consulted):
     """A bundle, to be asked. `featx.fit_head` makes one and `featx.load` reads one.
 
     Attributes

@@ -7,9 +7,10 @@ in `featx.api.keywords`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from featx.config import SECTIONS, Keys, Pipeline, help_of, listed_options
 from featx.config.applicable import require_applicable
@@ -18,6 +19,9 @@ from featx.config.route import keys_of_options, option_names, set_keys
 from featx.config.values import plain
 from featx.errors import UsageError
 from featx.io import urls
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 PathLike = str | Path
 
@@ -28,13 +32,26 @@ FINETUNE = ("data", "features", "finetune", "report", "tracking")
 EVALUATE = ("data",)
 NEXT = ("data", "features", "next", "report")
 ENOUGH = ("data", "features", "enough", "report")
+CHECK = LOOK = SIMILAR = ("data", "features", "report")
+COMPARE = ("compare", "report")
 """The sections whose options a function takes"""
+
+PREPARED = (
+    *("resize", "crop_share", "interpolation", "preprocessing", "mean", "std", "scale", "channels", "prefix_tokens"),
+)
+"""What networks are given, of the section features: `compare` takes these beside its own sections"""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def takes(*sections: str) -> Callable[[Function], Function]:
-    """Show the options of these sections in signature and documentation of a function that takes `**options`."""
+def takes(
+    *sections: str, prepared: bool = False, also: type[DataclassInstance] | None = None
+) -> Callable[[Function], Function]:
+    """Show the options of these sections in signature and documentation of a function that takes `**options`.
+
+    prepared : whether it takes those of `PREPARED` as well
+    also : a dataclass of further keywords with their defaults, which its documentation describes itself
+    """
 
     def decorate(function: Function) -> Function:
         names = option_names(sections)
@@ -42,12 +59,16 @@ def takes(*sections: str) -> Callable[[Function], Function]:
             (SECTIONS[section], entry)
             for section in sections
             for entry in listed_options(SECTIONS[section])
-            if entry.name in names
+            if entry.name in names and entry.name not in signature(function).parameters
         ]
+        features = SECTIONS["features"]
+        taken += [(features, entry) for entry in listed_options(features) if prepared and entry.name in PREPARED]
         shape = signature(function)
         own = [one for one in shape.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+        further = [] if also is None else list(fields(also))
         more = [
-            Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=one.type) for _, one in taken
+            Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=one.type)
+            for one in (*further, *(entry for _, entry in taken))
         ]
         function.__signature__ = shape.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
         listed = "\n".join(f"    {one.name} : {help_of(section, one)}" for section, one in taken)
@@ -72,7 +93,9 @@ def read_options(
         An unknown option (with the near one), or a value of the wrong kind.
     """
     start = start_pipeline(_path(data), None if pipeline is None else Path(pipeline))
-    keys = keys_of_options(sections, options, where)
+    prepared = () if "features" in sections or "compare" not in sections else PREPARED
+    keys = keys_of_options(sections, {name: one for name, one in options.items() if name not in prepared}, where)
+    keys = {**keys, **{f"features.{name}": one for name, one in options.items() if name in prepared}}
     return require_applicable(set_keys(start, keys, where), keys)
 
 

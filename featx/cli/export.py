@@ -14,7 +14,6 @@ from featx.cli.complete import complete_model
 from featx.cli.help import SectionedCommand
 from featx.cli.render import bad_images, emit, say, table
 from featx.config import ExportFormat, ExportPrecision
-from featx.errors import ExportError
 
 if TYPE_CHECKING:
     from featx.export.flow import Exported, FormatResult
@@ -75,8 +74,7 @@ def export(
     model = take(bundle, pipeline, "Exporting")
     path = model.shown
     done = write(model, out or _default_folder(path), ExportOptions(formats, precision, data, force), say)
-    failure = ExportError(" ".join(_sentence(one, formats) for one in done.refused)) if done.refused else None
-    emit(as_json, {"bundle": str(path), **done.as_json()}, _text(done), failure)
+    emit(as_json, {"bundle": str(path), **done.as_json()}, _text(done), done.failure)
 
 
 def _default_folder(path: Path) -> Path:
@@ -102,12 +100,3 @@ def _row(outcome: FormatResult) -> tuple[object, ...]:
 
 def _speeds(found: dict[str, float] | None) -> tuple[str | None, str | None]:
     return (None, None) if found is None else (f"{found['1']:.1f}", f"{found['8']:.1f}")
-
-
-def _sentence(outcome: FormatResult, formats: tuple[str, ...]) -> str:
-    from featx.export.flow import FORMATS
-
-    others = [f"--format {name}" for name in FORMATS if name not in formats]
-    tries = [*(["--precision float32"] if outcome.precision != "float32" else []), *others]
-    advice = f" Try {' or '.join(tries)}." if tries else ""
-    return f"{outcome.format} {outcome.precision} was not kept: {outcome.reason}.{advice}"

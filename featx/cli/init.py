@@ -10,7 +10,7 @@ import click
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
-from featx.cli.look import NOT_ITS_OPTIONS, SAMPLE, SECONDS
+from featx.cli.look import NOT_ITS_OPTIONS
 from featx.cli.outputs import FORCE_OPTION, require_new
 from featx.cli.render import Bars, counted, emit, say
 
@@ -63,7 +63,7 @@ def init(
         Run.of(pipeline, images).data.meet(images, cache.index, pipeline)
         if looks:
             say(f"Looking at {counted(len(images), 'image')} (--no-look leaves this out)")
-        scope, context = Scope(sample=SAMPLE, seconds=SECONDS), Context(command_line(), bars)
+        scope, context = Scope.asked(), Context(command_line(), bars)
         found = look(pipeline, cache, scope=scope, context=context) if looks else None
     write_atomic(out, Starter(images, pipeline, out.stem, _called(out), found).text)
     advice = None if found is None or found.recommendation is None else found.recommendation.advice

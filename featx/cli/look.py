@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from featx.first_look.recommendation import DepthsResult, Recommendation
 
 _PREDICTIONS = 30  # lines
-SAMPLE = 500  # images that networks are run on where nobody asks for another number
-SECONDS = 45.0  # that networks may take of the minute, the rest of which goes into pictures and judging
 NOT_ITS_OPTIONS = (
     *("data.split", "data.max_train", "features.layer", "features.pooling", "features.storage"),
     *("features.compression", "features.precision"),
@@ -82,8 +80,7 @@ def look(
     from featx.store.cache import Cache
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
-    seconds = None if sample else SECONDS
-    scope = Scope(show_classes, show_images, sample or SAMPLE, seconds, imagenet, advice)
+    scope = Scope.asked(show_classes, show_images, sample, imagenet, advice)
     arguments = typed_arguments(pipeline, data, pipeline_file, ("data", "features", "report"))
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         found = look_at(pipeline, cache, out, scope, arguments, Context(command_line(), bars))

@@ -147,19 +147,18 @@ def _describes_features(pipeline_file: Path | None, settings: tuple[str, ...], v
 
 def _model_of(model: str | None, pipeline: Pipeline, images: ImageSet, cache: Cache) -> Bundle | None:
     """The bundle by whose features images are compared: the one named, or the best of the data's run that can do it."""
-    from featx.bundle.bundle import load_bundle
-    from featx.quality.similar import can_search
+    from featx.quality.similar import best_to_search_with
     from featx.runs.choosing import ChosenBundle
     from featx.runs.run import Run
 
     if model is not None:
         return take(model, pipeline, "Comparing by", quiet=True)
-    best = Run.of(pipeline, images).best_of(lambda bundle: can_search(images, bundle, cache))
+    best = best_to_search_with(Run.of(pipeline, images), images, cache)
     if best is None:
         return None
     chosen = ChosenBundle(best.path, f"the best of {best.path.parent} whose features are cached")
     say(f"Comparing by {best.path}{describe_choice(chosen)}")
-    return load_bundle(best.path)
+    return best
 
 
 def require_features_flag(out: Path | None, near: float | None) -> None:

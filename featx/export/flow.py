@@ -97,6 +97,12 @@ class Exported:
         """Those that were not put in place."""
         return [one for one in self.results if one.reason is not None]
 
+    @property
+    def failure(self) -> ExportError | None:
+        """What to raise where formats were refused, with the reason of each; None: nothing."""
+        asked = [one.format for one in self.results]
+        return ExportError(" ".join(_complain(one, asked) for one in self.refused)) if self.refused else None
+
     def as_json(self) -> dict[str, Json]:
         """What `featx export --json` prints behind the name of the bundle."""
         return {
@@ -106,6 +112,13 @@ class Exported:
             "bad": [asdict(one) for one in self.images.unread],
             "exports": [asdict(one) for one in self.results],
         }
+
+
+def _complain(outcome: FormatResult, asked: Sequence[str]) -> str:
+    others = [f"--format {name}" for name in FORMATS if name not in asked]
+    tries = [*(["--precision float32"] if outcome.precision != "float32" else []), *others]
+    advice = f" Try {' or '.join(tries)}." if tries else ""
+    return f"{outcome.format} {outcome.precision} was not kept: {outcome.reason}.{advice}"
 
 
 class _Refused(Exception):  # noqa: N818 - not an error but a result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from featx.io.digest_arrays import first_of_equal
 from featx.io.progress import Progress, no_progress
 from featx.store.cache import Cache
 
+_SAMPLE = 500  # images that networks are run on where nobody asks for another number
+_SECONDS = 45.0  # that networks may take of the minute, the rest of which goes into pictures and judging
 _LEAST_OF_A_CLASS = 5  # images in the sample; of more classes than fit, some are drawn
 
 
@@ -34,6 +37,13 @@ class Scope:
     seconds: float | None = None
     imagenet: bool = False
     advice: bool = True
+
+    @classmethod
+    def asked(
+        cls, classes: int = 24, images: int = 6, sample: int | None = None, imagenet: bool = False, advice: bool = True
+    ) -> Self:
+        """The scope of who asks for a sample, or for as many images as a minute is enough for (None)."""
+        return cls(classes, images, sample or _SAMPLE, None if sample else _SECONDS, imagenet, advice)
 
 
 USUAL = Scope()

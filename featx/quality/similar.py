@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from featx.bundle.bundle import Bundle
+from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import FeaturesOptions
 from featx.dataset import ImageSet, digest_images
 from featx.dataset.folders import read_files
@@ -23,6 +23,7 @@ from featx.io.digest_arrays import first_of_equal
 from featx.io.jsontypes import Json
 from featx.io.progress import Progress, no_progress
 from featx.metrics.similarity import nearest
+from featx.runs.run import Run
 from featx.store.cache import Cache
 from featx.store.table import FeatureTable
 
@@ -127,6 +128,12 @@ def can_search(images: ImageSet, bundle: Bundle, cache: Cache) -> bool:
     digests = digest_images(images.paths, cache.index)
     table = require_current(images.paths, digests.digest, table, cache.index)
     return bool(digests.usable.any()) and not table.missing(digests.digest[digests.usable]).any()
+
+
+def best_to_search_with(run: Run, images: ImageSet, cache: Cache) -> Bundle | None:
+    """The best bundle of a run by whose features a set can be searched without computing any; None: there is none."""
+    best = run.best_of(lambda bundle: can_search(images, bundle, cache))
+    return None if best is None else load_bundle(best.path)
 
 
 def why_unsearchable(bundle: Bundle) -> str:

@@ -1,0 +1,356 @@
+"""The public functions that look at data and models: featx.check, look, similar, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Literal, TypedDict, Unpack, overload
+
+from featx.api.keywords import (
+    CheckKeywords,
+    CompareModelsKeywords,
+    LookKeywords,
+    PreparedKeywords,
+    SimilarKeywords,
+)
+from featx.api.options import CHECK, COMPARE, LOOK, SIMILAR, PathLike, call_text, read_options, takes
+from featx.bundle.bundle import Bundle
+from featx.comparing.flow import Compared
+from featx.comparing.flow import compare as compare_models
+from featx.config import SECTIONS, Keys, Pipeline, check_bounds, types_of
+from featx.config.arguments import typed_arguments
+from featx.config.bounds import Cosine, Count, Ge, Le
+from featx.dataset import check_images, read_data
+from featx.dataset.check import Check
+from featx.dataset.columns import require_no_duplicate_groups
+from featx.errors import UsageError
+from featx.first_look.flow import FirstLook, Scope
+from featx.first_look.flow import look as look_at
+from featx.images.resize import ResizeRule
+from featx.inference.predict import AnswerOptions, find_files
+from featx.io.context import Context
+from featx.io.progress import Progress, no_progress
+from featx.quality.near_duplicates import NEAR
+from featx.quality.similar import Search, best_to_search_with, search, search_with_bundle
+from featx.report.neighbours import draw_similar
+from featx.runs.run import Run
+from featx.store.cache import Cache
+from featx.workflow.prepare import choose_images, prepare
+from featx.workflow.review import Review, review
+
+
+class ScopeKeywords(TypedDict, total=False):
+    """How much `featx.look` looks at.
+
+    show_classes, show_images : of the contact sheet: classes, and images of each
+    sample : images at most that networks are run on; None: 500, or as many as a minute is enough for
+    imagenet : whether the ImageNet classes of the images are found, and an error where there is no such network
+    advice : whether a few layers are tried and a head and layer recommended
+    """
+
+    show_classes: int
+    show_images: int
+    sample: int | None
+    imagenet: bool
+    advice: bool
+
+
+class LookAtKeywords(LookKeywords, ScopeKeywords, total=False):
+    """The keywords of `featx.look`."""
+
+
+class ComparedKeywords(CompareModelsKeywords, PreparedKeywords, total=False):
+    """The keywords of `featx.compare`."""
+
+
+@dataclass(frozen=True)
+class _Near:
+    near: Cosine
+
+
+@dataclass(frozen=True)
+class _Scope:
+    show_classes: Count = 24
+    show_images: Annotated[int, Ge(1), Le(40)] = 6
+    sample: Annotated[int, Ge(10)] | None = None
+    imagenet: bool = False
+    advice: bool = True
+
+    def as_scope(self) -> Scope:
+        check_bounds(self)
+        return Scope.asked(self.show_classes, self.show_images, self.sample, self.imagenet, self.advice)
+
+
+@overload
+def check(
+    data: PathLike | None = None,
+    *,
+    features: Literal[False] = False,
+    pipeline: PathLike | None = None,
+    progress: Progress = no_progress,
+    **options: Unpack[CheckKeywords],
+) -> Check: ...
+
+
+@overload
+def check(
+    data: PathLike | None = None,
+    *,
+    features: Literal[True],
+    out: PathLike | None = None,
+    near: float = NEAR,
+    pipeline: PathLike | None = None,
+    progress: Progress = no_progress,
+    **options: Unpack[CheckKeywords],
+) -> Review: ...
+
+
+@takes(*CHECK)
+def check(
+    data: PathLike | None = None,
+    *,
+    features: bool = False,
+    out: PathLike | None = None,
+    near: float = NEAR,
+    pipeline: PathLike | None = None,
+    progress: Progress = no_progress,
+    **options: Unpack[CheckKeywords],
+) -> Check | Review:
+    """Decode every file and compare contents, labels and parts, as `featx check` does.
+
+    Parameters
+    ----------
+    data, pipeline, progress : as of `featx.extract`
+    features : extract the features that are missing and look in them for label errors, near-duplicates and outliers
+        instead; these are written as CSV files and pictures
+    out : with features, the folder of the findings; without it `check` in that of the results
+    near : with features, the cosine similarity in [-1, 1] from which two images are near-duplicates
+    options : of the sections data, features and report, listed below
+
+    Returns
+    -------
+    Check
+        with `images` and `readable` (numbers of them), `unreadable` [{path, reason}], `duplicates`, `conflicts`,
+        `straddling`, `classes` {label: readable images}, `notes`
+    Review
+        with features: `quality` (rows of label errors, near-duplicates and outliers), `written` (the files of each),
+        `across`, `report`
+
+    Raises
+    ------
+    FeatxError
+        No images, or an option that does not fit; with features also what `featx.extract` raises.
+
+    Examples
+    --------
+    >>> import featx
+    >>> found = featx.check("flowers")
+    >>> found.images, found.unreadable, found.classes
+    (36, [], {'daisy': 12, 'rose': 12, 'tulip': 12})
+    >>> review = featx.check("flowers", features=True, html=False)
+    >>> [one.csv.name for one in review.written]
+    ['label_errors.csv', 'near_duplicates.csv', 'outliers.csv']
+    """
+    wanted = read_options(CHECK, options, "featx.check", data, pipeline)
+    check_bounds(_Near(near))
+    if features:
+        text = call_text("featx.check", data, pipeline, {"features": True, **options})
+        with Cache(wanted.features.cache) as cache:
+            prepared = prepare(wanted, cache, progress, views=False)
+            return review(prepared, Path(out) if out is not None else prepared.run.check, near, text)
+    if out is not None or near != NEAR:
+        raise UsageError("out and near go with the findings of features: featx.check(data, features=True, ...).")
+    require_no_duplicate_groups(wanted.data, "featx.check without features=True")
+    images = read_data(wanted)
+    with Cache(wanted.features.cache) as cache:
+        return check_images(
+            images,
+            cache.index,
+            progress=lambda done: progress("check", done, len(images)),
+            levels=wanted.features.levels,
+        )
+
+
+@takes(*LOOK, also=_Scope)
+def look(
+    data: PathLike | None = None,
+    *,
+    out: PathLike | None = None,
+    pipeline: PathLike | None = None,
+    progress: Progress = no_progress,
+    **options: Unpack[LookAtKeywords],
+) -> FirstLook:
+    """Get a first look at a data set, as `featx look` does: pictures, what a network sees, advice.
+
+    Parameters
+    ----------
+    data, pipeline, progress : as of `featx.extract`
+    out : folder of the pictures and the page; without it `look` in that of the results
+    show_classes, show_images : classes on the contact sheet [24], and images of each, 1 to 40 [6]
+    sample : images at most that networks are run on, from 10 [500, or as many as a minute is enough for]
+    imagenet : whether to find the ImageNet classes of the images [False]
+    advice : whether to try a few layers and recommend what to fit [True]
+    options : of the sections data, features and report, listed below; the layers are those that are tried
+
+    Returns
+    -------
+    FirstLook
+        with `images`, `classes` {label: images}, `contact_sheet` (a file), `views` (what the network is given),
+        `imagenet`, `depths`, `recommendation` (`advice` and `commands`), `notes`, `report`
+
+    Raises
+    ------
+    FeatxError
+        No image can be read; with imagenet, a network without ImageNet's classes.
+
+    Examples
+    --------
+    >>> import featx
+    >>> found = featx.look("flowers", advice=False, html=False)
+    >>> found.images, found.contact_sheet
+    (36, 'runs/flowers/look/sheet.png')
+    """
+    scope, rest = _split(options)
+    wanted, asked = read_options(LOOK, rest, "featx.look", data, pipeline), scope.as_scope()
+    text = str(data) if data is not None else None
+    arguments = typed_arguments(wanted, text, None if pipeline is None else Path(pipeline), LOOK)
+    context = Context(call_text("featx.look", data, pipeline, options), progress)
+    with Cache(wanted.features.cache) as cache:
+        return look_at(wanted, cache, None if out is None else Path(out), asked, arguments, context)
+
+
+def _split(options: LookAtKeywords) -> tuple[_Scope, Keys]:
+    """How much is looked at, and the options of sections."""
+    usual = _Scope()
+    scope = _Scope(
+        options.get("show_classes", usual.show_classes),
+        options.get("show_images", usual.show_images),
+        options.get("sample", usual.sample),
+        options.get("imagenet", usual.imagenet),
+        options.get("advice", usual.advice),
+    )
+    own = {one.name for one in fields(_Scope)}
+    return scope, {name: value for name, value in options.items() if name not in own}
+
+
+@takes(*SIMILAR)
+def similar(
+    images: PathLike | Sequence[PathLike],
+    data: PathLike | None = None,
+    *,
+    top: int = 5,
+    out: PathLike | None = None,
+    pipeline: PathLike | None = None,
+    progress: Progress = no_progress,
+    **options: Unpack[SimilarKeywords],
+) -> Search:
+    """Find the images of a set that look most like these, as `featx similar` does; `Model.similar` asks a model.
+
+    They are compared by the features of the best model of the data's run, if all images have them. If options or a
+    pipeline file describe the features, or there is no such model, missing features are computed first.
+
+    Parameters
+    ----------
+    images : a file or folder, or several
+    data, pipeline, progress : as of `featx.extract`; the images that are searched
+    top : how many to find for each image
+    out : a PNG file to draw them in, which is replaced where it is there
+    options : of the sections data, features and report, listed below
+
+    Returns
+    -------
+    Search
+        with `found`, each with `path` and `similar` (`path`, `label`, `similarity` in [-1, 1], the most similar
+        first), `unread` (`path`, `reason`) and `notes`
+
+    Raises
+    ------
+    FeatxError
+        No images, or features of several layers.
+
+    Examples
+    --------
+    >>> import featx
+    >>> found = featx.similar("flowers/rose/00.png", "flowers", top=3)
+    >>> [near.label for near in found.found[0].similar]
+    ['rose', 'rose', 'rose']
+    """
+    wanted = read_options(SIMILAR, options, "featx.similar", data, pipeline)
+    named = set(types_of(SECTIONS["features"])) - {"cache"}
+    asked = Asked(top, out, by_run=pipeline is None and not named & set(options))
+    return find_similar(images, wanted, None, asked, progress)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a search: how many, where they are drawn, whether the best of the run says by which features."""
+
+    top: Count = 5
+    out: PathLike | None = None
+    by_run: bool = False
+
+
+def find_similar(
+    images: PathLike | Sequence[PathLike], wanted: Pipeline, bundle: Bundle | None, asked: Asked, progress: Progress
+) -> Search:
+    """Search the images of a pipeline by the features of a bundle, or else by those that the pipeline describes."""
+    check_bounds(AnswerOptions(asked.top))
+    queries, levels = find_files([images] if isinstance(images, str | Path) else images), str(wanted.features.levels)
+    with Cache(wanted.features.cache) as cache:
+        searched = choose_images(wanted, read_data(wanted), cache)
+        if bundle is None and asked.by_run:
+            bundle = best_to_search_with(Run.of(wanted, searched), searched, cache)
+        if bundle is None:
+            done = search(queries, searched, wanted.features, asked.top, cache, progress)
+        else:
+            done = search_with_bundle(queries, searched, bundle, cache, asked.top)
+            levels = ResizeRule.parse(bundle.manifest.backbone.resize).levels
+    if asked.out is not None and done.found:
+        draw_similar(done.found, Path(asked.out), levels)
+    return replace(done, notes=(*searched.notes, *done.notes))
+
+
+@takes(*COMPARE, prepared=True)
+def compare(
+    data: PathLike | Sequence[PathLike] = (),
+    *,
+    pipeline: PathLike | None = None,
+    progress: Progress = no_progress,
+    **options: Unpack[ComparedKeywords],
+) -> Compared:
+    """Fit every combination of data sets, backbones, layers, heads and stages, as `featx compare` does.
+
+    What exists already is not run again. What fails is a row with its reason, and no error.
+
+    Parameters
+    ----------
+    data : one data set or several; without it that of the pipeline file
+    pipeline, progress : as of `featx.extract`
+    options : of the sections compare and report, and those of features on what networks are given, listed below
+
+    Returns
+    -------
+    Compared
+        with `rows` (`place`, `score`, `val_accuracy`, `test_accuracy`, `best`, `bundle`, `reason`), `failed`, and
+        `files` {name: path} of the table
+
+    Raises
+    ------
+    FeatxError
+        What cannot be planned: a network, layer or head that there is not.
+
+    Examples
+    --------
+    >>> import featx
+    >>> done = featx.compare("flowers", clf=["logreg", "ridge"], html=False)
+    >>> [row.place.clf for row in done.rows], len(done.failed)
+    (['logreg', 'ridge'], 0)
+    """
+    sets = [data] if isinstance(data, str | Path) else list(data)
+    wanted = read_options(COMPARE, options, "featx.compare", sets[0] if sets else None, pipeline)
+    if sets:
+        wanted = replace(wanted, compare=replace(wanted.compare, data=tuple(map(str, sets))))
+    context = Context(call_text("featx.compare", sets[0] if sets else None, pipeline, options), progress)
+    with Cache(wanted.features.cache) as cache:
+        return compare_models(wanted, cache, context)
