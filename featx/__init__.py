@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from featx.api.functions import enough, extract, fit_head, models, next  # noqa: A004
     from featx.api.model import Model, load
     from featx.api.predictions import Predictions
-    from featx.api.studies import check, compare, look, similar
+    from featx.api.searching import similar
+    from featx.api.studies import check, compare, look
     from featx.api.transformer import FeatureExtractor
     from featx.errors import FeatxError
 
@@ -55,7 +56,8 @@ __getattr__ = import_on_use(
         "api.functions": ("enough", "extract", "fit_head", "models", "next"),
         "api.model": ("Model", "load"),
         "api.predictions": ("Predictions",),
-        "api.studies": ("check", "compare", "look", "similar"),
+        "api.searching": ("similar",),
+        "api.studies": ("check", "compare", "look"),
         "api.transformer": ("FeatureExtractor",),
         "errors": ("FeatxError",),
     },

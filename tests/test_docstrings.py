@@ -14,7 +14,8 @@ from PIL import Image
 import featx
 
 MODULES = tuple(
-    f"featx.api.{name}" for name in ("functions", "studies", "model", "asking", "predictions", "arrays", "transformer")
+    f"featx.api.{name}"
+    for name in ("functions", "studies", "searching", "model", "asking", "predictions", "arrays", "transformer")
 )
 SLOW = "Consulted.export"  # converts and runs a whole network
 EXAMPLES = [

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack, overload
 
-from featx.api.keywords import SimilarKeywords
+from featx.api.keywords import ReadFeaturesKeywords
 from featx.api.options import SIMILAR, PathLike, read_options, takes
 from featx.api.predictions import Images, sources_of
-from featx.api.studies import Asked, find_similar
+from featx.api.searching import Asked, find_similar
 from featx.bundle.bundle import Bundle
 from featx.config import ExportFormat, ExportPrecision, check_bounds
 from featx.export.flow import Exported, ExportOptions
@@ -107,7 +107,7 @@ class Consulted:
         top: int = 5,
         out: PathLike | None = None,
         pipeline: PathLike | None = None,
-        **options: Unpack[SimilarKeywords],
+        **options: Unpack[ReadFeaturesKeywords],
     ) -> Search:
         """Find the images of a set that look most like these to this model, as `featx similar --model` does.
 

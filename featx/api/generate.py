@@ -1,8 +1,8 @@
-"""Writes `featx.api.keywords`, the keywords of the public functions as editors and type checkers read them.
+"""Writes `featx.api.keywords` and `section_keywords`, keywords of the public functions for editors and type checkers.
 
     python -m featx.api.generate
 
-It is run whenever an option changes; a test compares the file with what this writes.
+It is run whenever an option changes; a test compares the files with what this writes.
 """
 
 from __future__ import annotations
@@ -15,25 +15,22 @@ from types import NoneType
 from typing import Any, Literal, get_args
 
 from featx.api.options import (
-    CHECK,
     COMPARE,
     ENOUGH,
     EVALUATE,
     EXTRACT,
     FINETUNE,
     FIT_HEAD,
-    LOOK,
     NEXT,
     PREPARED,
     READ_FEATURES,
-    SIMILAR,
 )
 from featx.config import SECTIONS, Section, TrainingOptions, help_of, types_of
 from featx.config.bounds import Hint, origin_of, without_bounds, without_none
 from featx.config.option import Also
 from featx.io.files import write_atomic
 
-FILE = Path(__file__).with_name("keywords.py")
+FOLDER = Path(__file__).parent
 FUNCTIONS: Mapping[str, Sequence[str]] = {
     "ExtractKeywords": EXTRACT,
     "ReadFeaturesKeywords": READ_FEATURES,
@@ -42,42 +39,48 @@ FUNCTIONS: Mapping[str, Sequence[str]] = {
     "EvaluateKeywords": EVALUATE,
     "NextImagesKeywords": NEXT,
     "FindEnoughKeywords": ENOUGH,
-    "CheckKeywords": CHECK,
-    "LookKeywords": LOOK,
-    "SimilarKeywords": SIMILAR,
     "CompareModelsKeywords": COMPARE,
 }
 _HEADER = '''\
-"""The options of the sections as keywords, for editors and type checkers.
+"""The options of {}as keywords, for editors and type checkers.
 
 Written by `python -m featx.api.generate` from `featx.config`. Do not edit.
 """
 
 from __future__ import annotations
 
+'''
+_TYPES = """\
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict
-'''
+"""
 _WIDTH = 120
 _ARGUMENTS = {("DataKeywords", "path"), ("CompareKeywords", "data")}  # which functions take without a keyword
 
 
-def keywords_text() -> str:
-    """The module, as `ruff format` leaves it."""
+def keyword_modules() -> dict[str, str]:
+    """The modules by name, as `ruff format` leaves them."""
     taken = list(dict.fromkeys(section for sections in FUNCTIONS.values() for section in sections))
-    parts = [
-        _HEADER,
-        _section_class("TrainingKeywords", "TypedDict", TrainingOptions, frozenset()),
-        *(_class_of(name, SECTIONS[name]) for name in taken),
-        _section_class("PreparedKeywords", "TypedDict", SECTIONS["features"], _others(SECTIONS["features"], PREPARED)),
+    used = ",\n    ".join(sorted(map(_class_name, taken)))
+    imported = f"from featx.api.section_keywords import (\n    {used},\n)\n"
+    functions = [
+        _HEADER.format("functions ") + imported,
         *(_function_class(name, sections) for name, sections in FUNCTIONS.items()),
     ]
-    return "\n\n".join(parts)
+    sections = [
+        _HEADER.format("the sections ") + _TYPES,
+        _section_class("TrainingKeywords", "TypedDict", TrainingOptions, frozenset()),
+        _section_class("PreparedKeywords", "TypedDict", SECTIONS["features"], _others(SECTIONS["features"], PREPARED)),
+        *(_class_of(name, SECTIONS[name]) for name in taken),
+    ]
+    return {"keywords.py": "\n\n".join(functions), "section_keywords.py": "\n\n".join(sections)}
 
 
 def _class_of(name: str, section: type[Section]) -> str:
-    """The class of a section; what it shares with others that train is in that of training."""
+    """The class of a section; what others take as well, as those that train do, is in a class of its own."""
+    if name == "features":
+        return _section_class(_class_name(name), "PreparedKeywords", section, frozenset(PREPARED))
     trains = issubclass(section, TrainingOptions)
     shared = frozenset(entry.name for entry in fields(TrainingOptions)) if trains else frozenset[str]()
     base = "TrainingKeywords" if trains else "TypedDict"
@@ -148,4 +151,5 @@ def _written(kind: Hint, also: Sequence[type]) -> list[str]:
 
 
 if __name__ == "__main__":
-    write_atomic(FILE, keywords_text())
+    for name, text in keyword_modules().items():
+        write_atomic(FOLDER / name, text)

@@ -32,7 +32,7 @@ FINETUNE = ("data", "features", "finetune", "report", "tracking")
 EVALUATE = ("data",)
 NEXT = ("data", "features", "next", "report")
 ENOUGH = ("data", "features", "enough", "report")
-CHECK = LOOK = SIMILAR = ("data", "features", "report")
+CHECK = LOOK = SIMILAR = READ_FEATURES
 COMPARE = ("compare", "report")
 """The sections whose options a function takes"""
 

@@ -1,4 +1,4 @@
-"""The public functions that look at data and models: featx.check, look, similar, compare."""
+"""The public functions that look at data and models: featx.check, look, compare."""
 
 from __future__ import annotations
 
@@ -7,18 +7,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict, Unpack, overload
 
-from featx.api.keywords import (
-    CheckKeywords,
-    CompareModelsKeywords,
-    LookKeywords,
-    PreparedKeywords,
-    SimilarKeywords,
-)
-from featx.api.options import CHECK, COMPARE, LOOK, SIMILAR, PathLike, call_text, read_options, takes
-from featx.bundle.bundle import Bundle
+from featx.api.keywords import CompareModelsKeywords, ReadFeaturesKeywords
+from featx.api.options import CHECK, COMPARE, LOOK, PathLike, call_text, read_options, takes
+from featx.api.section_keywords import PreparedKeywords
 from featx.comparing.flow import Compared
 from featx.comparing.flow import compare as compare_models
-from featx.config import SECTIONS, Keys, Pipeline, check_bounds, types_of
+from featx.config import Keys, check_bounds
 from featx.config.arguments import typed_arguments
 from featx.config.bounds import Cosine, Count, Ge, Le
 from featx.dataset import check_images, read_data
@@ -27,16 +21,11 @@ from featx.dataset.columns import require_no_duplicate_groups
 from featx.errors import UsageError
 from featx.first_look.flow import FirstLook, Scope
 from featx.first_look.flow import look as look_at
-from featx.images.resize import ResizeRule
-from featx.inference.predict import AnswerOptions, find_files
 from featx.io.context import Context
 from featx.io.progress import Progress, no_progress
 from featx.quality.near_duplicates import NEAR
-from featx.quality.similar import Search, best_to_search_with, search, search_with_bundle
-from featx.report.neighbours import draw_similar
-from featx.runs.run import Run
 from featx.store.cache import Cache
-from featx.workflow.prepare import choose_images, prepare
+from featx.workflow.prepare import prepare
 from featx.workflow.review import Review, review
 
 
@@ -56,7 +45,7 @@ class ScopeKeywords(TypedDict, total=False):
     advice: bool
 
 
-class LookAtKeywords(LookKeywords, ScopeKeywords, total=False):
+class LookAtKeywords(ReadFeaturesKeywords, ScopeKeywords, total=False):
     """The keywords of `featx.look`."""
 
 
@@ -89,7 +78,7 @@ def check(
     features: Literal[False] = False,
     pipeline: PathLike | None = None,
     progress: Progress = no_progress,
-    **options: Unpack[CheckKeywords],
+    **options: Unpack[ReadFeaturesKeywords],
 ) -> Check: ...
 
 
@@ -102,7 +91,7 @@ def check(
     near: float = NEAR,
     pipeline: PathLike | None = None,
     progress: Progress = no_progress,
-    **options: Unpack[CheckKeywords],
+    **options: Unpack[ReadFeaturesKeywords],
 ) -> Review: ...
 
 
@@ -115,7 +104,7 @@ def check(
     near: float = NEAR,
     pipeline: PathLike | None = None,
     progress: Progress = no_progress,
-    **options: Unpack[CheckKeywords],
+    **options: Unpack[ReadFeaturesKeywords],
 ) -> Check | Review:
     """Decode every file and compare contents, labels and parts, as `featx check` does.
 
@@ -232,83 +221,6 @@ def _split(options: LookAtKeywords) -> tuple[_Scope, Keys]:
     )
     own = {one.name for one in fields(_Scope)}
     return scope, {name: value for name, value in options.items() if name not in own}
-
-
-@takes(*SIMILAR)
-def similar(
-    images: PathLike | Sequence[PathLike],
-    data: PathLike | None = None,
-    *,
-    top: int = 5,
-    out: PathLike | None = None,
-    pipeline: PathLike | None = None,
-    progress: Progress = no_progress,
-    **options: Unpack[SimilarKeywords],
-) -> Search:
-    """Find the images of a set that look most like these, as `featx similar` does; `Model.similar` asks a model.
-
-    They are compared by the features of the best model of the data's run, if all images have them. If options or a
-    pipeline file describe the features, or there is no such model, missing features are computed first.
-
-    Parameters
-    ----------
-    images : a file or folder, or several
-    data, pipeline, progress : as of `featx.extract`; the images that are searched
-    top : how many to find for each image
-    out : a PNG file to draw them in, which is replaced where it is there
-    options : of the sections data, features and report, listed below
-
-    Returns
-    -------
-    Search
-        with `found`, each with `path` and `similar` (`path`, `label`, `similarity` in [-1, 1], the most similar
-        first), `unread` (`path`, `reason`) and `notes`
-
-    Raises
-    ------
-    FeatxError
-        No images, or features of several layers.
-
-    Examples
-    --------
-    >>> import featx
-    >>> found = featx.similar("flowers/rose/00.png", "flowers", top=3)
-    >>> [near.label for near in found.found[0].similar]
-    ['rose', 'rose', 'rose']
-    """
-    wanted = read_options(SIMILAR, options, "featx.similar", data, pipeline)
-    named = set(types_of(SECTIONS["features"])) - {"cache"}
-    asked = Asked(top, out, by_run=pipeline is None and not named & set(options))
-    return find_similar(images, wanted, None, asked, progress)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is asked of a search: how many, where they are drawn, whether the best of the run says by which features."""
-
-    top: Count = 5
-    out: PathLike | None = None
-    by_run: bool = False
-
-
-def find_similar(
-    images: PathLike | Sequence[PathLike], wanted: Pipeline, bundle: Bundle | None, asked: Asked, progress: Progress
-) -> Search:
-    """Search the images of a pipeline by the features of a bundle, or else by those that the pipeline describes."""
-    check_bounds(AnswerOptions(asked.top))
-    queries, levels = find_files([images] if isinstance(images, str | Path) else images), str(wanted.features.levels)
-    with Cache(wanted.features.cache) as cache:
-        searched = choose_images(wanted, read_data(wanted), cache)
-        if bundle is None and asked.by_run:
-            bundle = best_to_search_with(Run.of(wanted, searched), searched, cache)
-        if bundle is None:
-            done = search(queries, searched, wanted.features, asked.top, cache, progress)
-        else:
-            done = search_with_bundle(queries, searched, bundle, cache, asked.top)
-            levels = ResizeRule.parse(bundle.manifest.backbone.resize).levels
-    if asked.out is not None and done.found:
-        draw_similar(done.found, Path(asked.out), levels)
-    return replace(done, notes=(*searched.notes, *done.notes))
 
 
 @takes(*COMPARE, prepared=True)

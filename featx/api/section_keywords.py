@@ -1,0 +1,320 @@
+"""The options of the sections as keywords, for editors and type checkers.
+
+Written by `python -m featx.api.generate` from `featx.config`. Do not edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
+
+
+class TrainingKeywords(TypedDict, total=False):
+    """How a network is trained epoch by epoch: what the dense head and fine-tuning have in common."""
+
+    preset: Literal["sgd", "piecewise", "rmsprop"] | None
+    """Preset of the training options below; options given override it."""
+    optimizer: Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam"]
+    """Optimizer of the network."""
+    momentum: float
+    """Momentum of --optimizer sgd."""
+    learning_rate: float
+    """Learning rate of the network, where --schedule begins."""
+    schedule: Literal["constant", "piecewise", "cosine", "exponential", "plateau"]
+    """Schedule of the learning rate of the network."""
+    boundaries: int | Sequence[int]
+    """Last epoch of each rate of --schedule piecewise, counted from 0 as in Keras, like 20,35."""
+    rates: float | Sequence[float]
+    """Learning rates of --schedule piecewise, one more than --boundaries."""
+    decay: float
+    """Factor on the rate after each epoch of --schedule exponential."""
+    factor: float
+    """Factor on the rate at each plateau of --schedule plateau."""
+    plateau_patience: int
+    """Epochs without improvement in --monitor before --schedule plateau lowers the rate."""
+    least_rate: float
+    """Lowest rate: what cosine would reach one epoch after the last, and the floor of plateau and exponential."""
+    warmup: int
+    """Epochs in which the rate first rises linearly to --learning-rate."""
+    epochs: int
+    """Most epochs; the network may stop earlier."""
+    batch_size: int
+    """Batch size of the network."""
+    monitor: Literal["val_loss", "val_accuracy"]
+    """Quantity that decides which epoch of the network is best; its weights are kept."""
+    patience: int
+    """Epochs without improvement in --monitor before the network stops."""
+    min_delta: float
+    """Smallest improvement that renews the patience."""
+    baseline: float | None
+    """The patience is renewed only where --monitor is better than this."""
+    stop_accuracy: float | None
+    """Training accuracy at which to stop (with --stop-val-accuracy, once both are reached)."""
+    stop_val_accuracy: float | None
+    """Validation accuracy at which to stop."""
+    tensorboard: str | Path | None
+    """Folder for TensorBoard logs of the network, written while it trains."""
+
+
+class PreparedKeywords(TypedDict, total=False):
+    """Which numbers are computed of each image, and how."""
+
+    resize: Literal["auto", "stretch", "crop", "pad"]
+    """Method that fits an image to that square (auto: as the network's files state, else stretch)."""
+    crop_share: float | None
+    """Share of the resized image that is kept, from the centre (default: as the network's files state, else 1)."""
+    interpolation: Literal["auto", "bilinear", "bicubic"]
+    """Interpolation used for resizing (auto: as the network's files state, else bilinear)."""
+    preprocessing: str
+    """Range of pixel values that the network expects: imagenet (torch), half (tf), clip, caffe, none (auto: the
+    backbone's own)."""
+    mean: float | Sequence[float]
+    """Mean of each channel, or of all, subtracted after --scale; like 0.485,0.456,0.406."""
+    std: float | Sequence[float]
+    """Standard deviation of each channel, or of all, by which values are divided after --mean; like
+    0.229,0.224,0.225."""
+    scale: float | None
+    """Factor that pixels in 0 to 255 are multiplied by first (default: 1/255 with --mean or --std)."""
+    channels: Literal["auto", "rgb", "bgr"]
+    """Order of the channels that the network expects (auto: rgb)."""
+    prefix_tokens: int | None
+    """Number of tokens before the patch tokens, such as a class token (default: detected)."""
+
+
+class DataKeywords(TypedDict, total=False):
+    """Which images, which labels, which split."""
+
+    path_column: str
+    """CSV column that holds the image path."""
+    label_column: str
+    """CSV column that holds the label."""
+    split_column: str | None
+    """CSV column that holds train, val or test (default: 'split' if there is one)."""
+    group_column: str | None
+    """CSV column of groups (one plant, one patient) that the split keeps together."""
+    group_duplicates: float | None
+    """Never split images apart whose features have at least this cosine similarity, like 0.95."""
+    weight_column: str | None
+    """CSV column of sample weights for fitting."""
+    image_dir: str | Path | None
+    """Folder or URL that CSV paths are relative to (default: the CSV's)."""
+    label_separator: str | None
+    """Separator of several labels in one cell, or json for lists; makes the set multi-label."""
+    label_columns: str | Sequence[str]
+    """CSV columns of 0 and 1, one per class; '*' for all that have no other use."""
+    relabel: str | Path | None
+    """A CSV of path,label that replaces labels, such as a corrected label_errors.csv."""
+    classes: str | Sequence[str] | None
+    """Class names in the order to use, separated by commas (default: alphanumeric)."""
+    split: Sequence[float]
+    """Shares of train, val and test, unless the data declares its own split."""
+    max_train: int | None
+    """Most training images to use, with the same share of every class."""
+    seed: int
+    """Seed of the split, of the folds and of training."""
+
+
+class FeaturesKeywords(PreparedKeywords, total=False):
+    """Which numbers are computed of each image, and how."""
+
+    backbone: str | Path
+    """A network that 'featx backbones' lists, a .keras file, a graph file (.onnx, .xml of OpenVINO, .tflite, a
+    SavedModel folder), a folder of KerasHub or Hugging Face, hf:OWNER/NAME or hub:PRESET (featx[hub])."""
+    weights: str | Path
+    """bundled, imagenet, random, or a .weights.h5, .h5 or .keras file (auto: bundled where there are such, else
+    imagenet)."""
+    weights_seed: int
+    """Seed of --weights random."""
+    layer: str | Sequence[str]
+    """A layer, or LAYER@POOLING, to take features from; may be repeated (default: the backbone's last)."""
+    pooling: str | Sequence[str]
+    """avg, max, grid:N, flatten or none, of tokens also cls and cls+avg; may be repeated (default: avg)."""
+    input_size: int | None
+    """Side in pixels of the square image that the network is given (default: the network's own)."""
+    levels: Literal["full", "10bit", "12bit", "14bit", "minmax", "percentile"]
+    """Range of values in 16-bit files that becomes black to white: full, the 10 to 14 bits that a scanner used, minmax
+    of each image, or percentile (1 % at either end is cut off)."""
+    imports: str | Sequence[str]
+    """A Python module that defines custom layers of a .keras file; may be repeated. Its code is executed."""
+    precision: Literal["float32", "bfloat16", "float16"]
+    """Precision of the backbone's arithmetic."""
+    storage: Literal["float16", "float32"]
+    """Type that features are stored in."""
+    compression: Literal["none", "zstd"]
+    """Compression of new feature files; zstd needs hdf5plugin to read."""
+    engine: Literal["auto", "tensorflow", "openvino"]
+    """Engine that runs the backbone (auto: OpenVINO without a GPU, else TensorFlow)."""
+    infer_batch: int
+    """Images per inference batch (0: the fastest for the backbone)."""
+    workers: int
+    """Threads that decode images (0: one per core); with --cluster, per worker."""
+    cache: str | Path
+    """Folder of the feature store."""
+    cluster: str | None
+    """Extract on Ray: local, or HOST:PORT of a cluster whose machines share --cache and the images; needs featx[ray]
+    (default: in this process)."""
+    cluster_workers: int
+    """Number of workers of --cluster (0: one per GPU, and one per core on machines without a GPU)."""
+
+
+class ReportKeywords(TypedDict, total=False):
+    """Where results go, and whether a page shows them."""
+
+    name: str | None
+    """Name of the run; results go to RUNS/NAME (default: the pipeline's or the data's name)."""
+    runs: str | Path
+    """Folder of results."""
+    plots: Literal["png", "svg", "pdf"]
+    """Files of plots: PNG alone, or SVG or PDF beside it, for print."""
+    html: bool
+    """Write report/index.html with the results."""
+    keep_paths: bool
+    """Keep folders, which may name people, in the commands and options that pages, packs and cards show."""
+
+
+class HeadKeywords(TrainingKeywords, total=False):
+    """Which classifier is fitted on the features."""
+
+    clf: Literal["logreg", "svm", "ridge", "knn", "dense", "estimator", "auto"]
+    """The kind of head; auto tries several and keeps the best by validation."""
+    estimator: str | None
+    """A scikit-learn classifier for --clf estimator, like sklearn.naive_bayes.GaussianNB."""
+    grid: Mapping[str, object] | None
+    """Parameters of that classifier with the values to search, as a mapping."""
+    kernel: Literal["linear", "rbf"]
+    """Kernel of --clf svm."""
+    strength: float | None
+    """Regularisation C of logreg and svm, 1/alpha of ridge, neighbours of knn (default: searched)."""
+    combine: Literal["auto", "none", "greedy", "all"]
+    """Choice among several layers for the head: the best one, the best ones side by side as well, or all side by side
+    (auto: greedy with --clf auto, else none)."""
+    normalize: Literal["none", "l2"]
+    """Scale the features of every image to unit length first."""
+    pca: float | None
+    """Number of principal components to keep, or the share (below 1) of the variance."""
+    metric: Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc", "average_precision"]
+    """Metric that the search and the choice of the best bundle go by (auto: accuracy; average_precision for several
+    labels per image)."""
+    search: Literal["auto", "cv", "val"]
+    """Images that strengths are compared on: folds of train, or val."""
+    folds: int
+    """Number of folds of --search cv."""
+    refit: bool
+    """Refit the best head on train and val together."""
+    nested: bool
+    """Estimate by nested cross-validation how well the chosen head generalises; for few images."""
+    calibrate: Literal["temperature", "sigmoid", "isotonic"]
+    """Method that turns the head's outputs into confidences."""
+    thresholds: Literal["per_class", "global", "none"]
+    """Choice of the probability from which a label is given, for several labels per image (none: 0.5)."""
+    threshold_range: Sequence[float]
+    """Range in which thresholds are searched, before confidence is corrected for weights of classes."""
+    memory: str | int | None
+    """Most memory that features may take, like 1GB; beyond it they are streamed (default: half of the machine's
+    memory)."""
+    class_weight: str
+    """Weights of classes: none, balanced (every class counts the same), or NAME=WEIGHT for some."""
+    positive_weight: float
+    """Factor on the weight of present labels, for several labels per image."""
+    hidden: str | Sequence[float]
+    """Hidden layers of --clf dense: whole numbers are units, fractions are dropout."""
+    activation: str
+    """Activation of the hidden layers of --clf dense."""
+    l2: float
+    """L2 penalty on the weights of every layer of --clf dense."""
+
+
+class TrackingKeywords(TypedDict, total=False):
+    """The tracker that every bundle is reported to: its options, figures, epochs, report and model card."""
+
+    tracker: Literal["none", "mlflow"]
+    """Experiment tracker that every new bundle is logged to; mlflow needs featx[mlflow]."""
+    tracking_uri: str | None
+    """MLflow tracking URI: sqlite:///FILE, or a server's address (default: MLFLOW_TRACKING_URI, else mlflow.db
+    here)."""
+    experiment: str | None
+    """MLflow experiment (default: the name of the run)."""
+
+
+class FinetuneKeywords(TrainingKeywords, total=False):
+    """How backbone and head are trained end to end."""
+
+    enabled: bool
+    """Fine-tune in 'featx run'."""
+    unfreeze: str | int
+    """Part that trains along with the head: all, none, a layer or block (and all above it), or a number of layers."""
+    from_cache: str | None
+    """Train only what is above this layer, on its cached outputs; the layer and those below never run again."""
+    gradual: int
+    """Start with the head alone and unfreeze one more block, from the top, every N epochs (0: all at once)."""
+    layer_decay: float
+    """Learning rate of each block, as a share of the rate of the block above it."""
+    batch_norm: Literal["frozen", "train"]
+    """frozen keeps the pretrained statistics of batch normalisation; train updates them."""
+    weight_decay: float
+    """Weight decay of kernels, decoupled from the gradient as in AdamW."""
+    class_weight: str | None
+    """none, balanced, or a weight for some classes (default: as the head was fitted)."""
+    label_smoothing: float
+    """Label smoothing: share of every target that is spread evenly over the classes."""
+    mixup: float
+    """Mixup: alpha of the Beta distribution of the mixing weights (0: off)."""
+    cutmix: float
+    """CutMix: alpha of the Beta distribution of the pasted area (0: off)."""
+    downscale: int
+    """Read images N times larger and learn how to scale them down to the backbone's size."""
+    mixed_precision: Literal["none", "auto", "float16", "bfloat16"]
+    """Precision of the backbone's arithmetic while it trains (auto: the fastest on the GPU)."""
+    devices: str | int
+    """GPUs that share each batch: all, a number of them, or cpu for none."""
+    gpu_memory: str | float
+    """Largest share of the GPU's memory to use, or grow to take it as needed."""
+    checkpoints: Literal["none", "best", "all"]
+    """Keep the whole network of the best or of every epoch as .keras files in checkpoints/ beside the report."""
+    regraft: bool
+    """If the head is not a network, fit logistic regression on its features and start from that."""
+
+
+class NextKeywords(TypedDict, total=False):
+    """Which images of a pool are worth a label, and how many."""
+
+    count: int
+    """Number of images to choose."""
+    doubt: Literal["margin", "entropy", "none"]
+    """Measure of a model's uncertainty: the margin between its two likeliest classes, or the entropy of all; none:
+    images are chosen for being typical and different alone."""
+    same: float
+    """Least similarity of near-duplicates, of which one is chosen; the cosine about the mean of the pool."""
+    far: float
+    """Images farther than this from all training images are listed apart; 99 % of the known are within 1."""
+
+
+class EnoughKeywords(TypedDict, total=False):
+    """How accuracy is measured against the number of images, and how far it is extrapolated."""
+
+    repeats: int
+    """Number of times that each size is measured."""
+    more: int | Sequence[int]
+    """Numbers of further images to forecast for (default: half as many, as many, three times as many)."""
+
+
+class CompareKeywords(TypedDict, total=False):
+    """What `featx compare` goes through: every combination of these; an empty list stands for its section's value."""
+
+    backbone: str | Sequence[str]
+    """Networks and .keras files, separated by commas (default: features.backbone)."""
+    input_size: int | Sequence[int]
+    """Sides in pixels of the square a network sees (default: features.input_size)."""
+    layer: str | Sequence[str]
+    """A layer, or LAYER@POOLING; blocks: where a block ends or the network branches; all: wherever it can be cut; may
+    be repeated (default: features.layer)."""
+    pooling: str | Sequence[str]
+    """avg, max, grid:N or flatten; may be repeated (default: features.pooling)."""
+    clf: str | Sequence[str]
+    """Kinds of head, separated by commas (default: head.clf)."""
+    stage: str | Sequence[str]
+    """head: a head on cached features; finetuned: trained end to end as well; from-cache: trained above
+    finetune.from_cache as well."""
+    override: Mapping[str, object] | None
+    """Other keys for one data set, backbone, kind of head or stage, by its name."""
