@@ -408,7 +408,7 @@ def test_an_explanation_is_that_of_the_command(work: Callable[..., Outcome], lab
     pixels = np.asarray(Image.open("pictures/blue/0-00.png"))
     (found,) = model.explain(pixels[None], labels=["red", "blue"])
     drawn = model.explain("pictures/blue/0-00.png", out="maps", labels=["red", "blue"])
-    typed = ("--class", "red", "--class", "blue", "--out", "maps")
+    typed = ("--class", "red", "--class", "blue", "--out", "maps", "--force")
     told = work("explain", "pictures/blue/0-00.png", "--model", model.path, *typed, "--json").json
     assert json.loads(json.dumps(drawn.as_json())) == told
     for one, written in zip(found.classes, drawn.images[0].classes, strict=True):

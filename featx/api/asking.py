@@ -64,7 +64,7 @@ class Consulted:
         Parameters
         ----------
         images : as of `predict`
-        out : a folder for the pictures and arrays; without it nothing is written
+        out : a folder for the pictures and arrays, which replace those of the same names; without it nothing is written
         labels : the classes to explain, whatever is predicted, instead of `top`
         top : how many of the likeliest classes to explain [1; with several labels per image, those predicted]
         method : "cam", "gradcam", "occlusion", or "auto": the first of these that this model has
