@@ -6,10 +6,12 @@ import inspect
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from PIL import Image
 import featx
 from featx.config import SECTIONS, help_of
 from featx.errors import BackboneError, BundleError, DataError, ExportError, FeatxError, UsageError
+from featx.inference.predict import Unread
 
 
 @pytest.fixture
@@ -339,6 +342,63 @@ def test_the_signature_shows_every_option_and_its_default(function: str, section
             if entry.name != "path":
                 assert shown[entry.name].default == entry.default
                 assert help_of(SECTIONS[section], entry) in inspect.getdoc(getattr(featx, function))
+
+
+# --- notebooks ---------------------------------------------------------------------------------------------------
+
+
+def texts_of(html: str) -> list[list[str]]:
+    """The texts of the rows of an HTML table, as a parser reads them."""
+    root = ElementTree.fromstring(html)
+    return [[cell.text or "" for cell in row] for row in root.iter("tr")]
+
+
+def test_predictions_are_a_short_line_and_a_table(work: Callable[..., Outcome], lab: Lab) -> None:
+    answers = featx.Model(lab.bundle("logreg")).predict("pictures", top=2)
+    found = answers[0]
+    odd = featx.Predictions((*answers, replace(found, path="<b>&.png"), Unread("no.png", "it is <empty>")))
+    counts = Counter(answers.labels)
+    counts[found.label] += 1
+    line = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    assert repr(odd) == f"<featx.Predictions: 62 images, {line}, 1 that cannot be read>"
+    rows = texts_of(odd._repr_html_())
+    assert len(rows) == 1 + 20
+    assert rows[1] == [found.path, found.label, f"{found.confidence:.1%}", rows[1][3]]
+    assert "the first 20 of 62" in odd._repr_html_()
+    assert texts_of(featx.Predictions(odd[-2:])._repr_html_())[1:] == [
+        ["<b>&.png", *rows[1][1:]],
+        ["no.png", "cannot be read", "", "it is <empty>"],
+    ]
+
+
+def test_predictions_as_a_table_of_pandas(work: Callable[..., Outcome], lab: Lab) -> None:
+    pytest.importorskip("pandas")
+    answers = featx.Model(lab.bundle("logreg")).predict("pictures", top=2)
+    table = featx.Predictions((*answers, Unread("no.png", "it is empty"))).to_pandas()
+    head = ["path", "label", "confidence", "top_1", "top_1_confidence", "top_2", "top_2_confidence", "reason"]
+    assert list(table.columns) == head
+    assert list(table["label"][:-1]) == list(answers.labels)
+    np.testing.assert_array_equal(table["confidence"][:-1], answers.confidence)
+    assert [one.top[1].label for one in answers] == list(table["top_2"][:-1])
+    assert table["reason"].iloc[-1] == "it is empty"
+    assert table["label"].isna().sum() == 1
+
+
+def test_others_are_short_lines_and_tables(work: Callable[..., Outcome], lab: Lab, options: dict[str, Any]) -> None:
+    done, arrays = featx.extract("pictures", **options), featx.read_features("pictures", **SPLIT, **options)
+    assert repr(done) == "<featx Extraction: 60 images, 0 computed, 60 reused, 0 bad; last@avg of tiny.keras>"
+    assert ["reused", "60"] in texts_of(done._repr_html_())
+    assert repr(arrays) == "<featx.FeatureArrays: 60 images of 3 classes; last@avg (60, 16)>"
+    rows = texts_of(arrays._repr_html_())
+    assert rows[1] == [str(arrays.paths[0]), str(arrays.classes[arrays.labels[0]]), str(arrays.split[0])]
+    assert len(rows) == 21
+    model = featx.Model(lab.bundle("logreg"))
+    cells = {row[0]: row[1:] for row in texts_of(model._repr_html_())[1:]}
+    assert cells["3 classes"][0] == "blue, green, red"
+    value = model.metrics["test"]["accuracy"]
+    assert float(cells["accuracy on test"][0]) == pytest.approx(value, abs=0.005)
+    low, high = map(float, cells["accuracy on test"][1].split(" to "))
+    assert low < value < high
 
 
 # --- data and models, studied ------------------------------------------------------------------------------------

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Unpack
 
 import numpy as np
 
+from featx.api.frames import import_pandas
 from featx.api.keywords import ReadFeaturesKeywords
 from featx.api.options import READ_FEATURES, PathLike, read_options, takes
 from featx.dataset import SPLITS
-from featx.errors import FeatxError, UsageError
+from featx.errors import UsageError
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
 from featx.io.bars import shown_by
 from featx.io.digest_arrays import first_of_equal
+from featx.io.notebook import table_html
 from featx.io.progress import Progress
 from featx.runs.labels import read_labelled
 from featx.store.cache import Cache
@@ -43,6 +47,22 @@ class FeatureArrays:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {values.shape}" for name, values in self.features.items())
+        return f"<featx.FeatureArrays: {len(self):,} images of {len(self.classes):,} classes; {shapes}>"
+
+    def _repr_html_(self) -> str:
+        rows = zip(self.paths, self._label_names, self.split if self.split is not None else repeat(None), strict=False)
+        return table_html(repr(self).strip("<>"), ("path", "label", "split"), rows, len(self))
+
+    @property
+    def _label_names(self) -> Iterable[str | None]:
+        if self.labels is None:
+            return repeat(None)
+        if self.labels.ndim == 2:
+            return (", ".join(self.classes[row]) for row in self.labels)
+        return (str(self.classes[code]) for code in self.labels)
+
     @property
     def X(self) -> np.ndarray:  # noqa: N802 - scikit-learn's name for features
         """The features of the one layer and pooling.
@@ -68,12 +88,7 @@ class FeatureArrays:
         FeatxError
             When pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise FeatxError(
-                "to_pandas needs pandas, which featx does not install. Type: pip install pandas"
-            ) from error
+        pd = import_pandas()
         known: dict[str, Any] = {"path": self.paths}
         if self.labels is not None and self.labels.ndim == 2:
             known |= {f"label_{name}": self.labels[:, code] for code, name in enumerate(self.classes)}

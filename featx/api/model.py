@@ -23,8 +23,11 @@ from featx.inference.predict import AnswerOptions, iter_probabilities
 from featx.inference.predict import predict as predict_images
 from featx.io.bars import shown_by
 from featx.io.context import Context
+from featx.io.notebook import MOST_ROWS, table_html
 from featx.io.progress import Progress
+from featx.metrics.digits import figure_text
 from featx.metrics.measures import measure
+from featx.metrics.table import metric_label, shown_keys
 from featx.runs.choosing import find_bundle
 from featx.store.cache import Cache
 from featx.workflow.mistakes import explain_mistakes, require_unused
@@ -55,6 +58,23 @@ class Model(Consulted):
     def __repr__(self) -> str:
         manifest = self.bundle.manifest
         return f"<featx.Model {self.bundle.shown}: {manifest.head.clf} on {', '.join(manifest.output_names)}>"
+
+    def _repr_html_(self) -> str:
+        manifest = self.bundle.manifest
+        about = f"{self.bundle.shown}: {manifest.head.clf} on {', '.join(manifest.output_names)}"
+        parts = {part: manifest.metrics_on(part) for part in ("val", "test")}
+        rows: list[tuple[str, str, str | None]] = [
+            (f"images in {part}", f"{one.images:,}", None) for part, one in parts.items() if one.images
+        ]
+        for part, one in parts.items():
+            for key in shown_keys(manifest.target, brief=True) if one.images else ():
+                value, interval = one.get(key), (one.intervals or {}).get(key)
+                shown = None if value is None else figure_text(value, one.images)
+                ends = None if interval is None else " to ".join(figure_text(end, one.images) for end in interval)
+                rows.append((f"{metric_label(key)} on {part}", shown or "not defined", ends))
+        classes = ", ".join(self.classes[:MOST_ROWS]) + (" ..." if len(self.classes) > MOST_ROWS else "")
+        rows.insert(0, (f"{len(self.classes):,} classes", classes, None))
+        return table_html(about, ("what", "value", "95 % interval"), rows, len(rows))
 
     @property
     def path(self) -> Path:

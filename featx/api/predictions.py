@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, overload
+from typing import Any, TypedDict, overload
 
 import numpy as np
 from PIL import Image
 
+from featx.api.frames import import_pandas
 from featx.dataset.memory import images_in_memory, several
 from featx.inference.predict import Prediction, Unread, find_files
+from featx.io.notebook import table_html
 
 Images = str | Path | Sequence[str | Path | bytes | np.ndarray | Image.Image] | np.ndarray
 """A file or folder; files; an array uint8 (n, height, width, 3) of RGB; such arrays or Pillow's images"""
+
+
+_HEADINGS = ("path", "label", "confidence", "likeliest classes")
+_ASKED = ("labels", "unknown", "distance", "set")  # of a prediction, where they were asked for
+_NAMED = 5  # classes, in the one line of a repr
 
 
 class SetKeywords(TypedDict, total=False):
@@ -68,10 +76,60 @@ class Predictions(Sequence[Prediction | Unread]):
         """That of the likeliest class of each image: float64 (n,), in [0, 1]; NaN where it cannot be read."""
         return np.array([one.confidence if isinstance(one, Prediction) else np.nan for one in self.answers])
 
+    def __repr__(self) -> str:
+        return f"<featx.Predictions: {self._summary}>"
+
+    def _repr_html_(self) -> str:
+        return table_html(f"Predictions: {self._summary}", _HEADINGS, map(_cells, self.answers), len(self))
+
+    @property
+    def _summary(self) -> str:
+        found = Counter(one.label for one in self.answers if isinstance(one, Prediction))
+        parts = [f"{count:,} {label}" for label, count in found.most_common(_NAMED)]
+        parts += [f"{len(found) - _NAMED:,} more classes"] if len(found) > _NAMED else []
+        parts += [f"{len(self.bad):,} that cannot be read"] if self.bad else []
+        return f"{len(self):,} images" + (f", {', '.join(parts)}" if parts else "")
+
+    def to_pandas(self) -> Any:
+        """A `pandas.DataFrame` with a row for every image, in their order.
+
+        Columns: path, label, confidence in [0, 1]; `top_1`, `top_1_confidence` and so on of the classes that were asked
+        for; labels (tuples) of a model that gives several; unknown, distance and set where they were asked for; reason,
+        where images cannot be read, which have nothing else.
+
+        Raises
+        ------
+        FeatxError
+            When pandas is not installed.
+        """
+        return import_pandas().DataFrame([_row(one) for one in self.answers])
+
     @property
     def bad(self) -> list[Unread]:
         """The images that cannot be read, with the reason."""
         return [one for one in self.answers if isinstance(one, Unread)]
+
+
+def _row(answer: Prediction | Unread) -> Mapping[str, object]:
+    """The columns of an answer in a table."""
+    if isinstance(answer, Unread):
+        return {"path": answer.path, "reason": answer.reason}
+    top = {
+        f"top_{place}{ending}": value
+        for place, one in enumerate(answer.top, start=1)
+        for ending, value in (("", one.label), ("_confidence", one.confidence))
+    }
+    more = {name: getattr(answer, name) for name in _ASKED if getattr(answer, name) is not None}
+    return {"path": answer.path, "label": answer.label, "confidence": answer.confidence, **top, **more}
+
+
+def _cells(answer: Prediction | Unread) -> tuple[str, ...]:
+    """An answer in a notebook, below `_HEADINGS`."""
+    if isinstance(answer, Unread):
+        return answer.path, "cannot be read", "", answer.reason
+    top = ", ".join(f"{one.label} {one.confidence:.1%}" for one in answer.top)
+    label = answer.label if answer.labels is None else ", ".join(answer.labels)
+    return answer.path, label, f"{answer.confidence:.1%}", top
 
 
 def sources_of(images: Images) -> Sequence[str | Path | bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from featx.dataset import ImageSet
 from featx.errors import HeadError
 from featx.extraction.computed import Stages, WorkerShare
 from featx.extraction.request import Request
+from featx.io.notebook import table_html
 from featx.store.store import FeatureStore
 from featx.store.stored import StoredFeatures
 
@@ -48,6 +50,25 @@ class Extraction:
     seconds: float
     stages: Stages
     workers: tuple[WorkerShare, ...]
+
+    def __repr__(self) -> str:
+        return f"<featx Extraction: {self._summary}; {self._what}>"
+
+    def _repr_html_(self) -> str:
+        stages = [("images", f"{int(self.readable.sum()):,}"), ("duplicates", f"{self.duplicates:,}")]
+        counts = [("computed", f"{self.computed:,}"), ("reused", f"{self.reused:,}"), ("bad", f"{len(self.bad):,}")]
+        rows = [*stages, *counts, ("seconds", f"{self.seconds:.1f}"), ("engine", self.engine)]
+        rows += [(f"bad: {one['path']}", one["reason"]) for one in self.bad]
+        return table_html(f"Extraction: {self._what}", ("what", "value"), rows, len(rows))
+
+    @property
+    def _summary(self) -> str:
+        counts = f"{self.computed:,} computed, {self.reused:,} reused, {len(self.bad):,} bad"
+        return f"{int(self.readable.sum()):,} images, {counts}"
+
+    @property
+    def _what(self) -> str:
+        return f"{', '.join(one.name for one in self.outputs)} of {Path(self.spec.name).name}"
 
     @property
     def images(self) -> ImageSet:
