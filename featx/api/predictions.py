@@ -21,6 +21,8 @@ Images = str | Path | Sequence[str | Path | bytes | np.ndarray | Image.Image] | 
 
 
 _HEADINGS = ("path", "label", "confidence", "likeliest classes")
+Cell = str | float | bool | tuple[str, ...]
+"""What stands in a column of `to_pandas`"""
 _ASKED = ("labels", "unknown", "distance", "set")  # of a prediction, where they were asked for
 _NAMED = 5  # classes, in the one line of a repr
 
@@ -110,11 +112,11 @@ class Predictions(Sequence[Prediction | Unread]):
         return [one for one in self.answers if isinstance(one, Unread)]
 
 
-def _row(answer: Prediction | Unread) -> Mapping[str, object]:
+def _row(answer: Prediction | Unread) -> Mapping[str, Cell]:
     """The columns of an answer in a table."""
     if isinstance(answer, Unread):
         return {"path": answer.path, "reason": answer.reason}
-    top = {
+    top: dict[str, Cell] = {
         f"top_{place}{ending}": value
         for place, one in enumerate(answer.top, start=1)
         for ending, value in (("", one.label), ("_confidence", one.confidence))
