@@ -113,6 +113,7 @@ def test_what_is_easily_told_apart_is_learned(colours: Path, work: Callable[...,
     assert (told["clf"], told["val"]["accuracy"], told["test"]["accuracy"]) == ("conv3", 1.0, 1.0)
     assert told["params"]["parameters"] == make_network("conv3", 16, 3, 0.5, 0).count_params()
     assert told["test"]["images"] == 12
+    assert told["summary"]["text"].startswith("12 of 12 test images right (100 %, between ")
 
     bundle = tmp_path / told["bundle"]
     manifest = load_bundle(bundle).manifest

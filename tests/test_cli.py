@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from fitted import Lab, Outcome, call, write_pictures
 
+from featx.bundle.bundle import load_bundle
 from featx.bundle.split import read_split
 from featx.cli.render import Bars, bad_images, table
 from featx.config.pipeline import as_yaml
@@ -163,6 +164,8 @@ def test_fine_tuning_says_whether_it_beat_the_head(work: Callable[..., Outcome],
     found = only_json(work("finetune", "-p", "lab.yaml", "--epochs", "1", "--unfreeze", "last", "--json"))
     assert {"bundle", "clf", "params", "seconds", "val", "test", "from", "verdict"} <= found.keys()
     assert found["bundle"].endswith("2-logreg-finetuned")
+    assert found["summary"]["images"] == found["test"]["images"]
+    assert found["summary"]["right"] == round(found["test"]["accuracy"] * found["test"]["images"])
     about = json.loads((tmp_path / found["bundle"] / "bundle.json").read_text())
     assert about["finetune"]["unfreeze"] == "last"
     assert about["from"]["bundle"] == "1-logreg"
@@ -391,6 +394,9 @@ def test_run_does_what_is_out_of_date_and_says_why(work: Callable[..., Outcome],
     assert stages(again)["fit-head"][1] == "up to date: runs/lab/1-logreg"
     assert stages(again)["finetune"][1] == "up to date: runs/lab/2-logreg-finetuned"
     assert again.json["bundle"] == first.json["bundle"]
+    test = load_bundle(tmp_path / first.json["bundle"]).manifest.metrics_on("test")
+    right = round(test.values["accuracy"] * test.images)
+    assert (first.json["summary"]["part"], first.json["summary"]["right"]) == ("test", right)
     assert sorted(path.name for path in (tmp_path / "runs" / "lab").glob("*-*")) == ["1-logreg", "2-logreg-finetuned"]
 
     other = work("run", "-p", "lab.yaml", "--set", "head.clf=ridge", "--json")
@@ -399,6 +405,13 @@ def test_run_does_what_is_out_of_date_and_says_why(work: Callable[..., Outcome],
     text = work("run", "-p", "lab.yaml")
     assert "skipped" in text.out
     assert f"best bundle: {other.json['bundle']}" in text.out
+    best = load_bundle(tmp_path / other.json["bundle"])
+    before = other.json["summary"]
+    if best.manifest.finetune is None:  # its features are cached
+        assert text.out.splitlines()[-2] == before["text"]
+        assert text.out.splitlines()[-1].startswith(f"Next: {before['next'][0]['text']}")
+    else:
+        assert before is None
 
 
 def parts_by_content(folder: Path, run: Path) -> dict[str, str]:

@@ -95,7 +95,10 @@ def test_without_test_images_the_optimism_of_val_is_said_and_the_remedy_can_be_t
     val = judged([[9, 1], [0, 10]], "ab", part="val")
     found = verdict(val, empty, typed=Typed("p --split 0.8,0.2,0", "p"))
     assert found.headline.startswith("19 of 20 validation images right (95 %, ")
-    assert found.sentences[0].startswith("Models are chosen by these images, so new ones will do somewhat worse")
+    assert found.sentences[0] == "There is no test image: choose nothing by these, or new ones will do worse."
+    tried = [{"clf": "svm", "params": {"C": c}, "metric": "accuracy", "score": 0.9, "where": "val"} for c in (1.0, 2.0)]
+    chosen = verdict(val, empty, search={"a": tried}).sentences[0]
+    assert chosen == ("Models are chosen by these images, so new ones will do somewhat worse: there is no test image.")
     assert found.steps[0].command == "featx fit-head p --split 0.6,0.2,0.2"
     declared = verdict(val, empty, split={"digest": "s", "declared": True})
     assert declared.steps[0].command == ""

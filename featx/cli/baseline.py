@@ -11,7 +11,7 @@ from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, say
-from featx.cli.stages import show_bundle
+from featx.cli.stages import show_bundle, verdict_after
 from featx.config import FeaturesOptions
 
 _OF_IMAGES = {"resize", "levels", "engine", "workers", "cache"}  # what a baseline takes of the features section
@@ -35,7 +35,7 @@ def baseline(
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
-        bundle, intake = publish_baseline(pipeline, cache, Context(command_line(), bars, say))
-    for note in intake.sample.images.notes:
+        bundle, trained = publish_baseline(pipeline, cache, Context(command_line(), bars, say))
+    for note in trained.intake.sample.images.notes:
         say(note)
-    show_bundle(bundle, intake.bad, as_json)
+    show_bundle(bundle, trained.intake.bad, as_json, verdict_after(trained, bundle, pipeline))

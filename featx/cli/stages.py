@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from featx.extraction.flow import Extraction
     from featx.io.jsontypes import Json
     from featx.report.verdict import Verdict
+    from featx.runs.trained import Trained
     from featx.workflow.fit import Fitted
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -51,7 +52,8 @@ def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...],
         done = run_pipeline(pipeline, cache, context)
     lines = [f"{one.stage:<9} {'done' if one.done else 'skipped':<8} {one.why}" for one in done.stages]
     lines.append(f"best bundle: {done.bundle}")
-    emit(as_json, done.as_json(), "\n".join([*lines, *([f"report: {done.report}"] if done.report else [])]))
+    lines += [f"report: {done.report}"] if done.report else []
+    emit(as_json, done.as_json(), "\n".join([*lines, *([done.verdict.lines] if done.verdict else [])]))
 
 
 @click.command(cls=SectionedCommand)
@@ -201,12 +203,13 @@ def finetune(
 ) -> None:
     """Graft a bundle's head onto its backbone and train both end to end; keep the result as one more bundle."""
     from featx.bundle.bundle import load_bundle
+    from featx.finetune.flow import finetune as train
     from featx.io.context import Context
     from featx.runs.choosing import find_bundle
     from featx.store.cache import Cache
     from featx.workflow.forecast import forecast_finetune
     from featx.workflow.prepare import prepare
-    from featx.workflow.publish import publish_finetuned
+    from featx.workflow.publish import publish
     from featx.workflow.regraft import regraft
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
@@ -219,17 +222,16 @@ def finetune(
         run = prepared.run
         start = regraft(load_bundle(find_bundle(origin, run.path.parent, run.name, only=True)), prepared, context)
         say(f"Starting from {start.shown}")
-        bundle = publish_finetuned(start, prepared, context)
-    show_bundle(bundle, prepared.extraction.bad, as_json)
-    if not as_json:
-        click.echo(str(bundle.manifest.verdict))
+        tuned = train(start, prepared, context)
+        bundle = publish(tuned, run, prepared.pipeline)
+    show_bundle(bundle, prepared.extraction.bad, as_json, verdict_after(tuned, bundle, pipeline))
 
 
-def verdict_after(fitted: Fitted, bundle: Bundle, pipeline: Pipeline) -> Verdict:
+def verdict_after(made: Fitted | Trained, bundle: Bundle, pipeline: Pipeline) -> Verdict:
     """How good a new bundle is, in words."""
     from featx.report.occasions import verdict_on
 
-    return verdict_on(bundle, fitted.predictions, pipeline, command_line(), fitted.intake.duplicates)
+    return verdict_on(bundle, made.predictions, pipeline, command_line(), made.intake.duplicates)
 
 
 def show_bundle(
@@ -251,6 +253,7 @@ def show_bundle(
         bad_images(bad),
         f"{manifest.head.clf} on {layers} in {manifest.seconds or 0.0:.1f} s -> {bundle.path}",
         f"report: {report}" if report else "",
+        manifest.verdict or "",
         "" if verdict is None else verdict.lines,
     ]
     content = _bundle_json(bundle, report, bad) | ({} if verdict is None else {"summary": verdict.as_json()})

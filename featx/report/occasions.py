@@ -19,6 +19,7 @@ from featx.bundle.sealing import without_folders
 from featx.config import Pipeline
 from featx.config.arguments import file_of, typed_arguments
 from featx.config.pipeline import as_shown, command_shown, start_pipeline
+from featx.dataset.folders import expand, is_folder
 from featx.io.commands import short_path
 from featx.io.urls import is_url, plain
 from featx.metrics.predictions import LabelledPredictions
@@ -125,12 +126,20 @@ def typed_for(bundle: Bundle, pipeline: Pipeline, command: str) -> Typed:
         return Typed(trainable=bundle.trainable)
     file = file_of(command)
     data = None if file is not None and start_pipeline(None, file).data.path == source else plain(source)
-    sections = ("data", "features", "report")
+    sections, needless = ("data", "features", "report"), {"report.plots"}
+    if pipeline.report.name == _usual_name(source):
+        needless.add("report.name")
     return Typed(
-        typed_arguments(pipeline, data, file, sections),
-        typed_arguments(pipeline, data, file, sections, without={"data.split"}),
+        typed_arguments(pipeline, data, file, sections, without=needless),
+        typed_arguments(pipeline, data, file, sections, without=needless | {"data.split"}),
         bundle.trainable,
     )
+
+
+def _usual_name(source: str) -> str:
+    """What the run of data is called where nothing else is said: as the folder, or the CSV without its ending."""
+    path = Path(plain(source))
+    return path.name if is_folder(expand(source)) else path.stem
 
 
 def _typed_shown(bundle: Bundle, pipeline: Pipeline, command: str) -> Typed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 
@@ -25,7 +25,7 @@ _MOST_NAMED = 10  # points of the front that are named
 _MOST_TICKS = 36  # layers that are named
 _NAME = 30  # characters
 _GREY = "#718096"
-_MARKERS = {"head": "o", "from-cache": "^", "finetuned": "s"}
+_FILLS: dict[str, Literal["full", "bottom", "none"]] = {"head": "full", "from-cache": "bottom", "finetuned": "none"}
 
 
 def pareto_front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
@@ -56,9 +56,9 @@ def draw_cost(rows: Sequence[Row]) -> Figure:
     front_costs, front_scores = [costs[i] for i in front], [scores[i] for i in front]
     axis.plot(front_costs, front_scores, drawstyle="steps-post", color=_GREY, linewidth=1, zorder=1)
     for number, backbone in enumerate(backbones):
-        for stage, marker in _MARKERS.items():
+        for stage in _FILLS:
             some = [i for i, row in enumerate(rows) if (row.place.backbone, row.place.stage) == (backbone, stage)]
-            axis.plot([costs[i] for i in some], [scores[i] for i in some], marker, ms=5, color=f"C{number}", alpha=0.85)
+            axis.plot([costs[i] for i in some], [scores[i] for i in some], alpha=0.85, **_mark(number, stage))
     for number, i in enumerate(named, 1):
         place = (5, 4) if number % 2 else (5, -11)
         axis.annotate(str(number), (costs[i], scores[i]), place, textcoords="offset points", fontsize=8)
@@ -78,23 +78,32 @@ def _scale(axis: Axes, costs: Sequence[float]) -> None:
         axis.set_xlim(left=0)
 
 
+class _Mark(TypedDict):
+    """How a point looks."""
+
+    linestyle: str
+    color: str
+    marker: str
+    fillstyle: Literal["full", "bottom", "none"]
+    ms: float
+
+
+def _mark(number: int, stage: str, colour: str = "") -> _Mark:
+    """A backbone by its number has a colour and a shape, a stage has a filling."""
+    look = line_look(number, colour)
+    return _Mark(linestyle="none", color=look["color"], marker=look["marker"], fillstyle=_FILLS[stage], ms=5.5)
+
+
 def _keys(backbones: Sequence[str], rows: Sequence[Row]) -> list[tuple[Line2D, str]]:
-    """What colours and marks mean, where there are several."""
+    """What colours, shapes and fillings mean, where there are several."""
     from matplotlib.lines import Line2D
 
     keys: list[tuple[Line2D, str]] = []
     if len(backbones) > 1:
-        keys += [
-            (Line2D([], [], linestyle="none", marker="o", color=f"C{i}"), shorten(name, _NAME))
-            for i, name in enumerate(backbones)
-        ]
+        keys += [(Line2D([], [], **_mark(i, "head")), shorten(name, _NAME)) for i, name in enumerate(backbones)]
     stages = {row.place.stage for row in rows}
     if len(stages) > 1:
-        keys += [
-            (Line2D([], [], linestyle="none", marker=marker, color=_GREY), stage)
-            for stage, marker in _MARKERS.items()
-            if stage in stages
-        ]
+        keys += [(Line2D([], [], **_mark(0, stage, _GREY)), stage) for stage in _FILLS if stage in stages]
     return keys
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from featx.bundle.choices import choices_of
 from featx.bundle.manifest import Manifest
 from featx.io.jsontypes import Json
 from featx.metrics.predictions import LabelledPredictions
@@ -80,9 +81,8 @@ def reach_verdict(
     if not measured:
         return Verdict(_NOTHING, (), advise_next(None, manifest, duplicates, typed))
     found = stand(measured[-1])
-    tested = bool(manifest.split.images.get("test"))
     sentences = (
-        _origin(found, tested),
+        _origin(found, manifest),
         _unknown(found),
         _chance(found),
         _uneven(found),
@@ -106,9 +106,12 @@ def _headline(found: Standing) -> str:
     )
 
 
-def _origin(found: Standing, tested: bool) -> str:
-    """What a figure is worth that is not of test images. tested : whether the model has such"""
+def _origin(found: Standing, manifest: Manifest) -> str:
+    """What a figure is worth that is not of test images."""
+    tested = bool(manifest.split.images.get("test"))
     if found.part == "val":
+        if not any(one.by == "val" for one in choices_of(manifest)):
+            return "" if tested else "There is no test image: choose nothing by these, or new ones will do worse."
         there = "" if tested else ": there is no test image"
         return f"Models are chosen by these images, so new ones will do somewhat worse{there}."
     if found.part in {"train", "all"}:

@@ -53,8 +53,8 @@ def publish_finetuned(bundle: Bundle, prepared: Prepared, context: Context = Con
     return publish(finetune(bundle, prepared, context), prepared.run, prepared.pipeline)
 
 
-def publish_baseline(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> tuple[Bundle, Intake]:
-    """Train the baseline of the pipeline, and add it to the run; returns it with what it was made of.
+def publish_baseline(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> tuple[Bundle, Trained]:
+    """Train the baseline of the pipeline, and add it to the run; returns it with what was trained and measured.
 
     The report of the run's best head is written anew where its features are cached, with the baseline beside it.
     """
@@ -65,7 +65,7 @@ def publish_baseline(pipeline: Pipeline, cache: Cache, context: Context = Contex
     run = Run.of(pipeline, trained.intake.sample.images)
     bundle = publish(trained, run, pipeline)
     _renew_report(trained.intake, run, pipeline, cache, context)
-    return bundle, trained.intake
+    return bundle, trained
 
 
 def _renew_report(intake: Intake, run: Run, pipeline: Pipeline, cache: Cache, context: Context) -> None:

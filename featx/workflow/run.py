@@ -8,18 +8,23 @@ from typing import Any
 
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import Pipeline
-from featx.dataset import read_data
+from featx.dataset import TEST, VAL, read_data
 from featx.extraction.flow import plan
 from featx.extraction.sample import require_fittable
+from featx.inference.cached import judge_cached
 from featx.io.context import Context
-from featx.report.occasions import report_of
+from featx.metrics.predictions import LabelledPredictions
+from featx.report.occasions import report_of, verdict_on
+from featx.report.verdict import Verdict
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
 from featx.store.cache import Cache
-from featx.workflow.fit import fingerprint
+from featx.workflow.fit import fingerprint, fit
 from featx.workflow.prepare import choose_images, prepare_head, widen_features
-from featx.workflow.publish import publish_finetuned, publish_head
+from featx.workflow.publish import publish
 from featx.workflow.regraft import regraft
+
+_Predicted = tuple[LabelledPredictions, ...]
 
 
 @dataclass(frozen=True)
@@ -36,16 +41,20 @@ class PipelineDone:
     """A run whose stages are all up to date.
 
     bundle : the best one; report : its page, None without one
+    verdict : how good it is, in words; None where it was made before and its features are not cached
     """
 
     stages: tuple[StageDone, ...]
     bundle: Path
     report: Path | None
+    verdict: Verdict | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What `featx run --json` prints."""
         stages = [{"stage": one.stage, "done": one.done, "why": one.why} for one in self.stages]
-        return {"stages": stages, "bundle": str(self.bundle), "report": self.report and str(self.report)}
+        summary = None if self.verdict is None else self.verdict.as_json()
+        report = self.report and str(self.report)
+        return {"stages": stages, "bundle": str(self.bundle), "report": report, "summary": summary}
 
 
 def describe_plan(pipeline: Pipeline, cache: Cache, context: Context) -> list[str]:
@@ -77,10 +86,22 @@ def run_pipeline(pipeline: Pipeline, cache: Cache, context: Context = Context())
     prepared = prepare_head(pipeline, cache, context.progress)
     for note in (*prepared.extraction.images.notes, *prepared.sample.notes):
         context.notify(note)
-    head, bundle = _bring_head(prepared, context)
-    stages = (_extracted(prepared), head, _bring_finetuned(bundle, prepared, context))
+    made: dict[Path, _Predicted] = {}
+    head, bundle = _bring_head(prepared, context, made)
+    stages = (_extracted(prepared), head, _bring_finetuned(bundle, prepared, context, made))
     best = prepared.run.best()
-    return PipelineDone(stages, best.path, report_of(best.path))
+    predictions = made.get(best.path) or _predicted_before(load_bundle(best.path), prepared, cache)
+    duplicates, command = prepared.extraction.duplicates, context.command
+    verdict = predictions and verdict_on(best, predictions, pipeline, command, duplicates)
+    return PipelineDone(stages, best.path, report_of(best.path), verdict or None)
+
+
+def _predicted_before(bundle: Bundle, prepared: Prepared, cache: Cache) -> _Predicted:
+    """Val and test by a bundle that was there, from cached features; nothing where there are none."""
+    if bundle.multilabel or bundle.manifest.baseline is not None:
+        return ()
+    found = [judge_cached(bundle, prepared.sample, part, cache) for part in (VAL, TEST)]
+    return tuple(one for one in found if one is not None)
 
 
 def _extracted(prepared: Prepared) -> StageDone:
@@ -92,17 +113,23 @@ def _extracted(prepared: Prepared) -> StageDone:
     return StageDone("extract", computed > 0, why)
 
 
-def _bring_head(prepared: Prepared, context: Context) -> tuple[StageDone, Bundle]:
+def _bring_head(prepared: Prepared, context: Context, made: dict[Path, _Predicted]) -> tuple[StageDone, Bundle]:
     """The bundle of the head that the pipeline describes, fitted where there is none."""
-    made = prepared.run.find(fingerprint(prepared))
-    why = f"up to date: {made.path}" if made else "no bundle of these features and options"
+    there = prepared.run.find(fingerprint(prepared))
+    why = f"up to date: {there.path}" if there else "no bundle of these features and options"
     context.notify(why)
-    return StageDone("fit-head", made is None, why), load_bundle(made.path) if made else publish_head(prepared, context)
+    done = StageDone("fit-head", there is None, why)
+    if there is not None:
+        return done, load_bundle(there.path)
+    fitted = fit(prepared, context)
+    bundle = publish(fitted, prepared.run, prepared.pipeline)
+    made[bundle.path] = fitted.predictions
+    return done, bundle
 
 
-def _bring_finetuned(bundle: Bundle, prepared: Prepared, context: Context) -> StageDone:
+def _bring_finetuned(bundle: Bundle, prepared: Prepared, context: Context, made: dict[Path, _Predicted]) -> StageDone:
     """What the bundle becomes by fine-tuning, where the pipeline asks for it and there is none."""
-    from featx.finetune.flow import tuned_fingerprint
+    from featx.finetune.flow import finetune, tuned_fingerprint
 
     pipeline = prepared.pipeline
     if not pipeline.finetune.enabled:
@@ -113,8 +140,9 @@ def _bring_finetuned(bundle: Bundle, prepared: Prepared, context: Context) -> St
         why = "the head was trained on val, too (head.refit), which has to choose the best epoch"
         return StageDone("finetune", False, why)
     start = regraft(bundle, prepared, context)
-    made = prepared.run.find(tuned_fingerprint(start, pipeline.finetune, pipeline.data.seed, pipeline.augment))
-    if made is None:
-        publish_finetuned(start, prepared, context)
-    why = f"up to date: {made.path}" if made else "this bundle was not fine-tuned with these options"
-    return StageDone("finetune", made is None, why)
+    there = prepared.run.find(tuned_fingerprint(start, pipeline.finetune, pipeline.data.seed, pipeline.augment))
+    if there is None:
+        tuned = finetune(start, prepared, context)
+        made[publish(tuned, prepared.run, pipeline).path] = tuned.predictions
+    why = f"up to date: {there.path}" if there else "this bundle was not fine-tuned with these options"
+    return StageDone("finetune", there is None, why)
