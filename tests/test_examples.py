@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import subprocess
 import sys
@@ -142,3 +143,28 @@ def test_the_pages_name_every_example() -> None:
     page = (EXAMPLES.parent / "docs" / "export.md").read_text(encoding="utf-8")
     for script in EXAMPLES.glob("*.py"):
         assert f"(../examples/{script.name})" in page
+
+
+def shown(cells: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """The source of each cell, and what it shows as text; tables have seconds in them."""
+    return [
+        ("".join(cell["source"]), ["".join(one["data"]["text/plain"]) for one in cell.get("outputs", ())])
+        for cell in cells
+    ]
+
+
+def test_the_notebook_has_the_cells_and_their_outputs() -> None:
+    cells = runpy.run_path(str(EXAMPLES / "write_notebook.py"))["CELLS"]
+    written = json.loads((EXAMPLES / "first_hour.ipynb").read_text(encoding="utf-8"))
+    assert (written["nbformat"], written["nbformat_minor"]) == (4, 5)
+    assert [(one["cell_type"], "".join(one["source"])) for one in written["cells"]] == list(cells)
+    assert sum(bool(one.get("outputs")) for one in written["cells"]) >= 7
+    assert (EXAMPLES / "first_hour.ipynb").stat().st_size < 20_000
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_shows_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = runpy.run_path(str(EXAMPLES / "write_notebook.py"))["notebook"]()
+    written = json.loads((EXAMPLES / "first_hour.ipynb").read_text(encoding="utf-8"))
+    assert shown(made["cells"]) == shown(written["cells"])
