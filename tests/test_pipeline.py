@@ -232,11 +232,11 @@ def test_data_alone_means_the_built_in_defaults() -> None:
 def test_every_option_is_a_key_and_the_other_way_round() -> None:
     own = {
         "extract": {"data", "pipeline_file", "settings", "dry_run", "as_json"},
-        "fit-head": {"data", "pipeline_file", "settings", "as_json"},
-        "finetune": {"data", "pipeline_file", "settings", "as_json", "origin"},
+        "fit-head": {"data", "pipeline_file", "settings", "dry_run", "as_json"},
+        "finetune": {"data", "pipeline_file", "settings", "dry_run", "as_json", "origin"},
         "baseline": {"data", "pipeline_file", "settings", "as_json"},
-        "compare": {"data", "pipeline_file", "settings", "as_json"},
-        "augment": {"image", "pipeline_file", "settings", "as_json", "out", "count"},
+        "compare": {"data", "pipeline_file", "settings", "dry_run", "as_json"},
+        "augment": {"image", "pipeline_file", "settings", "as_json", "out", "force", "count"},
         "next": {"pool", "model", "pipeline_file", "settings", "as_json", "out"},
         "enough": {"data", "pipeline_file", "settings", "as_json", "out"},
     }

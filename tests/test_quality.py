@@ -302,8 +302,8 @@ def test_small_classes_and_equal_images_have_no_outliers() -> None:
 
 
 def test_columns_of_the_csv_are_read_back(tmp_path: Path) -> None:
-    from featx.dataset.table import read_labels
+    from featx.dataset.label_rows import LabelRow, read_labels
 
     with open(tmp_path / "a.csv", "w", newline="", encoding="utf-8-sig") as file:
         csv.writer(file, delimiter=";").writerows([["label", "path"], ["cat", "x, y.png"], ["dog", ""]])
-    assert read_labels(str(tmp_path / "a.csv")) == [(2, "x, y.png", "cat")]
+    assert read_labels(str(tmp_path / "a.csv")) == [LabelRow(2, "x, y.png", "cat")]
