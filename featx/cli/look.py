@@ -150,5 +150,5 @@ def _depths(found: DepthsResult) -> str:
 def _advice(found: Recommendation) -> str:
     advice = found.advice
     case = advice.case[0].upper() + advice.case[1:]
-    lines = [f"{case}. {advice.summary}", *(f"- {reason}" for reason in advice.reasons)]
+    lines = [f"{case}. {advice.summary}", *(f"- {reason}" for reason in found.reasons)]
     return "\n".join([*lines, "Try:", *(f"  {command}" for command in found.commands)])

@@ -156,12 +156,12 @@ def probe_depths(
     metric: Metric = resolve_metric("auto", target_of(y))
     extraction, probes = features.extraction, []
     for output in extraction.outputs:
-        found, right = _probe(extraction.features(output, rows), y, test_fold, metric, seed)
+        found, right = judge_output(extraction.features(output, rows), y, test_fold, metric, seed)
         probes.append(Probe(output, features.shares[output.layer], found, right))
     return Probing(tuple(probes), metric, int(judged.sum()))
 
 
-def _probe(
+def judge_output(
     features: Features, y: np.ndarray, test_fold: np.ndarray, metric: Metric, seed: int
 ) -> tuple[float, np.ndarray | None]:
     """The best score among the strengths, and which rows it is right about."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -10,7 +11,15 @@ from featx.errors import BackboneError
 from featx.first_look.answers import ImageNetResult, describe_answers
 from featx.first_look.depths import extract_depths
 from featx.first_look.imagenet import ask
-from featx.first_look.recommendation import DepthsResult, Recommendation, describe_layers, judge_layers, recommend
+from featx.first_look.larger import try_larger
+from featx.first_look.recommendation import (
+    DepthsResult,
+    Recommendation,
+    add_larger,
+    describe_layers,
+    judge_layers,
+    recommend,
+)
 from featx.first_look.scale import warn_of_scale
 from featx.first_look.study import Scope, Study, reasons_of
 from featx.report.figure_folder import FigureFolder
@@ -40,6 +49,7 @@ def ask_networks(study: Study, scope: Scope, folder: FigureFolder, arguments: st
     BackboneError
         With `scope.imagenet`: a network that cannot be had.
     """
+    start = time.perf_counter()
     why_not = _why_no_advice(study) if scope.advice else ""
     notes = (f"No advice: {why_not}",) if why_not else ()
     advice = scope.advice and not why_not
@@ -51,7 +61,11 @@ def ask_networks(study: Study, scope: Scope, folder: FigureFolder, arguments: st
         found = replace(found, notes=(warning, *found.notes))
     try:
         found = _add_imagenet(found, study, folder)
-        return _add_advice(found, study, folder, arguments) if advice else found
+        if not advice:
+            return found
+        found = _add_advice(found, study, folder, arguments)
+        left = None if scope.seconds is None else scope.seconds - (time.perf_counter() - start)
+        return _add_larger(found, study, arguments, left)
     except BackboneError as error:
         if scope.imagenet:
             raise
@@ -90,3 +104,14 @@ def _add_advice(found: NetworkResults, study: Study, folder: FigureFolder, argum
         depths=describe_layers(probing, folder),
         recommendation=recommend(study, probing, separation, arguments),
     )
+
+
+def _add_larger(found: NetworkResults, study: Study, arguments: str, seconds: float | None) -> NetworkResults:
+    """With what larger images bring, as far as seconds are left."""
+    advised = found.recommendation
+    if advised is None:
+        return found
+    larger, note = try_larger(study, advised.advice.output, seconds)
+    if larger is None:
+        return replace(found, notes=(*found.notes, note)) if note else found
+    return replace(found, recommendation=add_larger(advised, larger, study, arguments))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from featx.dataset import ImageSet
 from featx.dataset.check import count_classes
 from featx.first_look.advice import Advice, Numbers, ScoredOutput, advise, difference_error, margin
 from featx.first_look.depths import DepthFeatures, Probe, Probing, probe_depths
+from featx.first_look.larger import LargerSize
 from featx.first_look.separation import Separation
 from featx.first_look.study import Study, different_rows
 from featx.io.commands import without_folders
@@ -40,11 +42,25 @@ class DepthsResult:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """Advice with the commands that follow it, and the numbers that it was given on."""
+    """Advice with the commands that follow it, and the numbers that it was given on.
+
+    larger : what a larger size of the images brought; None where none was tried
+    """
 
     advice: Advice
     commands: tuple[str, ...]
     numbers: Numbers
+    larger: LargerSize | None = None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """All of them in sentences."""
+        return (*self.advice.reasons, *([] if self.larger is None else [self.larger.sentence]))
+
+    @property
+    def input_size(self) -> int | None:
+        """Which size of the images is advised; None: that which they have."""
+        return self.larger.side if self.larger is not None and self.larger.better else None
 
     def without_folders(self) -> Recommendation:
         """The same with commands that name no folder of this machine."""
@@ -52,7 +68,9 @@ class Recommendation:
 
     def as_json(self) -> dict[str, Json]:
         """What `featx look --json` prints of it."""
-        return self.advice.as_json() | {"commands": self.commands, "numbers": self.numbers.as_json()}
+        larger = None if self.larger is None else self.larger.as_json()
+        more = {"reasons": self.reasons, "commands": self.commands, "numbers": self.numbers.as_json(), "larger": larger}
+        return self.advice.as_json() | more
 
 
 def judge_layers(study: Study, features: DepthFeatures) -> Probing | None:
@@ -75,8 +93,21 @@ def recommend(study: Study, probing: Probing, separation: Separation | None, arg
     """What to try. arguments : of the commands, the data first"""
     numbers = gather(study.images, probing, separation)
     advice = advise(numbers)
-    name = study.pipeline.report.name or study.images.name
-    return Recommendation(advice, tuple(write_commands(advice, arguments, name)), numbers)
+    return Recommendation(advice, tuple(write_commands(advice, arguments, _run_name(study))), numbers)
+
+
+def add_larger(found: Recommendation, larger: LargerSize, study: Study, arguments: str) -> Recommendation:
+    """With what a larger size of the images brought, and that size in the commands where it is better."""
+    found = replace(found, larger=larger)
+    if found.input_size is None:
+        return found
+    typed = re.sub(r" --input-size[ =]\d+", "", f" {arguments}").strip()
+    arguments = f"{typed} --input-size {found.input_size}".strip()
+    return replace(found, commands=tuple(write_commands(found.advice, arguments, _run_name(study))))
+
+
+def _run_name(study: Study) -> str:
+    return study.pipeline.report.name or study.images.name
 
 
 def _lines(probing: Probing) -> dict[str, list[tuple[str, float]]]:

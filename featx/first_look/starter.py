@@ -80,6 +80,12 @@ class Starter:
                 f"  {key_as_yaml('backbone', self.pipeline.features.backbone)}  # featx backbones lists others"
             )
         notes = _comment(*([] if self.found is None else self.found.notes), deep=1)
+        advised = self._advised
+        if advised is not None and advised.larger is not None:
+            notes += _comment(advised.larger.sentence, deep=1)
+        if advised is not None and advised.input_size is not None:
+            lines = [line for line in lines if not line.startswith("  input_size:")]
+            notes.append(f"  {key_as_yaml('input_size', advised.input_size)}")
         if _has(lines, "layer"):
             return [*lines, *notes]
         if self._advised is None:
