@@ -47,6 +47,7 @@ OTHER: dict[str, Any] = {
     "storage": "float32",
     "views": "flip",
     "schema": 2,
+    "calibration": "d" * 64,
 }
 
 

@@ -137,8 +137,8 @@ class FeaturesKeywords(PreparedKeywords, total=False):
     of each image, or percentile (1 % at either end is cut off)."""
     imports: str | Sequence[str]
     """A Python module that defines custom layers of a .keras file; may be repeated. Its code is executed."""
-    precision: Literal["float32", "bfloat16", "float16"]
-    """Precision of the backbone's arithmetic."""
+    precision: Literal["float32", "bfloat16", "float16", "int8"]
+    """Precision of the backbone's arithmetic; int8 is calibrated on training images and needs featx[int8]."""
     storage: Literal["float16", "float32"]
     """Type that features are stored in."""
     compression: Literal["none", "zstd"]

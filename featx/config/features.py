@@ -13,7 +13,7 @@ Resize = Literal["auto", "stretch", "crop", "pad"]
 Interpolation = Literal["auto", "bilinear", "bicubic"]
 Levels = Literal["full", "10bit", "12bit", "14bit", "minmax", "percentile"]
 Channels = Literal["auto", "rgb", "bgr"]
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
 EngineName = Literal["auto", "tensorflow", "openvino"]
 Storage = Literal["float16", "float32"]
 Compression = Literal["none", "zstd"]
@@ -97,7 +97,10 @@ class FeaturesOptions(Section):
         repeated=True,
         flag="import",
     )
-    precision: Precision = option("float32", "Precision of the backbone's arithmetic.")
+    precision: Precision = option(
+        "float32",
+        "Precision of the backbone's arithmetic; int8 is calibrated on training images and needs featx[int8].",
+    )
     storage: Storage = option("float16", "Type that features are stored in.")
     compression: Compression = option("none", "Compression of new feature files; zstd needs hdf5plugin to read.")
     engine: EngineName = option(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from featx.backbones.protocol import CutNetwork
     from featx.engines.protocol import Engine
 
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,11 @@ def is_whole(graph: Path) -> bool:
     return all((graph / name).is_file() for name in FILES)
 
 
+def is_sound(graph: Path) -> bool:
+    """Whether the directory holds a whole graph whose files have their digests."""
+    return is_whole(graph) and find_damage(graph) is None
+
+
 def describe_graph(graph: Path, description: dict[str, Any]) -> None:
     """Write `graph.json`: the description, and the digests of the two other files, which are there already."""
     content = {**description, "files": {name: digest_file(graph / name).hex() for name in (MODEL, CONSTANTS)}}

@@ -12,7 +12,7 @@ import logging
 import shutil
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from featx.engines.graph_files import (
     adopt,
     describe_graph,
     find_damage,
+    is_sound,
     is_whole,
     read_description,
 )
@@ -47,8 +48,8 @@ _logger = logging.getLogger(__name__)
 DEFAULT_BATCH = 4
 _HANDOVER = 64  # images: enough that cores seldom wait for the last of them
 _FEW = 8  # images that are computed one by one at most
-_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-_CAPABILITIES = {"bfloat16": "BF16", "float16": "FP16"}
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}  # int8 is in the graph itself
+_CAPABILITIES = {"bfloat16": "BF16", "float16": "FP16", "int8": "INT8"}
 
 
 class OpenVINOEngine:
@@ -235,8 +236,11 @@ def convert(network: CutNetwork, graph: Path) -> None:
     write_graph(CutGraph(converted, tensors, None, (int(height), int(width))), graph)
 
 
-def write_graph(network: CutGraph, graph: Path) -> None:
-    """Write a graph that takes uint8 images as the directory of an engine, whole or not at all."""
+def write_graph(network: CutGraph, graph: Path, about: Mapping[str, Json] | None = None) -> None:
+    """Write a graph that takes uint8 images as the directory of an engine, whole or not at all.
+
+    about : what else `graph.json` is to hold
+    """
     openvino = import_openvino()
     make_folder(graph.parent)
     temporary = temporary_beside(graph)
@@ -246,6 +250,7 @@ def write_graph(network: CutGraph, graph: Path) -> None:
         known: dict[str, Json] = {} if network.batch is None else {"batch": network.batch}
         if network.maps:
             known["maps"] = {name: [one.tensor, one.front] for name, one in network.maps.items()}
+        known |= about or {}
         description = {"schema": SCHEMA, "input_size": list(network.size), "outputs": network.tensors, **known}
         describe_graph(temporary, {**description, "openvino": openvino.get_version()})
         _publish(temporary, graph)
@@ -271,17 +276,13 @@ def _save(model: openvino.Model, directory: Path) -> None:
 
 
 def _publish(temporary: Path, graph: Path) -> None:
-    if graph.exists() and not _is_sound(graph):  # left by a killed run, or damaged
+    if graph.exists() and not is_sound(graph):  # left by a killed run, or damaged
         shutil.rmtree(graph)
     try:
         temporary.replace(graph)
     except OSError:
-        if not _is_sound(graph):  # else another process was first: its graph is as good
+        if not is_sound(graph):  # else another process was first: its graph is as good
             raise
-
-
-def _is_sound(graph: Path) -> bool:
-    return is_whole(graph) and find_damage(graph) is None
 
 
 def read_model(core: openvino.Core, graph: Path) -> openvino.Model:

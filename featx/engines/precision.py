@@ -35,6 +35,11 @@ def require_precision(precision: str) -> None:
     EngineError
         Says what works instead.
     """
+    if precision == "int8":
+        raise EngineError(
+            "TensorFlow does not compute in int8. Type --engine openvino, which does on processors, or choose another "
+            "--precision."
+        )
     if prepare_device() == "GPU":
         have = _fast_precisions()
         if precision not in have:

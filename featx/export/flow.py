@@ -185,6 +185,11 @@ class _FormatWriter:
     images: CheckImages
     own: np.ndarray
 
+    @property
+    def _quantised(self) -> bool:
+        """Whether the bundle predicts in int8, which the Keras network in it does not: OpenVINO's format alone does."""
+        return self.bundle.engine.precision == "int8"
+
     def put_in_place(self, row: Format, target: Path, *, replace: bool) -> FormatResult:
         """Write, check and publish one format."""
         try:
@@ -201,7 +206,8 @@ class _FormatWriter:
     def _write_checked(self, row: Format, folder: Path) -> tuple[Agreement, dict[str, float]]:
         path = folder / row.file
         try:
-            row.convert(self.network, path, self.precision, self.images.measured)
+            network = join_graph(self.bundle) if self._quantised and row.name == "openvino" else self.network
+            row.convert(network, path, self.precision, self.images.measured)
             run = row.load(path)
             found = predict_in_batches(run, self.images.images)
         except Exception as error:  # the converters raise whatever they like
@@ -209,7 +215,8 @@ class _FormatWriter:
         tolerance = tolerance_of(self.bundle, self.precision)
         thresholds = self.bundle.thresholds if self.bundle.multilabel else None
         comparison = compare(self.own, found, tolerance, thresholds, self.bundle.calibration.emphasis)
-        reason = judge(comparison, self.precision, tolerance, self.bundle.calibration.kind == "isotonic")
+        rounded = "int8" if self._quantised and row.name != "openvino" else self.precision
+        reason = judge(comparison, rounded, tolerance, self.bundle.calibration.kind == "isotonic")
         if reason is not None:
             raise _Refused(reason, comparison)
         return comparison, measure_speed(run, self.images.images)

@@ -21,6 +21,8 @@ def compute(work: Computation, progress: Progress) -> Computed:
     start = time.perf_counter()
     check_space(work.plan, job.store.directory)
     made_of = {**asdict(job.spec), "engine": job.engine}
+    if job.calibration is not None:
+        made_of["cut"] = [output.name for output in job.calibration.cut]
     job.store.open(made_of | ({"augment": job.augmenter.as_json()} if job.augmenter else {}))
     computed = compute_on_cluster(work, progress) if job.options.cluster else compute_here(work, progress)
     if computed.rows:

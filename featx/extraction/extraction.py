@@ -16,6 +16,7 @@ from featx.errors import HeadError
 from featx.extraction.computed import Stages, WorkerShare
 from featx.extraction.request import Request
 from featx.io.notebook import table_html
+from featx.store.calibration import NetworkCalibration
 from featx.store.store import FeatureStore
 from featx.store.stored import StoredFeatures
 
@@ -34,6 +35,7 @@ class Extraction:
     duplicates : readable images that have the content of another one
     seconds : of the whole, and `stages` of decoding, inference and writing
     workers : of a cluster, and what each did; none where this process computed
+    calibration : what the network was quantised by; None where it was not
     """
 
     request: Request
@@ -50,6 +52,7 @@ class Extraction:
     seconds: float
     stages: Stages
     workers: tuple[WorkerShare, ...]
+    calibration: NetworkCalibration | None = None
 
     def __repr__(self) -> str:
         return f"<featx Extraction: {self._summary}; {self._what}>"

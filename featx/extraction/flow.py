@@ -17,6 +17,7 @@ import numpy as np
 
 from featx.config import FeaturesOptions
 from featx.dataset import ImageSet, require_usable
+from featx.extraction.calibrating import fix_calibration
 from featx.extraction.computation import Computation
 from featx.extraction.computed import Computed
 from featx.extraction.dispatch import compute
@@ -48,6 +49,7 @@ _logger = logging.getLogger(__name__)
 
 def plan(images: ImageSet, options: FeaturesOptions, cache: Cache, progress: Progress = no_progress) -> Plan:
     """What `extract` would do; nothing is computed."""
+    fix_calibration(images, options, cache, progress)
     job = settle(options, cache)
     return estimate(plan_rows(request_images(images, cache.index, progress), job), job)
 
@@ -61,6 +63,7 @@ def extract(images: ImageSet, options: FeaturesOptions, cache: Cache, progress: 
         When no image can be read, or a class is left without one.
     """
     start = time.perf_counter()
+    fix_calibration(images, options, cache, progress)
     job = settle(options, cache)
     done = serve_request(request_images(images, cache.index, progress), job, progress, start)
     _warn_of_missed(done)
@@ -104,6 +107,7 @@ def _conclude(request: Request, job: Job, computed: Computed, seconds: float) ->
         seconds=seconds,
         stages=computed.stages,
         workers=computed.workers,
+        calibration=job.calibration,
     )
 
 

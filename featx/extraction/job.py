@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from featx.backbones import BackboneSpec, Output, identify, resolve, resolve_outputs
 from featx.config import FeaturesOptions
 from featx.engines.choice import effective_precision
+from featx.engines.quantisation import INT8
 from featx.extraction.engine import engine_for
 from featx.images.augment import Augmenter
 from featx.images.decoder import decoder_identity
 from featx.io.index import StatIndex
 from featx.store.cache import Cache
+from featx.store.calibration import CalibrationImages, NetworkCalibration
 from featx.store.key import NO_VIEWS, Key
 from featx.store.store import FeatureStore
 
@@ -22,6 +24,7 @@ class Job:
     """Everything that is settled before the first image is decoded.
 
     augmenter : what makes views; None where rows are the images themselves
+    calibration : of int8; None for other precisions, and before its images are chosen
     began : when, in nanoseconds: a file that changed since may not be the one that was hashed
     """
 
@@ -32,6 +35,7 @@ class Job:
     cache: Cache
     store: FeatureStore
     augmenter: Augmenter | None = None
+    calibration: NetworkCalibration | None = None
     began: int = field(default_factory=time.time_ns)
 
 
@@ -43,8 +47,11 @@ def settle(options: FeaturesOptions, cache: Cache, augmenter: Augmenter | None =
     spec = resolve(options)
     outputs = resolve_outputs(options, spec)
     key = make_key(options, spec, outputs, cache.index)
-    store = cache.store(replace(key, views=NO_VIEWS if augmenter is None else augmenter.identity))
-    return Job(options, spec, outputs, engine_for(spec, options), cache, store, augmenter)
+    chosen = CalibrationImages.read(cache.calibration(key)) if options.precision == INT8 else None
+    calibration = None if chosen is None else NetworkCalibration.of(chosen, outputs)
+    views = NO_VIEWS if augmenter is None else augmenter.identity
+    store = cache.store(replace(key, views=views, calibration="" if calibration is None else calibration.digest))
+    return Job(options, spec, outputs, engine_for(spec, options), cache, store, augmenter, calibration)
 
 
 def make_key(options: FeaturesOptions, spec: BackboneSpec, outputs: tuple[Output, ...], index: StatIndex) -> Key:

@@ -6,23 +6,37 @@ from pathlib import Path
 
 from featx.backbones import BackboneSpec, CutNetwork, Output, open_network
 from featx.config import FeaturesOptions
-from featx.engines.choice import compile_graph, effective_precision
+from featx.engines.choice import compile_graph, effective_precision, load_graph
+from featx.engines.graph_files import is_sound
+from featx.engines.openvino import convert
 from featx.engines.protocol import Engine
+from featx.engines.quantisation import INT8, take_outputs
 from featx.extraction.engine import engine_for
 from featx.extraction.extraction import Extraction
+from featx.extraction.quantising import Quantising, quantising_of
 from featx.io.files import atomic_path
 from featx.store.graph import GraphFolder
 
 
 def open_engine(
-    outputs: tuple[Output, ...], spec: BackboneSpec, options: FeaturesOptions, graphs: GraphFolder, threads: int = 0
+    outputs: tuple[Output, ...],
+    spec: BackboneSpec,
+    options: FeaturesOptions,
+    graphs: GraphFolder,
+    threads: int = 0,
+    quantising: Quantising | None = None,
 ) -> Engine:
     """The cut network, ready to run. It is built once: its converted graph and `.keras` file are kept in `graphs`.
 
     threads : of inference on the CPU; 0 for all cores
+    quantising : by what an int8 graph is made where it is not there; None where it is
     """
     engine = engine_for(spec, options)
     precision = effective_precision(engine, options.precision)
+    if quantising is not None:
+        _provide_quantised(_names(outputs), graphs, quantising)
+    if precision == INT8:
+        return load_graph(graphs.converted(_names(outputs)), precision, options.infer_batch, threads)
     return compile_graph(
         engine,
         lambda: _save_network(spec, outputs, graphs),
@@ -31,6 +45,18 @@ def open_engine(
         options.infer_batch,
         threads,
     )
+
+
+def _provide_quantised(names: list[str], graphs: GraphFolder, quantising: Quantising) -> None:
+    """Make sure that the int8 graph of some outputs is there: the whole one is made once, others are parts of it."""
+    spec, cut = quantising.spec, quantising.calibration.cut
+    wanted, whole = graphs.converted(names), graphs.converted(_names(cut))
+    if is_sound(wanted):
+        return
+    if not is_sound(whole):
+        quantising.write(whole, lambda path: convert(_save_network(spec, cut, graphs), path))
+    if wanted != whole:
+        take_outputs(whole, names, wanted)
 
 
 def _save_network(spec: BackboneSpec, outputs: tuple[Output, ...], graphs: GraphFolder) -> CutNetwork:
@@ -59,6 +85,7 @@ def frozen_files(extraction: Extraction, outputs: tuple[Output, ...]) -> dict[st
         if not graphs.has_network(names):
             _save_network(extraction.spec, outputs, graphs)
     if extraction.engine == "openvino":
-        open_engine(outputs, extraction.spec, extraction.options, graphs)  # converts where it has not been
+        made_by = quantising_of(extraction.calibration, extraction.request, extraction.spec)
+        open_engine(outputs, extraction.spec, extraction.options, graphs, 0, made_by)  # converts where it has not been
         files["graph"] = graphs.converted(names)
     return files

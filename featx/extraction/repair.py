@@ -101,7 +101,7 @@ def options_of(store: FeatureStore, cache: Cache, names: tuple[str, ...]) -> Fea
         backbone=made["name"],
         weights=made["weights"],
         weights_seed=made["weights_seed"],
-        layer=names,
+        layer=tuple(made.get("cut", names)),  # of int8 the whole network, since its key names that
         input_size=height if height == width else None,  # only a file has another shape than a square: its own
         resize=made["resize"],
         preprocessing=made["preprocessing"],

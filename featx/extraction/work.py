@@ -21,6 +21,7 @@ from featx.extraction.computation import Computation
 from featx.extraction.computed import Computed, Stages
 from featx.extraction.job import Job
 from featx.extraction.network import open_engine
+from featx.extraction.quantising import quantising_of
 from featx.extraction.request import Request
 from featx.extraction.reservations import Reservations
 from featx.images.augment import Augmenter
@@ -96,7 +97,8 @@ def compute_here(work: Computation, progress: Progress) -> Computed:
     """Compute and write the planned rows; others may share the work, and what they finish counts as reused."""
     request, job, todo = work.request, work.job, work.plan
     tables = {output.name: job.store.table(output.layer, output.pooling) for output in todo.outputs}
-    engine = open_engine(todo.outputs, job.spec, job.options, job.store.graphs)
+    quantising = quantising_of(job.calibration, request, job.spec)
+    engine = open_engine(todo.outputs, job.spec, job.options, job.store.graphs, quantising=quantising)
     writer = TableWriter(tables, job.options.storage, job.options.compression)
     tools = Tools(engine, tables, writer, job.spec, job.options, job.augmenter, job.began)
     tally, total = Tally(), len(todo.rows)

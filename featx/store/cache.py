@@ -3,6 +3,7 @@
     cache/
       index.sqlite                            what is remembered (`featx/io/index.py`)
       <backbone>-<input size>-<key8>/         a feature store (`featx/store/store.py`)
+      calibration/                            the images that int8 is calibrated on (`featx/store/calibration.py`)
       hub/OWNER/NAME/                         networks of Hugging Face (`featx/backbones/hub/hugging_face.py`)
 
 A command, a public function or a worker opens it once and passes it on; no other module names anything in it.
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from featx.store.store import FeatureStore
 
 _INDEX = "index.sqlite"
+_CALIBRATION = "calibration"
 
 
 class Cache:
@@ -65,6 +67,11 @@ class Cache:
 
         images = replace(key, views=NO_VIEWS)
         return FeatureStore(key, self.path / key.directory, self.path / images.directory, self._checks())
+
+    def calibration(self, key: Key) -> Path:
+        """The file with the images that int8 is calibrated on for the network of a key, whether it is there or not."""
+        network = replace(key, storage="float32", views=NO_VIEWS, calibration="")
+        return self.path / _CALIBRATION / f"{network.directory}.json"
 
     def stores(self) -> list[FeatureStore]:
         """Every feature store in the folder, by name.

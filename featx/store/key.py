@@ -33,6 +33,7 @@ class Key:
     precision : what the engine really computes in; with the engine's name where it is not float32
     storage : float16 or float32
     views : the augmentation policy of cached views, "none" for the images themselves
+    calibration : of int8, digest of the images that it was calibrated on and of the network's outputs
     """
 
     backbone: str
@@ -46,6 +47,7 @@ class Key:
     storage: str
     views: str = NO_VIEWS
     schema: int = SCHEMA
+    calibration: str = added("")
 
     @property
     def digest(self) -> str:

@@ -32,6 +32,7 @@ from featx.runs.prepared import Prepared
 from featx.runs.run import Run
 from featx.store.cache import Cache
 from featx.store.export import export_features
+from featx.workflow.calibrate import calibrate, note_calibrated
 from featx.workflow.tracking import require_tracker
 
 
@@ -56,11 +57,13 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     images = read_labelled(pipeline, cache.index)
     require_fittable(images)
     met = Run.of(pipeline, images).data.meet(images, cache.index, pipeline)
-    extraction = extract(choose_images(pipeline, images, cache), pipeline.features, cache, progress)
+    wanted = choose_images(pipeline, images, cache)
+    calibrate(pipeline, wanted, cache, progress)
+    extraction = extract(wanted, pipeline.features, cache, progress)
     extraction, notes = _with_groups(extraction, pipeline)
     run = Run.of(pipeline, extraction.images)
     sample = run.split.sample(extraction.images, extraction.digests, extraction.readable, pipeline.data)
-    sample = replace(sample, notes=(*met, *notes, *sample.notes))
+    sample = replace(sample, notes=(*met, *notes, *note_calibrated(extraction, sample), *sample.notes))
     run.data.remember(images)
     if views and pipeline.augment.views:
         made = extract_views(extraction, sample.train_rows, policy_of(pipeline), cache, progress)
@@ -114,6 +117,7 @@ def extract_all(pipeline: Pipeline, cache: Cache, context: Context) -> tuple[Ext
         Views of images that have no labels.
     """
     images = _wanted_images(pipeline, cache, context)
+    calibrate(pipeline, images, cache, context.progress)
     if not pipeline.augment.views:
         return extract(images, pipeline.features, cache, context.progress), None
     prepared = prepare(pipeline, cache, context.progress)
@@ -123,6 +127,7 @@ def extract_all(pipeline: Pipeline, cache: Cache, context: Context) -> tuple[Ext
 def plan_all(pipeline: Pipeline, cache: Cache, context: Context) -> dict[str, Any]:
     """What `extract_all` would do, as `featx extract --dry-run --json` prints it; nothing is computed."""
     images = _wanted_images(pipeline, cache, context)
+    calibrate(pipeline, images, cache, context.progress)
     content = plan(images, pipeline.features, cache, context.progress).as_json()
     if pipeline.augment.views:
         require_no_duplicate_groups(pipeline.data, "a dry run of views")

@@ -19,6 +19,7 @@ from featx.report.verdict import Verdict
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
 from featx.store.cache import Cache
+from featx.workflow.calibrate import calibrate
 from featx.workflow.fit import fingerprint, fit
 from featx.workflow.prepare import choose_images, prepare_head, widen_features
 from featx.workflow.publish import publish
@@ -64,7 +65,9 @@ def describe_plan(pipeline: Pipeline, cache: Cache, context: Context) -> list[st
     require_fittable(images)
     run = Run.of(pipeline, images)
     run.data.meet(images, cache.index, pipeline)
-    missing = plan(choose_images(pipeline, images, cache), widen_features(pipeline, cache), cache, context.progress)
+    wanted = choose_images(pipeline, images, cache)
+    calibrate(pipeline, wanted, cache, context.progress)
+    missing = plan(wanted, widen_features(pipeline, cache), cache, context.progress)
     seconds = f", about {missing.seconds:.0f} s" if missing.seconds and len(missing.rows) else ""
     layers = ", ".join(features.layer) or "its last layer"
     if tune.enabled:

@@ -18,6 +18,7 @@ from featx.extraction.computation import Computation
 from featx.extraction.computed import Computed
 from featx.extraction.job import Job
 from featx.extraction.network import open_engine
+from featx.extraction.quantising import quantising_of
 from featx.extraction.ray.coordinator import Coordinator
 from featx.extraction.ray.crew import Crew
 from featx.extraction.ray.placement import WorkerPlacement, place_workers
@@ -45,7 +46,9 @@ def compute_on_cluster(work: Computation, progress: Progress) -> Computed:
         placements = place_workers(cluster.machines(), job.options.cluster_workers, _may_use_gpus(job))
         places = [(placement, _engine_of(placement, job)) for placement in placements]
         if any(engine == "openvino" for _, engine in places):  # converted once, here, and not by every worker
-            open_engine(outputs, job.spec, replace(job.options, engine="openvino"), job.store.graphs)
+            made_by = quantising_of(job.calibration, work.request, job.spec)
+            options = replace(job.options, engine="openvino")
+            open_engine(outputs, job.spec, options, job.store.graphs, quantising=made_by)
         crew = Crew(cluster, places, _assignment(work, leases.path))
         return Coordinator(work, crew, leases, progress).run()
 
