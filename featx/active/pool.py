@@ -72,11 +72,17 @@ def open_pool(pipeline: Pipeline, bundle: Bundle | None, cache: Cache, progress:
     if bundle is None:
         done = extract(images, pipeline.features, cache, progress)
         return _cached(done, (one_output(done).name,), None, np.empty(0, done.digests.dtype))
-    known = digest_array(sorted(bundle.split()))
-    options = _cached_options(bundle, pipeline.features, cache)
-    if options is None:
+    return ask_pool(images, pipeline.features, bundle, digest_array(sorted(bundle.split())), cache, progress)
+
+
+def ask_pool(
+    images: ImageSet, options: FeaturesOptions, bundle: Bundle, known: np.ndarray, cache: Cache, progress: Progress
+) -> Pool:
+    """The images, but those with the digests `known`, with the features that a model predicts from."""
+    found = _cached_options(bundle, options, cache)
+    if found is None:
         return _computed(images, bundle, known, cache)
-    return _cached(extract(images, options, cache, progress), bundle.manifest.output_names, bundle, known)
+    return _cached(extract(images, found, cache, progress), bundle.manifest.output_names, bundle, known)
 
 
 def one_output(done: Extraction) -> Output:

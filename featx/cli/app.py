@@ -50,6 +50,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "similar": ("quality", "Show the images of a set that look most like given ones."),
     "enough": ("active", "Show what more images would bring: accuracy against their number, and a forecast."),
     "next": ("active", "Choose the images of a pool that are worth a label next."),
+    "label": ("label", "Label images on a page of this machine, with the keyboard."),
     "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel."),
     "bundle": ("bundle", "Pack, unpack and verify bundles, and write their model cards."),
     "cache": ("cache", "List, verify, export and prune cached features."),

@@ -5,7 +5,7 @@ data.json         where its images were (`featx.runs.known_data`)
 labels.json       what a person has said of their labels (`featx.runs.labels`)
 <n>-<clf>/        a bundle; beside its sealed files `report/`, and `checkpoints/` where a fine-tune keeps networks
 .training-<id>/   what the fit of a head resumes from; .finetune-<id>/, .baseline-<id>/ : the other trainings
-look/, check/, next/   what `featx look`, `featx check --features` and `featx next` write
+look/, check/, next/, label/   what `featx look`, `featx check --features`, `featx next` and `featx label` write
 """
 
 from __future__ import annotations
@@ -43,6 +43,13 @@ class Run:
         name = pipeline.report.name or (images.name if images else "default")
         return cls(Path(pipeline.report.runs) / name)
 
+    @classmethod
+    def of_list(cls, path: Path) -> Run | None:
+        """The run in which a list of images to label next lies; None where it lies elsewhere."""
+        folder = path.resolve().parent
+        run = cls(folder.parent)
+        return run if folder == run.next else None
+
     @property
     def name(self) -> str:
         """The name of its folder."""
@@ -72,6 +79,11 @@ class Run:
     def next(self) -> Path:
         """Where the lists of what to label next go."""
         return self.path / "next"
+
+    @property
+    def label(self) -> Path:
+        """Where the labels that a person gives go."""
+        return self.path / "label"
 
     @property
     def enough(self) -> Path:

@@ -8,7 +8,8 @@
     uploads.py    images out of a request, in memory, within the limits
     service.py    what is answered: predictions and maps
     batching.py   concurrent requests share one pass through the network
-    page.*        the page; docs.html : the description of the interface
+    label_*.py    the page that labels: the journal of answers, the desk with the images, the routes, the server
+    page.*        the page; label.* : the one that labels; docs.html : the description of the interface
 
 Nothing in here is imported by the rest of featx, and FastAPI and uvicorn are an extra: `pip install 'featx[serve]'`.
 """
@@ -25,8 +26,8 @@ __all__ = ["Limits", "require_installed"]
 _NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 
 
-def require_installed() -> None:
-    """Refuse to go on without the packages of the extra `serve`.
+def require_installed(command: str = "featx serve") -> None:
+    """Refuse to go on without the packages of the extra `serve`, which a command needs.
 
     Raises
     ------
@@ -36,6 +37,6 @@ def require_installed() -> None:
     missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise FeatxError(
-            f"featx serve needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: "
+            f"{command} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: "
             "pip install 'featx[serve]'"
         )

@@ -28,8 +28,13 @@ def page() -> Response:
     return _html(_carried("page.html"), _PAGE_RULES)
 
 
+def label_page() -> Response:
+    """The page of `featx label`."""
+    return _html(_carried("label.html"), _PAGE_RULES)
+
+
 def asset(name: str) -> Response:
-    """`page.css` or `page.js`."""
+    """`page.css` or `page.js`, or those of the page that labels."""
     return Response(_carried(name), media_type=_KINDS[Path(name).suffix])
 
 

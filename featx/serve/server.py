@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 from featx.errors import FeatxError, UsageError
 from featx.io.shown import as_line
 from featx.serve.connections import Connections, Watched, most_connections
+from featx.serve.limits import Limits
 from featx.serve.repeats import Repeats
 from featx.serve.service import Service
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from featx.serve.guard import Guard
 
 _GRACE = 5  # seconds for requests that are under way when the server ends
 _QUEUE = 1024  # connections that the system keeps until they are accepted
@@ -101,9 +104,6 @@ def make_server(
 
     key : that requests must give; host : a name by which this machine is known; access_log : a line for every request
     """
-    import uvicorn
-    from uvicorn.protocols.http.auto import AutoHTTPProtocol
-
     from featx.serve.app import make_app
     from featx.serve.guard import Guard
     from featx.serve.slots import Slots
@@ -113,7 +113,15 @@ def make_server(
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the sender is told what is wrong with a form
     slots = Slots(service.limits)
     app = Guard(make_app(service, slots, key), slots, key, is_local(listener), [host] if host else ())
-    connections = Connections(service.limits, most_connections(service.limits.connections))
+    return serve_app(app, service.limits, access_log)
+
+
+def serve_app(app: Guard, limits: Limits, access_log: bool = False) -> uvicorn.Server:
+    """A server of routes behind their guard."""
+    import uvicorn
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+    connections = Connections(limits, most_connections(limits.connections))
     config = uvicorn.Config(
         app,
         http=type("WatchedProtocol", (Watched, AutoHTTPProtocol), {"open_ones": connections}),

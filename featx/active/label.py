@@ -1,0 +1,150 @@
+"""Labelling by hand: the images and their suggestions on a desk, and the round of fit and next behind one button."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from featx.active.label_sheet import LabelData, cached_near, features_of, read_sheet, search_near, suggest
+from featx.active.next import NextImages, choose_next
+from featx.bundle.bundle import Bundle, load_bundle
+from featx.config import DataOptions, Pipeline
+from featx.dataset.columns import without_columns
+from featx.errors import BundleError, DataError
+from featx.io.context import Context
+from featx.io.progress import Progress
+from featx.runs.choosing import choose_bundle
+from featx.runs.run import Run
+from featx.serve.label_desk import LabelDesk, LabelSheet
+from featx.serve.label_journal import LabelJournal
+from featx.store.cache import Cache
+from featx.workflow.prepare import prepare_head
+from featx.workflow.publish import publish_head
+
+LABELS = "labels.csv"
+
+
+@dataclass(frozen=True)
+class LabelPlan:
+    """What `featx label` was asked for.
+
+    bundle : that suggests; None for the list's own suggestions, or none
+    labelled : a folder or CSV of images that have labels already; pool : what `featx next` chooses from, None: the data
+    """
+
+    pipeline: Pipeline
+    bundle: Bundle | None
+    out: Path
+    labelled: str | None = None
+    pool: str | None = None
+
+
+def run_of(pipeline: Pipeline) -> Run:
+    """The run that labels belong to: of the list of `featx next`, else of the data."""
+    path = Path(pipeline.data.path or "")
+    found = Run.of_list(path) if path.is_file() and pipeline.report.name is None else None
+    name = pipeline.report.name or path.absolute().name.removesuffix(path.suffix if path.is_file() else "")
+    return found or Run(Path(pipeline.report.runs) / name)
+
+
+def best_here(run: Run) -> Path | None:
+    """The best bundle of the run; None where it has none."""
+    try:
+        return choose_bundle(None, run.path.parent, run.name, only=True).path
+    except BundleError:
+        return None
+
+
+def open_desk(plan: LabelPlan, cache: Cache, context: Context) -> LabelDesk:
+    """Read the images, ask the model, and go on with the answers that there are.
+
+    Raises
+    ------
+    DataError
+        There are no images.
+    StoreError
+        A folder that cannot be written to.
+    """
+    data = read_sheet(plan.pipeline, plan.labelled)
+    for note in data.notes:
+        context.notify(note)
+    sheet, classes, separator = data.sheet, data.classes, data.separator
+    if plan.bundle is None:
+        near = cached_near(data, plan.pipeline.features, cache)
+    else:
+        pool = features_of(data, plan.pipeline.features, plan.bundle, cache, context.progress)
+        separator = separator or ("|" if plan.bundle.multilabel else None)
+        data = replace(data, separator=separator)
+        sheet = suggest(data, sheet, plan.bundle, pool, context.progress)
+        near = search_near(pool.rows, pool.features, len(sheet.paths))
+        classes = tuple(dict.fromkeys([*classes, *plan.bundle.classes]))
+    journal = LabelJournal(plan.out.with_suffix(".journal.jsonl"))
+    return LabelDesk(sheet, journal, plan.out, classes, separator, near)
+
+
+def next_round(plan: LabelPlan, desk: LabelDesk, say: Callable[[str], None]) -> str:
+    """Fit a head on what is labelled, choose the next images with it, and put them first; returns what came of it.
+
+    Raises
+    ------
+    DataError, HeadError
+        Too few labels to fit a head on.
+    """
+
+    def progress(stage: str, done: int, total: int, /, **_: int) -> None:
+        say(f"{stage}: {done:,} of {total:,}")
+
+    context = Context("featx label", progress, lambda _: None)
+    run = run_of(plan.pipeline)
+    desk.write()
+    with Cache(plan.pipeline.features.cache) as cache:
+        say("Fitting a head on the labels")
+        fitted = load_bundle(publish_head(prepare_head(_labelled(plan, desk, run), cache, progress), context).path)
+        say("Choosing the next images")
+        pool = plan.pipeline.data if plan.pool is None else DataOptions(path=plan.pool)
+        asked = replace(_of_run(plan.pipeline, run), data=pool)
+        try:
+            found = choose_next(asked, fitted, cache, run.next, context)
+        except DataError as error:  # all have labels now
+            return f"Fitted {fitted.shown}. {error}"
+        _put_first(plan, desk, fitted, found, (cache, progress))
+    return f"Fitted {fitted.shown}; {len(found.images):,} images to label next come first."
+
+
+def _labelled(plan: LabelPlan, desk: LabelDesk, run: Run) -> Pipeline:
+    data = replace(without_columns(plan.pipeline.data), path=str(desk.out), relabel=None)
+    return _of_run(replace(plan.pipeline, data=replace(data, label_separator=desk.separator)), run)
+
+
+def _of_run(pipeline: Pipeline, run: Run) -> Pipeline:
+    return replace(pipeline, report=replace(pipeline.report, runs=str(run.path.parent), name=run.name))
+
+
+def _put_first(
+    plan: LabelPlan, desk: LabelDesk, bundle: Bundle, found: NextImages, tools: tuple[Cache, Progress]
+) -> None:
+    """Ask the new model about all images, and add those of the pool that are not there yet."""
+    sheet = desk.sheet
+    here = {path: row for row, path in enumerate(sheet.paths)}
+    fresh = [one.path for one in found.images if one.path not in here]
+    n = len(fresh)
+    wider = LabelSheet(
+        [*sheet.paths, *fresh],
+        [*sheet.given, *[()] * n],
+        [*sheet.split, *[""] * n],
+        [*sheet.suggestion, *[None] * n],
+        [*sheet.confidence, *[None] * n],
+        [*sheet.reason, *[""] * n],
+        [*sheet.wrong, *[None] * n],
+    )
+    here |= {path: len(sheet.paths) + place for place, path in enumerate(fresh)}
+    images = read_sheet(plan.pipeline, plan.labelled).images
+    data = LabelData(replace(images, paths=tuple(wider.paths)), wider, (), desk.separator, len(wider.paths), ())
+    cache, progress = tools
+    pool = features_of(data, plan.pipeline.features, bundle, cache, progress)
+    asked = suggest(data, wider, bundle, pool, progress)
+    for one in found.images:
+        asked.reason[here[one.path]] = one.reason
+    asked = replace(asked, first=[here[one.path] for one in found.images])
+    desk.renew(asked, bundle.classes, search_near(pool.rows, pool.features, len(wider.paths)))
