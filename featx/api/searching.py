@@ -11,12 +11,12 @@ from featx.api.keywords import ReadFeaturesKeywords
 from featx.api.options import SIMILAR, PathLike, read_options, takes
 from featx.bundle.bundle import Bundle
 from featx.config import SECTIONS, Pipeline, check_bounds, types_of
-from featx.dataset import read_data
 from featx.images.resize import ResizeRule
 from featx.inference.predict import AnswerOptions, find_files
 from featx.io.progress import Progress, no_progress
 from featx.quality.similar import Search, best_to_search_with, search, search_with_bundle
 from featx.report.neighbours import draw_similar
+from featx.runs.labels import read_labelled
 from featx.runs.run import Run
 from featx.store.cache import Cache
 from featx.workflow.prepare import choose_images
@@ -86,7 +86,7 @@ def find_similar(
     check_bounds(AnswerOptions(asked.top))
     queries, levels = find_files([images] if isinstance(images, str | Path) else images), str(wanted.features.levels)
     with Cache(wanted.features.cache) as cache:
-        searched = choose_images(wanted, read_data(wanted), cache)
+        searched = choose_images(wanted, read_labelled(wanted, cache.index), cache)
         if bundle is None and asked.by_run:
             bundle = best_to_search_with(Run.of(wanted, searched), searched, cache)
         if bundle is None:

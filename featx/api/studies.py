@@ -15,7 +15,7 @@ from featx.comparing.flow import compare as compare_models
 from featx.config import Keys, check_bounds
 from featx.config.arguments import typed_arguments
 from featx.config.bounds import Cosine, Count, Ge, Le
-from featx.dataset import check_images, read_data
+from featx.dataset import check_images
 from featx.dataset.check import Check
 from featx.dataset.columns import require_no_duplicate_groups
 from featx.errors import UsageError
@@ -24,6 +24,7 @@ from featx.first_look.flow import look as look_at
 from featx.io.context import Context
 from featx.io.progress import Progress, no_progress
 from featx.quality.near_duplicates import NEAR
+from featx.runs.labels import read_labelled
 from featx.store.cache import Cache
 from featx.workflow.prepare import prepare
 from featx.workflow.review import Review, review
@@ -151,8 +152,8 @@ def check(
     if out is not None or near != NEAR:
         raise UsageError("out and near go with the findings of features: featx.check(data, features=True, ...).")
     require_no_duplicate_groups(wanted.data, "featx.check without features=True")
-    images = read_data(wanted)
     with Cache(wanted.features.cache) as cache:
+        images = read_labelled(wanted, cache.index)
         return check_images(
             images,
             cache.index,
