@@ -140,9 +140,13 @@ def test_the_reader_gives_the_pixels_of_featx(tmp_path: Path, rule: str) -> None
 
 
 def test_the_pages_name_every_example() -> None:
-    page = (EXAMPLES.parent / "docs" / "export.md").read_text(encoding="utf-8")
-    for script in EXAMPLES.glob("*.py"):
-        assert f"(../examples/{script.name})" in page
+    docs = EXAMPLES.parent / "docs"
+    scripts, python = ((docs / page).read_text(encoding="utf-8") for page in ("export.md", "reference/python.md"))
+    for example in (*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.ipynb")):
+        if "notebook" in example.name or example.suffix == ".ipynb":
+            assert f"(../../examples/{example.name})" in python
+        else:
+            assert f"(../examples/{example.name})" in scripts
 
 
 def shown(cells: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
