@@ -19,7 +19,7 @@ from featx.io.lazy import import_on_use
 
 if TYPE_CHECKING:
     from featx.api.arrays import FeatureArrays, read_features
-    from featx.api.functions import enough, extract, fit_head, models, next  # noqa: A004
+    from featx.api.functions import enough, extract, fit_head, map, models, next  # noqa: A004
     from featx.api.model import Model, load
     from featx.api.predictions import Predictions
     from featx.api.searching import similar
@@ -43,6 +43,7 @@ __all__ = [
     "fit_head",
     "load",
     "look",
+    "map",
     "models",
     "next",
     "read_features",
@@ -53,7 +54,7 @@ __getattr__ = import_on_use(
     __name__,
     {
         "api.arrays": ("FeatureArrays", "read_features"),
-        "api.functions": ("enough", "extract", "fit_head", "models", "next"),
+        "api.functions": ("enough", "extract", "fit_head", "map", "models", "next"),
         "api.model": ("Model", "load"),
         "api.predictions": ("Predictions",),
         "api.searching": ("similar",),

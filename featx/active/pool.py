@@ -79,7 +79,7 @@ def ask_pool(
     images: ImageSet, options: FeaturesOptions, bundle: Bundle, known: np.ndarray, cache: Cache, progress: Progress
 ) -> Pool:
     """The images, but those with the digests `known`, with the features that a model predicts from."""
-    found = _cached_options(bundle, options, cache)
+    found = cached_options(bundle, options, cache)
     if found is None:
         return _computed(images, bundle, known, cache)
     return _cached(extract(images, found, cache, progress), bundle.manifest.output_names, bundle, known)
@@ -100,7 +100,7 @@ def one_output(done: Extraction) -> Output:
     return rows[0]
 
 
-def _cached_options(bundle: Bundle, options: FeaturesOptions, cache: Cache) -> FeaturesOptions | None:
+def cached_options(bundle: Bundle, options: FeaturesOptions, cache: Cache) -> FeaturesOptions | None:
     """The options that give the bundle's features in this cache; None where its network has no features there."""
     manifest = bundle.manifest
     if manifest.backbone.finetuned or manifest.baseline:

@@ -1,4 +1,4 @@
-"""The public functions: featx.enough, extract, fit_head, models, next."""
+"""The public functions: featx.enough, extract, fit_head, map, models, next."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Unpack
 
 from featx.active.enough import Enough, find_enough
+from featx.active.map import FeatureMap, draw_map
 from featx.active.next import NextImages, choose_next
-from featx.api.keywords import ExtractKeywords, FindEnoughKeywords, FitHeadKeywords, NextImagesKeywords
+from featx.api.keywords import DrawMapKeywords, ExtractKeywords, FindEnoughKeywords, FitHeadKeywords, NextImagesKeywords
 from featx.api.model import Model
-from featx.api.options import ENOUGH, EXTRACT, FIT_HEAD, NEXT, PathLike, call_text, read_options, takes
+from featx.api.options import ENOUGH, EXTRACT, FIT_HEAD, MAP, NEXT, PathLike, call_text, read_options, takes
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
 from featx.io.bars import shown_by
@@ -210,3 +211,45 @@ def enough(
     command, folder = call_text("featx.enough", data, pipeline, options), None if out is None else Path(out)
     with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
         return find_enough(wanted, cache, folder, Context(command, show))
+
+
+@takes(*MAP)
+def map(  # noqa: A001 - the command's name
+    data: PathLike | None = None,
+    *,
+    model: Model | None = None,
+    out: PathLike | None = None,
+    pipeline: PathLike | None = None,
+    progress: Progress | bool = False,
+    **options: Unpack[DrawMapKeywords],
+) -> FeatureMap:
+    """Show features in two dimensions, as one page to move, zoom and select in, as `featx map` does.
+
+    Parameters
+    ----------
+    data, pipeline, progress : as of `featx.extract`
+    model : whose features are shown, and whose answers colour them
+    out : file of the page; without it `map.html` in the folder of the results
+    options : of the sections data, features, map and report, listed below
+
+    Returns
+    -------
+    FeatureMap
+        with `page`, `points`, `trustworthiness`
+
+    Raises
+    ------
+    FeatxError
+        What a user can mend, in one sentence.
+
+    Examples
+    --------
+    >>> import featx
+    >>> found = featx.map("flowers", method="pca")
+    >>> found.points, found.page.name
+    (36, 'map.html')
+    """
+    wanted = read_options(MAP, options, "featx.map", data, pipeline)
+    command, place = call_text("featx.map", data, pipeline, options), None if out is None else Path(out)
+    with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+        return draw_map(wanted, None if model is None else model.bundle, cache, place, Context(command, show))

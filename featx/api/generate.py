@@ -16,11 +16,13 @@ from typing import Any, Literal, get_args
 
 from featx.api.options import (
     COMPARE,
+    DRIFT,
     ENOUGH,
     EVALUATE,
     EXTRACT,
     FINETUNE,
     FIT_HEAD,
+    MAP,
     NEXT,
     PREPARED,
     READ_FEATURES,
@@ -40,6 +42,8 @@ FUNCTIONS: Mapping[str, Sequence[str]] = {
     "NextImagesKeywords": NEXT,
     "FindEnoughKeywords": ENOUGH,
     "CompareModelsKeywords": COMPARE,
+    "FindDriftKeywords": DRIFT,
+    "DrawMapKeywords": MAP,
 }
 _HEADER = '''\
 """The options of {}as keywords, for editors and type checkers.

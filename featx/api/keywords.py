@@ -8,10 +8,12 @@ from __future__ import annotations
 from featx.api.section_keywords import (
     CompareKeywords,
     DataKeywords,
+    DriftKeywords,
     EnoughKeywords,
     FeaturesKeywords,
     FinetuneKeywords,
     HeadKeywords,
+    MapKeywords,
     NextKeywords,
     ReportKeywords,
     TrackingKeywords,
@@ -48,3 +50,11 @@ class FindEnoughKeywords(DataKeywords, FeaturesKeywords, EnoughKeywords, ReportK
 
 class CompareModelsKeywords(CompareKeywords, ReportKeywords, total=False):
     """Options of the sections compare and report."""
+
+
+class FindDriftKeywords(DataKeywords, FeaturesKeywords, DriftKeywords, ReportKeywords, total=False):
+    """Options of the sections data, features, drift and report."""
+
+
+class DrawMapKeywords(DataKeywords, FeaturesKeywords, MapKeywords, ReportKeywords, total=False):
+    """Options of the sections data, features, map and report."""

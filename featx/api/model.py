@@ -7,10 +7,11 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from featx.active.drift import Drift, find_drift
 from featx.active.next import NextImages, choose_next
 from featx.api.asking import Consulted
-from featx.api.keywords import EvaluateKeywords, NextImagesKeywords, TuneKeywords
-from featx.api.options import EVALUATE, FINETUNE, NEXT, PathLike, call_text, read_options, takes
+from featx.api.keywords import EvaluateKeywords, FindDriftKeywords, NextImagesKeywords, TuneKeywords
+from featx.api.options import DRIFT, EVALUATE, FINETUNE, NEXT, PathLike, call_text, read_options, takes
 from featx.api.predictions import Images, Predictions, SetKeywords, sources_of
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.bundle.bundle import pack as pack_bundle
@@ -275,6 +276,49 @@ class Model(Consulted):
         command, folder = call_text("featx.Model.next", pool, pipeline, options), None if out is None else Path(out)
         with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
             return choose_next(wanted, self.bundle, cache, folder, Context(command, show))
+
+    @takes(*DRIFT)
+    def drift(
+        self,
+        new: PathLike | None = None,
+        *,
+        out: PathLike | None = None,
+        pipeline: PathLike | None = None,
+        progress: Progress | bool = False,
+        **options: Unpack[FindDriftKeywords],
+    ) -> Drift:
+        """Compare new images with those that this model was made with, as `featx drift` does.
+
+        Parameters
+        ----------
+        new : a folder or CSV of images, whose labels do not matter
+        out : folder of the files; without it `drift` in that of the results
+        pipeline, progress : as of `featx.extract`
+        options : of the sections data, features, drift and report, listed below
+
+        Returns
+        -------
+        Drift
+            with `drifted`, `p`, `verdict`, `tests`, `mix`, `strangest`
+
+        Raises
+        ------
+        FeatxError
+            Fewer than 20 new images, or a model that keeps none to compare with.
+
+        Examples
+        --------
+        >>> import featx
+        >>> try:
+        ...     featx.load("runs/flowers").drift("pool", html=False)
+        ... except featx.FeatxError as error:
+        ...     print(error)
+        There are 3 new images, and a test takes at least 20. Name a folder with more.
+        """
+        wanted = read_options(DRIFT, options, "drift", new, pipeline)
+        command, folder = call_text("featx.Model.drift", new, pipeline, options), None if out is None else Path(out)
+        with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+            return find_drift(wanted, self.bundle, cache, folder, Context(command, show))
 
     def pack(self, out: PathLike, *, keep_paths: bool = False) -> Path:
         """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere.

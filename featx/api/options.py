@@ -34,6 +34,8 @@ NEXT = ("data", "features", "next", "report")
 ENOUGH = ("data", "features", "enough", "report")
 CHECK = LOOK = SIMILAR = READ_FEATURES
 COMPARE = ("compare", "report")
+MAP = ("data", "features", "map", "report")
+DRIFT = ("data", "features", "drift", "report")
 """The sections whose options a function takes"""
 
 PREPARED = (

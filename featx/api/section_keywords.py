@@ -318,3 +318,23 @@ class CompareKeywords(TypedDict, total=False):
     finetune.from_cache as well."""
     override: Mapping[str, object] | None
     """Other keys for one data set, backbone, kind of head or stage, by its name."""
+
+
+class DriftKeywords(TypedDict, total=False):
+    """When new images count as different, and how many of the strangest are shown."""
+
+    level: float
+    """Share of false alarms that is accepted: images count as different where p is at most this."""
+    strangest: int
+    """Images farthest from all training images that are listed, at most."""
+
+
+class MapKeywords(TypedDict, total=False):
+    """How images are placed in two dimensions."""
+
+    method: Literal["tsne", "pca", "umap"]
+    """t-SNE keeps neighbours, pca large distances and takes no time; umap needs umap-learn installed."""
+    sample: int
+    """Images that are placed by t-SNE or UMAP; others go where the nearest of these are."""
+    pictures: int
+    """Images that have a picture in the page, of 1 KB each."""

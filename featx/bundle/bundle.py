@@ -11,7 +11,8 @@
     split.npz         which image was in which part: digest (n, 32) uint8, split (n,) uint8; of a fine-tune also
                       trained_before and chosen_before (m, 32) uint8: what the models have seen that it comes from
     coverage.npz      what the head answers to the val images, and their labels: sets of classes are calibrated by it
-    reference.npz     features of up to 2,000 training images, by which unknown images are found (`novelty`)
+    reference.npz     features of up to 2,000 training images, by which unknown images are found, and of as many val
+                      images, with which new ones are compared (`novelty`)
 
 A directory, or the same files in one `.featx` (a stored zip). No cache, network or training image is needed to predict,
 and with a linear head and OpenVINO neither scikit-learn nor TensorFlow is imported. Nothing is ever unpickled.

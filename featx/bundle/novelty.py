@@ -32,10 +32,13 @@ class Reference:
 
     rows : float16 (m, d), features of training images, of length 1
     scale : the cosine distance within which 99 % of the images of known classes lie
+    held : float16 or float32 (k, d), features of val images as the head takes them, which new images are compared with;
+        no rows in bundles that were made before there were any
     """
 
     rows: np.ndarray
     scale: float
+    held: np.ndarray
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """How far images with the features (n, d) are from the nearest: float64 (n,); above 1 only 1 % of known ones.
@@ -54,7 +57,7 @@ class Reference:
 
     def save(self, folder: Path) -> Path:
         """Write it as a file of a bundle; return the file."""
-        np.savez(folder / FILE, rows=self.rows, scale=np.float64(self.scale))
+        np.savez(folder / FILE, rows=self.rows, scale=np.float64(self.scale), held=self.held)
         return folder / FILE
 
 
@@ -81,7 +84,19 @@ def fit_reference(train: Features, y: np.ndarray, held: Features, seed: int = 0)
         similarity = nearest(kept, kept.array, 1, skip=np.arange(len(some)))[1][:, 0]
     known = 1.0 - similarity[np.isfinite(similarity)].astype(np.float64)
     scale = float(np.sort(known)[_rank(len(known))]) if len(known) else 1.0
-    return Reference(kept.array, max(scale, _SHORTEST))
+    return Reference(kept.array, max(scale, _SHORTEST), _some_of(held, seed))
+
+
+def _some_of(held: Features, seed: int) -> np.ndarray:
+    """As many rows as are kept of train, drawn at random, float16 where that holds them."""
+    n, most = held.shape[0], _most_rows(width(held))
+    rows = held.take(np.sort(np.random.default_rng(seed).permutation(n)[:most])).asarray()
+    small = np.abs(rows[np.isfinite(rows)]).max(initial=0) <= np.finfo(np.float16).max
+    return rows.astype(np.float16) if small else rows
+
+
+def _most_rows(d: int) -> int:
+    return max(_LEAST_ROWS, min(MOST_ROWS, _MOST_BYTES // (2 * d)))
 
 
 def _rank(n: int) -> int:
@@ -94,7 +109,7 @@ def _rank(n: int) -> int:
 
 def choose_rows(y: np.ndarray, d: int, seed: int) -> np.ndarray:
     """The positions of the rows of d values to keep, ascending: of every code in y (n,) as many, where there are."""
-    most = max(_LEAST_ROWS, min(MOST_ROWS, _MOST_BYTES // (2 * d)))
+    most = _most_rows(d)
     order = np.random.default_rng(seed).permutation(len(y))
     _, index, counts = np.unique(y[order], return_inverse=True, return_counts=True)
     by_class = np.argsort(index, kind="stable")
@@ -118,10 +133,13 @@ def load_reference(folder: Path) -> Reference:
             "Make it again: featx fit-head"
         )
     try:
-        held = load_arrays(path)
-        rows, scale = np.asarray(floats(held, "rows"), np.float16), float(held["scale"])
+        arrays = load_arrays(path)
+        rows, scale = np.asarray(floats(arrays, "rows"), np.float16), float(arrays["scale"])
+        held = floats(arrays, "held") if "held" in arrays else rows[:0]
         if rows.ndim != 2 or not len(rows) or not np.isfinite(rows).all() or not 0 < scale < np.inf:
             raise ValueError(f"rows of shape {rows.shape} and a scale of {scale}")
-        return Reference(rows, scale)
+        if held.shape[1:] != rows.shape[1:]:
+            raise ValueError(f"rows of shape {rows.shape} and held ones of shape {held.shape}")
+        return Reference(rows, scale, held)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path} is damaged: {error}. Get the bundle again from its source.") from error

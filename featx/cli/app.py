@@ -51,6 +51,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "enough": ("active", "Show what more images would bring: accuracy against their number, and a forecast."),
     "next": ("active", "Choose the images of a pool that are worth a label next."),
     "label": ("label", "Label images on a page of this machine, with the keyboard."),
+    "drift": ("drift", "Compare new images with those that a model was made with."),
+    "map": ("map", "Show the features of a data set in two dimensions, as one page."),
     "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel."),
     "bundle": ("bundle", "Pack, unpack and verify bundles, and write their model cards."),
     "cache": ("cache", "List, verify, export and prune cached features."),

@@ -20,6 +20,8 @@ HEADINGS = {
     "compare": "Comparison",
     "next": "Choosing images",
     "enough": "Learning curve",
+    "drift": "Comparison with the model",
+    "map": "Placing images",
     "report": "Results",
     "tracking": "Tracking",
     "general": "General",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from featx.io.lazy import import_on_use
 
 if TYPE_CHECKING:
-    from featx.config.active import EnoughOptions, NextOptions
+    from featx.config.active import DriftOptions, EnoughOptions, MapOptions, NextOptions
     from featx.config.augment import OPERATIONS, AugmentOptions
     from featx.config.baseline import BaselineOptions
     from featx.config.checks import check_dense, check_options
@@ -43,6 +43,7 @@ __all__ = [
     "CompareOptions",
     "DataOptions",
     "DeviceChoice",
+    "DriftOptions",
     "EnoughOptions",
     "ExportFormat",
     "ExportPrecision",
@@ -51,6 +52,7 @@ __all__ = [
     "HeadOptions",
     "HiddenLayers",
     "Keys",
+    "MapOptions",
     "MemoryShare",
     "Metric",
     "Monitor",
@@ -75,7 +77,9 @@ __getattr__ = import_on_use(
     __name__,
     {
         "active": (
+            "DriftOptions",
             "EnoughOptions",
+            "MapOptions",
             "NextOptions",
         ),
         "augment": (

@@ -1,14 +1,15 @@
-"""The sections next and enough: what comes after the first model."""
+"""The sections next, enough, drift and map: what comes after the first model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from featx.config.bounds import Cosine, Count, Distance, Ge
+from featx.config.bounds import Cosine, Count, Coverage, Distance, Ge
 from featx.config.option import Section, option
 
 Doubt = Literal["margin", "entropy", "none"]
+Placing = Literal["tsne", "pca", "umap"]
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,26 @@ class EnoughOptions(Section):
         "Numbers of further images to forecast for (default: half as many, as many, three times as many).",
         metavar="N,N,...",
     )
+
+
+@dataclass(frozen=True)
+class DriftOptions(Section):
+    """When new images count as different, and how many of the strangest are shown."""
+
+    level: Coverage = option(
+        0.05, "Share of false alarms that is accepted: images count as different where p is at most this."
+    )
+    strangest: Count = option(36, "Images farthest from all training images that are listed, at most.")
+
+
+@dataclass(frozen=True)
+class MapOptions(Section):
+    """How images are placed in two dimensions."""
+
+    method: Placing = option(
+        "tsne", "t-SNE keeps neighbours, pca large distances and takes no time; umap needs umap-learn installed."
+    )
+    sample: Annotated[int, Ge(4)] = option(
+        4000, "Images that are placed by t-SNE or UMAP; others go where the nearest of these are."
+    )
+    pictures: Annotated[int, Ge(0)] = option(3000, "Images that have a picture in the page, of 1 KB each.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from featx.config.active import EnoughOptions, NextOptions
+from featx.config.active import DriftOptions, EnoughOptions, MapOptions, NextOptions
 from featx.config.augment import AugmentOptions
 from featx.config.baseline import BaselineOptions
 from featx.config.compare import CompareOptions
@@ -28,5 +28,7 @@ class Pipeline:
     compare: CompareOptions = field(default_factory=CompareOptions)
     next: NextOptions = field(default_factory=NextOptions)
     enough: EnoughOptions = field(default_factory=EnoughOptions)
+    drift: DriftOptions = field(default_factory=DriftOptions)
+    map: MapOptions = field(default_factory=MapOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)

@@ -19,6 +19,8 @@ _PLACES = {  # section -> its class, in the order of a pipeline file
     "compare": "compare:CompareOptions",
     "next": "active:NextOptions",
     "enough": "active:EnoughOptions",
+    "drift": "active:DriftOptions",
+    "map": "active:MapOptions",
     "report": "results:ReportOptions",
     "tracking": "results:TrackingOptions",
 }

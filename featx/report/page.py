@@ -84,12 +84,12 @@ def _sets(content: Content) -> list[MeasuredSets]:
     return [one for one in measured if one is not None]
 
 
-def render(template: str, *, plots: Mapping[str, Plot], **values: object) -> str:
+def render(template: str, *, plots: Mapping[str, Plot], script: str = "page.js", **values: object) -> str:
     """A template of this package as HTML with its styles, its one script and its pictures in it."""
     import jinja2
     from markupsafe import Markup
 
-    script, styles = _carried("page.js"), _carried("page.css")
+    carried, styles = _carried(script), _carried("page.css")
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_carried),
         autoescape=True,
@@ -102,8 +102,8 @@ def render(template: str, *, plots: Mapping[str, Plot], **values: object) -> str
         **values,
         plots={name: _embed(plot) for name, plot in plots.items()},
         styles=Markup(styles),  # noqa: S704 - the package's own files
-        script=Markup(script),  # noqa: S704
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script=Markup(carried),  # noqa: S704
+        script_digest=base64.b64encode(hashlib.sha256(carried.encode()).digest()).decode(),
     )
     return page
 

@@ -90,6 +90,11 @@ class Run:
         """Where the curve of accuracy against the number of images goes."""
         return self.path / "enough"
 
+    @property
+    def drift(self) -> Path:
+        """Where the comparison of its images with those of a model goes."""
+        return self.path / "drift"
+
     def training_state(self, training: Training, state: str) -> Path:
         """The folder that a training resumes from.
 
