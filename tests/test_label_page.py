@@ -1,0 +1,74 @@
+"""The page of featx label in a browser, by keyboard alone: accept, choose, undo, a new class, a phone's width."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fitted import Lab
+
+from featx.active.label import LabelPlan, open_desk
+from featx.config import DataOptions
+from featx.io.context import Context
+from featx.serve.label_server import label_server
+from featx.serve.server import listen, url
+from featx.store.cache import Cache
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="there is no Chromium here"),
+]
+
+
+def test_the_keyboard_labels_on_a_phones_width(lab: Lab, tmp_path: Path) -> None:
+    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    bundle = lab.bundle("logreg")
+    listed = tmp_path / "list.csv"
+    listed.write_text("path,label\n" + "".join(f"{name},\n" for name in lab.pictures[:6]))
+    out = tmp_path / "labels.csv"
+    plan = LabelPlan(replace(lab.pipeline, data=DataOptions(path=str(listed))), bundle, out)
+    with Cache(plan.pipeline.features.cache) as cache, listen("127.0.0.1", 0) as listener:
+        desk = open_desk(plan, cache, Context())
+        server = label_server(desk, "token")
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            with api.sync_playwright() as playwright:
+                path = next(found for found in map(shutil.which, BROWSERS) if found)
+                browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+                page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
+                page.set_default_timeout(30_000)
+                complaints: list[str] = []
+                page.on("pageerror", lambda error: complaints.append(str(error)))
+                page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+                page.goto(f"{url('127.0.0.1', listener)}/token/")
+                suggestion = page.locator("#classes .suggested").get_attribute("aria-label").partition(",")[0]
+                page.keyboard.press("Enter")
+                page.get_by_text("1 labelled here").wait_for()
+                page.keyboard.press("2")
+                page.get_by_text("2 labelled here").wait_for()
+                page.keyboard.press("u")
+                page.get_by_text("Taken back").wait_for()
+                page.keyboard.press("n")
+                page.keyboard.type("teal")
+                page.keyboard.press("Enter")
+                page.get_by_role("button", name="teal, key 4").wait_for()
+                page.keyboard.press("4")
+                page.get_by_text("2 labelled here").wait_for()
+                page.get_by_role("img", name="Image to label").wait_for()
+                assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+                assert complaints == []
+                browser.close()
+        finally:
+            server.should_exit = True
+            thread.join()
+            desk.close()
+    assert out.read_text().splitlines()[1:] == [
+        f"{lab.pictures[0]},{suggestion},accepted",
+        f"{lab.pictures[1]},teal,labelled",
+    ]
