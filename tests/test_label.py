@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fitted import Lab, write_pictures
+from fitted import Lab, call, write_pictures
 
 from featx.active.label import LabelPlan, next_round, open_desk, run_of
 from featx.bundle.bundle import Bundle
@@ -170,6 +170,11 @@ def test_labels_of_the_data_are_checked_and_kept(lab: Lab, tmp_path: Path) -> No
         ("red", "labelled"),
         *[(name, "given") for name in ("green", "green", "red", "red")],
     ]
+    (tmp_path / "runs").mkdir()
+    kept = call("relabel", "apply", str(out), str(folder), "--cache", str(tmp_path / "cache"), cwd=tmp_path)
+    assert kept.status == 0, kept.err
+    known = json.loads(next(tmp_path.rglob("labels.json")).read_text())["labels"].values()
+    assert sorted((one["given"], one["label"]) for one in known) == [("blue", "blue"), ("blue", "red")]
     corrected = read_images(str(folder), DataOptions(relabel=str(out)))
     assert [corrected.label_names(row)[0] for row in range(6)] == ["blue", "red", "green", "green", "red", "red"]
 

@@ -69,6 +69,6 @@ def test_the_keyboard_labels_on_a_phones_width(lab: Lab, tmp_path: Path) -> None
             thread.join()
             desk.close()
     assert out.read_text().splitlines()[1:] == [
-        f"{lab.pictures[0]},{suggestion},accepted",
-        f"{lab.pictures[1]},teal,labelled",
+        f"{lab.pictures[0]},{suggestion},accepted,yes",
+        f"{lab.pictures[1]},teal,labelled,yes",
     ]

@@ -259,13 +259,13 @@ class LabelDesk:
                 last = self.journal.last(path)
                 seen.add(path)
                 if last is not None and last.is_label:
-                    rows.append([path, self._join(last.labels), last.how, *([part] if split else [])])
+                    rows.append([path, self._join(last.labels), last.how, "yes", *([part] if split else [])])
                 elif given and last is None:
-                    rows.append([path, self._join(given), "given", *([part] if split else [])])
+                    rows.append([path, self._join(given), "given", "", *([part] if split else [])])
             for entry in self.journal.answers():
                 if entry.path not in seen and entry.is_label:  # of images that are not in this set
-                    rows.append([entry.path, self._join(entry.labels), entry.how, *([""] if split else [])])
-            header = ["path", "label", "how", *(["split"] if split else [])]
+                    rows.append([entry.path, self._join(entry.labels), entry.how, "yes", *([""] if split else [])])
+            header = ["path", "label", "how", "right", *(["split"] if split else [])]
             write_atomic(self.out, csv_text([header, *rows]))
             self._written = time.monotonic()
             self._took = self._written - start
