@@ -334,7 +334,7 @@ def test_heads_that_are_no_network_are_refused(lab: Lab, tmp_path: Path, kind: s
         ({"formats": ["openvino"], "precision": "int8"}, "float32 or float16, not int8.*--format onnx or litert"),
         ({"formats": ["savedmodel"], "precision": "float16"}, "written in float32, not float16"),
         ({"formats": ["onnx"], "precision": "int8"}, "--data"),
-        ({"formats": ["coreml"]}, "savedmodel, onnx, openvino, litert"),
+        ({"formats": ["coreml"]}, "savedmodel, onnx, openvino, litert, keras"),
         ({"formats": []}, "--format onnx"),
     ],
 )

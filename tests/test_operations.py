@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from collections.abc import Callable
@@ -195,3 +196,47 @@ def test_the_address_for_a_phone_is_not_that_of_every_machine(lab: Lab) -> None:
         assert host == socket.gethostname() or not host.startswith("127.")
     with listen("127.0.0.1", 0) as listener:
         assert reachable_url("localhost", listener).startswith("http://localhost:")
+
+
+# --- what a run remembers ----------------------------------------------------------------------------------------
+
+
+def test_evaluate_after_a_fit_knows_where_the_images_are(
+    lab: Lab, work: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    rows = [f"{path},{Path(path).parent.name}" for path in lab.pictures]
+    (tmp_path / "list.csv").write_text("\n".join(["file,kind", *rows]))
+    columns = ["--path-column", "file", "--label-column", "kind"]
+    head = ["--clf", "logreg", "--strength", "1", "--no-html", "--json"]
+    for data, more in (("pictures", []), ("list.csv", columns)):
+        fitted = work("fit-head", data, *more, *of(lab), *head)
+        assert fitted.status == 0, fitted.err
+        measured = work("evaluate", fitted.json["bundle"], "--json")
+        assert measured.status == 0, measured.err
+        assert measured.json["accuracy"] == fitted.json["test"]["accuracy"]
+        assert measured.json["split"] == "test"
+    (tmp_path / "list.csv").unlink()
+    gone = work("evaluate", fitted.json["bundle"])
+    assert gone.status == 2
+    assert "nothing says where its images are now" in gone.sentence
+
+
+@pytest.mark.parametrize("head", ["logreg", "dense"])
+def test_a_keras_file_gives_the_probabilities_of_the_bundle(lab: Lab, tmp_path: Path, head: str) -> None:
+    import keras
+    import numpy as np
+    from PIL import Image
+
+    bundle = lab.bundle(head)
+    done = call("export", str(bundle.path), "--format", "keras", "--out", "out", "--json", cwd=tmp_path)
+    assert done.status == 0, done.err
+    about = done.json["exports"][0]
+    written = tmp_path / about["path"] / "model.keras"
+    described = json.loads((tmp_path / about["path"] / "model.json").read_text())
+    assert described["input"]["dtype"] == "float32"
+    model = keras.saving.load_model(written, compile=False)  # Keras alone, no class of featx is in it
+    assert "featx" not in json.dumps(model.get_config(), default=str)
+    images = [np.asarray(Image.open(path).resize((32, 32), Image.Resampling.BILINEAR)) for path in lab.pictures[:4]]
+    pixels = np.stack(images)
+    found = np.asarray(model.predict(pixels.astype(np.float32), verbose=0)["probabilities"])
+    np.testing.assert_allclose(found, bundle.probabilities(bundle.features(pixels)), atol=1e-3)

@@ -66,7 +66,7 @@ def read_material(pipeline: Pipeline, cache: Cache, progress: Progress = no_prog
     require_usable(images, readable)
     sample = run.split.sample(images, digests, readable, pipeline.data)
     sample = replace(sample, notes=(*notes, *sample.notes))
-    run.data.remember(images)
+    run.data.remember(images, pipeline.data)
     duplicates = int(readable.sum()) - len(np.unique(digests[readable]))
     side = pipeline.baseline.input_size
     source = ImageSource(

@@ -26,9 +26,14 @@ def describe_making(manifest: Manifest, place: str) -> str:
     versions = dict(manifest.versions)
     took = "" if manifest.seconds is None else f" in {manifest.seconds:,.1f} s"
     made = f"Made with Python {escape(versions.pop('python', NOT_RECORDED))}{took}."
+    own = versions.pop("featx", None)
+    source = (
+        [] if own is None else [f"pip install .    # in the source folder of featx {own}, which no package index has"]
+    )
     pins = " ".join(f"{package}=={version}" for package, version in versions.items())
     images = "-p PIPELINE" if manifest.multilabel else "--data IMAGES"  # the pipeline knows what separates labels
     commands = [
+        *source,
         *([f"pip install {pins}"] if pins else []),
         manifest.command or f"# the command that made it is {NOT_RECORDED}",
         f"featx evaluate {shlex.quote(one_line(place))} {images} --split test",

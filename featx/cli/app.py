@@ -53,7 +53,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "label": ("label", "Label images on a page of this machine, with the keyboard."),
     "drift": ("drift", "Compare new images with those that a model was made with."),
     "map": ("map", "Show the features of a data set in two dimensions, as one page."),
-    "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel."),
+    "export": ("export", "Write a bundle for other runtimes: ONNX, OpenVINO, LiteRT, SavedModel, Keras."),
     "bundle": ("bundle", "Pack, unpack and verify bundles, and write their model cards."),
     "cache": ("cache", "List, verify, export and prune cached features."),
     "completion": ("completion", "Print or install the completion of commands and values for bash, zsh or fish."),

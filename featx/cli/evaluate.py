@@ -92,7 +92,7 @@ def evaluate(
     if data is not None:
         pipeline = replace(pipeline, data=_described(data, pipeline.data, settings))
     elif pipeline_file is None and not settings:
-        _require_own_data(model, pipeline)
+        pipeline = replace(pipeline, data=_own_data(model, pipeline))
     part = part or ("test" if data is None else "all")
     rival = _rival(against, model, pipeline)
     average = average_of(model, tta, pipeline_file, settings, values)
@@ -179,13 +179,23 @@ def _described(data: str, options: DataOptions, settings: tuple[str, ...]) -> Da
     return options if typed or not is_folder(expand(data)) else without_columns(options)
 
 
-def _require_own_data(model: Bundle, pipeline: Pipeline) -> None:
+def _own_data(model: Bundle, pipeline: Pipeline) -> DataOptions:
+    """How the images of a bundle are read, by the pipeline or by what its run remembers."""
+    from featx.report.occasions import belongs_to_run
+    from featx.runs.run import Run
+
     source = model.manifest.data.source or "images without a name"
+    remembered = None
+    if belongs_to_run(model.shown):
+        remembered = Run(model.shown.resolve().parent).data.options(pipeline.data)
+    if remembered is not None and Path(str(remembered.path)).name == source:
+        return remembered
     if Path(pipeline.data.path or "").name != source:
         raise UsageError(
             f"{model.shown} was made of {source}, and nothing says where its images are now. Give their folder or CSV "
             "with --data, and --split test for those it was not fitted on; or the pipeline file with -p FILE."
         )
+    return pipeline.data
 
 
 def _text(found: EvaluationResult) -> str:

@@ -48,7 +48,7 @@ def _read(pipeline: Pipeline, cache: Cache) -> tuple[ImageSet, KeptLabels]:
     require_one_label(images, "a judged label is one of each image")
     run = Run.of(pipeline, images)
     run.data.meet(images, cache.index, pipeline)
-    run.data.remember(images)
+    run.data.remember(images, pipeline.data)
     return images, KeptLabels(run.path)
 
 

@@ -12,6 +12,7 @@ import click
 from featx.cli.failures import error_json, kind_of
 from featx.cli.streams import give_up_stdout
 from featx.io.bars import Bars as Bars
+from featx.io.counting import counted as counted
 from featx.io.shown import as_json as to_json
 from featx.io.shown import as_line, as_lines
 
@@ -81,11 +82,6 @@ def _cell(value: object) -> str:
 
 def _is_number(cell: str) -> bool:
     return cell == "-" or cell.replace(",", "").replace(".", "").replace("%", "").lstrip("-").isdigit()
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """A number with its noun: 1 image, 1,200 images. many : where it is not `one` with an s."""
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def bad_images(bad: Sequence[Mapping[str, str]], shown: int = 10) -> str:

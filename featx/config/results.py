@@ -9,7 +9,7 @@ from featx.config.option import Place, Section, option
 
 Tracker = Literal["none", "mlflow"]
 PlotFormat = Literal["png", "svg", "pdf"]
-ExportFormat = Literal["savedmodel", "onnx", "openvino", "litert"]
+ExportFormat = Literal["savedmodel", "onnx", "openvino", "litert", "keras"]
 ExportPrecision = Literal["float32", "float16", "int8"]
 
 

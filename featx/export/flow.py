@@ -264,7 +264,7 @@ def describe(
         "emphasis": None if emphasis is None else dict(zip(bundle.classes, emphasis.tolist(), strict=True)),
         "input": {
             "name": INPUT,
-            "dtype": "uint8",
+            "dtype": row.dtype,
             "shape": [None, *bundle.input_size, 3],
             "axes": ["images", "height", "width", "channels"],
             "channels": "RGB",

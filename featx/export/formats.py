@@ -48,6 +48,7 @@ class Format:
 
     module : what converts and loads it; file : the model's name in the folder of an export
     precisions : what it can be written in; packages : what that takes, by the names that pip knows
+    dtype : of the images that it takes
     """
 
     name: str
@@ -55,6 +56,7 @@ class Format:
     file: str
     precisions: tuple[str, ...]
     packages: tuple[str, ...]
+    dtype: str = "uint8"
 
     def convert(self, network: Network, path: Path, precision: str, images: np.ndarray) -> None:
         """Write a network.
@@ -84,6 +86,7 @@ FORMATS: Mapping[str, Format] = {
         Format("onnx", "featx.export.onnx", "model.onnx", PRECISIONS, ("onnx", "onnxruntime", "tf2onnx")),
         Format("openvino", "featx.export.openvino", "model.xml", ("float32", "float16"), ("openvino",)),
         Format("litert", "featx.export.litert", "model.tflite", PRECISIONS, ("tensorflow", "ai-edge-litert")),
+        Format("keras", "featx.export.keras_file", "model.keras", ("float32",), ("tensorflow", "keras"), "float32"),
     )
 }
 

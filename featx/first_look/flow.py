@@ -118,7 +118,7 @@ def _own_folder(pipeline: Pipeline, images: ImageSet, cache: Cache) -> Path:
     """The folder of a look in that of the results, which another data set of the same name does not share."""
     run = Run.of(pipeline, images)
     run.data.meet(images, cache.index, pipeline)
-    run.data.remember(images)
+    run.data.remember(images, pipeline.data)
     return run.look
 
 

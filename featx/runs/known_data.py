@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from featx.config import Pipeline
+from featx.config import DataOptions, Pipeline
 from featx.dataset import ImageSet, digest_images
+from featx.dataset.columns import column_options
 from featx.dataset.folders import expand
 from featx.errors import UsageError
 from featx.io.digest_arrays import DIGEST, has_digest
 from featx.io.files import write_json
 from featx.io.index import StatIndex
+from featx.io.jsontypes import Json
 from featx.io.urls import is_url, plain
 from featx.runs.split import KeptSplit
+
+_HOW = ("classes",)  # what says of images how they are read, besides columns
 
 
 @dataclass(frozen=True)
@@ -28,17 +34,38 @@ class KnownData:
     @property
     def places(self) -> tuple[str, ...]:
         """Folders, files and URLs, the oldest first; none where it was not written down."""
+        places = self._content().get("places")
+        return tuple(map(str, places)) if isinstance(places, list) else ()
+
+    def remember(self, images: ImageSet, options: DataOptions) -> None:
+        """Add the place of images, and how they are read; those in memory have none."""
+        place = _place(images)
+        if place is None:
+            return
+        others = [one for one in self.places if one != place]
+        columns = {name: getattr(options, name) for name in (*column_options(options), *_HOW) if getattr(options, name)}
+        content = {"places": [*others, place], "options": columns}
+        if content != self._content():
+            write_json(self._file, content)
+
+    def options(self, options: DataOptions) -> DataOptions | None:
+        """Options by which the images are read that a run was last made of; None where these are not there any more.
+
+        options : of which what is not kept is taken
+        """
+        places, kept = self.places, self._content().get("options", {})
+        if not places or not (is_url(places[-1]) or Path(places[-1]).exists()) or not isinstance(kept, dict):
+            return None
+        names = {entry.name for entry in fields(DataOptions)} & kept.keys()
+        known: Any = {name: tuple(one) if isinstance(one := kept[name], list) else one for name in names}
+        return replace(options, path=places[-1], **known)
+
+    def _content(self) -> Mapping[str, Json]:
         try:
             content = json.loads(self._file.read_bytes())
-            return tuple(map(str, content["places"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return ()
-
-    def remember(self, images: ImageSet) -> None:
-        """Add the place of images; those in memory have none."""
-        place = _place(images)
-        if place is not None and place not in self.places:
-            write_json(self._file, {"places": [*self.places, place]})
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
 
     def meet(self, images: ImageSet, index: StatIndex, pipeline: Pipeline) -> list[str]:
         """Return a sentence where images lie elsewhere than those of the run and only some are among them.

@@ -64,7 +64,7 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     run = Run.of(pipeline, extraction.images)
     sample = run.split.sample(extraction.images, extraction.digests, extraction.readable, pipeline.data)
     sample = replace(sample, notes=(*met, *notes, *note_calibrated(extraction, sample), *sample.notes))
-    run.data.remember(images)
+    run.data.remember(images, pipeline.data)
     if views and pipeline.augment.views:
         made = extract_views(extraction, sample.train_rows, policy_of(pipeline), cache, progress)
         sample = replace(sample, views=made)

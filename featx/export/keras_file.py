@@ -1,0 +1,31 @@
+"""Keras' own file: backbone, head and calibration as one model, to be looked into, trained further or built upon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from featx.backbones import import_keras
+from featx.export.network import OUTPUT
+
+if TYPE_CHECKING:
+    import keras
+
+    from featx.export.formats import Runner
+
+
+def convert(network: keras.Model, path: Path, precision: str, images: np.ndarray) -> None:  # noqa: ARG001
+    """Write the network, which takes float32 images, as the file `path`."""
+    network.save(path)
+
+
+def load(path: Path) -> Runner:
+    """Read the file anew and run it in Keras."""
+    network = import_keras().saving.load_model(path, compile=False)
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return np.asarray(network.predict_on_batch(images.astype(np.float32))[OUTPUT])
+
+    return run
