@@ -10,6 +10,7 @@ import numpy as np
 from featx.errors import DataError
 from featx.features import ArrayFeatures, Features, width
 from featx.heads.linear import LogisticRegression
+from featx.io.counting import counted
 from featx.io.progress import Progress
 from featx.selection.folds import make_folds
 
@@ -83,7 +84,7 @@ def _sizes(most: int, classes: int) -> np.ndarray:
     least = max(2 * classes, min(_EACH * classes, most // 8))
     if most < 4 * least or most < 20:
         raise DataError(
-            f"There are {most:,} images of {classes} classes to fit on, too few for a curve; some "
+            f"There are {counted(most, 'image')} of {classes} classes to fit on, too few for a curve; some "
             f"{max(20, 4 * least):,} are needed."
         )
     return np.unique(np.geomspace(least, most, _SIZES).round().astype(np.int64))

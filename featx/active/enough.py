@@ -21,6 +21,7 @@ from featx.dataset import TEST, TRAIN
 from featx.errors import DataError
 from featx.features import width
 from featx.io.context import Context
+from featx.io.counting import counted
 from featx.io.jsontypes import Json
 from featx.report.enough import CurvePoint, ForecastPoint, write_enough
 from featx.store.cache import Cache
@@ -147,4 +148,4 @@ def _note_far(found: LearningCurve, now: int, more: tuple[int, ...]) -> tuple[st
     most = int(found.sizes[-1])
     if now + max(more) <= 8 * most:
         return ()
-    return (f"Beyond {8 * most:,} images, eight times what was measured, the forecast was not checked.",)
+    return (f"Beyond {counted(8 * most, 'image')}, eight times what was measured, the forecast was not checked.",)

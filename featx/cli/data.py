@@ -166,7 +166,7 @@ def digits(out: Path, as_json: bool) -> None:
     from featx.dataset.digits import write_digits
 
     count = write_digits(out)
-    emit(as_json, {"out": str(out), "images": count}, f"{count:,} images in {out}")
+    emit(as_json, {"out": str(out), "images": count}, f"{counted(count, 'image')} in {out}")
 
 
 @data.command("fashion-mnist")
@@ -196,7 +196,7 @@ def fashion_mnist(
 
         count = write_labelled_fashion(source, out, 3000 if images is None else images, seed or 0)
         index = str(out / INDEX)
-        emit(as_json, {"out": str(out), "images": count, "index": index}, f"{count:,} images in {index}")
+        emit(as_json, {"out": str(out), "images": count, "index": index}, f"{counted(count, 'image')} in {index}")
         return
     for name, value in (("--images", images), ("--seed", seed)):
         if value is not None:
@@ -204,4 +204,4 @@ def fashion_mnist(
     from featx.dataset.fashion_mnist import write_fashion_mnist
 
     count = write_fashion_mnist(source, out)
-    emit(as_json, {"out": str(out), "images": count}, f"{count:,} images in {out}")
+    emit(as_json, {"out": str(out), "images": count}, f"{counted(count, 'image')} in {out}")

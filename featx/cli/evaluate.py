@@ -15,6 +15,7 @@ from featx.cli.complete import complete_model
 from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, bad_images, emit, figure_cells, say, table
 from featx.errors import UsageError
+from featx.io.counting import counted
 
 if TYPE_CHECKING:
     from featx.bundle.bundle import Bundle
@@ -270,7 +271,7 @@ def _rival_text(found: RivalResult) -> str:
         )
         return f"{names} {first} and {second}, difference {difference} ({low} to {high}, 95 %)\n"
 
-    head = f"against {found.bundle}: {compared.images} images, "
+    head = f"against {found.bundle}: {counted(compared.images, 'image')}, "
     lines = head + text("accuracy", compared.accuracy, compared.interval)
     if compared.chosen is not None:
         lines += text(metric_label(compared.chosen.metric), compared.chosen.values, compared.chosen.interval)

@@ -34,6 +34,7 @@ from featx.export.graph import join_graph, require_exportable
 from featx.export.network import INPUT, OUTPUT, build_network, require_network
 from featx.images.resize import PAD_COLOUR, ResizeRule
 from featx.io.context import Notify, ignore
+from featx.io.counting import counted
 from featx.io.files import atomic_directory, explain_os_error, remove_stale, write_atomic, write_json
 from featx.io.jsontypes import Json
 from featx.io.versions import installed_versions
@@ -154,7 +155,7 @@ def export(bundle: Bundle, out: Path, options: ExportOptions, notify: Notify = i
         _require_free(target, options.force)
     images = read_check_images(bundle, options.data, precision)
     remove_stale(out, deep=False)
-    notify(f"Checking on {len(images.images)} images: {images.source}")
+    notify(f"Checking on {counted(len(images.images), 'image')}: {images.source}")
     own = bundle.probabilities(bundle.features(images.images))
     network = build_network(bundle) if bundle.trainable else join_graph(bundle)
     writer = _FormatWriter(bundle, network, precision, images, own)

@@ -14,6 +14,7 @@ from featx.dataset import SPLITS, ImageSet
 from featx.dataset.check import count_classes
 from featx.first_look.recommendation import DepthsResult, Recommendation
 from featx.first_look.result import FirstLook
+from featx.io.counting import counted
 from featx.io.shown import as_line
 
 _UNEVEN = 5  # times as many images in the largest class as in the smallest, from which on weights are worth a try
@@ -52,7 +53,7 @@ class Starter:
     def _head_lines(self) -> list[str]:
         sizes = list(self._sizes.values())
         each = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
-        what = f"{self.images.name}: {len(self.images):,} images in {len(sizes):,} classes, {each} in each"
+        what = f"{self.images.name}: {counted(len(self.images), 'image')} in {len(sizes):,} classes, {each} in each"
         looked = [] if self.found is None else [f"The figures of the look: {self.found.report or self.found.out}"]
         return [
             *_comment(f"{what} (featx init, {time.strftime('%Y-%m-%d', time.gmtime())})."),
@@ -145,7 +146,7 @@ def _has(lines: list[str], key: str) -> bool:
 
 def _scores(depths: DepthsResult | None) -> Iterator[str]:
     if depths is not None:
-        yield f"A linear head on {depths.images:,} images, by cross-validation ({depths.metric}):"
+        yield f"A linear head on {counted(depths.images, 'image')}, by cross-validation ({depths.metric}):"
         for one in depths.probes:
             yield f"  {one.name}: {one.score:.3f}, after {one.share:.0%} of the network's work"
 

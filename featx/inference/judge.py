@@ -10,6 +10,7 @@ from featx.bundle.bundle import Bundle
 from featx.dataset import ImageSet
 from featx.errors import DataError
 from featx.inference.predict import Average, iter_probabilities
+from featx.io.counting import counted
 from featx.io.progress import Progress, no_progress
 from featx.metrics.predictions import LabelledPredictions, align, align_labels, group_codes
 
@@ -33,7 +34,7 @@ def judge(
     labelled = images if images.multilabel else images.take(np.flatnonzero(images.labels >= 0))
     rows, probabilities, bad = probabilities_of(bundle, labelled.paths, progress, average)
     if len(labelled) and not len(rows):
-        raise DataError(f"None of the {len(labelled)} images can be read. featx check says why.")
+        raise DataError(f"None of the {counted(len(labelled), 'image')} can be read. featx check says why.")
     labels, classes = _align(images, np.asarray(labelled.labels)[rows], bundle)
     thresholds = bundle.thresholds if bundle.multilabel else None
     paths = tuple(labelled.paths[row] for row in rows)

@@ -19,6 +19,7 @@ from featx.extraction.flow import extract
 from featx.extraction.stale import require_current
 from featx.features import Features
 from featx.inference.predict import Unread, iter_features
+from featx.io.counting import counted
 from featx.io.digest_arrays import first_of_equal
 from featx.io.jsontypes import Json
 from featx.io.progress import Progress, no_progress
@@ -105,7 +106,7 @@ def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle,
     here = digests.usable & ~table.missing(digests.digest)
     if not here.any():
         raise BundleError(
-            f"None of the {len(images):,} images of {images.source} has the features of {bundle.shown} in "
+            f"None of the {counted(len(images), 'image')} of {images.source} has the features of {bundle.shown} in "
             f"{cache.path}. Run featx extract with the options it was made with."
         )
     rows, left = _different(digests.digest, here), int((~here).sum())

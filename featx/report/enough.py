@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from featx.io.counting import counted
 from featx.io.csvtext import csv_text
 from featx.io.files import write_atomic
 from featx.report.figure_folder import Plot
@@ -85,7 +86,7 @@ def write_enough(
         page.unlink(missing_ok=True)
         return EnoughFiles(out / "enough.csv", plot, None)
     figures = [*((one.images, one.accuracy) for one in curve), *((one.images, one.accuracy) for one in forecast)]
-    alt = "; ".join(f"{images:,} images: {accuracy:.3f}" for images, accuracy in figures)
+    alt = "; ".join(f"{counted(images, 'image')}: {accuracy:.3f}" for images, accuracy in figures)
     text = render(
         "enough.html",
         title="Are there enough images?",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featx.images.grid import GridImage, draw_grid
+from featx.io.counting import counted
 from featx.report.plot_style import remove_plot, save
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class FigureFolder:
     def grid(self, name: str, pictures: Sequence[GridImage | None], columns: int = 6) -> str:
         """Write an image grid; returns its path. None leaves a cell empty."""
         captions = "; ".join(", ".join(one.caption) for one in pictures if one)
-        alt = f"{sum(one is not None for one in pictures)} images. {captions}."
+        alt = f"{counted(sum(one is not None for one in pictures), 'image')}. {captions}."
         return self._keep(name, Plot(draw_grid(pictures, self._path(name), columns), alt, wide=True))
 
     def remove_others(self, names: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featx.images.grid import GridImage, draw_grid
+from featx.io.counting import counted
 from featx.io.csvtext import csv_text
 from featx.io.files import write_atomic
 from featx.report.figure_folder import Plot
@@ -109,4 +110,4 @@ def write_findings_page(
 
 def _in_words(finding: Finding) -> str:
     drawn = finding.pictures[:SHOWN]
-    return f"{len(drawn)} images. " + "; ".join(", ".join(one.caption) for one in drawn) + "."
+    return f"{counted(len(drawn), 'image')}. " + "; ".join(", ".join(one.caption) for one in drawn) + "."

@@ -13,6 +13,7 @@ from featx.extraction.flow import plan
 from featx.extraction.sample import require_fittable
 from featx.inference.cached import judge_cached
 from featx.io.context import Context
+from featx.io.counting import counted
 from featx.metrics.predictions import LabelledPredictions
 from featx.report.occasions import report_of, verdict_on
 from featx.report.verdict import Verdict
@@ -75,7 +76,7 @@ def describe_plan(pipeline: Pipeline, cache: Cache, context: Context) -> list[st
         tuning = f"{trained}, up to {tune.epochs} epochs (--set finetune.enabled=false leaves it out)"
     else:
         tuning = "no, since finetune.enabled is false"
-    size = f"{len(images):,} images in {len(images.classes):,} classes"
+    size = f"{counted(len(images), 'image')} in {len(images.classes):,} classes"
     return [
         f"Data      {images.source}: {size}; results go to {run.path}",
         f"extract   {Path(features.backbone).name}, {layers}: {missing.reason}{seconds}",
@@ -109,7 +110,7 @@ def _predicted_before(bundle: Bundle, prepared: Prepared, cache: Cache) -> _Pred
 
 def _extracted(prepared: Prepared) -> StageDone:
     extraction, views = prepared.extraction, prepared.sample.views
-    why, computed = f"{extraction.computed} images computed, {extraction.reused} reused", extraction.computed
+    why, computed = f"{counted(extraction.computed, 'image')} computed, {extraction.reused} reused", extraction.computed
     if views is not None:
         why += f"; {views.extraction.computed} views computed, {views.extraction.reused} reused"
         computed += views.extraction.computed
