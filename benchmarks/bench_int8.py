@@ -1,0 +1,127 @@
+"""What int8 gains and costs beside float32 and bfloat16: images per CPU second, and accuracy on digits.
+
+    python benchmarks/bench_int8.py [--images 100] [--rounds 3] [--only NETWORK] [--inception FILE]
+
+Every network is extracted once in each precision, which quantises it; its engines then infer the same images in turn.
+The weights are random but for EfficientNetLite0's, and InceptionV3's where a file is given: speed does not depend on
+them, cosines do, and int8 may be refused for them. Accuracy is that of logistic regression on the default layer of
+EfficientNetLite0 on scikit-learn's digits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import report, write_photos
+
+PRECISIONS: tuple[Any, ...] = ("float32", "bfloat16", "int8")
+NETWORKS: dict[str, dict[str, Any]] = {
+    "InceptionV3": {"layer": ("mixed7",), "input_size": 150},
+    "ResNet50": {},
+    "EfficientNetLite0": {},
+}
+
+
+def measure(name: str, weights: str, folder: Path, rounds: int) -> dict[str, dict[str, Any]]:
+    """Images per CPU second and per second of each precision, in turn, and cosines to float32."""
+    from featx.config import DataOptions, FeaturesOptions
+    from featx.dataset import read_images
+    from featx.extraction.flow import extract, open_engine
+    from featx.images.decoder import load_image
+    from featx.store.cache import Cache
+
+    images = read_images(str(folder / "photos"), DataOptions())
+    engines, features, cost = {}, {}, {}
+    with Cache(folder / "cache") as cache:
+        for precision in PRECISIONS:
+            options = FeaturesOptions(name, weights, precision=precision, cache=str(cache.path), **NETWORKS[name])
+            began = time.process_time()
+            done = extract(images, options, cache)
+            cost[precision] = time.process_time() - began
+            features[precision] = done.features(done.outputs[0], np.arange(len(images))).asarray()
+            engines[precision] = open_engine(done.outputs, done.spec, options, done.store.graphs)
+    pixels = np.stack([load_image(path, done.spec.input_size, done.spec.resize) for path in images.paths])
+    rates: dict[str, list[tuple[float, float]]] = {precision: [] for precision in PRECISIONS}
+    for turn in range(rounds + 1):
+        for precision, engine in engines.items():
+            cpu, wall = time.process_time(), time.perf_counter()
+            engine.infer(pixels)
+            if turn:  # the first compiles
+                taken = (time.process_time() - cpu, time.perf_counter() - wall)
+                rates[precision].append((len(pixels) / taken[0], len(pixels) / taken[1]))
+    exact = features["float32"] / np.linalg.norm(features["float32"], axis=1, keepdims=True)
+    result = {}
+    for precision in PRECISIONS:
+        own = features[precision] / np.linalg.norm(features[precision], axis=1, keepdims=True)
+        cosines = (exact * own).sum(axis=1)
+        result[f"{name}: {precision}"] = {
+            "images per CPU second": statistics.median(rate for rate, _ in rates[precision]),
+            "images per second": statistics.median(rate for _, rate in rates[precision]),
+            "median cosine": float(np.median(cosines)),
+            "worst cosine": float(cosines.min()),
+            "CPU seconds of the first extraction": cost[precision],
+        }
+    return result
+
+
+def digits_accuracy(folder: Path, precision: Any) -> dict[str, Any]:
+    """Logistic regression on features of EfficientNetLite0 at 64 pixels: accuracy on the test quarter of the digits."""
+    from featx.config import DataOptions, FeaturesOptions, HeadOptions, Pipeline, ReportOptions
+    from featx.dataset.digits import write_digits
+    from featx.store.cache import Cache
+    from featx.workflow.prepare import prepare
+    from featx.workflow.publish import publish_head
+
+    if not (folder / "digits").exists():
+        write_digits(folder / "digits")
+    pipeline = Pipeline(
+        data=DataOptions(path=str(folder / "digits"), split=(0.65, 0.1, 0.25)),
+        features=FeaturesOptions(input_size=64, precision=precision, cache=str(folder / "cache")),
+        head=HeadOptions(clf="logreg"),
+        report=ReportOptions(runs=str(folder / f"runs-{precision}")),
+    )
+    with Cache(folder / "cache") as cache:
+        test = publish_head(prepare(pipeline, cache)).manifest.metrics_on("test")
+    return {"test accuracy": test.get("accuracy"), "test images": test.images}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=[*NETWORKS, "digits"])
+    parser.add_argument("--inception", default="random")
+    chosen = parser.parse_args()
+    results: dict[str, dict[str, Any]] = {}
+    goals: dict[str, tuple[float, float, str]] = {}
+    ratios: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        write_photos(folder / "photos", chosen.images, (320, 240))
+        for name in NETWORKS:
+            if chosen.only in {None, name}:
+                weights = {"EfficientNetLite0": "auto", "InceptionV3": chosen.inception}.get(name, "random")
+                results |= measure(name, weights, folder, chosen.rounds)
+                rate = {one: results[f"{name}: {one}"]["images per CPU second"] for one in PRECISIONS}
+                for other, least in (("float32", 3.0), ("bfloat16", 1.5)):
+                    claim, ratio = f"{name}: int8 / {other}, images per CPU second", rate["int8"] / rate[other]
+                    if name in {"InceptionV3", "ResNet50"}:
+                        goals[claim] = (least, ratio, "min")
+                    else:
+                        ratios[claim] = ratio
+        if chosen.only in {None, "digits"}:
+            found = {one: digits_accuracy(folder, one) for one in PRECISIONS}
+            results |= {f"digits: {one}": figures for one, figures in found.items()}
+            lost = 100 * (found["float32"]["test accuracy"] - found["int8"]["test accuracy"])
+            goals["digits: points of accuracy lost by int8"] = (0.3, lost, "max")
+    report("int8 beside float32 and bfloat16", results, goals, ratios)
+
+
+if __name__ == "__main__":
+    main()
