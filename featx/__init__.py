@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from featx.api.transformer import FeatureExtractor
     from featx.errors import FeatxError
 
-__version__ = "0.1.0"  # the one place: setup.cfg reads it
+__version__ = "0.2.0"  # the one place: setup.cfg reads it
 
 __all__ = [
     "FeatureArrays",

@@ -14,6 +14,7 @@ import click
 import pytest
 import yaml
 
+import featx
 from featx.cli.app import cli
 
 ROOT = Path(__file__).parents[1]
@@ -162,3 +163,11 @@ def test_every_command_is_on_one_page_of_the_reference() -> None:
     shown = [name for page in pages for name in re.findall(r":prog_name: featx (\S+)", page)]
     listed = re.findall(r"^\| `featx (\S+)`", (ROOT / "docs/reference/commands.md").read_text(), flags=re.MULTILINE)
     assert sorted(shown) == sorted(listed) == sorted(cli.list_commands(click.Context(cli)))
+
+
+def test_the_version_is_the_same_in_the_changelog_and_the_citation() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", changelog, flags=re.MULTILINE)
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert released[0] == cited["version"] == featx.__version__
+    assert released == sorted(released, key=lambda text: tuple(map(int, text.split("."))), reverse=True)
