@@ -60,7 +60,8 @@ def relink(markdown: str, page: str) -> str:
             return match[0]
         anchor = match[2] or ""
         if wanted.startswith("examples/"):
-            wanted, anchor = "examples", f"#{posixpath.basename(wanted).replace('.', '')}"
+            anchor = f"#{posixpath.basename(wanted).replace('.', '')}" if wanted.endswith(".py") else ""
+            wanted = "examples"
         place = PAGES.get(wanted, PAGES.get(f"{wanted}/README.md", wanted.removeprefix("docs/")))
         return posixpath.relpath(place, posixpath.dirname(page) or ".") + anchor
 

@@ -53,7 +53,7 @@ def held_out(bundle: Bundle, cache: Cache, seed: int) -> HeldOut:
 
 
 def _cached(bundle: Bundle, cache: Cache, seed: int) -> Features | None:
-    """Of those that nothing was fitted on; None where the cache has no features of the bundle's network."""
+    """Rows of images that nothing was fitted on; None where the cache has no features of the bundle's network."""
     manifest = bundle.manifest
     if manifest.backbone.finetuned or manifest.baseline:
         return None

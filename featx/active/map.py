@@ -136,7 +136,7 @@ def _known(images: ImageSet, rows: np.ndarray) -> list[Colouring]:
 
 
 def _grouped(title: str, codes: np.ndarray, names: tuple[str, ...]) -> Colouring:
-    """Of very many names those of the fewest images become one."""
+    """Join the names of the fewest images where there are very many."""
     if len(names) <= _NAMES:
         return Colouring(title, codes.astype(np.int64), names)
     order = np.argsort(-np.bincount(codes[codes >= 0], minlength=len(names)), kind="stable")

@@ -111,8 +111,7 @@ def evaluate(
             say(note)
         seconds, context = time.perf_counter() - start, Context(command_line(), bars, say)
         explained = None if folder is None else explain_mistakes(folder, model, judged, pipeline, context)
-    if directory is None and data is None and not tta and pipeline.report.html:
-        directory = _folder_of_report(model)
+    directory = directory or (None if data is not None or tta else _folder_of_report(model, pipeline))
     evaluation = Evaluation(model, model.shown, judged, bad, seconds)
     page = directory and report_evaluation(directory, evaluation, pipeline, context.command)
     rivalry = _compare(model, rival, judged, others)
@@ -132,12 +131,12 @@ def _require_unused(folder: Path | None, force: bool) -> None:
         raise UsageError("--force goes with --mistakes: add --mistakes DIR.")
 
 
-def _folder_of_report(model: Bundle) -> Path | None:
-    """Where the report of a bundle of a run is kept."""
+def _folder_of_report(model: Bundle, pipeline: Pipeline) -> Path | None:
+    """Where the report of a bundle of a run is kept; None where there is to be none."""
     from featx.report.occasions import belongs_to_run
     from featx.runs.run import report_folder
 
-    return report_folder(model.shown) if belongs_to_run(model.shown) else None
+    return report_folder(model.shown) if pipeline.report.html and belongs_to_run(model.shown) else None
 
 
 def _rival(against: str | None, model: Bundle, pipeline: Pipeline) -> Bundle | None:

@@ -136,7 +136,6 @@ def serve(
     limits = Limits(
         max_upload.bytes, max_images, max_megapixels, timeout, max_requests, max_connections, max_per_address
     )
-
     from featx.bundle.bundle import load_bundle
     from featx.serve.server import is_local, listen, make_server, reachable_url, run, url
     from featx.serve.service import Service, Terms

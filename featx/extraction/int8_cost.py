@@ -120,7 +120,7 @@ class _Pairs:
 
 
 def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of each pair of rows; 1 where both are zero, 0 where one is or holds anything but finite numbers."""
+    """The cosine of each pair of rows; 1 where both are zero, 0 where one is or holds anything but finite numbers."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -80,7 +80,6 @@ def look(
     found = ask_networks(study, scope, folder, arguments)
     unreadable = {images.paths[row]: reason for row, reason in sheet.unreadable.items()} | dict(found.unreadable)
     classes = count_classes(images, np.array([path not in unreadable for path in images.paths], bool))
-    warning = [views.warning] if views.warning else []
     result = FirstLook(
         out=out,
         images=len(images),
@@ -96,7 +95,7 @@ def look(
         notes=(
             *images.notes,
             *sheet.notes,
-            *warning,
+            *([views.warning] if views.warning else []),
             *_note_test(test),
             *limited,
             *_note_unreadable(unreadable, images),

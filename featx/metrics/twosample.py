@@ -39,7 +39,7 @@ class Divisions:
         return cls(np.concatenate([seen[None], drawn]))
 
     def result(self, statistics: np.ndarray) -> TwoSamples:
-        """Of the statistic of every division, (divisions,)."""
+        """The statistic seen and its p, by the statistics of all divisions, (divisions,)."""
         seen = statistics[0]
         tolerance = 1e-9 * max(1.0, float(np.abs(statistics).max()))  # sums in another order are no smaller
         return TwoSamples(float(max(0.0, seen)), float((statistics >= seen - tolerance).mean()))

@@ -47,7 +47,7 @@ class Comparison:
 
     @property
     def standard_error(self) -> float:
-        """Of the difference by the metric that was asked for, image by image, and no less than its interval implies."""
+        """That of the difference by the metric asked for, image by image, and no less than its interval implies."""
         low, high = self.judged.interval
         implied = (high - low) / (2 * _DEVIATIONS)
         if self.chosen is not None:

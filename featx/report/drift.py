@@ -34,7 +34,7 @@ class ShownTest(Protocol):
 
     @property
     def p(self) -> float:
-        """Of this test alone."""
+        """The p of this test alone."""
 
     @property
     def adjusted(self) -> float:

@@ -220,9 +220,9 @@ def _embed(image: Image.Image, side: int, lines: tuple[str, ...]) -> _Thumbnail:
 
 
 def _likeness(near: Sequence[Neighbour]) -> str:
-    """`Of its 5 nearest training images 4 are cat, 1 is dog.`"""
+    """`Its 5 nearest training images: 4 are cat, 1 is dog.`"""
     if not near:
         return ""
     counts = Counter(one.label or "without a label" for one in near).most_common()
     listed = ", ".join(f"{count} {'is' if count == 1 else 'are'} {label}" for label, count in counts)
-    return f"Of its {len(near)} nearest training images {listed}." if len(near) > 1 else f"The nearest {listed}."
+    return f"Its {len(near)} nearest training images: {listed}." if len(near) > 1 else f"The nearest {listed}."

@@ -48,7 +48,7 @@ class Typed:
 
 
 UNTYPED = Typed()
-"""Of images that are not files"""
+"""The name of images that are not files"""
 
 
 @dataclass(frozen=True)

@@ -48,12 +48,12 @@ class DryRun:
 
     @property
     def seconds(self) -> float | None:
-        """Of all steps; None where that of any is not known."""
+        """The sum over all steps; None where that of any is not known."""
         return _total([step.seconds for step in self.steps])
 
     @property
     def bytes(self) -> int | None:
-        """Of all steps; None where that of any is not known."""
+        """The sum over all steps; None where that of any is not known."""
         found = _total([step.bytes for step in self.steps])
         return None if found is None else int(found)
 
