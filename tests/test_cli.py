@@ -111,7 +111,7 @@ def test_layers_and_backbones(work: Callable[..., Outcome], lab: Lab) -> None:
     assert body["clean_cut"] is True
     names = [one["name"] for one in only_json(work("backbones", "--json"))["backbones"]]
     assert {"EfficientNetLite0", "InceptionV3"} <= set(names)
-    assert len(names) == 41
+    assert len(names) == 43
 
 
 def test_backbones_are_listed_with_what_a_choice_needs(work: Callable[..., Outcome]) -> None:

@@ -882,7 +882,7 @@ def test_interrupted_on_a_cluster_and_finished_here(
     first_part(cache, process)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
-    assert (process.returncode, output) == (130, "")
+    assert (process.returncode, json.loads(output)["error"]["kind"]) == (130, "interrupted")
     assert errors.strip() == "Interrupted. What was finished is kept: run the same command again to go on."
     kept = len(all_rows(cache)[0])
     assert 0 < kept < COUNT

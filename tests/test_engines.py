@@ -174,7 +174,7 @@ def test_a_precision_that_the_processor_lacks_is_refused(monkeypatch: pytest.Mon
     with pytest.raises(EngineError, match="TensorFlow has no float16 on a CPU"):
         effective_precision("tensorflow", "float16")
     with pytest.raises(UsageError, match="float32, bfloat16, float16"):
-        effective_precision("openvino", "int8")
+        effective_precision("openvino", "float64")
 
 
 # --- the graph on disk -------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def test_what_keras_alone_cannot_do_is_said(lab: Lab, kind: str) -> None:
 
 def test_there_is_an_example_for_every_format() -> None:
     scripts = sorted(script.stem.removeprefix("predict_") for script in EXAMPLES.glob("predict_*.py"))
-    assert scripts == sorted([*FORMATS, "keras"])
+    assert scripts == sorted(FORMATS)
 
 
 def write_kinds(folder: Path) -> list[str]:

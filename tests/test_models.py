@@ -187,7 +187,7 @@ def meet(tmp_path: Path) -> Callable[..., list[str]]:
         images, data = read(folder), KnownData(tmp_path / "runs" / "photos")
         with StatIndex(tmp_path / "index.sqlite") as index:
             notes = data.meet(images, index, Pipeline(report=ReportOptions(name=name)))
-        data.remember(images)
+        data.remember(images, DataOptions())
         return notes
 
     return bring

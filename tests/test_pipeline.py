@@ -239,6 +239,8 @@ def test_every_option_is_a_key_and_the_other_way_round() -> None:
         "augment": {"image", "pipeline_file", "settings", "as_json", "out", "force", "count"},
         "next": {"pool", "model", "pipeline_file", "settings", "as_json", "out"},
         "enough": {"data", "pipeline_file", "settings", "as_json", "out"},
+        "drift": {"new", "model", "pipeline_file", "settings", "as_json", "out", "fail"},
+        "map": {"data", "model", "pipeline_file", "settings", "as_json", "out"},
     }
     offered: set[tuple[str, str]] = set()
     for name, others in own.items():

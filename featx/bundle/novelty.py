@@ -84,7 +84,8 @@ def fit_reference(train: Features, y: np.ndarray, held: Features, seed: int = 0)
         similarity = nearest(kept, kept.array, 1, skip=np.arange(len(some)))[1][:, 0]
     known = 1.0 - similarity[np.isfinite(similarity)].astype(np.float64)
     scale = float(np.sort(known)[_rank(len(known))]) if len(known) else 1.0
-    return Reference(kept.array, max(scale, _SHORTEST), _some_of(held, seed))
+    compared = _some_of(held, seed) if held.shape[0] else np.empty((0, kept.array.shape[1]), np.float16)
+    return Reference(kept.array, max(scale, _SHORTEST), compared)
 
 
 def _some_of(held: Features, seed: int) -> np.ndarray:
