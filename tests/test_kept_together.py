@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fitted import call, write_pictures
 
 from featx.config import DataOptions
 from featx.dataset import NONE, TEST, TRAIN, VAL, ImageSet, read_images
-from featx.errors import DataError
+from featx.dataset.split import split_in_order
+from featx.errors import DataError, UsageError
 from featx.extraction.sample import Sample
 from featx.features import ArrayFeatures
 from featx.io.digests import digest_bytes
@@ -204,3 +206,31 @@ def test_equal_files_under_two_labels_are_reported(tmp_path: Path) -> None:
         DataError, match=r"60 of 60 files .* so no image is left to train on\. featx check x lists them"
     ):
         notes_of(tmp_path / "all", images, digests)
+
+
+def test_a_split_without_shuffling_keeps_the_order(tmp_path: Path) -> None:
+    images, digests = make_set(np.arange(20) % 2, None)
+    usable = np.ones(20, bool)
+    parts = split_in_order(images, digests, usable, DataOptions(split=(0.6, 0.2, 0.2)))
+    assert parts.tolist() == [TRAIN] * 12 + [VAL] * 4 + [TEST] * 4
+    usable[0] = False
+    parts = split_in_order(images, digests, usable, DataOptions(split=(0.5, 0.0, 0.5)))
+    assert parts.tolist() == [NONE] + [TRAIN] * 10 + [TEST] * 9
+    grouped, digests = make_set(np.arange(10) % 2, ("a", *[""] * 8, "a"))
+    parts = split_in_order(grouped, digests, np.ones(10, bool), DataOptions(split=(0.5, 0.0, 0.5)))
+    assert parts.tolist() == [TRAIN] * 5 + [TEST] * 4 + [TRAIN]
+    with pytest.raises(UsageError, match=r"draws training images by chance"):
+        split_in_order(images, digests, usable, DataOptions(max_train=3))
+    with pytest.raises(UsageError, match=r"declares its parts"):
+        split_in_order(replace(images, declared=np.full(20, TRAIN, np.uint8)), digests, usable, DataOptions())
+
+
+def test_the_command_splits_a_csv_in_its_order(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "p", 4)
+    files = sorted((tmp_path / "p").rglob("*.png"), key=lambda path: path.name)
+    lines = ["path,label", *(f"{path.relative_to(tmp_path)},{path.parent.name}" for path in files)]
+    (tmp_path / "index.csv").write_text("\n".join(lines) + "\n")
+    done = call("split", "index.csv", "--split", "0.5,0.25,0.25", "--no-shuffle", "--out", "split.csv", cwd=tmp_path)
+    assert done.status == 0, done.err
+    found = [line.rsplit(",", 1)[1] for line in (tmp_path / "split.csv").read_text().splitlines()[1:]]
+    assert found == ["train"] * 6 + ["val"] * 3 + ["test"] * 3

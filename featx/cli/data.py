@@ -102,6 +102,9 @@ def _check_text(found: Check) -> str:
 @click.argument("data", required=False)
 @section_options("data")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The CSV to write.")
+@click.option(
+    "--no-shuffle", is_flag=True, help="Keep the order of the data: the first images are train, the last test."
+)
 @FORCE_OPTION
 @_JSON
 def split(
@@ -109,6 +112,7 @@ def split(
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     out: Path,
+    no_shuffle: bool,
     force: bool,
     as_json: bool,
     **values: object,
@@ -119,6 +123,7 @@ def split(
     from featx.dataset import SPLITS, check_images, split_images, write_split
     from featx.dataset.columns import require_no_duplicate_groups
     from featx.dataset.digests import digest_images
+    from featx.dataset.split import split_in_order
     from featx.io.suffixes import suffix_of
     from featx.runs.labels import read_labelled
     from featx.store.cache import Cache
@@ -139,7 +144,8 @@ def split(
         digests = digest_images(images.paths, cache.index)
     unreadable = {one["path"] for one in found.unreadable}
     usable = np.array([path not in unreadable for path in images.paths], bool)
-    parts = split_images(images, digests.digest, usable, pipeline.data)
+    divide = split_in_order if no_shuffle else split_images
+    parts = divide(images, digests.digest, usable, pipeline.data)
     write_split(out, images, parts)
     counts = {name: int((parts == code).sum()) for code, name in enumerate(SPLITS)}
     for note in images.notes:

@@ -78,6 +78,43 @@ def split_images(
     return split
 
 
+def split_in_order(images: ImageSet, digests: np.ndarray, usable: np.ndarray, options: DataOptions) -> np.ndarray:
+    """Split without shuffling: the first images are train, the next val, the last test.
+
+    images, digests, usable, options : as of `split_images`; `split` is used. Copies and groups stay together: all are in
+        the part of their first image.
+
+    Returns
+    -------
+    uint8 (n,), as of `split_images`
+
+    Raises
+    ------
+    DataError
+        When the set has no labels.
+    UsageError
+        When the shares are not shares, the data declares its parts, or `max_train` is set.
+    """
+    if images.labels is None:
+        raise DataError(f"{images.source} has no labels, so it cannot be split. Give a folder per class, or a CSV.")
+    if images.declared is not None and (images.declared != NONE).any():
+        raise UsageError(
+            f"{images.source} declares its parts, so there is no order to split by. Leave out --no-shuffle."
+        )
+    if options.max_train is not None:
+        raise UsageError("data.max_train draws training images by chance. Leave it out, or leave out --no-shuffle.")
+    ends = np.cumsum(_check_shares(options.split))
+    rows = _splittable(images, digests, usable)
+    split = np.full(len(images), NONE, np.uint8)
+    if len(rows):
+        unit = Units.of(images, digests, rows, options.seed).of_row
+        first = np.full(unit.max() + 1, len(rows))
+        np.minimum.at(first, unit, np.arange(len(rows)))
+        place = (first[unit] + 0.5) / len(rows)
+        split[rows] = np.minimum(np.searchsorted(ends, place), TEST)
+    return split
+
+
 def _check_shares(shares: Sequence[float]) -> np.ndarray:
     values = np.array(shares, np.float64)
     if values.shape != (3,) or not (values >= 0).all() or abs(values.sum() - 1) > 1e-6:
