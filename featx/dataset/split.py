@@ -98,9 +98,7 @@ def split_in_order(images: ImageSet, digests: np.ndarray, usable: np.ndarray, op
     if images.labels is None:
         raise DataError(f"{images.source} has no labels, so it cannot be split. Give a folder per class, or a CSV.")
     if images.declared is not None and (images.declared != NONE).any():
-        raise UsageError(
-            f"{images.source} declares its parts, so there is no order to split by. Leave out --no-shuffle."
-        )
+        raise UsageError(f"{images.source} declares its parts, so nothing is left to split. Leave out --no-shuffle.")
     if options.max_train is not None:
         raise UsageError("data.max_train draws training images by chance. Leave it out, or leave out --no-shuffle.")
     ends = np.cumsum(_check_shares(options.split))
