@@ -404,6 +404,22 @@ def test_others_are_short_lines_and_tables(work: Callable[..., Outcome], lab: La
 # --- data and models, studied ------------------------------------------------------------------------------------
 
 
+def test_progress_is_shown_where_it_is_asked_for(
+    work: Callable[..., Outcome], options: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[Callable[..., Any]] = [
+        lambda **more: featx.check("pictures", **more),
+        lambda **more: featx.check("pictures", features=True, html=False, **SPLIT, **options, **more),
+        lambda **more: featx.look("pictures", advice=False, html=False, **options, **more),
+        lambda **more: featx.similar("pictures/red/0-00.png", "pictures", top=1, **options, **more),
+    ]
+    for ask in calls:
+        ask(progress=True)
+        capsys.readouterr()
+        ask()
+        assert capsys.readouterr().err == ""
+
+
 def test_data_are_checked_as_by_the_command(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
     shutil.copy("pictures/blue/0-00.png", "pictures/red/copy.png")
     Path("pictures/red/broken.png").write_bytes(b"not a picture")

@@ -17,6 +17,7 @@ from featx.export.flow import export as write_exports
 from featx.inference.explain import Explainer, Explanation, Method
 from featx.inference.overlays import DrawnExplanations, draw_explanations
 from featx.inference.predict import AnswerOptions, Unread
+from featx.io.bars import shown_by
 from featx.io.progress import Progress, no_progress
 from featx.quality.similar import Search
 
@@ -34,7 +35,7 @@ class Consulted:
         labels: str | Sequence[str] = (),
         top: int | None = None,
         method: Method = "auto",
-        progress: Progress = no_progress,
+        progress: Progress | bool = False,
     ) -> tuple[Explanation | Unread, ...]: ...
 
     @overload
@@ -46,7 +47,7 @@ class Consulted:
         labels: str | Sequence[str] = (),
         top: int | None = None,
         method: Method = "auto",
-        progress: Progress = no_progress,
+        progress: Progress | bool = False,
     ) -> DrawnExplanations: ...
 
     def explain(
@@ -57,9 +58,9 @@ class Consulted:
         labels: str | Sequence[str] = (),
         top: int | None = None,
         method: Method = "auto",
-        progress: Progress = no_progress,
+        progress: Progress | bool = False,
     ) -> tuple[Explanation | Unread, ...] | DrawnExplanations:
-        """Find which places of images speak for a class, as `featx explain` does.
+        """Find which regions of images support a class, as `featx explain` does.
 
         Parameters
         ----------
@@ -94,9 +95,10 @@ class Consulted:
             check_bounds(AnswerOptions(top))
         explainer = Explainer(self.bundle, method, (labels,) if isinstance(labels, str) else labels, top)
         sources = sources_of(images)
-        if out is not None:
-            return draw_explanations(explainer, sources, Path(out), progress)
-        return tuple(explainer.explain(sources, progress=progress))
+        with shown_by(progress) as show:
+            if out is not None:
+                return draw_explanations(explainer, sources, Path(out), show)
+            return tuple(explainer.explain(sources, progress=show))
 
     @takes(*SIMILAR)
     def similar(

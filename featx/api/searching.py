@@ -13,7 +13,8 @@ from featx.bundle.bundle import Bundle
 from featx.config import SECTIONS, Pipeline, check_bounds, types_of
 from featx.images.resize import ResizeRule
 from featx.inference.predict import AnswerOptions, find_files
-from featx.io.progress import Progress, no_progress
+from featx.io.bars import shown_by
+from featx.io.progress import Progress
 from featx.quality.similar import Search, best_to_search_with, search, search_with_bundle
 from featx.report.neighbours import draw_similar
 from featx.runs.labels import read_labelled
@@ -30,7 +31,7 @@ def similar(
     top: int = 5,
     out: PathLike | None = None,
     pipeline: PathLike | None = None,
-    progress: Progress = no_progress,
+    progress: Progress | bool = False,
     **options: Unpack[ReadFeaturesKeywords],
 ) -> Search:
     """Find the images of a set that look most like these, as `featx similar` does; `Model.similar` asks a model.
@@ -67,7 +68,8 @@ def similar(
     wanted = read_options(SIMILAR, options, "featx.similar", data, pipeline)
     named = set(types_of(SECTIONS["features"])) - {"cache"}
     asked = Asked(top, out, by_run=pipeline is None and not named & set(options))
-    return find_similar(images, wanted, None, asked, progress)
+    with shown_by(progress) as show:
+        return find_similar(images, wanted, None, asked, show)
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from featx.dataset.columns import require_no_duplicate_groups
 from featx.errors import UsageError
 from featx.first_look.flow import FirstLook, Scope
 from featx.first_look.flow import look as look_at
+from featx.io.bars import shown_by
 from featx.io.context import Context
-from featx.io.progress import Progress, no_progress
+from featx.io.progress import Progress
 from featx.quality.near_duplicates import NEAR
 from featx.runs.labels import read_labelled
 from featx.store.cache import Cache
@@ -78,7 +79,7 @@ def check(
     *,
     features: Literal[False] = False,
     pipeline: PathLike | None = None,
-    progress: Progress = no_progress,
+    progress: Progress | bool = False,
     **options: Unpack[ReadFeaturesKeywords],
 ) -> Check: ...
 
@@ -91,7 +92,7 @@ def check(
     out: PathLike | None = None,
     near: float = NEAR,
     pipeline: PathLike | None = None,
-    progress: Progress = no_progress,
+    progress: Progress | bool = False,
     **options: Unpack[ReadFeaturesKeywords],
 ) -> Review: ...
 
@@ -104,7 +105,7 @@ def check(
     out: PathLike | None = None,
     near: float = NEAR,
     pipeline: PathLike | None = None,
-    progress: Progress = no_progress,
+    progress: Progress | bool = False,
     **options: Unpack[ReadFeaturesKeywords],
 ) -> Check | Review:
     """Decode every file and compare contents, labels and parts, as `featx check` does.
@@ -146,18 +147,18 @@ def check(
     check_bounds(_Near(near))
     if features:
         text = call_text("featx.check", data, pipeline, {"features": True, **options})
-        with Cache(wanted.features.cache) as cache:
-            prepared = prepare(wanted, cache, progress, views=False)
+        with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+            prepared = prepare(wanted, cache, show, views=False)
             return review(prepared, Path(out) if out is not None else prepared.run.check, near, text)
     if out is not None or near != NEAR:
         raise UsageError("out and near go with the findings of features: featx.check(data, features=True, ...).")
     require_no_duplicate_groups(wanted.data, "featx.check without features=True")
-    with Cache(wanted.features.cache) as cache:
+    with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
         images = read_labelled(wanted, cache.index)
         return check_images(
             images,
             cache.index,
-            progress=lambda done: progress("check", done, len(images)),
+            progress=lambda done: show("check", done, len(images)),
             levels=wanted.features.levels,
         )
 
@@ -168,7 +169,7 @@ def look(
     *,
     out: PathLike | None = None,
     pipeline: PathLike | None = None,
-    progress: Progress = no_progress,
+    progress: Progress | bool = False,
     **options: Unpack[LookAtKeywords],
 ) -> FirstLook:
     """Get a first look at a data set, as `featx look` does: pictures, what a network sees, advice.
@@ -205,9 +206,9 @@ def look(
     wanted, asked = read_options(LOOK, rest, "featx.look", data, pipeline), scope.as_scope()
     text = str(data) if data is not None else None
     arguments = typed_arguments(wanted, text, None if pipeline is None else Path(pipeline), LOOK)
-    context = Context(call_text("featx.look", data, pipeline, options), progress)
-    with Cache(wanted.features.cache) as cache:
-        return look_at(wanted, cache, None if out is None else Path(out), asked, arguments, context)
+    command, folder = call_text("featx.look", data, pipeline, options), None if out is None else Path(out)
+    with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+        return look_at(wanted, cache, folder, asked, arguments, Context(command, show))
 
 
 def _split(options: LookAtKeywords) -> tuple[_Scope, Keys]:
@@ -229,7 +230,7 @@ def compare(
     data: PathLike | Sequence[PathLike] = (),
     *,
     pipeline: PathLike | None = None,
-    progress: Progress = no_progress,
+    progress: Progress | bool = False,
     **options: Unpack[ComparedKeywords],
 ) -> Compared:
     """Fit every combination of data sets, backbones, layers, heads and stages, as `featx compare` does.
@@ -264,6 +265,6 @@ def compare(
     wanted = read_options(COMPARE, options, "featx.compare", sets[0] if sets else None, pipeline)
     if sets:
         wanted = replace(wanted, compare=replace(wanted.compare, data=tuple(map(str, sets))))
-    context = Context(call_text("featx.compare", sets[0] if sets else None, pipeline, options), progress)
-    with Cache(wanted.features.cache) as cache:
-        return compare_models(wanted, cache, context)
+    command = call_text("featx.compare", sets[0] if sets else None, pipeline, options)
+    with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+        return compare_models(wanted, cache, Context(command, show))
