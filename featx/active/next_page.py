@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featx.active.suggested import Suggested
@@ -61,27 +61,32 @@ def write_lists(
 
 
 def _list_next(images: Sequence[Suggested]) -> Finding:
-    return Finding(
-        name="next",
-        heading="Label these next",
-        text="The images whose labels say most of the pool, the best first: many images are like them, no labelled one "
+    finding = _list(
+        images,
+        "next",
+        "Label these next",
+        "The images whose labels cover most of the pool, the best first: many images are like them, no labelled one "
         "is, and the model is unsure. The score is the share of all that is worth knowing that a label adds.",
-        found=len(images),
-        header=_HEADER,
-        rows=[_row(one) for one in images],
-        pictures=[_picture(one) for one in images],
-        shown=f"the first {min(len(images), SHOWN)} of {len(images)}",
-        caption=_CAPTION,
-        advice="Fill in the column 'label' of next.csv; a line without one is left out by every command that reads it.",
     )
+    advice = "Fill in the column 'label' of next.csv; a line without one is left out by every command that reads it."
+    return replace(finding, advice=advice)
 
 
 def _list_unknown(images: Sequence[Suggested]) -> Finding:
-    return Finding(
-        name="unknown",
-        heading="Unlike all training images",
-        text="Another kind of image, or a class that the model does not know: those that most of the others are like "
+    return _list(
+        images,
+        "unknown",
+        "Unlike all training images",
+        "Another kind of image, or a class that the model does not know: those that most of the others are like "
         "come first. Label them where they belong to a class, and leave them out where they do not.",
+    )
+
+
+def _list(images: Sequence[Suggested], name: str, heading: str, text: str) -> Finding:
+    return Finding(
+        name=name,
+        heading=heading,
+        text=text,
         found=len(images),
         header=_HEADER,
         rows=[_row(one) for one in images],
