@@ -6,9 +6,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 
 from featx.bundle.bundle import Bundle
 from featx.serve.limits import Limits
@@ -76,3 +78,14 @@ def gated(bundle: Bundle) -> tuple[Bundle, Gate]:
     gate.open.set()
     copy.__dict__["engine"] = gate  # what the property keeps
     return copy, gate
+
+
+def same_answers(found: Any, wanted: Any) -> bool:
+    """Whether two answers agree, numbers to 2e-6: a batch of another size may round the sixth digit differently."""
+    if isinstance(wanted, float):
+        return found == pytest.approx(wanted, rel=1e-5, abs=2e-6)
+    if isinstance(wanted, dict):
+        return found.keys() == wanted.keys() and all(same_answers(found[key], wanted[key]) for key in wanted)
+    if isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(same_answers, found, wanted))
+    return found == wanted
