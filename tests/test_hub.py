@@ -216,10 +216,12 @@ def test_values_are_asked_for_by_name(tmp_path: Path) -> None:
 def test_fitted_packed_predicted_without_keras_hub_and_fine_tuned(featx: Callable[..., Any], tmp_path: Path) -> None:
     write_colours(tmp_path / "images")
     save_folder(tmp_path / "net")
+    (tmp_path / "net" / "NOTICE").write_text("To be passed on")
     fitted = featx("fit-head", "images", "--backbone", "net", "--layer", "block3@cls+avg", "--clf", "logreg",
                    "--no-html", "--json").json  # fmt: skip
     assert fitted["test"]["accuracy"] > 0.7
     tuned = featx("finetune", "images", "--unfreeze", "block3", "--epochs", "1", "--no-html", "--json").json
+    assert (tmp_path / tuned["bundle"] / "licenses" / "NOTICE").read_text() == "To be passed on"
     featx("bundle", "pack", tuned["bundle"], "--out", "model.featx")
     featx("explain", "images/red/00.png", "--model", "model.featx", "--out", "maps")
     for folder in ("net", "cache", "runs"):
@@ -242,8 +244,10 @@ def test_a_preset_is_fetched_file_by_file_and_read_as_a_folder(tmp_path: Path, m
 
     import_hub()
     network, fetched = save_folder(tmp_path / "hub" / "dinov2_small" / "1", values=False), []
+    asked: list[str] = []
 
     def get_file(preset: str, path: str) -> str:
+        asked.append(path)
         found = tmp_path / "hub" / preset / "1" / path
         if not found.is_file():
             raise FileNotFoundError(path)
@@ -253,7 +257,11 @@ def test_a_preset_is_fetched_file_by_file_and_read_as_a_folder(tmp_path: Path, m
     with monkeypatch.context() as patched:
         patched.setattr(preset_utils, "get_file", get_file)
         spec = resolve(FeaturesOptions(backbone="hub:dinov2_small", preprocessing="imagenet"))
-    assert (spec.label, sorted(set(fetched))) == ("dinov2_small", ["config.json", "model.weights.h5"])
+        assert (spec.label, sorted(set(fetched))) == ("dinov2_small", ["config.json", "model.weights.h5"])
+        assert spec.source == "hub:dinov2_small"
+        asked.clear()  # what was whole once needs no server, also where it has no image converter
+        assert resolve(FeaturesOptions(backbone="hub:dinov2_small", preprocessing="imagenet")) == spec
+        assert asked == ["config.json"]
     found = open_network(spec).cut([Output("output", "none")]).predict(PIXELS.astype(np.float32), verbose=0)
     np.testing.assert_allclose(found["output@none"], run_network(network, PIXELS), rtol=1e-4, atol=1e-4)
 

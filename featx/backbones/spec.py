@@ -46,7 +46,7 @@ class BackboneSpec:
     resize : how an image is brought to that size; see `featx.images.resize.ResizeRule`
     prefix_tokens : tokens in front of those of the patches; None: found out
     imports : modules that define layers of a .keras file
-    source : where the file or folder was downloaded from, as hf:OWNER/NAME@COMMIT; None: it was not
+    source : where the file or folder was downloaded from, as hf:OWNER/NAME@COMMIT or hub:PRESET; None: it was not
     """
 
     name: str
@@ -74,7 +74,7 @@ class BackboneSpec:
 
     @property
     def weights_license(self) -> str | None:
-        """SPDX identifier of the weights' licence; None for random weights, and for files, of which only you know."""
+        """SPDX identifier of the licence of a row's weights; None for random ones, and for those of files."""
         if self.entry is None or self.weights not in {"bundled", "imagenet"}:
             return None
         return WEIGHTS_LICENSES[self.entry.family]
@@ -187,7 +187,7 @@ def _resolve_folder(options: FeaturesOptions) -> BackboneSpec:
     if options.backbone.startswith(PREFIX):
         from featx.backbones.hub.library import fetch_preset
 
-        path = fetch_preset(options.backbone).resolve()
+        path = fetch_preset(options.backbone, weights=options.weights != "random").resolve()
     else:
         path = Path(options.backbone).expanduser().resolve()
     folder, beside = read_folder(path), find_preprocessing(path)
@@ -208,6 +208,7 @@ def _resolve_folder(options: FeaturesOptions) -> BackboneSpec:
         preprocessing=_resolve_values(options, "none" if beside is None else write_values(beside)),
         resize=resize_rule(options, beside),
         prefix_tokens=options.prefix_tokens,
+        source=options.backbone if options.backbone.startswith(PREFIX) else None,
     )
 
 

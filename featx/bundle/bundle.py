@@ -1,6 +1,7 @@
 """Bundle: one model that predicts anywhere.
 
     bundle.json       classes, layer, pooling, metrics, provenance, and the checksum of every other file
+    licenses/         texts of the licence of the network's weights, where they came with one
     backbone.keras    preprocessing + backbone up to the layer + pooling, to fine-tune
     graph/            the same as the engine runs it, to predict fast
     head.npz          a linear head: kernel and bias, standardisation and temperature folded in
@@ -46,7 +47,7 @@ from featx.errors import BundleError, EngineError
 from featx.heads import persist
 from featx.heads.calibration import CALIBRATION_FILE, Calibration, load_curves
 from featx.heads.transform import TRANSFORM_FILE, Transform, load_transform
-from featx.io.files import atomic_directory, atomic_path, remove_stale
+from featx.io.files import atomic_directory, atomic_path, make_folder, remove_stale
 from featx.io.shown import as_json
 from featx.io.temporary import make_temporary_folder
 from featx.metrics.conformal import CalibrationScores
@@ -242,6 +243,7 @@ def save_bundle(directory: Path, manifest: Manifest, sources: Mapping[str, Path]
     remove_stale(directory.parent)
     with atomic_directory(directory) as temporary:
         for name, source in sources.items():
+            make_folder((temporary / name).parent)
             _copy(source, temporary / name)
         seal(temporary, manifest)
     return load_bundle(directory)

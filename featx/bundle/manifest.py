@@ -39,6 +39,7 @@ from featx.metrics.predictions import Target
 from featx.metrics.verdict import Comparison
 
 SCHEMA = 1
+LICENSES = "licenses"  # the folder of texts
 
 Row = Literal["image"]  # what a prediction is made of; later a box or a tile of one
 
@@ -107,6 +108,11 @@ class Manifest:
     def output_names(self) -> tuple[str, ...]:
         """The outputs, as in `mixed7@avg`."""
         return tuple(output.name for output in self.outputs)
+
+    @property
+    def licenses(self) -> tuple[str, ...]:
+        """The files with texts of the licence of the weights."""
+        return tuple(name for name in self.files if name.startswith(f"{LICENSES}/"))
 
     def metrics_on(self, part: str) -> MetricsRecord:
         """What was measured on a part; nothing, of no image, where it has none."""

@@ -53,11 +53,12 @@ class BackboneRecord(ManifestSection):
     input_size : (height, width) in pixels
     preprocessing : how pixel values reach the network
     license : of the weights; None where featx knows of none
+    license_source : where that is named, of a network that is not of the table; its texts are in `licenses/`
     resize : how images are brought to that size; see `featx.images.resize.ResizeRule`
     precision : what the engine computed in; with the engine's name where it was not float32
     finetuned : whether it was trained further, so that it is not the network of that name any more
     imports : modules that define layers of it; nothing imports them but who is asked to with --import
-    source : where it was downloaded from, as hf:OWNER/NAME@COMMIT
+    source : where it was downloaded from, as hf:OWNER/NAME@COMMIT or hub:PRESET
     """
 
     name: str = ""
@@ -66,6 +67,7 @@ class BackboneRecord(ManifestSection):
     input_size: tuple[Side, Side]
     preprocessing: str = "none"
     license: str | Unrecorded | None = omitted(UNRECORDED)
+    license_source: str | None = omitted(default=None)
     resize: ResizeText = "stretch"
     precision: str = "float32"
     finetuned: bool = omitted(default=False)

@@ -186,15 +186,36 @@ def _license(manifest: Manifest) -> str:
         return "Yours: the network was trained from scratch on your images."
     if backbone.license is UNRECORDED:
         return "Not recorded, since the bundle was made by an older featx."
+    if backbone.license is not None and backbone.license_source:
+        return (
+            f"The weights of {network_of(manifest)}{_downloaded(backbone)} are under {escape(backbone.license)}, "
+            f"according to {escape(backbone.license_source)}. {_texts(manifest)}"
+        )
     if backbone.license is not None:
+        texts = f" {_texts(manifest)}" if manifest.licenses else ""
         return (
             f"The ImageNet weights of {network_of(manifest)} were published under {backbone.license}; "
             "keep its notice where you pass the model on. ImageNet's own terms of access are for non-commercial "
-            "research and education."
+            f"research and education.{texts}"
         )
     if backbone.weights == "random":
         return "Yours: the network has random weights."
-    return "Yours to know: they were read from a file, and featx knows nothing of its licence."
+    texts = f" {_texts(manifest)}" if manifest.licenses else ""
+    if backbone.source:
+        return f"Yours to find out: the weights{_downloaded(backbone)} came without its name.{texts}"
+    return f"Yours to know: they were read from a file, and featx knows nothing of its licence.{texts}"
+
+
+def _downloaded(backbone: BackboneRecord) -> str:
+    return f", downloaded as {code_span(backbone.source)}," if backbone.source else ""
+
+
+def _texts(manifest: Manifest) -> str:
+    """Whether what has to be passed on is in the bundle."""
+    if manifest.licenses:
+        files = listed([*map(code_span, manifest.licenses)])
+        return f"Its text, to be passed on with the model, is in the bundle: {files}."
+    return "Its text is not in the bundle; pass it on with the model where the licence asks for that."
 
 
 def _intended_use(manifest: Manifest) -> str:

@@ -16,6 +16,7 @@ from featx.errors import UsageError
 from featx.io.shown import as_line
 
 if TYPE_CHECKING:
+    from featx.bundle.manifest import Manifest
     from featx.io.jsontypes import Json
 
 
@@ -61,6 +62,7 @@ def pack(
         f"It holds bundle.json, {', '.join(files)}",
         "and in bundle.json the classes, figures and versions, the digest of each file, and the command:",
         f"  {as_line(manifest.command)}",
+        *_license_lines(manifest),
     ]
     content: dict[str, Json] = {
         "bundle": str(found.shown),
@@ -68,8 +70,18 @@ def pack(
         "bytes": size,
         "files": files,
         "command": manifest.command,
+        "licenses": [*manifest.licenses],
     }
     emit(as_json, content, "\n".join(lines))
+
+
+def _license_lines(manifest: Manifest) -> list[str]:
+    """What has to be passed on with the weights, where their licence is known."""
+    name = manifest.backbone.license
+    if not isinstance(name, str):
+        return []
+    texts = f"its text is in {', '.join(manifest.licenses)}" if manifest.licenses else "its text is not in the bundle"
+    return [f"The weights of {manifest.backbone.name} are under {name}; {texts}."]
 
 
 @bundle.command()

@@ -18,6 +18,7 @@ import numpy as np
 import featx
 from featx.bundle.bundle import Bundle
 from featx.bundle.coverage import COVERAGE_FILE
+from featx.bundle.manifest import Manifest
 from featx.errors import ExportError, FeatxError, StoreError, UsageError
 from featx.export.check import (
     Agreement,
@@ -35,7 +36,7 @@ from featx.export.network import INPUT, OUTPUT, build_network, require_network
 from featx.images.resize import PAD_COLOUR, ResizeRule
 from featx.io.context import Notify, ignore
 from featx.io.counting import counted
-from featx.io.files import atomic_directory, explain_os_error, remove_stale, write_atomic, write_json
+from featx.io.files import atomic_directory, explain_os_error, make_folder, remove_stale, write_atomic, write_json
 from featx.io.jsontypes import Json
 from featx.io.versions import installed_versions
 from featx.metrics.conformal import fewest
@@ -200,6 +201,7 @@ class _FormatWriter:
                 about = describe(self.bundle, row, self.precision, self.images, comparison)
                 write_json(folder / ABOUT, about)
                 write_atomic(folder / CLASSES, "".join(f"{name}\n" for name in self.bundle.classes))
+                _copy_licenses(self.bundle, folder)
         except _Refused as refused:
             return FormatResult(row.name, self.precision, comparison=refused.comparison, reason=refused.reason)
         return FormatResult(row.name, self.precision, str(target), size, comparison, speed)
@@ -221,6 +223,13 @@ class _FormatWriter:
         if reason is not None:
             raise _Refused(reason, comparison)
         return comparison, measure_speed(run, self.images.images)
+
+
+def _copy_licenses(bundle: Bundle, folder: Path) -> None:
+    """The texts of the licence of the weights, which are in the exported model too."""
+    for name in bundle.manifest.licenses:
+        make_folder((folder / name).parent)
+        shutil.copyfile(bundle.path / name, folder / name)
 
 
 _LIMITED = "a file in it cannot be written to its end"
@@ -275,9 +284,17 @@ def describe(
         "calibration": bundle.calibration.kind,
         "coverage": _describe_coverage(bundle),
         "check": asdict(comparison) | {"source": images.source},
+        "license": _describe_license(bundle.manifest),
         "bundle": {"name": bundle.name, "digest": bundle.manifest.digest},
         "versions": {"featx": featx.__version__, **installed_versions("keras", "tensorflow", *row.packages)},
     }
+
+
+def _describe_license(manifest: Manifest) -> dict[str, Json]:
+    """Of the weights of the network: its name, None where that is not known, who gives it, and the texts."""
+    backbone = manifest.backbone
+    name = backbone.license if isinstance(backbone.license, str) else None
+    return {"weights": name, "source": backbone.license_source, "texts": [*manifest.licenses]}
 
 
 def _describe_resize(rule: ResizeRule) -> dict[str, Json]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from featx.backbones import BackboneSpec, CutNetwork, Output, open_network
+from featx.backbones.licenses import license_files
 from featx.config import FeaturesOptions
 from featx.engines.choice import compile_graph, effective_precision, load_graph
 from featx.engines.graph_files import is_sound
@@ -76,7 +77,8 @@ def _names(outputs: tuple[Output, ...]) -> list[str]:
 def frozen_files(extraction: Extraction, outputs: tuple[Output, ...]) -> dict[str, Path]:
     """The network cut at these outputs as files of a bundle: `graph` where the engine has one, and `backbone.keras`.
 
-    Both are whole: damaged ones are made anew. A graph file has no `backbone.keras`: it cannot be trained.
+    Both are whole: damaged ones are made anew. A graph file has no `backbone.keras`: it cannot be trained. With them go
+    the texts of the weights' licence.
     """
     graphs, names = extraction.store.graphs, _names(outputs)
     files = {}
@@ -88,4 +90,4 @@ def frozen_files(extraction: Extraction, outputs: tuple[Output, ...]) -> dict[st
         made_by = quantising_of(extraction.calibration, extraction.request, extraction.spec)
         open_engine(outputs, extraction.spec, extraction.options, graphs, 0, made_by)  # converts where it has not been
         files["graph"] = graphs.converted(names)
-    return files
+    return files | license_files(extraction.spec)

@@ -72,6 +72,7 @@ class FinishedFinetune:
             engine=self.prepared.pipeline.features.engine,
             recording=recording,
             former=self.bundle.seen(),
+            licenses={name: self.bundle.path / name for name in self.bundle.manifest.licenses},
         )
 
     def _describe(self, intake: Intake, predictions: Sequence[LabelledPredictions], rule: DecisionRule) -> Manifest:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from featx.backbones.licenses import find_license
 from featx.bundle.fields import read_record
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import AugmentRecord, BackboneRecord, DataRecord, KeyRecord, SplitRecord
@@ -105,13 +106,15 @@ def weighed_mark(class_weight: str, positive_weight: float) -> dict[str, str]:
 def backbone_record(extraction: Extraction) -> BackboneRecord:
     """The frozen network that gave the features."""
     spec, key = extraction.spec, extraction.store.key
+    terms = find_license(spec)
     return BackboneRecord(
         input_size=spec.input_size,
         name=spec.label,
         weights=Path(spec.weights).name,
         weights_seed=spec.weights_seed,
         preprocessing=spec.preprocessing,
-        license=spec.weights_license,
+        license=terms.name,
+        license_source=terms.source,
         resize=key.resize,
         precision=key.precision,
         imports=spec.imports,

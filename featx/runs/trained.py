@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -46,6 +47,7 @@ class Trained:
     engine : as the option; where OpenVINO is chosen, the bundle has the graph that it runs
     recording : where the state is that the training resumes from, of no use once there is a bundle
     former : what the model has seen that it was fine-tuned from; None where it was trained from scratch
+    licenses : texts of the licence of the weights that it started from, by what they are called in a bundle
     """
 
     label: str
@@ -60,6 +62,7 @@ class Trained:
     engine: str
     recording: Recording
     former: SeenImages | None = None
+    licenses: Mapping[str, Path] = field(default_factory=dict)
 
     def write(self, folder: Path) -> dict[str, Path]:
         """Write the files of a bundle into a folder; return what they are called in the bundle, and where they are."""
@@ -70,6 +73,7 @@ class Trained:
         head = self._write_head(folder)
         reference = self.reference.save(folder)
         files |= {head.name: head, reference.name: reference, **save_coverage(folder, self.predictions[0])}
+        files |= self.licenses
         if self.transform.changes:
             self.transform.save(folder / TRANSFORM_FILE)
             files[TRANSFORM_FILE] = folder / TRANSFORM_FILE

@@ -29,7 +29,8 @@ from featx.io.files import make_folder, write_json
 from featx.io.suggest import did_you_mean
 
 _NAME = re.compile(r"([\w.-]+)/([\w.-]+?)((?:/[\w.-]+)+\.onnx)?(?:@([\w./-]+))?")
-_DESCRIPTIONS = [CONFIG, "preprocessor_config.json", "image_converter.json", "LICENSE*"]
+_LICENSES = ["README.md", *(f"{word}*" for one in ("license", "licence", "notice") for word in (one, one.upper()))]
+_DESCRIPTIONS = [CONFIG, "preprocessor_config.json", "image_converter.json", *_LICENSES]
 _WEIGHTS = (  # of which the first that is there is fetched
     re.compile(r"model\.safetensors"),
     re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?"),

@@ -13,7 +13,9 @@ from featx.backbones.runtime import import_keras
 from featx.errors import BackboneError
 from featx.io.suggest import did_you_mean
 
-_FILES = ("model.weights.h5", "model.weights.json", "image_converter.json")
+_OPTIONAL = ("image_converter.json", "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE", "NOTICE.txt")
+_WEIGHTS, _INDEX = "model.weights.h5", "model.weights.json"
+_WHOLE = ".featx-whole"  # in the folder of a preset that lacks nothing: it is not asked for more, and needs no network
 INSTALL = "pip install 'featx[hub]'"
 KerasHub = Any
 
@@ -35,8 +37,10 @@ def import_hub() -> KerasHub:
     return keras_hub
 
 
-def fetch_preset(name: str) -> Path:
+def fetch_preset(name: str, weights: bool = True) -> Path:
     """The folder of a preset, `hub:PRESET`, downloaded by KerasHub where it has not been.
+
+    weights : whether they are needed; else what describes the network is enough
 
     Raises
     ------
@@ -56,13 +60,11 @@ def fetch_preset(name: str) -> Path:
     try:
         folder = Path(preset_utils.get_file(preset, CONFIG)).parent
         read_folder(folder)  # one that featx does not take is refused before its weights are fetched
-        for file in _FILES:
-            if preset_utils.check_file_exists(preset, file):
-                preset_utils.get_file(preset, file)
-        index = folder / "model.weights.json"  # of weights in several files
-        weights = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.is_file() else {}
-        for file in {name for value in weights.values() for name in ([value] if isinstance(value, str) else value)}:
-            preset_utils.get_file(preset, file)
+        if not (folder / _WHOLE).is_file():
+            for file in _OPTIONAL:
+                preset_utils.check_file_exists(preset, file)  # which fetches it
+            if weights:
+                _fetch_weights(preset, folder)
     except BackboneError:
         raise
     except Exception as error:  # requests, urllib3, kagglehub and huggingface_hub raise errors with no base in common
@@ -73,6 +75,16 @@ def fetch_preset(name: str) -> Path:
             "--backbone FOLDER; its config.json alone is enough for --weights random."
         ) from error
     return folder
+
+
+def _fetch_weights(preset: str, folder: Path) -> None:
+    from keras_hub.src.utils import preset_utils
+
+    if not preset_utils.check_file_exists(preset, _WEIGHTS):
+        index = json.loads(Path(preset_utils.get_file(preset, _INDEX)).read_text(encoding="utf-8"))["weight_map"]
+        for file in {name for value in index.values() for name in ([value] if isinstance(value, str) else value)}:
+            preset_utils.get_file(preset, file)
+    (folder / _WHOLE).touch()
 
 
 def import_hub_for(network: Path) -> None:
