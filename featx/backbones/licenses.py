@@ -106,17 +106,23 @@ def _of_wheel(spec: BackboneSpec) -> tuple[Path, ...]:
 
 def _of_card(readme: Path) -> str | None:
     """What the metadata of a model card names; a name of its own where that is only `other`."""
-    import yaml
-
     try:
         front = _FRONT_MATTER.match(readme.read_text(encoding="utf-8"))
-        content = yaml.safe_load(front[1]) if front else None
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError):
         return None
-    if not isinstance(content, Mapping):
+    if front is None:
         return None
-    named = _text(content.get("license"))
-    return (_text(content.get("license_name")) or named) if named in {None, "other"} else named
+    named = _entry(front[1], "license")
+    return (_entry(front[1], "license_name") or named) if named in {None, "other"} else named
+
+
+def _entry(front: str, key: str) -> str | None:
+    """One text of the metadata, or several, which are a list in brackets or in lines of their own."""
+    found = re.search(rf"^{key}:[ \t]*(.*(?:\n[ \t]*- .*)*)", front, re.MULTILINE)
+    if found is None:
+        return None
+    parts = re.split(r"[,\n]", re.sub(r"\s#.*", "", found[1]).strip().strip("[]"))
+    return _text([part.strip().removeprefix("- ").strip("'\" ") for part in parts])
 
 
 def _of_timm(config: Path) -> str | None:
@@ -130,5 +136,5 @@ def _of_timm(config: Path) -> str | None:
 def _text(value: Json) -> str | None:
     """One line of text, several names joined; None where there is none."""
     if isinstance(value, list):
-        value = ", ".join(str(one) for one in value)
+        value = ", ".join(str(one) for one in value if one)
     return " ".join(value.split())[:100] or None if isinstance(value, str) else None

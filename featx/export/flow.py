@@ -291,7 +291,7 @@ def describe(
 
 
 def _describe_license(manifest: Manifest) -> dict[str, Json]:
-    """Of the weights of the network: its name, None where that is not known, who gives it, and the texts."""
+    """Whose licence the weights are under: its name, None where that is not known, who gives it, and the texts."""
     backbone = manifest.backbone
     name = backbone.license if isinstance(backbone.license, str) else None
     return {"weights": name, "source": backbone.license_source, "texts": [*manifest.licenses]}
