@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_it_has_every_section_and_tells_how_to_make_it_again(lab: Lab, tmp_path:
         *(f"tensorflow=={manifest.versions['tensorflow']}", f"featx predict IMAGE... --model {bundle.path.name}"),
         *("--max-distance 1", "--min-confidence", "read from a file, and featx knows nothing of its licence"),
         *("Left out: 0 that could not be read, 0 copies of other images (which count once), and 0 for another reason",),
-        *("drawn by featx, stratified by class", "No groups are known", "Val took part in choosing"),
+        *("drawn by featx, stratified by class", "No groups are known", "Test had no part in it"),
     ):
         assert told in card, told
     assert front_matter(card)["library_name"] == "featx"
@@ -140,6 +141,21 @@ def test_what_was_not_measured_is_said(lab: Lab) -> None:
     assert "accuracy" in names
     manifest = changed(manifest, metrics={"test": {"images": 0, "accuracy": None}})
     assert "There was no test part" in model_card(manifest, "colours")
+
+
+def test_without_a_test_part_it_is_measured_on_val_and_groups_and_narrow_intervals_are_named(lab: Lab) -> None:
+    manifest = lab.bundle("logreg").manifest
+    val = replace(manifest.metrics_on("val"), groups=4, cautions=("The interval is too narrow.",))
+    parts = replace(manifest.split, images={"train": 75, "val": 15, "test": 0}, grouped=True, grouped_by="pupil")
+    card = model_card(replace(manifest, split=parts, metrics={"val": val}), "shapes")
+    assert "It was fitted on train. Choices were made by folds of train." in card
+    assert "There was no test part." in card
+    assert "Test had no part" not in card
+    assert "--data IMAGES --split val" in card
+    assert table_of(card, "val")["groups"] == ["4", "not recorded"]
+    assert "Images of one group (by pupil) are all in one part" in card
+    assert "- The interval is too narrow." in card
+    assert "Models of one run are compared by accuracy on folds of train where all of them were tried there" in card
 
 
 def test_no_mistake_is_not_certainty(lab: Lab) -> None:

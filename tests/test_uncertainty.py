@@ -160,13 +160,16 @@ def test_a_caution_says_which_intervals_are_too_narrow() -> None:
     labels = np.arange(30) % 5
     few = measured(labels, np.eye(5)[labels], 5)
     assert few.cautions[0].startswith("None of 30 images is wrong: with fewer than 5 wrong ones, ")
-    assert few.cautions[1].startswith(
-        "There are 6 images for each class on average: with fewer than 25, the intervals "
-    )
+    assert few.cautions[1].startswith("Each class has 6 images on average: with fewer than 25, the interval ")
     assert few.cautions[2] == "With fewer than 2,000 images, the interval of log loss is too narrow."
     assert few.as_json()["cautions"] == list(few.cautions)
     assert measured(*draw(), K).cautions == few.cautions[2:]
     assert measured(*draw(2_000), K).cautions == ()
+    labels, groups = np.arange(59) % 10, np.arange(59) // 5
+    given = np.where(groups == 3, (labels + 1) % 10, labels)
+    grouped = measure(LabelledPredictions(labels, np.eye(10)[given], tuple("abcdefghij"), groups=groups)).cautions
+    assert grouped[0].startswith("In only 1 of 12 groups is an image wrong: with fewer than 5 such groups, ")
+    assert grouped[1].startswith("Each class has 1.2 groups on average: ")
 
 
 def test_a_seed_gives_the_same_interval_again_and_another_level_a_narrower_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,16 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fitted import Lab
 from manifests import manifest_of
 from scipy import stats
 
 from featx.bundle.records import CandidateRecord
 from featx.config import DataOptions, FeaturesOptions, Pipeline, ReportOptions
-from featx.config.arguments import file_of, typed_arguments
+from featx.config.arguments import arguments_again, file_of, typed_arguments
 from featx.config.pipeline import as_yaml
 from featx.metrics.predictions import LabelledPredictions
 from featx.report.next_steps import Typed
 from featx.report.report import Content, write_report
+from featx.report.typed import typed_again
 from featx.report.verdict import Verdict, reach_verdict
 from featx.report.words import named, percent
 
@@ -95,10 +98,11 @@ def test_without_test_images_the_optimism_of_val_is_said_and_the_remedy_can_be_t
     val = judged([[9, 1], [0, 10]], "ab", part="val")
     found = verdict(val, empty, typed=Typed("p --split 0.8,0.2,0", "p"))
     assert found.headline.startswith("19 of 20 validation images right (95 %, ")
-    assert found.sentences[0] == "There is no test image: choose nothing by these, or new ones will do worse."
+    assert found.headline.endswith("%); there are no test images.")
+    assert found.sentences[0] == "Choose no model by these, or new images will do worse."
     tried = [{"clf": "svm", "params": {"C": c}, "metric": "accuracy", "score": 0.9, "where": "val"} for c in (1.0, 2.0)]
     chosen = verdict(val, empty, search={"a": tried}).sentences[0]
-    assert chosen == ("Models are chosen by these images, so new ones will do somewhat worse: there is no test image.")
+    assert chosen == "Models are chosen by these images, so new ones will do somewhat worse."
     assert found.steps[0].command == "featx fit-head p --split 0.6,0.2,0.2"
     declared = verdict(val, empty, split={"digest": "s", "declared": True})
     assert declared.steps[0].command == ""
@@ -117,9 +121,39 @@ def test_groups_widen_the_interval_and_are_named() -> None:
     confusion, groups = [[18, 2], [2, 18]], np.repeat(np.arange(8), 5)
     alone, grouped = (verdict(judged(confusion, "ab", groups=some)) for some in (None, groups))
     assert grouped.headline.endswith(", over 8 groups).")
+    by_name = verdict(judged(confusion, "ab", groups=groups), split={"digest": "s", "grouped_by": "pupil"})
+    assert by_name.headline.endswith(", over 8 groups by pupil).")
     assert alone.standing is not None
     assert grouped.standing is not None
     assert np.ptp(grouped.standing.interval) > np.ptp(alone.standing.interval)
+
+
+@pytest.mark.parametrize(("k", "each"), [(10, 6), (50, 6)])
+def test_no_class_is_called_weak_by_chance(k: int, each: int) -> None:
+    """By Wilson's interval of each class, one of ten equal ones was named in 10 % of sets, one of fifty in 24 %."""
+    generator, named_weak = np.random.default_rng(0), 0
+    for _ in range(200):
+        right = generator.binomial(each, 0.9, k)
+        cells = np.diag(right) + np.diag(each - right)[:, np.roll(np.arange(k), 1)]
+        standing = verdict(judged(cells.tolist(), [f"class {code}" for code in range(k)])).standing
+        named_weak += any(one.worse for one in standing.classes) if standing else 0
+    assert named_weak <= 10
+    certain = verdict(judged([[1, 5], [0, 54]], ["hats", "shoes"])).standing
+    assert certain is not None
+    assert [one.worse for one in certain.classes] == [True, False]
+    assert stats.binom.cdf(1, 6, 55 / 60) < 0.05 / 2
+
+
+def test_images_of_one_group_make_no_class_weak_for_certain() -> None:
+    right, names = [30, 30, 30, 18], ["a", "b", "c", "d"]
+    confusion = [
+        [n if row == column else (30 - n) * (column == (row + 1) % 4) for column in range(4)]
+        for row, n in enumerate(right)
+    ]
+    groups = np.concatenate([30 * row + np.arange(30) // 10 for row in range(4)])  # three groups of ten to a class
+    alone, grouped = (verdict(judged(confusion, names, groups=some)) for some in (None, groups))
+    assert alone.as_json()["weakest"] == [{"label": "d", "images": 30, "right": 18, "certain": True}]
+    assert grouped.as_json()["weakest"] == [{"label": "d", "images": 30, "right": 18, "certain": False}]
 
 
 def test_several_labels_are_counted_by_image_and_by_label() -> None:
@@ -238,6 +272,57 @@ def test_arguments_are_those_that_mean_the_same_pipeline(tmp_path: Path) -> None
 
 
 # --- where it is shown ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "data", "words"),
+    [
+        ("featx fit-head 'my photos' --clf svm --layer a --layer=b --strength 2", "my photos", "--layer a --layer=b"),
+        ("featx finetune p -p x.yaml --from r --unfreeze 3 --json --set head.pca=3", "p", "-p x.yaml"),
+        (
+            "featx run --set features.layer=a --set=head.pca=3 p --nested --seed 3",
+            "p",
+            "--set features.layer=a --seed 3",
+        ),
+        ("featx fit-head p --dry-run --backbone ResNet50 --split 0.5,0.5,0", "p", "--backbone ResNet50"),
+        ("featx baseline p --input-size 64 --name n", "p", "--name n"),
+        ("featx fit-head -p x.yaml", None, "-p x.yaml"),
+    ],
+)
+def test_of_the_command_that_made_a_model_what_is_about_its_data_is_typed_again(
+    command: str, data: str | None, words: str
+) -> None:
+    assert arguments_again(command, ("data", "features"), {"data.split"}) == (data, shlex.split(words)) or (
+        arguments_again(command, ("data", "features", "report"), {"data.split"}) == (data, shlex.split(words))
+    )
+
+
+@pytest.mark.parametrize(
+    "command", ["featx.fit_head('p')", "featx compare p --clf svm", "featx fit-head p --new 3", ""]
+)
+def test_what_cannot_be_typed_again_is_not(command: str) -> None:
+    assert arguments_again(command, ("data", "features")) is None
+
+
+def test_the_next_steps_of_a_measurement_are_about_what_the_model_was_made_of(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They had the options of the default pipeline, or the images that were measured, of which nothing was fitted."""
+    made = lab.bundle("logreg")
+    bundle = replace(
+        made, manifest=replace(made.manifest, command="featx fit-head p --layer x --split 0.8,0.2,0 --clf svm")
+    )
+    pipeline, measuring = (
+        Pipeline(DataOptions(path="new"), FeaturesOptions(layer=("y",))),
+        "featx evaluate runs/p --data new",
+    )
+    monkeypatch.chdir(tmp_path)
+    assert typed_again(bundle, pipeline, measuring) == Typed(trainable=bundle.trainable)  # there is no p
+    (tmp_path / "p").mkdir()
+    found = typed_again(bundle, pipeline, measuring)
+    assert (found.data, found.unsplit) == ("p --layer x --split 0.8,0.2,0", "p --layer x")
+    (tmp_path / "lab.yaml").write_text(as_yaml(pipeline))
+    assert typed_again(bundle, pipeline, "featx evaluate runs/p -p lab.yaml").data.startswith("-p lab.yaml")
 
 
 def test_the_report_opens_with_it_as_text(tmp_path: Path) -> None:

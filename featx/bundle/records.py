@@ -128,6 +128,7 @@ class SplitRecord(ManifestSection):
 
     images : part -> count; classes : part -> class -> count
     declared : whether the data declares them; grouped : whether groups were kept together; None: not recorded
+    grouped_by : the column of the groups, or what else they are, in a word
     """
 
     digest: str
@@ -135,6 +136,7 @@ class SplitRecord(ManifestSection):
     classes: Mapping[str, Mapping[str, Count]] = field(default_factory=dict)
     declared: bool | None = omitted(None)
     grouped: bool | None = omitted(None)
+    grouped_by: str | None = omitted(None)
     more: Mapping[str, Json] = rest()
 
 
@@ -160,12 +162,16 @@ class MetricsRecord(ManifestSection):
     images : of the part; values : metric -> value, None where it is not defined
     intervals : metric -> [low, high], 95 %
     calibration_error_by_chance : 95 % of the calibration errors where every confidence is true; None: not recorded
+    groups : that the images belong to; None where all are independent, or not recorded
+    cautions : sentences on intervals that are too narrow
     """
 
     images: Count = 0
     values: Mapping[str, float | None] = rest()
     intervals: Mapping[str, Interval | None] | None = None
     calibration_error_by_chance: Interval | None = omitted(None)
+    groups: Count | None = omitted(None)
+    cautions: tuple[str, ...] = omitted(())
 
     def get(self, name: str) -> float | None:
         """The value of a metric; None where it was not measured, or is not defined."""

@@ -245,9 +245,9 @@ def _intended_use(manifest: Manifest) -> str:
 
 
 def _factors(manifest: Manifest) -> str:
+    by = f"by {escape(manifest.split.grouped_by)}" if manifest.split.grouped_by else "a plant, a patient, a burst"
     groups = (
-        "Images of one group (a plant, a patient, a burst) are all in one part, so the figures below are of groups "
-        "that it has not seen."
+        f"Images of one group ({by}) are all in one part, so the figures below are of groups that it has not seen."
         if manifest.split.grouped
         else "No groups are known: where several images show the same object or scene, it may have been fitted on some "
         "and measured on others, and the figures below are then too good."

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from featx.bundle.choices import describe_choices
+from featx.bundle.choices import choices_of, describe_choices
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import ClassRecord, DataRecord, MetricsRecord, SplitRecord
-from featx.card.facts import measured_classes, metric_names, source_of
+from featx.card.facts import measured_classes, metric_names, origin_of, source_of
 from featx.card.markdown import NOT_MEASURED, NOT_RECORDED, bullets, escape, figure, listed, one_line, record, table
 from featx.dataset import SPLITS
 from featx.metrics.digits import figure_text
@@ -25,6 +25,8 @@ _MOST_WEAKEST = 5
 def describe_metrics(manifest: Manifest) -> str:
     """What the metrics mean, and how their intervals were made."""
     metric, where = metric_label(one_line(manifest.score.metric)), _WHERE.get(manifest.score.where, "")
+    if manifest.fold_score is not None and origin_of(manifest) == "frozen":
+        where = f"{_WHERE['cv']} where all of them were tried there, else on val"
     return (
         f"Models of one run are compared by {metric}{where}. Intervals are of 95 %, Wilson's for shares and means of "
         "shares, by the bootstrap for the others: how much another set of so many images may differ, not another "
@@ -40,11 +42,30 @@ def describe_data(manifest: Manifest) -> str:
         [
             f"Source: {source_of(manifest)}, {record(data.images)} images.",
             table(("part", "images"), [(part, record(counts.get(part))) for part in SPLITS], numbers_from=1),
-            "The head was fitted on train, and chosen and calibrated on val or on folds of train. Test chose nothing.",
+            _use_of_parts(manifest),
             _division(split),
             _left_out(data, sum(counts.values())),
         ]
     )
+
+
+def _use_of_parts(manifest: Manifest) -> str:
+    """Which part did what."""
+    chosen = {one.by for one in choices_of(manifest)}
+    by = " and ".join(words for where, words in (("cv", "folds of train"), ("val", "val")) if where in chosen)
+    texts = ["It was fitted on train.", f"Choices were made by {by}." if by else "Nothing was chosen by a part."]
+    calibrated = _calibrating_part(manifest)
+    texts.append(f"Its confidence was calibrated on {calibrated}." if calibrated else "")
+    texts.append("Test had no part in it." if manifest.split.images.get("test") else "There was no test part.")
+    return " ".join(filter(None, texts))
+
+
+def _calibrating_part(manifest: Manifest) -> str:
+    """The part that the confidence was fitted on; empty where it was on none."""
+    tried = [one for some in manifest.search.values() for one in some]
+    if not manifest.calibrated_on:
+        return ""
+    return "folds of train" if any(one.where == "cv" for one in tried) else "val"
 
 
 def _division(split: SplitRecord) -> str:
@@ -71,11 +92,13 @@ def describe_results(manifest: Manifest) -> str:
     """The metrics with their intervals, every class, the weakest of them."""
     parts = ("val", "test")
     measured = [manifest.metrics_on(part) for part in parts]
-    counts = ("images", *(figure(one.images) for one in measured))
+    counts = [("images", *(figure(one.images) for one in measured))]
+    if any(one.groups is not None for one in measured):
+        counts.append(("groups", *(NOT_RECORDED if one.groups is None else figure(one.groups) for one in measured)))
     rows = [(metric_label(name), *(_with_interval(one, name) for one in measured)) for name in metric_names(manifest)]
     return "\n\n".join(
         [
-            table(("", *parts), [counts, *rows], numbers_from=1),
+            table(("", *parts), [*counts, *rows], numbers_from=1),
             *([escape(manifest.verdict)] if manifest.verdict else []),
             *(f"Note: {escape(note)}" for note in manifest.notes),
             *_classes(manifest),
@@ -174,9 +197,10 @@ def _caveats_of_parts(manifest: Manifest) -> Iterable[str]:
         )
     if manifest.calibrated_on == 0:
         yield "No image could be left out of the fit, so its confidence was calibrated on none and is unmeasured."
-    if val.images:
-        yield "Val took part in choosing and calibrating it, so its figures on val are too good."
+    if val.images and _calibrating_part(manifest) == "val":
+        yield "Its confidence was calibrated on val, so its figures on val are too good."
     yield from describe_choices(manifest)
+    yield from (test if test.images else val).cautions
     missing = [metric_label(name) for name in metric_names(manifest) if test.get(name) is None]
     if test.images and missing:
         yield f"Not measured on test: {', '.join(missing)}."

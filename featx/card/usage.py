@@ -32,11 +32,12 @@ def describe_making(manifest: Manifest, place: str) -> str:
     )
     pins = " ".join(f"{package}=={version}" for package, version in versions.items())
     images = "-p PIPELINE" if manifest.multilabel else "--data IMAGES"  # the pipeline knows what separates labels
+    part = "test" if manifest.split.images.get("test") else "val"
     commands = [
         *source,
         *([f"pip install {pins}"] if pins else []),
         manifest.command or f"# the command that made it is {NOT_RECORDED}",
-        f"featx evaluate {shlex.quote(one_line(place))} {images} --split test",
+        f"featx evaluate {shlex.quote(one_line(place))} {images} --split {part}",
     ]
     digest = manifest.split.digest[:16]
     kept = f"Which image was in which part is kept in the bundle by the images' content (digest {code_span(digest)})."

@@ -82,7 +82,7 @@ def evaluate(
     from featx.inference.judge import describe_unknown, judge
     from featx.io.context import Context
     from featx.metrics.measures import measure
-    from featx.report.occasions import Evaluation, report_evaluation, verdict_on
+    from featx.report.occasions import Evaluation, report_evaluation, verdict_again
     from featx.store.cache import Cache
     from featx.workflow.mistakes import explain_mistakes
     from featx.workflow.prepare import images_of_part, images_to_compare
@@ -92,7 +92,7 @@ def evaluate(
     model = take(bundle, pipeline, "Measuring")
     if data is not None:
         pipeline = replace(pipeline, data=_described(data, pipeline.data, settings))
-    elif pipeline_file is None and not settings:
+    elif pipeline_file is None and not any(one.strip().startswith("data.") for one in settings):
         pipeline = replace(pipeline, data=_own_data(model, pipeline))
     part = part or ("test" if data is None else "all")
     rival = _rival(against, model, pipeline)
@@ -116,7 +116,7 @@ def evaluate(
     page = directory and report_evaluation(directory, evaluation, pipeline, context.command)
     rivalry = _compare(model, rival, judged, others)
     result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry, notes)
-    verdict = verdict_on(model, [judged], pipeline, context.command)
+    verdict = verdict_again(model, judged, pipeline, context.command)
     content = result.as_json() | ({} if explained is None else {"mistakes": explained.as_json()})
     text = "\n\n".join(filter(None, [_text(result), _mistakes_text(explained), verdict.lines]))
     emit(as_json, content | {"summary": verdict.as_json()}, text)

@@ -8,12 +8,17 @@ from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
+from featx.config.bounds import without_none
+from featx.config.option import types_of
 from featx.config.pipeline import start_pipeline
 from featx.config.sections import Pipeline
-from featx.config.table import listed_options
+from featx.config.table import SECTIONS, listed_options
 from featx.errors import UsageError
 
 _NEVER = frozenset({"data.path", "report.html"})
+_MAKING = frozenset({"run", "fit-head", "finetune", "baseline"})
+_SWITCHES = frozenset({"--json", "--dry-run"})  # of commands that make a model, beside the options of sections
+_VALUED = frozenset({"-p", "--pipeline", "--set", "--from"})
 
 
 def typed_arguments(
@@ -33,6 +38,57 @@ def typed_arguments(
             if value != getattr(before, entry.name) and f"{section}.{entry.name}" not in {*_NEVER, *without}:
                 words += _option(entry, value)
     return shlex.join(words)
+
+
+def arguments_again(
+    command: str, sections: Sequence[str], without: Collection[str] = ()
+) -> tuple[str | None, list[str]] | None:
+    """Of a typed command that makes a model, its data and, as words, its pipeline file and options of some sections.
+
+    without : options, as `section.key`, that are left out
+
+    Returns None where it is another command, or has an option that is not known.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return None
+    if words[:1] != ["featx"] or len(words) < 2 or words[1] not in _MAKING:
+        return None
+    keys, found, rest = _keys_by_flag([*sections, *({"baseline"} & {words[1]})]), list[str](), iter(words[2:])
+    data = None
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if not word.startswith("-"):
+            data = word
+            continue
+        if name not in keys and name not in {*_VALUED, *_SWITCHES}:
+            return None
+        some, key = [word], keys.get(name, "")
+        if not equals and (name in _VALUED or (key and not _is_flag(key))):
+            value = next(rest, "")
+            some.append(value)
+        key = value.partition("=")[0].strip() if name == "--set" else key
+        if name in {*_SWITCHES, "--from"} or (key and (key.partition(".")[0] not in sections or key in without)):
+            continue
+        found += some
+    return data, found
+
+
+def _keys_by_flag(sections: Sequence[str]) -> dict[str, str]:
+    """`--flag` -> `section.key`; of a flag that several sections share, that of these."""
+    found: dict[str, str] = {}
+    for section in (*(one for one in SECTIONS if one not in sections), *sections):
+        for entry in listed_options(SECTIONS[section]):
+            key, flag = f"{section}.{entry.name}", (entry.metadata["flag"] or entry.name).replace("_", "-")
+            found |= {f"--{flag}": key} | ({f"--no-{flag}": key} if _is_flag(key) else {})
+    return found
+
+
+def _is_flag(key: str) -> bool:
+    """Whether an option stands alone, without a value."""
+    section, _, name = key.partition(".")
+    return without_none(types_of(SECTIONS[section])[name]) is bool
 
 
 def file_of(command: str) -> Path | None:

@@ -38,7 +38,7 @@ class ImageSet:
         None where nothing has a label
     classes : names
     declared : uint8 (n,), the split that the data itself declares, TRAIN, VAL, TEST or NONE; None if it declares none
-    groups : of each image, "" for none; images of a group are never split apart
+    groups : of each image, "" for none; images of a group are never split apart; grouped_by : what they are, in a word
     weights : float64 (n,), of samples in fitting
     notes : what was left aside, and why
     contents : of images in memory: the files that they would be (`featx.dataset.memory`); `paths` then only name them
@@ -54,6 +54,7 @@ class ImageSet:
     weights: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     contents: Sequence[bytes] | None = None
+    grouped_by: str | None = None
 
     def __len__(self) -> int:
         return len(self.paths)

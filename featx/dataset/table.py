@@ -74,6 +74,7 @@ def read_table(source: str, path: str, options: DataOptions) -> ImageSet:
         classes=classes,
         declared=None if table.split is None else _read_splits(path, rows, table.split),
         groups=groups,
+        grouped_by=None if groups is None else options.group_column,
         weights=None if table.weight is None else _read_weights(path, rows, table.weight),
         notes=notes,
     )

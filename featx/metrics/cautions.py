@@ -21,32 +21,36 @@ def cautions(predictions: LabelledPredictions) -> tuple[str, ...]:
     failed = int(wrong.sum()) if groups is None else len(np.unique(groups[wrong]))
     found = []
     if failed < FEW_ERRORS:
-        found.append(
-            f"{_few(failed, units, word)}: with fewer than {FEW_ERRORS} wrong ones, the intervals of shares can be too "
-            "narrow."
-        )
+        found.append(f"{_few(failed, units, groups is not None)}, the intervals of shares can be too narrow.")
     of_class = _of_a_class(predictions, units)
     if of_class < _OF_A_CLASS:
-        figures = "macro F1" if groups is None else "balanced accuracy and macro F1"
+        figures = "interval of macro F1 is" if groups is None else "intervals of balanced accuracy and macro F1 are"
         if predictions.target == "labels":
-            figures = "macro F1, ROC AUC and average precision"
+            figures = "intervals of macro F1, ROC AUC and average precision are"
         found.append(
-            f"There are {of_class:.0f} {word} for each {'label' if predictions.target == 'labels' else 'class'} on "
-            f"average: with fewer than {_OF_A_CLASS}, the intervals of {figures} are too narrow."
+            f"Each {'label' if predictions.target == 'labels' else 'class'} has {of_class:.3g} {word} on average: with "
+            f"fewer than {_OF_A_CLASS}, the {figures} too narrow."
         )
     if units < _RESAMPLED[predictions.target]:
-        figures = "log loss" if predictions.target == "class" else "F1 by image, ROC AUC and average precision"
-        found.append(
-            f"With fewer than {_RESAMPLED[predictions.target]:,} {word}, the interval of {figures} is too narrow."
-        )
+        figures = "interval of log loss is"
+        if predictions.target == "labels":
+            figures = "intervals of F1 by image, ROC AUC and average precision are"
+        found.append(f"With fewer than {_RESAMPLED[predictions.target]:,} {word}, the {figures} too narrow.")
     return tuple(found)
 
 
-def _few(failed: int, units: int, word: str) -> str:
-    """How few are wrong: `None of 12 images is wrong`, `Only 1 of 12 images is wrong`."""
-    if not failed:
-        return f"None of {units:,} {word} is wrong" if units > 1 else f"The only one of the {word} is right"
-    return f"Only {failed} of {units:,} {word} {'is' if failed == 1 else 'are'} wrong"
+def _few(failed: int, units: int, grouped: bool) -> str:
+    """How few are wrong: `Only 1 of 12 images is wrong: with fewer than 5 wrong ones`."""
+    if grouped:
+        text = (
+            f"In only {failed:,} of {units:,} groups is an image wrong" if failed else "In no group is an image wrong"
+        )
+        return f"{text}: with fewer than {FEW_ERRORS} such groups"
+    if failed:
+        text = f"Only {failed} of {units:,} images {'is' if failed == 1 else 'are'} wrong"
+    else:
+        text = f"None of {units:,} images is wrong" if units > 1 else "The only image is right"
+    return f"{text}: with fewer than {FEW_ERRORS} wrong ones"
 
 
 def _of_a_class(predictions: LabelledPredictions, units: int) -> float:

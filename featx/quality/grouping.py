@@ -44,7 +44,8 @@ def group_near_duplicates(
     text += f", the largest of {largest:,}, by --group-duplicates {threshold:g}." if largest else "."
     if largest > _LARGE * len(rows):
         text += " That is a large part of them: a higher value groups fewer."
-    return replace(images, groups=merged), text
+    named = " and ".join(filter(None, [images.grouped_by, "likeness"]))
+    return replace(images, groups=merged, grouped_by=named), text
 
 
 def _merge(names: tuple[str, ...], first: np.ndarray, second: np.ndarray) -> tuple[str, ...]:

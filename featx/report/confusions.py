@@ -13,12 +13,13 @@ _MOST_CONFUSIONS = 20
 
 @dataclass(frozen=True)
 class _Confusion:
-    """How many images of one class were taken for another. share : of the actual class"""
+    """How many images of one class were taken for another. share : of the actual class; of : images of that"""
 
     actual: str
     predicted: str
     images: int
     share: float
+    of: int
 
 
 def list_confusions(scores: Scores) -> list[_Confusion]:
@@ -35,6 +36,7 @@ def list_confusions(scores: Scores) -> list[_Confusion]:
             names[column],
             int(wrong[row, column]),
             float(wrong[row, column] / scores.confusion[row].sum()),
+            int(scores.confusion[row].sum()),
         )
         for row, column in cells
         if wrong[row, column]

@@ -48,7 +48,7 @@ def draw_figures(
             folder.draw("learning", figure, f"{' and '.join(content.history).replace('_', ' ')} by epoch.")
         lines, metric = strength_lines(content.manifest.search)
         for parameter, some in lines.items():
-            figure = plots.draw_strengths(some, parameter, metric)
+            figure = plots.draw_strengths(some, parameter, metric, content.manifest.calibrated_on)
             folder.draw(STRENGTHS + parameter, figure, f"{metric_label(metric)} against {parameter}.")
     folder.remove_others(NAMES)  # of an earlier report
     return folder.plots

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +17,13 @@ from featx.bundle.manifest import Manifest
 from featx.bundle.records import MetricsRecord
 from featx.bundle.sealing import without_folders
 from featx.config import Pipeline
-from featx.config.arguments import file_of, typed_arguments
-from featx.config.pipeline import as_shown, command_shown, start_pipeline
-from featx.dataset.folders import expand, is_folder
+from featx.config.pipeline import as_shown, command_shown
 from featx.io.commands import short_path
-from featx.io.urls import is_url, plain
+from featx.io.urls import is_url
 from featx.metrics.predictions import LabelledPredictions
 from featx.report.content import Content
-from featx.report.next_steps import Typed
 from featx.report.report import INDEX, write_report
+from featx.report.typed import typed_again, typed_for, typed_shown
 from featx.report.verdict import Verdict, reach_verdict
 from featx.runs.origin import Intake
 from featx.runs.run import Run, report_folder
@@ -71,7 +69,7 @@ def report_model(
         keep_paths=pipeline.report.keep_paths,
         linked=_is_below(pipeline.data.path),
         command=manifest.command,
-        typed=_typed_shown(bundle, pipeline, bundle.manifest.command),
+        typed=typed_shown(typed_for(bundle, pipeline, bundle.manifest.command), pipeline),
     )
     return _write(report_folder(bundle.path), content)
 
@@ -96,7 +94,7 @@ def report_evaluation(directory: Path, evaluation: Evaluation, pipeline: Pipelin
         keep_paths=pipeline.report.keep_paths,
         linked=_is_below(pipeline.data.path),
         command=command_shown(pipeline, command),
-        typed=_typed_shown(evaluation.bundle, pipeline, command),
+        typed=typed_shown(typed_again(evaluation.bundle, pipeline, command), pipeline),
     )
     return _write(directory, content)
 
@@ -119,41 +117,16 @@ def shows_links(pipeline: Pipeline) -> bool:
     return _is_below(pipeline.data.path)
 
 
-def typed_for(bundle: Bundle, pipeline: Pipeline, command: str) -> Typed:
-    """What commands about the run of a bundle begin with. command : that was typed"""
-    source = pipeline.data.path
-    if source is None:
-        return Typed(trainable=bundle.trainable)
-    file = file_of(command)
-    data = None if file is not None and start_pipeline(None, file).data.path == source else plain(source)
-    sections, needless = ("data", "features", "report"), {"report.plots"}
-    if pipeline.report.name == _usual_name(source):
-        needless.add("report.name")
-    return Typed(
-        typed_arguments(pipeline, data, file, sections, without=needless),
-        typed_arguments(pipeline, data, file, sections, without=needless | {"data.split"}),
-        bundle.trainable,
-    )
-
-
-def _usual_name(source: str) -> str:
-    """What the run of data is called where nothing else is said: as the folder, or the CSV without its ending."""
-    path = Path(plain(source))
-    return path.name if is_folder(expand(source)) else path.stem
-
-
-def _typed_shown(bundle: Bundle, pipeline: Pipeline, command: str) -> Typed:
-    """The same, as a page shows it."""
-    found = typed_for(bundle, pipeline, command)
-    shown = [command_shown(pipeline, f"featx {words}").removeprefix("featx ") for words in (found.data, found.unsplit)]
-    return replace(found, data=shown[0], unsplit=shown[1])
-
-
 def verdict_on(
     bundle: Bundle, predictions: Sequence[LabelledPredictions], pipeline: Pipeline, command: str, duplicates: int = 0
 ) -> Verdict:
-    """The verdict that the report of a bundle opens with; `predictions`, `duplicates` as in `Content`."""
+    """The verdict that the report of a new bundle opens with; `predictions`, `duplicates` as in `Content`."""
     return reach_verdict(predictions, bundle.manifest, duplicates, typed_for(bundle, pipeline, command))
+
+
+def verdict_again(bundle: Bundle, judged: LabelledPredictions, pipeline: Pipeline, command: str) -> Verdict:
+    """The verdict on a bundle that was measured again, by a pipeline that need not be the one that it was made by."""
+    return reach_verdict([judged], bundle.manifest, 0, typed_again(bundle, pipeline, command))
 
 
 def _write(directory: Path, content: Content) -> Path | None:

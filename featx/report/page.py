@@ -20,7 +20,7 @@ from featx.bundle.manifest import Manifest
 from featx.bundle.records import CandidateRecord, MetricsRecord
 from featx.inference.sets import MeasuredSets, measure_sets
 from featx.io.jsontypes import Json
-from featx.metrics.digits import figure_text
+from featx.metrics.digits import decimals, figure_text
 from featx.metrics.intervals import RESAMPLES
 from featx.metrics.shares import Interval
 from featx.metrics.table import metric_label, signed_score
@@ -97,7 +97,7 @@ def render(template: str, *, plots: Mapping[str, Plot], script: str = "page.js",
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "label": metric_label}
+    environment.filters |= {"number": _number, "label": metric_label, "percent": _percent}
     page: str = environment.get_template(template).render(
         **values,
         plots={name: _embed(plot) for name, plot in plots.items()},
@@ -143,6 +143,11 @@ def _number(value: float | None, images: int | None = None) -> str:
     if isinstance(value, int | np.integer):
         return f"{value:,}"
     return f"{value:.4g}" if abs(value) >= 10 else figure_text(value, images)
+
+
+def _percent(share: float, images: int | None) -> str:
+    """A share in percent, with as many digits as so many images can tell."""
+    return f"{100 * share:.{1 if images is None else decimals(images) - 2}f}"
 
 
 def _metric_names(content: Content, scores: Sequence[Scores]) -> list[str]:

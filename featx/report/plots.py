@@ -258,17 +258,20 @@ def draw_learning(history: Mapping[str, Sequence[float]], kept: int | None) -> F
     return figure
 
 
-def draw_strengths(lines: Mapping[str, Sequence[tuple[float, float]]], parameter: str, metric: str) -> Figure:
+def draw_strengths(
+    lines: Mapping[str, Sequence[tuple[float, float]]], parameter: str, metric: str, images: int | None = None
+) -> Figure:
     """What was searched, the best lines of it.
 
     lines : name, of head and features -> (strength, score) of each candidate; parameter, metric : the axes
+    images : that scores are of
     """
     shown = _best_lines(lines, metric)
     figure, axis = panel(PANEL[0], 3.2 + _LEGEND * len(shown))
     for number, (name, points) in enumerate(shown.items()):
         strengths, scores = zip(*sorted(points), strict=True)
         best = _best_of(scores, metric)
-        axis.plot(strengths, scores, label=f"{scores[best]:.4f}  {name}", **line_look(number))
+        axis.plot(strengths, scores, label=f"{figure_text(scores[best], images)}  {name}", **line_look(number))
         axis.plot(strengths[best], scores[best], "*", ms=11, color=f"C{number}")
     axis.set_xscale("log")
     axis.minorticks_off()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 import numpy as np
 
 from featx.images.grid import shorten
+from featx.metrics.digits import figure_text
 from featx.metrics.table import metric_label, signed_score
 from featx.report.plot_style import line_look
 
@@ -111,7 +112,8 @@ def _front_key(number: int, row: Row) -> tuple[Line2D, str]:
     from matplotlib.lines import Line2D
 
     place, rate = row.place, float(row.images_per_second or 1)
-    text = f"{row.score:.4f}, {1000 / rate:.2g} ms: {shorten(place.backbone, _NAME)} {shorten(place.layer, _NAME)}"
+    score = figure_text(row.score or 0.0, row.score_images)
+    text = f"{score}, {1000 / rate:.2g} ms: {shorten(place.backbone, _NAME)} {shorten(place.layer, _NAME)}"
     mark = Line2D([], [], linestyle="none", marker=f"${number}$", color="black", markersize=5 if number < 10 else 8)
     return mark, f"{text}, {place.clf}, {place.stage}"
 
@@ -146,7 +148,7 @@ def draw_depth(rows: Sequence[Row]) -> Figure:
         )
         best = max(some, key=lambda row: row.val_accuracy or 0.0)
         text = f"{pooling}, {clf}: best on val at {shorten(_layer_and_pooling(best)[0], _NAME)}"
-        keys.append((line, f"{text}, test {best.test_accuracy:.4f}"))
+        keys.append((line, f"{text}, test {figure_text(best.test_accuracy or 0.0, best.test_images)}"))
     step = -(-len(layers) // _MOST_TICKS)
     ticks = range(0, len(layers), step)
     axis.set_xticks(ticks)

@@ -90,30 +90,35 @@ def reach_verdict(
         _mistakes(found),
     )
     steps = advise_next(found, manifest, duplicates, typed)
-    return Verdict(_headline(found), tuple(filter(None, sentences)), steps, found)
+    return Verdict(_headline(found, manifest), tuple(filter(None, sentences)), steps, found)
 
 
-def _headline(found: Standing) -> str:
+def _headline(found: Standing, manifest: Manifest) -> str:
     """`41 of 45 test images right (91 %, between 79 and 96 %).`"""
     all_of_it = "All labels right for " if found.target == "labels" else ""
     low, high = found.interval
     digits = 0 if high - low >= 0.03 else 1
     share, least, most = (percent(value, digits) for value in (found.share, low, high))
-    over = "" if found.groups is None else f", over {found.groups:,} groups"
+    by = "" if manifest.split.grouped_by is None else f" by {named(manifest.split.grouped_by)}"
+    over = "" if found.groups is None else f", over {found.groups:,} groups{by}"
     right = "" if found.target == "labels" else " right"
+    untested = "; there are no test images" if found.part == "val" and not _is_tested(manifest) else ""
     return (
-        f"{all_of_it}{found.right:,} of {counted_images(found)}{right} ({share} %, between {least} and {most} %{over})."
+        f"{all_of_it}{found.right:,} of {counted_images(found)}{right} ({share} %, between {least} and {most} "
+        f"%{over}){untested}."
     )
+
+
+def _is_tested(manifest: Manifest) -> bool:
+    return bool(manifest.split.images.get("test"))
 
 
 def _origin(found: Standing, manifest: Manifest) -> str:
     """What a figure is worth that is not of test images."""
-    tested = bool(manifest.split.images.get("test"))
     if found.part == "val":
-        if not any(one.by == "val" for one in choices_of(manifest)):
-            return "" if tested else "There is no test image: choose nothing by these, or new ones will do worse."
-        there = "" if tested else ": there is no test image"
-        return f"Models are chosen by these images, so new ones will do somewhat worse{there}."
+        if any(one.by == "val" for one in choices_of(manifest)):
+            return "Models are chosen by these images, so new ones will do somewhat worse."
+        return "" if _is_tested(manifest) else "Choose no model by these, or new images will do worse."
     if found.part in {"train", "all"}:
         return "The model was fitted to images among these, so new ones will do worse."
     return ""

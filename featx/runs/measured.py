@@ -37,7 +37,9 @@ class MeasuredParts:
 
 def _figures(measured: Measures) -> MetricsRecord:
     intervals = measured.intervals if measured.images else None
-    return MetricsRecord(measured.images, measured.values, intervals, measured.error_by_chance)
+    return MetricsRecord(
+        measured.images, measured.values, intervals, measured.error_by_chance, measured.groups, measured.cautions
+    )
 
 
 def _classes(measured: Measures) -> tuple[ClassRecord, ...]:

@@ -54,7 +54,8 @@ class Intake:
         """Which images were in which part."""
         sample, images = self.sample, self.sample.images
         declared, grouped = images.declared is not None, images.groups is not None
-        return SplitRecord(sample.digest, sample.counts(), self.class_counts(), declared, grouped)
+        counts = sample.counts(), self.class_counts()
+        return SplitRecord(sample.digest, *counts, declared, grouped, images.grouped_by)
 
     def data_record(self) -> DataRecord:
         """The images, and what was left aside."""

@@ -17,7 +17,7 @@ from featx.io.context import Context
 from featx.metrics.predictions import LabelledPredictions
 from featx.quality.similar import Neighbour, search_with_bundle, why_unsearchable
 from featx.report.explained import MistakesPage, Nearness, WrittenMistakes, worst_paths, write_explained
-from featx.report.occasions import shows_links, verdict_on
+from featx.report.occasions import shows_links, verdict_again
 from featx.store.cache import Cache
 
 _NEAREST = 5  # training images beside each mistake
@@ -61,7 +61,7 @@ def explain_mistakes(
     page = MistakesPage(
         title=f"Mistakes of {bundle.shown.resolve().parent.name} / {bundle.shown.name} on {judged.part}",
         command=command_shown(pipeline, context.command),
-        verdict=verdict_on(bundle, [judged], pipeline, context.command),
+        verdict=verdict_again(bundle, judged, pipeline, context.command),
         keep_paths=pipeline.report.keep_paths,
         linked=shows_links(pipeline),
     )

@@ -13,7 +13,7 @@ from featx.backbones.runtime import gpu_memory
 from featx.backbones.tokens import choose_layers_of_tokens
 from featx.bundle.bundle import Bundle
 from featx.config import FeaturesOptions, Pipeline
-from featx.dataset import NONE, SPLITS, ImageSet, conflicts, digest_images, read_data
+from featx.dataset import NONE, SPLITS, VAL, ImageSet, conflicts, digest_images, read_data
 from featx.dataset.columns import require_no_duplicate_groups
 from featx.errors import DataError, UsageError
 from featx.extraction.extraction import first_row_output
@@ -185,9 +185,14 @@ def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str, cache: Cache) 
     if part != "all" and not wanted.any():
         raise DataError(
             f"None of the {len(images)} images of {images.source} is in the part {part!r} of {bundle.shown}. "
-            "Choose another --split, or all."
+            f"Choose another: --split {_other_part(codes, part)}."
         )
     return images.take(np.flatnonzero(wanted)), notes
+
+
+def _other_part(codes: np.ndarray, part: str) -> str:
+    """The part to measure on instead: val, where it has images, or all."""
+    return "val" if part != "val" and bool((codes == VAL).any()) else "all"
 
 
 def _describe_refitted(bundle: Bundle) -> str:
