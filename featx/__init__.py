@@ -20,7 +20,8 @@ from featx.io.lazy import import_on_use
 if TYPE_CHECKING:
     from featx.api.arrays import FeatureArrays, read_features
     from featx.api.functions import enough, extract, fit_head, map, models, next  # noqa: A004
-    from featx.api.model import Model, load
+    from featx.api.loading import load
+    from featx.api.model import Model
     from featx.api.predictions import Predictions
     from featx.api.searching import similar
     from featx.api.studies import check, compare, look
@@ -55,7 +56,8 @@ __getattr__ = import_on_use(
     {
         "api.arrays": ("FeatureArrays", "read_features"),
         "api.functions": ("enough", "extract", "fit_head", "map", "models", "next"),
-        "api.model": ("Model", "load"),
+        "api.loading": ("load",),
+        "api.model": ("Model",),
         "api.predictions": ("Predictions",),
         "api.searching": ("similar",),
         "api.studies": ("check", "compare", "look"),

@@ -44,5 +44,9 @@ class BundleError(FeatxError):
     """A bundle that is damaged, not trusted, or newer than this featx."""
 
 
+class ModuleError(FeatxError):
+    """A module of somebody else's that cannot be imported, or does not hold what was named."""
+
+
 class ExportError(FeatxError):
     """A model that cannot be exported, or whose export gives other predictions."""

@@ -75,6 +75,8 @@ def _close_caches() -> Iterator[None]:
     yield
     if "cached" in sys.modules:
         sys.modules["cached"].close_all()
+    if "featx.io.modules" in sys.modules:  # a command allows modules in its process
+        sys.modules["featx.io.modules"].named_modules().names.clear()
 
 
 @pytest.fixture(scope="session")

@@ -500,7 +500,9 @@ def test_a_pickle_in_a_linear_head_is_refused(lab: Lab, copied: Path) -> None:
 def test_a_head_of_an_unknown_kind_is_refused(copied: Path) -> None:
     head = json.loads((copied / "bundle.json").read_text())["head"]
     reseal(copied, head=head | {"kind": "forest"})
-    with pytest.raises(BundleError, match=r"head\.kind must be one of linear, estimator, network, got 'forest'"):
+    with pytest.raises(
+        BundleError, match=r"head\.kind must be one of linear, estimator, network, pickle, got 'forest'"
+    ):
         load_bundle(copied)
 
 

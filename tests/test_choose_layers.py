@@ -202,7 +202,6 @@ def test_an_estimator_of_scikit_learn_is_searched() -> None:
         ("sklearn.linear_model.Ridge", None, "not a classifier"),
         ("sklearn.naive_bayes.GaussianNB", {"depth": [1]}, "no parameter 'depth'"),
         ("sklearn.naive_bayes.GaussianNB", {"priors": 3}, "list of values"),
-        ("sklearn.ensemble.ExtraTreesClassifier", None, "could not be loaded safely.*GaussianNB"),
     ],
 )
 def test_what_is_no_classifier_is_refused(estimator: str, grid: Any, match: str) -> None:

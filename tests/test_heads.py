@@ -14,9 +14,10 @@ from featx.config import HeadOptions, HiddenLayers
 from featx.errors import HeadError, UsageError
 from featx.features import ArrayFeatures, FeaturesError, as_features
 from featx.heads.base import check_targets
+from featx.heads.classifiers import Estimator
 from featx.heads.dense import DenseHead, model_logits
 from featx.heads.epochs import Batches
-from featx.heads.estimators import Estimator, KernelSVM, Neighbours, estimator_logits
+from featx.heads.estimators import KernelSVM, Neighbours, estimator_logits
 from featx.heads.linear import LinearSVM, LogisticRegression, row_weights
 from featx.heads.ridge import Ridge, dual_solver, gram_solver
 from featx.heads.scaling import standardize

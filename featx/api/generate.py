@@ -29,7 +29,7 @@ from featx.api.options import (
 )
 from featx.config import SECTIONS, Section, TrainingOptions, help_of, types_of
 from featx.config.bounds import Hint, origin_of, without_bounds, without_none
-from featx.config.option import Also
+from featx.config.option import Also, Known
 from featx.io.files import write_atomic
 
 FOLDER = Path(__file__).parent
@@ -134,6 +134,9 @@ def _entry(section: type[Section], option: Field[Any]) -> str:
 def keyword_type(hint: Hint) -> str:
     """The type of an option as it is written in Python: a list for a tuple, one layer without brackets, a `Path`."""
     kind = without_none(hint)
+    known = next((one.values for one in get_args(kind) if isinstance(one, Known)), None)
+    if known is not None:  # editors offer these; a plug-in's name is a str to them
+        return _written(Literal[known], ())[0]
     optional = " | None" if NoneType in get_args(hint) else ""
     return (
         " | ".join(_written(without_bounds(kind), [one.kind for one in get_args(kind) if isinstance(one, Also)]))

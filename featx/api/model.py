@@ -13,7 +13,7 @@ from featx.api.asking import Consulted
 from featx.api.keywords import EvaluateKeywords, FindDriftKeywords, NextImagesKeywords, TuneKeywords
 from featx.api.options import DRIFT, EVALUATE, FINETUNE, NEXT, PathLike, call_text, read_options, takes
 from featx.api.predictions import Images, Predictions, SetKeywords, sources_of
-from featx.bundle.bundle import Bundle, load_bundle
+from featx.bundle.bundle import Bundle
 from featx.bundle.bundle import pack as pack_bundle
 from featx.config import check_bounds
 from featx.dataset import SPLITS
@@ -29,7 +29,6 @@ from featx.io.progress import Progress
 from featx.metrics.digits import figure_text
 from featx.metrics.measures import measure
 from featx.metrics.table import metric_label, shown_keys
-from featx.runs.choosing import find_bundle
 from featx.store.cache import Cache
 from featx.workflow.mistakes import explain_mistakes, require_unused
 from featx.workflow.prepare import images_of_part, prepare
@@ -327,22 +326,3 @@ class Model(Consulted):
         """
         pack_bundle(self.bundle, Path(out), keep_paths)
         return Path(out)
-
-
-def load(bundle: PathLike, *, runs: PathLike = "runs") -> Model:
-    """A bundle to predict with: its folder, a `.featx` file, or the folder of a run, whose best bundle is taken.
-
-    runs : the folder of results, for the message when there is none
-
-    Raises
-    ------
-    BundleError
-        When there is none, or when it is damaged, changed or newer than this featx.
-
-    Examples
-    --------
-    >>> import featx
-    >>> featx.load("runs/flowers").classes
-    ('daisy', 'rose', 'tulip')
-    """
-    return Model(load_bundle(find_bundle(str(bundle), Path(runs), "")))

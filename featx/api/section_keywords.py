@@ -136,7 +136,8 @@ class FeaturesKeywords(PreparedKeywords, total=False):
     """Range of values in 16-bit files that becomes black to white: full, the 10 to 14 bits that a scanner used, minmax
     of each image, or percentile (1 % at either end is cut off)."""
     imports: str | Sequence[str]
-    """A Python module that defines custom layers of a .keras file; may be repeated. Its code is executed."""
+    """A Python module that defines custom layers of a .keras file, or the classes of a bundle's head; may be repeated.
+    Its code is executed."""
     precision: Literal["float32", "bfloat16", "float16", "int8"]
     """Precision of the backbone's arithmetic; int8 is calibrated on training images and needs featx[int8]."""
     storage: Literal["float16", "float32"]
@@ -179,7 +180,8 @@ class HeadKeywords(TrainingKeywords, total=False):
     clf: Literal["logreg", "svm", "ridge", "knn", "dense", "estimator", "auto"]
     """The kind of head; auto tries several and keeps the best by validation."""
     estimator: str | None
-    """A scikit-learn classifier for --clf estimator, like sklearn.naive_bayes.GaussianNB."""
+    """A classifier for --clf estimator with its module: sklearn.ensemble.RandomForestClassifier, or one of your own
+    that follows the conventions of scikit-learn, like my_module.MyClassifier, whose code is then executed."""
     grid: Mapping[str, object] | None
     """Parameters of that classifier with the values to search, as a mapping."""
     kernel: Literal["linear", "rbf"]

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from featx.backbones.custom import module_digests
 from featx.backbones.graphs.formats import graph_files, is_graph
 from featx.backbones.hub.folder import folder_files, is_hub_folder, read_content, read_folder
 from featx.backbones.lite import VARIANTS
@@ -16,6 +15,7 @@ from featx.backbones.output import Output
 from featx.backbones.spec import BackboneSpec
 from featx.io.digests import digest_file, digest_json
 from featx.io.index import StatIndex
+from featx.io.modules import module_digests
 
 _NOT_BY_IT = frozenset({"imports", "source"})  # fields of a spec that its files or what follows tell of
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featx.backbones.custom import custom_modules, unknown_class
+from featx.backbones.custom import custom_objects, unknown_class
 from featx.backbones.runtime import KerasConfig, KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.errors import BackboneError
+from featx.io.modules import named_modules
 
 if TYPE_CHECKING:
     from featx.backbones.spec import BackboneSpec
@@ -99,7 +100,7 @@ def load(path: Path, size: tuple[int, int] | None = None) -> KerasModel:
     """
     keras = import_keras()
     try:
-        objects = custom_modules().objects()
+        objects = custom_objects()
         model = keras.models.load_model(path, custom_objects=objects, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError) as error:
         missing = unknown_class(path)
@@ -111,7 +112,7 @@ def load(path: Path, size: tuple[int, int] | None = None) -> KerasModel:
 
 def open_backbone(spec: BackboneSpec) -> KerasModel:
     """The network of a `.keras` backbone at the size of the spec, with its own weights or new random ones."""
-    custom_modules().allow(spec.imports)
+    named_modules().allow(spec.imports)
     network = load(Path(spec.name), spec.input_size)
     return import_keras().models.clone_model(network) if spec.weights == "random" else network
 

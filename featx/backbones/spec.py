@@ -10,7 +10,6 @@ from itertools import chain
 from pathlib import Path
 
 from featx.backbones import modelfile
-from featx.backbones.custom import custom_modules
 from featx.backbones.graphs.formats import FORMATS, is_graph
 from featx.backbones.hub.folder import (
     HUGGING_FACE,
@@ -31,6 +30,7 @@ from featx.backbones.values import read_values, write_values
 from featx.config import FeaturesOptions
 from featx.errors import BackboneError, UsageError
 from featx.images.resize import ResizeRule
+from featx.io.modules import named_modules
 from featx.io.suggest import did_you_mean
 
 
@@ -92,7 +92,7 @@ def resolve(options: FeaturesOptions) -> BackboneSpec:
         An unknown preprocessing.
     """
     name = options.backbone
-    custom_modules().allow(options.imports)
+    named_modules().allow(options.imports)
     if name.startswith(HUGGING_FACE):
         from featx.backbones.hub.hugging_face import fetch
 

@@ -49,7 +49,10 @@ def extract_archive(path: Path, directory: Path) -> None:
             if outside:
                 raise BundleError(f"{path} holds {outside[0]!r}, which would lie outside of it. Do not use it.")
             require_size(archive.getinfo(MANIFEST).file_size, path)
-            declared = {MANIFEST, *parse_manifest(archive.read(MANIFEST), path).files}
+            manifest = parse_manifest(archive.read(MANIFEST), path)
+            if manifest.head.kind == "pickle":
+                raise BundleError(f"{path} holds a pickle, which may run any code when it is loaded. Do not use it.")
+            declared = {MANIFEST, *manifest.files}
             for name in names:
                 if name in declared:
                     archive.extract(name, directory)

@@ -5,7 +5,8 @@
     backbone.keras    preprocessing + backbone up to the layer + pooling, to fine-tune
     graph/            the same as the engine runs it, to predict fast
     head.npz          a linear head: kernel and bias, standardisation and temperature folded in
-    head.skops        another scikit-learn head; head.keras : a dense head
+    head.skops        another scikit-learn head; head.keras : a dense head; head.joblib : a classifier that skops cannot
+                      write, a pickle, which is neither packed nor loaded unasked
     front.npz         what the features pass through before the head, where they do: unit length, principal components
     calibration.npz   curves from logits to probabilities, where there is more than the temperature
     training.csv      the epochs of a dense head or a fine-tune: losses, accuracies, learning rate, seconds
@@ -16,7 +17,7 @@
                       images, with which new ones are compared (`novelty`)
 
 A directory, or the same files in one `.featx` (a stored zip). No cache, network or training image is needed to predict,
-and with a linear head and OpenVINO neither scikit-learn nor TensorFlow is imported. Nothing is ever unpickled.
+and with a linear head and OpenVINO neither scikit-learn nor TensorFlow is imported. Nothing is unpickled unasked.
 """
 
 from __future__ import annotations
@@ -147,7 +148,8 @@ class Bundle:
     def head(self) -> persist.Scorer:
         """Features float32 (n, d) -> logits (n, classes), the temperature applied."""
         with blamed(self.shown, "its head cannot be used"):
-            head = persist.load_head(self.path, self.manifest.head.kind, self.temperature)
+            record = self.manifest.head
+            head = persist.load_head(self.path, record.kind, self.temperature, record.imports, record.clf)
             logits = head(self.transform.apply(np.zeros((1, self.manifest.head.features), np.float32)))
             self._require_numbers(np.asarray(logits), "head")
         return head
@@ -292,8 +294,9 @@ def pack(bundle: Bundle, out: Path, keep_paths: bool = False) -> Manifest:
     Raises
     ------
     BundleError
-        One of its files is a link, which may lead to what nobody means to give away.
+        One of its files is a link, which may lead to what nobody means to give away; or its head is a pickle.
     """
+    _refuse_pickle(bundle)
     names = [MANIFEST, *bundle.manifest.files]
     for name in names:
         _refuse_links(bundle.path, name)
@@ -307,6 +310,16 @@ def pack(bundle: Bundle, out: Path, keep_paths: bool = False) -> Manifest:
         for name in bundle.manifest.files:
             archive.write(bundle.path / name, name)
     return manifest
+
+
+def _refuse_pickle(bundle: Bundle) -> None:
+    head = bundle.manifest.head
+    if head.kind == "pickle":
+        raise BundleError(
+            f"{bundle.shown} cannot be shared: its head is a pickle, which runs any code that it holds where it is "
+            f"loaded, since skops could not write it ({head.reason}). Fit a classifier that holds numbers, texts, "
+            "arrays, lists and other classifiers alone, or another --clf."
+        )
 
 
 def _refuse_links(directory: Path, name: str) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Count = Annotated[int, Ge(0)]
 Side = Annotated[int, Ge(1), Le(65_535)]
 ResizeText = Annotated[str, resize_text]
-HeadForm = Literal["linear", "estimator", "network"]
+HeadForm = Literal["linear", "estimator", "network", "pickle"]
 Interval = tuple[float, float]
 
 
@@ -106,6 +106,9 @@ class HeadRecord(ManifestSection):
     class_weight, positive_weight : as the options of the head
     correction : of weighed classes, what is added to their logits for an honest confidence; the decision goes without
     kind, file : how it is kept
+    imports : packages whose classes it is made of; nothing imports them but who is asked to with --import
+    plugin : the package that it is a plug-in of, with the version
+    reason : why it is kept as a pickle, which is not shared
     """
 
     clf: str
@@ -119,6 +122,9 @@ class HeadRecord(ManifestSection):
     kind: HeadForm
     file: Annotated[str, plain_name] = omitted("")
     correction: tuple[float, ...] | None = omitted(None)
+    imports: tuple[str, ...] = omitted(())
+    plugin: str = omitted("")
+    reason: str = omitted("")
     more: Mapping[str, Json] = rest()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 import click
 
 from featx.cli.complete import COMPLETIONS, complete_pipeline
-from featx.cli.values import Commas, MappingText, number
+from featx.cli.values import Commas, HeadChoice, MappingText, number
 from featx.config import SECTIONS, Keys, Section, help_of, listed_options, types_of
 from featx.config.bounds import Hint, origin_of, without_bounds, without_none
 from featx.errors import UsageError
@@ -75,6 +75,8 @@ def section_option(section: str, entry: Field[Any]) -> Callable[[Command], Comma
 def _type_of(key: str, hint: Hint, entry: Field[Any]) -> Any:
     """What reads the texts of a type."""
     kind = without_bounds(without_none(hint))
+    if key == "head.clf":
+        return HeadChoice()
     if origin_of(kind) is Literal:
         return click.Choice(get_args(kind))
     if origin_of(kind) is tuple:

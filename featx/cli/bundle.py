@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.arguments import Command, pipeline_of, section_options
-from featx.cli.bundles import JSON_OPTION, MODEL_TOO, take
+from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, MODEL_TOO, take
 from featx.cli.complete import complete_model
 from featx.cli.outputs import FORCE_OPTION, require_new
 from featx.cli.render import counted, emit
@@ -107,6 +107,7 @@ def unpack(file: Path, out: Path | None, force: bool, as_json: bool) -> None:
 
 @bundle.command()
 @_model
+@IMPORT_OPTION
 @section_options("report", without=["report.html", "report.keep_paths", "report.plots"])
 @JSON_OPTION
 def verify(

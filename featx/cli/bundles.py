@@ -28,9 +28,9 @@ JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 def _allow_modules(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> None:  # noqa: ARG001 - click's
     if names:
-        from featx.backbones.custom import custom_modules
+        from featx.io.modules import named_modules
 
-        custom_modules().allow(names)
+        named_modules().allow(names)
 
 
 IMPORT_OPTION = click.option(
@@ -39,7 +39,8 @@ IMPORT_OPTION = click.option(
     multiple=True,
     expose_value=False,
     callback=_allow_modules,
-    help="A Python module that defines custom layers of the bundle's network; may be repeated. Its code is executed.",
+    help="A Python module that defines layers of the bundle's network, or the classes of its head; may be repeated. "
+    "Its code is executed.",
 )
 _WHICH = "A bundle, a .featx file, a run's folder or name, or a folder of runs (default: the best; see featx models)."
 MODEL_OPTION = click.option("--model", metavar="BUNDLE", help=_WHICH, shell_complete=complete_model)
@@ -116,9 +117,19 @@ def choose(where: str | None, pipeline: Pipeline) -> ChosenBundle:
     """The path of the bundle that a command works on, and why it is that one."""
     from featx.runs.choosing import choose_bundle
 
+    _allow(pipeline)
     where = _one_of(where, click.get_current_context().meta.get(_TYPED))
     name = pipeline.report.name or Path(pipeline.data.path or "default").stem
     return choose_bundle(where, Path(pipeline.report.runs), name, only=was_typed("report__name"))
+
+
+def _allow(pipeline: Pipeline) -> None:
+    """Let modules be imported that the options or the pipeline file name, those of its head among them."""
+    from featx.io.modules import named_modules
+
+    named_modules().allow(pipeline.features.imports)
+    if pipeline.head.estimator:
+        named_modules().allow(pipeline.head.estimator.partition(".")[0])
 
 
 def describe_choice(chosen: ChosenBundle) -> str:

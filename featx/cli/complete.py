@@ -58,13 +58,11 @@ def complete_pipeline(_ctx: click.Context, _parameter: click.Parameter, incomple
     return _offer(list_pipelines(), incomplete)
 
 
-def complete_kinds(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_kinds(_ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer kinds of head, after a comma too."""
-    from typing import get_args
+    from featx.config.head import head_names
 
-    from featx.config import Clf
-
-    return _offer(get_args(Clf), incomplete, several=True, files=False)
+    return _offer(head_names(), incomplete, several=parameter.name == "compare__clf", files=False)
 
 
 COMPLETIONS: dict[str, Completion] = {
@@ -72,6 +70,7 @@ COMPLETIONS: dict[str, Completion] = {
     "compare.backbone": complete_backbone,
     "features.layer": complete_layer,
     "compare.layer": complete_layer,
+    "head.clf": complete_kinds,
     "compare.clf": complete_kinds,
 }
 """`section.key` -> what is offered for it; what has a fixed choice is completed by click"""

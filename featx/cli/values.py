@@ -106,6 +106,24 @@ class MappingText(click.ParamType[Any]):
         return found
 
 
+class HeadChoice(click.ParamType[Any]):
+    """A kind of head: the help lists those of plug-ins as well, which nothing else looks for unasked."""
+
+    name = "choice"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002 - click's
+        """All there are."""
+        from featx.config.head import head_names
+
+        return f"[{'|'.join(head_names())}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
+        """Read what was typed, or refuse it."""
+        from featx.config.head import check_head_name
+
+        return check_head_name(value)
+
+
 _PLURALS = {str: "texts", float: "numbers", int: "whole numbers"}
 
 

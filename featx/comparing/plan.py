@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeAlias, get_args
 
 from featx.backbones import BACKBONES
-from featx.config import Clf, Pipeline, Stage
+from featx.config import Pipeline, Stage
+from featx.config.head import head_names
 from featx.config.route import section_of, set_keys
 from featx.dataset.columns import column_options, without_columns
 from featx.dataset.folders import expand, is_folder
@@ -169,7 +170,7 @@ def _read_overrides(asked: Mapping[str, Keys], axes: Mapping[str, Sequence[str]]
 
 def _is_known(name: str) -> bool:
     """Whether it could be compared, though it is not now."""
-    return name in {*BACKBONES, *get_args(Clf), *get_args(Stage)} or is_url(name) or Path(name).exists()
+    return name in {*BACKBONES, *head_names(), *get_args(Stage)} or is_url(name) or Path(name).exists()
 
 
 def short_name(axis: str, value: str) -> str:

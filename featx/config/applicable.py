@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
+from featx.config.head import OWN_HEADS
 from featx.config.option import Keys
 from featx.config.sections import Pipeline
 from featx.config.table import SECTIONS
@@ -63,6 +64,8 @@ def require_applicable(pipeline: Pipeline, typed: Keys) -> Pipeline:
 
 def _require_head(pipeline: Pipeline, name: str, value: object) -> None:
     heads = set(pipeline.compare.clf) | {pipeline.head.clf}
+    if name == "grid" and not heads <= set(OWN_HEADS):  # the classifier of a plug-in
+        return
     if not heads & set(_HEADS[name]):
         listed = " or ".join(f"--clf {clf}" for clf in _HEADS[name])
         raise UsageError(

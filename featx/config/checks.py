@@ -9,7 +9,7 @@ from featx.config.augment import AugmentOptions
 from featx.config.compare import CompareOptions, Stage
 from featx.config.features import FeaturesOptions
 from featx.config.finetune import FinetuneOptions
-from featx.config.head import Clf, HeadOptions
+from featx.config.head import OWN_HEADS, HeadOptions, check_head_name, head_names
 from featx.config.option import check_bounds
 from featx.config.sections import Pipeline
 from featx.config.table import SECTIONS
@@ -58,6 +58,7 @@ def _check_augment(options: AugmentOptions) -> None:
 
 
 def _check_head(options: HeadOptions) -> None:
+    check_head_name(options.clf)
     if options.strength is not None and options.clf == "estimator":
         raise UsageError(
             f"head.strength belongs to other heads than clf estimator, got {options.strength}. Leave it out, and "
@@ -84,9 +85,9 @@ def _check_cluster(options: FeaturesOptions) -> None:
 
 
 def _check_compare(options: CompareOptions) -> None:
-    for name, known in (("clf", get_args(Clf)), ("stage", get_args(Stage))):
+    for name, own in (("clf", OWN_HEADS), ("stage", get_args(Stage))):
         for value in getattr(options, name):
-            if value not in known:
+            if value not in own and value not in (known := head_names() if name == "clf" else own):
                 raise UsageError(f"compare.{name} must be a list of {', '.join(known)}, got {value!r}.")
     for name in ("data", "backbone", "input_size", "clf", "stage"):
         values = getattr(options, name)

@@ -92,7 +92,8 @@ class FeaturesOptions(Section):
     )
     imports: tuple[str, ...] = option(
         (),
-        "A Python module that defines custom layers of a .keras file; may be repeated. Its code is executed.",
+        "A Python module that defines custom layers of a .keras file, or the classes of a bundle's head; may be "
+        "repeated. Its code is executed.",
         metavar="MODULE",
         repeated=True,
         flag="import",

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from featx.config.bounds import Ge, Gt, Positive, Sentence
-from featx.config.option import Also, option
+from featx.config.option import Also, Known, option
 from featx.config.texts import ByteSize, HiddenLayers
 from featx.config.training import TrainingOptions
+from featx.errors import UsageError
+from featx.io.plugins import find_plugins
+from featx.io.suggest import did_you_mean
 
 Clf = Literal["logreg", "svm", "ridge", "knn", "dense", "estimator", "auto"]
+OWN_HEADS: tuple[str, ...] = get_args(Clf)
 Kernel = Literal["linear", "rbf"]
 Combine = Literal["auto", "none", "greedy", "all"]
 Normalize = Literal["none", "l2"]
@@ -20,17 +24,39 @@ Calibrate = Literal["temperature", "sigmoid", "isotonic"]
 Thresholds = Literal["per_class", "global", "none"]
 
 
+def check_head_name(name: str) -> str:
+    """The name of a kind of head, where there is one of that name.
+
+    Raises
+    ------
+    UsageError
+        It is neither one of featx nor of a plug-in.
+    """
+    if name not in OWN_HEADS and name not in (known := head_names()):
+        near = did_you_mean(name, known, f"There are: {', '.join(known)}.")
+        raise UsageError(f"head.clf must be a kind of head (--clf), got {name!r}.{near}")
+    return name
+
+
+def head_names() -> tuple[str, ...]:
+    """Every kind of head: featx' own, then those of plug-ins."""
+    return (*OWN_HEADS, *(name for name in find_plugins("featx.heads") if name not in OWN_HEADS))
+
+
 @dataclass(frozen=True)
 class HeadOptions(TrainingOptions):
     """Which classifier is fitted on the features."""
 
     trained: ClassVar[str] = "--clf dense"
 
-    clf: Clf = option("logreg", "The kind of head; auto tries several and keeps the best by validation.")
+    clf: Annotated[str, Known(OWN_HEADS)] = option(
+        "logreg", "The kind of head; auto tries several and keeps the best by validation."
+    )
     estimator: str | None = option(
         None,
-        "A scikit-learn classifier for --clf estimator, like sklearn.naive_bayes.GaussianNB.",
-        metavar="PATH",
+        "A classifier for --clf estimator with its module: sklearn.ensemble.RandomForestClassifier, or one of your own "
+        "that follows the conventions of scikit-learn, like my_module.MyClassifier, whose code is then executed.",
+        metavar="MODULE.CLASS",
     )
     grid: dict[str, object] | None = option(
         None, "Parameters of that classifier with the values to search, as a mapping.", metavar="{NAME: [VALUE,...]}"

@@ -23,6 +23,13 @@ class Also:
     kind: type
 
 
+@dataclass(frozen=True)
+class Known:
+    """Marks a text whose values are these, and names of plug-ins."""
+
+    values: tuple[str, ...]
+
+
 Keys = Mapping[str, object]
 """Options by name, or by `section.key`, with their values as they were written"""
 

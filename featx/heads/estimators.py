@@ -1,5 +1,5 @@
-"""Heads that scikit-learn fits, on standardised features: nearest neighbours, the SVM with a radial kernel, and any of
-its classifiers by name.
+"""Heads that scikit-learn fits, on standardised features: nearest neighbours, the SVM with a radial kernel, and what
+they share with classifiers by name (`featx.heads.classifiers`).
 
 `estimator_` is a plain scikit-learn pipeline, which skops saves; `estimator_logits` is all that is needed to predict
 with it.
@@ -7,9 +7,8 @@ with it.
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from featx.config import HeadOptions
 from featx.errors import HeadError
 from featx.features import Features, as_features
-from featx.heads.base import Parameters, Params, check_targets, check_width, row_weights, two_columns
+from featx.heads.base import Parameters, check_targets, check_width, row_weights, two_columns
 from featx.heads.scaling import check_finite, standardize
 
 if TYPE_CHECKING:
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
+ODDS = "featx_odds_"
+"""An attribute of classifiers of several labels whose logits are log odds; up to 0.2.0 they were log probabilities"""
 _LEAST = 1e-6  # the probability that is taken for 0 where it is not made of votes
 
 
@@ -34,14 +35,26 @@ def estimator_logits(estimator: Pipeline, features: np.ndarray) -> np.ndarray:
     They are its decision function, (0, z) for two classes; without one, the logarithm of its probabilities, with half a
     vote where a class has none. Of several labels per row, each has the logarithm of its odds.
     """
-    if getattr(estimator[-1], "outputs_2d_", False):
+    last = estimator[-1]
+    if getattr(last, "outputs_2d_", False):
         return _label_odds(estimator, features)
     if hasattr(estimator, "decision_function"):
         decision = np.asarray(estimator.decision_function(features), dtype=np.float32)
         return decision if decision.ndim == 2 else np.ascontiguousarray(two_columns(decision[None]).T)
-    least = 0.5 / getattr(estimator[-1], "n_neighbors", 0.5 / _LEAST)
+    least = np.float32(_least_share(last))
     shares = np.asarray(estimator.predict_proba(features), dtype=np.float32)
-    return np.log(np.maximum(shares, np.float32(least)))
+    if not hasattr(last, ODDS):
+        return np.asarray(np.log(np.maximum(shares, least)))
+    inside = np.clip(shares, least, 1 - least)
+    return np.asarray(np.log(inside / (1 - inside)))
+
+
+def _least_share(classifier: BaseEstimator) -> float:
+    """Half a vote of what votes, neighbours or the trees of a forest; else next to nothing."""
+    one = classifier.estimator if hasattr(classifier, ODDS) else classifier
+    forest = type(one).__module__.startswith("sklearn.ensemble._forest")
+    votes: float = one.n_estimators if forest else getattr(one, "n_neighbors", 0.5 / _LEAST)
+    return 0.5 / votes
 
 
 def _label_odds(neighbours: Pipeline, features: np.ndarray) -> np.ndarray:
@@ -53,7 +66,7 @@ def _label_odds(neighbours: Pipeline, features: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(share / (1 - share)), np.float32)
 
 
-class _Estimator(Parameters):
+class FittedEstimator(Parameters):
     """What the heads with an `estimator_` have in common once they are fitted."""
 
     classes_: np.ndarray
@@ -68,19 +81,32 @@ class _Estimator(Parameters):
         return np.concatenate(blocks) if blocks else np.empty((0, len(self.classes_)), np.float32)
 
     def _fit(self, classifier: BaseEstimator, features: Features, y: np.ndarray, **weights: np.ndarray) -> Self:
+        def fit(x: np.ndarray) -> BaseEstimator:
+            try:
+                return classifier.fit(x, y, **weights)
+            except (ValueError, IndexError) as error:  # wrong parameters, classes of too few rows
+                raise cannot_be_fitted(type(classifier).__name__, len(y), error) from error
+
+        self._keep(fit, features)
+        self.classes_ = np.arange(y.shape[1]) if y.ndim == 2 else np.asarray(self.estimator_.classes_, np.int64)
+        return self
+
+    def _keep(self, fit: Callable[[np.ndarray], BaseEstimator], features: Features) -> None:
+        """Standardise, and let `fit` make a classifier of the rows."""
         from sklearn.pipeline import make_pipeline
 
         scaler, x = fit_scaler(features)
-        try:
-            self.estimator_ = make_pipeline(scaler, classifier.fit(scaler.transform(x), y, **weights))
-        except (ValueError, IndexError) as error:  # wrong parameters, classes of too few rows
-            raise HeadError(
-                f"{type(classifier).__name__} cannot be fitted on these {len(y)} rows: {' '.join(str(error).split())}. "
-                "Change its parameters or the weights, or choose another --clf."
-            ) from error
-        self.classes_ = np.arange(y.shape[1]) if y.ndim == 2 else np.asarray(self.estimator_.classes_, np.int64)
+        self.estimator_ = make_pipeline(scaler, fit(scaler.transform(x)))
         self.n_features_in_ = x.shape[1]
-        return self
+
+
+def cannot_be_fitted(name: str, rows: int, error: Exception) -> HeadError:
+    """The error of a classifier that refuses the rows."""
+    line = " ".join(str(error).split()).rstrip(".")
+    return HeadError(
+        f"{name} cannot be fitted on these {rows} rows: {line or type(error).__name__}. "
+        "Change its parameters or the weights, or choose another --clf."
+    )
 
 
 def fit_scaler(features: Features) -> tuple[StandardScaler, np.ndarray]:
@@ -98,7 +124,7 @@ def fit_scaler(features: Features) -> tuple[StandardScaler, np.ndarray]:
 
 
 @dataclass
-class Neighbours(_Estimator):
+class Neighbours(FittedEstimator):
     """The votes of the nearest training images. Weights do not change the votes; rows of weight 0 have none."""
 
     neighbours: int = 5
@@ -126,7 +152,7 @@ class Neighbours(_Estimator):
 
 
 @dataclass
-class KernelSVM(_Estimator):
+class KernelSVM(FittedEstimator):
     """scikit-learn's SVC with the radial kernel, one-vs-rest decisions.
 
     gamma : times scikit-learn's gamma="scale", which is 1 / features that are not constant
@@ -179,104 +205,3 @@ def kernel_weights(index: np.ndarray, sample_weight: np.ndarray | None, class_we
             "like 0.01, leave the class out by --classes, or choose --clf logreg."
         )
     return weight
-
-
-@dataclass
-class Estimator(_Estimator):
-    """A classifier of scikit-learn by its dotted path; of several labels per row, one for each."""
-
-    path: str
-    params: Params
-    seed: int = 0
-    class_weight: str = "none"
-    classes_: np.ndarray = field(init=False, repr=False)
-    n_features_in_: int = field(init=False, repr=False)
-    estimator_: Pipeline = field(init=False, repr=False)
-
-    @classmethod
-    def from_options(cls, strength: float, options: HeadOptions, seed: int) -> Self:
-        """Build the head of `--clf estimator`; `strength` is the position in `grid_points`."""
-        return cls(options.estimator or "", grid_points(options)[int(strength)], seed, options.class_weight)
-
-    def fit(self, features: Features | np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> Self:
-        """Fit on features (n, ...) and codes y (n,) or labels y bool (n, k)."""
-        from sklearn.multiclass import OneVsRestClassifier
-        from sklearn.utils.validation import has_fit_parameter
-
-        features = as_features(features)
-        _, index = check_targets(features, y, sample_weight)
-        classifier = make_classifier(self.path, self.params, self.seed)
-        _require_loadable(self.path)
-        weighed = sample_weight is not None or self.class_weight != "none"
-        if weighed and (y.ndim == 2 or not has_fit_parameter(classifier, "sample_weight")):
-            raise HeadError(
-                f"{self.path} takes no weights of rows here, and neither --class-weight nor --weight-column would "
-                "change it. Choose --clf logreg, svm, ridge or dense, or leave them out."
-            )
-        weight = row_weights(index, sample_weight, self.class_weight) if weighed else None
-        more = {} if weight is None else {"sample_weight": weight}
-        return self._fit(OneVsRestClassifier(classifier) if y.ndim == 2 else classifier, features, y, **more)
-
-
-def grid_points(options: HeadOptions) -> list[Params]:
-    """Every combination of the values in `grid`; one empty combination without a grid.
-
-    Raises
-    ------
-    HeadError
-        A grid whose values are not lists.
-    """
-    from sklearn.model_selection import ParameterGrid
-
-    grid = options.grid or {}
-    if not all(isinstance(values, list) and values for values in grid.values()):
-        raise HeadError(f"head.grid gives each parameter a list of values, like {{max_depth: [3, 6]}}; got {grid}.")
-    return [dict(point) for point in ParameterGrid(grid)]
-
-
-def make_classifier(path: str, params: Params, seed: int) -> BaseEstimator:
-    """An unfitted classifier of scikit-learn; where it draws, it draws from `seed`.
-
-    Raises
-    ------
-    HeadError
-        A path that names no classifier of scikit-learn, or parameters that it does not have.
-    """
-    from sklearn.base import is_classifier
-
-    module, _, name = path.rpartition(".")
-    try:
-        if not module.startswith("sklearn"):
-            raise ImportError(f"{path} is not part of scikit-learn")
-        kind = getattr(importlib.import_module(module), name)
-        if not is_classifier(kind()):
-            raise TypeError(f"{name} is not a classifier")
-        known = kind().get_params()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise HeadError(
-            "--estimator is a classifier of scikit-learn with its module, like "
-            f"sklearn.discriminant_analysis.LinearDiscriminantAnalysis; got {path!r}: {error}."
-        ) from error
-    unknown = sorted(set(params) - set(known))
-    if unknown:
-        raise HeadError(f"{path} has no parameter {unknown[0]!r}; it has {', '.join(sorted(known))}.")
-    drawn = {"random_state": seed} if "random_state" in known else {}
-    return kind(**(drawn | params))
-
-
-@cache
-def _untrusted(path: str) -> tuple[str, ...]:
-    """Types in a fitted classifier that skops would not build on loading, learned from a fit to a few rows."""
-    from skops.io import dumps, get_untrusted_types
-
-    x = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
-    return tuple(get_untrusted_types(data=dumps(make_classifier(path, {}, 0).fit(x, np.arange(40) % 2))))
-
-
-def _require_loadable(path: str) -> None:
-    if unknown := _untrusted(path):
-        raise HeadError(
-            f"A bundle with {path} could not be loaded safely: it holds {', '.join(unknown[:3])}. Classifiers that can "
-            "be: LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis, GaussianNB, NearestCentroid, "
-            "SGDClassifier, NuSVC."
-        )

@@ -1,14 +1,15 @@
-"""Heads as files of a bundle, and back as a function from features to logits. Nothing is ever unpickled.
+"""Heads as files of a bundle, and back as a function from features to logits. Nothing is unpickled unasked.
 
 A linear head is two plain arrays with standardisation and temperature folded in, so predicting needs NumPy alone. Other
-scikit-learn heads go through skops, which builds only types it knows to be harmless; dense heads are `.keras` files,
-computed with NumPy, or, where they hold something else than dense layers, read by Keras in safe mode.
+scikit-learn heads go through skops, which builds only types that are trusted (`featx.heads.kept`); dense heads are
+`.keras` files, computed with NumPy, or, where they hold something else than dense layers, read by Keras in safe mode.
 """
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -30,19 +31,42 @@ Scorer = Callable[[np.ndarray], np.ndarray]
 """features float32 (n, d) -> logits float32 (n, k), the temperature applied"""
 
 _AGAIN = "Get the bundle again from its source."
-FILES = {"linear": "head.npz", "estimator": "head.skops", "network": "head.keras"}
+FILES = {"linear": "head.npz", "estimator": "head.skops", "network": "head.keras", "pickle": "head.joblib"}
+Form = Literal["linear", "estimator", "network", "pickle"]
 
 
-def kind_of(head: Head) -> Literal["linear", "estimator", "network"]:
-    """How a head is written: linear, estimator (scikit-learn's) or network."""
-    return "linear" if hasattr(head, "as_dense") else "estimator" if hasattr(head, "estimator_") else "network"
+@dataclass(frozen=True)
+class Filed:
+    """How a head is written.
+
+    imports : packages whose classes it is made of; reason : why it is a pickle, where it is one
+    """
+
+    form: Form
+    imports: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return FILES[self.form]
+
+
+def filed(head: Head) -> Filed:
+    """How a fitted head is written."""
+    if hasattr(head, "keep"):
+        kept = head.keep()
+        return Filed(kept.kind, kept.imports, kept.reason)
+    return Filed("linear" if hasattr(head, "as_dense") else "estimator" if hasattr(head, "estimator_") else "network")
 
 
 def save_head(head: Head, temperature: float, transform: Transform, directory: Path) -> tuple[Path, str, Transform]:
     """Write a fitted head; return its file, its kind, and what of the transform is not folded into it."""
-    kind = kind_of(head)
+    kind = filed(head).form
     path = directory / FILES[kind]
-    if kind == "linear":
+    if hasattr(head, "keep"):
+        path.write_bytes(head.keep().content)
+    elif kind == "linear":
         kernel, bias = fold_temperature(cast("DenseForm", head), temperature)
         if transform.mean is not None and transform.components is not None:
             bias = bias - (transform.components @ transform.mean) @ kernel
@@ -64,10 +88,10 @@ def fold_temperature(head: DenseForm, temperature: float) -> tuple[np.ndarray, n
     return (kernel / np.float32(temperature)).astype(np.float32), (bias / np.float32(temperature)).astype(np.float32)
 
 
-def load_head(directory: Path, kind: str, temperature: float) -> Scorer:
+def load_head(directory: Path, kind: str, temperature: float, imports: Sequence[str] = (), clf: str = "") -> Scorer:
     """The scoring function of a saved head.
 
-    kind, temperature : as the manifest has them
+    kind, temperature, imports, clf : as the manifest has them
 
     Raises
     ------
@@ -78,10 +102,11 @@ def load_head(directory: Path, kind: str, temperature: float) -> Scorer:
     if kind == "linear":
         kernel, bias = load_dense(path)
         return lambda features: np.asarray(features, np.float32) @ kernel + bias
-    if kind == "estimator":
+    if kind in {"estimator", "pickle"}:
         from featx.heads.estimators import estimator_logits
+        from featx.heads.kept import load_pickled
 
-        estimator = _load_estimator(path)
+        estimator = load_pickled(path, imports) if kind == "pickle" else _load_estimator(path, imports, clf)
         return lambda features: estimator_logits(estimator, features) / np.float32(temperature)
     steps = _read_steps(path)
     if steps is not None:
@@ -119,26 +144,24 @@ def load_dense(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return kernel, bias
 
 
-def _load_estimator(path: Path) -> Pipeline:
-    from skops.io import get_untrusted_types, load
+def _load_estimator(path: Path, imports: Sequence[str], clf: str) -> Pipeline:
+    from featx.heads.classifiers import plugin_of
+    from featx.heads.kept import load_kept
 
     _require_stored(path)
-    unknown = get_untrusted_types(file=path)
-    if unknown:
-        raise BundleError(f"{path} holds types that are not trusted ({', '.join(unknown)}). Do not use this bundle.")
-    estimator: Pipeline = load(path)
-    return estimator
+    plugin = plugin_of(clf) if imports else None
+    return load_kept(path, () if plugin is None else (plugin.root,))
 
 
 def load_network(path: Path) -> keras.Model:
     """The Keras network of a dense head or a backbone, without running code from the file."""
-    from featx.backbones.custom import custom_modules, unknown_class
+    from featx.backbones.custom import custom_objects, unknown_class
     from featx.backbones.hub.library import import_hub_for
 
     _require_stored(path)
     import_hub_for(path)
     try:
-        objects = custom_modules().objects()
+        objects = custom_objects()
         network: keras.Model = import_keras().saving.load_model(
             path, custom_objects=objects, compile=False, safe_mode=True
         )

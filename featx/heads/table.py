@@ -7,7 +7,7 @@ with NumPy alone.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from featx.config import HeadOptions
 from featx.errors import HeadError
 from featx.heads.base import Head
+from featx.io.plugins import find_plugins
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class HeadKind:
     in_auto: bool = True  # whether `auto` tries it
     weighs: bool = True  # whether weights of rows and classes change it
     margins: bool = False  # whether its logits are no log probabilities
+    grid: bool = False  # whether its parameters are those of --grid
 
     @property
     def title(self) -> str:
@@ -72,13 +74,15 @@ HEADS: dict[str, HeadKind] = {
         margins=True,
     ),
     "dense": HeadKind("dense", "featx.heads.dense:DenseHead", stops_early=True),
-    "estimator": HeadKind("estimator", "featx.heads.estimators:Estimator", in_auto=False, margins=True),
+    "estimator": HeadKind("estimator", "featx.heads.classifiers:Estimator", in_auto=False, margins=True, grid=True),
 }
 
 
 def head_kind(clf: str, kernel: str = "linear") -> HeadKind:
     """Return the row of `HEADS` for the options --clf and --kernel."""
     name = "svm-rbf" if (clf, kernel) == ("svm", "rbf") else clf
+    if name not in HEADS and name in find_plugins("featx.heads"):
+        return replace(HEADS["estimator"], clf=clf)
     if name not in HEADS:
         raise HeadError(f"No head {clf!r}; there are {', '.join(dict.fromkeys(k.clf for k in HEADS.values()))}.")
     return HEADS[name]

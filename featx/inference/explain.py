@@ -231,7 +231,7 @@ def _choose_method(bundle: Bundle, asked: str, sites: Sequence[Site]) -> str:
         )
     if asked == "gradcam" and not sloping:
         why = "no layer below the head has a map"
-        if kind == "estimator":
+        if kind in {"estimator", "pickle"}:
             why = f"the head {clf} has none"
         elif not bundle.trainable:
             why = f"{bundle.shown} was fitted on a graph file, which has none"

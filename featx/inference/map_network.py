@@ -59,7 +59,7 @@ class MapNetwork:
     @cached_property
     def sites(self) -> list[KerasSite]:
         """One for each of the bundle's outputs; none where the head has no gradient or an output has no map."""
-        if self.bundle.manifest.head.kind == "estimator":
+        if self.bundle.manifest.head.kind in {"estimator", "pickle"}:
             return []
         made = self._backbone.output
         tensors = made if isinstance(made, dict) else {self.bundle.outputs[0].name: made}

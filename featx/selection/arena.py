@@ -53,7 +53,7 @@ class Arena:
     def line(self, candidate: Candidate, kind: HeadKind) -> str:
         """What is shown of it."""
         params, strength = candidate.params, kind.strength_name
-        if candidate.clf == "estimator":
+        if kind.grid:
             what = ", ".join(f"{name} {value}" for name, value in params["params"].items())
             name = params["path"].rpartition(".")[2] + (f", {what}" if what else "")
         else:

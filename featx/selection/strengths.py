@@ -91,8 +91,8 @@ def border_note(best: Found, candidates: Sequence[Candidate]) -> tuple[str, ...]
 def _strengths(kind: HeadKind, options: HeadOptions) -> tuple[float, ...]:
     if options.clf != "auto" and options.strength is not None:
         return (options.strength,)
-    if kind.clf != "estimator":
+    if not kind.grid:
         return kind.strengths or (kind.default,)
-    from featx.heads.estimators import grid_points
+    from featx.heads.classifiers import grid_points
 
     return tuple(map(float, range(len(grid_points(options)))))

@@ -26,9 +26,13 @@ from featx.extraction.sample import Sample
 from featx.features import Features, width
 from featx.heads import persist
 from featx.heads.calibration import CALIBRATION_FILE
+from featx.heads.classifiers import class_path, plugin_of
+from featx.heads.kept import PICKLER
 from featx.heads.transform import TRANSFORM_FILE, join
 from featx.io.context import Context, Notify
 from featx.io.digests import digest_bytes, digest_json
+from featx.io.jsontypes import Json
+from featx.io.modules import module_digests
 from featx.metrics.measures import Measures
 from featx.metrics.predictions import LabelledPredictions, align, group_codes, target_of
 from featx.runs.measured import MeasuredParts, correction_record, epoch_records
@@ -114,10 +118,22 @@ def fingerprint(prepared: Prepared) -> str:
             "groups": _digest_array(sample.groups),
             "weight": _digest_array(sample.weight),
             "head": asdict(replace(head, memory=None, tensorboard=None)),
+            **_classifier_mark(head, several=sample.y.ndim == 2),
             "seed": pipeline.data.seed,
             "featx": algorithm(_ALGORITHM, head.schedule if head.clf in {"dense", "auto"} else "constant"),
         }
     )
+
+
+def _classifier_mark(head: HeadOptions, several: bool) -> dict[str, Json]:
+    """What a fingerprint holds of a classifier that is not featx' own: its code, and how its labels are scored."""
+    path, plugin = class_path(head), plugin_of(head.clf)
+    if not path:
+        return {}
+    root = path.partition(".")[0]
+    code = [] if root == "sklearn" else module_digests((root,))
+    mark = [*code, *([plugin.title] if plugin else []), *(["odds"] if several else [])]
+    return {"classifier": mark} if mark else {}
 
 
 def fit(prepared: Prepared, context: Context = Context()) -> Fitted:
@@ -182,26 +198,38 @@ def _describe(
         score=_score(choice, measured.parts["val"]),
         search={title: tuple(map(_candidate_record, some)) for title, some in chosen.tried.items()},
         history=epoch_records(_log_of(choice)),
-        notes=(*sample.notes, *choice.notes),
+        notes=(*sample.notes, *choice.notes, *_pickle_note(choice)),
         augment=None if views is None else augment_record(views.augmenter, views.each),
     )
 
 
 def _head_record(choice: Choice, features: int, options: HeadOptions) -> HeadRecord:
-    kind = persist.kind_of(choice.head)
+    filed, plugin = persist.filed(choice.head), plugin_of(choice.clf)
     return HeadRecord(
         clf=choice.clf,
         temperature=choice.temperature,
         features=features,
-        kind=kind,
+        kind=filed.form,
         params=_jsonable(choice.params),
         calibration=choice.calibration.kind,
         refitted=options.refit,
         class_weight=options.class_weight,
         positive_weight=options.positive_weight,
-        file=persist.FILES[kind],
+        file=filed.file,
         correction=correction_record(choice.calibration),
+        imports=filed.imports,
+        plugin="" if plugin is None else plugin.title,
+        reason=filed.reason,
     )
+
+
+def _pickle_note(choice: Choice) -> tuple[str, ...]:
+    """What is said of a head that cannot be shared, and that has to be asked for."""
+    filed = persist.filed(choice.head)
+    if filed.form != "pickle":
+        return ()
+    named = " ".join(f"--import {name}" for name in (*filed.imports, PICKLER))
+    return (f"The head is kept as a pickle ({filed.reason}): it is not packed, and other commands need {named}.",)
 
 
 def _candidate_record(candidate: Candidate) -> CandidateRecord:

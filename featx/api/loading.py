@@ -1,0 +1,34 @@
+"""featx.load: a bundle that was made before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from featx.api.model import Model
+from featx.api.options import PathLike
+from featx.bundle.bundle import load_bundle
+from featx.io.modules import named_modules
+from featx.runs.choosing import find_bundle
+
+
+def load(bundle: PathLike, *, runs: PathLike = "runs", imports: str | Sequence[str] = ()) -> Model:
+    """A bundle to predict with: its folder, a `.featx` file, or the folder of a run, whose best bundle is taken.
+
+    runs : the folder of results, for the message when there is none
+    imports : modules that define layers of its network, or the classes of its head; their code is executed, from now on
+        for every bundle of this process
+
+    Raises
+    ------
+    BundleError
+        When there is none, or when it is damaged, changed or newer than this featx.
+
+    Examples
+    --------
+    >>> import featx
+    >>> featx.load("runs/flowers").classes
+    ('daisy', 'rose', 'tulip')
+    """
+    named_modules().allow(imports)
+    return Model(load_bundle(find_bundle(str(bundle), Path(runs), "")))
