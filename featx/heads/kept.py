@@ -9,6 +9,7 @@ wrote it, or where somebody names joblib, too; it never leaves its run (`featx b
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,14 @@ if TYPE_CHECKING:
 
 PICKLER = "joblib"  # what is named to let a pickle be loaded
 _HARMLESS = CHECKED | {
+    "collections.Counter",
     "collections.OrderedDict",
     "collections.defaultdict",
+    "datetime.date",
+    "datetime.datetime",
+    "datetime.timedelta",
+    "decimal.Decimal",
+    "fractions.Fraction",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._bunch.Bunch",
@@ -125,15 +132,25 @@ def load_kept(path: Path, trusted: Sequence[str] = ()) -> Pipeline:
     missing = [name for name in unknown if not named_modules().hold(name.rpartition(".")[0])]
     if missing:
         raise BundleError(
-            f"{path} holds types that are not trusted ({', '.join(missing[:3])}). If you trust its source, add "
-            f"--import {' --import '.join(_packages(missing))} (in Python: featx.load(..., imports=...)), whose code "
-            "is then run; else do not use this bundle."
+            f"{path} holds types that are not trusted ({', '.join(missing[:3])}). Do not use this bundle"
+            f"{_unless_trusted(_packages(missing))}."
         )
     for name in unknown:
         _require_own(path, name)
     estimator: Pipeline = load(path, trusted=[*unknown, *_HARMLESS])
     require_sound_trees(estimator)
     return estimator
+
+
+def _unless_trusted(packages: Sequence[str]) -> str:
+    """How to load it all the same; nothing where it would take Python's own modules, which can do anything."""
+    if any(name in sys.stdlib_module_names for name in packages):
+        return ""
+    named = " ".join(f"--import {name}" for name in packages)
+    return (
+        f", unless you trust where it comes from: then add {named} (in Python: featx.load(..., imports=...)), whose code "
+        "is run"
+    )
 
 
 def _require_own(path: Path, name: str) -> None:
