@@ -148,8 +148,8 @@ def _unless_trusted(packages: Sequence[str]) -> str:
         return ""
     named = " ".join(f"--import {name}" for name in packages)
     return (
-        f", unless you trust where it comes from: then add {named} (in Python: featx.load(..., imports=...)), whose code "
-        "is run"
+        f", unless you trust where it comes from: then add {named} (in Python: featx.load(..., imports=...)), and its "
+        "code is run"
     )
 
 
