@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.render import emit, table
+from featx.io.counting import duration
 
 if TYPE_CHECKING:
     from featx.workflow.forecast import DryRun
@@ -33,7 +34,7 @@ def show_forecast(found: DryRun, as_json: bool) -> None:
 def _seconds(seconds: float | None) -> str | None:
     if seconds is None:
         return None
-    return f"about {seconds:,.0f} s" if seconds < 600 else f"about {seconds / 60:,.0f} min"
+    return f"about {duration(seconds)}"
 
 
 def _megabytes(size: int | None) -> str | None:

@@ -113,13 +113,13 @@ class _Pairs:
             before, after = exact.infer(images), rounded.infer(images)
             for name in before:
                 a, b = (found[name].reshape(len(images), -1) for found in (before, after))
-                cosines.setdefault(name, []).append(_cosines(a, b))
+                cosines.setdefault(name, []).append(row_cosines(a, b))
                 rows.setdefault(name, []).append((_fewer_columns(before[name]), _fewer_columns(after[name])))
         joined = {name: tuple(map(np.concatenate, zip(*pairs, strict=True))) for name, pairs in rows.items()}
         return cls({name: np.concatenate(some) for name, some in cosines.items()}, joined)  # type: ignore[arg-type]
 
 
-def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def row_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The cosine of each pair of rows; 1 where both are zero, 0 where one is or holds anything but finite numbers."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import deque
@@ -21,6 +22,7 @@ from featx.extraction.computation import Computation
 from featx.extraction.computed import Computed, Stages
 from featx.extraction.job import Job
 from featx.extraction.network import open_engine
+from featx.extraction.precision_trial import Pace, advise, try_shorter
 from featx.extraction.quantising import quantising_of
 from featx.extraction.request import Request
 from featx.extraction.reservations import Reservations
@@ -33,8 +35,10 @@ from featx.io.progress import Progress
 from featx.io.urls import is_url
 from featx.store.writer import TableWriter
 
+_logger = logging.getLogger(__name__)
 _CLAIM = 512  # images a process reserves at a time
 _COVER = 64  # reservations that are kept: enough to cover what is not yet in a part
+_SETTLED = 3.0  # seconds after which the rate of a run shows how long it will take
 _WAIT = 0.5  # seconds between looks at what other processes have finished
 
 
@@ -102,6 +106,7 @@ def compute_here(work: Computation, progress: Progress) -> Computed:
     writer = TableWriter(tables, job.options.storage, job.options.compression)
     tools = Tools(engine, tables, writer, job.spec, job.options, job.augmenter, job.began)
     tally, total = Tally(), len(todo.rows)
+    advice = _PrecisionAdvice(work, engine)
     with job.store.leases() as leases, writer:
         queue = Reservations(todo.rows, request, tables, leases)
         while queue.remaining:
@@ -112,10 +117,32 @@ def compute_here(work: Computation, progress: Progress) -> Computed:
                 reused = todo.unique - total + queue.done_by_others
                 unreadable = len(request.unreadable) + len(tally.unreadable)
                 progress("extract", tally.rows + queue.done_by_others, total, reused=reused, bad=unreadable)
+                advice.look(tally)
             if queue.remaining:
                 _wait_for_others(queue, writer)
         progress("extract", total, total)
     return Computed(tally.rows, tally.unreadable, tally.stages + Stages(write=writer.seconds))
+
+
+class _PrecisionAdvice:
+    """Shows once, early in a long extraction, what another precision would save and cost."""
+
+    def __init__(self, work: Computation, engine: Engine) -> None:
+        self._work, self._engine = work, engine
+        self._start = time.perf_counter()
+        self._open = True
+
+    def look(self, tally: Tally) -> None:
+        """Look at what was done so far; only what is long is worth a trial, which takes a small share of it."""
+        elapsed = time.perf_counter() - self._start
+        if not self._open or not tally.rows or elapsed < _SETTLED:
+            return
+        self._open, plan = False, self._work.plan
+        pace = Pace(len(plan.rows), tally.rows, elapsed, tally.stages.infer)
+        rows = plan.rows[: pace.images_to_try].tolist()
+        trial = try_shorter(self._work.job, self._work.request, rows, plan.outputs, self._engine)
+        if trial is not None and (line := advise(trial, pace)):
+            _logger.warning("%s", line)
 
 
 def _wait_for_others(queue: Reservations, writer: TableWriter) -> None:

@@ -92,6 +92,7 @@ def look(
         imagenet=found.imagenet,
         depths=found.depths,
         recommendation=found.recommendation,
+        precision=found.precision,
         notes=(
             *images.notes,
             *sheet.notes,

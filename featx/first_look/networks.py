@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from featx.backbones import resolve
 from featx.errors import BackboneError
+from featx.extraction.precision_trial import PrecisionTrial
 from featx.first_look.answers import ImageNetResult, describe_answers
 from featx.first_look.depths import extract_depths
 from featx.first_look.imagenet import ask
 from featx.first_look.larger import try_larger
+from featx.first_look.precision import note_precision, try_precision
 from featx.first_look.recommendation import (
     DepthsResult,
     Recommendation,
@@ -35,6 +37,7 @@ class NetworkResults:
     imagenet: ImageNetResult | None = None
     depths: DepthsResult | None = None
     recommendation: Recommendation | None = None
+    precision: PrecisionTrial | None = None
     notes: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
@@ -64,12 +67,17 @@ def ask_networks(study: Study, scope: Scope, folder: FigureFolder, arguments: st
         if not advice:
             return found
         found = _add_advice(found, study, folder, arguments)
-        left = None if scope.seconds is None else scope.seconds - (time.perf_counter() - start)
-        return _add_larger(found, study, arguments, left)
+        found = _add_larger(found, study, arguments, _left(scope, start))
+        return _add_precision(found, study, _left(scope, start))
     except BackboneError as error:
         if scope.imagenet:
             raise
         return replace(found, notes=(*found.notes, f"No advice: {error}"))
+
+
+def _left(scope: Scope, start: float) -> float | None:
+    """Seconds that there still are; None: any."""
+    return None if scope.seconds is None else scope.seconds - (time.perf_counter() - start)
 
 
 def _why_no_advice(study: Study) -> str:
@@ -115,3 +123,13 @@ def _add_larger(found: NetworkResults, study: Study, arguments: str, seconds: fl
     if larger is None:
         return replace(found, notes=(*found.notes, note)) if note else found
     return replace(found, recommendation=add_larger(advised, larger, study, arguments))
+
+
+def _add_precision(found: NetworkResults, study: Study, seconds: float | None) -> NetworkResults:
+    """With what bfloat16 saves and costs, as far as seconds are left."""
+    if found.recommendation is None:
+        return found
+    trial = try_precision(study, found.recommendation.advice.output, seconds)
+    if trial is None:
+        return found
+    return replace(found, precision=trial, notes=(*found.notes, note_precision(trial, len(study.images))))

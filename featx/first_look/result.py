@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from featx.extraction.precision_trial import PrecisionTrial
 from featx.first_look.answers import ImageNetResult
 from featx.first_look.backbone_view import BackboneViews
 from featx.first_look.recommendation import DepthsResult, Recommendation
@@ -25,6 +26,7 @@ class FirstLook:
     shown : images on the contact sheet; unreadable : among the images that were decoded
     contact_sheet, sizes : figures; report : the page
     views : what the backbone sees; imagenet, depths, recommendation : what networks make of a sample
+    precision : what bfloat16 saves and costs; None where it is not worth it, not to be had, or there was no time
     """
 
     out: Path
@@ -38,6 +40,7 @@ class FirstLook:
     imagenet: ImageNetResult | None
     depths: DepthsResult | None
     recommendation: Recommendation | None
+    precision: PrecisionTrial | None
     notes: tuple[str, ...]
     report: str | None
 
@@ -64,10 +67,11 @@ class FirstLook:
             "imagenet": _as_json(self.imagenet),
             "depths": _as_json(self.depths),
             "advice": _as_json(self.recommendation),
+            "precision": _as_json(self.precision),
             "notes": self.notes,
             "report": self.report,
         }
 
 
-def _as_json(part: ImageNetResult | DepthsResult | Recommendation | None) -> Json:
+def _as_json(part: ImageNetResult | DepthsResult | Recommendation | PrecisionTrial | None) -> Json:
     return None if part is None else part.as_json()
