@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from manifests import manifest_of
 
+from featx.bundle.choices import describe_choices
+from featx.bundle.fields import to_json
 from featx.config import HeadOptions
 from featx.dataset import NONE, TEST, TRAIN, VAL
 from featx.errors import HeadError
@@ -18,6 +21,7 @@ from featx.heads.linear import LogisticRegression
 from featx.heads.table import HEADS
 from featx.metrics.probabilities import softmax
 from featx.metrics.scores import score
+from featx.runs.measured import epoch_records
 from featx.selection.choice import Choice
 from featx.selection.folds import make_folds
 from featx.selection.heads import choose_head
@@ -44,7 +48,8 @@ def parts(n: int, val: float = 0.2, test: float = 0.2) -> np.ndarray:
 def choose(x: Any, y: np.ndarray, split: np.ndarray, more: dict[str, Any] | None = None, **options: Any) -> Choice:
     more = more or {}
     settings = SearchSettings(HeadOptions(**options), more.get("seed", 0), more.get("show", lambda line: None))
-    return choose_head(Problem(as_features(x), y, split, CLASSES, weight=more.get("weight")), settings)
+    classes = more.get("classes", CLASSES)
+    return choose_head(Problem(as_features(x), y, split, classes, weight=more.get("weight")), settings)
 
 
 def accuracy(choice: Choice, x: np.ndarray, y: np.ndarray) -> float:
@@ -79,6 +84,30 @@ def test_folds_are_stopped_by_rows_that_they_are_not_judged_on(val: float, monke
     assert all(stopped and not some & stopped for some, stopped in folds)
     if val:
         assert {frozenset(stopped) for _, stopped in folds} == {frozenset(rows(x[:24]))}
+
+
+def test_the_best_of_many_epochs_is_too_good_on_val_and_is_said_to_be_the_best_of_so_many() -> None:
+    """Labels that nothing explains: half of any images is right, but not of those that have chosen the epoch."""
+    found: dict[str, list[float]] = {"val": [], "epochs": [], "test": []}
+    options = {"hidden": "16", "epochs": 30, "patience": 30, "batch_size": 60, "monitor": "val_accuracy"}
+    options |= {"learning_rate": 0.2}
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        x, y = random.normal(size=(2_160, 20)).astype(np.float32), random.integers(2, size=2_160)
+        split = np.repeat([TRAIN, VAL, TEST], [120, 40, 2_000]).astype(np.uint8)
+        chosen = choose(x, y, split, {"classes": ("a", "b")}, clf="dense", search="val", **options)
+        assert chosen.best is not None
+        head = cast("DenseHead", chosen.head)
+        found["val"].append(chosen.best.score)
+        found["epochs"].append(float(np.mean([row["val_accuracy"] for row in head.training_log_.as_json()])))
+        found["test"].append(accuracy(chosen, x[160:], y[160:]))
+    means = {name: float(np.mean(values)) for name, values in found.items()}
+    assert means["val"] > means["epochs"] + 0.05
+    assert means["val"] > means["test"] + 0.05
+    assert means["test"] == pytest.approx(0.5, abs=0.02)
+    split_record = {"digest": "s", "images": {"train": 120, "val": 40}}
+    made = manifest_of(history=to_json(epoch_records(head.training_log_)), split=split_record)
+    assert describe_choices(made)[0].startswith("Val has chosen the epoch among 30, so its figures are somewhat better")
 
 
 # --------------------------------------------------------------------------------------------------- the choice
