@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from fitted import Lab, call
-from manifests import manifest_of
+from manifests import changed, manifest_of
+from scipy import stats
 
 from featx.bundle.bundle import Bundle
 from featx.bundle.choices import choices_of, describe_choices
@@ -102,6 +103,31 @@ def test_heads_are_ranked_by_folds_where_all_have_them() -> None:
     assert best(head(0.9, 0.88), head(0.9, 0.88)) == 1
     made = tuned(0.9, counted(10, 4))
     assert best(head(0.88, 0.81), head(0.91, 0.88), made) == 2  # it beats its own head, not the other
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "roc_auc"])
+def test_a_network_from_scratch_takes_the_lead_from_one_standard_error_on(metric: str) -> None:
+    """Any lead on val was enough, which half of worthless ones have."""
+
+    def on_val(made: Manifest, right: int) -> Manifest:
+        wilson = stats.binomtest(right, 100).proportion_ci(method="wilson")
+        intervals = {"accuracy": [wilson.low, wilson.high]} if metric == "accuracy" else {}
+        measured = {
+            "val": {"images": 100, "accuracy": right / 100, "roc_auc_macro": right / 100, "intervals": intervals}
+        }
+        return changed(made, metrics=measured)
+
+    def scratch(right: int) -> Manifest:
+        made = manifest_of(score={"metric": metric, "value": right / 100}, baseline={"net": "conv3", "epochs": 9})
+        return on_val(made, right)
+
+    first = on_val(head(0.8, metric=metric), 80)
+    error = np.hypot(np.sqrt(0.8 * 0.2 / 100), np.sqrt(0.85 * 0.15 / 100))  # 0.054
+    assert [best(first, scratch(right)) for right in (79, 81, 85, 86)] == [1, 1, 1, 2]
+    assert 0.05 < error < 0.06
+    assert best(scratch(81), scratch(84)) == 2  # among equals the better one
+    one = scratch(83)
+    assert best(first, one, tuned(0.86, counted(8, 2))) == 3
 
 
 def test_what_was_chosen_is_listed_with_what_it_was_chosen_among() -> None:

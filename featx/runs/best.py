@@ -1,18 +1,21 @@
 """Which bundle of a run is the best: chosen by what overfits least.
 
 Heads that were all compared in folds are ranked by these, which have more images than val and leave each out once. A
-network that was trained further is measured on val alone, which has chosen its epoch as well: it takes the place of a
-bundle only where it is ahead by one standard error of the paired difference. Otherwise the two are a tie, and the
-simpler one stays.
+network that was trained further, or from scratch, is measured on val alone, which has chosen its epoch as well: it
+takes the place of a bundle only where it is ahead by one standard error of the difference, which is the paired one
+where the two were compared image by image. Otherwise the two are a tie, and the head stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import hypot, sqrt
 
 from featx.bundle.bundle import Bundle
 from featx.bundle.manifest import Manifest
-from featx.metrics.table import signed_score
+from featx.metrics.table import metric_form, signed_score
+
+_DEVIATIONS = 1.959964  # of a normal distribution, between which 95 % lie
 
 
 def choose_best(rivals: Sequence[Bundle]) -> Bundle:
@@ -26,7 +29,7 @@ def choose_best(rivals: Sequence[Bundle]) -> Bundle:
         if origin is not None and origin.digest and origin.digest == best.manifest.digest:
             return one  # its comparison has measured both in the same way, and their records need not
         lead = _signed(one.manifest, _val(one)) - _signed(best.manifest, _val(best))
-        if lead > 0 and lead >= _error(one.manifest):
+        if lead > 0 and lead >= _error(one.manifest, best.manifest):
             return one
     return best
 
@@ -74,7 +77,23 @@ def _signed(manifest: Manifest, value: float | None) -> float:
     return float("-inf") if value is None else signed_score(manifest.score.metric, value)
 
 
-def _error(manifest: Manifest) -> float:
+def _error(manifest: Manifest, other: Manifest) -> float:
+    """The standard error of the difference between a network and another bundle on val.
+
+    Where it was not compared with a bundle image by image, as if the two were measured on different images: somewhat
+    more than it is.
+    """
     comparison = (manifest.comparison or {}).get("val")
-    found = comparison is not None and comparison.judged.metric == manifest.score.metric
-    return comparison.standard_error if found and comparison is not None else 0.0
+    if comparison is not None and comparison.judged.metric == manifest.score.metric:
+        return comparison.standard_error
+    return hypot(_own_error(manifest), _own_error(other))
+
+
+def _own_error(manifest: Manifest) -> float:
+    """The standard error of a score on val: by its interval or, without one, that of a share."""
+    val, form = manifest.metrics_on("val"), metric_form(manifest.score.metric, manifest.target)
+    found = (val.intervals or {}).get(manifest.score.metric if form is None else form.key)
+    if found is not None:
+        return (found[1] - found[0]) / (2 * _DEVIATIONS)
+    share = min(max(_signed(manifest, manifest.score.value), 0.0), 1.0)
+    return sqrt(share * (1 - share) / max(val.images, 1))
