@@ -27,12 +27,17 @@ UPPER = 1.0  # the upper 8 of 16 bits, not rounded
 DEEP = 2.6  # the same of the upper 8 of 16 bits
 MIXED = 1.51  # colour, alpha and what is laid over white are rounded one after the other
 
+BAD = ("wrong", "unsure")
+
 Decode = Callable[[bytes], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One file. values : it holds; expected : RGB, 0 to 255, in fractions; second : another decoder, of `values`"""
+    """One file. values : it holds; expected : RGB, 0 to 255, in fractions; second : another decoder, of `values`
+
+    refusal : words of the sentence by which it is refused, "" where it is to be read
+    """
 
     format: str
     name: str
@@ -41,6 +46,7 @@ class Cell:
     expected: np.ndarray
     tolerance: float
     second: Decode | None
+    refusal: str = ""
 
 
 def numbers(bits: int, channels: int = 1) -> np.ndarray:
@@ -332,15 +338,18 @@ def _tiff_of(
 def cells() -> Iterator[Cell]:
     """The whole table."""
     import more_format_cells as more
+    from coded_format_cells import coded_cells
+    from tiff_more_cells import tiff_more_cells
+    from window_format_cells import window_cells
 
     others = (more.jpeg_2000_cells, more.jpeg_xl_cells, more.lossless_cells, more.ppm_cells, more.bmp_cells)
-    for one in (png_cells, tiff_cells, *others, more.jpeg_cells):
+    for one in (png_cells, tiff_cells, *others, more.jpeg_cells, tiff_more_cells, coded_cells, window_cells):
         yield from one()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a cell. kind : right, refused or wrong; note : why"""
+    """What came of a cell. kind : right, refused (as it should be), wrong, or unsure; note : why"""
 
     cell: Cell
     kind: str
@@ -363,7 +372,10 @@ def judge(cell: Cell) -> Outcome:
     try:
         found = np.asarray(decode(source)).astype(float)
     except BadImage as error:
-        return Outcome(cell, "refused", error.reason)
+        meant = cell.refusal and cell.refusal in error.reason
+        return Outcome(cell, "refused" if meant else "wrong", f"refused: {error.reason}")
+    if cell.refusal:
+        return Outcome(cell, "wrong", f"read, and not refused as {cell.refusal}")
     if found.shape != cell.expected.shape:
         return Outcome(cell, "wrong", f"{found.shape}")
     off = float(np.abs(found - cell.expected).max())
@@ -375,13 +387,13 @@ def main() -> int:
     counted: Counter[tuple[str, str]] = Counter()
     for outcome in map(judge, cells()):
         counted[outcome.cell.format, outcome.kind] += 1
-        if outcome.kind != "right":
+        if outcome.kind in BAD:
             sys.stdout.write(f"{outcome.kind}: {outcome.cell.format} {outcome.cell.name}: {outcome.note}\n")
     for format_ in dict.fromkeys(name for name, _ in counted):
         kinds = [f"{count:,} {kind}" for (name, kind), count in counted.items() if name == format_]
         sys.stdout.write(f"{format_}: {', '.join(kinds)}\n")
     sys.stdout.write(f"{sum(counted.values()):,} cells\n")
-    return int(any(kind != "right" for _, kind in counted))
+    return int(any(kind in BAD for _, kind in counted))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
-from format_cells import cells, judge
+from format_cells import BAD, cells, judge
 
-STEP = 13  # shares no factor with the numbers of orders, layouts and compressions, so that all of them are met
-LEAST = 6_400
+STEP = 17  # shares no factor with the numbers of orders, layouts and compressions, so that all of them are met
+LEAST = 8_258
 
 
 @pytest.mark.parametrize("module", ["png", "imagecodecs", "tifffile"])
@@ -20,12 +20,12 @@ def test_some_of_every_format_are_right() -> None:
     some = [cell for number, cell in enumerate(cells()) if number % STEP == 0]
     outcomes = list(map(judge, some))
     assert len(outcomes) >= LEAST // STEP
-    assert [f"{one.cell.format} {one.cell.name}: {one.note}" for one in outcomes if one.kind != "right"] == []
+    assert [f"{one.cell.format} {one.cell.name}: {one.note}" for one in outcomes if one.kind in BAD] == []
 
 
 @pytest.mark.slow
 def test_all_are_right() -> None:
     outcomes = list(map(judge, cells()))
-    wrong = [f"{one.cell.format} {one.cell.name}: {one.note}" for one in outcomes if one.kind != "right"]
+    wrong = [f"{one.cell.format} {one.cell.name}: {one.note}" for one in outcomes if one.kind in BAD]
     assert wrong == []
     assert len(outcomes) >= LEAST

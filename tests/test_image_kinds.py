@@ -501,7 +501,7 @@ def test_an_error_of_resizing_belongs_to_the_image(monkeypatch: pytest.MonkeyPat
 def test_the_decoder_is_still_that_of_0_1_0() -> None:
     key = Path(__file__).parent.glob("old_0_1_0/cache/*/key.json")
     assert all(decoder_identity() in path.read_text() for path in key)
-    assert "revision 2" in decoder_version()
+    assert "revision 3" in decoder_version()
 
 
 def needs_second_decoder() -> None:

@@ -11,7 +11,9 @@ import pytest
 from cached import extract, plan
 from conftest import SIDE
 from odd_files import bitmap, icon, png, tiff
+from tiff_more_cells import old_jpeg, ycbcr
 from unkind import encode
+from window_format_cells import few_colours, gif_within, run_length_bmp, sixteen_bits_with_alpha
 
 from featx.config import DataOptions, FeaturesOptions
 from featx.dataset import ImageSet, read_images
@@ -40,6 +42,11 @@ def _sound() -> dict[str, bytes]:
         "sound-16-separate-deflated.tif": tiff(_numbers(16, 3, 6), 16, 2, separate=True, deflated=True),
         "sound.jp2": encode(rgb8.astype(np.uint8), "JPEG2000"),
         "sound.bmp": encode(rgba[..., :3], "BMP"),
+        "sound.gif": gif_within(0),
+        "sound-runs.bmp": run_length_bmp(0),
+        "sound-few.bmp": few_colours(4, 3),
+        "sound-ycbcr.tif": ycbcr(False),
+        "sound-old-jpeg.tif": old_jpeg(6),
         "sound.ico": encode(rgba, "ICO", sizes=[(SIDE, SIDE)]),
     }
 
@@ -60,9 +67,22 @@ def _wrong() -> dict[str, bytes]:
         "wrong-grey-alpha-planes.tif": tiff(_numbers(8, 2, 18), 8, 1, separate=True, deflated=True, t338=(2,)),
         "wrong-palette.tif": tiff(_numbers(8, 1, 12), 8, 3, t320=list(range(256)) * 3),
         "wrong.bmp": bitmap(transparent),
+        "wrong-3-within.gif": gif_within(3),
+        "wrong-3-runs.bmp": run_length_bmp(1),
+        "wrong-3-few.bmp": few_colours(4, 2),
+        "wrong-3-alpha-16.bmp": sixteen_bits_with_alpha(),
+        "wrong-3-ycbcr.tif": ycbcr(True),
+        "wrong-3-old-jpeg.tif": old_jpeg(2),
+        "wrong-3-predictor.tif": tiff(
+            _numbers(8, 1, 20), 8, 1, content=_packed_differences(), t259=(32773,), t317=(2,)
+        ),
         "wrong.ico": icon(transparent),
         "wrong.jp2": _deep_jpeg_2000(),
     }
+
+
+def _packed_differences() -> bytes:
+    return b"".join(bytes([SIDE - 1]) + row.astype(np.uint8).tobytes() for row in _numbers(8, 1, 20)[..., 0])
 
 
 def _deep_jpeg_2000() -> bytes:
@@ -196,5 +216,5 @@ def test_an_image_remembered_as_unreadable_is_tried_by_a_mended_decoder(
 def test_classes_are_told_by_content(images: ImageSet) -> None:
     for name, content in {**_sound(), **_wrong(), **_refused()}.items():
         assert stale.class_revision(io.BytesIO(content)) == (
-            0 if name.startswith("sound") else 2 if "plane" in name else 1
+            0 if name.startswith("sound") else 3 if "-3-" in name else 2 if "plane" in name else 1
         ), name

@@ -10,9 +10,9 @@ from __future__ import annotations
 import struct
 from typing import IO
 
-from featx.images import jpeg2000, png, tiff
+from featx.images import bmp, gif, jpeg2000, png, tiff
 
-REVISION = 2  # of this decoder; raised when a class is mended
+REVISION = 3  # of this decoder; raised when a class is mended
 
 
 def class_revision(file: IO[bytes]) -> int:
@@ -23,13 +23,20 @@ def class_revision(file: IO[bytes]) -> int:
         wrong = png.has_deep_colour_key(file)
     elif head[:2] in (b"II", b"MM"):
         header = tiff.read_header(file)
+        if header is not None and header.wrong_before_3:
+            return 3
         if header is not None and header.wrong_before_2:
             return 2
         wrong = header is not None and header.wrong_in_0_1_0
     elif head.startswith((b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")):
         codestream = jpeg2000.read_header(file)
         wrong = codestream is not None and codestream.deep
+    elif head.startswith(b"GIF8"):
+        return 0 if gif.uncovered(file) is None else 3
     elif head.startswith(b"BM"):
+        header_of_bitmap = bmp.read_header(file)
+        if header_of_bitmap is not None and header_of_bitmap.wrong_before_3:
+            return 3
         wrong = bitmap_has_alpha(file, 14)
     elif head.startswith(b"\x00\x00\x01\x00"):
         wrong = _icon_has_bitmap_alpha(file)

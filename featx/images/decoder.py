@@ -34,7 +34,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from featx.images import jpeg, jpeg2000, png, tiff
+from featx.images import bmp, gif, jpeg, jpeg2000, png, tiff
 from featx.images.classes import REVISION, class_revision
 from featx.images.fault import DAMAGE, BadImage
 from featx.images.levels import FULL, decode_by_levels
@@ -270,14 +270,26 @@ def _decode_as_it_is(file: IO[bytes], reading: _Reading) -> Image.Image:
         return other
     with image:
         check_size(image.size, reading.max_pixels)
-        if reading.size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-            sideways = orientation_of(image) >= 5
-            image.draft(None, reading.size if sideways else reading.size[::-1])
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            _ask_for_less(file, image, reading.size)
         return _decode_mended(file, image, reading) or upright_rgb(image)
 
 
+def _ask_for_less(file: IO[bytes], image: JpegImagePlugin.JpegImageFile, size: tuple[int, int] | None) -> None:
+    """Have a JPEG decoded at the smallest scale that is not below `size`; lossless ones have but one."""
+    place = file.tell()
+    frame = jpeg.read_frame(file)
+    file.seek(place)
+    if frame is not None and not frame.readable:
+        raise BadImage(frame.fault)
+    if size is not None and not (frame is not None and frame.lossless):
+        image.draft(None, size if orientation_of(image) >= 5 else size[::-1])
+
+
 def _open_image(file: IO[bytes]) -> Image.Image:
-    if file.read(4) == tiff.BIG_BIG_ENDIAN:  # Pillow takes it for an ordinary one, and its pages for being elsewhere
+    start = file.read(4)
+    # Pillow takes the first for an ordinary one, and its pages for being elsewhere.
+    if start == tiff.BIG_BIG_ENDIAN or (start.startswith(b"BM") and bmp.is_unusual(file)):
         raise PIL.UnidentifiedImageError
     file.seek(0)
     return Image.open(file, formats=FORMATS)
@@ -302,6 +314,10 @@ def _decode_mended(file: IO[bytes], image: Image.Image, reading: _Reading) -> Im
         header = jpeg2000.read_header(file)
         if header is not None and header.deep:
             return jpeg2000.decode_deep(file, header, reading.levels)
+    if image.format == "GIF":
+        box = gif.uncovered(file)
+        file.seek(place)
+        return None if box is None else gif.on_white(upright_rgb(image), box)
     if image.format in ("BMP", "ICO"):
         may_be_empty = class_revision(file) > 0
         file.seek(place)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
 import re
 import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
@@ -17,6 +20,73 @@ _TABLES, _SCAN, _COMMENT = 0xDB, 0xDA, 0xFE
 _LARGEST = 1024  # the mean of a block of 8 x 8 numbers from -128 to 127, times 8
 _PADDING = 8  # bytes
 _SIGNS = 3  # blocks beyond it: an encoder's rounding is not taken for damage
+_HUFFMAN, _ARITHMETIC = (0xC0, 0xC1, 0xC2, 0xC3), (0xC9, 0xCA)
+_LOSSLESS, _LS = 0xC3, 0xF7
+_NO_FRAME = (0xC4, 0xC8, 0xCC)  # tables, and what is kept for later, among the numbers of frames
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the header of the frame says. process : how it is coded, as its marker is numbered (T.81, table B.1)"""
+
+    process: int
+    bits: int
+    width: int
+    height: int
+    channels: int
+
+    @property
+    def lossless(self) -> bool:
+        """Whether it is coded by prediction, and so of no size but its own."""
+        return self.process == _LOSSLESS
+
+    @property
+    def readable(self) -> bool:
+        """Whether a decoder at hand reads frames of this process and depth."""
+        if self.lossless:
+            return 2 <= self.bits <= 16
+        return self.process in _HUFFMAN + _ARITHMETIC and self.bits in (8, 12)
+
+    @property
+    def fault(self) -> str:
+        """Why it is not `readable`, as far as it is of a kind that is known."""
+        if self.process == _LS:
+            return "a JPEG-LS image: convert it to PNG"
+        if self.process in _HUFFMAN + _ARITHMETIC:
+            return f"a JPEG file of {self.bits} bits, which is none of 8 and 12: convert it to PNG"
+        return "a JPEG file that is coded in an unusual way (hierarchical or arithmetic): convert it to PNG"
+
+
+def read_frame(file: IO[bytes]) -> Frame | None:
+    """The first frame of a JPEG file; None where its segments are not as they should be."""
+    file.seek(0)
+    for marker, payload in _segments(file):
+        if (0xC0 <= marker <= 0xCF and marker not in _NO_FRAME) or marker == _LS:
+            if len(payload) < 6:
+                return None
+            bits, height, width, channels = struct.unpack_from(">BHHB", payload)
+            return Frame(marker, bits, width, height, channels)
+    return None
+
+
+def find_exif(content: bytes) -> bytes | None:
+    """What a JPEG file says of its camera, None where it says nothing."""
+    found = (one for marker, one in _segments(io.BytesIO(content)) if marker == 0xE1)
+    return next((one for one in found if one.startswith(b"Exif\0\0")), None)
+
+
+def _segments(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of the segments before the scan, as long as each begins where the one before ends."""
+    if file.read(2) != b"\xff\xd8":
+        return
+    while True:
+        head = file.read(2)
+        while head == b"\xff\xff":  # padding
+            head = b"\xff" + file.read(1)
+        length = file.read(2)
+        if head[:1] != b"\xff" or len(head) < 2 or len(length) < 2 or head[1] in (0, 1) or 0xD0 <= head[1] <= 0xDA:
+            return
+        yield head[1], file.read(max(0, int.from_bytes(length, "big") - 2))
 
 
 def without_metadata(file: IO[bytes]) -> bytes | None:
@@ -61,6 +131,9 @@ def check_scan(file: IO[bytes]) -> None:
         simplejpeg = importlib.import_module("simplejpeg")
     except ImportError:
         return
+    frame = read_frame(file)
+    if frame is None or frame.bits != 8 or frame.lossless or not frame.readable:
+        return  # of a lossless one, simplejpeg writes beyond the memory that it has for the smaller picture
     file.seek(0)
     content = file.read()
     try:

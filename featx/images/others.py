@@ -7,11 +7,14 @@ from typing import IO, Protocol
 
 from PIL import Image
 
+from featx.images.bmp import BitmapFile, is_unusual
+from featx.images.deepjpeg import DeepJpegFile, is_deep_jpeg
 from featx.images.dicom import DicomFile, is_dicom
 from featx.images.fault import DAMAGE, BadImage
 from featx.images.heif import HeifFile, is_heif
 from featx.images.jpegxl import JpegXlFile, is_jpeg_xl
 from featx.images.levels import FULL
+from featx.images.pam import PamFile, is_pam
 
 _HEAD = 512
 _LONGEST = 200  # characters of another library's message
@@ -31,6 +34,12 @@ _FORMATS: tuple[tuple[str, Callable[[bytes], bool], Opened], ...] = (
     ("JPEG XL", is_jpeg_xl, JpegXlFile),
     ("HEIC", is_heif, HeifFile),
     ("DICOM", is_dicom, DicomFile),
+    ("PAM", is_pam, PamFile),
+)
+# Of formats that Pillow reads, the files that it does not.
+_UNUSUAL: tuple[tuple[str, bytes, Callable[[IO[bytes]], bool], Opened], ...] = (
+    ("BMP", b"BM", is_unusual, BitmapFile),
+    ("JPEG", b"\xff\xd8", is_deep_jpeg, DeepJpegFile),
 )
 
 
@@ -68,4 +77,7 @@ def size_of_other(file: IO[bytes]) -> tuple[int, int] | None:
 def _format_of(file: IO[bytes]) -> tuple[str, Opened | None]:
     file.seek(0)
     head = file.read(_HEAD)
+    for name, start, is_one_of_them, opened in _UNUSUAL:
+        if head.startswith(start):
+            return (name, opened) if is_one_of_them(file) else ("", None)
     return next(((name, opened) for name, is_one, opened in _FORMATS if is_one(head)), ("", None))

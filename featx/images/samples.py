@@ -12,7 +12,7 @@ from featx.images.fault import BadImage
 
 _TOGETHER = 1 << 20  # numbers
 SECOND_DECODERS = ("imagecodecs", "tifffile", "pillow_heif", "pydicom")
-FORMATS_READ = 3  # raised when files of a format are read that were not
+FORMATS_READ = 4  # raised when files of a format are read that were not
 
 
 def need(package: str) -> Any:

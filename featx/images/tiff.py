@@ -16,15 +16,34 @@ from featx.images.samples import need, over_white
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 256, 257, 258, 259, 262, 277, 284
 _SUBFILE, _MAP, _SUBIFDS, _EXTRA, _FORMAT, _DNG = 254, 320, 330, 338, 339, 50706
-_TILE_WIDTH, _TILE_HEIGHT, _ORIENTATION = 322, 323, 274
+_TILE_WIDTH, _TILE_HEIGHT, _ORIENTATION, _PREDICTOR = 322, 323, 274, 317
+_COEFFICIENTS, _SAMPLING, _REFERENCE = 529, 530, 532
 _WANTED = {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _SUBFILE, _MAP, _SUBIFDS, _EXTRA}
-_WANTED |= {_FORMAT, _DNG, _TILE_WIDTH, _TILE_HEIGHT, _ORIENTATION}
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
+_WANTED |= {_FORMAT, _DNG, _TILE_WIDTH, _TILE_HEIGHT, _ORIENTATION, _PREDICTOR, _COEFFICIENTS, _SAMPLING, _REFERENCE}
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+_PLAIN, _OLD_JPEG, _PACK_BITS, _WEBP = 1, 6, 32773, 50001  # compressions
 _CHANNELS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
 _RAW = {32803, 34892}  # a colour filter array, linear raw
 _UNSIGNED, _SIGNED, _FRACTIONS, _UNDEFINED = 1, 2, 3, 4
 _PREMULTIPLIED, _ALPHA = 1, 2
-_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}  # of the types of a tag
+_DIFFERENCES = 2  # of neighbouring pixels
+_SAMPLINGS = ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4))
+# Luma of red, green and blue, and black and white of each channel, as numerators and denominators; or nothing said.
+_LUMA, _RANGE = (299, 1000, 587, 1000, 114, 1000), (0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1)
+_USUAL_COLOURS = ((), _LUMA, _RANGE, _LUMA + _RANGE)
+_RATIONAL = 5
+_NUMBERS = {
+    1: "B",
+    3: "H",
+    4: "I",
+    _RATIONAL: "I",
+    6: "b",
+    8: "h",
+    9: "i",
+    13: "I",
+    16: "Q",
+    18: "Q",
+}  # of the types of a tag
 _MOST_VALUES = 3 << 16  # the largest colour map
 _MOST_TAGS = 4096
 BIG_BIG_ENDIAN = b"MM\0+"  # how a BigTIFF file of this byte order begins
@@ -39,6 +58,7 @@ class Tiff:
 
     bits : of each sample; sample_format : unsigned, signed, fractions or undefined, as the specification numbers them
     extra : what the samples beyond the colours are; colour_map : three times 2 to the power of bits, empty without one
+    sampling : how many pixels, across and down, share the colour of YCbCr; conversion : what is stated of its colours
     preview : whether it is marked as a smaller copy of another page; raw : whether it is a raw camera file
     """
 
@@ -47,7 +67,10 @@ class Tiff:
     bits: tuple[int, ...]
     sample_format: int
     photometric: int
-    compressed: bool
+    compression: int
+    predictor: int
+    sampling: tuple[int, ...]
+    conversion: tuple[int, ...]
     separate: bool
     extra: tuple[int, ...]
     colour_map: tuple[int, ...]
@@ -55,6 +78,29 @@ class Tiff:
     tile_pixels: int
     preview: bool
     raw: bool
+
+    @property
+    def compressed(self) -> bool:
+        """Whether its pixels are compressed at all."""
+        return self.compression != _PLAIN
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its colours are such as this module makes RGB of."""
+        return self.photometric in _CHANNELS and len(set(self.bits)) == 1
+
+    @property
+    def wrong_before_3(self) -> bool:
+        """Whether revision 2 took another picture for it: differences within runs, and stated colours of YCbCr."""
+        by_bytes = self.is_known and self.bits[0] in (8, 16)
+        packed = self.compression == _PACK_BITS and self.predictor == _DIFFERENCES and by_bytes
+        old = self.compression == _OLD_JPEG and self.photometric == _RGB
+        return packed or old or (self.by_libtiff and self.sampling == (1, 1) and self.conversion not in _USUAL_COLOURS)
+
+    @property
+    def by_libtiff(self) -> bool:
+        """Whether it is YCbCr that Pillow takes for as many numbers to every pixel."""
+        return self.photometric == _YCBCR and not self.compressed
 
     @property
     def wrong_in_0_1_0(self) -> bool:
@@ -84,7 +130,10 @@ class Tiff:
 
     @property
     def mixed_up(self) -> bool:
-        """Whether its planes are such as Pillow mixes up or refuses."""
+        """Whether its planes or its compression are such as Pillow mixes up or refuses."""
+        old = self.compression == _OLD_JPEG and self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
+        if self.compression == _WEBP or old or self.by_libtiff or self.wrong_before_3:
+            return True
         if not self.separate:
             return False
         premultiplied = _PREMULTIPLIED in self.extra and not self.compressed
@@ -106,6 +155,12 @@ class Tiff:
             return (
                 f"pixels are {depth}-bit whole numbers, whose black and white are not known: save it with 8 or 16 bits"
             )
+        if len(self.bits) < _CHANNELS.get(self.photometric, 1):
+            return f"a TIFF file of {len(self.bits)} channels, too few for its colours: save it as RGB"
+        if self.photometric == _YCBCR and (
+            self.sampling not in _SAMPLINGS or (self.separate and self.sampling != (1, 1))
+        ):
+            return "a TIFF file whose colours (YCbCr) are stored in an unusual way: save it as RGB"
         return None
 
 
@@ -139,7 +194,7 @@ def _read_tags(file: IO[bytes], first: int, order: str, big: bool) -> Tags:
         (length,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", table, at + 4)
         if tag not in _WANTED or kind not in _NUMBERS or length > _MOST_VALUES:
             continue
-        form = f"{order}{length}{_NUMBERS[kind]}"
+        form = f"{order}{length if kind != _RATIONAL else 2 * length}{_NUMBERS[kind]}"
         content = table[at + entry - inside : at + entry]
         if struct.calcsize(form) > inside:
             file.seek(struct.unpack(f"{order}{'Q' if big else 'I'}", content)[0])
@@ -164,7 +219,10 @@ def _as_tiff(tags: Tags, head: bytes) -> Tiff | None:
         bits=bits if len(bits) == samples else bits[:1] * min(samples, 64),
         sample_format=one(_FORMAT, _UNSIGNED),
         photometric=photometric,
-        compressed=one(_COMPRESSION, 1) != 1,
+        compression=one(_COMPRESSION, _PLAIN),
+        predictor=one(_PREDICTOR, 1),
+        sampling=tags.get(_SAMPLING, (2, 2)) if photometric == _YCBCR else (1, 1),
+        conversion=tags.get(_COEFFICIENTS, ()) + tags.get(_REFERENCE, ()),
         separate=one(_PLANAR, 1) == 2,
         extra=tags.get(_EXTRA, ()),
         colour_map=tags.get(_MAP, ()),
@@ -186,12 +244,14 @@ def decode_page(file: IO[bytes], header: Tiff, max_pixels: int, levels: str = FU
         Its samples have no known black and white, or its colours are not known.
     """
     reason, depth = header.fault(), header.bits[0]
-    if reason is None and (header.photometric not in _CHANNELS or set(header.bits) != {depth}):
+    if reason is None and header.photometric != _YCBCR and not header.is_known:
         reason = f"a TIFF file of unusual colours (photometric {header.photometric}): save it as RGB"
     if reason is not None:
         raise BadImage(reason)
     if max(header.tile_pixels, header.width * header.height) > max_pixels:
         raise BadImage("its tiles are larger than an image may be")
+    if header.photometric == _YCBCR:
+        return _by_libtiff(file)
     tifffile = need("tifffile")
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds odd is no news to who reads images
     file.seek(0)
@@ -201,6 +261,13 @@ def decode_page(file: IO[bytes], header: Tiff, max_pixels: int, levels: str = FU
     except tifffile.TiffFileError as error:  # a class of its own until 2026
         raise ValueError(str(error)) from error
     return _to_rgb(values, header, depth, levels)
+
+
+def _by_libtiff(file: IO[bytes]) -> Image.Image:
+    """RGB as libtiff makes it of YCbCr, whose tags say how."""
+    file.seek(0)
+    values: np.ndarray = need("imagecodecs").tiff_decode(file.read(), asrgb=True)
+    return Image.fromarray(np.ascontiguousarray(values[..., :3]))
 
 
 def _as_planes(page: Any, samples: int) -> np.ndarray:

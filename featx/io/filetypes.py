@@ -10,7 +10,6 @@ _UNREAD = "cannot be read: "  # what a disk or a server failed to give, unlike w
 
 _RAW = "a raw camera file: convert it to JPEG"
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"\xff\xd8\xff\xf7", "a JPEG-LS image: convert it to PNG"),
     (0, b"\xff\xd8\xff", "a damaged JPEG file"),
     (0, b"\x89PNG", "a damaged PNG file"),
     (0, b"GIF8", "a damaged GIF file"),
@@ -34,13 +33,45 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (4, b"JXL \r\n\x87\n", "a JPEG XL image: convert it to PNG"),
     (0, b"\xff\x0a", "a JPEG XL image: convert it to PNG"),
     (0, b"v/1\x01", "an OpenEXR image: convert it to PNG"),
-    (0, b"#?RADIANCE", "a Radiance HDR image: convert it to PNG"),
+    (0, b"#?R", "a Radiance HDR image: convert it to PNG"),
     (0, b"SIMPLE  =", "a FITS file: convert it to PNG"),
     (0, b"DDS ", "a DirectDraw texture: convert it to PNG"),
     (0, b"gimp xcf", "a GIMP document: export it as PNG"),
     (0, b"icns", "a macOS icon: convert it to PNG"),
     (0, b"AT&TFORM", "a DjVu document, not an image"),
     (0, b"\x59\xa6\x6a\x95", "a Sun raster image: convert it to PNG"),
+    (0, b"\x01\xda\x00", "an SGI image: convert it to PNG"),
+    (0, b"\x01\xda\x01", "an SGI image: convert it to PNG"),
+    (0, b"DanM", "an old Windows Paint image: convert it to PNG"),
+    (0, b"LinS", "an old Windows Paint image: convert it to PNG"),
+    (0, b"BLP1", "a Blizzard texture: convert it to PNG"),
+    (0, b"BLP2", "a Blizzard texture: convert it to PNG"),
+    (0, b"Image type:", "an IFUNC image: convert it to PNG"),
+    (0, b"\x00\x00\x02\x00\x01\x00", "a Windows cursor: convert it to PNG"),
+    (0, b"\x00\x00\x02\x00\x02\x00", "a Windows cursor: convert it to PNG"),
+    (8, b"ACON", "an animated Windows cursor: convert it to PNG"),
+    (0, b"\x8bJNG", "a JNG image: convert it to PNG"),
+    (0, b"\x8aMNG", "an MNG animation: convert it to PNG"),
+    (0, b"BPG\xfb", "a BPG image: convert it to PNG"),
+    (0, b"FLIF", "a FLIF image: convert it to PNG"),
+    (0, b"farbfeld", "a farbfeld image: convert it to PNG"),
+    (0, b"SDPX", "a DPX film scan: convert it to PNG"),
+    (0, b"XPDS", "a DPX film scan: convert it to PNG"),
+    (0, b"\x80\x2a\x5f\xd7", "a Cineon film scan: convert it to PNG"),
+    (0, b"\xd7\x5f\x2a\x80", "a Cineon film scan: convert it to PNG"),
+    (0, b"\xabKTX ", "a KTX texture: convert it to PNG"),
+    (0, b"VTF\x00", "a Valve texture: convert it to PNG"),
+    (8, b"ILBM", "an Amiga image: convert it to PNG"),
+    (8, b"PBM ", "an Amiga image: convert it to PNG"),
+    (0, b"\xd7\xcd\xc6\x9a", "a Windows metafile: convert it to PNG"),
+    (40, b" EMF", "a Windows metafile: convert it to PNG"),
+    (0, b"PF\n", "pixels are fractions, whose black and white are not known: save it with 8 or 16 bits"),
+    (0, b"/* XPM */", "an X pixmap: convert it to PNG"),
+    (0, b"NRRD000", "an NRRD volume: export its slices as PNG"),
+    (0, b"ZISRAWFILE", "a Zeiss microscope file: export it as TIFF"),
+    (0, b"\xda\xce\xbe\x0a", "a Nikon microscope file: export it as TIFF"),
+    (208, b"MAP ", "an MRC volume: export its slices as PNG"),
+    (0, b"\x5c\x01\x00\x00", "an Analyze volume: export its slices as PNG"),
     (344, b"n+1\x00", "a NIfTI volume: export its slices as PNG"),
     (0, b"MATLAB 5.0", "a MATLAB file, not an image"),
     (0, b"\x00\x05\x16\x07", "what macOS notes of a file (AppleDouble), not the image itself"),
@@ -142,6 +173,8 @@ def _describe_text(head: bytes) -> str | None:
     for tag, description in _MARKUP:
         if start.startswith(tag) or (start.startswith(b"<?xml") and tag in start):
             return description
+    if start.startswith(b"#define ") and b"_bits[]" in start:
+        return "an X bitmap: convert it to PNG"
     # Nobody's text has control characters other than tabs, line ends, form feeds and escapes.
     if any(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head):
         return None
