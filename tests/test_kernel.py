@@ -114,6 +114,21 @@ def test_a_strength_that_is_given_is_not_searched() -> None:
     assert [(one.params["C"], one.params["gamma"]) for one in choice.candidates] == [(3.0, 1.0)]
 
 
+def test_a_gamma_that_is_given_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = board(90)
+    both = choose(x, y, replace(RADIAL, strength=3.0, gamma=8.0))
+    assert [(one.params["C"], one.params["gamma"]) for one in both.candidates] == [(3.0, 8.0)]
+    theirs = reference(3.0, 8.0, 2).fit(x, y)
+    np.testing.assert_allclose(both.head.logits(x)[:, 1], theirs.decision_function(x), atol=2e-3)
+    monkeypatch.setattr("featx.selection.kernel._GAMMAS", (0.25, 8.0))
+    alone = choose(x, y, replace(RADIAL, gamma=8.0))
+    assert {one.params["gamma"] for one in alone.candidates} == {8.0}
+    assert len(alone.candidates) >= 4
+    assert not any("gamma" in note for note in alone.notes)  # its end is no end of a search
+    auto = choose(x, y, HeadOptions(clf="auto", folds=3, gamma=8.0))
+    assert {one.params["gamma"] for one in auto.candidates if "gamma" in one.params} >= {1.0, 4.0}
+
+
 def test_of_many_rows_a_part_finds_the_values_and_all_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("featx.selection.kernel._MOST_ROWS", 150)
     x, y = board()

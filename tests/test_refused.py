@@ -211,9 +211,10 @@ def test_a_weight_of_labels_is_refused_for_one_class() -> None:
         (("--clf", "dense", "--decay", "0.5"), "--schedule exponential"),
         (("--clf", "dense", "--schedule", "cosine", "--factor", "0.1"), "--schedule plateau"),
         (("--clf", "dense", "--momentum", "0.5"), "--optimizer sgd"),
+        (("--clf", "svm", "--gamma", "2"), "--kernel rbf"),
         (("--thresholds", "none", "--threshold-range", "0.1,0.9"), "--thresholds per_class or --thresholds global"),
         (("--weights-seed", "3"), "--weights random"),
-        (("--fill-value", "7", "--rotation", "20"), "--fill-mode constant"),
+        (("--fill-value", "7", "--rotation", "20", "--views", "2"), "--fill-mode constant"),
     ],
 )
 def test_a_typed_option_that_changes_nothing_is_refused(

@@ -483,7 +483,10 @@ def test_a_pipeline_file_runs_with_views_and_is_up_to_date_then(pipeline: Pipeli
 
 def test_a_policy_without_views_and_views_without_a_policy_are_told(pipeline: Pipeline, tmp_path: Path) -> None:
     common = arguments(pipeline)
-    done = call("fit-head", *common, "--flip", "horizontal", "--no-html", cwd=tmp_path)
+    typed = call("fit-head", *common, "--flip", "horizontal", cwd=tmp_path)
+    assert (typed.status, "Add --views 5, or leave it out." in typed.sentence) == (2, True)
+    (tmp_path / "shared.yaml").write_text("augment: {flip: horizontal}\n")  # with a fine-tune, for instance
+    done = call("fit-head", *common, "-p", "shared.yaml", "--no-html", cwd=tmp_path)
     assert done.status == 0, done.err
     assert "--views" in done.err
     assert "flip" in done.err

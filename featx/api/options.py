@@ -98,7 +98,7 @@ def read_options(
     prepared = () if "features" in sections or "compare" not in sections else PREPARED
     keys = keys_of_options(sections, {name: one for name, one in options.items() if name not in prepared}, where)
     keys = {**keys, **{f"features.{name}": one for name, one in options.items() if name in prepared}}
-    return require_applicable(set_keys(start, keys, where), keys)
+    return require_applicable(set_keys(start, keys, where), keys, where.rpartition(".")[2].replace("_", "-"))
 
 
 def _path(data: object) -> str | None:

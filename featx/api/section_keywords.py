@@ -188,6 +188,8 @@ class HeadKeywords(TrainingKeywords, total=False):
     """Kernel of --clf svm."""
     strength: float | None
     """Regularisation C of logreg and svm, 1/alpha of ridge, neighbours of knn (default: searched)."""
+    gamma: float | None
+    """Gamma of --kernel rbf, as a multiple of scikit-learn's gamma="scale" (default: searched; 1 with --strength)."""
     combine: Literal["auto", "none", "greedy", "all"]
     """Choice among several layers for the head: the best one, the best ones side by side as well, or all side by side
     (auto: greedy with --clf auto, else none)."""

@@ -104,7 +104,7 @@ def pipeline_of(data: str | None, pipeline_file: Path | None, settings: tuple[st
     }
     more = keys_of_settings(settings)
     found = set_keys(set_keys(start_pipeline(data, pipeline_file), typed), more, "--set")
-    return require_applicable(found, {**typed, **more})
+    return require_applicable(found, {**typed, **more}, str(click.get_current_context().info_name))
 
 
 def was_typed(name: str) -> bool:

@@ -5,9 +5,10 @@ A section of a pipeline file may serve several heads; what is typed is meant for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 
+from featx.config.augment import OPERATIONS
 from featx.config.head import OWN_HEADS
 from featx.config.option import Keys
 from featx.config.sections import Pipeline
@@ -20,11 +21,13 @@ _SEARCHED = ("logreg", "svm", "ridge", "knn")
 _HEADS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(DENSE_OPTIONS, ("dense", "auto")),
     "kernel": ("svm",),
+    "gamma": ("svm",),
     "grid": ("estimator",),
     "strength": _SEARCHED,
 }
 """Option of a head -> the values of `head.clf` that it changes something of"""
 _TRAINING: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "learning_rate": ("schedule", ("constant", "cosine", "exponential", "plateau")),
     "decay": ("schedule", ("exponential",)),
     "factor": ("schedule", ("plateau",)),
     "plateau_patience": ("schedule", ("plateau",)),
@@ -33,21 +36,83 @@ _TRAINING: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 _OTHERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "head.threshold_range": ("thresholds", ("per_class", "global")),
+    "head.gamma": ("kernel", ("rbf",)),
     "augment.fill_value": ("fill_mode", ("constant",)),
     "features.weights_seed": ("weights", ("random",)),
 }
 """Option of any training, and of others -> another one of its section, and the values of it that it belongs to"""
 
 
-def require_applicable(pipeline: Pipeline, typed: Keys) -> Pipeline:
+@dataclass(frozen=True)
+class _Condition:
+    """Options that change something only where others are set.
+
+    holds : whether these are; without : what is missing; advice : what to type
+    commands : of which this is true; none: of all
+    """
+
+    keys: frozenset[str]
+    holds: Callable[[Pipeline], bool]
+    without: str
+    advice: str
+    commands: frozenset[str] = frozenset()
+
+
+_FROZEN = frozenset({"extract", "fit-head"})  # commands that look at altered images only where these are cached
+_CONDITIONS = (
+    _Condition(
+        frozenset(f"augment.{name}" for name in (*OPERATIONS, "fill_mode", "fill_value")),
+        lambda pipeline: pipeline.augment.views > 0,
+        "without altered versions of the images",
+        "Add --views 5",
+        _FROZEN,
+    ),
+    _Condition(
+        frozenset({"augment.fill_mode", "augment.fill_value"}),
+        lambda pipeline: bool({"rotation", "shift", "shear", "zoom"} & set(pipeline.augment.operations)),
+        "where nothing uncovers pixels",
+        "Add --rotation, --shift, --shear or --zoom",
+        _FROZEN | {"finetune", "baseline", "run"},
+    ),
+    _Condition(
+        frozenset({"tracking.tracking_uri", "tracking.experiment"}),
+        lambda pipeline: pipeline.tracking.tracker != "none",
+        "without a tracker",
+        "Add --tracker mlflow",
+    ),
+    _Condition(
+        frozenset({"report.plots"}), lambda pipeline: pipeline.report.html, "with --no-html", "Let the page be written"
+    ),
+    _Condition(
+        frozenset({"head.folds"}),
+        lambda pipeline: pipeline.head.search != "val" or pipeline.head.nested,
+        "with --search val, which has no folds",
+        "Choose --search cv",
+    ),
+    _Condition(
+        frozenset({"finetune.gradual", "finetune.layer_decay", "finetune.batch_norm"}),
+        lambda pipeline: pipeline.finetune.unfreeze != "none",
+        "with --unfreeze none, by which the head alone trains",
+        "Choose --unfreeze all, a layer or a number of layers",
+    ),
+    _Condition(
+        frozenset({"finetune.gpu_memory"}),
+        lambda pipeline: pipeline.finetune.devices != "cpu",
+        "with --devices cpu",
+        "Choose --devices 1",
+    ),
+)
+
+
+def require_applicable(pipeline: Pipeline, typed: Keys, command: str = "") -> Pipeline:
     """Return the pipeline when every option that was typed changes something.
 
-    typed : `section.key` -> value, all of which the pipeline has
+    typed : `section.key` -> value, all of which the pipeline has; command : that it was typed for
 
     Raises
     ------
     UsageError
-        One does nothing with the head or the schedule that is chosen.
+        One does nothing beside the others.
     """
     for key in typed:
         section, _, name = key.partition(".")
@@ -59,6 +124,10 @@ def require_applicable(pipeline: Pipeline, typed: Keys) -> Pipeline:
         of_training = issubclass(SECTIONS[section], TrainingOptions)
         if found := _OTHERS.get(key) or (_TRAINING.get(name) if of_training else None):
             _require_other(pipeline, key, value, found)
+        for one in _CONDITIONS:
+            if key in one.keys and command in (one.commands or {command}) and not one.holds(pipeline):
+                text = f"{_flag(name)} {value} ({key}) changes nothing {one.without}. {one.advice}, or leave it out."
+                raise UsageError(text)
     return pipeline
 
 

@@ -65,6 +65,10 @@ class HeadOptions(TrainingOptions):
     strength: Positive | None = option(
         None, "Regularisation C of logreg and svm, 1/alpha of ridge, neighbours of knn (default: searched)."
     )
+    gamma: Positive | None = option(
+        None,
+        'Gamma of --kernel rbf, as a multiple of scikit-learn\'s gamma="scale" (default: searched; 1 with --strength).',
+    )
     combine: Combine = option(
         "auto",
         "Choice among several layers for the head: the best one, the best ones side by side as well, or all side by "

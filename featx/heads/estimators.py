@@ -168,7 +168,7 @@ class KernelSVM(FittedEstimator):
     @classmethod
     def from_options(cls, strength: float, options: HeadOptions, seed: int) -> Self:  # noqa: ARG003 - nothing is drawn
         """Build the head of `--clf svm --kernel rbf`; `strength` is C."""
-        return cls(C=strength, class_weight=options.class_weight)
+        return cls(C=strength, class_weight=options.class_weight, gamma=options.gamma or 1.0)
 
     def fit(self, features: Features | np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> Self:
         """Fit on features (n, ...) and codes y (n,)."""

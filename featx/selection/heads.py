@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from featx.heads.dense import DenseHead
     from featx.heads.linear import Linear
 
+_NOTHING_TO_JOIN = "--refit changed nothing: there are no val images to fit on as well."
 _MOST_CV_ROWS = 10_000  # up to here `--search auto` takes folds even where there is a val part: it is small, too
 
 
@@ -67,6 +68,7 @@ def choose_head(problem: Problem, settings: SearchSettings, without: Collection[
     problem, settings = weigh_classes(problem, settings.resolved(problem.target))
     options, memory = settings.options, memory_budget(settings.options)
     notes = _notes(problem) + describe_thresholds(problem, options)
+    notes += (_NOTHING_TO_JOIN,) if options.refit and not len(problem.val) else ()
     if options.clf != "auto" and is_weighed(problem, settings):
         require_weighing(head_kind(options.clf, options.kernel))
     stored = problem.features
@@ -81,7 +83,7 @@ def choose_head(problem: Problem, settings: SearchSettings, without: Collection[
         notes += ("No row could be left out to compare heads: strength and temperature are the defaults.",)
     kind = best.kind if best else head_kind("logreg" if options.clf == "auto" else options.clf, options.kernel)
     if best is not None and options.strength is None:
-        notes += border_note(best, compared.candidates)
+        notes += border_note(best, compared.candidates, settings)
     weighing = None if weights is None else Weighing(weights, kind.margins)
     labels = len(problem.classes) if problem.target == "labels" else 0
     notes += (CORRECTED_NOTE,) if weighing is not None and not labels else ()

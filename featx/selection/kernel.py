@@ -46,9 +46,10 @@ def search_kernel(kind: HeadKind, arena: Arena, settings: SearchSettings) -> tup
     return best, [candidate]
 
 
-def kernel_border_note(best: Found) -> tuple[str, ...]:
+def kernel_border_note(best: Found, settings: SearchSettings) -> tuple[str, ...]:
     """Say that the best C or gamma is the last one that steps go to."""
-    values = (("C", best.trial.strength, _STRENGTHS), ("gamma", best.trial.gamma, _GAMMAS))
+    gamma = best.trial.gamma if fixed_gamma(settings) is None else None
+    values = (("C", best.trial.strength, _STRENGTHS), ("gamma", gamma, _GAMMAS))
     return tuple(
         f"The best {name} of {best.kind.title}, {value:.3g}, is at the end of what is tried ({ends[0]:.3g} to "
         f"{ends[1]:.3g}{', times the usual one' if name == 'gamma' else ''}): one beyond may be better."
@@ -85,8 +86,9 @@ class _Search:
         self._tried: dict[Point, Found] = {}
 
     def run(self) -> Found:
-        best = self._best_of([(strength, 1.0) for strength in self.kind.strengths], None)
-        while (better := self._best_of(_neighbours(best.trial), best)) is not best:
+        fixed = fixed_gamma(self.settings)
+        best = self._best_of([(strength, fixed or 1.0) for strength in self.kind.strengths], None)
+        while (better := self._best_of(_neighbours(best.trial, fixed is None), best)) is not best:
             best = better
         return best
 
@@ -118,10 +120,15 @@ class _Search:
         return self._folds[fold].logits(*point)
 
 
-def _neighbours(trial: Trial) -> list[Point]:
-    """A step of gamma, then of C, in both directions, as far as they go."""
+def fixed_gamma(settings: SearchSettings) -> float | None:
+    """The gamma that was asked for; None where it is searched, as `auto` always does."""
+    return None if settings.options.clf == "auto" else settings.options.gamma
+
+
+def _neighbours(trial: Trial, moved: bool) -> list[Point]:
+    """A step of gamma, where it is moved, then of C, in both directions, as far as they go."""
     strength, gamma = trial.strength, trial.gamma or 1.0
-    gammas = (gamma / _GAMMA_STEP, gamma * _GAMMA_STEP)
+    gammas = (gamma / _GAMMA_STEP, gamma * _GAMMA_STEP) if moved else ()
     strengths = (float(f"{strength * step:.3g}") for step in (1 / _STRENGTH_STEP, _STRENGTH_STEP))
     return [
         *((strength, one) for one in gammas if _GAMMAS[0] <= one <= _GAMMAS[1]),

@@ -164,4 +164,4 @@ class _LayerSearch:
         reason = why_not(kind, whole, settings)
         if reason:
             return found, [f"{kind.title} {where} was not tried: {reason}"]
-        return [*found, self.choose(names, settings.changed(clf="svm", kernel="rbf", strength=None))], []
+        return [*found, self.choose(names, settings.changed(clf="svm", kernel="rbf", strength=None, gamma=None))], []

@@ -67,10 +67,10 @@ def _extend(best: Found, arena: Arena, settings: SearchSettings, tried: list[Can
     return best
 
 
-def border_note(best: Found, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+def border_note(best: Found, candidates: Sequence[Candidate], settings: SearchSettings) -> tuple[str, ...]:
     """Say that the best strength is the last one that was tried in its direction, where it may go on getting better."""
     if best.kind.radial:
-        return kernel_border_note(best)
+        return kernel_border_note(best, settings)
     name = best.kind.strength_name
     own = [one for one in candidates if one.clf == best.kind.clf and name in one.params and "gamma" not in one.params]
     strengths = sorted({float(one.params[str(name)]) for one in own})

@@ -117,12 +117,18 @@ def fingerprint(prepared: Prepared) -> str:
             "split": sample.digest,
             "groups": _digest_array(sample.groups),
             "weight": _digest_array(sample.weight),
-            "head": asdict(replace(head, memory=None, tensorboard=None)),
+            "head": _fingerprint_of_options(head),
             **_classifier_mark(head, several=sample.y.ndim == 2),
             "seed": pipeline.data.seed,
             "featx": algorithm(_ALGORITHM, head.schedule if head.clf in {"dense", "auto"} else "constant"),
         }
     )
+
+
+def _fingerprint_of_options(head: HeadOptions) -> dict[str, Json]:
+    """What a fingerprint holds of the options; one that came later is absent where it is not set."""
+    found = asdict(replace(head, memory=None, tensorboard=None))
+    return {name: value for name, value in found.items() if name != "gamma" or value is not None}
 
 
 def _classifier_mark(head: HeadOptions, several: bool) -> dict[str, Json]:
@@ -212,7 +218,7 @@ def _head_record(choice: Choice, features: int, options: HeadOptions) -> HeadRec
         kind=filed.form,
         params=_jsonable(choice.params),
         calibration=choice.calibration.kind,
-        refitted=options.refit,
+        refitted=options.refit and choice.val_logits is not None,
         class_weight=options.class_weight,
         positive_weight=options.positive_weight,
         file=filed.file,
