@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,22 @@ from PIL import Image
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs: commands would not see Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What is imported while tests are collected stays: looking for garbage among it takes seconds.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
 
 SIDE = 16  # of the images the tiny backbone takes
 
@@ -79,10 +95,48 @@ def _close_caches() -> Iterator[None]:
         sys.modules["featx.io.modules"].named_modules().names.clear()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _quick_speeds() -> Iterator[None]:
+    """One prediction is enough to know that a speed is measured, of each network that is compared or exported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featx.inference.speed._LEAST_SECONDS", 0.0)
+        patch.setattr("featx.inference.speed._LEAST_CALLS", 1)
+        yield
+
+
 @pytest.fixture(scope="session")
-def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Makes a folder of a name once for all processes that test at once, while the others wait; nobody changes it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder = shared / name
+        with locked(shared / f"{name}.lock"):
+            if not folder.exists():
+                begun = base / f"{name}-begun"
+                begun.mkdir()
+                fill(begun)
+                with suppress(FileExistsError):
+                    begun.rename(folder)
+        return folder
+
+    return make
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time; where there are no such locks, each makes its own and the first one counts."""
+    with open(path, "w") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(made_once: Callable[..., Path]) -> Path:
     """A .keras file with the layers `low` (8x8x6) and `high` (4x4x8)."""
-    return save_backbone(tmp_path_factory.mktemp("backbone") / "tiny.keras")
+    return made_once("tiny", lambda folder: save_backbone(folder / "tiny.keras")) / "tiny.keras"
 
 
 @pytest.fixture
@@ -122,25 +176,40 @@ def featx(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-@pytest.fixture(scope="session")
-def warm_cache(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache without features that gives `high@avg` or `low@flatten` of the tiny backbone without TensorFlow."""
+def warm(folder: Path, **features: Any) -> None:
+    """A cache without features in `folder / "cache"`, which has the network that the features are made with."""
     from cached import extract
 
     from featx.config import DataOptions, FeaturesOptions
     from featx.dataset import read_images
 
-    folder = tmp_path_factory.mktemp("warm")
     write_images(folder / "images", 2, seed=77)
     images = read_images(str(folder / "images"), DataOptions())
-    for layers in (("high",), ("low@flatten",)):
-        options = FeaturesOptions(backbone=str(tiny_backbone), layer=layers, cache=str(folder / "cache"))
-        extract(images, options)
+    extract(images, FeaturesOptions(cache=str(folder / "cache"), **features))
     for part in (folder / "cache").glob("*/*@*/*.h5"):
         part.unlink()
     for table in (folder / "cache").glob("*/*@*"):
         table.rmdir()
-    return folder / "cache"
+
+
+@pytest.fixture(scope="session")
+def warm_cache(tiny_backbone: Path, made_once: Callable[..., Path]) -> Path:
+    """A cache without features that gives `high@avg` or `low@flatten` of the tiny backbone without TensorFlow."""
+
+    def fill(folder: Path) -> None:
+        for layers in (("high",), ("low@flatten",)):
+            warm(folder, backbone=str(tiny_backbone), layer=layers)
+
+    return made_once("warm", fill) / "cache"
+
+
+@pytest.fixture(scope="session")
+def imagenet_cache(made_once: Callable[..., Path]) -> Path:
+    """A cache without features that has the network which `featx look` asks for the classes of ImageNet."""
+    from featx.backbones import BACKBONES
+    from featx.first_look.imagenet import BUNDLED
+
+    return made_once("imagenet", lambda folder: warm(folder, layer=BACKBONES[BUNDLED].top[-1:])) / "cache"
 
 
 @pytest.fixture

@@ -923,7 +923,9 @@ def test_a_ray_of_this_machine_leaves_nothing_behind(
     pytest.importorskip("ray")
     before = set(Path("/tmp").glob("featx-ray-*"))
     done = finish(begin("--cluster", "local", "--cluster-workers", "1"))
-    assert (done["computed"], done["stderr"]) == (COUNT, "")
+    assert done["computed"] == COUNT
+    # how far it is, where that takes long, and nothing else
+    assert not [line for line in done["stderr"].splitlines() if not re.fullmatch(r"extract: \d+ of \d+ images", line)]
     assert len(done["workers"]) == 1
     assert set(Path("/tmp").glob("featx-ray-*")) <= before
     check_whole(cache, undisturbed)

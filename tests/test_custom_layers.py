@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import environment
 from test_graph_pipeline import write_colours
+
+from featx.io.modules import named_modules
 
 LAYERS = """
 import keras
@@ -33,29 +33,48 @@ class Shift(keras.layers.Layer):
     def get_config(self):
         return super().get_config() | {"by": self.by}
 """
-SAVE = """
-import keras, sys
-import my_layers
-keras.utils.set_random_seed(3)
-image = keras.Input((32, 32, 3))
-x = keras.layers.Rescaling(1 / 255)(image)
-x = keras.layers.Conv2D(8, 3, activation="relu", name="conv")(x)
-x = my_layers.Square(name="square")(my_layers.Shift(0.5, name="shift")(x))
-keras.Model(image, x).save("net.keras")
-"""
 FIT = ("fit-head", "images", "--backbone", "net.keras", "--clf", "logreg", "--no-html", "--json")
 
 
+def forget() -> None:
+    """Know nothing of `my_layers`, as a new process: one has the layers from their first import on, as they were."""
+    import keras
+
+    sys.modules.pop("my_layers", None)
+    importlib.invalidate_caches()
+    named_modules().names.clear()
+    known = keras.saving.get_custom_objects()
+    for name in [name for name, one in known.items() if one.__module__ == "my_layers"]:
+        del known[name]
+
+
+def save_network(folder: Path) -> None:
+    import keras
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        import my_layers  # type: ignore[import-not-found]
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 255)(image)
+    start = keras.initializers.GlorotUniform(3)
+    x = keras.layers.Conv2D(8, 3, activation="relu", kernel_initializer=start, name="conv")(x)
+    x = my_layers.Square(name="square")(my_layers.Shift(0.5, name="shift")(x))
+    keras.Model(image, x).save(folder / "net.keras")
+
+
 @pytest.fixture
-def made(tmp_path: Path) -> Path:
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(
+        sys, "dont_write_bytecode", True
+    )  # the module changes within the second that files are known by
     (tmp_path / "my_layers.py").write_text(LAYERS)
-    (tmp_path / "save.py").write_text(SAVE)
-    subprocess.run([sys.executable, "save.py"], cwd=tmp_path, env=environment(), check=True, capture_output=True)
+    save_network(tmp_path)
+    forget()
     write_colours(tmp_path / "images")
-    return tmp_path
+    yield tmp_path
+    forget()
 
 
-@pytest.mark.slow
 def test_layers_of_ones_own_are_imported_when_asked_for(featx: Callable[..., Any], made: Path) -> None:
     refused = featx(*FIT, status=1)
     message = refused.stderr
@@ -63,10 +82,14 @@ def test_layers_of_ones_own_are_imported_when_asked_for(featx: Callable[..., Any
     assert "--import my_layers" in message
     missing = featx(*FIT, "--import", "my_layer", status=1).stderr
     assert "No module 'my_layer'" in missing
-    fresh = partial(featx, fresh=True)  # a process has the layers from their first import on, as they were then
-    listed = fresh("layers", "net.keras", "--import", "my_layers", "--json").json["layers"]
+
+    def new(*arguments: object, **options: Any) -> Any:
+        forget()
+        return featx(*arguments, **options)
+
+    listed = new("layers", "net.keras", "--import", "my_layers", "--json").json["layers"]
     assert "shift" in [one["name"] for one in listed]
-    fitted = fresh(*FIT, "--import", "my_layers", "--layer", "square").json
+    fitted = featx(*FIT, "--import", "my_layers", "--layer", "square", fresh=True).json  # as from a shell
     assert fitted["test"]["accuracy"] > 0.7
     manifest = json.loads((made / fitted["bundle"] / "bundle.json").read_text())
     assert manifest["backbone"]["imports"] == ["my_layers"]
@@ -75,24 +98,34 @@ def test_layers_of_ones_own_are_imported_when_asked_for(featx: Callable[..., Any
 
     # the code of a layer is a part of what its features depend on
     (made / "my_layers.py").write_text(LAYERS.replace("values * values", "values * values * values"))
-    again = fresh(*FIT, "--import", "my_layers", "--layer", "square").json
+    again = new(*FIT, "--import", "my_layers", "--layer", "square").json
     manifest = json.loads((made / again["bundle"] / "bundle.json").read_text())
     assert manifest["key"]["architecture"] != before[1]
 
     # nothing is imported from a bundle: it predicts without the module, and what needs it asks for it
     (made / "my_layers.py").write_text("raise SystemExit('imported unasked')")
-    for name in ("net.keras", "save.py"):
-        (made / name).unlink()
+    (made / "net.keras").unlink()
     shutil.rmtree(made / "cache")
-    answers = fresh("predict", "images", "--model", "model.featx", "--json").json["predictions"]
+    answers = new("predict", "images", "--model", "model.featx", "--json").json["predictions"]
+    assert "my_layers" not in sys.modules
     assert np.mean([one["label"] == Path(one["path"]).parent.name for one in answers]) > 0.8
-    asked = fresh("explain", "images/red/00.png", "--model", "model.featx", "--out", "maps", status=1)
+    asked = new("explain", "images/red/00.png", "--model", "model.featx", "--out", "maps", status=1)
     assert "--import my_layers" in asked.stderr
     (made / "my_layers.py").write_text(LAYERS)
-    fresh("explain", "images/red/00.png", "--model", "model.featx", "--out", "maps", "--import", "my_layers")
-    tuned = fresh("finetune", "images", "--from", "model.featx", "--backbone", "EfficientNetLite0", "--epochs", "1",
-                  "--unfreeze", "conv", "--import", "my_layers", "--no-html", "--json").json  # fmt: skip
+    new("explain", "images/red/00.png", "--model", "model.featx", "--out", "maps", "--import", "my_layers")
+    tuned = new("finetune", "images", "--from", "model.featx", "--backbone", "EfficientNetLite0", "--epochs", "1",
+                "--unfreeze", "conv", "--import", "my_layers", "--no-html", "--json").json  # fmt: skip
     assert tuned["val"]["accuracy"] >= 0
+
+
+def test_a_module_that_cannot_be_imported_is_forgotten(
+    featx: Callable[..., Any], made: Path, tiny_backbone: Path
+) -> None:
+    """Later networks of the same process do without it."""
+    (made / "of_mine.py").write_text("raise RuntimeError('half written')")
+    for name, reason in (("gone", "No module 'gone'"), ("of_mine", "RuntimeError: half written")):
+        assert reason in featx("layers", "net.keras", "--import", name, status=1).stderr
+        featx("layers", tiny_backbone)
 
 
 @pytest.mark.parametrize("task", [False, True], ids=["backbone", "classifier"])

@@ -22,11 +22,12 @@ from featx.images.decoder import load_image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ISOLATED = """
-import os, runpy, sys
+import json, os, runpy, sys
 sys.modules["featx"] = None  # importing it is an error
-sys.argv = sys.argv[1:]
-sys.path.insert(0, os.path.dirname(sys.argv[0]))  # where Python looks first when it is given a script
-runpy.run_path(sys.argv[0], run_name="__main__")
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = arguments
+    sys.path.insert(0, os.path.dirname(sys.argv[0]))  # where Python looks first when it is given a script
+    runpy.run_path(sys.argv[0], run_name="__main__")
 assert not [name for name in sys.modules if name.startswith("featx.")]
 """
 
@@ -36,10 +37,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Format -> its export of the lab's logistic regression."""
     bundle = made(make_lab(tmp_path_factory.getbasetemp() / "lab"), "logreg")
     out = tmp_path_factory.mktemp("exported")
-    with pytest.MonkeyPatch.context() as patch:  # speeds are measured with as few calls as can be
-        patch.setattr("featx.inference.speed._LEAST_SECONDS", 0.0)
-        patch.setattr("featx.inference.speed._LEAST_CALLS", 1)
-        done = export(bundle, out, ExportOptions(list(FORMATS)))
+    done = export(bundle, out, ExportOptions(list(FORMATS)))
     assert not done.refused
     return {one.format: Path(one.path) for one in done.results} | {"keras": bundle.path}
 
@@ -68,19 +66,25 @@ def parsed(line: str) -> tuple[str, str, float]:
     return path, words, float(rest.rstrip(")").rstrip("%"))
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("savedmodel", "keras")]  # TensorFlow starts slowly
+SLOW = pytest.param(("savedmodel", "keras"), marks=pytest.mark.slow)  # in one process, as TensorFlow starts slowly
 
 
-@pytest.mark.parametrize("name", ["onnx", "openvino", "litert", *SLOW])
-def test_an_example_answers_as_featx_does(lab: Lab, exported: dict[str, Path], tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("names", [("onnx",), ("openvino",), ("litert",), SLOW], ids="-".join)
+def test_an_example_answers_as_featx_does(
+    lab: Lab, exported: dict[str, Path], tmp_path: Path, names: tuple[str, ...]
+) -> None:
     paths = lab.pictures[::10]
-    script = EXAMPLES / f"predict_{name}.py"
     env = environment()
     env.pop("PYTHONPATH", None)
-    command = [sys.executable, "-I", "-c", ISOLATED, str(script), str(exported[name]), *paths]
+    scripts = [[str(EXAMPLES / f"predict_{name}.py"), str(exported[name]), *paths] for name in names]
+    command = [sys.executable, "-I", "-c", ISOLATED, json.dumps(scripts)]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert_answers(done.stdout.splitlines(), made(lab, "logreg"), paths, tmp_path)
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(names) * len(paths)
+    for number in range(len(names)):
+        shown = lines[number * len(paths) : (number + 1) * len(paths)]
+        assert_answers(shown, made(lab, "logreg"), paths, tmp_path)
 
 
 def run_here(name: str, *arguments: str | Path) -> None:

@@ -552,8 +552,11 @@ finally:
 def test_memory_does_not_grow_with_the_number_of_images(options: FeaturesOptions, cache: Path, tmp_path: Path) -> None:
     peaks = []
     for name, count in (("few", 600), ("many", 6000)):
-        write_images(tmp_path / name / "a", count // 2, seed=count)
-        write_images(tmp_path / name / "b", count // 2, seed=count + 1)
+        random = np.random.default_rng(count)
+        for number, pixels in enumerate(random.integers(0, 256, (count, SIDE * SIDE * 3), np.uint8)):
+            path = tmp_path / name / "ab"[number % 2] / f"{number}.ppm"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"P6 %d %d 255\n" % (SIDE, SIDE) + pixels.tobytes())
         command = ["extract", name, "--backbone", options.backbone, "--layer", "low@flatten", "--cache", "cache"]
         done = subprocess.run(
             [sys.executable, "-c", _MEASURE, *command], cwd=tmp_path, env=environment(), capture_output=True, text=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,9 @@ def test_what_was_typed_is_kept_whatever_it_holds(tmp_path: Path, look: FirstLoo
 
 
 @pytest.mark.slow
-def test_it_is_written_from_a_look_and_runs_as_it_is(lab: Lab, tmp_path: Path) -> None:
+def test_it_is_written_from_a_look_and_runs_as_it_is(lab: Lab, tmp_path: Path, imagenet_cache: Path) -> None:
     write_pictures(tmp_path / "pictures", 8)
+    shutil.copytree(imagenet_cache, tmp_path / "cache")
     options = ("--backbone", lab.root / "tiny.keras", "--cache", tmp_path / "cache")
     made = call("init", "pictures", *options, "--json", cwd=tmp_path)
     assert made.status == 0, made.err

@@ -44,10 +44,11 @@ def ask_once(images: ImageSet, options: FeaturesOptions) -> ImageNetAnswers:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, imagenet_cache: Path) -> Path:
     """A folder with the pictures of the lab and its backbone; its cache serves all tests of this module."""
     lab = make_lab(tmp_path_factory.getbasetemp() / "lab")
     folder = tmp_path_factory.mktemp("look")
+    shutil.copytree(imagenet_cache, folder / "cache")
     shutil.copytree(lab.root / "pictures", folder / "pictures")
     (folder / "pictures" / "red" / "broken.png").write_bytes(b"not an image")
     shutil.copy(lab.root / "tiny.keras", folder / "tiny.keras")
@@ -670,7 +671,11 @@ def test_the_output_with_fewer_features_is_recommended_where_the_scores_are_with
     assert chosen(0.7, 0.9) == "top@grid:4"
 
 
-def test_a_slow_network_is_run_on_fewer_images_and_a_note_says_so(lab: Lab, tmp_path: Path) -> None:
+def test_a_slow_network_is_run_on_fewer_images_and_a_note_says_so(
+    lab: Lab, tmp_path: Path, imagenet_cache: Path
+) -> None:
+    shutil.copytree(imagenet_cache, tmp_path / "cache")
+
     def slow(stage: str, done: int, total: int, /, **counts: int) -> None:
         if stage == "extract" and done == total:
             time.sleep(done * 0.005)

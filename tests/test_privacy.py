@@ -26,11 +26,12 @@ SECRET = "home-of-ada"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, imagenet_cache: Path) -> Path:
     """A folder with a run that was made by options that are all whole paths, an unreadable image among its data."""
     home = tmp_path_factory.mktemp("x") / SECRET
     write_pictures(home / "pictures", 6)
     write_backbone(home / "tiny.keras")
+    shutil.copytree(imagenet_cache, home / "cache")
     next((home / "pictures").rglob("*.png")).with_name("broken.png").write_bytes(b"no image")
     ended = typed("fit-head", *options(home), "--strength", "1", "--split", "0.5,0.25,0.25", cwd=home.parent)
     assert ended.status == 0, ended.err

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from featx.backbones.runtime import KerasTensor, import_keras
-from featx.io.modules import import_named, named_modules
+from featx.io.modules import named_modules
 
 CustomObjects = dict[str, type | Callable[..., KerasTensor]]
 _OWN = ("keras", "keras_hub", "builtins")  # whose classes need no --import
@@ -23,9 +23,9 @@ def custom_objects() -> CustomObjects:
         A module that cannot be imported.
     """
     found: CustomObjects = {}
-    for name in named_modules().names:
+    for name in list(named_modules().names):
         import_keras()  # on TensorFlow, before the module imports it
-        content = vars(import_named(name))
+        content = vars(named_modules().load(name))
         found |= {key: one for key, one in content.items() if getattr(one, "__module__", None) == name}
     return found
 

@@ -112,7 +112,7 @@ def load(path: Path, size: tuple[int, int] | None = None) -> KerasModel:
 
 def open_backbone(spec: BackboneSpec) -> KerasModel:
     """The network of a `.keras` backbone at the size of the spec, with its own weights or new random ones."""
-    named_modules().allow(spec.imports)
+    named_modules().allow_found(spec.imports)
     network = load(Path(spec.name), spec.input_size)
     return import_keras().models.clone_model(network) if spec.weights == "random" else network
 

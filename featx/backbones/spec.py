@@ -92,7 +92,7 @@ def resolve(options: FeaturesOptions) -> BackboneSpec:
         An unknown preprocessing.
     """
     name = options.backbone
-    named_modules().allow(options.imports)
+    named_modules().allow_found(options.imports)
     if name.startswith(HUGGING_FACE):
         from featx.backbones.hub.hugging_face import fetch
 

@@ -110,7 +110,7 @@ def features_at_scales(
     found = {}
     for factor in factors:  # formula(pixels) is factor times formula(images)
         pixels = factor * images.astype(np.float32) + (factor - 1) * shift
-        found[factor] = np.asarray(model.predict(pixels, verbose=0)[output.name])  # type: ignore[union-attr]
+        found[factor] = np.asarray(model(pixels)[output.name])  # type: ignore[operator]  # `predict` would trace it
     return found
 
 

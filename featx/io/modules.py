@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,34 @@ class NamedModules:
         """Let these be imported when something needs them; the working directory is searched for them, too."""
         asked = [names] if isinstance(names, str) else names
         self.names += [name for name in asked if name not in self.names]
+
+    def allow_found(self, names: Iterable[str]) -> None:
+        """The same for modules that are needed.
+
+        Raises
+        ------
+        ModuleError
+            No such module; none of the names is allowed then, and what comes later does without.
+        """
+        asked = list(names)
+        for name in asked:
+            if name not in self.names:
+                _find(name)
+        self.allow(asked)
+
+    def load(self, name: str) -> ModuleType:
+        """Import one of them, from where it is installed or from the working directory.
+
+        Raises
+        ------
+        ModuleError
+            It cannot be imported, whatever its code raises; it is not among them any more then.
+        """
+        try:
+            return import_named(name)
+        except ModuleError:
+            self.names.remove(name)
+            raise
 
     def hold(self, module: str) -> bool:
         """Whether a module, or a package around it, is among them."""
@@ -80,13 +109,17 @@ def module_digests(names: Iterable[str]) -> list[str]:
 
 def _files_of(name: str) -> list[Path]:
     """The source of a module; of a package that of all its modules."""
+    top = _find(name)
+    folders = list(top.submodule_search_locations or ())
+    return sorted(file for folder in folders for file in Path(folder).rglob("*.py")) or [Path(top.origin or "")]
+
+
+def _find(name: str) -> ModuleSpec:
+    """Where a module, or the package that it is in, comes from; nothing is run."""
     with _from_here():
         top = find_spec(name.partition(".")[0])
-    folders = [] if top is None else list(top.submodule_search_locations or ())
-    if folders:
-        return sorted(file for folder in folders for file in Path(folder).rglob("*.py"))
-    if top is None or top.origin is None:
+    if top is None or (top.origin is None and not top.submodule_search_locations):
         raise ModuleError(
             f"No module {name!r} (--import {name}). It must be installed, or lie in the folder you are in."
         )
-    return [Path(top.origin)]
+    return top

@@ -5,6 +5,7 @@ Reads one JSON object per line, `{folder, command, kind, n, action, journal}`, a
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
@@ -108,6 +109,7 @@ def main() -> None:
     """Answer lines until there are no more."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import_all("training" in sys.argv)
+    gc.freeze()  # children look for garbage among what is theirs
     faults.patch_packages()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
