@@ -43,7 +43,7 @@ features: setup  ## Set up, write the embedded digits, and compute their feature
 test: $(VENV)/.installed-test  ## Set up and run every test
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-fast: $(VENV)/.installed-test  ## Only the tests that take no more than about ten seconds each
+test-fast: $(VENV)/.installed-test  ## Only the tests that take less than about half a second each
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
 
 campaign: $(VENV)/.installed-test  ## Faults, kills, power losses, flipped bits and mutated images, for hours

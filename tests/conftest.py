@@ -41,6 +41,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
 gc.disable()
 
 
+@pytest.hookimpl(tryfirst=True)  # before those are left out that `-m` does not ask for
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = set((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").splitlines())
+    for item in items:
+        if f"{item.path.name}::{item.name.partition('[')[0]}" in slow:
+            item.add_marker("slow")
+
+
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
