@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from featx.errors import HeadError
+from featx.io.counting import counted
 
 _BLOCK_VALUES = 1 << 21  # 8 MB of float32: a block stays in the cache between the two products of a gradient
 _MIN_BLOCK_ROWS = 64
@@ -102,4 +103,6 @@ class FeaturesError(HeadError):
     def __init__(self, rows: np.ndarray) -> None:
         self.rows = rows
         some = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-        super().__init__(f"Features must be finite; {len(rows)} rows hold NaN or infinity: {some}.")
+        super().__init__(
+            f"Features must be finite; {counted(len(rows), 'row holds', 'rows hold')} NaN or infinity: {some}."
+        )

@@ -84,8 +84,8 @@ def _sizes(most: int, classes: int) -> np.ndarray:
     least = max(2 * classes, min(_EACH * classes, most // 8))
     if most < 4 * least or most < 20:
         raise DataError(
-            f"There are {counted(most, 'image')} of {classes} classes to fit on, too few for a curve; some "
-            f"{max(20, 4 * least):,} are needed."
+            f"There are {counted(most, 'image')} of {counted(classes, 'class', 'classes')} to fit on, too few for a "
+            f"curve; some {max(20, 4 * least):,} are needed."
         )
     return np.unique(np.geomspace(least, most, _SIZES).round().astype(np.int64))
 

@@ -24,6 +24,7 @@ from featx.config import Pipeline
 from featx.errors import DataError
 from featx.inference.predict import Unread
 from featx.io.context import Context
+from featx.io.counting import agreeing, counted
 from featx.io.jsontypes import Json
 from featx.metrics.labelshift import estimate_mix
 from featx.report.drift import ClassShift, DriftText, Strange, write_drift
@@ -107,7 +108,7 @@ def find_drift(
     notes = _notes(pool, held, bundle)
     text = DriftText(
         verdict=_verdict(tests, options.level, new, usual, mix),
-        compared=f"{len(new.rows):,} new images against {len(usual.rows):,}, {held.where}.",
+        compared=f"{counted(len(new.rows), 'new image')} against {len(usual.rows):,}, {held.where}.",
         notes=notes,
         command=context.command if pipeline.report.html else None,
     )
@@ -132,12 +133,15 @@ def find_drift(
 
 def _require_enough(new: int, held: HeldOut, bundle: Bundle) -> None:
     if new < _LEAST:
-        raise DataError(f"There are {new:,} new images, and a test takes at least {_LEAST}. Name a folder with more.")
+        raise DataError(
+            f"A test takes at least {_LEAST} new images, and there {agreeing(new, 'is', 'are')} {new:,}. Name a folder "
+            "with more."
+        )
     usual = held.features.shape[0]
     if usual < _LEAST:
         raise DataError(
-            f"{bundle.shown} has {usual:,} images that it was not fitted on, and a test takes at least {_LEAST}. Make "
-            "it again with more val images: featx fit-head DATA --split 0.6,0.2,0.2"
+            f"{bundle.shown} has {counted(usual, 'image')} that it was not fitted on, and a test takes at least "
+            f"{_LEAST}. Make it again with more val images: featx fit-head DATA --split 0.6,0.2,0.2"
         )
 
 
@@ -217,7 +221,7 @@ def _mix_text(mix: tuple[ClassShift, ...] | None) -> str:
 def _notes(pool: Pool, held: HeldOut, bundle: Bundle) -> tuple[str, ...]:
     notes = []
     if pool.known:
-        notes.append(f"{pool.known:,} images are left out: the model was made with them.")
+        notes.append(pool.note_known())
     if not held.unseen:
         notes.append(
             "The model was fitted on its val images as well (--refit), so what it answers is not compared, only "
@@ -229,5 +233,5 @@ def _notes(pool: Pool, held: HeldOut, bundle: Bundle) -> tuple[str, ...]:
         notes.append("The model keeps no features of training images, so distances are not compared.")
     few = min(len(pool), held.features.shape[0])
     if few < 100:
-        notes.append(f"One side has {few} images: only large differences can be seen.")
+        notes.append(f"One side has {counted(few, 'image')}: only large differences can be seen.")
     return tuple(notes)

@@ -92,8 +92,8 @@ def find_enough(pipeline: Pipeline, cache: Cache, out: Path | None = None, conte
     forecast = tuple(_forecast(found, now, more))
     notes = (
         (
-            f"Measured with a logistic regression on {output.name}, {repeats} times on a quarter of train and val; "
-            "another head or network has another curve."
+            f"Measured with a logistic regression on {output.name}, {counted(repeats, 'time')} on a quarter of train "
+            "and val; another head or network has another curve."
         ),
         *_note_drawn(len(rows), most_rows(width(features))),
         *_note_far(found, now, more),

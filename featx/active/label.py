@@ -13,6 +13,7 @@ from featx.config import DataOptions, Pipeline
 from featx.dataset.columns import without_columns
 from featx.errors import BundleError, DataError
 from featx.io.context import Context
+from featx.io.counting import counted
 from featx.io.progress import Progress
 from featx.runs.choosing import choose_bundle
 from featx.runs.run import Run
@@ -109,7 +110,7 @@ def next_round(plan: LabelPlan, desk: LabelDesk, say: Callable[[str], None]) -> 
         except DataError as error:  # all have labels now
             return f"Fitted {fitted.shown}. {error}"
         _put_first(plan, desk, fitted, found, (cache, progress))
-    return f"Fitted {fitted.shown}; {len(found.images):,} images to label next come first."
+    return f"Fitted {fitted.shown}; {counted(len(found.images), 'image')} to label next first."
 
 
 def _labelled(plan: LabelPlan, desk: LabelDesk, run: Run) -> Pipeline:

@@ -19,6 +19,7 @@ from featx.features import Features, block_rows, width
 from featx.heads.transform import join
 from featx.inference.predict import Unread
 from featx.io.context import Context
+from featx.io.counting import counted
 from featx.io.digest_arrays import as_bytes
 from featx.io.jsontypes import Json
 from featx.metrics.placement import MapPlaces, place
@@ -91,7 +92,7 @@ def draw_map(
     notes = _notes(len(rows), found, options.pictures)
     pictured = np.sort(np.random.default_rng(seed).permutation(len(rows))[: options.pictures])
     summary = (
-        f"{len(rows):,} images by {', '.join(names)}, placed by {_TITLES[options.method]}. Trustworthiness "
+        f"{counted(len(rows), 'image')} by {', '.join(names)}, placed by {_TITLES[options.method]}. Trustworthiness "
         f"{found.trustworthiness:.2f}: 1 where all neighbours on the map are alike to the network, about 0.5 at random."
     )
     page = out or Run.of(pipeline, images).path / "map.html"
@@ -142,7 +143,7 @@ def _grouped(title: str, codes: np.ndarray, names: tuple[str, ...]) -> Colouring
     order = np.argsort(-np.bincount(codes[codes >= 0], minlength=len(names)), kind="stable")
     place_of = np.full(len(names), _NAMES - 1)
     place_of[order[: _NAMES - 1]] = np.arange(_NAMES - 1)
-    kept = (*(names[code] for code in order[: _NAMES - 1].tolist()), f"{len(names) - _NAMES + 1:,} others")
+    kept = (*(names[code] for code in order[: _NAMES - 1].tolist()), f"{counted(len(names) - _NAMES + 1, 'other')}")
     return Colouring(title, np.where(codes < 0, -1, place_of[codes]), kept)
 
 
@@ -181,7 +182,10 @@ def _probability_of(bundle: Bundle, features: Features, codes: np.ndarray) -> np
 def _notes(n: int, found: MapPlaces, pictures: int) -> tuple[str, ...]:
     notes = []
     if found.sampled < n:
-        notes.append(f"{found.sampled:,} images were placed, the others among those that they are most like.")
+        notes.append(
+            f"{counted(found.sampled, 'image was', 'images were')} placed, the others among those that they are most "
+            "like."
+        )
     if pictures < n:
-        notes.append(f"{pictures:,} images have a picture; --pictures N gives more of them one.")
+        notes.append(f"{counted(pictures, 'image has', 'images have')} a picture; --pictures N gives more of them one.")
     return tuple(notes)

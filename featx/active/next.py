@@ -23,6 +23,7 @@ from featx.bundle.bundle import Bundle
 from featx.config import Pipeline
 from featx.inference.predict import Unread
 from featx.io.context import Context
+from featx.io.counting import agreeing, counted, counted_of
 from featx.io.jsontypes import Json
 from featx.runs.run import Run
 from featx.store.cache import Cache
@@ -94,7 +95,7 @@ def choose_next(
     unknown = () if strange is None else narrator.describe(strange, far, _paths(pool, far, strange))
     out = out or Run.of(pipeline, pool.images).next
     notes = _notes(pool, len(images), len(far), options.count, options.far)
-    summary = f"{len(images):,} of {len(pool):,} images without a label, compared by {pool.output}."
+    summary = f"{counted_of(len(images), len(pool), 'image')} without a label, compared by {pool.output}."
     lists = write_lists(out, images, unknown, summary, notes, context.command if pipeline.report.html else None)
     return NextImages(
         images, unknown, len(pool), pool.known, pool.output, pool.unread, notes, lists.csv, lists.unknown, lists.page
@@ -125,12 +126,15 @@ def _doubts(answers: PoolAnswers, measure: str, rows: np.ndarray, bundle: Bundle
 def _notes(pool: Pool, chosen: int, unknown: int, count: int, far: float) -> tuple[str, ...]:
     notes = []
     if pool.known:
-        notes.append(f"{pool.known:,} images are left out: the model was made with them.")
+        notes.append(pool.note_known())
     if unknown:
         notes.append(
-            f"{unknown:,} images are farther than {far:g} from all training images and are listed apart: another "
-            "kind of image, or a class that the model does not know."
+            f"{counted(unknown, 'image is', 'images are')} farther than {far:g} from all training images and listed "
+            "apart: another kind of image, or a class that the model does not know."
         )
     if chosen < count:
-        notes.append(f"There are no more than {chosen:,} images to choose from that differ; {count:,} were asked for.")
+        notes.append(
+            f"No more than {counted(chosen, 'image')} to choose from {agreeing(chosen, 'differs', 'differ')}; "
+            f"{count:,} {agreeing(count, 'was', 'were')} asked for."
+        )
     return tuple(notes)

@@ -21,6 +21,7 @@ from featx.extraction.repair import options_of
 from featx.features import ArrayFeatures, Features
 from featx.heads.transform import join
 from featx.inference.predict import Unread, iter_features
+from featx.io.counting import agreeing, counted
 from featx.io.digest_arrays import digest_array, first_of_equal
 from featx.io.progress import Progress
 from featx.io.temporary import make_temporary_folder
@@ -49,6 +50,11 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def note_known(self) -> str:
+        """A sentence on the images that are left out, where there are any."""
+        left_out = counted(self.known, "image is", "images are")
+        return f"{left_out} left out: the model was made with {agreeing(self.known, 'it', 'them')}."
 
     def path(self, row: int) -> str:
         """The path of a row."""
@@ -170,6 +176,7 @@ def _unlabelled(
     fresh = ~np.isin(digests[rows], known)
     if not fresh.any():
         raise DataError(
-            f"All {len(rows):,} images of {images.source} have a label in the model already. Name a folder with others."
+            f"The model has the label of all {counted(len(rows), 'image')} of {images.source} already. Name a folder "
+            "with others."
         )
     return rows[fresh], int((~fresh).sum())

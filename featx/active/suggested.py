@@ -9,6 +9,7 @@ import numpy as np
 
 from featx.active.answers import PoolAnswers
 from featx.active.ranking import Ranking
+from featx.io.counting import counted
 
 _UNSURE = 0.5  # doubt from which the two likeliest classes are named
 
@@ -87,7 +88,7 @@ class Narrator:
 
 
 def _typical(stands_for: int, copies: int) -> str:
-    like = "like no other image" if stands_for <= 1 else f"typical of {stands_for:,} images"
+    like = "like no other image" if stands_for <= 1 else f"typical of {counted(stands_for, 'image')}"
     if not copies:
         return like
-    return f"{like}; {copies:,} near-duplicate{'' if copies == 1 else 's'} left out"
+    return f"{like}; {counted(copies, 'near-duplicate')} left out"

@@ -17,6 +17,7 @@ from featx.errors import UsageError
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
 from featx.io.bars import shown_by
+from featx.io.counting import counted
 from featx.io.digest_arrays import first_of_equal
 from featx.io.notebook import table_html
 from featx.io.progress import Progress
@@ -49,7 +50,10 @@ class FeatureArrays:
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {values.shape}" for name, values in self.features.items())
-        return f"<featx.FeatureArrays: {len(self):,} images of {len(self.classes):,} classes; {shapes}>"
+        return (
+            f"<featx.FeatureArrays: {counted(len(self), 'image')} of {counted(len(self.classes), 'class', 'classes')}; "
+            f"{shapes}>"
+        )
 
     def _repr_html_(self) -> str:
         rows = zip(self.paths, self._label_names, self.split if self.split is not None else repeat(None), strict=False)

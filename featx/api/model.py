@@ -24,6 +24,7 @@ from featx.inference.predict import AnswerOptions, iter_probabilities
 from featx.inference.predict import predict as predict_images
 from featx.io.bars import shown_by
 from featx.io.context import Context
+from featx.io.counting import counted
 from featx.io.notebook import MOST_ROWS, table_html
 from featx.io.progress import Progress
 from featx.metrics.digits import figure_text
@@ -73,7 +74,7 @@ class Model(Consulted):
                 ends = None if interval is None else " to ".join(figure_text(end, one.images) for end in interval)
                 rows.append((f"{metric_label(key)} on {part}", shown or "not defined", ends))
         classes = ", ".join(self.classes[:MOST_ROWS]) + (" ..." if len(self.classes) > MOST_ROWS else "")
-        rows.insert(0, (f"{len(self.classes):,} classes", classes, None))
+        rows.insert(0, (counted(len(self.classes), "class", "classes"), classes, None))
         return table_html(about, ("what", "value", "95 % interval"), rows, len(rows))
 
     @property

@@ -14,6 +14,7 @@ from PIL import Image
 from featx.api.frames import import_pandas
 from featx.dataset.memory import images_in_memory, several
 from featx.inference.predict import Prediction, Unread, find_files
+from featx.io.counting import counted
 from featx.io.notebook import table_html
 
 Images = str | Path | Sequence[str | Path | bytes | np.ndarray | Image.Image] | np.ndarray
@@ -88,9 +89,9 @@ class Predictions(Sequence[Prediction | Unread]):
     def _summary(self) -> str:
         found = Counter(one.label for one in self.answers if isinstance(one, Prediction))
         parts = [f"{count:,} {label}" for label, count in found.most_common(_NAMED)]
-        parts += [f"{len(found) - _NAMED:,} more classes"] if len(found) > _NAMED else []
+        parts += [counted(len(found) - _NAMED, "more class", "more classes")] if len(found) > _NAMED else []
         parts += [f"{len(self.bad):,} that cannot be read"] if self.bad else []
-        return f"{len(self):,} images" + (f", {', '.join(parts)}" if parts else "")
+        return counted(len(self), "image") + (f", {', '.join(parts)}" if parts else "")
 
     def to_pandas(self) -> Any:
         """A `pandas.DataFrame` with a row for every image, in their order.

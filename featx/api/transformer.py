@@ -31,6 +31,7 @@ from featx.dataset.folders import expand
 from featx.dataset.memory import images_in_memory, several
 from featx.errors import DataError
 from featx.extraction.flow import Extraction, extract
+from featx.io.counting import counted_of
 from featx.io.remote import shared_remote
 from featx.store.cache import Cache
 from featx.store.stored import StoredFeatures
@@ -185,8 +186,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if done.bad:
             first = done.bad[0]
             raise DataError(
-                f"{len(done.bad)} of {len(images)} images cannot be read, and each needs its row: {first['path']} "
-                f"({first['reason']}). Leave out what featx check finds."
+                f"{counted_of(len(done.bad), len(images), 'image')} cannot be read, and each needs its row: "
+                f"{first['path']} ({first['reason']}). Leave out what featx check finds."
             )
         return done
 

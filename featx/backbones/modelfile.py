@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from featx.backbones.custom import custom_objects, unknown_class
 from featx.backbones.runtime import KerasConfig, KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.errors import BackboneError
+from featx.io.counting import counted
 from featx.io.modules import named_modules
 
 if TYPE_CHECKING:
@@ -127,7 +128,9 @@ def flatten(model: KerasModel, size: tuple[int, int], label: str) -> KerasModel:
     """
     keras = import_keras()
     if len(model.inputs) != 1:
-        raise BackboneError(f"{label} has {len(model.inputs)} inputs; featx needs a network with one, the image.")
+        raise BackboneError(
+            f"{label} has {counted(len(model.inputs), 'input')}; featx needs a network with one, the image."
+        )
     try:
         network = keras.Model(model.inputs[0], model.outputs)
         while any(isinstance(layer, keras.Model) for layer in network.layers):

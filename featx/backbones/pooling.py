@@ -10,6 +10,7 @@ from featx.backbones.graphs.cutting import count_prefix
 from featx.backbones.output import Output
 from featx.backbones.runtime import KerasModel, KerasTensor, import_keras
 from featx.errors import BackboneError
+from featx.io.counting import counted
 
 
 def cell_bounds(length: int, count: int) -> list[tuple[int, int]]:
@@ -94,8 +95,8 @@ def _pool_tokens(tokens: KerasTensor, output: Output, prefix: int | None, name: 
         side = isqrt(count - front)
         if side * side != count - front:
             raise BackboneError(
-                f"{output.name}: {count - front} tokens do not form a square of patches. Take avg, or give the "
-                "number of tokens before them with --prefix-tokens."
+                f"{output.name}: {counted(count - front, 'token does', 'tokens do')} not form a square of patches. "
+                "Take avg, or give the number of tokens before them with --prefix-tokens."
             )
         as_map = layers.Reshape((side, side, tokens.shape[2]), name=f"{name}_map")(patches)
         return _pool_grid(as_map, int(pooling[5:]), output, name)
@@ -104,7 +105,9 @@ def _pool_tokens(tokens: KerasTensor, output: Output, prefix: int | None, name: 
     if pooling == "avg":
         return layers.GlobalAveragePooling1D(name=name)(patches)
     if not front:
-        raise BackboneError(f"{output.name}: the layer has no class token ({count} tokens). Take avg or max.")
+        raise BackboneError(
+            f"{output.name}: the layer has no class token ({counted(count, 'token')}). Take avg or max."
+        )
     first = layers.Cropping1D((0, count - 1), name=f"{name}_first")(tokens)
     if pooling == "cls":
         return layers.Flatten(name=name)(first)

@@ -26,6 +26,7 @@ from featx.backbones.other_files import ACCEPTED, describe_other_weights
 from featx.backbones.runtime import KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.backbones.spec import BackboneSpec
 from featx.errors import BackboneError
+from featx.io.counting import counted
 from featx.io.temporary import temporary_folder
 
 if TYPE_CHECKING:
@@ -252,7 +253,8 @@ def _assign_layers(network: KerasModel, saved: Sequence[SavedLayer], source: str
     pairs = _match(layers, saved)
     if len(pairs) < len(layers) or (exact and len(saved) > len(layers)):
         raise BackboneError(
-            f"{source} does not fit {network.name}: it has {len(saved)} layers with weights, the network {len(layers)}."
+            f"{source} does not fit {network.name}: it has {counted(len(saved), 'layer')} with weights, the network "
+            f"{len(layers)}."
         )
     for layer, found in pairs:
         _assign_layer(layer, found, network.name, source)

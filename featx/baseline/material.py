@@ -13,6 +13,7 @@ from featx.dataset.columns import require_no_duplicate_groups
 from featx.errors import DataError
 from featx.extraction.sample import Sample, require_fittable
 from featx.images.augment import Augmenter
+from featx.io.counting import counted
 from featx.io.progress import Progress, no_progress
 from featx.metrics.predictions import align, group_codes
 from featx.runs.labels import read_labelled
@@ -84,7 +85,9 @@ def _examples(sample: Sample) -> Examples:
     images, trained = sample.images, sample.split == TRAIN
     names = [images.classes[code] for code in np.unique(sample.y[trained])]
     if len(names) < 2:
-        raise DataError(f"The training images of {images.source} are of {len(names)} class. See --split.")
+        raise DataError(
+            f"The training images of {images.source} are of {counted(len(names), 'class', 'classes')}. See --split."
+        )
     if not (sample.split == VAL).any():
         raise DataError("A baseline keeps its best epoch by validation, and there is no val part. See --split.")
     labels, classes = align(images.classes, sample.y, names)

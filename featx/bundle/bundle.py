@@ -48,6 +48,7 @@ from featx.errors import BundleError, EngineError
 from featx.heads import persist
 from featx.heads.calibration import CALIBRATION_FILE, Calibration, load_curves
 from featx.heads.transform import TRANSFORM_FILE, Transform, load_transform
+from featx.io.counting import counted
 from featx.io.files import atomic_directory, atomic_path, make_folder, remove_stale
 from featx.io.shown import as_json
 from featx.io.temporary import make_temporary_folder
@@ -174,7 +175,10 @@ class Bundle:
 
     def _require_numbers(self, found: np.ndarray, what: str) -> None:
         if found.shape != (1, len(self.classes)):
-            raise at_fault(self.shown, f"its {what} does not give one number for each of {len(self.classes)} classes")
+            raise at_fault(
+                self.shown,
+                f"its {what} does not give one number for each of {counted(len(self.classes), 'class', 'classes')}",
+            )
         if not np.isfinite(found).all():
             raise at_fault(self.shown, f"its {what} holds NaN or infinity")
 
@@ -208,7 +212,7 @@ class Bundle:
         """Calibrated probabilities, float64 (n, classes), of features (n, d)."""
         expected = self.manifest.head.features
         if features.shape[1] != expected:
-            raise BundleError(f"X has {features.shape[1]} features, but the head is expecting {expected}.")
+            raise BundleError(f"X has {counted(features.shape[1], 'feature')}, but the head is expecting {expected}.")
         return self.calibration.probabilities(self.head(self.transform.apply(features)))
 
     def features(self, images: np.ndarray) -> np.ndarray:
@@ -220,7 +224,9 @@ class Bundle:
         joined = np.concatenate(rows, axis=1)
         if joined.shape[1] != self.manifest.head.features:
             expected = self.manifest.head.features
-            raise at_fault(self.shown, f"its network gives {joined.shape[1]} features and its head takes {expected}")
+            raise at_fault(
+                self.shown, f"its network gives {counted(joined.shape[1], 'feature')} and its head takes {expected}"
+            )
         return joined
 
     def split(self) -> dict[bytes, int]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from featx.errors import BundleError
 from featx.features import ArrayFeatures, Features, width
+from featx.io.counting import counted
 from featx.io.zips import floats, load_arrays
 
 FILE = "reference.npz"
@@ -51,7 +52,9 @@ class Reference:
         from featx.metrics.similarity import nearest
 
         if features.shape[1] != self.rows.shape[1]:
-            raise BundleError(f"X has {features.shape[1]} features, but the reference has {self.rows.shape[1]}.")
+            raise BundleError(
+                f"X has {counted(features.shape[1], 'feature')}, but the reference has {self.rows.shape[1]}."
+            )
         similarity = nearest(ArrayFeatures(self.rows), features, 1)[1][:, 0]
         return np.asarray(1.0 - similarity, np.float64) / self.scale
 

@@ -10,6 +10,7 @@ from featx.bundle.records import ClassRecord, DataRecord, MetricsRecord, SplitRe
 from featx.card.facts import measured_classes, metric_names, origin_of, source_of
 from featx.card.markdown import NOT_MEASURED, NOT_RECORDED, bullets, escape, figure, listed, one_line, record, table
 from featx.dataset import SPLITS
+from featx.io.counting import counted, counted_of
 from featx.metrics.digits import figure_text
 from featx.metrics.shares import LEVEL
 from featx.metrics.table import metric_key, metric_label, metric_meaning
@@ -40,7 +41,7 @@ def describe_data(manifest: Manifest) -> str:
     counts = split.images
     return "\n\n".join(
         [
-            f"Source: {source_of(manifest)}, {record(data.images)} images.",
+            f"Source: {source_of(manifest)}, {_images(data)}.",
             table(("part", "images"), [(part, record(counts.get(part))) for part in SPLITS], numbers_from=1),
             _use_of_parts(manifest),
             _division(split),
@@ -76,15 +77,19 @@ def _division(split: SplitRecord) -> str:
     return "The parts were drawn by featx, stratified by class; files of the same bytes are in one part."
 
 
+def _images(data: DataRecord) -> str:
+    return f"number of images {NOT_RECORDED}" if data.images is None else counted(data.images, "image")
+
+
 def _left_out(data: DataRecord, placed: int) -> str:
     images, bad, duplicates = data.images, data.bad, data.duplicates
     if images is None or bad is None or duplicates is None:
         copies = f"Copies of other images: {NOT_RECORDED}."
         return f"Images that could not be read and were left out: {record(bad)}. {copies}"
     return (
-        f"Left out: {bad:,} that could not be read, {duplicates:,} copies of other images (which count once), and "
-        f"{images - bad - duplicates - placed:,} for another reason: no label, the same image under two labels, or a "
-        "limit on training images."
+        f"Left out: {bad:,} that could not be read, {counted(duplicates, 'copy', 'copies')} of other images (which "
+        f"count once), and {images - bad - duplicates - placed:,} for another reason: no label, the same image under "
+        "two labels, or a limit on training images."
     )
 
 
@@ -126,10 +131,10 @@ def _classes(manifest: Manifest) -> list[str]:
     if len(classes) > _MOST_ROWS:
         shown, which = (
             sorted(classes, key=_f1)[:_MOST_ROWS],
-            f"The weakest {_MOST_ROWS} of {len(classes):,} classes",
+            f"The weakest {counted_of(_MOST_ROWS, len(classes), 'class', 'classes')}",
         )
     weakest = ", ".join(
-        f"{escape(row.label)} (F1 {figure_text(_f1(row), measured)}, {row.images:,} images)"
+        f"{escape(row.label)} (F1 {figure_text(_f1(row), measured)}, {counted(row.images, 'image')})"
         for row in _weakest(classes)
     )
     return [
@@ -192,8 +197,8 @@ def _caveats_of_parts(manifest: Manifest) -> Iterable[str]:
         # so many errors would have gone unseen in 5 % of such test sets: (1 - rate) ** images = 0.05
         rate = 1 - (1 - LEVEL) ** (1 / test.images)
         yield (
-            f"No test image was wrong. Of {test.images:,} images, an error rate of up to {rate:.1%} can go unseen "
-            "(95 %)."
+            f"No test image was wrong. Of {counted(test.images, 'image')}, an error rate of up to {rate:.1%} can go "
+            "unseen (95 %)."
         )
     if manifest.calibrated_on == 0:
         yield "No image could be left out of the fit, so its confidence was calibrated on none and is unmeasured."

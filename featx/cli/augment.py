@@ -11,8 +11,9 @@ import click
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.render import counted, emit
+from featx.cli.render import emit
 from featx.config import DataOptions, FeaturesOptions
+from featx.io.counting import counted
 
 if TYPE_CHECKING:
     from featx.io.jsontypes import Json

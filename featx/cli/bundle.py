@@ -11,8 +11,9 @@ from featx.cli.arguments import Command, pipeline_of, section_options
 from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, MODEL_TOO, take
 from featx.cli.complete import complete_model
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.render import counted, emit
+from featx.cli.render import emit
 from featx.errors import UsageError
+from featx.io.counting import counted
 from featx.io.shown import as_line
 
 if TYPE_CHECKING:

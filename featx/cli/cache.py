@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.lazy import LazyGroup
-from featx.cli.render import Bars, counted, emit, say, table
+from featx.cli.render import Bars, emit, say, table
 from featx.errors import StoreError
+from featx.io.counting import counted
 
 if TYPE_CHECKING:
     from featx.io.jsontypes import Json
@@ -73,11 +74,13 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
                 bars("verify", min(parts, total), total)
                 if damage is not None:
                     found.append(damage)
-                    say(f"{path}: {damage.reason}" + (f" for {len(damage.rows)} rows" if damage.rows else ""))
+                    say(
+                        f"{path}: {damage.reason}" + (f" for {counted(len(damage.rows), 'row')}" if damage.rows else "")
+                    )
             damaged += [asdict(one) for one in found]
             if repair and found:
                 computed, lost = repair_store(store, found, opened, bars)
-                say(f"{store.directory}: {computed} rows computed again, {lost} without their image")
+                say(f"{store.directory}: {counted(computed, 'row')} computed again, {lost} without their image")
             elif found:
                 unrepaired += len(found)
     text = f"{counted(parts, 'part')} and {counted(networks, 'network')}, {len(damaged)} damaged" + (
@@ -110,7 +113,7 @@ def prune(cache: Path, compression: str, as_json: bool) -> None:
     emit(
         as_json,
         {"parts_before": before, "parts_after": after, "temporary_bytes": freed},
-        f"{before} parts -> {after}; {freed / 1e6:,.1f} MB of temporary files removed",
+        f"{counted(before, 'part')} -> {after:,}; {freed / 1e6:,.1f} MB of temporary files removed",
     )
 
 

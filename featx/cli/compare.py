@@ -12,9 +12,10 @@ from featx.cli.app import command_line
 from featx.cli.arguments import pipeline_of, section_option, section_options
 from featx.cli.forecasts import DRY_RUN_OPTION, show_forecast
 from featx.cli.help import SectionedCommand
-from featx.cli.render import Bars, counted, emit, say, table
+from featx.cli.render import Bars, emit, say, table
 from featx.config import SECTIONS, listed_options
 from featx.errors import FeatxError
+from featx.io.counting import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

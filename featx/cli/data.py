@@ -10,10 +10,11 @@ import click
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.render import Bars, bad_images, counted, emit, say, table
+from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.cli.values import number
 from featx.config.bounds import Cosine
 from featx.errors import UsageError
+from featx.io.counting import counted
 from featx.io.shown import as_line
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
 from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.errors import FeatxError
+from featx.io.counting import counted
 
 if TYPE_CHECKING:
     from featx.inference.overlays import DrawnExplanations
@@ -81,7 +82,7 @@ def explain(
     with Bars() as bars:
         found = draw_explanations(explainer, paths, out, bars)
     if found.left_out:
-        say(f"{GRID} shows the first pictures; {found.left_out:,} more are in {out}.")
+        say(f"{GRID} shows the first pictures; {counted(found.left_out, 'more is', 'more are')} in {out}.")
     failure = None if found.images else FeatxError("None of the images could be read.")
     emit(as_json, found.as_json(), _text(found, bundle.manifest.calibrated_on), failure)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from featx.io.counting import counted
+
 _FEW = 8  # options of the sections, which are all shown
 HEADINGS = {
     "": "Options",
@@ -75,7 +77,7 @@ class SectionedCommand(click.Command):
         if hidden:
             names = dict.fromkeys(HEADINGS[_section(one)] for one in hidden)
             formatter.write_paragraph()
-            formatter.write_text(f"{len(hidden)} more options ({', '.join(names)}):")
+            formatter.write_text(f"{counted(len(hidden), 'more option')} ({', '.join(names)}):")
             formatter.write(f"  {ctx.command_path} --help-all\n")
 
 

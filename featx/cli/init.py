@@ -12,7 +12,8 @@ from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
 from featx.cli.look import NOT_ITS_OPTIONS
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.render import Bars, counted, emit, say
+from featx.cli.render import Bars, emit, say
+from featx.io.counting import counted
 
 if TYPE_CHECKING:
     from featx.io.jsontypes import Json

@@ -10,6 +10,7 @@ from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.complete import complete_model
 from featx.cli.help import SectionedCommand
 from featx.cli.render import Bars, say
+from featx.io.counting import counted
 
 _HOST = "127.0.0.1"
 
@@ -79,4 +80,6 @@ def label(
         run(server, listener)
         standing = desk.standing()
         desk.close()
-    say(f"Ended. {standing.answered:,} images labelled here: {plan.out}. Fit a head: featx fit-head {plan.out}")
+    say(
+        f"Ended. {counted(standing.answered, 'image')} labelled here: {plan.out}. Fit a head: featx fit-head {plan.out}"
+    )

@@ -12,7 +12,8 @@ import click
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
-from featx.cli.render import Bars, bad_images, counted, emit, table
+from featx.cli.render import Bars, bad_images, emit, table
+from featx.io.counting import counted, counted_of
 
 if TYPE_CHECKING:
     from featx.first_look.answers import ImageAnswer, ImageNetResult
@@ -121,7 +122,7 @@ def _answers(found: ImageNetResult) -> str:
     parts = [f"ImageNet classes predicted by {found.backbone} (preprocessing {found.preprocessing}):"]
     parts.append(table(["image", "class", "first", "second", "third"], rows))
     if len(found.predictions) > len(rows):
-        parts.append(f"These are {len(rows)} of {len(found.predictions):,} images; --json lists all.")
+        parts.append(f"Shown: {counted_of(len(rows), len(found.predictions), 'image')}; --json lists all.")
     taken = [
         (one.label, one.images, ", ".join(f"{entry.label} {entry.share:.0%}" for entry in one.commonest))
         for one in found.classes

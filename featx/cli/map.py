@@ -13,7 +13,8 @@ from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.bundles import take
 from featx.cli.complete import complete_model
 from featx.cli.help import SectionedCommand
-from featx.cli.render import Bars, bad_images, counted, emit, say
+from featx.cli.render import Bars, bad_images, emit, say
+from featx.io.counting import counted
 
 if TYPE_CHECKING:
     from featx.active.map import FeatureMap

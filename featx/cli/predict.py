@@ -22,10 +22,11 @@ from featx.cli.bundles import (
 )
 from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.render import Bars, bad_images, counted, emit, say, table
+from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.cli.values import number
 from featx.config.bounds import Confidence, Count, Distance
 from featx.errors import FeatxError
+from featx.io.counting import counted
 from featx.io.lazy import without_garbage_collection
 
 if TYPE_CHECKING:

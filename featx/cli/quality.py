@@ -14,8 +14,9 @@ from featx.cli.arguments import need_data, pipeline_of, section_options, was_typ
 from featx.cli.bundles import describe_choice, take
 from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.render import Bars, bad_images, counted, emit, say, table
+from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.errors import FeatxError, UsageError
+from featx.io.counting import counted
 from featx.io.shown import as_line
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _review_text(found: Review) -> str:
     errors, pairs = found.quality.errors, found.quality.duplicates
     parts = [
         bad_images(found.prepared.extraction.bad),
-        f"{found.images:,} different images, compared by {found.output}",
+        f"{counted(found.images, 'different image')}, compared by {found.output}",
         table(["what", "found", "list", "pictures"], rows),
         f"Pairs of near-duplicates in different parts of the split: {found.across:,}" if found.across else "",
         "" if pairs.complete else "There are more near-duplicates than are listed. Raise --near.",

@@ -10,8 +10,9 @@ import click
 
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
-from featx.cli.render import counted, emit, table
+from featx.cli.render import emit, table
 from featx.errors import DataError
+from featx.io.counting import counted
 
 if TYPE_CHECKING:
     from featx.config import Pipeline
@@ -132,7 +133,9 @@ def _rows_of(files: Sequence[str], images: ImageSet) -> list[int]:
     named = [(name, row_of.get(os.path.realpath(name))) for name in files]
     missing = [name for name, row in named if row is None]
     if missing:
-        raise DataError(f"{missing[0]} is not among the {len(images):,} images in {images.source}. Check the name.")
+        raise DataError(
+            f"{missing[0]} is not among the {counted(len(images), 'image')} in {images.source}. Check the name."
+        )
     return [row for _, row in named if row is not None]
 
 

@@ -12,7 +12,7 @@ import click
 from featx.cli.failures import error_json, kind_of
 from featx.cli.streams import give_up_stdout
 from featx.io.bars import Bars as Bars
-from featx.io.counting import counted as counted
+from featx.io.counting import counted
 from featx.io.shown import as_json as to_json
 from featx.io.shown import as_line, as_lines
 

@@ -12,7 +12,8 @@ from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.forecasts import DRY_RUN_OPTION, show_forecast
 from featx.cli.help import SectionedCommand
-from featx.cli.render import Bars, bad_images, counted, emit, figure_cells, metric_names, say, table
+from featx.cli.render import Bars, bad_images, emit, figure_cells, metric_names, say, table
+from featx.io.counting import counted
 
 if TYPE_CHECKING:
     from featx.bundle.bundle import Bundle
@@ -99,8 +100,8 @@ def _warn_unused_policy(pipeline: Pipeline) -> None:
 
 def _views_text(views: dict[str, Any]) -> str:
     return (
-        f"{views['each']:,} views of each of {views['images']:,} training images: {views['computed']:,} computed, "
-        f"{views['reused']:,} reused, in {views['seconds']:.1f} s, in {views['store']}"
+        f"{counted(views['each'], 'view')} of each of {counted(views['images'], 'training image')}: "
+        f"{views['computed']:,} computed, {views['reused']:,} reused, in {views['seconds']:.1f} s, in {views['store']}"
         + (f"\n{bad_images(views['bad'])}" if views["bad"] else "")
     )
 
@@ -126,7 +127,7 @@ def _extraction_text(done: Extraction) -> str:
     rate = f" ({found['images_per_second']} images/s)" if found["images_per_second"] else ""
     head = (
         f"{counted(found['images'], 'image')}: {found['computed']:,} computed, {found['reused']:,} reused, "
-        f"{found['duplicates']:,} duplicates, {len(found['bad']):,} bad, in {found['seconds']:.1f} s{rate}"
+        f"{counted(found['duplicates'], 'duplicate')}, {len(found['bad']):,} bad, in {found['seconds']:.1f} s{rate}"
     )
     rows = [
         (name, "x".join(map(str, one["shape"])), one["dtype"], one["path"]) for name, one in found["layers"].items()

@@ -26,6 +26,7 @@ from featx.errors import DataError
 from featx.images.batches import Decoding, iter_batches
 from featx.inference.speed import images_per_second
 from featx.io.context import Context
+from featx.io.counting import counted, none_of
 from featx.io.jsontypes import Json
 from featx.metrics.table import is_better, metric_key, signed_score
 from featx.report.comparison import Place, Row, write_comparison
@@ -82,7 +83,7 @@ def compare(pipeline: Pipeline, cache: Cache, context: Context = Context()) -> C
             [None if cell.bundle is None else cell.bundle.manifest for cell in cells],
         )
     )
-    title = f"{name_of(pipeline)}: {len(rows)} models compared"
+    title = f"{name_of(pipeline)}: {counted(len(rows), 'model')} compared"
     command = command_shown(pipeline, context.command)
     plots = pipeline.report.plots if pipeline.report.html else None
     files = write_comparison(folder, title, rows, command, as_shown(pipeline), plots)
@@ -129,7 +130,7 @@ def _read(cell: Cell, bundle: Bundle) -> np.ndarray:
     count, resize = len(cell.sample), bundle.manifest.backbone.resize
     images = next(iter_batches(cell.sample, range(count), Decoding(bundle.input_size, resize, count))).images
     if not len(images):
-        raise DataError(f"None of {count} images can be read any more.")
+        raise DataError(f"{none_of(count, 'image')} can be read any more.")
     return images
 
 

@@ -15,6 +15,7 @@ from featx.config.sections import Pipeline
 from featx.config.table import SECTIONS
 from featx.config.training import TrainingOptions
 from featx.errors import UsageError
+from featx.io.counting import counted
 from featx.io.urls import is_url
 
 
@@ -138,7 +139,8 @@ def _check_pieces(section: str, boundaries: tuple[int, ...], rates: tuple[float,
     if not boundaries or len(rates) != len(boundaries) + 1:
         raise UsageError(
             f"The schedule piecewise needs {section}.boundaries and one rate more in {section}.rates, like "
-            f"--boundaries 20,35 --rates 1e-4,5e-4,1e-3; got {len(boundaries)} boundaries and {len(rates)} rates."
+            f"--boundaries 20,35 --rates 1e-4,5e-4,1e-3; got {counted(len(boundaries), 'boundary', 'boundaries')} and "
+            f"{counted(len(rates), 'rate')}."
         )
     if any(after <= before for before, after in pairwise((0, *boundaries))):
         raise UsageError(

@@ -17,7 +17,7 @@ from featx.images.decoder import decode, decoder_version
 from featx.images.depth import bits_used, describe_dark, describe_levels
 from featx.images.fault import BadImage, DamagedScan
 from featx.images.levels import FULL
-from featx.io.counting import counted
+from featx.io.counting import none_of
 from featx.io.digest_arrays import NO_DIGEST, has_digest
 from featx.io.index import StatIndex
 from featx.io.urls import is_url
@@ -117,8 +117,8 @@ def require_usable(images: ImageSet, readable: np.ndarray) -> None:
     """
     if not readable.any():
         raise DataError(
-            f"None of the {counted(len(images), 'image')} of {images.source} can be read. "
-            f"featx check {images.source} says why of each."
+            f"{none_of(len(images), 'image')} of {images.source} can be read. featx check {images.source} says why of "
+            "each."
         )
     empty = [name for name, count in count_classes(images, readable).items() if count == 0]
     if empty:

@@ -11,6 +11,7 @@ import numpy as np
 
 from featx.dataset.png_files import write_images
 from featx.errors import DataError
+from featx.io.counting import counted
 
 # As published with the data set (https://github.com/zalandoresearch/fashion-mnist), "/" replaced for file systems.
 FASHION_CLASSES = (
@@ -65,7 +66,10 @@ def read_fashion_mnist(source: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]
         labels_file = _find(source, f"{prefix}-labels-idx1-ubyte")
         labels = _read_idx(labels_file, _LABELS_MAGIC)
         if len(images) != len(labels):
-            raise DataError(f"{labels_file} has {len(labels)} labels for {len(images)} images: get the files again.")
+            raise DataError(
+                f"{labels_file} has {counted(len(labels), 'label')} for {counted(len(images), 'image')}: get the files "
+                "again."
+            )
         if len(labels) and labels.max() >= len(FASHION_CLASSES):
             raise DataError(f"{labels_file} has the label {labels.max()}; Fashion-MNIST has 0 to 9.")
         parts[split] = (images, labels)

@@ -17,6 +17,7 @@ import numpy as np
 from featx.config import DataOptions
 from featx.dataset.imageset import NONE, SPLIT_NAMES, TRAIN, ImageSet, choose_classes
 from featx.errors import DataError
+from featx.io.counting import counted
 from featx.io.filetypes import describe_os_error
 from featx.io.shown import as_utf8
 from featx.io.urls import is_url, join, open_remote, parent, plain
@@ -202,7 +203,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _describe_emptiness(folders: Sequence[str]) -> str:
     if not folders:
         return "it is empty"
-    return f"its {'folder is' if len(folders) == 1 else f'{len(folders)} folders are'} empty"
+    return f"its {'folder is' if len(folders) == 1 else counted(len(folders), '', 'folders are')} empty"
 
 
 def _hint(root: str, folders: Sequence[str], parts: dict[str, int]) -> tuple[str, ...]:
@@ -213,8 +214,8 @@ def _hint(root: str, folders: Sequence[str], parts: dict[str, int]) -> tuple[str
         return ()
     return (
         (
-            f"All images are in one class, {folders[0]!r}, which holds {len(inner)} folders. "
-            f"If these are the classes, give {_join(root, folders[0])}"
+            f"All images are in one class, {folders[0]!r}, which holds {counted(len(inner), 'folder')}. If these are "
+            f"the classes, give {_join(root, folders[0])}"
         ),
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.errors import DataError
+from featx.io.counting import agreeing
 
 TRAIN, VAL, TEST, NONE = 0, 1, 2, 3
 SPLITS = ("train", "val", "test")
@@ -100,7 +101,11 @@ def choose_classes(found: Iterable[str], wanted: Sequence[str] | None, source: s
     if unknown:
         raise DataError(
             f"{source} has the label {unknown[0]!r}, which is not among the classes given: {', '.join(wanted)}."
-            + (f" Nor are {len(unknown) - 1} other labels." if len(unknown) > 1 else "")
+            + (
+                f" Nor {agreeing(len(unknown) - 1, 'is another label', f'are {len(unknown) - 1:,} others')}."
+                if len(unknown) > 1
+                else ""
+            )
         )
     if len(set(wanted)) != len(wanted):
         raise DataError(f"The classes given name one twice: {', '.join(wanted)}.")

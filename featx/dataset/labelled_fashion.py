@@ -15,6 +15,7 @@ import numpy as np
 from featx.dataset.fashion_mnist import FASHION_CLASSES, read_fashion_mnist
 from featx.dataset.png_files import write_images
 from featx.errors import DataError
+from featx.io.counting import counted
 from featx.io.files import write_atomic
 
 SEPARATOR = "$"
@@ -77,8 +78,8 @@ def _draw_garments(part: str, there: int, count: int, seed: int) -> list[np.ndar
     pairs = count // _PAIR
     if count + pairs > there:
         raise DataError(
-            f"{count:,} images of the part {part!r} take {count + pairs:,} garments, and there are {there:,}. "
-            "Ask for fewer with --images."
+            f"{counted(count, 'image')} of the part {part!r} would show {count + pairs:,} garments, and there are "
+            f"{there:,}. Ask for fewer with --images."
         )
     order = np.random.default_rng((seed, part == "test")).permutation(there)
     two, one = order[: 2 * pairs].reshape(-1, 2), order[2 * pairs : count + pairs].reshape(-1, 1)

@@ -10,6 +10,7 @@ from featx.dataset.folders import describe_absence, expand, is_folder, locate
 from featx.dataset.imageset import ImageSet
 from featx.dataset.label_rows import read_labels
 from featx.errors import DataError
+from featx.io.counting import counted, counted_of
 from featx.io.remote import shared_remote
 from featx.io.suggest import did_you_mean
 from featx.io.urls import is_url
@@ -42,7 +43,7 @@ def relabel(images: ImageSet, file: str, home: str) -> ImageSet:
     for one in judgements:
         labels[one.row] = code_of[one.label]
     changed = int((labels != images.labels).sum())
-    note = f"{file}: {changed:,} of {len(images):,} labels changed, {len(judgements) - changed:,} as they were"
+    note = f"{file}: {counted_of(changed, len(images), 'label')} changed, {len(judgements) - changed:,} as they were"
     return replace(images, labels=labels, notes=(*images.notes, note))
 
 
@@ -71,8 +72,8 @@ def read_judgements(images: ImageSet, file: str, home: str) -> list[Judgement]:
         row = row_of.get(locate(one.path, home))
         if row is None:
             raise DataError(
-                f"{file}, line {one.line}: {one.path} is not among the {len(images):,} images in {images.source}. "
-                f"Paths are absolute, or relative to {home}."
+                f"{file}, line {one.line}: {one.path} is not among the {counted(len(images), 'image')} in "
+                f"{images.source}. Paths are absolute, or relative to {home}."
             )
         require_class(one.label, images, f"{file}, line {one.line}: ")
         before = found.get(row)

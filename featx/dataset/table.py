@@ -17,6 +17,7 @@ from featx.dataset.imageset import NONE, SPLIT_NAMES, SPLITS, ImageSet
 from featx.dataset.table_labels import EVERY, Cells, describe_marks, looks_marked, read_marks
 from featx.dataset.table_labels import read_labels as read_label_cells
 from featx.errors import DataError
+from featx.io.counting import counted
 from featx.io.csvtext import csv_text, lines_of, read_rows
 from featx.io.files import write_atomic
 from featx.io.filetypes import describe_os_error
@@ -213,8 +214,8 @@ def _of_width(path: str, rows: Iterator[_Row], width: int) -> Iterator[_Row]:
     for row in rows:
         if len(row.cells) > width:
             raise DataError(
-                f"{path}, line {row.line} has {len(row.cells)} cells where the header has {width}. "
-                "Put cells that hold the separator in double quotes."
+                f"{path}, line {row.line} has {counted(len(row.cells), 'cell')} where the header has {width}. Put "
+                "cells that hold the separator in double quotes."
             )
         if row.cells:
             yield _Row(row.line, row.cells + [""] * (width - len(row.cells)))
@@ -240,7 +241,7 @@ def _read_labels(
         marked = [(name, cells(table.header.index(name))) for name in _mark_columns(path, table, options)]
         labels, classes = read_marks(marked, options)
         kind = "one label" if labels.ndim == 1 else "several labels"
-        return labels, classes, (f"Read {kind} per image from {len(marked):,} columns of {source}",)
+        return labels, classes, (f"Read {kind} per image from {counted(len(marked), 'column')} of {source}",)
     if table.label is None:
         note = f"No column {options.label_column!r} in {source}, so its images have no labels"
         others = [name for name in table.others if looks_marked(cells(table.header.index(name)).texts)]

@@ -15,6 +15,7 @@ from featx.export.formats import Runner
 from featx.images.batches import Decoding, iter_batches
 from featx.inference.predict import Unread, find_files
 from featx.inference.speed import images_per_second
+from featx.io.counting import counted
 from featx.metrics.predictions import decide
 
 BATCHES = (1, 8)
@@ -130,14 +131,14 @@ def judge(comparison: Agreement, precision: str, tolerance: float, steps: bool) 
         if comparison.agreement >= LEAST_AGREEMENT:
             return None
         return (
-            f"it gives the same answer to {comparison.agreement:.1%} of {comparison.images} images, and "
+            f"it gives the same answer to {comparison.agreement:.1%} of {counted(comparison.images, 'image')}, and "
             f"{LEAST_AGREEMENT:.0%} are asked for"
         )
     if comparison.within >= (LEAST_WITHIN if steps else 1.0):
         return None
     return (
-        f"its probabilities differ by up to {comparison.largest:.3g} on {comparison.images} images, and {tolerance:g} "
-        "is allowed"
+        f"its probabilities differ by up to {comparison.largest:.3g} on {counted(comparison.images, 'image')}, and "
+        f"{tolerance:g} is allowed"
     )
 
 

@@ -15,6 +15,7 @@ from featx.dataset import ImageSet
 from featx.errors import HeadError
 from featx.extraction.computed import Stages, WorkerShare
 from featx.extraction.request import Request
+from featx.io.counting import counted
 from featx.io.notebook import table_html
 from featx.store.calibration import NetworkCalibration
 from featx.store.store import FeatureStore
@@ -67,7 +68,7 @@ class Extraction:
     @property
     def _summary(self) -> str:
         counts = f"{self.computed:,} computed, {self.reused:,} reused, {len(self.bad):,} bad"
-        return f"{int(self.readable.sum()):,} images, {counts}"
+        return f"{counted(int(self.readable.sum()), 'image')}, {counts}"
 
     @property
     def _what(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from featx.engines.protocol import Engine
+from featx.io.counting import counted, counted_of
 from featx.io.jsontypes import Json
 
 LEAST_COSINE = 0.95  # the median, below which features are others
@@ -53,9 +54,9 @@ class Int8Cost:
         """In a line."""
         shown = f"cosine to float32 {self.cosine:.4f} (median), {self.worst:.3f} (worst)"
         if self.changed is not None:
-            shown += f"; {self.changed} of {self.images} predictions of a nearest-class-mean head changed"
+            shown += f"; {counted_of(self.changed, self.images, 'prediction')} of a nearest-class-mean head changed"
         left = f", {', '.join(self.left)} left in float32" if self.left else ""
-        on = f"Measured on {self.images} held images; calibrated on {self.calibrated}{left}."
+        on = f"Measured on {counted(self.images, 'held image')}; calibrated on {self.calibrated}{left}."
         return f"int8, {self.output}: {shown}. {on}"
 
 

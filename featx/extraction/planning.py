@@ -14,6 +14,7 @@ from featx.errors import StoreError
 from featx.extraction.job import Job
 from featx.extraction.request import Request
 from featx.extraction.stale import stale_images
+from featx.io.counting import agreeing, counted, counted_of
 from featx.io.digest_arrays import first_of_equal
 from featx.io.index import StatIndex
 from featx.store.store import FeatureStore
@@ -69,9 +70,14 @@ def plan_rows(request: Request, job: Job) -> Plan:
     missing = np.logical_or.reduce([absent[output] for output in job.outputs])
     size = sum(int(absent[output].sum()) * _row_bytes(tables[output]) for output in wanted)
     reason = (
-        f"{int(missing.sum())} of {len(first)} {request.noun} lack {', '.join(one.name for one in wanted)}"
+        f"{counted_of(int(missing.sum()), len(first), request.noun)} {agreeing(int(missing.sum()), 'lacks', 'lack')} "
+        f"{', '.join(one.name for one in wanted)}"
         if wanted
-        else f"all {len(first)} {request.noun} have their features"
+        else agreeing(
+            len(first),
+            f"the {request.noun} has its features",
+            f"all {len(first):,} {request.noun}s have their features",
+        )
     )
     return Plan(first[missing], wanted, len(first), len(rows) - len(first), size, reason)
 
@@ -114,6 +120,6 @@ def check_space(plan: Plan, directory: Path) -> None:
     free = _free_bytes(directory)
     if plan.bytes > free:
         raise StoreError(
-            f"The features of {len(plan.rows)} images take {plan.bytes / 1e9:.1f} GB and the disk of {directory} has "
-            f"{free / 1e9:.1f} GB free. Free some space, or choose another folder with --cache."
+            f"The features of {counted(len(plan.rows), 'image')} take {plan.bytes / 1e9:.1f} GB and the disk of "
+            f"{directory} has {free / 1e9:.1f} GB free. Free some space, or choose another folder with --cache."
         )

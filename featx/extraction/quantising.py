@@ -19,6 +19,7 @@ from featx.extraction.int8_cost import Int8Cost, Sampled, measure_cost
 from featx.extraction.request import Request
 from featx.images.batches import Decoding, iter_batches
 from featx.images.sources import Pinned, Source, source_name
+from featx.io.counting import agreeing, counted, counted_of
 from featx.io.digests import digest_file
 from featx.io.files import temporary_beside
 from featx.io.urls import is_url
@@ -143,8 +144,12 @@ def _recorded(image: CalibrationImage) -> Source:
 def _refusal(tried: Iterable[Int8Cost], spec: BackboneSpec) -> str:
     *_, last = tried
     left = f", even with {', '.join(last.left)} left in float32" if last.left else ""
-    loss = f", and {last.lost} of {last.images} answers of a quick head are lost" if last.lost else ""
+    loss = (
+        f", and {counted_of(last.lost, last.images, 'answer')} of a quick head {agreeing(last.lost, 'is', 'are')} lost"
+        if last.lost
+        else ""
+    )
     return (
         f"int8 ruins the features of {spec.label}{left}: their cosine to float32 is {last.cosine:.3f} (median of "
-        f"{last.images} images){loss}. Choose --precision float32 or bfloat16."
+        f"{counted(last.images, 'image')}){loss}. Choose --precision float32 or bfloat16."
     )

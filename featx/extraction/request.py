@@ -60,8 +60,8 @@ class Request:
 
     @property
     def noun(self) -> str:
-        """What the rows are, in a sentence."""
-        return "views" if self.views.any() else "images"
+        """What a row is, in a sentence."""
+        return "view" if self.views.any() else "image"
 
 
 def request_images(images: ImageSet, index: StatIndex, progress: Progress) -> Request:

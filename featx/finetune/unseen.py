@@ -9,6 +9,7 @@ import numpy as np
 from featx.bundle.bundle import Bundle
 from featx.dataset import TEST, VAL
 from featx.errors import DataError
+from featx.io.counting import counted, counted_of
 from featx.runs.prepared import Prepared
 
 
@@ -33,18 +34,18 @@ def leave_out_seen(bundle: Bundle, prepared: Prepared) -> tuple[Prepared, tuple[
     counts = sample.counts()
     if counts["val"] and spent["val"].sum() == counts["val"]:
         raise DataError(_no_val_left(bundle, counts["val"]))
-    parts = [f"{int(rows.sum())} of {counts[part]} {part} images" for part, rows in spent.items() if rows.any()]
-    note = f"{' and '.join(parts)} are left out: {bundle.name} was trained or chosen on them."
+    parts = [counted_of(int(rows.sum()), counts[part], f"{part} image") for part, rows in spent.items() if rows.any()]
+    note = f"Left out: {' and '.join(parts)}, on which {bundle.name} was trained or chosen."
     return replace(prepared, sample=sample.without(np.asarray(left_out))), (note,)
 
 
 def _no_val_left(bundle: Bundle, count: int) -> str:
     if bundle.manifest.head.refitted:
         return (
-            f"{bundle.shown} was fitted again on train and val (--refit), so none of the {count} val images can choose "
-            "the best epoch. Fit a head without --refit, and start --from that."
+            f"{bundle.shown} was fitted again on train and val (--refit), so none of the {counted(count, 'val image')} "
+            "can choose the best epoch. Fit a head without --refit, and start --from that."
         )
     return (
-        f"{bundle.shown} was trained on all {count} val images, so none can choose the best epoch. Start --from a "
-        "bundle of this split, or take the --seed and --split that it was made with."
+        f"{bundle.shown} was trained on all {counted(count, 'val image')}, so none can choose the best epoch. Start "
+        "--from a bundle of this split, or take the --seed and --split that it was made with."
     )

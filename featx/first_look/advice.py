@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from featx.first_look.separation import Separation
+from featx.io.counting import counted
 from featx.io.jsontypes import Json
 
 Size = Literal["small", "large"]
@@ -143,8 +144,9 @@ def advise(numbers: Numbers) -> Advice:
 def _judge_size(numbers: Numbers) -> tuple[Size, str]:
     size: Size = "large" if numbers.images >= MANY and numbers.median >= MANY_OF_A_CLASS else "small"
     return size, (
-        f"{numbers.images:,} images in {numbers.classes:,} classes, {numbers.median:,.0f} in the median class: "
-        f"{_WORDS[size]} (many begins, by a rule of thumb, at {MANY:,} and {MANY_OF_A_CLASS} per class)."
+        f"{counted(numbers.images, 'image')} in {counted(numbers.classes, 'class', 'classes')}, {numbers.median:,.0f} "
+        f"in the median class: {_WORDS[size]} (many begins, by a rule of thumb, at {MANY:,} and {MANY_OF_A_CLASS} per "
+        "class)."
     )
 
 
@@ -168,7 +170,7 @@ def _judge_similarity(numbers: Numbers) -> tuple[Similarity, list[str]]:
 def _compare_layers(numbers: Numbers) -> tuple[Similarity | None, str]:
     """Which layer wins by more than noise; None: neither."""
     last, inner = numbers.last, numbers.inner
-    on = f"on {numbers.judged:,} images, by cross-validation"
+    on = f"on {counted(numbers.judged, 'image')}, by cross-validation"
     if inner is None:
         return None, (
             f"A linear head on the last layer ({last.name}) has {_a(numbers.metric)} of {last.score:.3f} {on}; no "

@@ -13,6 +13,7 @@ from featx.extraction.flow import extract, plan
 from featx.first_look.depths import depth_options, depths_of
 from featx.first_look.imagenet import has_own_answers
 from featx.first_look.study import Scope, Study, draw_sample
+from featx.io.counting import counted
 
 _LEAST = 40  # images that layers are judged on, however slow a network is
 _TRIALS = (8, 8, 24)  # images: the first builds and converts the network, the others differ by what images cost
@@ -41,8 +42,8 @@ def limit_sample(study: Study, scope: Scope, seed: int, without: Collection[int]
         return sample, ()
     fewer = _sampled(study, most, seed, without)
     note = (
-        f"Networks were run on {len(fewer.sample):,} images, since all {len(sample.sample):,} of the sample would take "
-        f"about {seconds:.0f} s. More: --sample {len(sample.sample)}."
+        f"Networks were run on {counted(len(fewer.sample), 'image')}, since all {len(sample.sample):,} of the sample "
+        f"would take about {seconds:.0f} s. More: --sample {len(sample.sample)}."
     )
     return fewer, (note,)
 

@@ -17,6 +17,7 @@ from featx.images.fault import BadImage
 from featx.images.grid import THUMBNAIL, GridImage
 from featx.images.levels import FULL
 from featx.images.resize import ResizeRule
+from featx.io.counting import counted_of, none_of
 from featx.report.figure_folder import FigureFolder
 
 NO_LABEL = "(no label)"
@@ -67,14 +68,16 @@ def choose_contact_sheet(images: ImageSet, most_classes: int, each: int, seed: i
         lines.append(SheetLine(label, len(rows) - len(thumbnails.unreadable.keys() & set(rows.tolist())), shown))
     if not thumbnails.pixels:
         raise DataError(
-            f"None of the {len(thumbnails.unreadable):,} images of {images.source} that were tried can be read. "
-            f"featx check {images.source} says why of each."
+            f"{none_of(len(thumbnails.unreadable), 'image')} of {images.source} tried can be read. featx check "
+            f"{images.source} says why of each."
         )
     notes = _note_empty(images, lines)
     read_as = note_levels([images.paths[row] for row in thumbnails.pixels], levels)
     notes += [read_as] if read_as else []
     if len(chosen) < len(groups):
-        notes.append(f"The contact sheet has {len(chosen)} of {len(groups)} classes. More: --show-classes.")
+        notes.append(
+            f"The contact sheet has {counted_of(len(chosen), len(groups), 'class', 'classes')}. More: --show-classes."
+        )
     shown_lines = tuple(line for line in lines if line.rows)
     return ContactSheet(shown_lines, thumbnails.pixels, thumbnails.unreadable, tuple(notes))
 

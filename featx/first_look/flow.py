@@ -126,7 +126,9 @@ def _own_folder(pipeline: Pipeline, images: ImageSet, cache: Cache) -> Path:
 def _draw_classes(classes: Mapping[str, int], folder: FigureFolder) -> str:
     named = ", ".join(f"{label} {size:,}" for label, size in list(classes.items())[:_NAMED])
     with style(classes):
-        return folder.draw("sizes", draw_sizes({"images": classes}), f"Images of {len(classes):,} classes: {named}.")
+        return folder.draw(
+            "sizes", draw_sizes({"images": classes}), f"Images of {counted(len(classes), 'class', 'classes')}: {named}."
+        )
 
 
 def _note_test(rows: Sequence[int]) -> list[str]:

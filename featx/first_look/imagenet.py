@@ -20,6 +20,7 @@ from featx.dataset import ImageSet
 from featx.errors import BackboneError
 from featx.extraction.flow import Extraction, extract
 from featx.inference.predict import ClassConfidence
+from featx.io.counting import counted
 from featx.io.progress import Progress, no_progress
 from featx.store.cache import Cache
 
@@ -108,5 +109,8 @@ def _ask(images: ImageSet, options: FeaturesOptions, cache: Cache, progress: Pro
     rows = np.flatnonzero(done.readable)
     probabilities = done.features(output, rows).asarray()
     if probabilities.shape[1] != len(class_names()):
-        raise BackboneError(f"{done.spec.label} has {probabilities.shape[1]} classes, which are not those of ImageNet.")
+        raise BackboneError(
+            f"{done.spec.label} has {counted(probabilities.shape[1], 'class', 'classes')}, which are not those of "
+            "ImageNet."
+        )
     return ImageNetAnswers(done.spec, done, rows, probabilities)

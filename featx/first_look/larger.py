@@ -20,6 +20,7 @@ from featx.first_look.depths import judge_output
 from featx.first_look.study import Study, different_rows, draw_sample
 from featx.images.decoder import decode
 from featx.images.fault import BadImage
+from featx.io.counting import counted
 from featx.io.jsontypes import Json
 from featx.metrics.predictions import target_of
 from featx.metrics.scores import resolve_metric
@@ -66,7 +67,7 @@ class LargerSize:
         sizes = f"{self.side} x {self.side} pixels instead of {self.usual} x {self.usual}"
         found = (
             f"At {sizes}, a linear head on {self.output} has {self.score:.2f} instead of {self.before:.2f} "
-            f"({self.metric}), both on the same {self.images:,} images: "
+            f"({self.metric}), both on the same {counted(self.images, 'image')}: "
         )
         if self.better:
             times = (self.side / self.usual) ** 2

@@ -53,7 +53,10 @@ class Starter:
     def _head_lines(self) -> list[str]:
         sizes = list(self._sizes.values())
         each = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
-        what = f"{self.images.name}: {counted(len(self.images), 'image')} in {len(sizes):,} classes, {each} in each"
+        what = (
+            f"{self.images.name}: {counted(len(self.images), 'image')} in {counted(len(sizes), 'class', 'classes')}, "
+            f"{each} in each"
+        )
         looked = [] if self.found is None else [f"The figures of the look: {self.found.report or self.found.out}"]
         return [
             *_comment(f"{what} (featx init, {time.strftime('%Y-%m-%d', time.gmtime())})."),

@@ -14,6 +14,7 @@ import numpy as np
 
 from featx.errors import HeadError
 from featx.features import Features, width
+from featx.io.counting import counted
 
 Params = dict[str, Any]
 """What a head's constructor is given, by name; scikit-learn's own classifiers take values of any type"""
@@ -85,7 +86,7 @@ class Parameters:
 def check_width(name: str, expected: int, features: Features) -> None:
     """Raise HeadError unless `features` have as many values per image as the head `name` was fitted on."""
     if width(features) != expected:
-        raise HeadError(f"X has {width(features)} features, but {name} is expecting {expected}.")
+        raise HeadError(f"X has {counted(width(features), 'feature')}, but {name} is expecting {expected}.")
 
 
 def check_targets(features: Features, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +108,7 @@ def check_targets(features: Features, y: np.ndarray, sample_weight: np.ndarray |
     """
     n = features.shape[0]
     if len(y) != n or y.ndim not in {1, 2}:
-        raise HeadError(f"y has shape {y.shape}, but there are {n} rows of features.")
+        raise HeadError(f"y has shape {y.shape}, but there are {counted(n, 'row')} of features.")
     if sample_weight is not None and (sample_weight.shape != (n,) or not np.all(sample_weight >= 0)):
         raise HeadError(f"sample_weight has to be {n} numbers of at least 0.")
     if sample_weight is not None and n and not sample_weight.any():

@@ -18,6 +18,7 @@ from featx.errors import HeadError
 from featx.features import Features, as_features
 from featx.heads.base import Parameters, check_targets, check_width, row_weights, two_columns
 from featx.heads.scaling import check_finite, standardize
+from featx.io.counting import counted
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -104,7 +105,7 @@ def cannot_be_fitted(name: str, rows: int, error: Exception) -> HeadError:
     """The error of a classifier that refuses the rows."""
     line = " ".join(str(error).split()).rstrip(".")
     return HeadError(
-        f"{name} cannot be fitted on these {rows} rows: {line or type(error).__name__}. "
+        f"{name} cannot be fitted on {counted(rows, 'row')}: {line or type(error).__name__}. "
         "Change its parameters or the weights, or choose another --clf."
     )
 

@@ -13,6 +13,7 @@ from featx.errors import HeadError
 from featx.features import Features
 from featx.heads.base import two_columns
 from featx.heads.estimators import fit_scaler, kernel_weights
+from featx.io.counting import counted
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class KernelFold:
         try:
             svm.fit(self._kernel(self.squares, gamma), self.y, self.weight)
         except ValueError as error:
-            raise HeadError(f"The radial kernel cannot be fitted on these {len(self.y)} rows: {error}.") from error
+            raise HeadError(f"The radial kernel cannot be fitted on {counted(len(self.y), 'row')}: {error}.") from error
         decision = np.asarray(svm.decision_function(self._kernel(self.judged, gamma)), np.float32)
         return decision if decision.ndim == 2 else np.ascontiguousarray(two_columns(decision[None]).T)
 

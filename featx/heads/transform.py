@@ -15,6 +15,7 @@ import numpy as np
 from featx.errors import BundleError, HeadError
 from featx.features import Features, block_rows, width
 from featx.heads.scaling import check_finite, float_blocks
+from featx.io.counting import counted
 from featx.io.zips import floats, load_arrays
 
 TRANSFORM_FILE = "front.npz"
@@ -164,8 +165,8 @@ def fit_transform(features: Features, unit: bool, components: float | None, memo
     n, d = features.shape[0], width(features)
     if components >= 1 and (components != int(components) or components > min(n, d)):
         raise HeadError(
-            f"--pca {components:g}: {n} training rows of {d} features have at most {min(n, d)} principal components. "
-            "Give a whole number up to that, or a share of the variance below 1."
+            f"--pca {components:g}: {counted(n, 'training row')} of {counted(d, 'feature')} have at most {min(n, d)} "
+            "principal components. Give a whole number up to that, or a share of the variance below 1."
         )
     found = _decompose(transform.of(features), components, 4 * n * d <= memory, seed)
     return replace(transform, mean=found.mean_.astype(np.float32), components=found.components_.astype(np.float32))

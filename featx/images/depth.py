@@ -17,6 +17,7 @@ from featx.images import jpeg2000, png, tiff
 from featx.images.decoder import decode
 from featx.images.fault import BadImage
 from featx.images.levels import FULL
+from featx.io.counting import agreeing, counted, counted_of
 from featx.io.urls import is_url
 
 # The largest value of 255 that 10, 12 and 14 bits come to where 16 are the whole.
@@ -91,8 +92,9 @@ def describe_dark(used: list[int]) -> str | None:
     if not dark:
         return None
     bits = max(dark)
-    which = "is nearly black: a file" if len(dark) == 1 else "are nearly black: files"
+    which = agreeing(len(dark), "is nearly black: a file", "are nearly black: files")
     return (
-        f"{len(dark):,} of {len(used):,} images {which} of 16 bits of which {bits} are used. Add --levels {bits}bit to "
-        f"every command (features.levels in a pipeline file), unless the scenes were as dark as that."
+        f"{counted_of(len(dark), len(used), 'image')} {which} of 16 bits of which {counted(bits, 'is', 'are')} used. "
+        f"Add --levels {bits}bit to every command (features.levels in a pipeline file), unless the scenes were as dark "
+        "as that."
     )

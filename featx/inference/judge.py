@@ -10,7 +10,7 @@ from featx.bundle.bundle import Bundle
 from featx.dataset import ImageSet
 from featx.errors import DataError
 from featx.inference.predict import Average, iter_probabilities
-from featx.io.counting import counted
+from featx.io.counting import agreeing, counted_of, none_of
 from featx.io.progress import Progress, no_progress
 from featx.metrics.predictions import LabelledPredictions, align, align_labels, group_codes
 
@@ -34,7 +34,7 @@ def judge(
     labelled = images if images.multilabel else images.take(np.flatnonzero(images.labels >= 0))
     rows, probabilities, bad = probabilities_of(bundle, labelled.paths, progress, average)
     if len(labelled) and not len(rows):
-        raise DataError(f"None of the {counted(len(labelled), 'image')} can be read. featx check says why.")
+        raise DataError(f"{none_of(len(labelled), 'image')} can be read. featx check says why.")
     labels, classes = _align(images, np.asarray(labelled.labels)[rows], bundle)
     thresholds = bundle.thresholds if bundle.multilabel else None
     paths = tuple(labelled.paths[row] for row in rows)
@@ -60,11 +60,14 @@ def describe_unknown(judged: LabelledPredictions, bundle: Bundle) -> list[str]:
     alike = f" Rename classes that are the same: {', '.join(pairs[:_NAMED])}." if pairs else ""
     if unknown.all():
         raise DataError(
-            f"None of the {len(unknown)} images is of a class that {bundle.shown} knows: they are of {_listed(names)}, "
+            f"{none_of(len(unknown), 'image')} is of a class that {bundle.shown} knows: they are of {_listed(names)}, "
             f"and it knows {_listed(bundle.classes)}.{alike or ' Choose a bundle of these classes.'}"
         )
-    count = f"{int(unknown.sum())} of {len(unknown)} images are of classes that {bundle.shown} does not know"
-    return [f"{count}, and count as wrong: {_listed(names)}.{alike}"]
+    count = (
+        f"{counted_of(int(unknown.sum()), len(unknown), 'image')} {agreeing(int(unknown.sum()), 'is', 'are')} of "
+        f"classes that {bundle.shown} does not know"
+    )
+    return [f"{count}, and {agreeing(int(unknown.sum()), 'counts', 'count')} as wrong: {_listed(names)}.{alike}"]
 
 
 def _listed(names: Sequence[str]) -> str:

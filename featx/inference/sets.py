@@ -9,6 +9,7 @@ import numpy as np
 from featx.bundle.bundle import Bundle
 from featx.bundle.coverage import scores_of, why_approximate
 from featx.errors import UsageError
+from featx.io.counting import counted
 from featx.io.jsontypes import Json
 from featx.metrics.conformal import fewest
 from featx.metrics.predictions import LabelledPredictions
@@ -46,12 +47,15 @@ class SetGuarantee:
         else:
             what = "the class of an image is"
         whose = f"of each {'label' if self.multilabel else 'class'}" if self.per_class else "like those that calibrate"
-        text = f"In a share of at least {share} of images {whose}, {what} in its set ({self.images:,} val images)."
+        text = (
+            f"In a share of at least {share} of images {whose}, {what} in its set "
+            f"({counted(self.images, 'val image')})."
+        )
         if self.approximate:
             text = f"{text} Approximate: {self.approximate}."
         if self.pooled:
             text += (
-                f" With fewer than {fewest(self.coverage)} val images each, and taken together: "
+                f" With fewer than {counted(fewest(self.coverage), 'val image')} each, and taken together: "
                 f"{', '.join(self.pooled)}."
             )
         return text
@@ -70,7 +74,7 @@ def guarantee(bundle: Bundle, coverage: float, per_class: bool) -> SetGuarantee:
     found = bundle.coverage
     if len(found) < fewest(coverage):
         raise UsageError(
-            f"--coverage {coverage:g} takes at least {fewest(coverage)} val images and {bundle.shown} has "
+            f"--coverage {coverage:g} takes at least {counted(fewest(coverage), 'val image')} and {bundle.shown} has "
             f"{len(found)}. Ask for less, or make it again with more."
         )
     rule = found.rule(coverage, per_class)
@@ -85,7 +89,7 @@ def _why_compared(bundle: Bundle) -> str:
     rivals = [one for one in Run(bundle.path.parent).bundles() if one.manifest.split.digest == split]
     if len(rivals) < 2:
         return ""
-    return f"the val images that calibrate it also compare the {len(rivals)} models of its run"
+    return f"the val images that calibrate it also compare {counted(len(rivals), 'model')} of its run"
 
 
 def class_set(bundle: Bundle, probabilities: np.ndarray, coverage: float, per_class: bool) -> tuple[str, ...]:

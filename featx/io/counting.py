@@ -1,11 +1,26 @@
-"""Numbers with their nouns and units."""
+"""Numbers with their nouns and units, and words that agree with them."""
 
 from __future__ import annotations
 
 
 def counted(number: int, one: str, many: str = "") -> str:
     """A number with its noun: 1 image, 1,200 images. many : where it is not `one` with an s."""
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+    return f"{number:,} {agreeing(number, one, many or f'{one}s')}"
+
+
+def counted_of(part: int, whole: int, one: str, many: str = "") -> str:
+    """A part of so many: 3 of 45 images, 1 of 1 image. many : where it is not `one` with an s."""
+    return f"{part:,} of {counted(whole, one, many)}"
+
+
+def agreeing(number: float, one: str, many: str) -> str:
+    """The word that agrees with a number: is or are, image or images."""
+    return one if number == 1 else many
+
+
+def none_of(number: int, one: str) -> str:
+    """None of so many, before a verb in the singular: None of the 45 images, and of one alone: No image."""
+    return f"No {one}" if number == 1 else f"None of the {number:,} {one}s"
 
 
 def duration(seconds: float) -> str:

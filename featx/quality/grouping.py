@@ -9,6 +9,7 @@ import numpy as np
 from featx.dataset import ImageSet
 from featx.errors import DataError
 from featx.features import Features
+from featx.io.counting import agreeing, counted, counted_of
 from featx.metrics.similarity import close_pairs
 
 _MOST_PAIRS = 2_000_000
@@ -39,7 +40,10 @@ def group_near_duplicates(
     merged = _merge(known, rows[pairs.first], rows[pairs.second])
     near = np.unique(np.concatenate([rows[pairs.first], rows[pairs.second]]))
     sizes = np.unique([merged[row] for row in near.tolist()], return_counts=True)[1] if len(near) else np.zeros(0, int)
-    text = f"{len(near):,} of {len(rows):,} images are in {len(sizes):,} groups of near-duplicates"
+    text = (
+        f"{counted_of(len(near), len(rows), 'image')} {agreeing(len(near), 'is', 'are')} in "
+        f"{counted(len(sizes), 'group')} of near-duplicates"
+    )
     largest = int(sizes.max(initial=0))
     text += f", the largest of {largest:,}, by --group-duplicates {threshold:g}." if largest else "."
     if largest > _LARGE * len(rows):

@@ -19,7 +19,7 @@ from featx.extraction.flow import extract
 from featx.extraction.stale import require_current
 from featx.features import Features
 from featx.inference.predict import Unread, iter_features
-from featx.io.counting import counted
+from featx.io.counting import counted, none_of
 from featx.io.digest_arrays import first_of_equal
 from featx.io.jsontypes import Json
 from featx.io.progress import Progress, no_progress
@@ -106,11 +106,11 @@ def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle,
     here = digests.usable & ~table.missing(digests.digest)
     if not here.any():
         raise BundleError(
-            f"None of the {counted(len(images), 'image')} of {images.source} has the features of {bundle.shown} in "
-            f"{cache.path}. Run featx extract with the options it was made with."
+            f"{none_of(len(images), 'image')} of {images.source} has the features of {bundle.shown} in {cache.path}. "
+            "Run featx extract with the options it was made with."
         )
     rows, left = _different(digests.digest, here), int((~here).sum())
-    notes = (f"{left:,} images have no such features in {cache.path} and are left out; featx extract adds them.",)
+    notes = (f"Left out: {counted(left, 'image')} without such features in {cache.path}; featx extract adds them.",)
     paths, wanted, unread = list[str](), [], list[Unread]()
     for some, features, bad in iter_features(bundle, queries):
         paths += [queries[row] for row in some]

@@ -42,7 +42,7 @@ class ForecastPoint:
         """In words, in points of a percent."""
         low, high = (100 * end for end in self.gain_interval)
         return (
-            f"{self.more:,} more images would bring {100 * self.gain:+.1f} points ({low:.1f} to {high:.1f}), "
+            f"{counted(self.more, 'more image')} would bring {100 * self.gain:+.1f} points ({low:.1f} to {high:.1f}), "
             f"an accuracy of {100 * self.accuracy:.1f} %."
         )
 

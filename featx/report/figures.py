@@ -10,6 +10,7 @@ from featx.bundle.records import CandidateRecord
 from featx.heads.table import HEADS
 from featx.images.grid import GridImage
 from featx.images.resize import ResizeRule
+from featx.io.counting import agreeing, counted_of
 from featx.metrics.digits import figure_text
 from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.table import metric_label
@@ -58,7 +59,10 @@ def _draw_part(folder: FigureFolder, judged: LabelledPredictions, scores: Scores
     names, part = judged.classes, scores.part
     if scores.confusion is not None:
         right, images = int(scores.confusion.trace()), scores.images
-        alt = f"Confusion matrix of {part}: {right:,} of {images:,} images are on the diagonal."
+        alt = (
+            f"Confusion matrix of {part}: {counted_of(right, images, 'image')} {agreeing(right, 'is', 'are')} on the "
+            "diagonal."
+        )
         folder.draw("confusion", plots.draw_confusion(scores.confusion, names), alt, wide=True)
     if scores.roc is not None:
         alt = f"ROC curves of {part}: macro average AUC {figure_text(scores.roc.macro.area, scores.images)}."

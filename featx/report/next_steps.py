@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from featx.bundle.manifest import Manifest
+from featx.io.counting import counted
 from featx.report.standing import ClassTally, Standing
 from featx.report.words import a_few, counted_images, named, percent
 
@@ -104,7 +105,10 @@ def _labels(case: _Case) -> Step | None:
     sure = case.found.sure
     if sure < least or sure < share * case.mistakes:
         return None
-    text = f"Look at the labels: {sure:,} of the {case.mistakes:,} mistakes are made with a confidence of 90 % or more."
+    text = (
+        f"Look at the labels: {sure:,} of the {counted(case.mistakes, 'mistake')} are made with a confidence of 90 % "
+        "or more."
+    )
     return Step(text, case.typed.command("check", "--features"))
 
 
@@ -116,7 +120,11 @@ def _together(case: _Case) -> Step | None:
         return None
     if not copied and case.found.share < _GOOD:
         return None
-    why = f"{case.duplicates:,} images are copies of others" if copied else "Nearly everything is right"
+    why = (
+        counted(case.duplicates, "image is a copy of another", "images are copies of others")
+        if copied
+        else "Nearly everything is right"
+    )
     text = f"{why}: if several images show one thing, person or scene, keep them together with --group-column."
     return Step(text, case.typed.command("check", "--features"))
 
@@ -156,7 +164,7 @@ def _finetune(case: _Case) -> Step | None:
     images = case.manifest.split.images.get("train", 0)
     if not case.is_head or not case.typed.trainable or images < _TUNABLE or case.found.share >= _GOOD:
         return None
-    text = f"Fine-tune the network: {images:,} training images are enough to try."
+    text = f"Fine-tune the network: {counted(images, 'training image is', 'training images are')} enough to try."
     return Step(text, case.typed.command("finetune"))
 
 

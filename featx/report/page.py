@@ -19,6 +19,7 @@ from featx.bundle.coverage import why_approximate
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import CandidateRecord, MetricsRecord
 from featx.inference.sets import MeasuredSets, measure_sets
+from featx.io.counting import agreeing, counted, counted_of
 from featx.io.jsontypes import Json
 from featx.metrics.digits import decimals, figure_text
 from featx.metrics.intervals import RESAMPLES
@@ -98,6 +99,7 @@ def render(template: str, *, plots: Mapping[str, Plot], script: str = "page.js",
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "label": metric_label, "percent": _percent}
+    environment.filters |= {"counted": counted, "counted_of": counted_of, "agreeing": agreeing}
     page: str = environment.get_template(template).render(
         **values,
         plots={name: _embed(plot) for name, plot in plots.items()},

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from featx.bundle.choices import choices_of
 from featx.bundle.manifest import Manifest
+from featx.io.counting import agreeing, counted
 from featx.io.jsontypes import Json
 from featx.metrics.predictions import LabelledPredictions
 from featx.report.next_steps import UNTYPED, Step, Typed, advise_next
@@ -100,7 +101,7 @@ def _headline(found: Standing, manifest: Manifest) -> str:
     digits = 0 if high - low >= 0.03 else 1
     share, least, most = (percent(value, digits) for value in (found.share, low, high))
     by = "" if manifest.split.grouped_by is None else f" by {named(manifest.split.grouped_by)}"
-    over = "" if found.groups is None else f", over {found.groups:,} groups{by}"
+    over = "" if found.groups is None else f", over {counted(found.groups, 'group')}{by}"
     right = "" if found.target == "labels" else " right"
     untested = "; there are no test images" if found.part == "val" and not _is_tested(manifest) else ""
     return (
@@ -128,7 +129,7 @@ def _unknown(found: Standing) -> str:
     images = sum(one.images for one in found.classes if one.label in found.unknown)
     if not images:
         return ""
-    which, verb = a_few([named(label) for label in found.unknown], _NAMED), "is" if images == 1 else "are"
+    which, verb = a_few([named(label) for label in found.unknown], _NAMED), agreeing(images, "is", "are")
     return f"{images:,} of them {verb} of classes that the model does not know ({which}), and wrong for that."
 
 
@@ -170,7 +171,7 @@ def _mistakes(found: Standing) -> str:
     if not pairs:
         return ""
     if pairs[0].images == 1 and len(pairs) > 2:
-        return f"Its {len(pairs):,} mistakes are all of different kinds."
+        return f"Its {counted(len(pairs), 'mistake')} are all of different kinds."
     some = [one for one in pairs[:2] if one.images > 1 or len(pairs) <= 2]
     texts = [f"{named(one.actual)} for {named(one.predicted)} ({one.images:,} of {one.of:,})" for one in some]
     return f"It mistakes {' and '.join(texts)}."

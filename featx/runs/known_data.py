@@ -15,6 +15,7 @@ from featx.dataset import ImageSet, digest_images
 from featx.dataset.columns import column_options
 from featx.dataset.folders import expand
 from featx.errors import UsageError
+from featx.io.counting import agreeing, counted_of
 from featx.io.digest_arrays import DIGEST, has_digest
 from featx.io.files import write_json
 from featx.io.index import StatIndex
@@ -86,7 +87,10 @@ class KnownData:
         if now <= kept:  # the same images in another place, or nothing to compare
             return []
         if not kept.isdisjoint(now):
-            text = f"{len(kept & now):,} of {len(now):,} images are among those of earlier runs in {self.folder}, which"
+            text = (
+                f"{counted_of(len(kept & now), len(now), 'image')} {agreeing(len(kept & now), 'is', 'are')} among "
+                f"those of earlier runs in {self.folder}, which"
+            )
             return [f"{text} lay elsewhere. If this is another data set of the same name, keep it apart with --name."]
         raise UsageError(
             f"{self.folder} has the results of other images, those of {places[-1]}: none of the {len(images):,} in "

@@ -10,6 +10,7 @@ from featx.config import DataOptions
 from featx.dataset import NONE, SPLITS, TEST, TRAIN, VAL, ImageSet, conflicts
 from featx.errors import DataError
 from featx.extraction.sample import Sample
+from featx.io.counting import agreeing, counted, counted_of
 from featx.io.digest_arrays import has_digest
 
 _WITHOUT = {
@@ -23,7 +24,7 @@ def describe_moved(moved: int, images: ImageSet, run: str) -> list[str]:
     if not moved:
         return []
     why = "since the data declares it" if images.groups is None else "so that no group is torn apart"
-    text = f"{moved:,} images are in another part than in earlier runs of {run}, {why}"
+    text = f"{counted(moved, 'image is', 'images are')} in another part than in earlier runs of {run}, {why}"
     return [f"{text}: the bundles there were measured on other images."]
 
 
@@ -48,10 +49,13 @@ def describe_conflicts(images: ImageSet, digests: np.ndarray, sample: Sample) ->
     count = sum(map(len, conflicts(images, digests)))
     if not count:
         return []
-    what = f"{count:,} of {len(images):,} files have the bytes of another one under a different label"
+    what = (
+        f"{counted_of(count, len(images), 'file')} {agreeing(count, 'has', 'have')} the bytes of another one under a "
+        "different label"
+    )
     if not len(sample.rows):
         raise DataError(f"{what}, so no image is left to train on. featx check {images.source} lists them.")
-    return [f"{what}, and are left out. See featx check."]
+    return [f"{what}, and {agreeing(count, 'is', 'are')} left out. See featx check."]
 
 
 def describe_lost(images: ImageSet, digests: np.ndarray, sample: Sample) -> list[str]:
@@ -68,11 +72,18 @@ def describe_lost(images: ImageSet, digests: np.ndarray, sample: Sample) -> list
         if len(lost):
             also = int(np.isin(lost, trained).sum())
             reasons = [
-                f"{also:,} are in train as well" if also else "",
-                f"{len(lost) - also:,} have another label elsewhere, or none" if len(lost) > also else "",
+                f"{counted(also, 'is', 'are')} in train as well" if also else "",
+                f"{counted(len(lost) - also, 'has', 'have')} another label elsewhere, or none"
+                if len(lost) > also
+                else "",
             ]
-            left = f"{len(declared) - len(lost):,} of {len(declared):,} different images declared as {SPLITS[code]}"
-            found.append(f"Only {left} are measured: {' and '.join(filter(None, reasons))}. See featx check.")
+            left = (
+                f"{counted_of(len(declared) - len(lost), len(declared), 'different image')} declared as {SPLITS[code]}"
+            )
+            found.append(
+                f"Only {left} {agreeing(len(declared) - len(lost), 'is', 'are')} measured: "
+                f"{' and '.join(filter(None, reasons))}. See featx check."
+            )
     return found
 
 
@@ -85,7 +96,10 @@ def describe_torn(images: ImageSet, sample: Sample) -> list[str]:
     if not torn:
         return []
     return [
-        f"{torn:,} groups have images in several parts that the data declares: val and test flatter what is fitted."
+        (
+            f"{counted(torn, 'group has', 'groups have')} images in several parts that the data declares: val and test "
+            "flatter what is fitted."
+        )
     ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from featx.features import width
 from featx.heads.table import HEADS, HeadKind, head_kind
+from featx.io.counting import counted
 from featx.selection.problem import Problem
 from featx.selection.settings import SearchSettings
 from featx.selection.weights import is_weighed
@@ -45,11 +46,14 @@ def why_not(kind: HeadKind, problem: Problem, settings: SearchSettings) -> str:
     if kind.stops_early and not (len(problem.val) or settings.without_val):
         return "it watches val images to stop by, and there are none."
     if kind.most_rows is not None and rows > kind.most_rows:
-        return f"of {rows:,} images it would take too long; auto tries it up to {kind.most_rows:,}. {_by_hand(kind)}"
+        return (
+            f"of {counted(rows, 'image')} it would take too long; auto tries it up to {kind.most_rows:,}. "
+            f"{_by_hand(kind)}"
+        )
     if kind.most_values is not None and rows * features > kind.most_values:
         return (
-            f"{rows:,} images x {features:,} features are more than the {kind.most_values:,} numbers up to which auto "
-            f"tries it. {_by_hand(kind)}"
+            f"{counted(rows, 'image')} x {counted(features, 'feature')} are more than the {kind.most_values:,} numbers "
+            f"up to which auto tries it. {_by_hand(kind)}"
         )
     return ""
 

@@ -14,6 +14,7 @@ import numpy as np
 from featx.heads.base import Trial
 from featx.heads.kernel import KernelFold
 from featx.heads.table import HeadKind
+from featx.io.counting import counted_of
 from featx.metrics.table import is_better
 from featx.selection.arena import Arena, Found
 from featx.selection.choice import Candidate
@@ -37,7 +38,9 @@ def search_kernel(kind: HeadKind, arena: Arena, settings: SearchSettings) -> tup
         search = _Search(kind, arena, settings)
         return search.run(), search.candidates
     part = arena.take(rows)
-    inner = replace(settings, show=lambda line: settings.show(f"{line}, on {part.images:,} of {arena.images:,} images"))
+    inner = replace(
+        settings, show=lambda line: settings.show(f"{line}, on {counted_of(part.images, arena.images, 'image')}")
+    )
     found = _Search(kind, part, inner).run().trial
     (trial,) = arena.trials(kind, (found.strength,), replace(settings, gamma=found.gamma))
     best = arena.judge(kind, trial, settings)

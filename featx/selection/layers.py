@@ -15,6 +15,7 @@ import numpy as np
 from featx.features import Features, FeaturesError, width
 from featx.heads.table import head_kind
 from featx.heads.transform import join
+from featx.io.counting import counted
 from featx.selection.auto import why_not
 from featx.selection.choice import Candidate, Choice
 from featx.selection.heads import choose_head
@@ -151,7 +152,10 @@ class _LayerSearch:
         whole = replace(self.problem, features=joined(self.tables, names))
         values, where = rows * width(whole.features), f"on all {len(names)} outputs side by side"
         if values > _MOST_JOINED_VALUES:
-            text = f"Heads {where} were not tried: {rows:,} images x {width(whole.features):,} features are more than "
+            text = (
+                f"Heads {where} were not tried: {counted(rows, 'image')} x {counted(width(whole.features), 'feature')} "
+                "are more than "
+            )
             return [best], [text + f"{_MOST_JOINED_VALUES:,} numbers. By hand: --combine all."]
         if not any(set(title.split(" + ")) == set(names) for title in tried):
             rival = self.choose(names, screen)

@@ -11,6 +11,7 @@ from featx.config import HeadOptions
 from featx.errors import HeadError
 from featx.features import ArrayFeatures, FeaturesError, width
 from featx.heads.scaling import check_finite
+from featx.io.counting import counted
 from featx.selection.problem import Problem
 
 _ASSUMED_MEMORY = 8 << 30  # bytes, where the system does not say
@@ -61,10 +62,14 @@ def check_classes(y: np.ndarray, classes: tuple[str, ...]) -> None:
         raise HeadError("No image is left to train on.")
     if y.ndim == 2:
         if not (y.any(axis=0) & ~y.all(axis=0)).any():
-            raise HeadError(f"All {len(y)} training images have the same labels: a head needs two classes or more.")
+            raise HeadError(
+                f"A head needs two classes or more, but the labels of {counted(len(y), 'training image')} do not "
+                "differ."
+            )
         return
     present = np.unique(y)
     if len(present) == 1:
         raise HeadError(
-            f"A head needs two classes or more, but all {len(y)} training images are {classes[present[0]]!r}."
+            f"A head needs two classes or more, but all of {counted(len(y), 'training image')} is "
+            f"{classes[present[0]]!r}."
         )

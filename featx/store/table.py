@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.errors import StoreError
+from featx.io.counting import agreeing, counted_of
 from featx.io.digest_arrays import DIGEST_BYTES, as_bytes, digest_array
 from featx.store.damage import Checks, Damage
 from featx.store.part import SUFFIX, DamagedPart, Part, RemovedPart, open_part
@@ -221,8 +222,9 @@ class FeatureTable(TableFolder):
         part, row = self.find(digest, view)
         if (part < 0).any():
             raise StoreError(
-                f"{int((part < 0).sum())} of {len(digest)} images have no features in {self.directory}. "
-                "Run featx extract with the same options first."
+                f"{counted_of(int((part < 0).sum()), len(digest), 'image')} "
+                f"{agreeing(int((part < 0).sum()), 'has', 'have')} no features in {self.directory}. Run featx extract "
+                "with the same options first."
             )
         return StoredFeatures(self.parts, part, row, self._read)
 

@@ -30,6 +30,7 @@ from featx.heads.classifiers import class_path, plugin_of
 from featx.heads.kept import PICKLER
 from featx.heads.transform import TRANSFORM_FILE, join
 from featx.io.context import Context, Notify
+from featx.io.counting import counted
 from featx.io.digests import digest_bytes, digest_json
 from featx.io.jsontypes import Json
 from featx.io.modules import module_digests
@@ -278,7 +279,9 @@ def _choose(tables: dict[str, Features], sample: Sample, problem: Problem, setti
     except LayerError as error:
         rows = sample.rows[np.unique(sample.fitted[error.rows])]
         names = ", ".join(sample.images.paths[row] for row in rows[:3])
-        raise HeadError(f"{error.output} gives NaN or infinity for {len(error.rows)} images: {names}.") from error
+        raise HeadError(
+            f"{error.output} gives NaN or infinity for {counted(len(error.rows), 'image')}: {names}."
+        ) from error
 
 
 def _problem(tables: dict[str, Features], sample: Sample) -> Problem:

@@ -18,6 +18,7 @@ from featx.config import Pipeline
 from featx.dataset import read_data
 from featx.extraction.sample import require_fittable
 from featx.io.context import Context
+from featx.io.counting import counted
 from featx.io.jsontypes import Json
 from featx.runs.choosing import find_bundle
 from featx.runs.run import Run
@@ -134,7 +135,8 @@ def head_step(pipeline: Pipeline, run: Run, count: int) -> PlannedStep:
         return manifest.finetune is None and (len(tried) > 1 if clf == "auto" else manifest.head.clf == clf)
 
     last = _last(run.bundles(), is_like)
-    what = f"{clf} on {count:,} images" if clf != "auto" else f"every kind of head on {count:,} images, the best kept"
+    on = counted(count, "image")
+    what = f"{clf} on {on}" if clf != "auto" else f"every kind of head on {on}, the best kept"
     return PlannedStep("fit-head", what, _seconds_like(last, count), None if last is None else _size(last.path))
 
 
@@ -146,7 +148,9 @@ def tuning_step(pipeline: Pipeline, run: Run, count: int) -> PlannedStep:
     if last is not None and seconds is not None:
         seconds *= options.epochs / len(last.manifest.history)
     above = f" above {options.from_cache}" if options.from_cache else ""
-    what = f"up to {options.epochs} epochs on {count:,} images, --unfreeze {options.unfreeze}{above}"
+    what = (
+        f"up to {counted(options.epochs, 'epoch')} on {counted(count, 'image')}, --unfreeze {options.unfreeze}{above}"
+    )
     return PlannedStep("finetune", what, seconds, None if last is None else _size(last.path))
 
 

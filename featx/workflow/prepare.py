@@ -22,6 +22,7 @@ from featx.extraction.sample import Sample, require_fittable
 from featx.extraction.views import ViewPolicy, Views, extract_views, plan_views
 from featx.images.augment import Augmenter
 from featx.io.context import Context
+from featx.io.counting import agreeing, counted, counted_of, none_of
 from featx.io.digest_arrays import NO_DIGEST, first_of_equal
 from featx.io.jsontypes import Json
 from featx.io.progress import Progress, no_progress
@@ -175,16 +176,22 @@ def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str, cache: Cache) 
             "Intervals take every image as independent: --group-duplicates groups the images that are fitted on alone."
         )
     if torn:
-        notes.append(f"{len(torn)} files have the bytes of another under a different label: left out. See featx check.")
+        notes.append(
+            f"Left out: {counted(len(torn), 'file')} with the bytes of another under a different label. See featx "
+            "check."
+        )
     wanted = different & (digests.usable if part == "all" else codes == SPLITS.index(part))
     trained = wanted & seen.trained_on(digests.digest)
     if part == "val" and trained.any():
         raise DataError(_describe_refitted(bundle))
     if trained.any():
-        notes.append(f"{int(trained.sum())} of these images were trained on: the figures flatter the model.")
+        notes.append(
+            f"{int(trained.sum()):,} of these images {agreeing(int(trained.sum()), 'was', 'were')} trained on: the "
+            "figures flatter the model."
+        )
     if part != "all" and not wanted.any():
         raise DataError(
-            f"None of the {len(images)} images of {images.source} is in the part {part!r} of {bundle.shown}. "
+            f"{none_of(len(images), 'image')} of {images.source} is in the part {part!r} of {bundle.shown}. "
             f"Choose another: --split {_other_part(codes, part)}."
         )
     return images.take(np.flatnonzero(wanted)), notes
@@ -225,8 +232,8 @@ def images_to_compare(
         if used.any():
             chosen = " or chosen by them" if part == "test" else ""
             notes.append(
-                f"{int(used.sum())} of {len(images)} images are left out of the comparison: {bundle.shown} was trained "
-                f"on them{chosen}."
+                f"Left out of the comparison: {counted_of(int(used.sum()), len(images), 'image')}, since "
+                f"{bundle.shown} was trained on them{chosen}."
             )
         fair &= ~used
     if not fair.any():

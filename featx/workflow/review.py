@@ -13,6 +13,7 @@ from featx.errors import HeadError
 from featx.extraction.extraction import first_row_output
 from featx.features import FeaturesError
 from featx.io.commands import sentence_without_folders
+from featx.io.counting import agreeing, counted
 from featx.io.jsontypes import Json
 from featx.quality.inspection import Quality, inspect
 from featx.quality.near_duplicates import NEAR
@@ -91,7 +92,7 @@ def review(prepared: Prepared, out: Path, near: float = NEAR, command: str = "")
     written = tuple(write_finding(out, one) for one in _list(quality, ReviewedImages(prepared), out, near))
     index = out / INDEX
     if prepared.pipeline.report.html:
-        summary = f"{len(prepared.sample.rows):,} different images, compared by {output.name}."
+        summary = f"{counted(len(prepared.sample.rows), 'different image')}, compared by {output.name}."
         write_findings_page(
             index,
             f"{prepared.run.name}: what to look at",
@@ -115,8 +116,8 @@ def _without_judged(quality: Quality, prepared: Prepared) -> tuple[Quality, list
     if not right.any():
         return quality, []
     number = int(right.sum())
-    what = "1 suspicious label is" if number == 1 else f"{number:,} suspicious labels are"
-    note = f"{what} not listed: you have said that they are right (featx relabel list)."
+    what = counted(number, "suspicious label is", "suspicious labels are")
+    note = f"{what} not listed: you have said that {agreeing(number, 'it is', 'they are')} right (featx relabel list)."
     return replace(quality, errors=errors.take(~right)), [note]
 
 
@@ -133,7 +134,10 @@ def _notes(quality: Quality, output: Output) -> tuple[str, ...]:
         return (_NO_LABEL_ERRORS,)
     if quality.learned:
         return ()
-    guesses = f"cannot predict these labels, so the {len(quality.errors):,} likely label errors are guesses"
+    guesses = (
+        "cannot predict these labels, so "
+        f"{counted(len(quality.errors), 'likely label error is a guess', 'likely label errors are guesses')}"
+    )
     advice = "Check that the labels are those of the images, add images, or choose another --layer."
     return (f"The features of {output.name} {guesses}. {advice}",)
 
@@ -145,7 +149,9 @@ def _inspect(prepared: Prepared, output: Output, near: float) -> Quality:
         return inspect(features, sample.y, sample.split, sample.groups, near, seed=prepared.pipeline.data.seed)
     except FeaturesError as error:
         names = ", ".join(sample.images.paths[sample.rows[row]] for row in error.rows[:3])
-        raise HeadError(f"{output.name} gives NaN or infinity for {len(error.rows)} images: {names}.") from error
+        raise HeadError(
+            f"{output.name} gives NaN or infinity for {counted(len(error.rows), 'image')}: {names}."
+        ) from error
 
 
 def _list(quality: Quality, images: ReviewedImages, out: Path, near: float) -> list[Finding]:

@@ -73,10 +73,10 @@ def describe_plan(pipeline: Pipeline, cache: Cache, context: Context) -> list[st
     layers = ", ".join(features.layer) or "its last layer"
     if tune.enabled:
         trained = {"all": "the whole network", "none": "the head alone"}.get(tune.unfreeze, f"from {tune.unfreeze} on")
-        tuning = f"{trained}, up to {tune.epochs} epochs (--set finetune.enabled=false leaves it out)"
+        tuning = f"{trained}, up to {counted(tune.epochs, 'epoch')} (--set finetune.enabled=false leaves it out)"
     else:
         tuning = "no, since finetune.enabled is false"
-    size = f"{counted(len(images), 'image')} in {len(images.classes):,} classes"
+    size = f"{counted(len(images), 'image')} in {counted(len(images.classes), 'class', 'classes')}"
     return [
         f"Data      {images.source}: {size}; results go to {run.path}",
         f"extract   {Path(features.backbone).name}, {layers}: {missing.reason}{seconds}",
@@ -112,7 +112,7 @@ def _extracted(prepared: Prepared) -> StageDone:
     extraction, views = prepared.extraction, prepared.sample.views
     why, computed = f"{counted(extraction.computed, 'image')} computed, {extraction.reused} reused", extraction.computed
     if views is not None:
-        why += f"; {views.extraction.computed} views computed, {views.extraction.reused} reused"
+        why += f"; {counted(views.extraction.computed, 'view')} computed, {views.extraction.reused} reused"
         computed += views.extraction.computed
     return StageDone("extract", computed > 0, why)
 

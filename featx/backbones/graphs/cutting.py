@@ -22,6 +22,7 @@ from featx.backbones.libraries import import_openvino
 from featx.backbones.output import Output
 from featx.backbones.preprocessing import Formula
 from featx.errors import BackboneError
+from featx.io.counting import counted
 from featx.io.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -236,7 +237,9 @@ def _pool_tokens(tokens: Tensor, node: Node, output: Output, prefix: int | None)
     if pooling in {"flatten", "none"}:
         return Pooled(_flatten(tokens) if pooling == "flatten" else tokens, tokens, front)
     if pooling in {"cls", "cls+avg"} and not front:
-        raise BackboneError(f"{output.name}: the layer has no class token ({count} tokens). Take avg or max.")
+        raise BackboneError(
+            f"{output.name}: the layer has no class token ({counted(count, 'token')}). Take avg or max."
+        )
     if pooling == "cls":
         return Pooled(_reduce(_slice(tokens, 0, 1), "avg", (1,)))
     patches = _slice(tokens, front, count)
@@ -247,8 +250,8 @@ def _pool_tokens(tokens: Tensor, node: Node, output: Output, prefix: int | None)
     side = isqrt(count - front)
     if side * side != count - front:
         raise BackboneError(
-            f"{output.name}: {count - front} tokens do not form a square of patches. Take avg, or give the number of "
-            "tokens before them with --prefix-tokens."
+            f"{output.name}: {counted(count - front, 'token does', 'tokens do')} not form a square of patches. Take "
+            "avg, or give the number of tokens before them with --prefix-tokens."
         )
     return Pooled(_pool_grid(_as_map(patches, side, node.shape[1]), (side, side), int(pooling[5:]), output), patches)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from featx.backbones.graphs.formats import FORMATS, graph_format, is_graph
 from featx.backbones.libraries import import_openvino
 from featx.errors import BackboneError
+from featx.io.counting import counted
 
 if TYPE_CHECKING:
     import openvino
@@ -103,8 +104,8 @@ def find_image_input(model: openvino.Model, name: str) -> ImageInput:
     if len(model.inputs) != 1:
         inputs = ", ".join(sorted(port.get_any_name() for port in model.inputs))
         raise BackboneError(
-            f"{name} has {len(model.inputs)} inputs ({inputs}); featx needs a network with one, the image. Export the "
-            "image tower alone."
+            f"{name} has {counted(len(model.inputs), 'input')} ({inputs}); featx needs a network with one, the image. "
+            "Export the image tower alone."
         )
     port = model.inputs[0]
     shape = [None if one.is_dynamic else one.get_length() for one in port.get_partial_shape()]

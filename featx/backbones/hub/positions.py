@@ -11,6 +11,7 @@ from math import isqrt
 import numpy as np
 
 from featx.errors import BackboneError
+from featx.io.counting import counted
 
 _A = -0.75
 _SMOOTH_A = -0.5
@@ -28,7 +29,8 @@ def interpolate_positions(table: np.ndarray, tokens: int, antialias: bool = Fals
     prefix = next((n for n in range(3) if _is_square(count - n) and _is_square(tokens - n)), None)
     if prefix is None:
         raise BackboneError(
-            f"{count} position embeddings cannot be interpolated to {tokens}: these are not square grids of patches."
+            f"{counted(count, 'position embedding')} cannot be interpolated to {tokens}: these are not square grids of "
+            "patches."
         )
     old, new = isqrt(count - prefix), isqrt(tokens - prefix)
     front, grid = table[..., :prefix, :], table[..., prefix:, :]

@@ -18,6 +18,7 @@ from featx.extraction.ray.session import WorkerDied, last_line
 from featx.extraction.ray.worker import Report, Reservation
 from featx.extraction.reservations import Reservations
 from featx.extraction.work import Tally, remember_unreadable
+from featx.io.counting import agreeing, counted, counted_of
 from featx.io.progress import Progress
 from featx.store.leases import Leases
 from featx.store.table import identities
@@ -211,9 +212,9 @@ class Coordinator:
         if often:
             paths = self._work.request.images.paths
             raise ClusterError(
-                f"{DEATHS} workers have died over the same {len(often)} images, between {paths[often[0]]} and "
-                f"{paths[often[-1]]} ({reason}). Give workers more memory (fewer of them: --cluster-workers), or leave "
-                "these images out. What was finished is kept."
+                f"{DEATHS} workers have died over the same {counted(len(often), 'image')}, between {paths[often[0]]} "
+                f"and {paths[often[-1]]} ({reason}). Give workers more memory (fewer of them: --cluster-workers), or "
+                "leave these images out. What was finished is kept."
             )
 
     # --- the end -------------------------------------------------------------------------------------------------
@@ -237,8 +238,9 @@ class Coordinator:
         while lacking := self._count_lacking(rows):
             if time.monotonic() > give_up:
                 raise ClusterError(
-                    f"{lacking} of {len(rows)} images were computed, and their features are not to be seen in "
-                    f"{self._work.job.store.directory}. Run the same command again; it computes what is missing."
+                    f"{counted_of(lacking, len(rows), 'image')} {agreeing(lacking, 'was', 'were')} computed, and their "
+                    f"features are not to be seen in {self._work.job.store.directory}. Run the same command again; it "
+                    "computes what is missing."
                 )
             time.sleep(_LOOK)
 
