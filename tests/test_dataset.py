@@ -192,7 +192,7 @@ def test_classes_can_be_given(tmp_path: Path) -> None:
     images = read_images(tmp_path, DataOptions(classes=("c", "a", "b", "d")))
     assert images.classes == ("c", "a", "b", "d")
     np.testing.assert_array_equal(images.labels, [1, 2, 0])
-    with pytest.raises(DataError, match=r"label 'b'.*Nor are 1 other"):
+    with pytest.raises(DataError, match=r"label 'b'.*Nor is another label"):
         read_images(tmp_path, DataOptions(classes=("a",)))
     with pytest.raises(DataError, match="twice"):
         read_images(tmp_path, DataOptions(classes=("a", "b", "c", "a")))

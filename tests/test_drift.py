@@ -218,7 +218,7 @@ def test_several_labels(lab: Lab, tmp_path: Path) -> None:
 
 def test_refused_with_one_sentence(model: Path, lab: Lab, tmp_path: Path) -> None:
     write_pictures(tmp_path / "few", per_class=2)
-    assert "There are 6 new images" in str(run(model, tmp_path / "few", tmp_path)[1]["error"])
+    assert "there are 6" in str(run(model, tmp_path / "few", tmp_path)[1]["error"])
     known = featx.load(model / "runs" / "pictures")
     with pytest.raises(DataError, match="have a label in the model already"):
         known.drift(model / "pictures", out=tmp_path / "o", cache=str(model / "cache"))

@@ -176,7 +176,7 @@ def _unlabelled(
     fresh = ~np.isin(digests[rows], known)
     if not fresh.any():
         raise DataError(
-            f"The model has the label of all {counted(len(rows), 'image')} of {images.source} already. Name a folder "
-            "with others."
+            f"{agreeing(len(rows), 'The only image', f'All {len(rows):,} images')} of {images.source} "
+            f"{agreeing(len(rows), 'has', 'have')} a label in the model already. Name a folder with others."
         )
     return rows[fresh], int((~fresh).sum())

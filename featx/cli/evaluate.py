@@ -164,7 +164,7 @@ def _compare(
 
 
 def _mistakes_text(found: WrittenMistakes | None) -> str:
-    return "" if found is None else f"mistakes: {found.page}\nall {found.count:,} as a table: {found.csv}"
+    return "" if found is None else f"mistakes: {found.page}\nas a table: {found.csv}"
 
 
 def _described(data: str, options: DataOptions, settings: tuple[str, ...]) -> DataOptions:

@@ -9,7 +9,7 @@ import numpy as np
 from featx.bundle.bundle import Bundle
 from featx.dataset import TEST, VAL
 from featx.errors import DataError
-from featx.io.counting import counted, counted_of
+from featx.io.counting import agreeing, counted, counted_of
 from featx.runs.prepared import Prepared
 
 
@@ -35,7 +35,11 @@ def leave_out_seen(bundle: Bundle, prepared: Prepared) -> tuple[Prepared, tuple[
     if counts["val"] and spent["val"].sum() == counts["val"]:
         raise DataError(_no_val_left(bundle, counts["val"]))
     parts = [counted_of(int(rows.sum()), counts[part], f"{part} image") for part, rows in spent.items() if rows.any()]
-    note = f"Left out: {' and '.join(parts)}, on which {bundle.name} was trained or chosen."
+    number = int(np.count_nonzero(left_out))
+    note = (
+        f"{' and '.join(parts)} {agreeing(number, 'is', 'are')} left out: {bundle.name} was trained or chosen on "
+        f"{agreeing(number, 'it', 'them')}."
+    )
     return replace(prepared, sample=sample.without(np.asarray(left_out))), (note,)
 
 

@@ -24,7 +24,7 @@ from featx.first_look.result import FirstLook
 from featx.first_look.study import USUAL, Scope, Study, declared_test
 from featx.inference.predict import Unread
 from featx.io.context import Context
-from featx.io.counting import counted
+from featx.io.counting import agreeing, counted
 from featx.report.figure_folder import FigureFolder
 from featx.report.plot_style import style
 from featx.report.plots import draw_sizes
@@ -134,7 +134,8 @@ def _draw_classes(classes: Mapping[str, int], folder: FigureFolder) -> str:
 def _note_test(rows: Sequence[int]) -> list[str]:
     if not rows:
         return []
-    return [f"No network was run on the {counted(len(rows), 'image')} declared as test, so that they choose nothing."]
+    aside = f"No network was run on the {counted(len(rows), 'image')} declared as test"
+    return [f"{aside}, so that {agreeing(len(rows), 'it chooses', 'they choose')} nothing."]
 
 
 def _note_unreadable(unreadable: Mapping[str, str], images: ImageSet) -> list[str]:

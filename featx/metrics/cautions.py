@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from featx.io.counting import agreeing, counted_of
 from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.shares import FEW_ERRORS
 
@@ -17,7 +18,7 @@ def cautions(predictions: LabelledPredictions) -> tuple[str, ...]:
     if not n:
         return ()
     wrong = ~predictions.correct
-    units, word = (n, "images") if groups is None else (len(np.unique(groups)), "groups")
+    units, word = (n, "image") if groups is None else (len(np.unique(groups)), "group")
     failed = int(wrong.sum()) if groups is None else len(np.unique(groups[wrong]))
     found = []
     if failed < FEW_ERRORS:
@@ -27,15 +28,14 @@ def cautions(predictions: LabelledPredictions) -> tuple[str, ...]:
         figures = "interval of macro F1 is" if groups is None else "intervals of balanced accuracy and macro F1 are"
         if predictions.target == "labels":
             figures = "intervals of macro F1, ROC AUC and average precision are"
-        found.append(
-            f"Each {'label' if predictions.target == 'labels' else 'class'} has {of_class:.3g} {word} on average: with "
-            f"fewer than {_OF_A_CLASS}, the {figures} too narrow."
-        )
+        kind = "label" if predictions.target == "labels" else "class"
+        has = f"{of_class:.3g} {agreeing(of_class, word, f'{word}s')}"
+        found.append(f"Each {kind} has {has} on average: with fewer than {_OF_A_CLASS}, the {figures} too narrow.")
     if units < _RESAMPLED[predictions.target]:
         figures = "interval of log loss is"
         if predictions.target == "labels":
             figures = "intervals of F1 by image, ROC AUC and average precision are"
-        found.append(f"With fewer than {_RESAMPLED[predictions.target]:,} {word}, the {figures} too narrow.")
+        found.append(f"With fewer than {_RESAMPLED[predictions.target]:,} {word}s, the {figures} too narrow.")
     return tuple(found)
 
 
@@ -43,11 +43,13 @@ def _few(failed: int, units: int, grouped: bool) -> str:
     """How few are wrong: `Only 1 of 12 images is wrong: with fewer than 5 wrong ones`."""
     if grouped:
         text = (
-            f"In only {failed:,} of {units:,} groups is an image wrong" if failed else "In no group is an image wrong"
+            f"In only {counted_of(failed, units, 'group')} is an image wrong"
+            if failed
+            else "In no group is an image wrong"
         )
         return f"{text}: with fewer than {FEW_ERRORS} such groups"
     if failed:
-        text = f"Only {failed} of {units:,} images {'is' if failed == 1 else 'are'} wrong"
+        text = f"Only {counted_of(failed, units, 'image')} {agreeing(failed, 'is', 'are')} wrong"
     else:
         text = f"None of {units:,} images is wrong" if units > 1 else "The only image is right"
     return f"{text}: with fewer than {FEW_ERRORS} wrong ones"

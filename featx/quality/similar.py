@@ -19,7 +19,7 @@ from featx.extraction.flow import extract
 from featx.extraction.stale import require_current
 from featx.features import Features
 from featx.inference.predict import Unread, iter_features
-from featx.io.counting import counted, none_of
+from featx.io.counting import agreeing, counted, none_of
 from featx.io.digest_arrays import first_of_equal
 from featx.io.jsontypes import Json
 from featx.io.progress import Progress, no_progress
@@ -110,7 +110,8 @@ def search_with_bundle(queries: Sequence[str], images: ImageSet, bundle: Bundle,
             "Run featx extract with the options it was made with."
         )
     rows, left = _different(digests.digest, here), int((~here).sum())
-    notes = (f"Left out: {counted(left, 'image')} without such features in {cache.path}; featx extract adds them.",)
+    absent = f"{counted(left, 'image has', 'images have')} no such features in {cache.path}"
+    notes = (f"{absent} and {agreeing(left, 'is', 'are')} left out; featx extract adds them.",)
     paths, wanted, unread = list[str](), [], list[Unread]()
     for some, features, bad in iter_features(bundle, queries):
         paths += [queries[row] for row in some]

@@ -11,7 +11,7 @@ from featx.config import HeadOptions
 from featx.errors import HeadError
 from featx.features import ArrayFeatures, FeaturesError, width
 from featx.heads.scaling import check_finite
-from featx.io.counting import counted
+from featx.io.counting import agreeing, counted
 from featx.selection.problem import Problem
 
 _ASSUMED_MEMORY = 8 << 30  # bytes, where the system does not say
@@ -70,6 +70,7 @@ def check_classes(y: np.ndarray, classes: tuple[str, ...]) -> None:
     present = np.unique(y)
     if len(present) == 1:
         raise HeadError(
-            f"A head needs two classes or more, but all of {counted(len(y), 'training image')} is "
+            "A head needs two classes or more, but "
+            f"{agreeing(len(y), 'the only training image is', f'all {len(y):,} training images are')} "
             f"{classes[present[0]]!r}."
         )

@@ -177,8 +177,8 @@ def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str, cache: Cache) 
         )
     if torn:
         notes.append(
-            f"Left out: {counted(len(torn), 'file')} with the bytes of another under a different label. See featx "
-            "check."
+            f"{counted(len(torn), 'file has', 'files have')} the bytes of another under a different label: left out. "
+            "See featx check."
         )
     wanted = different & (digests.usable if part == "all" else codes == SPLITS.index(part))
     trained = wanted & seen.trained_on(digests.digest)
@@ -230,10 +230,11 @@ def images_to_compare(
         seen = bundle.seen()
         used = seen.used(digests) if part == "test" else seen.trained_on(digests)
         if used.any():
-            chosen = " or chosen by them" if part == "test" else ""
+            number = int(used.sum())
+            chosen = f" or chosen by {agreeing(number, 'it', 'them')}" if part == "test" else ""
             notes.append(
-                f"Left out of the comparison: {counted_of(int(used.sum()), len(images), 'image')}, since "
-                f"{bundle.shown} was trained on them{chosen}."
+                f"{counted_of(number, len(images), 'image')} {agreeing(number, 'is', 'are')} left out of the "
+                f"comparison: {bundle.shown} was trained on {agreeing(number, 'it', 'them')}{chosen}."
             )
         fair &= ~used
     if not fair.any():
