@@ -53,7 +53,7 @@ def failed(outcome: Outcome) -> dict[str, object]:
         (["predit", "x"], 2, "usage", "No command 'predit'.", "Did you mean 'predict'"),
         (["predict"], 2, "usage", "Missing argument 'IMAGES...'.", "featx predict --help"),
         (["split", "pictures", "--out", "x.txt"], 2, "usage", "A split cannot be written to x.txt", ""),
-        (["bundle", "verify", "pictures"], 1, "bundle", "No bundle in pictures yet.", "Make one: featx fit-head"),
+        (["bundle", "verify", "pictures"], 1, "bundle", "No bundle in pictures yet.", "Make one: featx fit-head DATA"),
     ],
 )
 def test_with_json_an_error_is_one_object(

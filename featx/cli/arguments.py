@@ -14,6 +14,7 @@ from featx.cli.values import Commas, HeadChoice, MappingText, number
 from featx.config import SECTIONS, Keys, Section, help_of, listed_options, types_of
 from featx.config.bounds import Hint, origin_of, without_bounds, without_none
 from featx.errors import UsageError
+from featx.io.urls import is_url
 
 if TYPE_CHECKING:
     from click.core import ParameterSource
@@ -123,4 +124,18 @@ def need_data(pipeline: Pipeline) -> Pipeline:
     """
     if pipeline.data.path is None:
         raise UsageError("No images: name a folder or CSV, or a pipeline file with data.path (-p FILE).")
+    typed = click.get_current_context().params
+    if typed.get("data", "") is None and typed.get("pipeline_file") is None and not has_demo(pipeline):
+        raise UsageError(
+            f"No images are named, and those of the demo, {pipeline.data.path}, are not here. Name a folder or CSV of "
+            "images, or a pipeline file with -p FILE."
+        )
     return pipeline
+
+
+def has_demo(pipeline: Pipeline) -> bool:
+    """Whether the images of the default pipeline are here, if these are the ones that it reads."""
+    from featx.config.pipeline import read_default
+
+    demo = read_default().data.path
+    return pipeline.data.path != demo or demo is None or is_url(demo) or Path(demo).exists()

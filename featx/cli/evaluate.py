@@ -13,6 +13,7 @@ from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, MODEL_TOO, TTA_OPTION, average_of, take
 from featx.cli.complete import complete_model
 from featx.cli.help import SectionedCommand
+from featx.cli.own_data import own_data
 from featx.cli.render import Bars, bad_images, emit, figure_cells, say, table
 from featx.errors import UsageError
 from featx.io.counting import counted
@@ -93,7 +94,7 @@ def evaluate(
     if data is not None:
         pipeline = replace(pipeline, data=_described(data, pipeline.data, settings))
     elif pipeline_file is None and not any(one.strip().startswith("data.") for one in settings):
-        pipeline = replace(pipeline, data=_own_data(model, pipeline))
+        pipeline = replace(pipeline, data=own_data(model, pipeline))
     part = part or ("test" if data is None else "all")
     rival = _rival(against, model, pipeline)
     average = average_of(model, tta, pipeline_file, settings, values)
@@ -177,25 +178,6 @@ def _described(data: str, options: DataOptions, settings: tuple[str, ...]) -> Da
     options = replace(options, path=data, relabel=None)
     typed = any(setting.strip().startswith("data.") for setting in settings)
     return options if typed or not is_folder(expand(data)) else without_columns(options)
-
-
-def _own_data(model: Bundle, pipeline: Pipeline) -> DataOptions:
-    """How the images of a bundle are read, by the pipeline or by what its run remembers."""
-    from featx.report.occasions import belongs_to_run
-    from featx.runs.run import Run
-
-    source = model.manifest.data.source or "images without a name"
-    remembered = None
-    if belongs_to_run(model.shown):
-        remembered = Run(model.shown.resolve().parent).data.options(pipeline.data)
-    if remembered is not None and Path(str(remembered.path)).name == source:
-        return remembered
-    if Path(pipeline.data.path or "").name != source:
-        raise UsageError(
-            f"{model.shown} was made of {source}, and nothing says where its images are now. Give their folder or CSV "
-            "with --data, and --split test for those it was not fitted on; or the pipeline file with -p FILE."
-        )
-    return pipeline.data
 
 
 def _text(found: EvaluationResult) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from featx.cli.app import command_line
-from featx.cli.arguments import need_data, pipeline_of, section_options, was_typed
-from featx.cli.bundles import describe_choice, take
+from featx.cli.arguments import has_demo, need_data, pipeline_of, section_options, was_typed
+from featx.cli.bundles import choose, describe_choice, take
 from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
+from featx.cli.own_data import own_data
 from featx.cli.render import Bars, bad_images, emit, say, table
 from featx.errors import FeatxError, UsageError
 from featx.io.counting import counted
@@ -112,13 +113,17 @@ def similar(
     if out is not None:
         suffix_of(out, (".png",), "A picture")
     require_new(out, force)
-    pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
+    pipeline = pipeline_of(data, pipeline_file, settings, values)
+    described = _describes_features(pipeline_file, settings, values)
+    if data is None and not described and not has_demo(pipeline):
+        pipeline = _of_a_bundle(model, pipeline)
+    pipeline = need_data(pipeline)
     queries, levels = find_files(images), str(pipeline.features.levels)
     with Cache(pipeline.features.cache) as cache:
         searched = choose_images(pipeline, read_labelled(pipeline, cache.index), cache)
         for note in searched.notes:
             say(note)
-        if model is None and _describes_features(pipeline_file, settings, values):
+        if model is None and described:
             bundle = None
         else:
             bundle = _model_of(model, pipeline, searched, cache)
@@ -138,6 +143,17 @@ def similar(
     ]
     failure = None if done.found else FeatxError("None of the images could be read.")
     emit(as_json, done.as_json() | {"out": drawn}, "\n".join(part for part in [*text, drawn] if part), failure)
+
+
+def _of_a_bundle(model: str | None, pipeline: Pipeline) -> Pipeline:
+    """The pipeline of the images of a bundle, the one named or the best there is, and of its run."""
+    from featx.bundle.bundle import load_bundle
+    from featx.config import FeaturesOptions
+
+    bundle = load_bundle(choose(model, pipeline).path)
+    report = replace(pipeline.report, name=bundle.shown.resolve().parent.name)
+    features = FeaturesOptions(cache=pipeline.features.cache)
+    return replace(pipeline, data=own_data(bundle, pipeline), features=features, report=report)
 
 
 def _describes_features(pipeline_file: Path | None, settings: tuple[str, ...], values: Mapping[str, object]) -> bool:

@@ -57,7 +57,7 @@ def choose_bundle(where: str | None, runs: Path, name: str, *, only: bool = Fals
     found = [run for run in find_runs(runs) if run.bundles()]
     newest = None if only else newest_run(found)
     if newest is None:
-        raise BundleError(f"No bundle in {own.path} yet. {_choices(found, runs)}")
+        raise BundleError(f"No bundle in {own.path if only else runs} yet. {_choices(found, runs)}")
     alone = "the only run" if len(found) == 1 else "the newest run"
     return _best_of(newest, alone)
 
@@ -96,7 +96,7 @@ def _short(run: Run, runs: Path) -> str:
 def _choices(there: Sequence[Run], runs: Path) -> str:
     names = [_short(run, runs) for run in there if run.bundles()]
     if not names:
-        return "Make one: featx fit-head"
+        return "Make one: featx fit-head DATA"
     more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
     listed = ", ".join(names[:_MOST_LISTED])
     return f"{runs} has models of: {listed}{more}. Name one of these; featx models lists them."

@@ -132,7 +132,7 @@ class Run:
         """
         found = [bundle for bundle in self.bundles() if is_wanted(bundle)]
         if not found:
-            raise BundleError(f"No bundle in {self.path} yet. Make one: featx fit-head")
+            raise BundleError(f"No bundle in {self.path} yet. Make one: featx fit-head DATA")
         newest = found[-1].manifest
         rivals = [bundle for bundle in found if _is_rival(bundle.manifest, newest)]
         return choose_best(rivals) if rivals else found[-1]

@@ -1,0 +1,48 @@
+"""Where the images are that a bundle was made of, for commands that come back to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featx.errors import UsageError
+from featx.io.urls import is_url
+
+if TYPE_CHECKING:
+    from featx.bundle.bundle import Bundle
+    from featx.config import DataOptions, Pipeline
+
+
+def own_data(bundle: Bundle, pipeline: Pipeline) -> DataOptions:
+    """How the images of a bundle are read, by what its run remembers or by the pipeline.
+
+    Raises
+    ------
+    UsageError
+        Nothing says where they are now.
+    """
+    source = bundle.manifest.data.source or "images without a name"
+    remembered = _remembered(bundle, pipeline)
+    if remembered is not None and Path(str(remembered.path)).name == source:
+        return remembered
+    if Path(pipeline.data.path or "").name != source:
+        raise UsageError(
+            f"{bundle.shown} was made of {source}, and nothing says where its images are now. Give their folder or CSV "
+            "with --data, and --split test for those it was not fitted on; or the pipeline file with -p FILE."
+        )
+    return pipeline.data
+
+
+def _remembered(bundle: Bundle, pipeline: Pipeline) -> DataOptions | None:
+    """How the run of a bundle has read its images; those below this folder by their path from here."""
+    from featx.report.occasions import belongs_to_run
+    from featx.runs.run import Run
+
+    if not belongs_to_run(bundle.shown):
+        return None
+    found = Run(bundle.shown.resolve().parent).data.options(pipeline.data)
+    if found is None or is_url(str(found.path)):
+        return found
+    path, here = Path(str(found.path)), Path.cwd()
+    return replace(found, path=str(path.relative_to(here))) if path != here and path.is_relative_to(here) else found
