@@ -18,6 +18,7 @@ from featx.features import Features, as_features
 from featx.heads.base import Params, check_targets, row_weights, signed_targets
 from featx.heads.estimators import ODDS, FittedEstimator, cannot_be_fitted
 from featx.heads.kept import Kept, keep
+from featx.io.counting import counted
 from featx.io.modules import import_named, named_modules
 from featx.io.plugins import PlugIn, find_plugins
 
@@ -130,7 +131,8 @@ def _require_logits(head: Estimator) -> None:
     if found.shape != (1, len(head.classes_)) or not np.isfinite(found).all():
         raise HeadError(
             f"{head.path} gives {' x '.join(map(str, found.shape))} confidences, or some that are not finite, for one "
-            f"image and {len(head.classes_)} classes. decision_function or predict_proba needs a column for each class."
+            f"image and {counted(len(head.classes_), 'class', 'classes')}. decision_function or predict_proba "
+            "needs a column for each class."
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from featx.io.counting import agreeing, counted_of
+from featx.io.counting import agreeing, counted, counted_of
 from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.shares import FEW_ERRORS
 
@@ -51,7 +51,7 @@ def _few(failed: int, units: int, grouped: bool) -> str:
     if failed:
         text = f"Only {counted_of(failed, units, 'image')} {agreeing(failed, 'is', 'are')} wrong"
     else:
-        text = f"None of {units:,} images is wrong" if units > 1 else "The only image is right"
+        text = "The only image is right" if units == 1 else f"None of {counted(units, 'image')} is wrong"
     return f"{text}: with fewer than {FEW_ERRORS} wrong ones"
 
 

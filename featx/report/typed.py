@@ -16,7 +16,7 @@ from featx.report.next_steps import Typed
 from featx.runs.run import Run
 
 _SECTIONS = ("data", "features", "report")  # of options that say of what a model is, and where its run is
-_NEEDLESS = frozenset({"report.plots"})
+_NEEDLESS = frozenset({"report.plots", "report.html"})
 
 
 def typed_for(bundle: Bundle, pipeline: Pipeline, command: str) -> Typed:
