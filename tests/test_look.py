@@ -642,7 +642,7 @@ def test_the_function_takes_a_pipeline(place: Path, tmp_path: Path, monkeypatch:
 def test_another_top_than_imagenets_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("featx.first_look.imagenet.class_names", lambda: ("a", "b"))
     images = replace(read_images(place / "pictures", DataOptions()), labels=None, classes=()).take(np.arange(1))
-    with pytest.raises(BackboneError, match="has 1000 classes, which are not those of ImageNet"):
+    with pytest.raises(BackboneError, match="has 1,000 classes, which are not those of ImageNet"):
         ask_once(images, FeaturesOptions(cache=str(place / "cache")))
 
 

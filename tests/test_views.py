@@ -415,7 +415,7 @@ def test_a_bad_feature_of_a_view_names_its_image(pipeline: Pipeline) -> None:
     with h5py.File(part, "r+") as file:  # as if it had been computed so: a damaged row would be computed again
         row = [file[column][7].tobytes() for column in ("features", "digest", "view")]
         file["checksum"][7] = zlib.crc32(b"".join([*row, name.encode()]))
-    with pytest.raises(HeadError, match=f"NaN or infinity for 1 images: .*{Path(name).name}"):
+    with pytest.raises(HeadError, match=f"NaN or infinity for 1 image: .*{Path(name).name}"):
         publish_head(prepare(pipeline))
 
 
