@@ -18,7 +18,7 @@ from featx.extraction.job import Job
 from featx.extraction.network import open_engine
 from featx.extraction.request import Request
 from featx.images.batches import Decoding, iter_batches
-from featx.io.counting import duration
+from featx.io.counting import counted, duration
 from featx.io.jsontypes import Json
 
 WORTH_A_LINE = 60.0  # seconds that an extraction takes at least
@@ -132,7 +132,7 @@ def advise(trial: PrecisionTrial, pace: Pace) -> str:
     if other > _LEAST_GAIN * left:
         return ""
     return (
-        f"About {duration(left)} left. With --precision bfloat16 all {pace.total:,} images would take about "
+        f"About {duration(left)} left. With --precision bfloat16 {counted(pace.total, 'image')} would take about "
         f"{duration(other)}: {trial.sentence}. --precision int8 is faster still, and shows what it costs first."
     )
 

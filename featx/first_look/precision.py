@@ -10,7 +10,7 @@ from featx.extraction.job import settle
 from featx.extraction.precision_trial import WORTH_A_LINE, PrecisionTrial, images_to_try, try_shorter
 from featx.extraction.request import request_images
 from featx.first_look.study import Study
-from featx.io.counting import duration
+from featx.io.counting import counted, duration
 
 _UNLIMITED = 60.0  # seconds of a trial where a look may take any
 
@@ -37,6 +37,6 @@ def note_precision(trial: PrecisionTrial, images: int) -> str:
     """What was measured, for all images of the data."""
     exact = trial.seconds * images
     return (
-        f"Inference of all {images:,} images would take about {duration(exact)} in float32, and about "
+        f"Inference of {counted(images, 'image')} would take about {duration(exact)} in float32, and about "
         f"{duration(exact / trial.faster)} with --precision bfloat16: {trial.sentence}."
     )
