@@ -132,7 +132,7 @@ def advise(trial: PrecisionTrial, pace: Pace) -> str:
     if other > _LEAST_GAIN * left:
         return ""
     return (
-        f"About {duration(left)} left. With --precision bfloat16 {counted(pace.total, 'image')} would take about "
+        f"About {duration(left)} left. With --precision bfloat16 all {counted(pace.total, 'image')} would take about "
         f"{duration(other)}: {trial.sentence}. --precision int8 is faster still, and shows what it costs first."
     )
 

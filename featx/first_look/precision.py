@@ -37,6 +37,6 @@ def note_precision(trial: PrecisionTrial, images: int) -> str:
     """What was measured, for all images of the data."""
     exact = trial.seconds * images
     return (
-        f"Inference of {counted(images, 'image')} would take about {duration(exact)} in float32, and about "
+        f"Inference of all {counted(images, 'image')} would take about {duration(exact)} in float32, and about "
         f"{duration(exact / trial.faster)} with --precision bfloat16: {trial.sentence}."
     )
