@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -63,7 +64,7 @@ def _review_text(found: Review) -> str:
         csv = found.out / "label_errors.csv"
         parts.append(
             f"Correct the column 'label' of {csv} by hand, and write yes into 'right' where a label is right. Then: "
-            f"featx relabel apply {csv} {as_line(found.prepared.extraction.images.source)}"
+            + as_line(shlex.join(["featx", "relabel", "apply", str(csv), found.prepared.extraction.images.source]))
         )
     if found.report:
         parts.append(f"all on one page: {found.report}")

@@ -98,10 +98,15 @@ class Row:
     @property
     def note(self) -> str:
         """What is to be said of it in words."""
+        tied = "within noise of the best" if self.reason is None and self.tie and not self.best else ""
+        return "; ".join(filter(None, [tied, self.fault]))
+
+    @property
+    def fault(self) -> str:
+        """What went wrong or was in vain."""
         if self.reason is not None:
             return f"failed: {self.reason}"
-        notes = ["within noise of the best"] if self.tie and not self.best else []
-        return "; ".join([*notes, *(["fine-tuning did not help"] if self.helped is False else [])])
+        return "fine-tuning did not help" if self.helped is False else ""
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,7 @@ def _megabytes(row: Row) -> float | None:
     return None if row.bytes is None else row.bytes / 1e6
 
 
+_ACCURACY, _INTERVAL, _NOTE = "test accuracy", "95 % interval", "note"
 _COLUMNS = (
     _Column("best", lambda row: "*" if row.best else "=" if row.tie else ""),
     _Column("data", lambda row: row.place.data),
@@ -155,15 +161,15 @@ _COLUMNS = (
     _Column("stage", lambda row: row.place.stage),
     _Column("score", lambda row: _fixed(row.score, decimals(row.score_images)), lambda row: row.score),
     _Column("behind", _behind, lambda row: row.behind_low),
-    _Column("test accuracy", _accuracy, lambda row: row.test_accuracy),
-    _Column("95 % interval", _interval, lambda row: row.low),
+    _Column(_ACCURACY, _accuracy, lambda row: row.test_accuracy),
+    _Column(_INTERVAL, _interval, lambda row: row.low),
     _Column("gain", lambda row: _fixed(row.gain, decimals(row.test_images), "+"), lambda row: row.gain),
     _Column("extract s", lambda row: _round(row.extract_seconds), lambda row: row.extract_seconds),
     _Column("fit s", lambda row: _round(row.fit_seconds), lambda row: row.fit_seconds),
     _Column("features", lambda row: "-" if row.features is None else f"{row.features:,}", lambda row: row.features),
     _Column("MB", lambda row: _round(_megabytes(row)), _megabytes),
     _Column("images/s", lambda row: _round(row.images_per_second), lambda row: row.images_per_second),
-    _Column("note", lambda row: row.note),
+    _Column(_NOTE, lambda row: row.note),
 )
 
 
@@ -174,7 +180,7 @@ def headings_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]
 
 
 def _shown(rows: Sequence[Row]) -> list[_Column]:
-    always = {"data", "backbone", "layer", "head", "stage", "test accuracy"}
+    always = {"data", "backbone", "layer", "head", "stage", _ACCURACY}
     return [
         column
         for column in _COLUMNS
@@ -244,7 +250,12 @@ def _as_page(
 ) -> str:
     rows = [row if row.reason is None else replace(row, reason=sentence_without_folders(row.reason)) for row in rows]
     constant = [column for column in _shown(rows) if _is_constant(column, rows)]
-    columns = [column for column in _shown(rows) if column not in constant]
+    faulty = any(row.fault for row in rows)  # that a row is within noise of the best is marked in the first column
+    columns = [
+        column
+        for column in _shown(rows)
+        if column not in constant and column.heading != _INTERVAL and (column.heading != _NOTE or faulty)
+    ]
     return render(
         "comparison.html",
         title=title,
@@ -255,9 +266,7 @@ def _as_page(
         count=len(rows),
         constant=[(column.heading, column.text(rows[0])) for column in constant],
         columns=[(column.heading, column.number is not None) for column in columns],
-        lines=[
-            (row.best, [(column.text(row), column.number and column.number(row)) for column in columns]) for row in rows
-        ],
+        lines=[(row.best, [_cell(column, row) for column in columns]) for row in rows],
         sections=[(data, [name for name, of, _ in pictures if of == data]) for data in _data(rows)],
         captions={name: picture.alt for name, _, picture in pictures},
         command=command,
@@ -266,13 +275,20 @@ def _as_page(
     )
 
 
+def _cell(column: _Column, row: Row) -> tuple[str, float | None, str]:
+    """The text of a cell of the page, by which number it is sorted, and what stands below it in small."""
+    text = row.fault if column.heading == _NOTE else column.text(row)
+    below = _interval(row) if column.heading == _ACCURACY and row.low is not None else ""
+    return text, column.number and column.number(row), below
+
+
 def _data(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(row.place.data for row in rows))
 
 
 def _is_constant(column: _Column, rows: Sequence[Row]) -> bool:
     """Whether a column of what was compared is the same in all of several rows, and is better said once."""
-    compared = {"data", "backbone", "weights", "size", "layer", "head", "stage"}
+    compared = {"data", "backbone", "weights", "size", "layer", "head", "stage", "extract s"}
     return len(rows) > 1 and column.heading in compared and len({column.text(row) for row in rows}) == 1
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,6 +35,10 @@ from featx.report.mistakes import Mistake
 from featx.report.scores import ClassCell, Scores
 from featx.report.verdict import reach_verdict
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 _MOST_ROWS = 200  # of bad images, of mistakes
 _MOST_CANDIDATES = 40
 _CSS_DPI = 96
@@ -99,7 +105,7 @@ def render(template: str, *, plots: Mapping[str, Plot], script: str = "page.js",
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "label": metric_label, "percent": _percent}
-    environment.filters |= {"counted": counted, "counted_of": counted_of, "agreeing": agreeing}
+    environment.filters |= {"kept": _keep_options, "counted": counted, "counted_of": counted_of, "agreeing": agreeing}
     page: str = environment.get_template(template).render(
         **values,
         plots={name: _embed(plot) for name, plot in plots.items()},
@@ -108,6 +114,13 @@ def render(template: str, *, plots: Mapping[str, Plot], script: str = "page.js",
         script_digest=base64.b64encode(hashlib.sha256(carried.encode()).digest()).decode(),
     )
     return page
+
+
+def _keep_options(text: str) -> Markup:
+    """A sentence as HTML in which no line ends within an option, after its hyphens."""
+    from markupsafe import Markup, escape
+
+    return Markup(_OPTION.sub(r'<span class="name">\g<0></span>', str(escape(text))))  # noqa: S704 - escaped here
 
 
 def _carried(name: str) -> str:

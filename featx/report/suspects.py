@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from featx.dataset import SPLITS, data_folder
 from featx.dataset.table import relative_path
 from featx.images.grid import GridImage
+from featx.io.shown import as_line
 from featx.quality.label_errors import LabelErrors
 from featx.quality.near_duplicates import NearDuplicates
 from featx.quality.outliers import Outliers
@@ -22,6 +24,11 @@ class ReviewedImages:
     """The images of a sample under the names that people know them by; a row is one of the sample."""
 
     prepared: Prepared
+
+    @property
+    def source(self) -> str:
+        """The data, as it was named."""
+        return self.prepared.sample.images.source
 
     @property
     def multilabel(self) -> bool:
@@ -81,7 +88,7 @@ def list_label_errors(errors: LabelErrors, images: ReviewedImages, folder: Path)
     table = folder / "label_errors.csv"
     advice = (
         f"Correct the column 'label' of {table} by hand, and write yes into 'right' where a label is right. Then: "
-        f"featx relabel apply {table}"
+        + as_line(shlex.join(["featx", "relabel", "apply", str(table), images.source]))
     )
     return Finding(
         name="label_errors",
