@@ -9,6 +9,7 @@ from pathlib import Path
 
 from featx.backbones.graphs.formats import graph_files, is_graph
 from featx.backbones.hub.folder import folder_files, is_hub_folder, read_content, read_folder
+from featx.backbones.hub.timm import is_padded_as_timm
 from featx.backbones.lite import VARIANTS
 from featx.backbones.opening import open_network
 from featx.backbones.output import Output
@@ -84,8 +85,9 @@ def memory_key(spec: BackboneSpec, index: StatIndex, top: bool = False, librarie
 def _hub_facts(spec: BackboneSpec, libraries: bool) -> dict[str, str | None]:
     """What a network of KerasHub depends on besides.
 
-    CLIP's tower at another size than its own had one position for all patches once, and timm's DenseNet the padding of
-    KerasHub's. What was remembered of them then has to be found out anew: both are in their digests, and so in the key.
+    CLIP's tower at another size than its own had one position for all patches once, and timm's DenseNet, which the
+    presets are as well, the padding of KerasHub's. What was remembered of them then has to be found out anew: both are
+    in their digests, and so in the key.
     """
     path = Path(spec.name)
     if spec.entry is not None or not is_hub_folder(path):
@@ -93,7 +95,7 @@ def _hub_facts(spec: BackboneSpec, libraries: bool) -> dict[str, str | None]:
     folder = read_folder(path)
     resized = folder.family.startswith("CLIP") and folder.image_size != spec.input_size
     facts = {"hub": _version("keras-hub") if libraries else None} | ({"positions": "numbered"} if resized else {})
-    padded = folder.family == "DenseNetBackbone" and "architecture" in read_content(path)
+    padded = is_padded_as_timm(folder.family, "architecture" in read_content(path), spec.source)
     return facts | ({"padding": "timm"} if padded else {})
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from featx.backbones.hub.timm import family_of
 from featx.backbones.hub.towers import tower_config
 from featx.errors import BackboneError
 from featx.io.jsontypes import Json
@@ -35,6 +36,8 @@ FAMILIES = (
     "DINOV2Backbone",
     "DINOV3Backbone",
     "DenseNetBackbone",
+    "HGNetV2Backbone",
+    "MobileNetV5Backbone",
     "ResNetBackbone",
     "SigLIPBackbone",
     "SigLIPVisionEncoder",
@@ -54,16 +57,6 @@ CONVERTED = {
     **dict.fromkeys(("siglip", "siglip_vision_model"), "SigLIPVisionEncoder"),
 }
 TOWERS = ("CLIPVisionEncoder", "SigLIPVisionEncoder")
-# how timm's architectures begin -> the class of KerasHub; the first that fits counts
-_OF_TIMM = {
-    "resnet": "ResNetBackbone",
-    "csp": "CSPNetBackbone",
-    "dark": "CSPNetBackbone",
-    "densenet": "DenseNetBackbone",
-    "mobilenetv3": "MobileNetBackbone",
-    "vgg": "VGGBackbone",
-    "efficientnet": "EfficientNetBackbone",
-}
 
 
 @dataclass(frozen=True)
@@ -251,13 +244,7 @@ def _read_hugging_face(path: Path, content: Mapping[str, Json]) -> HubFolder:
 
 def _read_timm(path: Path, content: Mapping[str, Json]) -> HubFolder:
     architecture = str(content["architecture"])
-    family = next((kind for start, kind in _OF_TIMM.items() if architecture.startswith(start)), None)
-    if family is None:
-        raise BackboneError(
-            f"{folder_label(path)} is a folder of timm with the architecture {architecture!r}; featx reads those that "
-            f"begin with {', '.join(_OF_TIMM)}. Export it with torch.onnx.export, as the page on backbones of the "
-            "documentation shows, and give the .onnx file."
-        )
+    family = family_of(architecture, path, folder_label(path))
     settings = content.get("pretrained_cfg")
     shape = settings.get("input_size") if isinstance(settings, Mapping) else None
     size = _image_size([*shape[1:], 3]) if isinstance(shape, list) and len(shape) == 3 else None

@@ -22,13 +22,16 @@ def mend_layers() -> None:
     The layers of ViT and DeiT write numbers into their configuration that they do not take back, and leave others out.
     DINOv2's embedding writes trained positions only where the sum of their changes is positive. SigLIP's counts a
     class token that it does not have; CLIP's gives every place of a new network position 0. Swin's write classes that
-    cannot be written. The converters of ViT and DeiT know the names of classifiers alone.
+    cannot be written. The converters of ViT and DeiT know the names of classifiers alone. That of HGNetV2 takes the
+    affine blocks of B0 to B3 for those of networks that were not distilled, and their one number for another shape.
+    That of MobileNetV5 computes GELU where timm's network approximates it by tanh, which is 1 % of its features.
     """
     from keras_hub.src.models.clip.clip_layers import CLIPVisionEmbedding
     from keras_hub.src.models.deit import deit_layers
     from keras_hub.src.models.dinov2.dinov2_layers import DINOV2Embedding
     from keras_hub.src.models.siglip.siglip_layers import SigLIPVisionEmbedding
     from keras_hub.src.models.vit import vit_layers
+    from keras_hub.src.utils.timm import convert_hgnetv2, convert_mobilenetv5
     from keras_hub.src.utils.transformers.safetensor_utils import SafetensorLoader
 
     DINOV2Embedding._is_interpolated_position_embeddings_updated = lambda _: True
@@ -43,6 +46,9 @@ def mend_layers() -> None:
         _write_what_is_read(kind)
     _give_one_output(deit_layers)
     _write_names_of_classes()
+    convert_hgnetv2._use_learnable_affine_block = _has_affine_blocks
+    convert_mobilenetv5.convert_backbone_config = _approximate_gelu(convert_mobilenetv5.convert_backbone_config)
+    SafetensorLoader.port_weight = _also_one_number(SafetensorLoader.port_weight)
     SafetensorLoader.get_prefixed_key = _also_bare(SafetensorLoader.get_prefixed_key)
 
 
@@ -151,3 +157,38 @@ def _also_bare(
         return bare if bare in names and name not in names else find(loader, name, known)
 
     return get_prefixed_key
+
+
+def _has_affine_blocks(content: Named) -> bool:
+    """Whether a network of timm's HGNetV2 has them, as timm makes it."""
+    return str(content["architecture"])[-2:] in {"b0", "b1", "b2", "b3"}
+
+
+def _approximate_gelu(convert: Callable[[Named], KerasConfig]) -> Callable[[Named], KerasConfig]:
+    from keras_hub.src.utils.keras_utils import gelu_approximate
+
+    tanh = import_keras().saving.serialize_keras_object(gelu_approximate)
+
+    def convert_backbone_config(content: Named) -> KerasConfig:
+        config = convert(content)
+        names = [[tanh if name == "gelu" else name for name in stage] for stage in config["stackwise_act_layers"]]
+        return config | {"act_layer": tanh, "stackwise_act_layers": names}
+
+    return convert_backbone_config
+
+
+def _also_one_number(port: Callable[..., None]) -> Callable[..., None]:
+    """Port : of a file of safetensors, the values of one of its arrays into a variable."""
+
+    def port_weight(
+        loader: Any, keras_variable: Any, hf_weight_key: str, hook_fn: Callable[..., np.ndarray] | None = None
+    ) -> None:
+        if hook_fn is None and keras_variable.shape == ():
+            hook_fn = _as_scalar
+        port(loader, keras_variable, hf_weight_key, hook_fn)
+
+    return port_weight
+
+
+def _as_scalar(values: np.ndarray, _: object) -> np.ndarray:
+    return np.reshape(values, ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -12,6 +13,7 @@ from featx.backbones import modelfile
 from featx.backbones.hub.folder import OUTPUT, TOWERS, HubFolder, has_weights, read_content, read_folder
 from featx.backbones.hub.library import import_hub
 from featx.backbones.hub.positions import interpolate_positions
+from featx.backbones.hub.timm import is_padded_as_timm
 from featx.backbones.hub.towers import build_tower
 from featx.backbones.names import give_stable_names
 from featx.backbones.runtime import KerasConfig, KerasLayer, KerasModel, KerasTensor, import_keras
@@ -24,9 +26,10 @@ _ENCODERS = {
     "DINOV3Encoder": "layers",
     "ViTEncoder": "encoder_layers",
     "DeiTEncoder": "encoder_layers",
+    "HGNetV2Encoder": "stages_list",
 }
 # layers of DenseNet's stem -> what timm's network, whose weights they get, pads on every side; KerasHub's pads one more
-# on the right than on the left, so that it sees everything half a pixel further
+# on the right than on the left, so that it sees everything half a pixel further. Its presets have timm's weights, too
 _DENSENET_PADDING = {"conv1_conv": 3, "pool1": 1}
 
 
@@ -42,7 +45,9 @@ def open_hub_backbone(spec: BackboneSpec) -> KerasModel:
     folder.check_size(spec.input_size)
     network = _load(folder, random=spec.weights == "random")
     tower = getattr(network, "vision_encoder", network)
-    return _flatten(_resize(tower, spec.input_size, folder), spec.input_size, folder)
+    of_timm = "architecture" in read_content(folder.path)
+    call = _call_padded if is_padded_as_timm(folder.family, of_timm, spec.source) else _open_encoder
+    return _flatten(_resize(tower, spec.input_size, folder), spec.input_size, folder, call)
 
 
 def _load(folder: HubFolder, random: bool) -> KerasModel:
@@ -99,17 +104,17 @@ def _variables(network: KerasModel) -> list[KerasTensor]:
     return [variable for variable in network.variables if "interpolated_position_embeddings" not in variable.path]
 
 
-def _flatten(network: KerasModel, size: tuple[int, int], folder: HubFolder) -> KerasModel:
+def _flatten(
+    network: KerasModel, size: tuple[int, int], folder: HubFolder, call: Callable[..., KerasTensor]
+) -> KerasModel:
+    """Call : calls each layer"""
     keras = import_keras()
     _take_positions(network)
-    part = keras.Model(network.inputs[0], network.outputs[0])
+    part = keras.Model(network.inputs[0], _deepest(network))
     if any(isinstance(layer, keras.Model) for layer in part.layers):
         part = modelfile.flatten(part, size, folder.label)
     for number, block in enumerate(getattr(network, "encoder_layers", ()), 1):
         block.name = f"block{number}"
-    call = _open_encoder
-    if folder.family == "DenseNetBackbone" and "architecture" in read_content(folder.path):
-        call = _call_padded
     try:
         image = keras.Input((*size, 3), name="image")
         flat = keras.models.clone_model(
@@ -122,6 +127,13 @@ def _flatten(network: KerasModel, size: tuple[int, int], folder: HubFolder) -> K
         layer.name = layer.name.removeprefix(f"{network.name}_")
     flat.layers[-1].name = OUTPUT
     return _renew(give_stable_names(flat))
+
+
+def _deepest(network: KerasModel) -> KerasTensor:
+    """The output; of one that gives the map behind each of its stages (HGNetV2), that of the last."""
+    if not isinstance(network.output, dict):
+        return network.outputs[0]
+    return network.output[max(name for name in network.output if name.startswith("stage"))]
 
 
 def _renew(network: KerasModel) -> KerasModel:
@@ -160,6 +172,8 @@ def _open_encoder(layer: KerasLayer, *args: KerasTensor, **kwargs: KerasConfig) 
     for number, block in enumerate(getattr(layer, _ENCODERS[kind]), 1):
         block.name = f"block{number}"
         stages[f"stage{number}"] = tokens = block(tokens, **kwargs)
+    if kind == "HGNetV2Encoder":
+        return (args[0], *stages.values())
     if kind == "DeiTEncoder":
         return (layer.layer_norm(tokens),) * 3
     return layer.layer_norm(tokens) if kind == "ViTEncoder" else (tokens, stages)
