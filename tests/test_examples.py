@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from conftest import environment
 from fitted import Lab, call, make_lab
+from odd_files import tiff
 from PIL import Image
 from test_export import made
 
@@ -134,9 +136,30 @@ def write_kinds(folder: Path) -> list[str]:
     return sorted(map(str, folder.iterdir()))
 
 
-@pytest.mark.parametrize("rule", ["stretch", "crop", "pad"])
+def write_deep_kinds(folder: Path) -> None:
+    """Files of more than 8 bits, most of which use few of them."""
+    values = np.random.default_rng(1).integers(0, 3000, (37, 41, 4)).astype(np.uint16)
+    for channels in (1, 3, 4):
+        some = np.ascontiguousarray(values[..., 0] if channels == 1 else values[..., :channels])
+        (folder / f"deep-{channels}.png").write_bytes(imagecodecs.png_encode(some))
+        coded = imagecodecs.jpeg2k_encode(some, bitspersample=12, codecformat="jp2", reversible=True)
+        (folder / f"deep-{channels}.jp2").write_bytes(coded)
+    (folder / "deep-16.tif").write_bytes(tiff(values[..., :3], 16, 2))
+    (folder / "deep-12.tif").write_bytes(tiff(values[..., :1], 12, 1))
+    (folder / "deep-turned.tif").write_bytes(tiff(values[..., :1], 16, 1, t274=(6,)))
+
+
+_LEVELS = ("full", "10bit", "12bit", "minmax", "percentile")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["stretch", "crop", "pad", "crop:0.875:bicubic", "stretch:0.8", *(f"stretch:1:bilinear:{one}" for one in _LEVELS)],
+)
 def test_the_reader_gives_the_pixels_of_featx(tmp_path: Path, rule: str) -> None:
     read_image = runpy.run_path(str(EXAMPLES / "reading.py"))["read_image"]
+    if rule.count(":") == 3:
+        write_deep_kinds(tmp_path)
     for path in write_kinds(tmp_path):
         for size in ((24, 32), (64, 64), (7, 5)):
             expected = load_image(path, size, rule)
