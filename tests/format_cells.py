@@ -339,11 +339,21 @@ def cells() -> Iterator[Cell]:
     """The whole table."""
     import more_format_cells as more
     from coded_format_cells import coded_cells
+    from dicom_format_cells import dicom_cells
     from tiff_more_cells import tiff_more_cells
     from window_format_cells import window_cells
 
     others = (more.jpeg_2000_cells, more.jpeg_xl_cells, more.lossless_cells, more.ppm_cells, more.bmp_cells)
-    for one in (png_cells, tiff_cells, *others, more.jpeg_cells, tiff_more_cells, coded_cells, window_cells):
+    for one in (
+        png_cells,
+        tiff_cells,
+        *others,
+        more.jpeg_cells,
+        tiff_more_cells,
+        coded_cells,
+        window_cells,
+        dicom_cells,
+    ):
         yield from one()
 
 

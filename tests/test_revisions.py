@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cached import extract, plan
 from conftest import SIDE
+from dicom_format_cells import described, dicom_file
 from odd_files import bitmap, icon, png, tiff
 from tiff_more_cells import old_jpeg, ycbcr
 from unkind import encode
@@ -96,6 +97,9 @@ def _refused() -> dict[str, bytes]:
     signed = _numbers(7, 1, 14).astype("i1")
     return {
         "refused-signed.tif": tiff(signed, 8, 1, content=signed.tobytes(), t339=(2,)),
+        "refused-3-bits.dcm": dicom_file(
+            described("MONOCHROME2", 12, high=15), _numbers(16, 1, 21)[..., 0].astype("u2")
+        ),
         "refused.dng": tiff(_numbers(8, 3, 15), 8, 2, t254=(1,), t330=(8,), t50706=(1, 4)),
     }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import IO
 
-from featx.images import bmp, gif, jpeg2000, png, tiff
+from featx.images import bmp, dicom, gif, jpeg2000, png, tiff
 
 REVISION = 3  # of this decoder; raised when a class is mended
 
@@ -41,7 +41,7 @@ def class_revision(file: IO[bytes]) -> int:
     elif head.startswith(b"\x00\x00\x01\x00"):
         wrong = _icon_has_bitmap_alpha(file)
     else:
-        wrong = False
+        return 3 if dicom.read_otherwise(file) else 0
     return 1 if wrong else 0
 
 

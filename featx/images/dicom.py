@@ -12,10 +12,11 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from featx.images.fault import BadImage
+from featx.images.fault import DAMAGE, BadImage
 from featx.images.samples import need, over_white, to_8_bits
 
 PACKAGE = "pydicom"
+_PALETTE, _BIG_ENDIAN, _DEFLATED = "PALETTE COLOR", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 # What it finds odd is no news to who reads images.
 warnings.filterwarnings("ignore", module=r"pydicom")
@@ -23,6 +24,7 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 # What pydicom has no decoder of its own for: transfer syntaxes by their number, and who decodes them (PS3.5, annex A).
 _SYNTAX = "1.2.840.10008.1.2.4."
 _CODECS = {
+    "51": "jpeg8",  # of 12 bits, which Pillow does not decode
     **dict.fromkeys(("57", "70"), "ljpeg"),
     **dict.fromkeys(("80", "81"), "jpegls"),
     **dict.fromkeys(("90", "91", "201", "202", "203"), "jpeg2k"),
@@ -59,7 +61,10 @@ class DicomFile:
             return self._decode()
 
     def _decode(self) -> Image.Image:
-        kind = str(self._about.get("PhotometricInterpretation", "")).strip()
+        kind = _kind_of(self._about)
+        fault = _fault(self._about)
+        if fault is not None:
+            raise BadImage(fault)
         if "FloatPixelData" in self._about or "DoubleFloatPixelData" in self._about:
             raise BadImage("pixels are fractions, whose black and white are not known: convert it to PNG")
         values = self._frame()
@@ -67,7 +72,7 @@ class DicomFile:
         if kind in _GREY and values.ndim == 2:
             grey = np.floor(255 * self._window(values, bits) + 0.5).astype(np.uint8)
             return over_white((255 - grey if kind == "MONOCHROME1" else grey)[..., None])
-        if kind == "PALETTE COLOR":
+        if kind == _PALETTE:
             from pydicom.pixels import apply_color_lut
 
             table = apply_color_lut(values, self._about)
@@ -80,11 +85,16 @@ class DicomFile:
         """The stored numbers of the first frame."""
         from pydicom.pixels import pixel_array
 
-        syntax = str(self._about.file_meta.TransferSyntaxUID)
+        syntax = _syntax_of(self._about)
         codec = _CODECS.get(syntax.removeprefix(_SYNTAX)) if syntax.startswith(_SYNTAX) else None
-        if codec is not None and int(self._about.get("SamplesPerPixel", 1)) == 1:
+        one, rgb = int(self._about.get("SamplesPerPixel", 1)) == 1, _kind_of(self._about) == "RGB"
+        if codec is not None and (one or (rgb and codec in ("ljpeg", "jpegls"))):
             return self._decode_frame(codec)
         self._file.seek(0)
+        if syntax == _DEFLATED:
+            import pydicom
+
+            return np.asarray(pixel_array(pydicom.dcmread(self._file), index=0))
         values: np.ndarray = pixel_array(self._file, index=0)
         return values
 
@@ -99,7 +109,7 @@ class DicomFile:
         frame = next(generate_frames(whole.PixelData, number_of_frames=count))
         values: np.ndarray = getattr(need("imagecodecs"), f"{codec}_decode")(frame)
         bits = int(self._about.BitsStored)
-        if values.shape != self.size[::-1]:
+        if values.shape[:2] != self.size[::-1]:
             raise BadImage("a damaged DICOM file: its pixels have another size than its header")
         if not int(self._about.PixelRepresentation):
             return values & ((1 << bits) - 1)
@@ -108,14 +118,12 @@ class DicomFile:
 
     def _window(self, values: np.ndarray, bits: int) -> np.ndarray:
         """Grey from 0 to 1 (PS3.3, C.11.1 and C.11.2)."""
-        from pydicom.pixels import apply_modality_lut
-
         about = self._about
         signed = int(about.get("PixelRepresentation", 0))
         ends = np.array([-(1 << (bits - 1)), (1 << (bits - 1)) - 1] if signed else [0, (1 << bits) - 1])
         if about.get("ModalityLUTSequence"):
-            ends = np.array([0, (1 << int(about.ModalityLUTSequence[0].LUTDescriptor[2])) - 1])
-            values = apply_modality_lut(values, about)
+            values, most = _look_up(values, about.ModalityLUTSequence[0])
+            ends = np.array([0, most])
         else:
             slope, intercept = float(about.get("RescaleSlope", 1)), float(about.get("RescaleIntercept", 0))
             values, ends = values * slope + intercept, ends * slope + intercept
@@ -125,6 +133,35 @@ class DicomFile:
         if centre is None or width is None or width <= 0:
             return _between(values, float(ends.min()), float(ends.max()))
         return _by_window(values, centre, width, str(about.get("VOILUTFunction", "LINEAR")).strip())
+
+
+def read_otherwise(file: IO[bytes]) -> bool:
+    """Whether it is a file that was read wrong before revision 3, by its header; False without the package."""
+    file.seek(0)
+    if not is_dicom(file.read(132)):
+        return False
+    try:
+        return _fault(DicomFile(file)._about) is not None
+    except (BadImage, *DAMAGE):
+        return False
+
+
+def _fault(about: Any) -> str | None:
+    """Why its numbers, which can be decoded, do not mean what they seem to; None where they do."""
+    stored, high = int(about.get("BitsStored", 0)), about.get("HighBit")
+    if high is not None and int(high) != stored - 1:
+        return f"its numbers of {stored} bits end at bit {int(high)}, as has long been given up: convert it to PNG"
+    if _kind_of(about) == _PALETTE and _syntax_of(about) == _BIG_ENDIAN:
+        return "a palette in big-endian order, as has long been given up: convert it to PNG"
+    return None
+
+
+def _kind_of(about: Any) -> str:
+    return str(about.get("PhotometricInterpretation", "")).strip()
+
+
+def _syntax_of(about: Any) -> str:
+    return str(about.file_meta.get("TransferSyntaxUID", ""))
 
 
 @contextmanager
@@ -155,13 +192,18 @@ def _by_window(values: np.ndarray, centre: float, width: float, function: str) -
 
 
 def _by_table(values: np.ndarray, table: Any) -> np.ndarray:
-    """What a lookup table makes of numbers: its first entry below its range, its last beyond."""
+    entries, most = _look_up(values, table)
+    return _between(entries, 0, most)
+
+
+def _look_up(values: np.ndarray, table: Any) -> tuple[np.ndarray, int]:
+    """What a lookup table makes of numbers, its first entry below its range, its last beyond; and its largest."""
     count, first, bits = (int(one) for one in table.LUTDescriptor)
     data = table.LUTData
     entries = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.asarray(data)
     entries = entries[: count or 1 << 16].astype(np.float64)
-    places = np.clip(np.round(values) - first, 0, len(entries) - 1).astype(np.intp)
-    return _between(entries[places], 0, (1 << bits) - 1)
+    places = np.clip(np.round(values.astype(np.float64)) - first, 0, len(entries) - 1).astype(np.intp)
+    return entries[places], (1 << bits) - 1
 
 
 def _first(value: Any) -> float | None:
