@@ -8,8 +8,10 @@ import random
 import shutil
 import subprocess
 import sys
+import unicodedata
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from featx.backbones.other_files import describe_other_file
 from featx.bundle.bundle import load_bundle
 from featx.config import DataOptions
 from featx.dataset import read_images, write_split
+from featx.dataset.folders import read_files
 from featx.errors import DataError, UsageError
 from featx.io.commands import without_folders
 from featx.io.csvtext import csv_text, read_rows
@@ -141,6 +144,25 @@ def test_litter_of_file_systems_is_no_class(tmp_path: Path) -> None:
     images = read_images(tmp_path / "d", DataOptions())
     assert images.classes == ("a", "b")
     assert any("Left aside" in note and ": 4" in note for note in images.notes)
+
+
+def test_the_folders_of_featx_are_no_classes(tmp_path: Path) -> None:
+    folder(tmp_path / "d", "a", "b", "__pycache__")
+    (tmp_path / "d" / "cache").mkdir()
+    (tmp_path / "d" / "cache" / "index.sqlite").touch()
+    (tmp_path / "d" / "runs" / "lab" / "1-logreg").mkdir(parents=True)
+    (tmp_path / "d" / "runs" / "lab" / "1-logreg" / "bundle.json").touch()
+    for images in (read_images(tmp_path / "d", DataOptions()), read_files([tmp_path / "d"])):
+        assert {Path(path).parent.name for path in images.paths} == {"a", "b"}
+        assert any("folders of featx itself: 2" in note for note in images.notes)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_are_found_however_their_accents_are_written(tmp_path: Path, form: Literal["NFC", "NFD"]) -> None:
+    other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "caf\xe9.png")
+    (tmp_path / unicodedata.normalize(form, "caf\xe9.png")).touch()
+    images = read_bytes(tmp_path, f"path,label\n{other},x\n".encode())
+    assert Path(images.paths[0]).exists()
 
 
 def test_bytes_that_are_not_utf8_are_written_and_read() -> None:

@@ -28,6 +28,7 @@ _LITTER = {
     *("temporary items", "thefindbyfolder", "thevolumesettingsfolder", "lost+found", "system volume information"),
     *("$recycle.bin", "recycler", "recycled", "wpsettings.dat", "indexervolumeguid", "found.000"),
     *("#recycle", "#snapshot", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "~snapshot"),
+    "__pycache__",
     *("aquota.user", "aquota.group", "quota.user", "quota.group"),
 }
 
@@ -128,12 +129,23 @@ def read_files(items: Sequence[str | Path]) -> ImageSet:
     return ImageSet(" ".join(map(str, items)), name, tuple(paths), notes=aside.notes())
 
 
+def _is_own(folder: str, name: str) -> bool:
+    """Whether a folder is the cache or the runs of featx, which lie beside the classes where it is run among them."""
+    if is_url(folder):
+        return False
+    return os.path.exists(os.path.join(folder, name, "index.sqlite")) or (
+        name == "runs" and next(Path(folder, name).glob("*/*/bundle.json"), None) is not None
+    )
+
+
 def _list(folder: str, aside: _Aside) -> tuple[list[str], list[str]]:
     """Names of the folders and of the files in a folder, sorted; hidden and unusable names are left aside."""
     folders, files = [], []
     for name, holds_others in _scan(folder):
         if name.startswith(".") or name.lower() in _LITTER:
             aside.add("hidden files and those of file managers", name)
+        elif holds_others and _is_own(folder, name):
+            aside.add("folders of featx itself", name)
         elif holds_others:
             folders.append(name)
         else:

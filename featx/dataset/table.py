@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -288,10 +289,12 @@ def _read_weights(path: str, rows: Sequence[_Row], column: int) -> np.ndarray:
 
 
 def _locate(cell: str, home: str) -> str:
-    # White space around a name, and `\xe9` for a byte that is not UTF-8, count where a file has them.
+    # White space around a name, `\xe9` for a byte that is not UTF-8, and how letters with accents are put together (by
+    # macOS of two) count where a file has them.
     path = locate(local_name(cell), home)
     others = [cell.strip()] if cell != cell.strip() else []
     others += [from_utf8(cell)] if "\\x" in cell else []
+    others += [] if cell.isascii() else [unicodedata.normalize(form, cell) for form in ("NFC", "NFD")]
     if not others or is_url(path):
         return locate(local_name(cell.strip()), home)
     found = (one for name in others if os.path.lexists(one := locate(name, home)))
