@@ -326,7 +326,7 @@ def test_untyped_values_are_rare() -> None:
 
 
 def test_one_module_names_what_lies_in_the_folders_on_disk() -> None:
-    for name, place in (("index.sqlite", "store/cache.py"), ("bundle.json", "bundle/sealing.py")):
+    for name, place in (("index.sqlite", "io/index.py"), ("bundle.json", "bundle/sealing.py")):
         users = {
             path.relative_to(PACKAGE).as_posix()
             for path in modules()

@@ -19,6 +19,7 @@ from featx.dataset.imageset import NONE, SPLIT_NAMES, TRAIN, ImageSet, choose_cl
 from featx.errors import DataError
 from featx.io.counting import counted
 from featx.io.filetypes import describe_os_error
+from featx.io.index import INDEX_FILE
 from featx.io.shown import as_utf8
 from featx.io.urls import is_url, join, open_remote, parent, plain
 
@@ -133,7 +134,7 @@ def _is_own(folder: str, name: str) -> bool:
     """Whether a folder is the cache or the runs of featx, which lie beside the classes where it is run among them."""
     if is_url(folder):
         return False
-    return os.path.exists(os.path.join(folder, name, "index.sqlite")) or (
+    return os.path.exists(os.path.join(folder, name, INDEX_FILE)) or (
         name == "runs" and next(Path(folder, name).glob("*/*/bundle.json"), None) is not None
     )
 

@@ -13,6 +13,7 @@ from featx.io.entries import Entries
 from featx.io.shown import as_utf8
 
 # A file that changed less than this long before it was hashed may change again within one tick of its mtime.
+INDEX_FILE = "index.sqlite"  # in the folder of a cache
 MTIME_TRUST_NS = 2_000_000_000
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from featx.io.files import remove_stale
-from featx.io.index import StatIndex
+from featx.io.index import INDEX_FILE, StatIndex
 from featx.io.temporary import remove_temporary_folders_of_the_dead
 from featx.store.key import NO_VIEWS, Key
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from featx.store.damage import Checks
     from featx.store.store import FeatureStore
 
-_INDEX = "index.sqlite"
 _CALIBRATION = "calibration"
 
 
@@ -55,7 +54,7 @@ class Cache:
     def index(self) -> StatIndex:
         """What is remembered of unchanged files and of networks."""
         if self._index is None:
-            self._index = StatIndex(self.path / _INDEX)
+            self._index = StatIndex(self.path / INDEX_FILE)
         return self._index
 
     def store(self, key: Key) -> FeatureStore:
@@ -95,7 +94,7 @@ class Cache:
 
         Returns the bytes of the files in the cache.
         """
-        for left in self.path.glob(f"{Path(_INDEX).stem}.damaged*"):
+        for left in self.path.glob(f"{Path(INDEX_FILE).stem}.damaged*"):
             left.unlink(missing_ok=True)
         with suppress(OSError):  # without a temporary folder there is nothing to remove
             remove_temporary_folders_of_the_dead()
