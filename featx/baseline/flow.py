@@ -60,7 +60,8 @@ def _start(material: Material, options: BaselineOptions, seed: int, progress: Pr
     examples = material.examples
     model = make_network(options.net, options.input_size, examples.known, options.dropout, seed)
     optimizer = make_optimizer(options.optimizer, options.learning_rate, options.momentum)
-    return ImageTrainee(Network(model, optimizer, examples.targets), material.source, options, seed, progress)
+    network = Network(model, optimizer, examples.targets, inner=model.get_layer("dropout").input)
+    return ImageTrainee(network, material.source, options, seed, progress)
 
 
 def _fingerprint(material: Material, options: BaselineOptions, seed: int) -> str:

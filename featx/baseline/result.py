@@ -54,9 +54,7 @@ class FinishedBaseline:
             backbone=backbone,
             head=(kernel, bias),
             transform=Transform(),
-            reference=make_reference(
-                self.trainee, lambda images: backbone.predict_on_batch(images)[OUTPUT], len(kernel)
-            ),
+            reference=make_reference(self.trainee, self.trainee.network.features, len(kernel)),
             log=self.log,
             engine=self.pipeline.features.engine,
             recording=recording,

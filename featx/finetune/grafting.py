@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from featx.backbones import import_keras, split_network
+from featx.backbones import import_keras
 from featx.bundle.bundle import Bundle
 from featx.errors import BundleError
 from featx.finetune.downscaling import prepend_downscale
@@ -96,8 +96,10 @@ def _graft_transform(bundle: Bundle, features: keras.KerasTensor) -> keras.Keras
     return features
 
 
-def feature_network(model: keras.Model) -> keras.Model:
-    """The part of a grafted model, or of its upper half, that gives features (n, d), before the head's transform."""
+def feature_tensor(model: keras.Model) -> keras.KerasTensor:
+    """The tensor of a grafted model, or of its upper half, that is the features (n, d), before the head's transform."""
     names = {layer.name for layer in model.layers}
-    last = _FEATURES if _FEATURES in names else f"{_FLAT}_0"
-    return split_network(model, last).lower
+    last, tensor = _FEATURES if _FEATURES in names else f"{_FLAT}_0", model.outputs[0]
+    while (made := tensor._keras_history).operation.name != last:  # `layer.output` may be another model's tensor
+        tensor = made.operation._inbound_nodes[made.node_index].input_tensors[0]
+    return tensor

@@ -14,7 +14,7 @@ from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import Reference
 from featx.bundle.records import AugmentRecord, FinetuneRecord, HeadRecord, MetricsRecord, OriginRecord, ScoreRecord
 from featx.finetune.examples import emphasis_in_training
-from featx.finetune.grafting import HEAD, feature_network, load_backbone
+from featx.finetune.grafting import HEAD, feature_tensor, load_backbone
 from featx.finetune.trainee import FinetuneTrainee
 from featx.heads.calibration import CORRECTED_NOTE, Calibration
 from featx.images.augment import Augmenter
@@ -145,8 +145,8 @@ class FinishedFinetune:
         return kernel, bias
 
     def _reference(self) -> Reference:
-        network = feature_network(self.trainee.model)
-        return make_reference(self.trainee, network.predict_on_batch, int(network.output_shape[-1]))
+        network = self.trainee.network
+        return make_reference(self.trainee, network.features, int(feature_tensor(network.model).shape[-1]))
 
 
 def describe_other_figures(bundle: Bundle, measured: Mapping[str, MetricsRecord], split: str) -> list[str]:

@@ -9,7 +9,7 @@ from featx.backbones import import_keras
 from featx.config import FinetuneOptions
 from featx.engines.precision import choose_precision, mix_precision
 from featx.finetune.downscaling import PREFIX, downscale_layers
-from featx.finetune.grafting import HEAD
+from featx.finetune.grafting import HEAD, feature_tensor
 from featx.finetune.unfreezing import Unfreezing
 from featx.io.progress import Progress, no_progress
 from featx.training.devices import ONE_DEVICE, Devices
@@ -56,7 +56,7 @@ class FinetuneTrainee(ImageTrainee):
             options.layer_decay,
         )
         optimizer = _make_optimizer(options, self.precision, self.unfreezing.set_all(), devices)
-        network = Network(model, optimizer, source.examples.targets, devices)
+        network = Network(model, optimizer, source.examples.targets, devices, feature_tensor(model))
         mixing = Mixing(options.mixup, options.cutmix, seed, options.label_smoothing)
         super().__init__(network, source, options, seed, progress, mixing)
 

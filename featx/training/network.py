@@ -57,12 +57,20 @@ class Network:
     ----------
     variables : what a step moves; all of the model's trainable variables until `train_only` is called
     devices : where its steps are taken; model and optimizer are made in their scope
+    inner : a tensor of the model, (n, d), which `features` gives
     """
 
     def __init__(
-        self, model: keras.Model, optimizer: StepOptimizer, objective: Objective, devices: Devices = ONE_DEVICE
+        self,
+        model: keras.Model,
+        optimizer: StepOptimizer,
+        objective: Objective,
+        devices: Devices = ONE_DEVICE,
+        inner: keras.KerasTensor | None = None,
     ) -> None:
         self.model, self.optimizer, self.objective, self.devices = model, optimizer, objective, devices
+        # both in one, since tracing a large network takes seconds
+        self._both = model if inner is None else import_keras().Model(model.inputs, [inner, model.outputs[0]])
         self.variables: Sequence[keras.Variable] = list(model.trainable_variables)
         with devices.scope():
             optimizer.build(self.variables)
@@ -102,7 +110,11 @@ class Network:
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """Return float32 (rows, k), in inference mode."""
-        return np.asarray(self._infer(*_tensors(x)))
+        return np.asarray(self._infer(*_tensors(x))[-1])
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Return the values of the inner tensor, float32 (rows, d), in inference mode."""
+        return np.asarray(self._infer(*_tensors(x))[0])
 
     def penalty(self) -> tf.Tensor:
         """Return what regularisers add to the loss, a scalar tensor."""
@@ -149,12 +161,13 @@ class Network:
     def _sums_in_inference(self, x: tf.Tensor, values: tf.Tensor, weight: tf.Tensor) -> Sums:
         import tensorflow as tf
 
-        logits = self._in_inference(x)
+        logits = self._infer(x)[-1]  # traced already, or the next to be asked for
         losses = self.objective.losses(values, logits) * weight
         return tf.reduce_sum(losses), tf.reduce_sum(self.objective.hits(values, logits))
 
-    def _in_inference(self, x: tf.Tensor) -> tf.Tensor:
-        return self.model(x, training=False)
+    def _in_inference(self, x: tf.Tensor) -> list[tf.Tensor]:
+        found = self._both(x, training=False)
+        return list(found) if isinstance(found, list | tuple) else [found]
 
 
 class _Compiled:
@@ -164,11 +177,11 @@ class _Compiled:
     folder, which are only removed where Python ends in peace.
     """
 
-    def __init__(self, function: Callable[..., tf.Tensor | Sums]) -> None:
+    def __init__(self, function: Callable[..., Sequence[tf.Tensor]]) -> None:
         self._function = function
-        self._traced: Callable[..., tf.Tensor | Sums] | None = None
+        self._traced: Callable[..., Sequence[tf.Tensor]] | None = None
 
-    def __call__(self, *tensors: tf.Tensor) -> tf.Tensor | Sums:
+    def __call__(self, *tensors: tf.Tensor) -> Sequence[tf.Tensor]:
         import tensorflow as tf
 
         if self._traced is None:
