@@ -16,10 +16,9 @@ from featx.backbones import import_keras
 SIDE, PATCH = 56, 14
 VALUES = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 _FOLDERS: list[TemporaryDirectory[str]] = []  # gone with the process
-_TRANSFORMER = {"patch_size": PATCH, "num_layers": 3, "num_heads": 3, "hidden_dim": 48}
 
 
-def make_network(family: str, side: int = SIDE) -> Any:
+def make_network(family: str, side: int = SIDE, blocks: int = 3) -> Any:
     """A network with weights that are random, but for none that is zero."""
     keras = import_keras()
     import keras_hub
@@ -29,14 +28,15 @@ def make_network(family: str, side: int = SIDE) -> Any:
     keras.utils.set_random_seed(7)
     shape, models = (side, side, 3), keras_hub.models
     wide = {"intermediate_dim": 96, "image_shape": shape}
+    transformer = {"patch_size": PATCH, "num_layers": blocks, "num_heads": 3, "hidden_dim": 48}
     makers = {
         "dinov2": lambda: models.DINOV2Backbone(
-            **_TRANSFORMER, **wide, num_register_tokens=2, position_embedding_shape=shape, name="dinov2"
+            **transformer, **wide, num_register_tokens=2, position_embedding_shape=shape, name="dinov2"
         ),
-        "dinov3": lambda: models.DINOV3Backbone(**_TRANSFORMER, **wide, num_register_tokens=4),
-        "vit": lambda: models.ViTBackbone(**_TRANSFORMER, mlp_dim=96, image_shape=shape),
-        "siglip": lambda: SigLIPVisionEncoder(**_TRANSFORMER, **wide),
-        "clip": lambda: CLIPVisionEncoder(**_TRANSFORMER, **wide),
+        "dinov3": lambda: models.DINOV3Backbone(**transformer, **wide, num_register_tokens=4),
+        "vit": lambda: models.ViTBackbone(**transformer, mlp_dim=96, image_shape=shape),
+        "siglip": lambda: SigLIPVisionEncoder(**transformer, **wide),
+        "clip": lambda: CLIPVisionEncoder(**transformer, **wide),
         "resnet": lambda: models.ResNetBackbone(
             input_conv_filters=[64],
             input_conv_kernel_sizes=[7],
@@ -66,9 +66,9 @@ def make_network(family: str, side: int = SIDE) -> Any:
     return network
 
 
-def save_folder(folder: Path, family: str = "dinov2", side: int = SIDE, values: bool = True) -> Any:
+def save_folder(folder: Path, family: str = "dinov2", side: int = SIDE, values: bool = True, blocks: int = 3) -> Any:
     """Write the network as KerasHub does, with the values that it is given; returns it, the same one each time."""
-    network, saved = _made_once(family, side)
+    network, saved = _made_once(family, side, blocks)
     shutil.copytree(saved, folder)
     if values:
         text = {"size": {"height": SIDE, "width": SIDE}, "image_mean": VALUES["mean"], "image_std": VALUES["std"]}
@@ -77,9 +77,9 @@ def save_folder(folder: Path, family: str = "dinov2", side: int = SIDE, values: 
 
 
 @cache
-def _made_once(family: str, side: int) -> tuple[Any, Path]:
+def _made_once(family: str, side: int, blocks: int) -> tuple[Any, Path]:
     """A network and its folder, which other tests of this process copy."""
-    network = make_network(family, side)
+    network = make_network(family, side, blocks)
     _FOLDERS.append(TemporaryDirectory(prefix="featx-hub-"))
     folder = Path(_FOLDERS[-1].name, "net")
     network.save_to_preset(str(folder))
@@ -92,9 +92,9 @@ def normalize(pixels: np.ndarray) -> np.ndarray:
 
 
 def run_network(network: Any, pixels: np.ndarray) -> np.ndarray:
-    """What the network itself gives."""
+    """What the network itself gives; not by `predict`, which takes a second to trace it."""
     model = import_keras().Model(network.inputs[0], network.outputs[0])
-    return np.asarray(model.predict(normalize(pixels), verbose=0))
+    return np.asarray(model(normalize(pixels), training=False))
 
 
 def run_blocks(network: Any, pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -102,4 +102,4 @@ def run_blocks(network: Any, pixels: np.ndarray) -> dict[str, np.ndarray]:
     keras, given = import_keras(), normalize(pixels)
     asked = {name.replace("stage", "block"): tensor for name, tensor in network.pyramid_outputs.items()}
     model = keras.Model(network.inputs[0], asked | {"output": network.outputs[0]})
-    return {name: np.asarray(value) for name, value in model.predict(given, verbose=0).items()}
+    return {name: np.asarray(value) for name, value in model(given, training=False).items()}

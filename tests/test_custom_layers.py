@@ -153,7 +153,7 @@ def test_a_model_that_keras_hub_saved_is_opened(tmp_path: Path, task: bool) -> N
         network.save(tmp_path / "net.keras")
     spec = resolve(FeaturesOptions(backbone=str(tmp_path / "net.keras"), input_size=56, **options))
     assert (spec.label, spec.preprocessing) == ("net", "torch")
-    found = open_network(spec).cut([Output("output", "none")]).predict(pixels.astype(np.float32), verbose=0)
+    found = open_network(spec).cut([Output("output", "none")])(pixels.astype(np.float32), training=False)
     np.testing.assert_allclose(found["output@none"], expected, rtol=1e-4, atol=1e-4)
     if not task:
         assert "block3" in [one.name for one in list_layers(spec)]

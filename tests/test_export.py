@@ -234,10 +234,10 @@ def test_int8_measures_its_ranges_on_images(lab: Lab, tmp_path: Path, name: str)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "layer"),
-    [("EfficientNetB0", "top_activation"), ("ConvNeXtTiny", "convnext_tiny_downsampling_block_1")],
+    [("EfficientNetB0", "block3b_add"), ("ConvNeXtTiny", "convnext_tiny_downsampling_block_1")],
 )
 def test_large_networks_as_onnx(lab: Lab, tmp_path: Path, backbone: str, layer: str) -> None:
-    """ConvNeXt up to its third stage, which has all kinds of its layers."""
+    """Up to where all kinds of their layers are in: activations, kernel sizes, strides and paddings."""
     cache = lab.pipeline.features.cache
     features = FeaturesOptions(backbone=backbone, weights="random", layer=(layer,), input_size=64, cache=cache)
     report = replace(lab.pipeline.report, runs=str(tmp_path), name="large")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +107,19 @@ def tune(made: tuple[Prepared, Bundle], run: Path, **changes: Any) -> Bundle:
 
 
 def weights(bundle: Bundle) -> dict[str, list[np.ndarray]]:
+    return _weights_of(bundle.path)
+
+
+@cache
+def _weights_of(bundle: Path) -> dict[str, list[np.ndarray]]:
+    """Read once: no test writes a bundle anew, and Keras takes half a second for each."""
     import keras
 
-    network = keras.saving.load_model(bundle.path / "backbone.keras", compile=False)
+    network = keras.saving.load_model(bundle / "backbone.keras", compile=False)
     found = {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
-    if (bundle.path / "head.keras").exists():
-        return found | {"head": keras.saving.load_model(bundle.path / "head.keras", compile=False).get_weights()}
-    held = arrays_of(bundle.path / "head.npz")
+    if (bundle / "head.keras").exists():
+        return found | {"head": keras.saving.load_model(bundle / "head.keras", compile=False).get_weights()}
+    held = arrays_of(bundle / "head.npz")
     return found | {"head": [held["kernel"], held["bias"]]}
 
 

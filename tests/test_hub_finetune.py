@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -32,7 +34,7 @@ from featx.runs.prepared import Prepared
 from featx.runs.run import Run
 from featx.workflow.publish import publish_head
 
-FAMILIES = ("dinov2", "dinov3", "vit")
+FAMILIES = {"dinov2": 3, "dinov3": 2, "vit": 2}  # and their blocks
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8).astype(np.float32)
 
 
@@ -41,7 +43,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hub-finetune")
     write_colours(folder / "images", count=8)
     for family in FAMILIES:
-        save_folder(folder / family, family)
+        save_folder(folder / family, family, blocks=FAMILIES[family])
     return folder
 
 
@@ -60,6 +62,14 @@ def make(root: Path, family: str, **head: Any) -> tuple[Prepared, Bundle]:
     return prepared, publish_head(replace(prepared, run=Run(root / "runs" / family)))
 
 
+def blocks_of(family: str) -> list[str]:
+    return [f"block{number}" for number in range(1, FAMILIES[family] + 1)]
+
+
+def moved_blocks(before: Bundle, after: Bundle) -> list[str]:
+    return sorted(name for name in moved(before, after) if name.startswith("block"))
+
+
 @pytest.fixture(scope="module")
 def made(root: Path) -> dict[str, tuple[Prepared, Bundle]]:
     return {family: make(root, family) for family in FAMILIES}
@@ -70,8 +80,8 @@ def test_before_its_first_step_it_gives_the_logits_of_the_head(
     made: dict[str, tuple[Prepared, Bundle]], family: str
 ) -> None:
     bundle = made[family][1]
-    features = load_network(bundle.path / "backbone.keras").predict(PIXELS, verbose=0)["output@cls+avg"]
-    expected = bundle.head(features)
+    features = load_network(bundle.path / "backbone.keras")(PIXELS, training=False)["output@cls+avg"]
+    expected = bundle.head(np.asarray(features))
     found = np.asarray(graft(bundle)(PIXELS, training=False))
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
@@ -80,15 +90,15 @@ def test_before_its_first_step_it_gives_the_logits_of_the_head(
 def test_every_block_is_a_clean_cut_whose_halves_are_the_network(root: Path, family: str) -> None:
     spec = resolve(FeaturesOptions(backbone=str(root / family)))
     clean = [one.name for one in list_layers(spec) if one.clean_cut]
-    assert {"block1", "block2", "block3", "output"} <= set(clean)
+    assert {*blocks_of(family), "output"} <= set(clean)
     network = build(spec)
     clean.remove("image")
     assert clean == clean_cuts(network)
-    expected = network.predict(PIXELS, verbose=0)
+    expected = np.asarray(network(PIXELS, training=False))
     for layer in clean:
         halves = split_network(network, layer)
-        between = halves.lower.predict(PIXELS, verbose=0)
-        np.testing.assert_allclose(halves.upper.predict(between, verbose=0), expected, rtol=1e-4, atol=1e-5)
+        between = halves.lower(PIXELS, training=False)
+        np.testing.assert_allclose(halves.upper(between, training=False), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_unfrozen_is_blocks(made: dict[str, tuple[Prepared, Bundle]]) -> None:
@@ -105,21 +115,10 @@ def test_what_is_unfrozen_is_blocks(made: dict[str, tuple[Prepared, Bundle]]) ->
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("family", "options"),
-    [
-        ("dinov2", {"unfreeze": "all"}),
-        ("dinov3", {"unfreeze": "all"}),
-        ("dinov2", {"unfreeze": "block3", "gradual": 1, "layer_decay": 0.5}),
-        pytest.param("vit", {"unfreeze": "all"}, marks=pytest.mark.slow),
-    ],
-)
-def test_what_is_unfrozen_moves(
-    made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, family: str, options: dict[str, Any]
-) -> None:
-    found = tune(made[family], tmp_path / "run", **options)
-    blocks = {name for name in moved(made[family][1], found) if name.startswith("block")}
-    assert blocks == ({"block1", "block2", "block3"} if options["unfreeze"] == "all" else {"block3"})
+def test_what_is_unfrozen_moves(made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path) -> None:
+    """All blocks: see the test of a training that is killed."""
+    found = tune(made["dinov2"], tmp_path / "run", unfreeze="block3", gradual=1, layer_decay=0.5)
+    assert moved_blocks(made["dinov2"][1], found) == ["block3"]
     assert curve(found, "loss")[-1] < curve(found, "loss")[0]
 
 
@@ -129,12 +128,13 @@ def test_what_is_unfrozen_moves(
 def test_from_cached_tokens_it_is_the_network_that_fine_tuning_the_whole_gives(
     made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, family: str
 ) -> None:
-    options = {"unfreeze": "block3", "optimizer": "sgd"}
+    below, last = blocks_of(family)[-2:]
+    options = {"unfreeze": last, "optimizer": "sgd"}
     whole = tune(made[family], tmp_path / "whole", **options)
-    found = tune(made[family], tmp_path / "cached", from_cache="block2", **options)
+    found = tune(made[family], tmp_path / "cached", from_cache=below, **options)
     for series in ("loss", "val_log_loss"):
         np.testing.assert_allclose(curve(found, series), curve(whole, series), rtol=1e-4, atol=1e-5)
-    assert moved(made[family][1], found) == moved(made[family][1], whole) == {"block3", "output", "head"}
+    assert moved(made[family][1], found) == moved(made[family][1], whole) == {last, "output", "head"}
     for name, arrays in weights(whole).items():
         for one, other in zip(arrays, weights(found)[name], strict=True):
             np.testing.assert_allclose(other, one, atol=1e-4 * max(1.0, float(np.abs(one).max())), err_msg=name)
@@ -142,58 +142,70 @@ def test_from_cached_tokens_it_is_the_network_that_fine_tuning_the_whole_gives(
     np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-3)
 
 
-# Ends without notice in front of a step.
-_WORKER = """
-import os, signal, sys
+# Runs every command of its input in a child that ends without notice in front of a step. The children share what it has
+# imported, which takes seconds, and nothing that was computed.
+_WORKERS = """
+import json, os, signal, sys
+import keras_hub
 import tensorflow as tf
-tf.config.experimental.enable_op_determinism()
 from featx.cli import main
 from featx.training.network import Network
-step, taken = Network.step, 0
-def dying(self, *arguments):
-    global taken
-    taken += 1
-    if taken == int(os.environ.get("DIE_AT", "-1")):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, *arguments)
-Network.step = dying
-main(sys.argv[1:])
+
+def run(arguments, die_at):
+    tf.config.experimental.enable_op_determinism()
+    step, taken = Network.step, 0
+    def dying(self, *batch):
+        nonlocal taken
+        taken += 1
+        if taken == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(self, *batch)
+    Network.step = dying
+    main(arguments)
+
+for line in sys.stdin:
+    process = os.fork()
+    if not process:
+        run(*json.loads(line))
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
 STEPS = 3  # of an epoch: 13 images, five at a time
 
 
-def run_worker(folder: Path, *arguments: str, **more: str) -> int:
-    done = subprocess.run(
-        [sys.executable, "-c", _WORKER, *arguments],
-        cwd=folder,
-        env=environment(**more),
-        capture_output=True,
-        timeout=240,
-    )
-    return done.returncode
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a process that can be forked and killed")
 @pytest.mark.usefixtures("deterministic")
-@pytest.mark.parametrize("family", FAMILIES)
 def test_killed_in_an_epoch_and_resumed_it_ends_with_the_same_weights(
-    made: dict[str, tuple[Prepared, Bundle]], root: Path, tmp_path: Path, family: str
+    made: dict[str, tuple[Prepared, Bundle]], root: Path, tmp_path: Path
 ) -> None:
-    start = made[family][1]
-    options = ("finetune", str(root / "images"), "--from", str(start.path), "--unfreeze", "block2", "--epochs", "3",
-               "--batch-size", "5", "--learning-rate", "0.001", "--split", "0.5,0.25,0.25", "--no-html",
-               "--backbone", str(root / family), "--layer", "output@cls+avg", "--storage", "float32",
-               "--cache", str(root / "cache"))  # fmt: skip
-    assert call(*options, "--name", "whole", cwd=tmp_path).status == 0
-    assert run_worker(tmp_path, *options, "--name", "part", DIE_AT=str(STEPS + 2)) == -signal.SIGKILL
-    assert not list((tmp_path / "runs" / "part").glob("*-finetuned"))
-    assert list((tmp_path / "runs" / "part").glob(".finetune-*"))
-    assert call(*options, "--name", "part", cwd=tmp_path).status == 0
-    (whole,), (resumed,) = (list((tmp_path / "runs" / name).glob("*-finetuned")) for name in ("whole", "part"))
-    expected, found = weights(load_bundle(whole)), weights(load_bundle(resumed))
+    commands = {
+        family: ["finetune", str(root / "images"), "--from", str(made[family][1].path), "--unfreeze", "all",
+                 "--epochs", "2", "--batch-size", "5", "--learning-rate", "0.001", "--split", "0.5,0.25,0.25",
+                 "--no-html", "--backbone", str(root / family), "--layer", "output@cls+avg", "--storage", "float32",
+                 "--cache", str(root / "cache"), "--runs", str(tmp_path / family)]
+        for family in FAMILIES
+    }  # fmt: skip
+    killed = [json.dumps([[*command, "--name", "part"], STEPS + 2]) for command in commands.values()]
+    done = subprocess.run([sys.executable, "-c", _WORKERS], input="\n".join(killed), cwd=tmp_path, env=environment(),
+                          capture_output=True, text=True, timeout=300)  # fmt: skip
+    assert done.stdout.split() == [str(-signal.SIGKILL)] * len(FAMILIES), done.stderr
+    for family, command in commands.items():
+        check_resumed(made[family][1], tmp_path / family, command)
+
+
+def check_resumed(start: Bundle, runs: Path, command: list[str]) -> None:
+    assert not list((runs / "part").glob("*-finetuned"))
+    assert list((runs / "part").glob(".finetune-*"))
+    assert call(*command, "--name", "whole", cwd=runs).status == 0
+    done = call(*command, "--name", "part", cwd=runs)
+    assert done.status == 0
+    assert "Going on after epoch 1" in done.err
+    whole, resumed = (load_bundle(*(runs / name).glob("*-finetuned")) for name in ("whole", "part"))
+    expected, found = weights(whole), weights(resumed)
     assert expected.keys() == found.keys()
     for name, arrays in expected.items():
         for one, other in zip(arrays, found[name], strict=True):
             np.testing.assert_array_equal(one, other, err_msg=name)
-    assert moved(start, load_bundle(resumed)) >= {"block2", "block3", "output", "head"}
+    blocks = [name for name in expected if name.startswith("block")]
+    assert moved(start, resumed) >= {*blocks, "output", "head"}
+    assert curve(resumed, "loss")[-1] < curve(resumed, "loss")[0]

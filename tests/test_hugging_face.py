@@ -137,7 +137,7 @@ def test_tokens_are_those_of_the_weights(tmp_path: Path, kind: str, registers: i
     assert (spec.input_size, spec.preprocessing, spec.resize) == ((SIDE, SIDE), "torch", "crop:0.875:bicubic")
     pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
     asked = [Output(layer, pooling) for layer in ("block1", "block2", "output") for pooling in ("cls", "avg")]
-    found = open_network(spec).cut(asked).predict(pixels.astype(np.float32), verbose=0)
+    found = open_network(spec).cut(asked)(pixels.astype(np.float32), training=False)
     for layer, tokens in zip(("block1", "block2", "output"), run_network(weights, pixels, registers), strict=True):
         np.testing.assert_allclose(found[f"{layer}@cls"], tokens[:, 0], rtol=1e-4, atol=1e-4)
         average = tokens[:, 1 + registers :].mean(axis=1)

@@ -48,7 +48,7 @@ def write(folder: Path, config: dict[str, Any], weights: Weights) -> None:
 def features(folder: Path, *layers: str, side: int = SIDE, pixels: np.ndarray = PIXELS) -> list[np.ndarray]:
     spec = resolve(FeaturesOptions(backbone=str(folder), input_size=side))
     found = open_network(spec).cut([Output(layer, "none") for layer in layers])
-    given = found.predict(pixels.astype(np.float32), verbose=0)
+    given = found(pixels.astype(np.float32), training=False)
     return [np.asarray(given[f"{layer}@none"]) for layer in layers]
 
 
@@ -301,7 +301,7 @@ def test_a_deit_folder_gives_what_its_weights_give(tmp_path: Path) -> None:
         np.testing.assert_allclose(before, tokens, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     spec = resolve(FeaturesOptions(backbone=str(tmp_path / "net")))
-    average = open_network(spec).cut([Output("output", "avg")]).predict(PIXELS.astype(np.float32), verbose=0)
+    average = open_network(spec).cut([Output("output", "avg")])(PIXELS.astype(np.float32), training=False)
     np.testing.assert_allclose(average["output@avg"], expected[:, 2:].mean(axis=1), rtol=1e-4, atol=1e-4)
 
 
@@ -403,7 +403,7 @@ def test_a_swin_folder_gives_what_its_weights_give(tmp_path: Path) -> None:
     spec = resolve(FeaturesOptions(backbone=str(tmp_path / "net")))
     cut = open_network(spec).cut([Output("output", "avg")])
     cut.save(tmp_path / "cut.keras")
-    again = load_network(tmp_path / "cut.keras").predict(PIXELS.astype(np.float32), verbose=0)
+    again = load_network(tmp_path / "cut.keras")(PIXELS.astype(np.float32), training=False)
     np.testing.assert_allclose(again["output@avg"], expected.mean(axis=1), rtol=1e-4, atol=1e-4)
 
 

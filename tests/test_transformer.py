@@ -58,7 +58,7 @@ def test_features_are_those_of_keras(lab: Lab, extractor: FeatureExtractor) -> N
     network = keras.saving.load_model(lab.root / "tiny.keras")
     paths = lab.pictures[::7]
     images = np.stack([np.asarray(Image.open(path).resize((32, 32), Image.Resampling.BILINEAR)) for path in paths])
-    maps = np.asarray(network.predict(images.astype(np.float32), verbose=0))
+    maps = np.asarray(network(images.astype(np.float32), training=False))
     found = extractor.set_params(layer=["last@avg", "last"], pooling="max").fit_transform(paths)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, np.hstack([maps.mean((1, 2)), maps.max((1, 2))]), rtol=1e-3, atol=1e-4)
