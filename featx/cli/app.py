@@ -20,7 +20,7 @@ import click
 
 from featx.cli.failures import Failure, print_failure
 from featx.cli.lazy import LazyGroup
-from featx.cli.streams import prepare_streams
+from featx.cli.streams import in_place_of, prepare_streams, say
 from featx.io.shown import as_line, as_lines
 
 # command -> (module, one line for `featx --help`); in the order in which data flows
@@ -107,22 +107,21 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
-        with suppress(OSError):
-            click.echo(as_lines(shown.getvalue()), nl=False, err=True)
+        say(shown.getvalue().removesuffix("\n"))
         status = _end(Failure.of(error), as_json)
     except (click.Abort, KeyboardInterrupt) as error:
         ended = Failure.interrupted(isinstance(error, Terminated) or isinstance(error.__cause__, Terminated))
-        click.echo(f"\n{ended.text}", err=True)
+        say(f"\n{ended.text}")
         status = _end(ended, as_json)
     except BrokenPipeError:  # the reader of our output has gone (`featx layers X | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except Exception as error:  # the last resort: whatever it is, the user gets a sentence and not a traceback
-        failure = Failure.of(error)
+        failure = Failure.of(in_place_of(error))
         if verbose:
-            traceback.print_exc()
-        with suppress(OSError):
-            click.echo(f"featx: {as_line(failure.text)}", err=True)
+            with suppress(OSError):
+                traceback.print_exc()
+        say(f"featx: {as_line(failure.text)}")
         status = _end(failure, as_json)
     sys.exit(status if isinstance(status, int) else 0)
 

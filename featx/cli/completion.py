@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from click.shell_completion import get_completion_class
 
+from featx.cli.streams import print_out
 from featx.errors import UsageError
 from featx.io.files import write_atomic
 
@@ -25,11 +26,10 @@ def completion(shell: str, install: bool) -> None:
     """
     script = _script(shell)
     if not install:
-        click.echo(script)
+        print_out(script)
         return
-    for path in _install(shell, script):
-        click.echo(str(path))
-    click.echo(f"Installed. It works in every {shell} that you start from now on.")
+    paths = "\n".join(map(str, _install(shell, script)))
+    print_out(f"{paths}\nInstalled. It works in every {shell} that you start from now on.", for_people=True)
 
 
 def _script(shell: str) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import click
-
 from featx.cli.failures import error_json, kind_of
-from featx.cli.streams import give_up_stdout
+from featx.cli.streams import print_out
+from featx.cli.streams import say as say
 from featx.io.bars import Bars as Bars
 from featx.io.counting import counted
 from featx.io.shown import as_json as to_json
@@ -37,18 +35,7 @@ def emit(as_json: bool, content: Mapping[str, Json], text: str, failure: FeatxEr
 
 def _print_result(as_json: bool, content: Mapping[str, Json], text: str) -> None:
     unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
-    try:
-        click.echo(to_json(content, ascii_only=not unicode) if as_json else as_lines(text))
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise give_up_stdout(error) from error
-
-
-def say(text: str) -> None:
-    """A message that is not the result: where stderr is full or closed, the work goes on."""
-    with suppress(OSError):
-        click.echo(as_lines(text), err=True)
+    print_out(to_json(content, ascii_only=not unicode) if as_json else as_lines(text), for_people=not as_json)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
+import traceback
 from contextlib import suppress
+from typing import TextIO
+
+import click
 
 from featx.errors import StoreError
+from featx.io.shown import as_lines
+
+_unseen: set[TextIO] = set()  # what stands for streams that are closed, and is read by nobody
 
 
 def prepare_streams() -> None:
@@ -22,9 +30,44 @@ def prepare_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the least number that is free
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r+" if number else "r", encoding="utf-8"))  # noqa: SIM115 - for the process
+            _unseen.add(getattr(sys, name))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def print_out(text: str, for_people: bool = False) -> None:
+    """Print what a command was asked for. for_people : nobody misses it where stdout is closed, but they learn of it
+
+    Raises
+    ------
+    StoreError
+        Stdout cannot be written to, or it is closed and a script would wait for what it says.
+    """
+    if sys.stdout in _unseen:
+        lost = give_up_stdout(OSError(errno.EBADF, "stdout is closed"))
+        if not for_people:
+            raise lost
+        say(f"featx: {lost}")
+        return
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise give_up_stdout(error) from error
+
+
+def say(text: str) -> None:
+    """A message that is not the result: where stderr is full or closed, the work goes on."""
+    with suppress(OSError, ValueError):
+        click.echo(as_lines(text), err=True)
+
+
+def in_place_of(error: Exception) -> Exception:
+    """The sentence for an error of click's own printing, of pages of help; any other error as it is."""
+    last = list(traceback.walk_tb(error.__traceback__))[-1][0]
+    return give_up_stdout(error) if isinstance(error, OSError) and last.f_code is click.echo.__code__ else error
 
 
 def give_up_stdout(error: OSError) -> StoreError:

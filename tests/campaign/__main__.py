@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="SIGKILLs at random moments")
     parser.add_argument("--flips", type=int, default=1000, help="flipped bits")
     parser.add_argument("--images", type=int, default=10_000, help="mutated images")
-    shared = "/dev/shm"  # noqa: S108 - a new folder in it: what is flushed there costs nothing
+    shared = "/dev/shm"
     usual = shared if os.access(shared, os.W_OK) else None
     parser.add_argument("--folder", default=usual, help="where to work (default: %(default)s)")
     given = parser.parse_args()
@@ -37,10 +37,11 @@ def main() -> int:
     root = Path(tempfile.mkdtemp(prefix="campaign-", dir=given.folder))
     try:
         damage.decode_mutated(root / "images", given.images, report)
-        with driver.Worker(root, training=True) as worker:
+        names = list(filter(None, given.commands.split(",")))
+        with driver.Worker(root, training=not commands.WITHOUT_TENSORFLOW.issuperset(names)) as worker:
             campaign = driver.Campaign(worker, root, report, given.step)
             campaign.prepare()
-            driver.disturb(campaign, list(filter(None, given.commands.split(","))), given.seconds, given.what)
+            driver.disturb(campaign, names, given.seconds, given.what)
             damage.flip_bits(campaign, given.flips)
             damage.kill_at_random(campaign, given.kills)
     finally:

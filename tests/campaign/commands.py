@@ -40,6 +40,8 @@ COMMANDS = {
     "compare": Command("features", ("compare", "-p", "compare.yaml", "--clf", "logreg,ridge", "--name", "both")),
 }
 
+WITHOUT_TENSORFLOW = {"extract", "fit", "pack", "prune", "repair"}  # their process is small, and quickly forked
+
 
 @dataclass(frozen=True)
 class Ended:

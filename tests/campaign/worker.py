@@ -1,7 +1,7 @@
 """A process that has imported everything, and forks for each disturbed command: seconds of imports are paid once.
 
-It has no threads, so that forking is safe: TensorFlow and OpenVINO start theirs in the child. What a child has imported in
-a run without a fault is imported here for all that follow. Networks are trained op by op, since nothing is gained by
+It has no threads, so that forking is safe: TensorFlow and OpenVINO start theirs in the child. What a child has imported
+in a run without a fault is imported here for all that follow. Networks are trained op by op, since nothing is gained by
 tracing a graph for two steps, and no speed is measured; what is asked of the disk is the same.
 
 Reads one JSON object per line, `{folder, command, kind, n, action, journal}`, and answers with how it ended.
@@ -102,8 +102,9 @@ def disturbed(task: dict[str, Any]) -> dict[str, Any]:
             faults.arm(folder, kind, task.get("n", 0), task.get("action", faults.ONCE))
         ended = commands.call(commands.COMMANDS[task["command"]].arguments)
         seen = faults.disarm(kind)
+        more = _compared(task) if ended.status == 0 and task.get("expected") else {}
         left, imported = commands.leftovers(folder), sorted(sys.modules.keys() - before)
-        return {**asdict(ended), "fault": ended.fault, "seen": seen, "left": left, "imported": imported}
+        return {**asdict(ended), "fault": ended.fault, "seen": seen, "left": left, "imported": imported, **more}
 
     found = _answer(in_child(work))
     if not task.get("n"):
@@ -113,12 +114,12 @@ def disturbed(task: dict[str, Any]) -> dict[str, Any]:
 
 def results(task: dict[str, Any]) -> dict[str, Any]:
     """How what is in a folder differs from what is in another one."""
+    return _answer(in_child(lambda: _compared(task)))
 
-    def work() -> dict[str, Any]:
-        found, expected = (commands.result(Path(task[name])) for name in ("folder", "expected"))
-        return {"difference": commands.difference(found, expected)}
 
-    return _answer(in_child(work))
+def _compared(task: dict[str, Any]) -> dict[str, Any]:
+    found, expected = (commands.result(Path(task[name])) for name in ("folder", "expected"))
+    return {"difference": commands.difference(found, expected)}
 
 
 def made(task: dict[str, Any]) -> dict[str, Any]:
