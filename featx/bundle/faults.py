@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from featx.errors import BundleError, FeatxError
+from featx.io.limits import limit_of
 
 AGAIN = "Get the bundle again from its source."
 _MOST_SHOWN = 200  # characters of a library's error
@@ -19,7 +20,7 @@ def at_fault(path: Path, reason: str) -> BundleError:
 
 @contextmanager
 def blamed(path: Path, doing: str) -> Iterator[None]:
-    """Raise every error as the fault of the bundle, but for those that are a sentence already.
+    """Raise every error as the fault of the bundle, but for those that are a sentence already and for limits of memory.
 
     doing : what fails then, as in "its head cannot be loaded"
     """
@@ -30,5 +31,7 @@ def blamed(path: Path, doing: str) -> Iterator[None]:
     except MemoryError as error:
         raise at_fault(path, f"{doing}, since it asks for more memory than there is") from error
     except Exception as error:  # what libraries raise on files that somebody made up is not to be foreseen
+        if limit_of(error) is not None:
+            raise
         line = " ".join(str(error).split()).rstrip(".")
         raise at_fault(path, f"{doing} ({line[:_MOST_SHOWN] or type(error).__name__})") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from contextlib import suppress
@@ -13,8 +12,13 @@ import click
 
 from featx.errors import FeatxError
 from featx.io.jsontypes import Json
+from featx.io.limits import Limit, limit_of
 
 _SENTENCE = re.compile(r"(?<=[^.][.?!])\s+(?=[A-Z'\"(]|featx |--)")  # where a sentence ends and another begins
+_LIMITS: dict[Limit, str] = {
+    "memory": "Not enough memory. Use a smaller --infer-batch, --input-size or --pooling avg, or end other programs.",
+    "threads": "This system lets featx start no more threads or processes. Use fewer --workers, or raise the limit.",
+}
 _GO_ON = "What was finished is kept: run the same command again to go on."
 
 
@@ -41,8 +45,6 @@ class Failure:
             return cls(f"{error.format_message()} {where} --help lists what there is.", "usage", error.exit_code)
         if isinstance(error, click.ClickException):
             return cls(error.format_message(), "usage", error.exit_code)
-        if isinstance(error, MemoryError):
-            return cls("Not enough memory. Use a smaller --infer-batch or --pooling avg.", "memory", 1)
         text, kind = explain(error)
         return cls(text, kind, 1)
 
@@ -75,11 +77,8 @@ def explain(error: BaseException) -> tuple[str, str]:
     if "No usable temporary directory" in line:
         text = f"{line}. Free some space in one of these, or set TMPDIR to a folder that can be written to."
         return text, "store"
-    if "Failed to allocate" in line or "OOM when allocating" in line:
-        return "Not enough memory. Use a smaller --infer-batch or --input-size.", "memory"
-    if "can't start new thread" in line or getattr(error, "errno", None) == errno.EAGAIN:
-        text = "This system lets featx start no more threads or processes. Use fewer --workers, or raise the limit."
-        return text, "memory"
+    if (limit := limit_of(error)) is not None:
+        return _LIMITS[limit], "memory"
     if isinstance(error, OSError) and error.errno is not None:
         from featx.io.files import explain_os_error
 

@@ -38,6 +38,7 @@ from featx.errors import EngineError
 from featx.images.batches import usable_cores
 from featx.io.files import explain_os_error, flush, make_folder, temporary_beside, try_to_write
 from featx.io.jsontypes import Json
+from featx.io.limits import limit_of
 
 if TYPE_CHECKING:
     import openvino
@@ -267,6 +268,8 @@ def _save(model: openvino.Model, directory: Path) -> None:
         openvino.save_model(model, directory / MODEL, compress_to_fp16=False)
         openvino.Core().read_model(directory / MODEL, directory / CONSTANTS)
     except RuntimeError as error:
+        if limit_of(error) is not None:
+            raise
         size = sum(one.get_byte_size() for one in model.get_ops() if one.get_type_name() == "Constant")
         try_to_write(directory, size)  # which raises the reason
         reason = str(error).strip().splitlines()[-1]
@@ -296,5 +299,7 @@ def read_model(core: openvino.Core, graph: Path) -> openvino.Model:
     try:
         return core.read_model(graph / MODEL, graph / CONSTANTS)
     except RuntimeError as error:
+        if limit_of(error) is not None:
+            raise
         reason = str(error).strip().splitlines()[-1]
         raise EngineError(f"OpenVINO cannot read {graph}: {reason}. Delete it and extract again.") from error

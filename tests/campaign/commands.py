@@ -113,15 +113,17 @@ def prepare(root: Path, whole: bool = True, per_class: int = 4) -> None:
 
 
 def _then(root: Path, start: str, name: str, *commands: tuple[str, ...]) -> None:
-    copy(root / start, root / name)
-    before = Path.cwd()
-    os.chdir(root / name)
+    """Go on from one folder to the next, in the place of the trials: networks are remembered by their whole path."""
+    place, before = root.parent / "trial", Path.cwd()
+    copy(root / start, place)
+    os.chdir(place)
     try:
         for arguments in commands:
             ended = call(arguments)
             assert ended.status == 0, ended
     finally:
         os.chdir(before)
+    place.rename(root / name)
 
 
 def copy(source: Path, target: Path) -> None:

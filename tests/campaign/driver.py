@@ -109,17 +109,17 @@ class Campaign:
     def expected(self, name: str) -> Path:
         """The folder that an undisturbed run leaves."""
         if name not in self._expected:
-            folder = self.fresh(name, f"expected-{name}")
+            folder = self.fresh(name)
             ended = self.worker.ask(do="run", folder=folder, command=name)
             assert ended.get("status") == 0, ended
             if ended["left"]:
                 self.report.blame(f"{name}, undisturbed", f"left {ended['left']}")
-            self._expected[name] = folder
+            self._expected[name] = folder.rename(self.root / f"expected-{name}")
         return self._expected[name]
 
-    def fresh(self, name: str, folder: str = "trial") -> Path:
+    def fresh(self, name: str) -> Path:
         """A copy of what a command begins with."""
-        target = self.root / folder
+        target = self.root / "trial"
         shutil.rmtree(target, ignore_errors=True)
         commands.copy(self.root / "starts" / commands.COMMANDS[name].start, target)
         return target
@@ -202,7 +202,7 @@ class Campaign:
                 folder = self.root / "trial"
                 shutil.rmtree(folder, ignore_errors=True)
                 disk.write(folder, names)
-                restore_times(start, folder)
+                restore_times(self.root / "starts" / commands.COMMANDS[name].start, folder)
                 self.report.count(f"{name} power")
                 where = f"{name}, power lost after call {n} of {len(calls)} {one[:3]}, {names} names"
                 if n == len(calls):
