@@ -456,6 +456,21 @@ def test_a_network_of_another_width_is_at_fault(copied: Path) -> None:
         load_bundle(copied).check()
 
 
+@pytest.mark.parametrize(
+    "words", ["failed to map segment from shared object", "std::bad_alloc", "Resource temporarily unavailable"]
+)
+def test_a_limit_of_the_machine_is_not_the_fault_of_a_bundle(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(f"Exception from src/inference/src/cpp/core.cpp:117:\n{words}")
+
+    bundle = load_bundle(copied)
+    monkeypatch.setattr(type(bundle.engine), "infer", fail)
+    with pytest.raises(RuntimeError, match=words):
+        bundle.check()
+
+
 class Trojan:
     """Not one of scikit-learn's types: loading it would run code of whoever made the file."""
 

@@ -335,6 +335,9 @@ def test_a_mistake_in_featx_is_told_as_such(work: Callable[..., Outcome], monkey
         (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), "set TMPDIR to a folder"),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "Use fewer --workers"),
         (RuntimeError("can't start new thread"), "Use fewer --workers"),
+        (RuntimeError("plugin.cpp:54: Resource temporarily unavailable"), "Use fewer --workers"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "Not enough memory. Use a smaller --infer-batch"),
+        (ImportError("libtensorflow.so: failed to map segment from shared object"), "Not enough memory."),
     ],
 )
 def test_limits_of_the_system_are_no_mistake_in_featx(

@@ -79,6 +79,23 @@ def test_a_temporary_folder_that_cannot_be_written_to_is_named(tmp_path: Path, m
         make_temporary_folder()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_temporary_folder_that_fills_up_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(StoreError) as full, temporary_folder() as folder:
+        (folder / "network").symlink_to("/dev/full")
+        with open(folder / "network", "wb", buffering=0) as file:
+            file.write(b"x")  # the error of a write names no file
+    assert str(full.value) == (
+        f"Nothing more can be written to {tmp_path}: No space left on device. "
+        "Free some space there, or set TMPDIR to a folder that can be written to."
+    )
+    elsewhere = OSError(errno.ENOSPC, "No space left on device", "/srv/models/x")
+    with pytest.raises(OSError, match="/srv/models/x"), temporary_folder():
+        raise elsewhere
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_pack_removes_what_a_killed_one_left(lab: Lab, tmp_path: Path, dead: int) -> None:
     killed = f"{TEMPORARY}{dead}-0123abcd-model.featx"
     running = f"{TEMPORARY}{os.getpid()}-0123abcd-model.featx"

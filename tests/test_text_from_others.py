@@ -198,7 +198,10 @@ def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
     listed = run("check d --json", tmp_path, PYTHONIOENCODING="latin-1")
     assert json.loads(listed.stdout)["classes"] == {"dog": 2, "图像": 2}
     closed = run("check d >&-", tmp_path)
-    assert (closed.returncode, closed.stderr) == (0, b"")
+    assert closed.returncode == 0
+    assert closed.stderr == b"featx: The output cannot be written: stdout is closed. What was finished is kept.\n"
+    lost = run("cache ls --json >&-", tmp_path)
+    assert (lost.returncode, lost.stderr) == (1, closed.stderr)  # a script would take no output for an answer
     assert run("check d >&- 2>&- <&-", tmp_path).returncode == 0
     if Path("/dev/full").exists():
         full = run("check d >/dev/full", tmp_path)
@@ -206,6 +209,7 @@ def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
         assert full.stderr.decode().startswith("featx: The output cannot be written: No space left on device")
         assert len(full.stderr.splitlines()) == 1
         assert run("check d 2>/dev/full", tmp_path).returncode == 0
+        assert run("--help >/dev/full", tmp_path).stderr == full.stderr
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from featx.io.context import Notify, ignore
 from featx.io.counting import counted
 from featx.io.files import atomic_directory, explain_os_error, make_folder, remove_stale, write_atomic, write_json
 from featx.io.jsontypes import Json
+from featx.io.limits import limit_of
 from featx.io.versions import installed_versions
 from featx.metrics.conformal import fewest
 
@@ -245,15 +246,15 @@ def _describe_coverage(bundle: Bundle) -> dict[str, Json] | None:
 
 
 def _explain(error: Exception, folder: Path) -> Exception:
-    """A full disk as such, whatever the converter made of it; anything else as a refusal."""
-    if isinstance(error, MemoryError):
+    """A full disk and a limit of memory as such, whatever the converter made of it; anything else as a refusal."""
+    if limit_of(error) is not None:
         return error
     if isinstance(error, OSError) and isinstance(explained := explain_os_error(error, folder), FeatxError):
         return explained
-    if "iostream error" in str(error):  # C++'s words for a file that cannot be written to its end
-        return StoreError(f"Cannot write {folder.parent}: {_LIMITED}. Check the disk and its limits, then run again.")
     if shutil.disk_usage(folder).free < _LEAST_FREE:
         return StoreError(f"No space left on the disk that holds {folder.parent}. Free some, and export again.")
+    if "iostream error" in str(error):  # C++'s words for a file that cannot be written to its end
+        return StoreError(f"Cannot write {folder.parent}: {_LIMITED}. Check the disk and its limits, then run again.")
     return _Refused(f"it cannot be written or run ({type(error).__name__}: {' '.join(str(error).split())[:300]})")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -17,6 +18,8 @@ from featx.errors import StoreError
 
 _NAME = re.compile(r"featx-(?P<host>.+)-(?P<pid>\d{1,9})-[^-]+")
 _OLD = 3600.0
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+_ANOTHER = "Free some space there, or set TMPDIR to a folder that can be written to."
 
 
 def make_temporary_folder() -> Path:
@@ -33,17 +36,28 @@ def make_temporary_folder() -> Path:
     except OSError as error:
         where = os.environ.get("TMPDIR", "the temporary folder")
         raise StoreError(
-            f"No temporary folder can be made in {where}: {error.strerror or error}. Free some space there, or set "
-            "TMPDIR to a folder that can be written to."
+            f"No temporary folder can be made in {where}: {error.strerror or error}. {_ANOTHER}"
         ) from error
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Yield a new folder, which is gone afterwards."""
+    """Yield a new folder, which is gone afterwards.
+
+    Raises
+    ------
+    StoreError
+        It is full, or a limit forbids to write to it; an error that names a file elsewhere stays as it is.
+    """
     folder = make_temporary_folder()
     try:
         yield folder
+    except OSError as error:  # where the bytes of an open file cannot be written, it names no file
+        elsewhere = error.filename is not None and folder not in Path(os.fsdecode(error.filename)).parents
+        if error.errno not in _FULL or elsewhere:
+            raise
+        reason = os.strerror(error.errno)
+        raise StoreError(f"Nothing more can be written to {folder.parent}: {reason}. {_ANOTHER}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -87,23 +87,27 @@ class Trials:
     def __init__(self, root: Path) -> None:
         self.root, self.count, self.wrong = root, 0, 0
 
-    def run(self, name: str, folder: Path, limit: Callable[[], None] = lambda: None) -> commands.Ended:
+    def run(self, name: str, folder: Path, limit: Callable[[], None] | None = None) -> commands.Ended:
         """How a command ends in a process of its own."""
 
-        def work() -> commands.Ended:
+        def work() -> tuple[commands.Ended, list[str]]:
             os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
             os.environ["HOME"] = str(folder)
             os.chdir(folder)
-            limit()
+            if limit is not None:
+                limit()
             ended = commands.call(commands.COMMANDS[name].arguments)
             for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_AS):  # the answer is a file, too
                 resource.setrlimit(kind, (resource.getrlimit(kind)[1],) * 2)
-            return ended
+            return ended, sorted(sys.modules.keys() - before)
 
-        ended = worker.in_child(work)
-        if isinstance(ended, commands.Ended):
-            return ended
-        return commands.Ended(-1, "", f"Traceback {ended}")
+        before = set(sys.modules)
+        found = worker.in_child(work)
+        if not isinstance(found, tuple):
+            return commands.Ended(-1, "", f"Traceback {found}")
+        if limit is None:
+            worker.import_also(found[1])
+        return found[0]
 
     def fresh(self, name: str) -> Path:
         """A copy of what a command begins with."""
