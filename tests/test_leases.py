@@ -80,6 +80,15 @@ def test_a_lease_of_another_host_counts_until_it_expires(tmp_path: Path) -> None
     assert not path.exists()
 
 
+def test_a_lease_with_a_time_to_come_holds_nobody_for_ever(tmp_path: Path) -> None:
+    path = foreign(tmp_path, "far", A, host="elsewhere", pid=1)  # as of a copied folder, or a clock that was set back
+    later = time.time() + 86_400
+    os.utime(path, (later, later))
+    with Leases(tmp_path) as mine:
+        assert mine.of_others().tolist() == []
+    assert not path.exists()
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"no json\n", b"[]\n", b"{}\n", b'{"host": 1}\n', b"\xff\xfe\n", b"null\n" + b"x" * 32]
 )

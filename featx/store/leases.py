@@ -79,7 +79,10 @@ class Leases:
         self._sign = time.monotonic()
 
     def of_others(self) -> np.ndarray:
-        """The digests that other living processes work on, sorted V32 (n,). Leases of the dead are removed."""
+        """The digests that other living processes work on, sorted V32 (n,). Leases of the dead are removed.
+
+        So are those with a time to come, which a copy, or a clock that was set back, has left: they would never expire.
+        """
         now = time.time()
         with suppress(OSError):
             os.utime(self.path)
@@ -90,7 +93,7 @@ class Leases:
                 continue
             try:
                 owner, _, digests = path.read_bytes().partition(b"\n")
-                if now - path.stat().st_mtime > EXPIRY or _is_dead(json.loads(owner)):
+                if abs(now - path.stat().st_mtime) > EXPIRY or _is_dead(json.loads(owner)):
                     path.unlink(missing_ok=True)
                 else:
                     claimed.append(np.frombuffer(digests[: len(digests) // DIGEST_BYTES * DIGEST_BYTES], DIGEST))
@@ -123,7 +126,7 @@ class Leases:
 
     def _remove_old(self, lock: Path) -> None:
         with suppress(OSError):
-            if time.time() - lock.stat().st_mtime > _LOCK_PATIENCE or _is_killed(lock):
+            if abs(time.time() - lock.stat().st_mtime) > _LOCK_PATIENCE or _is_killed(lock):
                 lock.unlink(missing_ok=True)
 
     def _beat(self) -> None:
