@@ -115,7 +115,8 @@ from featx.bundle.bundle import load_bundle
 from featx.inference.predict import predict
 bundle = load_bundle(Path(sys.argv[1]))
 answers = [(one.label, one.confidence) for one in predict(bundle, sys.argv[2:])]
-heavy = [name for name in ("tensorflow", "keras", "sklearn", "skops", "pydantic") if name in sys.modules]
+names = ("tensorflow", "keras", "sklearn", "skops", "pydantic", "h5py", "sqlite3", "featx.extraction.flow")
+heavy = [name for name in names if name in sys.modules]
 print(json.dumps({"answers": answers, "heavy": heavy}))
 """
 

@@ -43,7 +43,7 @@ def typed_arguments(
 def arguments_again(
     command: str, sections: Sequence[str], without: Collection[str] = ()
 ) -> tuple[str | None, list[str]] | None:
-    """Of a typed command that makes a model, its data and, as words, its pipeline file and options of some sections.
+    """The data of a typed command that makes a model and, as words, its pipeline file and options of some sections.
 
     without : options, as `section.key`, that are left out
 

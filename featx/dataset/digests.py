@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +16,11 @@ from featx.images.batches import usable_cores
 from featx.io.digest_arrays import DIGEST, NO_DIGEST, digest_array, has_digest
 from featx.io.digests import digest_bytes, digest_file
 from featx.io.filetypes import describe_os_error, is_transient_reason
-from featx.io.index import StatIndex, Status
 from featx.io.remote import shared_remote
 from featx.io.urls import AT_ONCE, is_url
+
+if TYPE_CHECKING:
+    from featx.io.index import StatIndex, Status
 
 _CHUNK = 1000  # files hashed before what is known is written down
 

@@ -19,7 +19,6 @@ from featx.dataset.imageset import NONE, SPLIT_NAMES, TRAIN, ImageSet, choose_cl
 from featx.errors import DataError
 from featx.io.counting import counted
 from featx.io.filetypes import describe_os_error
-from featx.io.index import INDEX_FILE
 from featx.io.shown import as_utf8
 from featx.io.urls import is_url, join, open_remote, parent, plain
 
@@ -134,6 +133,8 @@ def _is_own(folder: str, name: str) -> bool:
     """Whether a folder is the cache or the runs of featx, which lie beside the classes where it is run among them."""
     if is_url(folder):
         return False
+    from featx.io.index import INDEX_FILE  # which loads SQLite: a prediction for files does without
+
     return os.path.exists(os.path.join(folder, name, INDEX_FILE)) or (
         name == "runs" and next(Path(folder, name).glob("*/*/bundle.json"), None) is not None
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +74,7 @@ def look(
     context.progress("try the network", 0, 0)
     start = time.perf_counter()
     study, limited = limit_sample(study, scope, seed, {*sheet.unreadable, *test})
-    if scope.seconds is not None:
-        scope = replace(scope, seconds=scope.seconds - (time.perf_counter() - start))
-    found = ask_networks(study, scope, folder, arguments)
+    found = ask_networks(study, scope.after(time.perf_counter() - start), folder, arguments)
     unreadable = {images.paths[row]: reason for row, reason in sheet.unreadable.items()} | dict(found.unreadable)
     classes = count_classes(images, np.array([path not in unreadable for path in images.paths], bool))
     result = FirstLook(

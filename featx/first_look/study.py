@@ -45,6 +45,10 @@ class Scope:
         """The scope of who asks for a sample, or for as many images as a minute is enough for (None)."""
         return cls(classes, images, sample or _SAMPLE, None if sample else _SECONDS, imagenet, advice)
 
+    def after(self, seconds: float) -> Self:
+        """The scope of what follows, when some of its seconds are gone."""
+        return self if self.seconds is None else replace(self, seconds=self.seconds - seconds)
+
 
 USUAL = Scope()
 

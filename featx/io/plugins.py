@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import distributions
 from typing import Literal
 
 from featx.errors import ModuleError
@@ -71,6 +70,8 @@ def find_plugins(group: Group) -> Mapping[str, PlugIn]:
 
     Of two packages with one name the first in alphabetic order has it.
     """
+    from importlib.metadata import distributions  # which brings email along
+
     found: dict[str, PlugIn] = {}
     for distribution in distributions():
         try:

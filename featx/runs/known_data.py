@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +18,12 @@ from featx.errors import UsageError
 from featx.io.counting import agreeing, counted_of
 from featx.io.digest_arrays import DIGEST, has_digest
 from featx.io.files import write_json
-from featx.io.index import StatIndex
 from featx.io.jsontypes import Json
 from featx.io.urls import is_url, plain
 from featx.runs.split import KeptSplit
+
+if TYPE_CHECKING:
+    from featx.io.index import StatIndex
 
 _HOW = ("classes",)  # what says of images how they are read, besides columns
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featx.config import DataOptions
 from featx.dataset import NONE, SPLITS, TEST, TRAIN, VAL, ImageSet, conflicts
 from featx.errors import DataError
-from featx.extraction.sample import Sample
 from featx.io.counting import agreeing, counted, counted_of
 from featx.io.digest_arrays import has_digest
+
+if TYPE_CHECKING:
+    from featx.extraction.sample import Sample
 
 _WITHOUT = {
     "val": "choices are made by folds of train, and fine-tuning has nothing to choose an epoch by",

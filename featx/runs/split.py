@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featx.bundle.split import read_split, write_split
 from featx.config import DataOptions
 from featx.dataset import NONE, ImageSet, split_images
-from featx.extraction.sample import Sample
 from featx.io.digest_arrays import NO_DIGEST, digest_array
 from featx.io.digests import digest_json
 from featx.io.files import write_json
@@ -23,6 +23,9 @@ from featx.runs.part_notes import (
     describe_torn,
     describe_unused_shares,
 )
+
+if TYPE_CHECKING:
+    from featx.extraction.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class KeptSplit:
 
     def sample(self, images: ImageSet, digests: np.ndarray, readable: np.ndarray, options: DataOptions) -> Sample:
         """The images that are in a part, with what is worth knowing of the parts; parameters as of `assign`."""
+        from featx.extraction.sample import Sample  # a prediction does without extraction
+
         split, moved, strange = self._assign(images, digests, readable, options, keep=True)
         sample = Sample.of(images, digests, split)
         notes = describe_moved(moved, images, self.folder.parent.name)
