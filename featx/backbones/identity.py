@@ -18,7 +18,7 @@ from featx.io.digests import digest_file, digest_json
 from featx.io.index import StatIndex
 from featx.io.modules import module_digests
 
-_NOT_BY_IT = frozenset({"imports", "source"})  # fields of a spec that its files or what follows tell of
+_NOT_BY_IT = frozenset({"imports", "plugin", "source"})  # fields of a spec that its files or what follows tell of
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ def identify(spec: BackboneSpec, index: StatIndex, outputs: Iterable[Output] = (
     architecture = known["architecture"]
     if spec.imports:  # their code computes the features, and is in no configuration
         architecture = digest_json([architecture, module_digests(spec.imports)])
+    if spec.plugin is not None:
+        architecture = digest_json([architecture, spec.plugin.title])
     return Identity(spec.label, architecture, known["weights"], spec.preprocessing, spec.input_size)
 
 

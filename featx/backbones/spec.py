@@ -23,6 +23,7 @@ from featx.backbones.hub.folder import (
 )
 from featx.backbones.other_files import describe_other_file, describe_other_weights
 from featx.backbones.output import Output, check_pooling
+from featx.backbones.plugged import find_network
 from featx.backbones.preprocessing import Factor, Preprocessing
 from featx.backbones.sidecars import find_preprocessing
 from featx.backbones.table import BACKBONES, WEIGHTS_LICENSES, BackboneEntry
@@ -31,6 +32,7 @@ from featx.config import FeaturesOptions
 from featx.errors import BackboneError, UsageError
 from featx.images.resize import ResizeRule
 from featx.io.modules import named_modules
+from featx.io.plugins import PlugIn, find_plugins
 from featx.io.suggest import did_you_mean
 
 
@@ -47,6 +49,7 @@ class BackboneSpec:
     prefix_tokens : tokens in front of those of the patches; None: found out
     imports : modules that define layers of a .keras file
     source : where the file or folder was downloaded from, as hf:OWNER/NAME@COMMIT or hub:PRESET; None: it was not
+    plugin : what the file is the network of; None: not that of a plug-in
     """
 
     name: str
@@ -58,6 +61,7 @@ class BackboneSpec:
     prefix_tokens: int | None = None
     imports: tuple[str, ...] = ()
     source: str | None = None
+    plugin: PlugIn | None = None
 
     @property
     def entry(self) -> BackboneEntry | None:
@@ -69,6 +73,8 @@ class BackboneSpec:
         """A short name for people and folders: a file goes by its stem."""
         if self.entry:
             return self.name
+        if self.plugin is not None:
+            return self.plugin.name
         path = Path(self.name)
         return folder_label(path) if is_hub_folder(path) else file_label(path)
 
@@ -108,10 +114,16 @@ def resolve(options: FeaturesOptions) -> BackboneSpec:
     if name.startswith(PREFIX) or (name not in BACKBONES and is_hub_folder(Path(name).expanduser())):
         return _resolve_folder(options)
     if name not in BACKBONES:
+        plugged = find_network(name, Path(options.cache))
+        if plugged is not None:
+            imports = (*options.imports, *plugged.imports)
+            spec = resolve(replace(options, backbone=str(plugged.path), imports=imports))
+            return replace(spec, plugin=plugged.plugin)
         if Path(name).expanduser().exists():
             raise BackboneError(describe_other_file(Path(name).expanduser()))
+        known = (*BACKBONES, *find_plugins("featx.backbones"))
         raise BackboneError(
-            f"No backbone {name!r}.{did_you_mean(name, BACKBONES, most=3)} "
+            f"No backbone {name!r}.{did_you_mean(name, known, most=3)} "
             f"'featx backbones' lists them; a .keras file works too, and so do {', '.join(FORMATS)} files, "
             "hf:OWNER/NAME, hub:PRESET and folders of KerasHub and Hugging Face."
         )

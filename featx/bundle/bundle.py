@@ -41,6 +41,7 @@ from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import FILE, Reference, load_reference
 from featx.bundle.sealing import MANIFEST, digested, read_manifest, seal, verify_files, without_folders
 from featx.bundle.split import SeenImages, read_seen, read_split
+from featx.config.head import plugin_of
 from featx.dataset import TRAIN, VAL
 from featx.engines.choice import choose_engine, compile_graph, effective_precision, graph_size, load_graph
 from featx.engines.protocol import Engine
@@ -150,6 +151,11 @@ class Bundle:
         """Features float32 (n, d) -> logits (n, classes), the temperature applied."""
         with blamed(self.shown, "its head cannot be used"):
             record = self.manifest.head
+            if record.plugin and plugin_of(record.clf) is None:
+                raise BundleError(
+                    f"The head of {self.shown} is {record.clf}, a plug-in of {record.plugin}, which is not installed "
+                    "here. Install it, if you trust it."
+                )
             head = persist.load_head(self.path, record.kind, self.temperature, record.imports, record.clf)
             logits = head(self.transform.apply(np.zeros((1, self.manifest.head.features), np.float32)))
             self._require_numbers(np.asarray(logits), "head")

@@ -59,6 +59,7 @@ class BackboneRecord(ManifestSection):
     finetuned : whether it was trained further, so that it is not the network of that name any more
     imports : modules that define layers of it; nothing imports them but who is asked to with --import
     source : where it was downloaded from, as hf:OWNER/NAME@COMMIT or hub:PRESET
+    plugin : the package that it is a plug-in of, with the version
     """
 
     name: str = ""
@@ -73,6 +74,7 @@ class BackboneRecord(ManifestSection):
     finetuned: bool = omitted(default=False)
     imports: tuple[str, ...] = omitted(())
     source: str | None = omitted(default=None)
+    plugin: str = omitted("")
     more: Mapping[str, Json] = rest()
 
 

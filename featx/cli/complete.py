@@ -17,8 +17,10 @@ Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem
 def complete_backbone(_ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the networks that featx knows, else files; after a comma, where there may be several."""
     from featx.backbones.table import BACKBONES
+    from featx.io.plugins import find_plugins
 
-    return _offer(BACKBONES, incomplete, several=parameter.name == "compare__backbone")
+    names = (*BACKBONES, *find_plugins("featx.backbones"))
+    return _offer(names, incomplete, several=parameter.name == "compare__backbone")
 
 
 def complete_layer(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

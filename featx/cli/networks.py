@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from featx.backbones import BackboneSpec, LayerInfo
     from featx.backbones.catalog import ListedNetwork
+    from featx.io.jsontypes import Json
 
 _REARRANGING = frozenset({"ZeroPadding2D", "Dropout", "Reshape", "InputLayer"})
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -27,10 +28,11 @@ def backbones(as_json: bool) -> None:
     """List backbones: size, features, licence, and published accuracies of frozen features.
 
     The networks of keras.applications and EfficientNetLite0 first, then those of KerasHub that are best known
-    (featx[hub]). Graph files and folders of Hugging Face work too.
+    (featx[hub]), and those of plug-ins. Graph files and folders of Hugging Face work too.
     """
     from featx.backbones import BACKBONES
     from featx.backbones.catalog import HUB_NETWORKS, list_networks
+    from featx.io.plugins import find_plugins
 
     listed = list_networks()
     rows = [
@@ -43,7 +45,12 @@ def backbones(as_json: bool) -> None:
         for one in listed
     ]
     hub = [one.as_json() for one in HUB_NETWORKS]
-    emit(as_json, {"backbones": rows, "hub": hub}, _backbones_text(listed, HUB_NETWORKS))
+    plugged = find_plugins("featx.backbones").values()
+    named: list[Json] = [{"name": one.name, "package": one.package, "version": one.version} for one in plugged]
+    text = _backbones_text(listed, HUB_NETWORKS)
+    if plugged:
+        text += "\n\nPlug-ins:\n" + table(["backbone", "package"], [(one.name, one.title) for one in plugged])
+    emit(as_json, {"backbones": rows, "hub": hub, "plugins": named}, text)
 
 
 def _backbones_text(own: Sequence[ListedNetwork], hub: Sequence[ListedNetwork]) -> str:

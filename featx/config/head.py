@@ -10,7 +10,7 @@ from featx.config.option import Also, Known, option
 from featx.config.texts import ByteSize, HiddenLayers
 from featx.config.training import TrainingOptions
 from featx.errors import UsageError
-from featx.io.plugins import find_plugins
+from featx.io.plugins import PlugIn, find_plugins
 from featx.io.suggest import did_you_mean
 
 Clf = Literal["logreg", "svm", "ridge", "knn", "dense", "estimator", "auto"]
@@ -41,6 +41,11 @@ def check_head_name(name: str) -> str:
 def head_names() -> tuple[str, ...]:
     """Every kind of head: featx' own, then those of plug-ins."""
     return (*OWN_HEADS, *(name for name in find_plugins("featx.heads") if name not in OWN_HEADS))
+
+
+def plugin_of(clf: str) -> PlugIn | None:
+    """The plug-in that is the head of this name; None for those of featx."""
+    return None if clf in OWN_HEADS else find_plugins("featx.heads").get(clf)
 
 
 @dataclass(frozen=True)

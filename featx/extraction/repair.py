@@ -95,10 +95,10 @@ def options_of(store: FeatureStore, cache: Cache, names: tuple[str, ...]) -> Fea
     names : each as LAYER@POOLING
     """
     made = store.made_of()
-    height, width = made["input_size"]
+    plugin, (height, width) = made.get("plugin"), made["input_size"]
     precision, _, engine = store.key.precision.partition("/")
     return FeaturesOptions(
-        backbone=made["name"],
+        backbone=plugin["name"] if plugin else made["name"],
         weights=made["weights"],
         weights_seed=made["weights_seed"],
         layer=tuple(made.get("cut", names)),  # of int8 the whole network, since its key names that

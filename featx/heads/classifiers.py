@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from featx.config.head import OWN_HEADS, HeadOptions
+from featx.config.head import HeadOptions, plugin_of
 from featx.errors import HeadError, ModuleError
 from featx.features import Features, as_features
 from featx.heads.base import Params, check_targets, row_weights, signed_targets
@@ -20,7 +20,7 @@ from featx.heads.estimators import ODDS, FittedEstimator, cannot_be_fitted
 from featx.heads.kept import Kept, keep
 from featx.io.counting import counted
 from featx.io.modules import import_named, named_modules
-from featx.io.plugins import PlugIn, find_plugins
+from featx.io.plugins import find_plugins
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -139,12 +139,7 @@ def _require_logits(head: Estimator) -> None:
 def class_path(options: HeadOptions) -> str:
     """The dotted path of the classifier that the options name; a plug-in stands for one."""
     plugin = plugin_of(options.clf)
-    return (options.estimator or "") if plugin is None else plugin.value.replace(":", ".")
-
-
-def plugin_of(clf: str) -> PlugIn | None:
-    """The plug-in that is the head of this name; None for those of featx."""
-    return None if clf in OWN_HEADS else find_plugins("featx.heads").get(clf)
+    return (options.estimator or "") if plugin is None else plugin.path
 
 
 def grid_points(options: HeadOptions) -> list[Params]:
@@ -196,6 +191,16 @@ def make_classifier(path: str, params: Params, seed: int) -> BaseEstimator:
 
 
 def _find_class(path: str) -> type[BaseEstimator]:
+    plugged = [one for one in find_plugins("featx.heads").values() if one.path == path]
+    if plugged:
+        named_modules().allow(plugged[0].root)
+    kind: object = plugged[0].load() if plugged else _import_class(path)
+    if not isinstance(kind, type):
+        raise _not_a_classifier(path, "it is not a class")
+    return kind
+
+
+def _import_class(path: str) -> object:
     module, _, name = path.rpartition(".")
     if not module or module == "__main__":
         raise _not_a_classifier(path, "put it into a module, a .py file in the folder you are in")
@@ -203,13 +208,11 @@ def _find_class(path: str) -> type[BaseEstimator]:
         named_modules().allow(module.partition(".")[0])
     try:
         kind: object = getattr(import_named(module), name)
+        return kind
     except (ModuleError, AttributeError) as error:
         if isinstance(error, ModuleError) and module.partition(".")[0] != _LIBRARY:
             raise ModuleError(str(error).replace(f"--import {module}", f"--estimator {path}")) from error
         raise _not_a_classifier(path, error) from error
-    if not isinstance(kind, type):
-        raise _not_a_classifier(path, "it is not a class")
-    return kind
 
 
 def _not_a_classifier(path: str, reason: object) -> HeadError:

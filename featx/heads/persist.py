@@ -145,7 +145,7 @@ def load_dense(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _load_estimator(path: Path, imports: Sequence[str], clf: str) -> Pipeline:
-    from featx.heads.classifiers import plugin_of
+    from featx.config.head import plugin_of
     from featx.heads.kept import load_kept
 
     _require_stored(path)

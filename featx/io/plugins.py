@@ -38,6 +38,11 @@ class PlugIn:
         return self.value.partition(":")[0].strip()
 
     @property
+    def path(self) -> str:
+        """The dotted path of what it stands for."""
+        return self.value.partition("[")[0].replace(":", ".").replace(" ", "")
+
+    @property
     def root(self) -> str:
         """The top package of that module."""
         return self.module.partition(".")[0]

@@ -120,6 +120,7 @@ def backbone_record(extraction: Extraction) -> BackboneRecord:
         precision=key.precision,
         imports=spec.imports,
         source=spec.source,
+        plugin="" if spec.plugin is None else spec.plugin.title,
     )
 
 

@@ -19,6 +19,7 @@ from featx.bundle.manifest import Manifest
 from featx.bundle.records import CandidateRecord, HeadRecord, NestedRecord, ScoreRecord
 from featx.bundle.split import write_split
 from featx.config import HeadOptions
+from featx.config.head import plugin_of
 from featx.dataset import SPLITS, TRAIN, VAL
 from featx.errors import HeadError
 from featx.extraction.flow import Extraction, frozen_files
@@ -26,7 +27,7 @@ from featx.extraction.sample import Sample
 from featx.features import Features, width
 from featx.heads import persist
 from featx.heads.calibration import CALIBRATION_FILE
-from featx.heads.classifiers import class_path, plugin_of
+from featx.heads.classifiers import class_path
 from featx.heads.kept import PICKLER
 from featx.heads.transform import TRANSFORM_FILE, join
 from featx.io.context import Context, Notify
