@@ -186,7 +186,7 @@ def test_what_cannot_be_a_head_is_refused_in_one_sentence(own: Path) -> None:
         ("own_heads.Held", "it is not a classifier, which inherits"),
         ("own_heads.Missing", "no attribute 'Missing'"),
         ("__main__.Nearest", "put it into a module"),
-        ("own_heads.Broken", "Broken cannot be fitted on these .* rows: out of order"),
+        ("own_heads.Broken", "Broken cannot be fitted on .*: out of order"),
         ("own_heads.Mute", "gives no confidences"),
     ):
         with pytest.raises(HeadError, match=match):
