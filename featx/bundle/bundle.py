@@ -37,11 +37,11 @@ from featx.backbones import Output
 from featx.bundle.archive import extract_archive
 from featx.bundle.coverage import COVERAGE_FILE, load_coverage
 from featx.bundle.faults import at_fault, blamed
+from featx.bundle.heads import require_plugin, require_shareable
 from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import FILE, Reference, load_reference
 from featx.bundle.sealing import MANIFEST, digested, read_manifest, seal, verify_files, without_folders
 from featx.bundle.split import SeenImages, read_seen, read_split
-from featx.config.head import plugin_of
 from featx.dataset import TRAIN, VAL
 from featx.engines.choice import choose_engine, compile_graph, effective_precision, graph_size, load_graph
 from featx.engines.protocol import Engine
@@ -151,11 +151,7 @@ class Bundle:
         """Features float32 (n, d) -> logits (n, classes), the temperature applied."""
         with blamed(self.shown, "its head cannot be used"):
             record = self.manifest.head
-            if record.plugin and plugin_of(record.clf) is None:
-                raise BundleError(
-                    f"The head of {self.shown} is {record.clf}, a plug-in of {record.plugin}, which is not installed "
-                    "here. Install it, if you trust it."
-                )
+            require_plugin(self.shown, record)
             head = persist.load_head(self.path, record.kind, self.temperature, record.imports, record.clf)
             logits = head(self.transform.apply(np.zeros((1, self.manifest.head.features), np.float32)))
             self._require_numbers(np.asarray(logits), "head")
@@ -308,7 +304,7 @@ def pack(bundle: Bundle, out: Path, keep_paths: bool = False) -> Manifest:
     BundleError
         One of its files is a link, which may lead to what nobody means to give away; or its head is a pickle.
     """
-    _refuse_pickle(bundle)
+    require_shareable(bundle.shown, bundle.manifest.head)
     names = [MANIFEST, *bundle.manifest.files]
     for name in names:
         _refuse_links(bundle.path, name)
@@ -322,16 +318,6 @@ def pack(bundle: Bundle, out: Path, keep_paths: bool = False) -> Manifest:
         for name in bundle.manifest.files:
             archive.write(bundle.path / name, name)
     return manifest
-
-
-def _refuse_pickle(bundle: Bundle) -> None:
-    head = bundle.manifest.head
-    if head.kind == "pickle":
-        raise BundleError(
-            f"{bundle.shown} cannot be shared: its head is a pickle, which runs any code that it holds where it is "
-            f"loaded, since skops could not write it ({head.reason}). Fit a classifier that holds numbers, texts, "
-            "arrays, lists and other classifiers alone, or another --clf."
-        )
 
 
 def _refuse_links(directory: Path, name: str) -> None:
