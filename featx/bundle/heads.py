@@ -23,6 +23,6 @@ def require_shareable(shown: Path, head: HeadRecord) -> None:
     if head.kind == "pickle":
         raise BundleError(
             f"{shown} cannot be shared: its head is a pickle, which runs any code that it holds where it is loaded, "
-            f"since skops could not write it ({head.reason}). Fit a classifier that holds numbers, texts, arrays, lists and "
-            "other classifiers alone, or another --clf."
+            f"since skops could not write it ({head.reason}). Fit a classifier that holds numbers, texts, arrays, "
+            "lists and other classifiers alone, or another --clf."
         )
