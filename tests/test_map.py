@@ -66,7 +66,7 @@ def test_umap_says_how_it_is_installed() -> None:
     try:
         import umap  # noqa: F401
     except ImportError:
-        with pytest.raises(UsageError, match="pip install umap-learn"):
+        with pytest.raises(UsageError, match=r"pip install 'featx\[umap\]'"):
             place(ArrayFeatures(clusters()[0]), "umap", 50, 0)
     else:
         assert place(ArrayFeatures(clusters()[0]), "umap", 50, 0).trustworthiness > 0.5

@@ -337,7 +337,7 @@ class MapKeywords(TypedDict, total=False):
     """How images are placed in two dimensions."""
 
     method: Literal["tsne", "pca", "umap"]
-    """t-SNE keeps neighbours, pca large distances and takes no time; umap needs umap-learn installed."""
+    """t-SNE keeps neighbours, pca large distances and takes no time; umap needs featx[umap]."""
     sample: int
     """Images that are placed by t-SNE or UMAP; others go where the nearest of these are."""
     pictures: int

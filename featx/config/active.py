@@ -58,7 +58,7 @@ class MapOptions(Section):
     """How images are placed in two dimensions."""
 
     method: Placing = option(
-        "tsne", "t-SNE keeps neighbours, pca large distances and takes no time; umap needs umap-learn installed."
+        "tsne", "t-SNE keeps neighbours, pca large distances and takes no time; umap needs featx[umap]."
     )
     sample: Annotated[int, Ge(4)] = option(
         4000, "Images that are placed by t-SNE or UMAP; others go where the nearest of these are."

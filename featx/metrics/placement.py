@@ -92,7 +92,7 @@ def _umap(rows: np.ndarray, seed: int) -> np.ndarray:
         from umap import UMAP
     except ImportError as error:
         raise UsageError(
-            f"UMAP is not installed ({error}). Take --method tsne, or type: pip install umap-learn"
+            f"UMAP is not installed ({error}). Take --method tsne, or type: pip install 'featx[umap]'"
         ) from error
     return np.asarray(UMAP(n_neighbors=min(15, len(rows) - 1), random_state=seed, n_jobs=1).fit_transform(rows))
 
