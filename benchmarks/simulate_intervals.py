@@ -3,9 +3,10 @@
 A world is a joint distribution of truth and prediction, so that accuracy, balanced accuracy and macro F1 are known
 exactly; log loss and the areas are taken from 200,000 images. Test sets are drawn from it, measured by featx, and it is
 counted how often the interval holds the truth. Prints the table of docs/statistics.md, in percent.
-It takes four minutes on one core.
+It takes four minutes on one core. With --shares, what is resampled is left out, and many more test sets take as long.
 
     python benchmarks/simulate_intervals.py [--repeats 60] [--seed 0]
+    python benchmarks/simulate_intervals.py --shares --repeats 300
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import numpy as np
 
 from featx.metrics.measures import measure
 from featx.metrics.predictions import LabelledPredictions
+from featx.metrics.shares import Interval, share_interval
+from featx.metrics.table import forms_of
 
 SIZES = (30, 100, 300, 1000)
 RATES = (0.6, 0.8, 0.9, 0.95, 0.98)  # how often the model is right
@@ -101,12 +104,21 @@ def cases(generator: np.random.Generator) -> Iterator[tuple[str, int, dict[str, 
 
 def measure_values(predictions: LabelledPredictions, names: tuple[str, ...]) -> dict[str, float]:
     """Some metrics of many images, without their intervals; all that have one by default."""
-    from featx.metrics.table import forms_of
-
     return {
         form.key: float(form.compute(predictions) or 0.0)
         for form in forms_of(predictions.target)
         if (form.key in names if names else form.shares or form.resampling)
+    }
+
+
+def share_intervals(predictions: LabelledPredictions) -> dict[str, Interval | None]:
+    """The intervals of the metrics that are shares, or means of shares."""
+    forms = [form for form in forms_of(predictions.target) if form.shares is not None]
+    known = predictions.probabilities.shape[1]
+    return {
+        form.key: share_interval(form.shares(predictions), predictions.groups)
+        for form in forms
+        if form.shares is not None and known >= form.least_classes
     }
 
 
@@ -115,14 +127,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shares", action="store_true")
     options = parser.parse_args()
     generator = np.random.default_rng(options.seed)
     held: dict[tuple[str, int, str], list[bool]] = defaultdict(list)
     for kind, n, true, draw in cases(generator):
         for _ in range(options.repeats):
-            found = measure(draw(n, generator))
+            drawn = draw(n, generator)
+            found = share_intervals(drawn) if options.shares else measure(drawn).intervals
             for key, value in (true or {}).items():
-                if (interval := found.intervals.get(key)) is not None:
+                if (interval := found.get(key)) is not None:
                     held[kind, n, key].append(interval[0] <= value <= interval[1])
     kinds = dict.fromkeys((kind, n) for kind, n, _ in held)
     keys = list(dict.fromkeys(key for _, _, key in held))

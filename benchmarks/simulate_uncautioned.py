@@ -2,7 +2,7 @@
 
 The worlds of `simulate_intervals.py`, with more test sets and without what takes long there: shares and means of shares
 by `share_interval`, log loss by the percentiles of 600 resamples. Prints a table of docs/statistics.md, in percent.
-It takes a minute on one core.
+The last lines are of log loss alone, from half as many test sets. It takes some minutes on one core.
 
     python benchmarks/simulate_uncautioned.py [--repeats 300] [--seed 0]
 """
@@ -21,6 +21,7 @@ from featx.metrics.shares import overlaps, recalls, right_images, share_interval
 
 SHARES = {"accuracy": right_images, "balanced_accuracy": recalls, "macro_f1": overlaps}
 SETS = ((2, 100), (5, 300), (10, 300), (2, 1000), (5, 1000), (10, 1000))  # classes, images
+LOSSES = ((2, 2000), (5, 2000), (10, 2000), (5, 5000))
 GROUPS = ((4, 1000), (10, 2000))  # images of a group, images
 
 
@@ -69,6 +70,16 @@ def main() -> None:
                 for name, right in held(draw_groups(images, size, rate, generator), dict.fromkeys(SHARES, rate)):
                     counts[name].append(right)
         show(f"5 classes, groups of {size}", images, counts)
+    generator = np.random.default_rng(options.seed + 3)
+    for classes, images in LOSSES:
+        counts = {name: [] for name in (*SHARES, "log_loss")}
+        for rate in RATES:
+            world = World(classes, rate, generator)
+            losses = log_losses(world.draw(400_000, generator))
+            true_loss = np.nan if losses is None else float(losses.mean())
+            for _ in range(options.repeats // 2):
+                counts["log_loss"].append(holds_loss(world.draw(images, generator), true_loss, generator))
+        show(f"{classes} classes", images, counts)
 
 
 def show(kind: str, images: int, counts: dict[str, list[bool]]) -> None:

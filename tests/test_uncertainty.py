@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from scipy.stats import binomtest, bootstrap
 from sklearn import metrics
 
+from featx.metrics.cautions import cautions
 from featx.metrics.intervals import bootstrap_intervals
 from featx.metrics.measures import Measures, intervals_of, measure
 from featx.metrics.predictions import LabelledPredictions
@@ -172,6 +175,27 @@ def test_a_caution_says_which_intervals_are_too_narrow() -> None:
     grouped = measure(LabelledPredictions(labels, np.eye(10)[given], tuple("abcdefghij"), groups=groups)).cautions
     assert grouped[0].startswith("In only 1 of 12 groups is an image wrong: with fewer than 5 such groups, ")
     assert grouped[1].startswith("Each class has 1.2 groups on average: ")
+
+
+TABLE = re.compile(r"^\| (\d+) classes(?:, groups of (\d+))? \| ([\d,]+) \|(.*)\|$", re.MULTILINE)
+
+
+def test_where_the_page_has_less_than_93_percent_there_is_a_caution() -> None:
+    """The coverage that was simulated, against what is shown of test sets of these sizes with a tenth of errors."""
+    page = (Path(__file__).parent.parent / "docs" / "statistics.md").read_text()
+    rows = TABLE.findall(page)
+    assert len(rows) > 30
+    for classes, group, size, cells in rows:
+        k, n = int(classes), int(size.replace(",", ""))
+        labels = np.arange(n) // int(group or 1) % k
+        given = np.where(np.arange(n) // int(group or 1) % 10 == 3, (labels + 1) % k, labels)
+        groups = np.arange(n) // int(group) if group else None
+        found = cautions(LabelledPredictions(labels, np.eye(k)[given], tuple(map(str, range(k))), groups=groups))
+        named = zip(("accuracy", "balanced accuracy", "macro F1", "log loss"), cells.split("|"), strict=True)
+        for name, cell in named:
+            covered = float(cell.partition(",")[0].strip() or 100)
+            shown = any(name in one or "shares" in one for one in found)
+            assert covered >= 93 or shown, (k, group, n, name, cell)
 
 
 def test_a_seed_gives_the_same_interval_again_and_another_level_a_narrower_one() -> None:
