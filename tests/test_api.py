@@ -89,7 +89,7 @@ def test_features_are_those_of_keras(work: Callable[..., Outcome], lab: Lab, opt
     images = np.stack(
         [np.asarray(Image.open(path).resize((32, 32), Image.Resampling.BILINEAR)) for path in found.paths]
     )
-    maps = np.asarray(network.predict(images.astype(np.float32), verbose=0))
+    maps = np.asarray(network(images.astype(np.float32)))
     assert found.features["last@none"].shape == maps.shape
     np.testing.assert_allclose(found.features["last@none"], maps, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(found.features["last@avg"], maps.mean(axis=(1, 2)), rtol=1e-3, atol=1e-4)

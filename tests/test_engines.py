@@ -398,7 +398,7 @@ def test_the_gpu_path_finds_a_batch_size_that_fits(monkeypatch: pytest.MonkeyPat
     assert engine.batch_size in GPU_BATCHES
     assert engine.batch_size <= 100
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
-    expected = open_network(spec).cut([output]).predict(images.astype(np.float32), verbose=0)[output.name]
+    expected = open_network(spec).cut([output])(images.astype(np.float32))[output.name]
     np.testing.assert_allclose(engine.infer(images)[output.name], expected, rtol=1e-4, atol=1e-6)
     assert max(small.sizes) <= 128  # it went no further than the first that did not fit
 
@@ -412,7 +412,7 @@ def test_the_gpu_path_compiles_for_full_batches_and_for_few_images_alone(
     spec, output = resolve(FeaturesOptions(backbone=str(tiny_backbone))), Output("high", "avg")
     engine = compile_graph(lambda: open_network(spec).cut([output]), Path("unused"), "float32", batch_size=4)
     images = np.random.default_rng(0).integers(0, 256, (11, 16, 16, 3), np.uint8)
-    expected = open_network(spec).cut([output]).predict(images.astype(np.float32), verbose=0)[output.name]
+    expected = open_network(spec).cut([output])(images.astype(np.float32))[output.name]
     for count in (11, 4, 1, 0, 7):
         found = engine.infer(images[:count])[output.name]
         assert found.shape == (count, *expected.shape[1:])
@@ -431,7 +431,7 @@ def test_out_of_memory_halves_the_batch_instead_of_failing(
     output = Output("high", "avg")
     engine = compile_graph(lambda: open_network(spec).cut([output]), Path("unused"), "float32", batch_size=16)
     images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8)
-    expected = open_network(spec).cut([output]).predict(images.astype(np.float32), verbose=0)[output.name]
+    expected = open_network(spec).cut([output])(images.astype(np.float32))[output.name]
     np.testing.assert_allclose(engine.infer(images)[output.name], expected, rtol=1e-4, atol=1e-6)
     assert engine.batch_size <= 3
     small.fits = 0
@@ -453,7 +453,7 @@ def test_the_gpu_path_computes_in_mixed_precision_and_gives_float32(
     require_precision(precision)
     short = compile_graph(lambda: open_network(spec).cut(outputs), Path("unused"), precision, batch_size=4)
     images = np.random.default_rng(0).integers(0, 256, (10, 16, 16, 3), np.uint8)
-    expected = open_network(spec).cut(outputs).predict(images.astype(np.float32), verbose=0)
+    expected = open_network(spec).cut(outputs)(images.astype(np.float32))
     assert short.handover == 16
     for name, rows in short.infer(images).items():
         assert rows.dtype == np.float32

@@ -145,7 +145,9 @@ def test_a_comparison_of_two_models_is_mcnemars() -> None:
     assert found.p_value == pytest.approx(2 * (1 + 12 + 66) / 2**12)  # two-sided, of 12 throws of a coin
     assert found.verdict.startswith("The first is better by more than noise")
     paired = first.astype(float) - second
-    resampled = stats.bootstrap((paired,), np.mean, method="percentile", n_resamples=9999, rng=0).confidence_interval
+    resampled = stats.bootstrap(
+        (paired,), np.mean, method="percentile", n_resamples=9999, random_state=np.random.default_rng(0)
+    ).confidence_interval
     assert found.interval == pytest.approx((resampled.low, resampled.high), abs=0.011)
     assert "within noise" in compare(first[:85], second[:85]).verdict
     assert compare(first, first).p_value == 1.0
@@ -228,7 +230,7 @@ def test_images_of_no_part_are_refused(lab: Lab, tmp_path: Path) -> None:
     from fitted import write_pictures
 
     other = replace(lab.pipeline, data=replace(lab.pipeline.data, path=str(write_pictures(tmp_path / "p", 2, seed=9))))
-    with pytest.raises(DataError, match=r"None of the 6 images of .* is in the part 'test'.*or all"):
+    with pytest.raises(DataError, match=r"None of the 6 images of .* is in the part 'test'.*--split all"):
         images_of_part(other, lab.bundle("svm"), "test")
     images, notes = images_of_part(other, lab.bundle("svm"), "all")
     assert (len(images), notes) == (6, [])

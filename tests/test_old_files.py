@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,17 @@ def test_its_bundles_predict_the_same(featx: Callable[..., Any], old: Path, name
             [choice["confidence"] for choice in former["top"]],
             atol=1e-4,
         )
+
+
+def test_a_head_of_another_scikit_learn_is_read_and_one_sentence_names_both(
+    featx: Callable[..., Any], old: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = json.loads((old / "3-svm.predict.json").read_text())["predictions"]
+    monkeypatch.setattr("sklearn.base.__version__", "99.1")
+    now = featx("predict", before[0]["path"], "--model", "3-svm.featx", "--json").json["predictions"]
+    assert now[0]["confidence"] == pytest.approx(before[0]["confidence"], abs=1e-4)
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "featx.heads.kept"]
+    assert re.search(r"^The head was fitted with scikit-learn [\d.]+ and is read with 99\.1\. ", said)
 
 
 @pytest.mark.parametrize("name", BUNDLES)

@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -665,9 +666,8 @@ def test_a_server_that_is_down_is_a_sentence_and_no_mark_on_its_images(
         done = extract(images, options)
     assert done.computed == 12
     assert len(done.bad) == 40
-    assert {one["reason"][:54] for one in done.bad} == {
-        f"cannot be read: s3://{BUCKET} cannot be reached (Could no"[:54]
-    }
+    refused = rf"cannot be read: s3://{BUCKET} cannot be reached \((Could not connect|Connect timeout)"
+    assert all(re.match(refused, one["reason"]) for one in done.bad), done.bad
     assert len(asked.calls) <= 2 * AT_ONCE  # in either round the others were not tried
     other_server.setenv("AWS_ENDPOINT_URL", endpoint)
     S3FileSystem.clear_instance_cache()

@@ -62,7 +62,7 @@ def test_an_image_is_answered_and_explained(page: Any, bundle: Bundle, lab: Lab)
         card = page.locator(".card")
         card.locator(".bars li").first.wait_for()
         assert wanted.label in card.locator(".label").inner_text()
-        assert f"{100 * wanted.confidence:.1f} %" in card.locator(".label").inner_text()
+        assert f"{100 * wanted.confidence:.0f} %" in card.locator(".label").inner_text()
         assert card.locator(".name").all_inner_texts() == [choice.label for choice in wanted.top]
         page.get_by_role("button", name=wanted.label, exact=True).wait_for()  # the map comes by itself
         assert card.locator("img").get_attribute("src").startswith("data:image/jpeg")
@@ -88,7 +88,7 @@ def test_many_images_a_broken_one_and_the_keyboard(page: Any, bundle: Bundle, la
             "The image cannot be read: text.png: text, not an image."
         ]
         assert page.get_by_role("button", name="Try again").count() == 0  # it would be the same again
-        assert page.locator(".label:visible").all_inner_texts() == ["unsure"] * 5
+        assert page.locator(".label:visible").all_inner_texts() == ["unsure⚠ low confidence"] * 5
         assert "less than the 100.0 % that are asked for" in page.locator(".note:visible").first.inner_text()
         assert page.get_by_role("button", name="Where did it look?").count() == 5  # six at once: only when asked
         page.get_by_role("button", name="Where did it look?").first.focus()

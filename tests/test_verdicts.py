@@ -66,13 +66,19 @@ def test_a_difference_in_log_loss_has_the_p_of_scipys_exchanges() -> None:
     (first, _), (second, _) = draw(0, skill=1.6), draw(1, skill=1.2)
     losses = log_losses(first), log_losses(second)
     expected = stats.permutation_test(
-        losses, lambda one, other: np.mean(one) - np.mean(other), permutation_type="samples", n_resamples=9999, rng=0
+        losses,
+        lambda one, other: np.mean(one) - np.mean(other),
+        permutation_type="samples",
+        n_resamples=9999,
+        random_state=np.random.default_rng(0),
     )
     found = compare_predictions(first, second, "log_loss").chosen
     assert found is not None
     assert found.values == pytest.approx([one.mean() for one in losses])
     assert found.p_value == pytest.approx(expected.pvalue, abs=0.015)
-    resampled = stats.bootstrap((losses[0] - losses[1],), np.mean, method="percentile", rng=0).confidence_interval
+    resampled = stats.bootstrap(
+        (losses[0] - losses[1],), np.mean, method="percentile", random_state=np.random.default_rng(0)
+    ).confidence_interval
     assert found.interval == pytest.approx((resampled.low, resampled.high), abs=0.15 * (resampled.high - resampled.low))
 
 

@@ -84,14 +84,14 @@ def test_views_are_the_networks_features_of_the_altered_images(known: Extraction
 
     found = views_of(known, 2)
     network = keras.models.load_model(tiny_backbone)
-    inner = keras.Model(network.inputs, network.get_layer("high").output)
+    inner = keras.Model(network.input, network.get_layer("high").output)
     augmenter = Augmenter(POLICY, 0)
     altered = [
         augmenter(np.asarray(Image.open(path)), digest_file(Path(path)), view)
         for path in known.images.paths
         for view in (1, 2)
     ]
-    expected = inner.predict(np.stack(altered).astype(np.float32), verbose=0).mean((1, 2))
+    expected = np.asarray(inner(np.stack(altered).astype(np.float32))).mean((1, 2))
     np.testing.assert_allclose(values(found), expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
     np.testing.assert_array_equal(found.of, np.repeat(np.arange(12), 2))
     np.testing.assert_array_equal(found.extraction.views[found.rows], np.tile([1, 2], 12))

@@ -9,8 +9,11 @@ wrote it, or where somebody names joblib, too; it never leaves its run (`featx b
 from __future__ import annotations
 
 import io
+import logging
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +27,8 @@ from featx.io.modules import import_named, named_modules
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
+
+_logger = logging.getLogger(__name__)
 
 PICKLER = "joblib"  # what is named to let a pickle be loaded
 _HARMLESS = CHECKED | {
@@ -137,9 +142,31 @@ def load_kept(path: Path, trusted: Sequence[str] = ()) -> Pipeline:
         )
     for name in unknown:
         _require_own(path, name)
-    estimator: Pipeline = load(path, trusted=[*unknown, *_HARMLESS])
+    with _other_versions_named():
+        estimator: Pipeline = load(path, trusted=[*unknown, *_HARMLESS])
     require_sound_trees(estimator)
     return estimator
+
+
+@contextmanager
+def _other_versions_named() -> Iterator[None]:
+    """One sentence where another scikit-learn reads a head than fitted it, in place of a warning for every part."""
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InconsistentVersionWarning)
+        yield
+    versions = []
+    for one in caught:
+        if isinstance(one.message, InconsistentVersionWarning):
+            versions.append((one.message.original_sklearn_version, one.message.current_sklearn_version))
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    if versions:
+        _logger.warning(
+            "The head was fitted with scikit-learn %s and is read with %s. If its answers differ, install the first.",
+            *versions[0],
+        )
 
 
 def _unless_trusted(packages: Sequence[str]) -> str:
