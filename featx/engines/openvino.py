@@ -21,6 +21,7 @@ import numpy as np
 from featx.backbones.graphs.cut import CutGraph
 from featx.backbones.libraries import import_openvino
 from featx.engines.conversion import to_openvino
+from featx.engines.fusing import fuse
 from featx.engines.graph_files import (
     CONSTANTS,
     FILES,
@@ -75,6 +76,8 @@ class OpenVINOEngine:
         self.handover = max(self.batch_size * -(-_HANDOVER // self.batch_size), 2 * self._round)
         self._core = import_openvino().Core()
         self._model = read_model(self._core, graph)
+        if precision == "bfloat16":
+            fuse(self._model)
         self._networks: dict[int, _CompiledNetwork] = {}  # by images per inference
         self._alone = threading.Lock()  # the requests of a network know nothing of threads
 
