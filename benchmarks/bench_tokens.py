@@ -2,8 +2,8 @@
 
     python benchmarks/bench_tokens.py [--images 32] [--rounds 5]
 
-The weights are random, since the cost does not depend on them. The class token and the average of the patches at the end
-are computed. CPU seconds are of the whole process, and cores that others use cost the same to each of the three.
+The weights are random, since the cost does not depend on them. The class token and the average of the patches at the
+end are computed. CPU seconds are of the whole process, and cores that others use cost the same to each of the three.
 """
 
 from __future__ import annotations
