@@ -48,7 +48,7 @@ def _whole_norm(squares: Node) -> tuple[Node, Node] | None:
     sum_ = _only_taker(variance, "Add")
     root = _only_taker(sum_, "Power")
     scale = _only_taker(root, "Multiply")
-    if scale is None or mean.get_node().get_type_name() != "ReduceMean" or _number(root) != -0.5:
+    if variance is None or scale is None or mean.get_node().get_type_name() != "ReduceMean" or _number(root) != -0.5:
         return None
     epsilon, gamma = _number(sum_), _constant(scale)
     scaled = next((one for one in _takers(scale) if x in _sources(one)), None)
