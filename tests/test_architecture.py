@@ -204,7 +204,7 @@ def test_every_engine_module_serves_one_library() -> None:
         for name in imports(path) if owner(path) == "engines" else ():
             users.get(name.split(".")[0], set()).add(path.name)
     assert users == {
-        "openvino": {"openvino.py", "conversion.py", "joining.py", "quantisation.py"},
+        "openvino": {"openvino.py", "conversion.py", "fusing.py", "joining.py", "quantisation.py"},
         "tensorflow": {"tensorflow.py", "freeze.py", "precision.py"},
     }
 
