@@ -9,7 +9,7 @@ from typing import Unpack, overload
 from featx.api.keywords import ReadFeaturesKeywords
 from featx.api.options import SIMILAR, PathLike, read_options, takes
 from featx.api.predictions import Images, sources_of
-from featx.api.searching import Asked, find_similar
+from featx.api.searching import Asked, find_similar, require_picture
 from featx.bundle.bundle import Bundle
 from featx.config import ExportFormat, ExportPrecision, check_bounds
 from featx.export.flow import Exported, ExportOptions
@@ -18,6 +18,7 @@ from featx.inference.explain import Explainer, Explanation, Method
 from featx.inference.overlays import DrawnExplanations, draw_explanations
 from featx.inference.predict import AnswerOptions, Unread
 from featx.io.bars import shown_by
+from featx.io.outputs import require_new_in_python
 from featx.io.progress import Progress, no_progress
 from featx.quality.similar import Search
 
@@ -44,6 +45,7 @@ class Consulted:
         images: Images,
         *,
         out: PathLike,
+        force: bool = False,
         labels: str | Sequence[str] = (),
         top: int | None = None,
         method: Method = "auto",
@@ -55,6 +57,7 @@ class Consulted:
         images: Images,
         *,
         out: PathLike | None = None,
+        force: bool = False,
         labels: str | Sequence[str] = (),
         top: int | None = None,
         method: Method = "auto",
@@ -65,7 +68,8 @@ class Consulted:
         Parameters
         ----------
         images : as of `predict`
-        out : a folder for the pictures and arrays, which replace those of the same names; without it nothing is written
+        out : a folder for the pictures and arrays; without it nothing is written
+        force : whether it may have files in it, those of the same names being replaced
         labels : the classes to explain, whatever is predicted, instead of `top`
         top : how many of the likeliest classes to explain [1; with several labels per image, those predicted]
         method : "cam", "gradcam", "occlusion", or "auto": the first of these that this model has
@@ -93,11 +97,12 @@ class Consulted:
         """
         if top is not None:
             check_bounds(AnswerOptions(top))
+        folder = require_new_in_python(out, force)
         explainer = Explainer(self.bundle, method, (labels,) if isinstance(labels, str) else labels, top)
         sources = sources_of(images)
         with shown_by(progress) as show:
-            if out is not None:
-                return draw_explanations(explainer, sources, Path(out), show)
+            if folder is not None:
+                return draw_explanations(explainer, sources, folder, show)
             return tuple(explainer.explain(sources, progress=show))
 
     @takes(*SIMILAR)
@@ -108,6 +113,7 @@ class Consulted:
         *,
         top: int = 5,
         out: PathLike | None = None,
+        force: bool = False,
         pipeline: PathLike | None = None,
         **options: Unpack[ReadFeaturesKeywords],
     ) -> Search:
@@ -117,7 +123,7 @@ class Consulted:
 
         Parameters
         ----------
-        images, data, top, out, pipeline, options : as of `featx.similar`
+        images, data, top, out, force, pipeline, options : as of `featx.similar`
 
         Returns
         -------
@@ -137,7 +143,7 @@ class Consulted:
         'tulip'
         """
         wanted = read_options(SIMILAR, options, "similar", data, pipeline)
-        return find_similar(images, wanted, self.bundle, Asked(top, out), no_progress)
+        return find_similar(images, wanted, self.bundle, Asked(top, require_picture(out, force)), no_progress)
 
     def export(
         self,

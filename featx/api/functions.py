@@ -12,14 +12,12 @@ from featx.api.keywords import DrawMapKeywords, ExtractKeywords, FindEnoughKeywo
 from featx.api.model import Model
 from featx.api.options import ENOUGH, EXTRACT, FIT_HEAD, MAP, NEXT, PathLike, call_text, read_options, takes
 from featx.extraction.flow import Extraction
-from featx.extraction.flow import extract as extract_images
 from featx.io.bars import shown_by
 from featx.io.context import Context
 from featx.io.progress import Progress
 from featx.runs.catalogue import Catalogue, list_models
-from featx.runs.labels import read_labelled
 from featx.store.cache import Cache
-from featx.workflow.prepare import choose_images, prepare_head
+from featx.workflow.prepare import extract_all, prepare_head
 from featx.workflow.publish import publish_head
 
 
@@ -39,7 +37,8 @@ def extract(
         the pipeline file
     pipeline : a pipeline file, which the options override; without it and without data, the default one
     progress : True shows bars; a function is called with (stage, done, total) while it goes on
-    options : of the sections data and features, listed below
+    options : of the sections data, features and augment, listed below; with views, those of the training images are
+        computed as well
 
     Returns
     -------
@@ -60,10 +59,9 @@ def extract(
     (36, [])
     """
     wanted = read_options(EXTRACT, options, "featx.extract", data, pipeline)
+    command = call_text("featx.extract", data, pipeline, options)
     with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
-        return extract_images(
-            choose_images(wanted, read_labelled(wanted, cache.index), cache), wanted.features, cache, show
-        )
+        return extract_all(wanted, cache, Context(command, show))[0]
 
 
 @takes(*FIT_HEAD)
@@ -81,7 +79,7 @@ def fit_head(
     Parameters
     ----------
     data, pipeline, progress : as of `featx.extract`
-    options : of the sections data, features, head, report and tracking, listed below
+    options : of the sections data, features, augment, head, report and tracking, listed below
 
     Returns
     -------

@@ -105,7 +105,10 @@ def _function_class(name: str, sections: Sequence[str]) -> str:
     bases = ", ".join(_class_name(section) for section in sections)
     listed = f"{', '.join(sections[:-1])} and {sections[-1]}" if len(sections) > 1 else sections[0]
     plural = "s" if len(sections) > 1 else ""
-    return f'class {name}({bases}, total=False):\n    """Options of the section{plural} {listed}."""\n'
+    head = f"class {name}({bases}, total=False):"
+    if len(head) > _WIDTH:
+        head = head.replace("(", "(\n    ").replace("):", "\n):")
+    return f'{head}\n    """Options of the section{plural} {listed}."""\n'
 
 
 def _class_name(section: str) -> str:

@@ -6,6 +6,7 @@ Written by `python -m featx.api.generate` from `featx.config`. Do not edit.
 from __future__ import annotations
 
 from featx.api.section_keywords import (
+    AugmentKeywords,
     CompareKeywords,
     DataKeywords,
     DriftKeywords,
@@ -20,20 +21,24 @@ from featx.api.section_keywords import (
 )
 
 
-class ExtractKeywords(DataKeywords, FeaturesKeywords, total=False):
-    """Options of the sections data and features."""
+class ExtractKeywords(DataKeywords, FeaturesKeywords, AugmentKeywords, total=False):
+    """Options of the sections data, features and augment."""
 
 
 class ReadFeaturesKeywords(DataKeywords, FeaturesKeywords, ReportKeywords, total=False):
     """Options of the sections data, features and report."""
 
 
-class FitHeadKeywords(DataKeywords, FeaturesKeywords, HeadKeywords, ReportKeywords, TrackingKeywords, total=False):
-    """Options of the sections data, features, head, report and tracking."""
+class FitHeadKeywords(
+    DataKeywords, FeaturesKeywords, AugmentKeywords, HeadKeywords, ReportKeywords, TrackingKeywords, total=False
+):
+    """Options of the sections data, features, augment, head, report and tracking."""
 
 
-class TuneKeywords(DataKeywords, FeaturesKeywords, FinetuneKeywords, ReportKeywords, TrackingKeywords, total=False):
-    """Options of the sections data, features, finetune, report and tracking."""
+class TuneKeywords(
+    DataKeywords, FeaturesKeywords, AugmentKeywords, FinetuneKeywords, ReportKeywords, TrackingKeywords, total=False
+):
+    """Options of the sections data, features, augment, finetune, report and tracking."""
 
 
 class EvaluateKeywords(DataKeywords, total=False):

@@ -20,12 +20,13 @@ from featx.dataset import SPLITS
 from featx.errors import DataError, UsageError
 from featx.images.sources import source_name
 from featx.inference.judge import describe_unknown, judge
-from featx.inference.predict import AnswerOptions, iter_probabilities
+from featx.inference.predict import AnswerOptions, Average, iter_probabilities
 from featx.inference.predict import predict as predict_images
 from featx.io.bars import shown_by
 from featx.io.context import Context
 from featx.io.counting import counted
 from featx.io.notebook import MOST_ROWS, table_html
+from featx.io.outputs import require_new_in_python
 from featx.io.progress import Progress
 from featx.metrics.digits import figure_text
 from featx.metrics.measures import measure
@@ -99,6 +100,7 @@ class Model(Consulted):
         top: int = 1,
         min_confidence: float = 0.0,
         max_distance: float | None = None,
+        tta: int = 0,
         workers: int = 0,
         **sets: Unpack[SetKeywords],
     ) -> Predictions:
@@ -112,6 +114,7 @@ class Model(Consulted):
         min_confidence : in [0, 1]; where the likeliest class has less, the label is "unsure"
         max_distance : the label is "unknown" farther than this from all training images, in units within which 99 % of
             the images of known classes lie
+        tta : how many altered versions of each image its answer is averaged over, by the model's augmentation
         workers : decoding threads, 0 for one per core
         sets : coverage, in (0, 1): each image has a `set` of classes, which holds the truth in this share of images;
             per_class: whether that share holds for each class
@@ -131,7 +134,12 @@ class Model(Consulted):
         asked = AnswerOptions(top, min_confidence, max_distance, **sets)
         check_bounds(asked)
         sources = sources_of(images)
-        return Predictions(tuple(predict_images(self.bundle, sources, asked, workers)))
+        return Predictions(tuple(predict_images(self.bundle, sources, asked, workers, self._average(tta))))
+
+    def _average(self, tta: int) -> Average | None:
+        if tta < 0:
+            raise UsageError(f"tta must be at least 0, got {tta}.")
+        return Average.of_bundle(self.bundle, tta) if tta else None
 
     def predict_proba(self, images: Images, *, workers: int = 0) -> np.ndarray:
         """The confidence of every class: float64 (n, k), in the order of `classes`.
@@ -166,6 +174,7 @@ class Model(Consulted):
         data: PathLike | None = None,
         part: str = "all",
         *,
+        tta: int = 0,
         mistakes: PathLike | None = None,
         force: bool = False,
         pipeline: PathLike | None = None,
@@ -178,6 +187,7 @@ class Model(Consulted):
         ----------
         data, pipeline, progress : as of `featx.extract`
         part : "train", "val", "test" as they were when the bundle was made, by the images' content, or "all"
+        tta : as of `predict`
         mistakes : a folder for a page of the mistakes, each with its maps and its nearest training images, and their
             table; force : whether it may have files in it
         options : of the section data, listed below
@@ -205,10 +215,11 @@ class Model(Consulted):
         folder = None if mistakes is None else Path(mistakes)
         if folder is not None:
             require_unused(folder, force)
+        average = self._average(tta)
         with Cache(wanted.features.cache) as cache:
             images, notes = images_of_part(wanted, self.bundle, part, cache)
         with shown_by(progress) as show:
-            judged, bad = judge(self.bundle, images, part, show)
+            judged, bad = judge(self.bundle, images, part, show, average)
             notes += describe_unknown(judged, self.bundle)
             found = measure(judged).as_json() | {"bad": bad, "notes": notes}
             if folder is None:
@@ -230,8 +241,8 @@ class Model(Consulted):
         Parameters
         ----------
         data, pipeline, progress : as of `featx.extract`
-        options : of the sections data, features, finetune, report and tracking, listed below; give those of data,
-            features and report that `fit_head` was given
+        options : of the sections data, features, augment, finetune, report and tracking, listed below; give those of
+            data, features and report that `fit_head` was given
 
         Raises
         ------
@@ -320,10 +331,12 @@ class Model(Consulted):
         with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
             return find_drift(wanted, self.bundle, cache, folder, Context(command, show))
 
-    def pack(self, out: PathLike, *, keep_paths: bool = False) -> Path:
+    def pack(self, out: PathLike, *, keep_paths: bool = False, force: bool = False) -> Path:
         """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere.
 
+        force : whether a file that is there may be replaced
         keep_paths : whether the call or command that made it keeps the folders in its paths, which may name people
         """
+        require_new_in_python(out, force)
         pack_bundle(self.bundle, Path(out), keep_paths)
         return Path(out)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 PathLike = str | Path
 
-EXTRACT = ("data", "features")
+EXTRACT = ("data", "features", "augment")
 READ_FEATURES = ("data", "features", "report")
-FIT_HEAD = ("data", "features", "head", "report", "tracking")
-FINETUNE = ("data", "features", "finetune", "report", "tracking")
+FIT_HEAD = ("data", "features", "augment", "head", "report", "tracking")
+FINETUNE = ("data", "features", "augment", "finetune", "report", "tracking")
 EVALUATE = ("data",)
 NEXT = ("data", "features", "next", "report")
 ENOUGH = ("data", "features", "enough", "report")

@@ -14,7 +14,9 @@ from featx.config import SECTIONS, Pipeline, check_bounds, types_of
 from featx.images.resize import ResizeRule
 from featx.inference.predict import AnswerOptions, find_files
 from featx.io.bars import shown_by
+from featx.io.outputs import require_new_in_python
 from featx.io.progress import Progress
+from featx.io.suffixes import suffix_of
 from featx.quality.similar import Search, best_to_search_with, search, search_with_bundle
 from featx.report.neighbours import draw_similar
 from featx.runs.labels import read_labelled
@@ -30,6 +32,7 @@ def similar(
     *,
     top: int = 5,
     out: PathLike | None = None,
+    force: bool = False,
     pipeline: PathLike | None = None,
     progress: Progress | bool = False,
     **options: Unpack[ReadFeaturesKeywords],
@@ -44,7 +47,8 @@ def similar(
     images : a file or folder, or several
     data, pipeline, progress : as of `featx.extract`; the images that are searched
     top : how many to find for each image
-    out : a PNG file to draw them in, which is replaced where it is there
+    out : a PNG file to draw them in
+    force : whether it may be replaced where it is there
     options : of the sections data, features and report, listed below
 
     Returns
@@ -67,9 +71,22 @@ def similar(
     """
     wanted = read_options(SIMILAR, options, "featx.similar", data, pipeline)
     named = set(types_of(SECTIONS["features"])) - {"cache"}
-    asked = Asked(top, out, by_run=pipeline is None and not named & set(options))
+    asked = Asked(top, require_picture(out, force), by_run=pipeline is None and not named & set(options))
     with shown_by(progress) as show:
         return find_similar(images, wanted, None, asked, show)
+
+
+def require_picture(out: PathLike | None, force: bool) -> Path | None:
+    """The path of a picture that may be written.
+
+    Raises
+    ------
+    UsageError
+        Another suffix than that of a PNG file, or a file that is there, and `force` is not set.
+    """
+    if out is not None:
+        suffix_of(Path(out), (".png",), "A picture")
+    return require_new_in_python(out, force)
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,7 @@ class Asked:
     """What is asked of a search: how many, where they are drawn, whether the best of the run says by which features."""
 
     top: int = 5
-    out: PathLike | None = None
+    out: Path | None = None
     by_run: bool = False
 
 
@@ -97,5 +114,5 @@ def find_similar(
             done = search_with_bundle(queries, searched, bundle, cache, asked.top)
             levels = ResizeRule.parse(bundle.manifest.backbone.resize).levels
     if asked.out is not None and done.found:
-        draw_similar(done.found, Path(asked.out), levels)
+        draw_similar(done.found, asked.out, levels)
     return replace(done, notes=(*searched.notes, *done.notes))

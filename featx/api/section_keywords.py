@@ -159,6 +159,37 @@ class FeaturesKeywords(PreparedKeywords, total=False):
     """Number of workers of --cluster (0: one per GPU, and one per core on machines without a GPU)."""
 
 
+class AugmentKeywords(TypedDict, total=False):
+    """How images are altered at random: one policy for cached views, fine-tuning and test-time averaging."""
+
+    views: int
+    """Number of augmented versions of every training image to fit heads on, besides the image itself."""
+    flip: Literal["none", "horizontal", "vertical", "both"]
+    """Flip half of the images left to right, upside down, or both independently."""
+    rotation: float
+    """Rotate by up to this many degrees either way."""
+    shift: float
+    """Shift by up to this share of width and height, independently."""
+    shear: float
+    """Shear either way, by up to this share of the height."""
+    zoom: float
+    """Zoom by a factor between 1 - ZOOM and 1 + ZOOM."""
+    crop: float
+    """Random crop of at least this share of the area, resized to full size (0: no crop)."""
+    brightness: float
+    """Multiply brightness by a factor between 1 - BRIGHTNESS and 1 + BRIGHTNESS."""
+    contrast: float
+    """Multiply contrast by a factor between 1 - CONTRAST and 1 + CONTRAST."""
+    saturation: float
+    """Multiply saturation by a factor between 1 - SATURATION and 1 + SATURATION."""
+    erasing: float
+    """Random erasing: grey out a rectangle of up to this share of the area."""
+    fill_mode: Literal["nearest", "reflect", "constant"]
+    """Filling of uncovered pixels: the nearest edge, the mirror image, or a constant."""
+    fill_value: int
+    """Grey value of --fill-mode constant, from 0, black, to 255, white."""
+
+
 class ReportKeywords(TypedDict, total=False):
     """Where results go, and whether a page shows them."""
 

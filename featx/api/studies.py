@@ -25,7 +25,7 @@ from featx.io.bars import shown_by
 from featx.io.context import Context
 from featx.io.progress import Progress
 from featx.quality.near_duplicates import NEAR
-from featx.runs.labels import read_labelled
+from featx.runs.labels import count_judged, read_labelled
 from featx.store.cache import Cache
 from featx.workflow.prepare import prepare
 from featx.workflow.review import Review, review
@@ -123,7 +123,7 @@ def check(
     -------
     Check
         with `images` and `readable` (numbers of them), `unreadable` [{path, reason}], `duplicates`, `conflicts`,
-        `straddling`, `classes` {label: readable images}, `notes`
+        `straddling`, `classes` {label: readable images}, `notes`, `judged` {corrected, confirmed: images}
     Review
         with features: `quality` (rows of label errors, near-duplicates and outliers), `written` (the files of each),
         `across`, `report`
@@ -155,12 +155,13 @@ def check(
     require_no_duplicate_groups(wanted.data, "featx.check without features=True")
     with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
         images = read_labelled(wanted, cache.index)
-        return check_images(
+        found = check_images(
             images,
             cache.index,
             progress=lambda done: show("check", done, len(images)),
             levels=wanted.features.levels,
         )
+        return replace(found, judged=count_judged(wanted, cache.index))
 
 
 @takes(*LOOK, also=_Scope)

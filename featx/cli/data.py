@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,8 +76,8 @@ def check(
             progress=lambda done: bars("check", done, len(images)),
             levels=pipeline.features.levels,
         )
-        judged = count_judged(pipeline, cache.index)
-    emit(as_json, found.as_json() | {"judged": judged}, _check_text(found))
+        found = replace(found, judged=count_judged(pipeline, cache.index))
+    emit(as_json, found.as_json(), _check_text(found))
 
 
 def _check_text(found: Check) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class Check:
     straddling : {"paths", "splits"} of the same bytes, or of one group, in different declared splits
     classes : readable images of every class
     notes : what was left aside when the set was read
+    judged : how many images have a label that was corrected, or confirmed by a person: {"corrected", "confirmed"}
     """
 
     images: int
@@ -50,6 +51,7 @@ class Check:
     straddling: list[dict[str, list[str]]]
     classes: dict[str, int]
     notes: tuple[str, ...]
+    judged: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The same as a JSON object, as `featx check --json` prints it."""
