@@ -193,7 +193,7 @@ def test_a_company_works_through_many_images(photos: tuple[Desk, list[str]], sit
     extract = "featx extract stock --layer block3b_add"
     plan = ("featx check stock --json", f"{extract} --dry-run --json", f"{extract} --json")
     fit = (
-        "featx fit-head stock --clf logreg --layer block3b_add --no-html --json",
+        "featx fit-head stock --clf svm --layer block3b_add --no-html --json",
         "featx bundle pack --out stock.featx",
     )
     desk.know(*plan, fit[0], "featx predict incoming --model stock.featx --out answers.csv --json", "featx drift new")
