@@ -13,10 +13,8 @@ from PIL import Image
 
 import featx
 
-MODULES = tuple(
-    f"featx.api.{name}"
-    for name in ("functions", "studies", "searching", "model", "asking", "predictions", "arrays", "transformer")
-)
+NAMES = ("functions", "studies", "searching", "loading", "model", "asking", "predictions", "arrays", "transformer")
+MODULES = tuple(f"featx.api.{name}" for name in NAMES)
 SLOW = "Consulted.export"  # converts and runs a whole network
 EXAMPLES = [
     one

@@ -258,7 +258,7 @@ def test_the_keywords_are_those_that_the_sections_have() -> None:
 )
 def test_an_editor_knows_every_option(function: Any) -> None:
     (keywords,) = get_args(get_type_hints(function)["options"])
-    own = {"data", "pipeline", "progress", "self", "part", "mistakes", "force"}
+    own = {"data", "pipeline", "progress", "self", "part", "mistakes", "tta"}
     shown = set(inspect.signature(function).parameters) - own
     assert set(get_type_hints(keywords)) == shown
     assert keywords.__required_keys__ == frozenset()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Unpack, overload
 
 from featx.api.keywords import ReadFeaturesKeywords
-from featx.api.options import SIMILAR, PathLike, read_options, takes
+from featx.api.options import SIMILAR, PathLike, Writing, WritingKeywords, read_options, takes
 from featx.api.predictions import Images, sources_of
 from featx.api.searching import Asked, find_similar, require_picture
 from featx.bundle.bundle import Bundle
@@ -45,23 +45,24 @@ class Consulted:
         images: Images,
         *,
         out: PathLike,
-        force: bool = False,
         labels: str | Sequence[str] = (),
         top: int | None = None,
         method: Method = "auto",
         progress: Progress | bool = False,
+        **writing: Unpack[WritingKeywords],
     ) -> DrawnExplanations: ...
 
+    @takes(also=Writing)
     def explain(
         self,
         images: Images,
         *,
         out: PathLike | None = None,
-        force: bool = False,
         labels: str | Sequence[str] = (),
         top: int | None = None,
         method: Method = "auto",
         progress: Progress | bool = False,
+        **writing: Unpack[WritingKeywords],
     ) -> tuple[Explanation | Unread, ...] | DrawnExplanations:
         """Find which regions of images support a class, as `featx explain` does.
 
@@ -69,7 +70,7 @@ class Consulted:
         ----------
         images : as of `predict`
         out : a folder for the pictures and arrays; without it nothing is written
-        force : whether it may have files in it, those of the same names being replaced
+        force : whether it may have files in it, those of the same names being replaced [False]
         labels : the classes to explain, whatever is predicted, instead of `top`
         top : how many of the likeliest classes to explain [1; with several labels per image, those predicted]
         method : "cam", "gradcam", "occlusion", or "auto": the first of these that this model has
@@ -97,7 +98,7 @@ class Consulted:
         """
         if top is not None:
             check_bounds(AnswerOptions(top))
-        folder = require_new_in_python(out, force)
+        folder = require_new_in_python(out, writing.get("force", False))
         explainer = Explainer(self.bundle, method, (labels,) if isinstance(labels, str) else labels, top)
         sources = sources_of(images)
         with shown_by(progress) as show:

@@ -1,4 +1,4 @@
-"""Writes `featx.api.keywords` and `section_keywords`, keywords of the public functions for editors and type checkers.
+"""Writes `featx.api.keywords`, `section_keywords` and `trained_keywords`, for editors and type checkers.
 
     python -m featx.api.generate
 
@@ -66,19 +66,42 @@ _ARGUMENTS = {("DataKeywords", "path"), ("CompareKeywords", "data")}  # which fu
 def keyword_modules() -> dict[str, str]:
     """The modules by name, as `ruff format` leaves them."""
     taken = list(dict.fromkeys(section for sections in FUNCTIONS.values() for section in sections))
-    used = ",\n    ".join(sorted(map(_class_name, taken)))
-    imported = f"from featx.api.section_keywords import (\n    {used},\n)\n"
+    trained = [name for name in taken if _trains(name)]
     functions = [
-        _HEADER.format("functions ") + imported,
+        _HEADER.format("functions ")
+        + _imported("section_keywords", [name for name in taken if name not in trained])
+        + _imported("trained_keywords", trained),
         *(_function_class(name, sections) for name, sections in FUNCTIONS.items()),
     ]
     sections = [
         _HEADER.format("the sections ") + _TYPES,
-        _section_class("TrainingKeywords", "TypedDict", TrainingOptions, frozenset()),
         _section_class("PreparedKeywords", "TypedDict", SECTIONS["features"], _others(SECTIONS["features"], PREPARED)),
-        *(_class_of(name, SECTIONS[name]) for name in taken),
+        *(_class_of(name, SECTIONS[name]) for name in taken if name not in trained),
     ]
-    return {"keywords.py": "\n\n".join(functions), "section_keywords.py": "\n\n".join(sections)}
+    training = [
+        _HEADER.format("the sections that train ") + _TYPES,
+        _section_class("TrainingKeywords", "TypedDict", TrainingOptions, frozenset()),
+        *(_class_of(name, SECTIONS[name]) for name in trained),
+    ]
+    return {
+        "keywords.py": "\n\n".join(functions),
+        "section_keywords.py": "\n\n".join(sections),
+        "trained_keywords.py": "\n\n".join(training),
+    }
+
+
+def _trains(section: str) -> bool:
+    return issubclass(SECTIONS[section], TrainingOptions)
+
+
+def _imported(module: str, sections: Sequence[str]) -> str:
+    """The import of the classes of sections, as `ruff format` leaves it."""
+    names = sorted(map(_class_name, sections))
+    line = f"from featx.api.{module} import {', '.join(names)}\n"
+    if len(line) <= _WIDTH:
+        return line
+    listed = ",\n    ".join(names)
+    return f"from featx.api.{module} import (\n    {listed},\n)\n"
 
 
 def _class_of(name: str, section: type[Section]) -> str:

@@ -12,13 +12,12 @@ from featx.api.section_keywords import (
     DriftKeywords,
     EnoughKeywords,
     FeaturesKeywords,
-    FinetuneKeywords,
-    HeadKeywords,
     MapKeywords,
     NextKeywords,
     ReportKeywords,
     TrackingKeywords,
 )
+from featx.api.trained_keywords import FinetuneKeywords, HeadKeywords
 
 
 class ExtractKeywords(DataKeywords, FeaturesKeywords, AugmentKeywords, total=False):

@@ -11,7 +11,19 @@ from featx.active.drift import Drift, find_drift
 from featx.active.next import NextImages, choose_next
 from featx.api.asking import Consulted
 from featx.api.keywords import EvaluateKeywords, FindDriftKeywords, NextImagesKeywords, TuneKeywords
-from featx.api.options import DRIFT, EVALUATE, FINETUNE, NEXT, PathLike, call_text, read_options, takes
+from featx.api.model_table import model_html
+from featx.api.options import (
+    DRIFT,
+    EVALUATE,
+    FINETUNE,
+    NEXT,
+    PathLike,
+    Writing,
+    WritingKeywords,
+    call_text,
+    read_options,
+    takes,
+)
 from featx.api.predictions import Images, Predictions, SetKeywords, sources_of
 from featx.bundle.bundle import Bundle
 from featx.bundle.bundle import pack as pack_bundle
@@ -24,17 +36,17 @@ from featx.inference.predict import AnswerOptions, Average, iter_probabilities
 from featx.inference.predict import predict as predict_images
 from featx.io.bars import shown_by
 from featx.io.context import Context
-from featx.io.counting import counted
-from featx.io.notebook import MOST_ROWS, table_html
 from featx.io.outputs import require_new_in_python
 from featx.io.progress import Progress
-from featx.metrics.digits import figure_text
 from featx.metrics.measures import measure
-from featx.metrics.table import metric_label, shown_keys
 from featx.store.cache import Cache
 from featx.workflow.mistakes import explain_mistakes, require_unused
 from featx.workflow.prepare import images_of_part, prepare
 from featx.workflow.publish import publish_finetuned
+
+
+class MeasureKeywords(EvaluateKeywords, WritingKeywords, total=False):
+    """The keywords of `Model.evaluate`."""
 
 
 class Model(Consulted):
@@ -62,21 +74,7 @@ class Model(Consulted):
         return f"<featx.Model {self.bundle.shown}: {manifest.head.clf} on {', '.join(manifest.output_names)}>"
 
     def _repr_html_(self) -> str:
-        manifest = self.bundle.manifest
-        about = f"{self.bundle.shown}: {manifest.head.clf} on {', '.join(manifest.output_names)}"
-        parts = {part: manifest.metrics_on(part) for part in ("val", "test")}
-        rows: list[tuple[str, str, str | None]] = [
-            (f"images in {part}", f"{one.images:,}", None) for part, one in parts.items() if one.images
-        ]
-        for part, one in parts.items():
-            for key in shown_keys(manifest.target, brief=True) if one.images else ():
-                value, interval = one.get(key), (one.intervals or {}).get(key)
-                shown = None if value is None else figure_text(value, one.images)
-                ends = None if interval is None else " to ".join(figure_text(end, one.images) for end in interval)
-                rows.append((f"{metric_label(key)} on {part}", shown or "not defined", ends))
-        classes = ", ".join(self.classes[:MOST_ROWS]) + (" ..." if len(self.classes) > MOST_ROWS else "")
-        rows.insert(0, (counted(len(self.classes), "class", "classes"), classes, None))
-        return table_html(about, ("what", "value", "95 % interval"), rows, len(rows))
+        return model_html(self.bundle)
 
     @property
     def path(self) -> Path:
@@ -168,7 +166,7 @@ class Model(Consulted):
             found[rows] = chances
         return found
 
-    @takes(*EVALUATE)
+    @takes(*EVALUATE, also=Writing)
     def evaluate(
         self,
         data: PathLike | None = None,
@@ -176,10 +174,9 @@ class Model(Consulted):
         *,
         tta: int = 0,
         mistakes: PathLike | None = None,
-        force: bool = False,
         pipeline: PathLike | None = None,
         progress: Progress | bool = False,
-        **options: Unpack[EvaluateKeywords],
+        **options: Unpack[MeasureKeywords],
     ) -> dict[str, Any]:
         """Measure on labelled images, as `featx evaluate` does.
 
@@ -211,8 +208,8 @@ class Model(Consulted):
         """
         if part not in {*SPLITS, "all"}:
             raise UsageError(f"part is one of {', '.join(SPLITS)} and all, got {part!r}.")
+        folder, force = None if mistakes is None else Path(mistakes), options.pop("force", False)
         wanted = read_options(EVALUATE, options, "evaluate", data, pipeline)
-        folder = None if mistakes is None else Path(mistakes)
         if folder is not None:
             require_unused(folder, force)
         average = self._average(tta)
@@ -324,7 +321,7 @@ class Model(Consulted):
         ...     featx.load("runs/flowers").drift("pool", html=False)
         ... except featx.FeatxError as error:
         ...     print(error)
-        There are 3 new images, and a test takes at least 20. Name a folder with more.
+        A test takes at least 20 new images, and there are 3. Name a folder with more.
         """
         wanted = read_options(DRIFT, options, "drift", new, pipeline)
         command, folder = call_text("featx.Model.drift", new, pipeline, options), None if out is None else Path(out)

@@ -7,10 +7,10 @@ in `featx.api.keywords`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from featx.config import SECTIONS, Keys, Pipeline, help_of, listed_options
 from featx.config.applicable import require_applicable
@@ -43,6 +43,20 @@ PREPARED = (
 )
 """What networks are given, of the section features: `compare` takes these beside its own sections"""
 
+
+@dataclass(frozen=True)
+class Writing:
+    """Whether what is written may replace what is there."""
+
+    force: bool = False
+
+
+class WritingKeywords(TypedDict, total=False):
+    """The keyword of `Writing`."""
+
+    force: bool
+
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -73,6 +87,8 @@ def takes(
             for one in (*further, *(entry for _, entry in taken))
         ]
         function.__signature__ = shape.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+        if not taken:
+            return function
         listed = "\n".join(f"    {one.name} : {help_of(section, one)}" for section, one in taken)
         function.__doc__ = f"{function.__doc__}\n    Options\n    -------\n{listed}\n"
         return function

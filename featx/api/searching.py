@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Unpack
 
 from featx.api.keywords import ReadFeaturesKeywords
-from featx.api.options import SIMILAR, PathLike, read_options, takes
+from featx.api.options import SIMILAR, PathLike, Writing, WritingKeywords, read_options, takes
 from featx.bundle.bundle import Bundle
 from featx.config import SECTIONS, Pipeline, check_bounds, types_of
 from featx.images.resize import ResizeRule
@@ -25,17 +25,20 @@ from featx.store.cache import Cache
 from featx.workflow.prepare import choose_images
 
 
-@takes(*SIMILAR)
+class SimilarKeywords(ReadFeaturesKeywords, WritingKeywords, total=False):
+    """The keywords of `featx.similar`."""
+
+
+@takes(*SIMILAR, also=Writing)
 def similar(
     images: PathLike | Sequence[PathLike],
     data: PathLike | None = None,
     *,
     top: int = 5,
     out: PathLike | None = None,
-    force: bool = False,
     pipeline: PathLike | None = None,
     progress: Progress | bool = False,
-    **options: Unpack[ReadFeaturesKeywords],
+    **options: Unpack[SimilarKeywords],
 ) -> Search:
     """Find the images of a set that look most like these, as `featx similar` does; `Model.similar` asks a model.
 
@@ -48,7 +51,7 @@ def similar(
     data, pipeline, progress : as of `featx.extract`; the images that are searched
     top : how many to find for each image
     out : a PNG file to draw them in
-    force : whether it may be replaced where it is there
+    force : whether it may be replaced where it is there [False]
     options : of the sections data, features and report, listed below
 
     Returns
@@ -69,9 +72,10 @@ def similar(
     >>> [near.label for near in found.found[0].similar]
     ['rose', 'rose', 'rose']
     """
+    picture = require_picture(out, options.pop("force", False))
     wanted = read_options(SIMILAR, options, "featx.similar", data, pipeline)
     named = set(types_of(SECTIONS["features"])) - {"cache"}
-    asked = Asked(top, require_picture(out, force), by_run=pipeline is None and not named & set(options))
+    asked = Asked(top, picture, by_run=pipeline is None and not named & set(options))
     with shown_by(progress) as show:
         return find_similar(images, wanted, None, asked, show)
 
