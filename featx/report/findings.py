@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featx.images.grid import GridImage, draw_grid
+from featx.io.commands import short_path
 from featx.io.counting import counted
 from featx.io.csvtext import csv_text
 from featx.io.files import write_atomic
@@ -15,7 +16,7 @@ from featx.report.page import render
 
 SHOWN = 36  # images in a grid
 _MOST_ROWS = 200  # of a list; its CSV has all of them
-_NUMBERS = frozenset({"confidence", "label_confidence", "similarity", "deviations", "distance"})
+_NUMBERS = frozenset({"confidence", "label_confidence", "similarity", "deviations", "distance", "score"})
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,8 @@ def write_findings_page(
         title=title,
         summary=summary,
         findings=findings,
-        shown={
-            one.name: [list(zip(one.header, row, strict=True)) for row in one.rows[:_MOST_ROWS]] for one in findings
-        },
+        headers={one.name: [name for name, _ in _filled(one)[0]] if one.rows else [] for one in findings},
+        shown={one.name: _filled(one) for one in findings},
         numbers=_NUMBERS,
         notes=notes,
         command=command,
@@ -106,6 +106,14 @@ def write_findings_page(
         },
     )
     write_atomic(index, page)
+
+
+def _filled(finding: Finding) -> list[list[tuple[str, str]]]:
+    """The first lines as (column, cell) without columns that are still empty, and with short paths."""
+    rows, names = finding.rows[:_MOST_ROWS], finding.header
+    kept = [place for place in range(len(names)) if any(row[place] for row in rows)]
+    paths = [name.startswith("path") for name in names]
+    return [[(names[place], short_path(row[place]) if paths[place] else row[place]) for place in kept] for row in rows]
 
 
 def _in_words(finding: Finding) -> str:
