@@ -31,6 +31,7 @@ def build(spec: BackboneSpec, top: bool = False) -> keras.Model:
     BackboneError
         Weights that cannot be had, do not fit, or leave a variable unassigned.
     """
+    weights.require_weights_file(spec)  # a large network takes seconds to build
     network = construct(spec, top)
     weights.assign(network, spec, top)
     return network

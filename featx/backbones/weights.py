@@ -121,6 +121,12 @@ def assign_file(network: KerasModel, path: Path, top: bool) -> None:
         _load_weights_h5(network, path)
 
 
+def require_weights_file(spec: BackboneSpec) -> None:
+    """Refuse a spec whose weights are a file of another type; whether they fit, only the network can show."""
+    if Path(spec.weights).is_absolute():
+        _file_type(Path(spec.weights))
+
+
 def _file_type(path: Path) -> str:
     import h5py
 
