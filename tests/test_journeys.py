@@ -28,16 +28,17 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 COLOURS = {"daisy": (225, 215, 90), "rose": (190, 40, 60), "tulip": (120, 60, 180)}
 
 # Runs command lines as a shell would, and blocks of Python, in one process: what is imported is imported once.
-DRIVER = """
-import contextlib, glob, io, json, shlex, sys
+# "follow" runs what the commands before have suggested.
+DRIVER = r"""
+import contextlib, glob, io, json, re, shlex, sys
 from featx.cli.app import main
 import featx
-answers = []
-for line in json.load(sys.stdin):
+
+def run(line):
     out, err, status = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            if "\\n" in line:
+            if "\n" in line:
                 exec(line, {})
             else:
                 typed = shlex.split(line, comments=True)
@@ -46,7 +47,15 @@ for line in json.load(sys.stdin):
                 main(words[1:])
         except SystemExit as end:
             status = int(end.code or 0)
-    answers.append([line, status, out.getvalue(), err.getvalue()])
+    return [line, status, out.getvalue(), err.getvalue()]
+
+answers = []
+for line in json.load(sys.stdin):
+    if line == "follow":
+        suggested = [found for one in answers for found in re.findall(r"(?m)(?:^|\s)(featx [a-z-]+ \S.*)$", one[2])]
+        answers += [run(found) for found in suggested]
+    else:
+        answers.append(run(line))
 print(json.dumps([featx.__file__, answers]))
 """
 
@@ -58,8 +67,11 @@ class Desk:
         self.folder, self.site = folder, site
         folder.mkdir()
 
-    def type(self, *lines: str, fails: bool = False) -> list[str]:
-        """What command lines and blocks of Python print on stdout, in one process."""
+    def type(self, *lines: str, refused: bool = False) -> list[str]:
+        """What command lines and blocks of Python print on stdout, in one process.
+
+        refused : whether the last one is meant to fail; its sentence is returned
+        """
         done = subprocess.run(
             [sys.executable, "-c", DRIVER],
             cwd=self.folder,
@@ -72,19 +84,22 @@ class Desk:
         assert done.returncode == 0, done.stderr
         where, answers = json.loads(done.stdout.splitlines()[-1])
         assert Path(where).is_relative_to(self.site)
-        for line, status, out, err in answers:
+        for place, (line, status, out, err) in enumerate(answers):
+            fails = refused and place == len(answers) - 1
             assert (status != 0) == fails, f"{line}: {status}\n{out}\n{err}"
             assert "Traceback" not in err, err
         return [out or err for _, _, out, err in answers]
 
-    def know(self, *lines: str) -> None:
-        """Find the command and every option of command lines in the help."""
-        words = {line: shlex.split(line)[1:] for line in lines}
-        texts = self.type("featx --help", *(f"featx {typed[0]} --help-all" for typed in words.values()))
-        for (line, typed), text in zip(words.items(), texts[1:], strict=True):
-            assert re.search(rf"^  {typed[0]} ", texts[0], flags=re.MULTILINE), line
+    def type_known(self, *lines: str, refused: bool = False) -> list[str]:
+        """`type`, once every command and option was found in the help."""
+        words = [shlex.split(line)[1:] for line in lines]
+        named = [" ".join(typed[: 2 if typed[0] in {"bundle", "data"} else 1]) for typed in words]
+        texts = self.type("featx --help", *(f"featx {name} --help" for name in named), *lines, refused=refused)
+        for typed, text in zip(words, texts[1:], strict=False):
+            assert re.search(rf"^  {typed[0]} ", texts[0], flags=re.MULTILINE), typed
             for option in (word for word in typed if word.startswith("-")):
-                assert re.search(rf"(^|[\s,/]){option}\b", text, flags=re.MULTILINE), (line, option)
+                assert re.search(rf"(^|[\s,/]){option}\b", text, flags=re.MULTILINE), typed
+        return texts[1 + len(lines) :]
 
 
 def block(after: str, kind: str) -> str:
@@ -92,11 +107,6 @@ def block(after: str, kind: str) -> str:
     found = re.search(rf"{re.escape(after)}.*?^```{kind}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
     assert found is not None, after
     return found[1]
-
-
-def printed(text: str) -> list[str]:
-    """The commands that a command suggests."""
-    return [line for line in re.findall(r"(?:^|\s)(featx [a-z-]+ \S.*)$", text, flags=re.MULTILINE) if "<" not in line]
 
 
 def write_photos(folder: Path, numbers: range, by_class: bool) -> None:
@@ -142,11 +152,11 @@ def photos(site: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Desk, 
     write_photos(desk.folder / "new", range(12, 14), by_class=False)
     commands = block("Four commands on your own folder", "sh").splitlines()
     assert [shlex.split(line)[1] for line in commands] == ["check", "look", "fit-head", "predict"]
-    return desk, desk.type(*commands, block("In Python:", "python"))
+    return desk, desk.type(*commands, block("In Python:", "python"), "follow")
 
 
 def test_photographs_are_sorted_by_somebody_who_knows_no_machine_learning(photos: tuple[Desk, list[str]]) -> None:
-    desk, (checked, looked, fitted, predicted, python) = photos
+    desk, (checked, _, fitted, predicted, python, *followed) = photos
     assert "36 images, 36 readable, 0 bad" in checked
     assert re.search(r"^3 of 3 test images right", fitted, flags=re.MULTILINE)  # a verdict in plain words
     answers = re.findall(r"new/(\w+)-\d+\.jpg +(\w+)", predicted)
@@ -155,10 +165,7 @@ def test_photographs_are_sorted_by_somebody_who_knows_no_machine_learning(photos
     assert len(re.findall(r"'(daisy|rose|tulip)'", python)) == 6
     report = desk.folder / re.findall(r"^report: (\S+)$", fitted, flags=re.MULTILINE)[0]
     assert "test images right" in report.read_text(encoding="utf-8")
-    # what they suggest can be typed as it stands
-    suggested = [*printed(looked), *printed(fitted)]
-    assert len(suggested) >= 2
-    desk.type(*suggested)
+    assert len(followed) >= 2  # what they suggest can be typed as it stands
 
 
 def test_a_walk_through_is_reproduced(photos: tuple[Desk, list[str]], site: Path) -> None:
@@ -173,8 +180,7 @@ def test_a_walk_through_is_reproduced(photos: tuple[Desk, list[str]], site: Path
     default = (site / "featx" / "pipelines" / "default.yaml").read_text()
     data = re.findall(r"^  path: (\S+)$", default, flags=re.MULTILINE)[0]
     more = ("featx evaluate --split test --json", "featx models")
-    desk.know(command, *more)
-    _, fitted, measured, listed = desk.type(f"featx data digits --out {data}", command, *more)
+    _, fitted, measured, listed = desk.type_known(f"featx data digits --out {data}", command, *more)
     right = re.findall(r"^(\d+) of (\d+) test images right", fitted, flags=re.MULTILINE)[0]
     assert int(right[1]) == images
     assert int(right[0]) / images > share
@@ -193,11 +199,10 @@ def test_a_company_works_through_many_images(photos: tuple[Desk, list[str]], sit
     extract = "featx extract stock --layer block3b_add"
     plan = ("featx check stock --json", f"{extract} --dry-run --json", f"{extract} --json")
     fit = (
-        "featx fit-head stock --clf svm --layer block3b_add --no-html --json",
+        "featx fit-head stock --clf svm --layer block3b_add --json",
         "featx bundle pack --out stock.featx",
     )
-    desk.know(*plan, fit[0], "featx predict incoming --model stock.featx --out answers.csv --json", "featx drift new")
-    checked, planned, extracted, fitted, _ = desk.type(*plan, *fit)
+    checked, planned, extracted, fitted, _ = desk.type_known(*plan, *fit)
     assert [json.loads(checked)[name] for name in ("images", "readable")] == [91, 90]
     assert json.loads(planned)["rows"] == 89  # a copy is one image, what is cut off none
     assert [json.loads(extracted)[name] for name in ("computed", "duplicates")] == [89, 1]
@@ -212,10 +217,9 @@ def test_a_company_works_through_many_images(photos: tuple[Desk, list[str]], sit
     (grown,) = desk.type(f"{extract} --json")
     assert [json.loads(grown)[name] for name in ("computed", "reused")] == [12, 89]
     ask = "featx predict incoming --model stock.featx --out answers.csv --json"
-    written, _ = other.type(ask, "featx bundle verify stock.featx")
+    written, _, again = other.type_known(ask, "featx bundle verify stock.featx", ask, refused=True)
+    assert "answers.csv exists already" in again  # nobody's answers are written over
     assert json.loads(written)["images"] == 90
     with open(other.folder / "answers.csv", encoding="utf-8") as file:
         rows: list[dict[str, Any]] = list(csv.DictReader(file))
     assert np.mean([Path(row["path"]).name.split("-")[0] == row["label"] for row in rows]) > 0.95
-    (refused,) = other.type(ask, fails=True)  # nobody's answers are written over
-    assert "answers.csv exists already" in refused

@@ -234,6 +234,10 @@ def test_a_class_of_ones_own_walks_from_fit_to_a_bundle_of_one_file(
     shown = call("explain", answers[0]["path"], "--model", "own.featx", "--out", "maps", "--json", cwd=own)
     assert shown.status == 0, shown.err
     assert call("bundle", "verify", "own.featx", "--import", "own_heads", cwd=own).status == 0
+    card = call("bundle", "card", "own.featx", cwd=own).out
+    assert "a head was fitted on them: own_heads.Nearest" in card.replace("\\_", "_")
+    assert "featx predict IMAGE... --model own.featx --import own_heads " in card
+    assert "featx.load('own.featx', imports=['own_heads'])" in card
 
     # its code is a part of what the bundle was made of
     pipeline = ("--estimator", "own_heads.Nearest", *grid)

@@ -129,6 +129,11 @@ class HeadRecord(ManifestSection):
     reason: str = omitted("")
     more: Mapping[str, Json] = rest()
 
+    @property
+    def to_be_named(self) -> tuple[str, ...]:
+        """What --import has to name before it can be loaded."""
+        return (() if self.plugin else self.imports) + (("joblib",) if self.kind == "pickle" else ())
+
 
 @dataclass(frozen=True)
 class SplitRecord(ManifestSection):

@@ -149,7 +149,8 @@ def _details(manifest: Manifest) -> str:
 def _head(head: HeadRecord) -> str:
     """The head and its strength, not escaped."""
     strength = next((f", {name} = {name_value(head.params[name])}" for name in _STRENGTHS if name in head.params), "")
-    return f"{_HEADS.get(head.clf, head.clf)}{strength}"
+    path, plugin = head.params.get("path"), f", a plug-in of {head.plugin}" if head.plugin else ""
+    return f"{path if isinstance(path, str) else _HEADS.get(head.clf, head.clf)}{plugin}{strength}"
 
 
 def _weights(manifest: Manifest) -> str:

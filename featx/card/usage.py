@@ -16,8 +16,14 @@ _ANYWHERE = (
 def describe_use(manifest: Manifest, place: str) -> str:
     """How to predict with the bundle at `place`."""
     where, answer = shlex.quote(one_line(place)), "labels" if manifest.multilabel else "class"
-    commands = f"featx predict IMAGE... --model {where}    # {answer} and confidence\nfeatx bundle verify {where}"
-    python = f'import featx\n\nprint(featx.load({one_line(place)!r}).predict(["image.jpg"]).labels)'
+    named = manifest.head.to_be_named
+    trusting = "".join(f" --import {shlex.quote(one_line(name))}" for name in named)
+    commands = (
+        f"featx predict IMAGE... --model {where}{trusting}    # {answer} and confidence\n"
+        f"featx bundle verify {where}{trusting}"
+    )
+    loaded = f"{one_line(place)!r}" + (f", imports={[one_line(name) for name in named]!r}" if named else "")
+    python = f'import featx\n\nprint(featx.load({loaded}).predict(["image.jpg"]).labels)'
     return "\n\n".join([code_block(commands, "sh"), code_block(python, "python"), _ANYWHERE])
 
 
