@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fitted import Lab, Outcome, call
+from fitted import Lab, Outcome, call, write_squares
+from serving import served
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.preprocessing import StandardScaler
 from skops.io import dump
@@ -248,6 +249,30 @@ def test_a_class_of_ones_own_walks_from_fit_to_a_bundle_of_one_file(
     forget(monkeypatch)
     model = featx.load(own / "own.featx", imports="own_heads")
     assert model.predict(answers[0]["path"]).labels[0] == answers[0]["label"]
+
+
+def test_labels_of_a_forest_are_calibrated_explained_and_served(lab: Lab, tmp_path: Path) -> None:
+    index = write_squares(tmp_path / "squares")
+    place = ("--backbone", lab.root / "tiny.keras", "--cache", lab.root / "cache", "--split", "0.5,0.25,0.25")
+    forest = ("--clf", "estimator", "--estimator", FOREST, "--grid", "{n_estimators: [10, 30]}", "--folds", "2")
+    options = ("--label-separator", "$", "--class-weight", "balanced", "--calibrate", "sigmoid", "--no-html", "--json")
+    made = call("fit-head", index, *place, *forest, *options, cwd=tmp_path)
+    assert made.status == 0, made.err
+    bundle = load_bundle(tmp_path / made.json["bundle"])
+    assert bundle.manifest.head.kind == "estimator"
+    assert made.json["val"]["average_precision_macro"] > 0.5
+    images = sorted((tmp_path / "squares" / "images").glob("*.png"))[:3]
+    answers = featx.load(bundle.path).predict(images)
+    probabilities = featx.load(bundle.path).predict_proba(images)
+    assert [one.labels for one in answers] == [
+        tuple(name for name, over in zip(bundle.classes, row >= bundle.thresholds, strict=True) if over)
+        for row in probabilities
+    ]
+    explained = featx.load(bundle.path).explain(images[:1])
+    assert explained[0].method == "occlusion"
+    with served(bundle) as client:
+        sent = client.post("/predict", files=[("files", (one.name, one.read_bytes())) for one in images]).json()
+    assert [tuple(one["labels"]) for one in sent["predictions"]] == [one.labels for one in answers]
 
 
 def test_what_a_named_module_has_from_elsewhere_is_not_trusted(own: Path) -> None:
