@@ -224,10 +224,12 @@ def restore_times(source: Path, target: Path) -> None:
     shutil.copystat(source / "tiny.keras", target / "tiny.keras")
 
 
-def disturb(campaign: Campaign, names: Sequence[str], share: float | None, what: str) -> None:
+def disturb(
+    campaign: Campaign, names: Sequence[str], share: float | None, what: str, kinds: Sequence[str] = KINDS
+) -> None:
     """Kills, power losses and faults of every kind at every command in `names`.
 
-    share : seconds for each command; what : which of them
+    share : seconds for each command; what : which of the three; kinds : of calls that fail
     """
     for name in names:
         campaign.until = None if share is None else time.monotonic() + share
@@ -236,7 +238,7 @@ def disturb(campaign: Campaign, names: Sequence[str], share: float | None, what:
         if "power" in what:
             campaign.lose_power(name)
         for action in (faults.ONCE, faults.FROM_HERE) if "faults" in what else ():
-            for kind in KINDS if action == faults.ONCE else [kind for kind in KINDS if kind not in ONCE_ONLY]:
+            for kind in kinds if action == faults.ONCE else [kind for kind in kinds if kind not in ONCE_ONLY]:
                 campaign.fail_every(name, kind, action)
         print({key: n for key, n in campaign.report.trials.items() if key.startswith(f"{name} ")}, flush=True)
     campaign.until = None
