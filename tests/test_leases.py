@@ -80,6 +80,13 @@ def test_a_lease_of_another_host_counts_until_it_expires(tmp_path: Path) -> None
     assert not path.exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_a_pipe_is_not_a_lease(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "far-1-0.lease")
+    with Leases(tmp_path) as mine:
+        assert mine.of_others().tolist() == []
+
+
 def test_a_lease_with_a_time_to_come_holds_nobody_for_ever(tmp_path: Path) -> None:
     path = foreign(tmp_path, "far", A, host="elsewhere", pid=1)  # as of a copied folder, or a clock that was set back
     later = time.time() + 86_400

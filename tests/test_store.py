@@ -596,6 +596,10 @@ def test_a_damaged_part_is_left_aside_and_the_others_are_read(
         assert "will be computed again" in caplog.text
         (found,) = damages(store)
         assert (found.part, found.rows) == (str(broken), [])
+    broken.unlink()
+    os.mkfifo(broken)  # nothing ever comes out of it
+    assert fresh(store).table("mixed7", "avg").rows == 3
+    assert [one.part for one in damages(store)] == [str(broken)]
 
 
 @pytest.mark.parametrize("pooling", ["avg", "grid:4"])

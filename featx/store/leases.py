@@ -91,6 +91,8 @@ class Leases:
         for path in self.directory.glob(f"*{_SUFFIX}"):
             if path == self.path or path.name.startswith(TEMPORARY):  # which one that stands still may go on to rename
                 continue
+            if not path.is_file():  # a pipe, which nothing may ever come out of
+                continue
             try:
                 owner, _, digests = path.read_bytes().partition(b"\n")
                 if abs(now - path.stat().st_mtime) > EXPIRY or _is_dead(json.loads(owner)):

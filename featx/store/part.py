@@ -191,7 +191,15 @@ def _need_zstd() -> Any:
 
 
 def open_hdf5(path: Path) -> h5py.File:
-    """Open a part to read it, without a lock: it never changes, and some file systems have no locks."""
+    """Open a part to read it, without a lock: it never changes, and some file systems have no locks.
+
+    Raises
+    ------
+    DamagedPart
+        It is a pipe or a device, which nothing may ever come out of.
+    """
+    if path.exists() and not path.is_file():
+        raise DamagedPart(f"{path} is not a file.")
     return h5py.File(path, "r", locking=False)
 
 
