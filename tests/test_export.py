@@ -234,7 +234,7 @@ def test_int8_measures_its_ranges_on_images(lab: Lab, tmp_path: Path, name: str)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "layer"),
-    [("EfficientNetB0", "block3b_add"), ("ConvNeXtTiny", "convnext_tiny_downsampling_block_1")],
+    [("EfficientNetB0", "block3b_add"), ("ConvNeXtTiny", "convnext_tiny_downsampling_block_0")],
 )
 def test_large_networks_as_onnx(lab: Lab, tmp_path: Path, backbone: str, layer: str) -> None:
     """Up to where all kinds of their layers are in: activations, kernel sizes, strides and paddings."""
