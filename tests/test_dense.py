@@ -127,7 +127,7 @@ def test_help_says_what_an_option_is_of_and_lists_a_stages_own_first() -> None:
 
 def test_a_head_checks_its_parameters_when_it_is_fitted() -> None:
     head = DenseHead(schedule="piecewise", boundaries=(3,), rates=(0.1,))
-    with pytest.raises(UsageError, match="got 1 boundaries and 1 rates"):
+    with pytest.raises(UsageError, match="got 1 boundary and 1 rate"):
         head.fit(*blobs())
 
 
@@ -154,7 +154,7 @@ def test_the_command_line_refuses_before_it_computes(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     done = call("fit-head", "images", "--clf", "dense", "--schedule", "piecewise", "--rates", "1e-3", cwd=tmp_path)
     assert done.status == 2
-    assert "got 0 boundaries and 1 rates" in done.sentence
+    assert "got 0 boundaries and 1 rate" in done.sentence
     assert not (tmp_path / "cache").exists()
 
 
