@@ -21,7 +21,7 @@ from PIL import Image
 from featx.backbones import BackboneSpec, resolve
 from featx.config import FeaturesOptions
 from featx.errors import FeatxError
-from featx.first_look.scale import FACTOR, FACTORS, MOST, Scale, features_at_scales, measure_scale
+from featx.first_look.scale import FACTOR, FACTORS, MOST, Scale, features_at_scales, measure_scale, reach_of
 
 
 def make_sets(size: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -83,9 +83,10 @@ def main() -> None:
                 given, less, more = (judge(features, at, slice(place * MOST, (place + 1) * MOST)) for at in scales)
                 if given is None or less is None or more is None:
                     continue
-                right.append(given.too_small or given.too_large)
-                small.append(less.too_small)
-                large.append(more.too_large)
+                reach = reach_of(spec)
+                right.append(given.fault(reach) is not None)
+                small.append(less.fault(reach / FACTOR) == "small")
+                large.append(more.fault(reach * FACTOR) == "large")
                 row = {"network": spec.label, "images": name, "spread": float(f"{given.spread:.2g}")}
                 print(json.dumps(row | {"alarm": right[-1], "small": small[-1], "large": large[-1]}), flush=True)
     counts = {"false alarms": right, "too small, found": small, "too large, found": large}

@@ -744,6 +744,12 @@ def test_a_scale_is_judged_by_distances_of_features() -> None:
     assert not Scale(spread=1e-4, larger=2e-3, changed=1e-3).too_small  # images that are alike
     assert Scale(spread=0.4, larger=0.4, changed=1e-3).too_large
     assert not Scale(spread=0.4, larger=0.4, changed=0.04).too_large
+    assert Scale(spread=0.4, larger=0.4, changed=1e-3).fault(255) == "large"
+    assert (
+        Scale(spread=0.4, larger=0.4, changed=1e-3).fault(2.6) is None
+    )  # no network takes less than normalised values
+    assert Scale(spread=1e-4, larger=0.4, changed=1e-3).fault(1) == "small"
+    assert Scale(spread=1e-4, larger=0.4, changed=1e-3).fault(150) is None
     assert not Scale(spread=0.0, larger=0.0, changed=0.0).too_large  # a network that is dead
     random = np.random.default_rng(0)
     rows = random.normal(size=(4, 16))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -32,6 +33,7 @@ _MORE = (
     30.0  # times as far apart they are at the larger scale; of the same networks at most 20 where they are this near
 )
 _SAME = 0.04  # of that distance is what half and double values change; of the same networks at least 0.08
+_LARGE = 16.0  # values are 0 to 255 as they are, or normalised, which is up to 3; what is nearer to one of the two
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,12 @@ class Scale:
         """Whether nothing but the proportions of values seems to count."""
         return self.spread > 0 and not self.too_small and self.changed < _SAME * self.spread
 
+    def fault(self, reach: float) -> Literal["small", "large"] | None:
+        """What is wrong with values up to `reach`: no network takes less than normalised ones, or more than 255."""
+        if reach > _LARGE:
+            return "large" if self.too_large else None
+        return "small" if self.too_small else None
+
 
 def warn_of_scale(spec: BackboneSpec, paths: Sequence[str]) -> str | None:
     """The sentence on values of a scale that looks wrong; None where nothing does, or it cannot be judged."""
@@ -69,9 +77,10 @@ def warn_of_scale(spec: BackboneSpec, paths: Sequence[str]) -> str | None:
     except (BackboneError, EngineError):
         return None  # which is said where the network is run
     low, high = _range(spec)
-    if found is None or not (found.too_small or found.too_large):
+    fault = None if found is None else found.fault(reach_of(spec))
+    if found is None or fault is None:
         return None
-    if found.too_small:
+    if fault == "small":
         return (
             f"{spec.label} may be given values that are far too small ({low:.3g} to {high:.3g}): what it makes of "
             f"different images hardly differs, and {found.larger / found.spread:.0f} times as much where they are "
@@ -146,6 +155,11 @@ def _range(spec: BackboneSpec) -> tuple[float, float]:
     formula = open_network(spec).preprocessing.formula
     ends = formula.apply(np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8))
     return float(ends.min()), float(ends.max())
+
+
+def reach_of(spec: BackboneSpec) -> float:
+    """How far from 0 the values are that a network is given."""
+    return max(map(abs, _range(spec)))
 
 
 def _unit(features: np.ndarray) -> np.ndarray:
