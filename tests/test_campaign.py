@@ -21,7 +21,7 @@ if sys.platform != "linux" or shutil.which("cc") is None:
 def test_faults_kills_power_losses_and_flips_end_in_the_same_rows(tmp_path: Path) -> None:
     report = driver.Report()
     with driver.Worker(tmp_path, training=True) as worker:
-        campaign = driver.Campaign(worker, tmp_path, report, step=30)
+        campaign = driver.Campaign(worker, tmp_path, report, step=60)
         campaign.prepare(whole=False)
         for kind in ("write", "fsync", "link"):
             campaign.fail_every("extract", kind, faults.FROM_HERE)

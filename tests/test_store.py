@@ -504,7 +504,7 @@ def test_readers_never_use_damaged_rows(store: FeatureStore, caplog: pytest.LogC
     assert f"{path} is damaged: 1 of its 6 rows are not used" in caplog.text
     sound = np.array([0, 1, 3, 4, 5])
     np.testing.assert_array_equal(table.read(rows.digest[sound]).asarray(), rows.features[sound].astype(np.float32))
-    with pytest.raises(StoreError, match="1 of 6 images have no features"):
+    with pytest.raises(StoreError, match="1 of 6 images has no features"):
         table.read(rows.digest)
 
 
