@@ -82,13 +82,14 @@ def _own_folder(path: Path) -> Path | None:
 
 
 def _texts_in(folder: Path, start: str) -> tuple[Path, ...]:
-    """Texts whose names begin with `start`, in the order of their names."""
-    found = []
-    for path in sorted(folder.iterdir()):
-        match = _TEXT.fullmatch(path.name)
-        if match and (match["of"] or "") == start and path.is_file() and path.stat().st_size <= _MOST_BYTES:
-            found.append(path)
-    return tuple(found)
+    """Texts whose names begin with `start`, in the order of their names; none of a folder that cannot be listed."""
+    try:
+        named = [
+            path for path in folder.iterdir() if (match := _TEXT.fullmatch(path.name)) and (match["of"] or "") == start
+        ]
+        return tuple(path for path in sorted(named) if path.is_file() and path.stat().st_size <= _MOST_BYTES)
+    except OSError:
+        return ()
 
 
 def _of_wheel(spec: BackboneSpec) -> tuple[Path, ...]:
