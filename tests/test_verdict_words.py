@@ -109,6 +109,9 @@ def test_without_test_images_the_optimism_of_val_is_said_and_the_remedy_can_be_t
     nothing = verdict(empty)
     assert nothing.headline.startswith("Nothing was measured")
     assert nothing.as_json()["images"] == 0
+    single = {"digest": "s", "images": {"train": 2}, "classes": {"train": {"a": 1, "b": 1}}}
+    alone = verdict(empty, split=single).steps[0]
+    assert (alone.text[:10], alone.command) == ("Add images", "")  # of which no split would keep one back
     assert nothing.lines.endswith("Next: " + " ".join([nothing.steps[0].text, nothing.steps[0].command]))
 
 

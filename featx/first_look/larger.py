@@ -28,7 +28,7 @@ from featx.metrics.table import metric_label
 from featx.selection.folds import make_folds
 
 _LEAST = 60  # images; on fewer, only differences of some 10 points are more than chance
-_MOST = 300
+_MOST = 300  # where their number was not asked for
 _LOOKED_AT = 15  # images whose own size is looked at
 _TRIED = (8, 12)  # images: the first builds and converts the network, the others show how fast it is
 _STEP = 32  # pixels: sizes are multiples of it, as the maps of most networks halve five times
@@ -98,7 +98,7 @@ def try_larger(study: Study, output: str, seconds: float | None) -> tuple[Larger
     if height != usual or side < _LEAST_RATIO * usual:
         return None, ""
     larger = replace(options, layer=(output,), pooling=(), input_size=side)
-    order = draw_sample(study.sample, _MOST, study.pipeline.data.seed)
+    order = draw_sample(study.sample, _MOST if seconds is not None else len(study.sample), study.pipeline.data.seed)
     note = (
         f"The images are larger than the {usual} x {usual} pixels that the network is given, and there was no time to "
         f"see whether more would help. Try it: --input-size {side}."

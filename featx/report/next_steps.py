@@ -88,6 +88,9 @@ def advise_next(found: Standing | None, manifest: Manifest, duplicates: int, typ
 
 def _keep_images_back(manifest: Manifest, typed: Typed) -> Step:
     text = "Keep test images back, which nothing is fitted to or chosen by."
+    trained = manifest.split.classes.get("train", {})
+    if trained and max(trained.values()) == 1 and not manifest.split.images.get("val"):  # no share would keep one back
+        return Step("Add images: a class has one in test from two images on, and one in val from three on.")
     if manifest.split.declared:
         return Step(f"{text} The data declares its parts, and this one is missing.")
     return Step(text, f"featx fit-head {typed.unsplit} --split 0.6,0.2,0.2" if typed.unsplit else "")
