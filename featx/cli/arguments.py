@@ -105,7 +105,8 @@ def pipeline_of(data: str | None, pipeline_file: Path | None, settings: tuple[st
     }
     more = keys_of_settings(settings)
     found = set_keys(set_keys(start_pipeline(data, pipeline_file), typed), more, "--set")
-    return require_applicable(found, {**typed, **more}, str(click.get_current_context().info_name))
+    context = click.get_current_context(silent=True)
+    return require_applicable(found, {**typed, **more}, "" if context is None else str(context.info_name))
 
 
 def was_typed(name: str) -> bool:
