@@ -457,6 +457,15 @@ def test_a_network_of_another_width_is_at_fault(copied: Path) -> None:
         load_bundle(copied).check()
 
 
+def test_a_manifest_that_is_nested_too_deeply_is_refused(copied: Path) -> None:
+    deep: object = 1
+    for _ in range(900):  # which JSON can hold and be digested, and what goes through its levels cannot
+        deep = [deep]
+    reseal(copied, more=deep)
+    with pytest.raises(BundleError, match="is damaged: it is nested too deeply"):
+        load_bundle(copied)
+
+
 @pytest.mark.parametrize(
     "words", ["failed to map segment from shared object", "std::bad_alloc", "Resource temporarily unavailable"]
 )

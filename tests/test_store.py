@@ -146,9 +146,10 @@ def test_a_folder_of_another_key_is_refused(store: FeatureStore) -> None:
     path.write_text(path.read_text().replace('"stretch"', '"crop"'))
     with pytest.raises(StoreError, match="belongs to another key"):
         store.open({})
-    path.write_text("{")
-    with pytest.raises(StoreError, match="damaged or from a newer featx"):
-        store.open({})
+    for content in ("{", "[" * 100_000):
+        path.write_text(content)
+        with pytest.raises(StoreError, match="damaged or from a newer featx"):
+            store.open({})
 
 
 # --- parts -------------------------------------------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from featx.backbones.runtime import KerasTensor, import_keras
+from featx.io.jsontypes import parse_json
 from featx.io.modules import named_modules
 
 CustomObjects = dict[str, type | Callable[..., KerasTensor]]
@@ -34,7 +34,7 @@ def unknown_class(network: Path) -> str | None:
     """A sentence about the first class of a `.keras` file that Keras does not find; None where it finds all."""
     try:
         with zipfile.ZipFile(network) as archive:
-            config = json.loads(archive.read("config.json"))
+            config = parse_json(archive.read("config.json"))
     except (zipfile.BadZipFile, KeyError, ValueError, OSError):
         return None
     known = custom_objects()

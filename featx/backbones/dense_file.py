@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
+
+from featx.io.jsontypes import parse_json
 
 if TYPE_CHECKING:
     import h5py
@@ -81,7 +82,7 @@ def read_steps(path: Path) -> list[Step] | None:
     import h5py
 
     with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json"))
+        config = parse_json(archive.read("config.json"))
         if config["class_name"] != "Sequential":
             return None
         with h5py.File(BytesIO(archive.read("model.weights.h5"))) as weights:

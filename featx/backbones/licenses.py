@@ -8,7 +8,6 @@ beside a network that has a folder of its own, and `NAME.LICENSE` beside any fil
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 from featx.backbones.catalog import HUB_NETWORKS
 from featx.backbones.lite import VARIANTS, wheel_of
 from featx.backbones.spec import BackboneSpec
-from featx.io.jsontypes import Json
+from featx.io.jsontypes import Json, parse_json
 
 TEXTS = "licenses"  # the folder of a bundle that they are in
 _TEXT = re.compile(r"(?P<of>.*\.)?(licen[sc]e|notice|copying)([-_. ].*)?", re.IGNORECASE)
@@ -127,7 +126,7 @@ def _entry(front: str, key: str) -> str | None:
 
 def _of_timm(config: Path) -> str | None:
     try:
-        content = json.loads(config.read_text(encoding="utf-8"))
+        content = parse_json(config.read_text(encoding="utf-8"))
         return _text(content["pretrained_cfg"]["license"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from featx.backbones.custom import custom_objects, unknown_class
 from featx.backbones.runtime import KerasConfig, KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.errors import BackboneError
 from featx.io.counting import counted
+from featx.io.jsontypes import parse_json
 from featx.io.modules import named_modules
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def read_config(path: Path) -> KerasConfig:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
+            config = parse_json(archive.read("config.json"))
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise BackboneError(f"{path.name} is not a .keras file of Keras 3: {error}.") from error
     if not isinstance(config, dict) or "layers" not in config.get("config", {}):

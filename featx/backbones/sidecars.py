@@ -7,7 +7,6 @@ interpolation, scale, mean, std, channels.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from featx.backbones.preprocessing import Factor, Preprocessing
 from featx.errors import BackboneError
-from featx.io.jsontypes import Json
+from featx.io.jsontypes import Json, parse_json
 
 _FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, which Hugging Face writes
 _OWN = ("size", "resize", "crop_share", "interpolation", "scale", "mean", "std", "channels")
@@ -54,7 +53,7 @@ def _read(file: Path, read: Callable[[Mapping[str, Json]], Preprocessing | None]
     if not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
         return read(content) if isinstance(content, dict) else None
     except (ValueError, TypeError, KeyError, OSError) as error:
         reason = " ".join(str(error).split())
@@ -130,7 +129,7 @@ def _of_model(path: Path) -> Preprocessing | None:
     """The image converter of a classifier that KerasHub saved as one `.keras` file."""
     try:
         with zipfile.ZipFile(path) as archive:
-            content = json.loads(archive.read("config.json"))
+            content = parse_json(archive.read("config.json"))
         converter = content["config"]["preprocessor"]["config"]["image_converter"]
         return _of_keras_hub(converter)
     except (zipfile.BadZipFile, ValueError, TypeError, KeyError, OSError):

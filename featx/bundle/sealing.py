@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from featx.io.commands import without_folder
 from featx.io.commands import without_folders as shorten
 from featx.io.digests import digest_file, digest_json
 from featx.io.files import write_json
-from featx.io.jsontypes import Json
+from featx.io.jsontypes import Json, parse_json
 
 MANIFEST = "bundle.json"
 _MOST_BYTES = 64 << 20  # of `bundle.json`: hundreds of times what one of a thousand classes takes
@@ -90,7 +89,7 @@ def parse_manifest(text: bytes, where: Path) -> Manifest:
         It is damaged, changed, or of a newer schema; or a field is wrong.
     """
     try:
-        content = json.loads(text.decode())
+        content = parse_json(text.decode())
         schema = content["schema"]
         if not isinstance(schema, int | float):
             raise TypeError(f"schema must be a whole number, got {schema!r:.40}")

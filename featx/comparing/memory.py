@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from featx.extraction.flow import Extraction, usual_rate
 from featx.io.files import write_json
 from featx.io.index import StatIndex
+from featx.io.jsontypes import parse_json
 
 
 class Memory:
@@ -19,7 +19,7 @@ class Memory:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            known = json.loads(path.read_text(encoding="utf-8"))
+            known = parse_json(path.read_text(encoding="utf-8"))
             self._passes: dict[str, list[float]] = dict(known["extractions"])
             self._speeds: dict[str, float] = dict(known["images_per_second"])
         except (OSError, ValueError, KeyError, TypeError):

@@ -6,7 +6,6 @@ Graphs that featx 0.1.0 wrote have neither: they are used as they are, and get t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from featx.backbones.graphs.cut import MapTensor
 from featx.errors import EngineError, StoreError
 from featx.io.digests import digest_file, digest_json
 from featx.io.files import write_json
+from featx.io.jsontypes import parse_json
 
 SCHEMA = 1
 DESCRIPTION = "graph.json"
@@ -80,7 +80,7 @@ def adopt(graph: Path) -> None:
 
 
 def _read(graph: Path) -> Any:
-    return json.loads((graph / DESCRIPTION).read_text(encoding="utf-8"))
+    return parse_json((graph / DESCRIPTION).read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def read_description(graph: Path) -> Description:
         It cannot be read, or a newer featx wrote it.
     """
     try:
-        content = json.loads((graph / DESCRIPTION).read_text(encoding="utf-8"))
+        content = parse_json((graph / DESCRIPTION).read_text(encoding="utf-8"))
         schema, (height, width), outputs = content.get("schema", SCHEMA), content["input_size"], content["outputs"]
         if schema > SCHEMA:
             raise EngineError(f"{graph} was written by a newer featx (schema {schema}, known {SCHEMA}).")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from featx.errors import UsageError
 from featx.io.counting import agreeing, counted_of
 from featx.io.digest_arrays import DIGEST, has_digest
 from featx.io.files import write_json
-from featx.io.jsontypes import Json
+from featx.io.jsontypes import Json, parse_json
 from featx.io.urls import is_url, plain
 from featx.runs.split import KeptSplit
 
@@ -65,7 +64,7 @@ class KnownData:
 
     def _content(self) -> Mapping[str, Json]:
         try:
-            content = json.loads(self._file.read_bytes())
+            content = parse_json(self._file.read_bytes())
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}

@@ -6,7 +6,6 @@ then is the newer word: the judgement of such an image rests.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from featx.errors import DataError
 from featx.io.digest_arrays import has_digest
 from featx.io.files import write_json
 from featx.io.index import StatIndex
+from featx.io.jsontypes import parse_json
 from featx.runs.run import Run
 
 
@@ -65,7 +65,7 @@ class KeptLabels:
             A file that was damaged.
         """
         try:
-            content = json.loads(self.file.read_bytes())["labels"]
+            content = parse_json(self.file.read_bytes())["labels"]
             return {
                 digest: KeptLabel(str(one["label"]), str(one["given"]), str(one["path"]))
                 for digest, one in content.items()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from featx.errors import StoreError
 from featx.io.files import explain_os_error, flush, make_folder
-from featx.io.jsontypes import Json
+from featx.io.jsontypes import Json, parse_json
 
 CHECKED, TAKEN, CHOSEN, SKIPPED, UNDONE, CLASS = "right", "accepted", "labelled", "skipped", "undone", "class"
 """How an image was answered: its own label is right; the suggestion was accepted; another label; none; taken back.
@@ -158,7 +158,7 @@ class LabelJournal:
 def _entries(content: bytes) -> Iterator[LabelEntry]:
     for line in content.split(b"\n"):
         try:
-            found: Json = json.loads(line)
+            found: Json = parse_json(line)
         except ValueError:  # half a line
             continue
         entry = _entry(found)

@@ -8,7 +8,6 @@ this list, and data that grow change neither.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from featx.backbones.output import Output
 from featx.errors import StoreError
 from featx.io.digests import digest_json
 from featx.io.files import make_folder, write_json
+from featx.io.jsontypes import parse_json
 
 SCHEMA = 1
 
@@ -51,7 +51,7 @@ class CalibrationImages:
         if not path.exists():
             return None
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_text(encoding="utf-8"))
             if content["schema"] > SCHEMA:
                 raise StoreError(f"{path} is from a newer featx. Install it, or choose another folder with --cache.")
             lists = [tuple(CalibrationImage(str(d), str(p)) for d, p in content[name]) for name in ("measured", "held")]

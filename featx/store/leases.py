@@ -23,6 +23,7 @@ import numpy as np
 
 from featx.io.digest_arrays import DIGEST, DIGEST_BYTES
 from featx.io.files import TEMPORARY, explain_os_error, make_folder, remove_quietly
+from featx.io.jsontypes import parse_json
 from featx.io.temporary import is_alive
 
 EXPIRY = 60.0
@@ -95,7 +96,7 @@ class Leases:
                 continue
             try:
                 owner, _, digests = path.read_bytes().partition(b"\n")
-                if abs(now - path.stat().st_mtime) > EXPIRY or _is_dead(json.loads(owner)):
+                if abs(now - path.stat().st_mtime) > EXPIRY or _is_dead(parse_json(owner)):
                     path.unlink(missing_ok=True)
                 else:
                     claimed.append(np.frombuffer(digests[: len(digests) // DIGEST_BYTES * DIGEST_BYTES], DIGEST))
@@ -145,7 +146,7 @@ def _owner() -> bytes:
 def _is_killed(lock: Path) -> bool:
     """Whether the process that holds a lock runs no more; one without a name may be about to write it."""
     try:
-        return _is_dead(json.loads(lock.read_bytes()))
+        return _is_dead(parse_json(lock.read_bytes()))
     except (ValueError, TypeError, LookupError):
         return False
 

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import numpy as np
 
 from featx.errors import StoreError
 from featx.io.files import remove, remove_stale, write_json
+from featx.io.jsontypes import parse_json
 from featx.io.versions import installed_versions
 from featx.store.compaction import MAINTENANCE, compact
 from featx.store.damage import Checks, Damage, find_damage
@@ -103,7 +103,7 @@ class FeatureStore:
 
     def made_of(self) -> dict[str, Any]:
         """How to build the backbone again, as `open` was given it."""
-        return dict(json.loads((self.directory / KEY_FILE).read_text())["backbone"])
+        return dict(parse_json((self.directory / KEY_FILE).read_text())["backbone"])
 
     def verify(self) -> Iterator[tuple[Path, Damage | None]]:
         """Read every row of every part and compare its checksum; yields each part and what is wrong with it."""
@@ -209,7 +209,7 @@ def open_store(directory: Path, checks: Checks | None = None) -> FeatureStore:
 
 def _read_key(path: Path) -> Key:
     try:
-        return Key.from_json(json.loads(path.read_text())["key"])
+        return Key.from_json(parse_json(path.read_text())["key"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is damaged or from a newer featx ({error}). Move that folder away.") from error
 

@@ -6,7 +6,6 @@ BackupAndRestore keeps neither the order of the rows nor what dropout has drawn.
 
 from __future__ import annotations
 
-import json
 import logging
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 
 from featx.backbones.runtime import import_keras
 from featx.io.files import atomic_path, write_json
+from featx.io.jsontypes import parse_json
 from featx.training.callbacks import Callback
 from featx.training.log import Epoch, TrainingLog
 
@@ -43,7 +43,7 @@ class Checkpoint(Callback):
         if self.folder is None or not (self.folder / "history.json").exists():
             return ()
         try:
-            epochs = TrainingLog.from_json(json.loads((self.folder / "history.json").read_text())).epochs
+            epochs = TrainingLog.from_json(parse_json((self.folder / "history.json").read_text())).epochs
             with open(self._file(len(epochs)), "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 weights, moments, best = (_take(arrays, name) for name in ("model", "optimizer", "best"))
         except (OSError, ValueError, zipfile.BadZipFile) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from pathlib import Path
 from featx.backbones.hub.timm import family_of
 from featx.backbones.hub.towers import tower_config
 from featx.errors import BackboneError
-from featx.io.jsontypes import Json
+from featx.io.jsontypes import Json, parse_json
 
 PREFIX = "hub:"  # of a preset's name
 HUGGING_FACE = "hf:"  # of a network's name there
@@ -177,9 +176,9 @@ def read_content(path: Path) -> Mapping[str, Json]:
     try:
         if path.suffix == ".keras" and path.is_file():
             with zipfile.ZipFile(path) as archive:
-                content = json.loads(archive.read(CONFIG))
+                content = parse_json(archive.read(CONFIG))
         else:
-            content = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+            content = parse_json((path / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BackboneError(f"{path / CONFIG} cannot be read: {' '.join(str(error).split())}.") from error
     if not isinstance(content, Mapping):
