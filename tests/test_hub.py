@@ -157,6 +157,8 @@ def test_a_larger_network_sees_224_pixels_with_interpolated_positions(tmp_path: 
 def test_random_weights_need_the_configuration_alone(tmp_path: Path) -> None:
     save_folder(tmp_path / "net")
     (tmp_path / "net" / "model.weights.h5").unlink()
+    listed = list_layers(resolve(FeaturesOptions(backbone=str(tmp_path / "net"))))
+    assert [one.name for one in listed][-1] == "output"
     spec = resolve(FeaturesOptions(backbone=str(tmp_path / "net"), weights="random", weights_seed=3))
     assert open_network(spec).digest() == HubNetwork(spec).digest()
     another = resolve(FeaturesOptions(backbone=str(tmp_path / "net"), weights="random", weights_seed=4))

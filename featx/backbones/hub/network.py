@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from featx.backbones.hub.folder import OUTPUT, folder_files, read_folder
+from featx.backbones.hub.folder import OUTPUT, folder_files, has_weights, read_folder
 from featx.backbones.keras_network import KerasNetwork
 from featx.backbones.preprocessing import Preprocessing
-from featx.backbones.protocol import Sizes
+from featx.backbones.protocol import LayerInfo, Sizes
 from featx.backbones.sidecars import find_preprocessing
 
 
@@ -31,6 +32,12 @@ class HubNetwork(KerasNetwork):
     def default_layer(self) -> str:
         """The last layer: normalised tokens, a map, or a pooled vector."""
         return OUTPUT
+
+    def layers(self, top: bool = True) -> list[LayerInfo]:
+        """As of any network of Keras; the configuration alone is enough for that."""
+        if self.spec.weights == "random" or has_weights(Path(self.spec.name)):
+            return super().layers(top)
+        return HubNetwork(replace(self.spec, weights="random")).layers(top)
 
     def _paths(self) -> list[Path]:
         return folder_files(Path(self.spec.name))
