@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import FileResponse, HTMLResponse, Response
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _STRICT = "base-uri 'none'; form-action 'none'"
 _PAGE_RULES = (
@@ -50,9 +54,16 @@ def docs(schema: dict[str, Any], needs_key: bool) -> Response:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["kind"] = kind_of
+    environment.filters |= {"kind": kind_of, "typed": _with_code}
     template = environment.from_string(_carried("docs.html"))
     return _html(template.render(api=schema, needs_key=needs_key), _DOCS_RULES)
+
+
+def _with_code(text: str) -> Markup:
+    """A text as HTML in which what stands between backticks is code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped here
 
 
 def kind_of(schema: dict[str, Any]) -> str:
