@@ -351,5 +351,6 @@ def test_an_error_of_hdf5_is_shown_in_the_words_of_the_system(tmp_path: Path) ->
     assert str(explain_os_error(error, tmp_path / "x.h5")) == (
         f"Cannot write {tmp_path / 'x.h5'}: File too large. Check the disk and its limits, then run again."
     )
+    (tmp_path / "openvino").mkdir()
     made = _explain(RuntimeError("basic_ios::clear: iostream error"), tmp_path / "openvino")
     assert str(made).startswith(f"Cannot write {tmp_path}: a file in it cannot be written to its end.")
