@@ -67,6 +67,7 @@ def test_45_images_have_two_digits_wherever_people_read(lab: Lab, tmp_path: Path
     shown = call("evaluate", bundle.path, "--data", lab.root / "pictures", cwd=tmp_path)
     assert shown.status == 0, shown.err
     assert not FOUR_DIGITS.search(shown.out), shown.out
+    assert re.search(r"images of pictures right .*\d+ of these images were trained on: the figures flatter", shown.out)
     by_chance = r"calibration error 0\.\d\d; were every confidence true, it would be 0\.\d\d to 0\.\d\d"
     assert re.search(by_chance, shown.out)
     full = call("evaluate", bundle.path, "--data", lab.root / "pictures", "--json", cwd=tmp_path).json

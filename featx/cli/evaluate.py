@@ -117,7 +117,7 @@ def evaluate(
     page = directory and report_evaluation(directory, evaluation, pipeline, context.command)
     rivalry = _compare(model, rival, judged, others)
     result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry, notes)
-    verdict = verdict_again(model, judged, pipeline, context.command)
+    verdict = verdict_again(model, judged, pipeline, context.command, notes)
     content = result.as_json() | ({} if explained is None else {"mistakes": explained.as_json()})
     text = "\n\n".join(filter(None, [_text(result), _mistakes_text(explained), verdict.lines]))
     emit(as_json, content | {"summary": verdict.as_json()}, text)

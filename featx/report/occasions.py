@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from featx.metrics.predictions import LabelledPredictions
 from featx.report.content import Content
 from featx.report.report import INDEX, write_report
 from featx.report.typed import typed_again, typed_for, typed_shown
-from featx.report.verdict import Verdict, reach_verdict
+from featx.report.verdict import FLATTERED, Verdict, reach_verdict
 from featx.runs.origin import Intake
 from featx.runs.run import Run, report_folder
 
@@ -124,9 +124,16 @@ def verdict_on(
     return reach_verdict(predictions, bundle.manifest, duplicates, typed_for(bundle, pipeline, command))
 
 
-def verdict_again(bundle: Bundle, judged: LabelledPredictions, pipeline: Pipeline, command: str) -> Verdict:
-    """The verdict on a bundle that was measured again, by a pipeline that need not be the one that it was made by."""
-    return reach_verdict([judged], bundle.manifest, 0, typed_again(bundle, pipeline, command))
+def verdict_again(
+    bundle: Bundle, judged: LabelledPredictions, pipeline: Pipeline, command: str, notes: Sequence[str] = ()
+) -> Verdict:
+    """The verdict on a bundle that was measured again, by a pipeline that need not be the one that it was made by.
+
+    notes : on the images, of which the verdict has the one that they were trained on, where no part says so
+    """
+    found = reach_verdict([judged], bundle.manifest, 0, typed_again(bundle, pipeline, command))
+    flattered = [note for note in notes if note.endswith(FLATTERED) and judged.part not in {"train", "all"}]
+    return replace(found, sentences=(*flattered, *found.sentences))
 
 
 def _write(directory: Path, content: Content) -> Path | None:
