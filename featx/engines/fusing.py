@@ -37,7 +37,7 @@ def _put(old: Node, new: Node) -> None:
 
 
 def _whole_norm(squares: Node) -> tuple[Node, Node] | None:
-    """Of (x - mean)^2: the last part of a layer normalisation, x * m + (beta - mean * m), and one for all parts.
+    """The last part of a layer normalisation with these (x - mean)^2, x * m + (beta - mean * m), and one for all parts.
 
     m is gamma / sqrt(variance + epsilon); without beta the sum has two parts.
     """
@@ -83,7 +83,7 @@ def _is_shift(node: Node, mean: Node, scale: Node) -> bool:
 
 
 def _whole_gelu(product: Node) -> tuple[Node, Node] | None:
-    """Of x / 2 * (1 - erf(-x / sqrt(2))): that product, and one operation for all parts."""
+    """The product x / 2 * (1 - erf(-x / sqrt(2))) itself, where it is one, and one operation for all parts."""
     if product.get_type_name() != "Multiply":
         return None
     parts = {one.get_node().get_type_name(): one.get_node() for one in _sources(product)}
