@@ -18,10 +18,11 @@ def test_evaluate_and_similar_read_what_the_bundle_was_made_of(
     options = ["--split", "0.6,0.2,0.2", "--backbone", tiny_backbone.name, "--layer", "high"]
     words = ["fit-head", "pictures", *options, "--no-html"]
     monkeypatch.setattr("sys.argv", ["featx", *words])  # in this process it is that of pytest
-    made, found = featx(*words, "--json").json, featx("evaluate", "--json").json
+    made, found = featx(*words, "--json").json, featx("evaluate", "--report", "page", "--json").json
     commands = [one["command"] for one in found["summary"]["next"] if one["command"]]
     assert commands == [one["command"] for one in made["summary"]["next"] if one["command"]]
     assert f"featx fit-head pictures {' '.join(options)} --clf auto" in commands
+    assert "flatten" not in (tmp_path / "page" / "index.html").read_text()  # of the default pipeline, not the model's
     near = featx("similar", "pictures/red/0-00.png", "--top", 2, "--json").json["images"][0]
     assert near["similar"][0]["path"].endswith("pictures/red/0-00.png")
 

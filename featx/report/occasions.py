@@ -17,6 +17,7 @@ from featx.bundle.manifest import Manifest
 from featx.bundle.records import MetricsRecord
 from featx.bundle.sealing import without_folders
 from featx.config import Pipeline
+from featx.config.arguments import file_of
 from featx.config.pipeline import as_shown, command_shown
 from featx.io.commands import short_path
 from featx.io.urls import is_url
@@ -89,7 +90,7 @@ def report_evaluation(directory: Path, evaluation: Evaluation, pipeline: Pipelin
         timings={"predict": evaluation.seconds},
         history=history_of(manifest),
         baselines=baselines_beside(source, manifest),
-        pipeline=as_shown(pipeline),
+        pipeline=as_shown(pipeline) if file_of(command) is not None else "",  # else it is not the model's
         plots=pipeline.report.plots,
         keep_paths=pipeline.report.keep_paths,
         linked=_is_below(pipeline.data.path),
