@@ -48,7 +48,7 @@ def _whole_norm(squares: Node) -> tuple[Node, Node] | None:
     sum_ = _only_taker(variance, "Add")
     root = _only_taker(sum_, "Power")
     scale = _only_taker(root, "Multiply")
-    if variance is None or scale is None or mean.get_node().get_type_name() != "ReduceMean" or _number(root) != -0.5:
+    if variance is None or scale is None or _number(root) != -0.5 or not _is_mean(mean.get_node(), x, variance):
         return None
     epsilon, gamma = _number(sum_), _constant(scale)
     scaled = next((one for one in _takers(scale) if x in _sources(one)), None)
@@ -66,6 +66,15 @@ def _whole_norm(squares: Node) -> tuple[Node, Node] | None:
     axes = variance.input(1).get_source_output()
     whole = op.multiply(op.mvn(x, axes, True, epsilon, "inside_sqrt"), gamma)
     return end, whole if beta is None else op.add(whole, beta)
+
+
+def _is_mean(node: Node, x: Node, variance: Node) -> bool:
+    """Whether it is the mean of x over the axes that the variance is taken over."""
+    if node.get_type_name() != "ReduceMean" or _sources(node)[0] != x:
+        return False
+    axes, others = (one.input(1).get_source_output().get_node() for one in (node, variance))
+    kinds = {axes.get_type_name(), others.get_type_name()}
+    return kinds == {"Constant"} and np.array_equal(np.ravel(axes.data), np.ravel(others.data))
 
 
 def _is_shift(node: Node, mean: Node, scale: Node) -> bool:

@@ -28,9 +28,11 @@ def try_precision(study: Study, output: str, seconds: float | None) -> Precision
             return None
         count = images_to_try((_UNLIMITED if seconds is None else seconds) / 2, 1 / rate)  # half of it is for compiling
         request = request_images(study.plain, study.cache.index, study.progress)
-        return try_shorter(job, request, range(min(count, len(request))), job.outputs)
+        trial = try_shorter(job, request, range(min(count, len(request))), job.outputs)
     except (BackboneError, DataError):
         return None  # of which the rest of the look has the reason
+    # The rate is of a small sample, in which the network was also built.
+    return None if trial is None or trial.seconds * len(study.images) < WORTH_A_LINE else trial
 
 
 def note_precision(trial: PrecisionTrial, images: int) -> str:
