@@ -307,8 +307,8 @@ def test_a_failure_is_one_sentence_that_helps(
 
 def test_without_data_the_demo_says_how_to_get_it(work: Callable[..., Outcome]) -> None:
     outcome = work("extract")
-    assert outcome.status == 1
-    assert "cache/data/digits" in outcome.sentence
+    assert outcome.status == 2
+    assert outcome.sentence.endswith("write the demo's: featx data digits --out cache/data/digits")
 
 
 def test_verbose_shows_where_an_error_comes_from(work: Callable[..., Outcome]) -> None:

@@ -127,9 +127,10 @@ def need_data(pipeline: Pipeline) -> Pipeline:
         raise UsageError("No images: name a folder or CSV, or a pipeline file with data.path (-p FILE).")
     typed = click.get_current_context().params
     if typed.get("data", "") is None and typed.get("pipeline_file") is None and not has_demo(pipeline):
+        demo = pipeline.data.path
         raise UsageError(
-            f"No images are named, and those of the demo, {pipeline.data.path}, are not here. Name a folder or CSV of "
-            "images, or a pipeline file with -p FILE."
+            f"No images are named, and those of the demo, {demo}, are not here. Name a folder or CSV of images, or a "
+            f"pipeline file with -p FILE, or write the demo's: featx data digits --out {demo}"
         )
     return pipeline
 
