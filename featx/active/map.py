@@ -84,9 +84,8 @@ def draw_map(
     names = (one_output(done).name,) if bundle is None else bundle.manifest.output_names
     features = join([done.features(output, rows) for name in names for output in done.outputs if output.name == name])
     options, seed = pipeline.map, pipeline.data.seed
-    context.progress("place", 0, len(rows))
+    context.progress("place", 0, 0)  # which does not count: it shows the seconds
     found = place(features, options.method, options.sample, seed)
-    context.progress("place", len(rows), len(rows))
     colourings = [*_known(images, rows), *([] if bundle is None else _answered(bundle, done, rows, features, context))]
     label = next((number for number, one in enumerate(colourings) if one.title == "class"), -1)
     notes = _notes(len(rows), found, options.pictures)
