@@ -63,6 +63,6 @@ def test_a_store_of_views_has_the_network_of_the_images(tmp_path: Path) -> None:
 
 def test_one_module_names_what_is_in_the_cache() -> None:
     package = Path(featx.__file__).parent
-    for name, home in (("index.sqlite", "cache.py"), ("key.json", "store.py"), ("leases", "store.py")):
+    for name, home in (("index.sqlite", "index.py"), ("key.json", "store.py"), ("leases", "store.py")):
         quoted = re.compile(f'"{re.escape(name)}"')
         assert [path.name for path in package.rglob("*.py") if quoted.search(path.read_text())] == [home]

@@ -8,16 +8,18 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from featx.backbones import Output, open_network, resolve
+from featx.backbones import Output, import_keras, open_network, resolve
 from featx.config import FeaturesOptions
 from featx.engines import choice
 from featx.engines import openvino as openvino_engine
 from featx.engines.choice import choose_engine, compile_graph, effective_precision, load_graph
+from featx.engines.conversion import to_openvino
 from featx.engines.protocol import Engine
 from featx.errors import EngineError, StoreError, UsageError
 
@@ -478,3 +480,19 @@ def test_the_card_decides_which_short_types_there_are(
         else:
             with pytest.raises(EngineError, match="Choose --precision float32"):
                 device.require_precision(precision)
+
+
+def test_a_conversion_sends_nothing_whoever_imported_the_converter(monkeypatch: pytest.MonkeyPatch) -> None:
+    keras = import_keras()
+    inputs = keras.Input((4, 4, 3))
+    model = keras.Model(inputs, {"x": keras.layers.GlobalAveragePooling2D()(inputs)})
+    to_openvino(model)  # imports the converter
+    from openvino.tools.ovc import convert_impl, telemetry_utils
+
+    sent: list[object] = []
+    telemetry = SimpleNamespace(Telemetry=lambda *_, **__: sent.append("made") or telemetry)
+    for module in (convert_impl, telemetry_utils):
+        monkeypatch.setattr(module, "tm", telemetry)
+    to_openvino(model)
+    assert not sent
+    assert convert_impl.tm is telemetry_utils.tm is telemetry

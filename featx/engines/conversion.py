@@ -35,11 +35,26 @@ def to_openvino(model: KerasModel, takes: str = "uint8") -> tuple[openvino.Model
     frozen = without_xla(freeze(model, takes=takes))
     front = openvino.frontend
     try:
-        with _without_exec():
+        with _without_exec(), _without_telemetry():
             converted = convert_model(frozen.function.graph)
     except (front.OpConversionFailure, front.NotImplementedFailure, front.GeneralFailure) as error:
         raise EngineError(f"OpenVINO cannot convert this network: {error}.") from error
     return converted, _find_outputs(converted, frozen.outputs)
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Nothing is sent anywhere, and no process forked to send it, where the converter was imported by someone else."""
+    from openvino.tools.ovc import convert_impl, telemetry_stub, telemetry_utils
+
+    kept = {module: module.tm for module in (convert_impl, telemetry_utils)}
+    for module in kept:
+        module.tm = telemetry_stub
+    try:
+        yield
+    finally:
+        for module, telemetry in kept.items():
+            module.tm = telemetry
 
 
 @contextmanager

@@ -40,9 +40,9 @@ class FirstLook:
     imagenet: ImageNetResult | None
     depths: DepthsResult | None
     recommendation: Recommendation | None
-    precision: PrecisionTrial | None
     notes: tuple[str, ...]
     report: str | None
+    precision: PrecisionTrial | None = None
 
     def without_folders(self) -> FirstLook:
         """The same with images and commands that name no folder of this machine."""

@@ -95,12 +95,13 @@ class Tiff:
         by_bytes = self.is_known and self.bits[0] in (8, 16)
         packed = self.compression == _PACK_BITS and self.predictor == _DIFFERENCES and by_bytes
         old = self.compression == _OLD_JPEG and self.photometric == _RGB
-        return packed or old or (self.by_libtiff and self.sampling == (1, 1) and self.conversion not in _USUAL_COLOURS)
+        return packed or old or (self.by_libtiff and self.sampling == (1, 1))
 
     @property
     def by_libtiff(self) -> bool:
-        """Whether it is YCbCr that Pillow takes for as many numbers to every pixel."""
-        return self.photometric == _YCBCR and not self.compressed
+        """Whether it is YCbCr that Pillow takes for as many numbers to every pixel, or for colours not stated."""
+        usual = self.sampling == (1, 1) and self.conversion in _USUAL_COLOURS
+        return self.photometric == _YCBCR and not self.compressed and not usual
 
     @property
     def wrong_in_0_1_0(self) -> bool:
