@@ -100,7 +100,7 @@ class Tiff:
     @property
     def by_libtiff(self) -> bool:
         """Whether it is YCbCr that Pillow takes for as many numbers to every pixel, or for colours not stated."""
-        usual = self.sampling == (1, 1) and self.conversion in _USUAL_COLOURS
+        usual = self.sampling == (1, 1) and self.conversion in _USUAL_COLOURS and not self.separate
         return self.photometric == _YCBCR and not self.compressed and not usual
 
     @property
