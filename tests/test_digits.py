@@ -12,6 +12,7 @@ from fitted import Lab, call, write_pictures
 from featx.bundle.bundle import load_bundle
 from featx.card.card import model_card
 from featx.metrics.digits import confidence_text, figure_text
+from featx.report.words import percent
 
 FOUR_DIGITS = re.compile(r"\b[01]\.\d{3,}")
 
@@ -90,3 +91,14 @@ def test_the_number_of_images_that_calibrated_is_that_of_the_folds_or_of_val(lab
     assert manifest.calibrated_on == counts["train"]  # in folds
     assert lab.bundle("dense").manifest.calibrated_on == counts["val"]
     assert replace(manifest, split=replace(manifest.split, images={})).calibrated_on is None
+
+
+def test_tables_and_sentences_round_a_share_alike() -> None:
+    for images in range(1, 200):
+        for right in range(images + 1):
+            in_words = percent(right / images)
+            if "." not in in_words:  # near 0 and 100 a sentence has more digits
+                assert float(figure_text(right / images, images)) == pytest.approx(float(in_words) / 100)
+    assert (percent(39 / 40), figure_text(39 / 40, 40)) == ("98", "0.98")
+    assert figure_text(-0.125, 40, "+") == "-0.13"
+    assert figure_text(float("nan"), 40) == "nan"

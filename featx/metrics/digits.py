@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import ROUND_HALF_UP, Decimal
 
 _FEW, _SOME = 200, 2_000  # images; one image more that is right moves a share by 0.005 and by 0.0005
 
@@ -14,9 +15,21 @@ def decimals(images: int | None) -> int:
     return 2 if images < _FEW else 3
 
 
+def rounded(value: float, digits: int, power: int = 0) -> Decimal | float:
+    """The value times ten to a power with so many digits after the point, halves rounded up as people do.
+
+    Floats are taken as they are written: 39 of 40, 0.975, is 0.98 and 98 %, though the float lies below. What is not
+    finite stays as it is.
+    """
+    if not math.isfinite(value):
+        return value
+    return Decimal(repr(float(value))).scaleb(power).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+
+
 def figure_text(value: float, images: int | None, sign: str = "") -> str:
     """A share, a loss or a difference (`sign` "+"), as so many images can tell it."""
-    return f"{value:{sign}.{decimals(images)}f}"
+    digits = decimals(images)
+    return f"{rounded(value, digits):{sign}.{digits}f}"
 
 
 def confidence_text(confidence: float, images: int | None) -> str:

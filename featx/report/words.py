@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from featx.metrics.digits import rounded
+
 if TYPE_CHECKING:
     from featx.report.standing import Standing
 
@@ -30,9 +32,9 @@ def percent(share: float, digits: int = 0) -> str:
     """A share in percent; 100 and 0 are what is exactly so, and everything else has the digits that it needs."""
     if min(share, 1 - share) < 1e-9:
         return f"{100 * share:.0f}"
-    while digits < _MOST_DIGITS and float(f"{100 * share:.{digits}f}") in {0.0, 100.0}:
+    while digits < _MOST_DIGITS and rounded(share, digits, 2) in {0, 100}:
         digits += 1
-    return f"{100 * share:.{digits}f}"
+    return f"{rounded(share, digits, 2):.{digits}f}"
 
 
 def a_few(names: Sequence[str], most: int) -> str:
