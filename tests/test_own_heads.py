@@ -306,6 +306,16 @@ def test_a_pickle_stays_in_its_run(lab: Lab, own: Path, monkeypatch: pytest.Monk
     ask = ("predict", lab.root / "pictures" / "red", "--model", folder, "--json")
     before = call(*ask, cwd=own).json["predictions"]
 
+    # What is loaded is what was digested, though the file is replaced in between.
+    head, digest = folder / "head.joblib", kept.digest_bytes
+    sound = head.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "digest_bytes", lambda content: head.write_bytes(b"another pickle") and digest(content))
+        loaded = kept.load_pickled(head, ["own_heads"])
+    assert head.read_bytes() == b"another pickle"
+    assert loaded.predict(np.zeros((1, loaded.n_features_in_))).shape == (1,)
+    head.write_bytes(sound)
+
     forget(monkeypatch)  # another process
     asked = call(*ask, cwd=own)
     assert asked.status == 1

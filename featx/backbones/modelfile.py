@@ -13,6 +13,7 @@ from featx.errors import BackboneError
 from featx.io.counting import counted
 from featx.io.jsontypes import parse_json
 from featx.io.modules import named_modules
+from featx.io.shown import error_line
 
 if TYPE_CHECKING:
     from featx.backbones.spec import BackboneSpec
@@ -107,7 +108,7 @@ def load(path: Path, size: tuple[int, int] | None = None) -> KerasModel:
         missing = unknown_class(path)
         if missing is not None:
             raise BackboneError(missing) from error
-        raise BackboneError(f"Cannot load {path.name}: {' '.join(str(error).split())[:500]}") from error
+        raise BackboneError(f"Cannot load {path.name}: {error_line(error, 500)}.") from error
     return flatten(model, size or input_size(path), path.name)
 
 
@@ -138,8 +139,8 @@ def flatten(model: KerasModel, size: tuple[int, int], label: str) -> KerasModel:
             network = _clone(network, size, _open_model, clone_function=lambda layer: layer)
         flat = _clone(network, size, _skip_conversion)
     except ValueError as error:
-        reason = " ".join(str(error).split())[:500]
-        raise BackboneError(f"{label} does not work at {size[0]} x {size[1]} pixels: {reason}") from error
+        reason = error_line(error, 500)
+        raise BackboneError(f"{label} does not work at {size[0]} x {size[1]} pixels: {reason}.") from error
     _copy_weights(network, flat)
     return flat
 

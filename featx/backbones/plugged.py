@@ -12,6 +12,7 @@ from featx.io.digests import digest_json
 from featx.io.files import atomic_directory
 from featx.io.modules import module_digests
 from featx.io.plugins import PlugIn, find_plugins
+from featx.io.shown import error_line
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _make(plugin: PlugIn) -> object:
     try:
         made: object = function()
     except Exception as error:  # whatever the code of somebody else raises
-        line = " ".join(str(error).split())[:200].rstrip(".")
+        line = error_line(error)
         raise BackboneError(
             f"The plug-in {plugin.name} of {plugin.title} fails: {type(error).__name__}: {line}. Mend the package, or "
             f"uninstall it: pip uninstall {plugin.package}"

@@ -13,7 +13,7 @@ from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.bundles import take
 from featx.cli.complete import complete_model
 from featx.cli.help import SectionedCommand
-from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, say, table
 from featx.io.counting import counted
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _LISTED = 20  # images, in the terminal
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the lists (default: RUNS/NAME/next).")
 @section_options("data", "features", "next", "report")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON_OPTION
 def next(  # noqa: A001 - the command
     pool: str | None,
     model: str | None,
@@ -81,7 +81,7 @@ def _next_text(found: NextImages) -> str:
 @click.argument("data", required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the files (default: RUNS/NAME/enough).")
 @section_options("data", "features", "enough", "report")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON_OPTION
 def enough(
     data: str | None,
     out: Path | None,

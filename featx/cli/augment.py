@@ -11,14 +11,13 @@ import click
 from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.render import emit
+from featx.cli.render import JSON_OPTION, emit
 from featx.config import DataOptions, FeaturesOptions
 from featx.io.counting import counted
 
 if TYPE_CHECKING:
     from featx.io.jsontypes import Json
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _ITS_OPTIONS = {"data.seed", "features.backbone", "features.input_size", "features.resize", "features.levels"}
 _OTHERS = [
     name
@@ -34,7 +33,7 @@ _OTHERS = [
 @FORCE_OPTION
 @click.option("--count", type=click.IntRange(1, 20), default=5, show_default=True, help="Views in a row.")
 @section_options("data", "features", "augment", without=_OTHERS)
-@_JSON
+@JSON_OPTION
 def augment(
     image: str,
     out: Path,

@@ -10,7 +10,7 @@ import click
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
-from featx.cli.render import Bars, say
+from featx.cli.render import JSON_OPTION, Bars, say
 from featx.cli.stages import show_bundle, verdict_after
 from featx.config import FeaturesOptions
 
@@ -21,7 +21,7 @@ _OTHERS = [f"features.{entry.name}" for entry in fields(FeaturesOptions) if entr
 @click.command(cls=SectionedCommand)
 @click.argument("data", required=False)
 @section_options("data", "baseline", "augment", "features", "report", "tracking", without=_OTHERS)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON_OPTION
 def baseline(
     data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool, **values: object
 ) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.arguments import Command, pipeline_of, section_options
-from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, MODEL_TOO, take
+from featx.cli.bundles import IMPORT_OPTION, MODEL_TOO, take
 from featx.cli.complete import complete_model
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.render import emit
+from featx.cli.render import JSON_OPTION, emit
 from featx.errors import UsageError
 from featx.io.counting import counted
 from featx.io.shown import as_line

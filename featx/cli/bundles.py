@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 _TYPED = "featx.model"  # what --model was given, in the context of a command that takes the model as an argument
 
-JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-
 
 def _allow_modules(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> None:  # noqa: ARG001 - click's
     if names:

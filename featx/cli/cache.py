@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.lazy import LazyGroup
-from featx.cli.render import Bars, emit, say, table
+from featx.cli.render import JSON_OPTION, Bars, emit, say, table
 from featx.errors import StoreError
 from featx.io.counting import counted
 
 if TYPE_CHECKING:
     from featx.io.jsontypes import Json
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _CACHE = click.option("--cache", default="cache", show_default=True, type=click.Path(path_type=Path), help="The cache.")
 
 
 @click.command()
 @_CACHE
-@_JSON
+@JSON_OPTION
 def ls(cache: Path, as_json: bool) -> None:
     """List what is cached."""
     from featx.store.cache import Cache
@@ -52,7 +51,7 @@ def _titled(name: str, views: str) -> str:
 @click.command()
 @_CACHE
 @click.option("--repair", is_flag=True, help="Set damaged rows aside and compute them again.")
-@_JSON
+@JSON_OPTION
 def verify(cache: Path, repair: bool, as_json: bool) -> None:
     """Read every row and every network and compare checksums. The exit status is 1 when damage is left unrepaired."""
     from dataclasses import asdict
@@ -100,7 +99,7 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
     show_default=True,
     help="Compression of the merged parts; zstd needs hdf5plugin to read.",
 )
-@_JSON
+@JSON_OPTION
 def prune(cache: Path, compression: str, as_json: bool) -> None:
     """Merge small parts, and drop duplicate rows and leftovers of killed runs."""
     from featx.store.cache import Cache

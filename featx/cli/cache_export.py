@@ -9,7 +9,7 @@ import click
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.render import Bars, emit
+from featx.cli.render import JSON_OPTION, Bars, emit
 
 
 @click.command(cls=SectionedCommand)
@@ -22,7 +22,7 @@ from featx.cli.render import Bars, emit
     help="The file to write: .h5, .npz, .csv or .parquet by the end of its name.",
 )
 @FORCE_OPTION
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON_OPTION
 def export(
     data: str | None,
     pipeline_file: Path | None,

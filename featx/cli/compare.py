@@ -12,7 +12,7 @@ from featx.cli.app import command_line
 from featx.cli.arguments import pipeline_of, section_option, section_options
 from featx.cli.forecasts import DRY_RUN_OPTION, show_forecast
 from featx.cli.help import SectionedCommand
-from featx.cli.render import Bars, emit, say, table
+from featx.cli.render import JSON_OPTION, Bars, emit, say, table
 from featx.config import SECTIONS, listed_options
 from featx.errors import FeatxError
 from featx.io.counting import counted
@@ -38,7 +38,7 @@ def _preprocessing_options(command: Callable[..., None]) -> Callable[..., None]:
 @section_options("compare", "report")
 @_preprocessing_options
 @DRY_RUN_OPTION
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON_OPTION
 def compare(
     data: tuple[str, ...],
     pipeline_file: Path | None,

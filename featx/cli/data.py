@@ -11,7 +11,7 @@ import click
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, say, table
 from featx.cli.values import number
 from featx.config.bounds import Cosine
 from featx.errors import UsageError
@@ -21,8 +21,6 @@ from featx.io.shown import as_line
 if TYPE_CHECKING:
     from featx.dataset.check import Check
     from featx.io.jsontypes import Json
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.command(cls=SectionedCommand)
@@ -39,7 +37,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
     help="Cosine similarity from which two images count as near-duplicates, with --features [0.95].",
 )
 @section_options("data", "features", "report", without=["report.plots"])
-@_JSON
+@JSON_OPTION
 def check(
     data: str | None,
     pipeline_file: Path | None,
@@ -108,7 +106,7 @@ def _check_text(found: Check) -> str:
     "--no-shuffle", is_flag=True, help="Keep the order of the data: the first images are train, the last test."
 )
 @FORCE_OPTION
-@_JSON
+@JSON_OPTION
 def split(
     data: str | None,
     pipeline_file: Path | None,
@@ -168,7 +166,7 @@ def data() -> None:
 
 @data.command()
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to write.")
-@_JSON
+@JSON_OPTION
 def digits(out: Path, as_json: bool) -> None:
     """scikit-learn's 1,797 handwritten digits, 8x8 pixels, a folder per class."""
     from featx.dataset.digits import write_digits
@@ -190,7 +188,7 @@ def digits(out: Path, as_json: bool) -> None:
 )
 @click.option("--images", type=click.IntRange(min=5), help="Number of images that --multilabel makes [3000].")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed that picks the garments of --multilabel [0].")
-@_JSON
+@JSON_OPTION
 def fashion_mnist(
     source: Path, out: Path, multilabel: bool, images: int | None, seed: int | None, as_json: bool
 ) -> None:

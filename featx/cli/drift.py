@@ -12,7 +12,7 @@ from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.bundles import MODEL_OPTION, take
 from featx.cli.help import SectionedCommand
-from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, say, table
 
 if TYPE_CHECKING:
     from featx.active.drift import Drift
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the files (default: RUNS/NAME/drift).")
 @click.option("--fail", is_flag=True, help="Exit with status 1 where the images differ, for schedules.")
 @section_options("data", "features", "drift", "report")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON_OPTION
 def drift(
     new: str | None,
     model: str | None,

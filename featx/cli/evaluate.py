@@ -10,11 +10,11 @@ import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import pipeline_of, section_options
-from featx.cli.bundles import IMPORT_OPTION, JSON_OPTION, MODEL_TOO, TTA_OPTION, average_of, take
+from featx.cli.bundles import IMPORT_OPTION, MODEL_TOO, TTA_OPTION, average_of, take
 from featx.cli.complete import complete_model
 from featx.cli.help import SectionedCommand
 from featx.cli.own_data import own_data
-from featx.cli.render import Bars, bad_images, emit, figure_cells, say, table
+from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, figure_cells, say, table
 from featx.errors import UsageError
 from featx.io.counting import counted
 

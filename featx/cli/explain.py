@@ -12,7 +12,7 @@ from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.bundles import IMPORT_OPTION, MODEL_OPTION, choose, describe_choice
 from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, say, table
 from featx.errors import FeatxError
 from featx.io.counting import counted
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 )
 @IMPORT_OPTION
 @section_options("report", without=["report.html", "report.keep_paths", "report.plots"])
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON_OPTION
 def explain(
     images: tuple[str, ...],
     model: str | None,

@@ -12,7 +12,7 @@ from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.bundles import IMPORT_OPTION, MODEL_TOO, take
 from featx.cli.complete import complete_model
 from featx.cli.help import SectionedCommand
-from featx.cli.render import bad_images, emit, say, table
+from featx.cli.render import JSON_OPTION, bad_images, emit, say, table
 from featx.config import ExportFormat, ExportPrecision
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace an existing export.")
 @IMPORT_OPTION
 @section_options("report", without=["report.html", "report.keep_paths", "report.plots"])
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON_OPTION
 def export(
     bundle: str | None,
     formats: tuple[str, ...],

@@ -13,6 +13,7 @@ import click
 from featx.errors import FeatxError
 from featx.io.jsontypes import Json
 from featx.io.limits import Limit, limit_of
+from featx.io.shown import error_line
 
 _SENTENCE = re.compile(r"(?<=[^.][.?!])\s+(?=[A-Z'\"(]|featx |--)")  # where a sentence ends and another begins
 _LIMITS: dict[Limit, str] = {
@@ -73,7 +74,7 @@ def error_json(text: str, kind: str) -> dict[str, Json]:
 
 def explain(error: BaseException) -> tuple[str, str]:
     """What no other place has put into words, and its kind: limits of the system, or a mistake here."""
-    line = " ".join(str(error).split())[:500].rstrip(".")
+    line = error_line(error, 500)
     if "No usable temporary directory" in line:
         text = f"{line}. Free some space in one of these, or set TMPDIR to a folder that can be written to."
         return text, "store"

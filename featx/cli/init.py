@@ -12,7 +12,7 @@ from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
 from featx.cli.look import NOT_ITS_OPTIONS
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.render import Bars, emit, say
+from featx.cli.render import JSON_OPTION, Bars, emit, say
 from featx.io.counting import counted
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "[on].",
 )
 @section_options("data", "features", "report", without=NOT_ITS_OPTIONS)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON_OPTION
 def init(
     data: str | None,
     out: Path | None,

@@ -12,7 +12,7 @@ import click
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
-from featx.cli.render import Bars, bad_images, emit, table
+from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, table
 from featx.io.counting import counted, counted_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ NOT_ITS_OPTIONS = (
     "--advice/--no-advice", default=True, help="Probe a few layers and recommend which head on which layer to try [on]."
 )
 @section_options("data", "features", "report", without=NOT_ITS_OPTIONS)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON_OPTION
 def look(
     data: str | None,
     out: Path | None,

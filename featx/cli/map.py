@@ -13,7 +13,7 @@ from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.bundles import take
 from featx.cli.complete import complete_model
 from featx.cli.help import SectionedCommand
-from featx.cli.render import Bars, bad_images, emit, say
+from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, say
 from featx.io.counting import counted
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="File of the page (default: RUNS/NAME/map.html).")
 @section_options("data", "features", "map", "report")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON_OPTION
 def map(  # noqa: A001 - the command
     data: str | None,
     model: str | None,

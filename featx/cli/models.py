@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.arguments import pipeline_of, section_options, was_typed
-from featx.cli.bundles import JSON_OPTION
 from featx.cli.help import SectionedCommand
-from featx.cli.render import emit, table
+from featx.cli.render import JSON_OPTION, emit, table
 from featx.io.counting import counted
 
 if TYPE_CHECKING:

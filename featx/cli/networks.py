@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.arguments import Command
-from featx.cli.render import emit, table
+from featx.cli.render import JSON_OPTION, emit, table
 from featx.cli.values import number
 from featx.config.bounds import Count
 
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from featx.io.jsontypes import Json
 
 _REARRANGING = frozenset({"ZeroPadding2D", "Dropout", "Reshape", "InputLayer"})
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.command()
-@_JSON
+@JSON_OPTION
 def backbones(as_json: bool) -> None:
     """List backbones: size, features, licence, and published accuracies of frozen features.
 
@@ -104,7 +103,7 @@ def _layer_options(command: Command) -> Command:
 @click.command()
 @click.argument("backbone")
 @_layer_options
-@_JSON
+@JSON_OPTION
 def layers(backbone: str, input_size: int | None, imports: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """List the layers of a backbone: shape, parameters, share of the multiply-adds up to there.
 

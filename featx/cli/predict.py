@@ -12,7 +12,6 @@ from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.bundles import (
     COVERAGE_OPTION,
     IMPORT_OPTION,
-    JSON_OPTION,
     MODEL_OPTION,
     PER_CLASS_OPTION,
     TTA_OPTION,
@@ -22,7 +21,7 @@ from featx.cli.bundles import (
 )
 from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, say, table
 from featx.cli.values import number
 from featx.config.bounds import Confidence, Count, Distance
 from featx.errors import FeatxError

@@ -16,7 +16,7 @@ from featx.cli.bundles import choose, describe_choice, take
 from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
 from featx.cli.own_data import own_data
-from featx.cli.render import Bars, bad_images, emit, say, table
+from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, say, table
 from featx.errors import FeatxError, UsageError
 from featx.io.counting import counted
 from featx.io.shown import as_line
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from featx.store.cache import Cache
     from featx.workflow.review import Review
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _KINDS = {"label_errors": "likely label errors", "near_duplicates": "near-duplicates", "outliers": "outliers"}
 
 
@@ -83,7 +82,7 @@ def _review_text(found: Review) -> str:
 @click.option("--out", type=click.Path(path_type=Path), help="Draw them, as a PNG file.")
 @FORCE_OPTION
 @section_options("data", "features", "report", without=["report.plots"])
-@_JSON
+@JSON_OPTION
 def similar(
     images: tuple[str, ...],
     data: str | None,

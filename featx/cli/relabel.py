@@ -10,7 +10,7 @@ import click
 
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
-from featx.cli.render import emit, table
+from featx.cli.render import JSON_OPTION, emit, table
 from featx.errors import DataError
 from featx.io.counting import counted
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from featx.runs.labels import KeptLabels
     from featx.store.cache import Cache
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _CACHE = click.option("--cache", "folder", default="cache", show_default=True, metavar="DIR", help="The cache.")
 _OPTIONS = section_options(
     "data", "report", without=["data.relabel", "report.html", "report.keep_paths", "report.plots"]
@@ -59,7 +58,7 @@ def _read(pipeline: Pipeline, cache: Cache) -> tuple[ImageSet, KeptLabels]:
 @click.option("--confirm-rest", is_flag=True, help="Take every label of FILE that is as before for right.")
 @_CACHE
 @_OPTIONS
-@_JSON
+@JSON_OPTION
 def apply(
     file: str,
     data: str | None,
@@ -100,7 +99,7 @@ def apply(
 @click.option("--label", metavar="CLASS", help="The right label (default: the one that each has in the data).")
 @_CACHE
 @_OPTIONS
-@_JSON
+@JSON_OPTION
 def confirm(
     files: tuple[str, ...],
     data: str | None,
@@ -162,7 +161,7 @@ def _keep(
 @click.argument("data", required=False)
 @_CACHE
 @_OPTIONS
-@_JSON
+@JSON_OPTION
 def list_labels(
     data: str | None,
     folder: str,
@@ -191,7 +190,7 @@ def list_labels(
 @click.option("--all", "everything", is_flag=True, help="Forget the judgements on all images of the run.")
 @_CACHE
 @_OPTIONS
-@_JSON
+@JSON_OPTION
 def forget(
     files: tuple[str, ...],
     data: str | None,

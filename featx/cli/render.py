@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import click
+
 from featx.cli.failures import error_json, kind_of
 from featx.cli.streams import print_out
 from featx.cli.streams import say as say
@@ -17,6 +19,9 @@ from featx.io.shown import as_line, as_lines
 if TYPE_CHECKING:
     from featx.errors import FeatxError
     from featx.io.jsontypes import Json
+
+
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 def emit(as_json: bool, content: Mapping[str, Json], text: str, failure: FeatxError | None = None) -> None:

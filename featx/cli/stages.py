@@ -12,7 +12,7 @@ from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.forecasts import DRY_RUN_OPTION, show_forecast
 from featx.cli.help import SectionedCommand
-from featx.cli.render import Bars, bad_images, emit, figure_cells, metric_names, say, table
+from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, figure_cells, metric_names, say, table
 from featx.io.counting import counted
 
 if TYPE_CHECKING:
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
     from featx.runs.trained import Trained
     from featx.workflow.fit import Fitted
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _DATA = click.argument("data", required=False)
 
 
 @click.command(cls=SectionedCommand)
 @_DATA
 @section_options()
-@_JSON
+@JSON_OPTION
 def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Extract features, fit a head and fine-tune: bring every stage up to date, and print why each ran or did not.
 
@@ -61,7 +60,7 @@ def run(data: str | None, pipeline_file: Path | None, settings: tuple[str, ...],
 @_DATA
 @section_options("data", "features", "augment")
 @DRY_RUN_OPTION
-@_JSON
+@JSON_OPTION
 def extract(
     data: str | None,
     pipeline_file: Path | None,
@@ -150,7 +149,7 @@ def _workers_text(done: Extraction) -> str:
 @_DATA
 @section_options("data", "features", "augment", "head", "report", "tracking")
 @DRY_RUN_OPTION
-@_JSON
+@JSON_OPTION
 def fit_head(
     data: str | None,
     pipeline_file: Path | None,
@@ -192,7 +191,7 @@ def fit_head(
 @section_options("data", "features", "augment", "finetune", "report", "tracking")
 @click.option("--from", "origin", metavar="BUNDLE", help="Start from this bundle (default: the best one).")
 @DRY_RUN_OPTION
-@_JSON
+@JSON_OPTION
 def finetune(
     data: str | None,
     pipeline_file: Path | None,

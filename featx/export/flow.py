@@ -39,6 +39,7 @@ from featx.io.counting import counted
 from featx.io.files import atomic_directory, explain_os_error, make_folder, remove_stale, write_atomic, write_json
 from featx.io.jsontypes import Json
 from featx.io.limits import limit_of
+from featx.io.shown import error_line
 from featx.io.versions import installed_versions
 from featx.metrics.conformal import fewest
 
@@ -255,7 +256,7 @@ def _explain(error: Exception, folder: Path) -> Exception:
         return StoreError(f"No space left on the disk that holds {folder.parent}. Free some, and export again.")
     if "iostream error" in str(error):  # C++'s words for a file that cannot be written to its end
         return StoreError(f"Cannot write {folder.parent}: {_LIMITED}. Check the disk and its limits, then run again.")
-    return _Refused(f"it cannot be written or run ({type(error).__name__}: {' '.join(str(error).split())[:300]})")
+    return _Refused(f"it cannot be written or run ({type(error).__name__}: {error_line(error, 300)})")
 
 
 def describe(

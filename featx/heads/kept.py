@@ -24,6 +24,7 @@ from featx.errors import BundleError, HeadError
 from featx.heads.trees import CHECKED, require_sound_trees
 from featx.io.digests import digest_bytes
 from featx.io.modules import import_named, named_modules
+from featx.io.shown import error_line
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -80,7 +81,7 @@ def keep(estimator: Pipeline, path: str) -> Kept:
         _require_same(estimator, loads(content, trusted=types))
         return Kept("estimator", content, _packages(types))
     except Exception as error:  # what code of somebody else holds, and raises, is not to be foreseen
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".rstrip(".")
+        reason = f"{type(error).__name__}: {error_line(error)}".rstrip(".")
     return _pickled(estimator, path, reason)
 
 
@@ -92,7 +93,7 @@ def _pickled(estimator: Pipeline, path: str, reason: str) -> Kept:
         joblib.dump(estimator, buffer, compress=3)
         _require_same(estimator, joblib.load(io.BytesIO(buffer.getvalue())))
     except Exception as error:  # as above
-        line = " ".join(str(error).split())[:200].rstrip(".")
+        line = error_line(error)
         raise HeadError(
             f"{path} cannot be kept: neither skops ({reason}) nor a pickle ({line}) gives it back as it was. Let it "
             "hold numbers, texts, arrays, lists and other classifiers alone."
@@ -203,13 +204,14 @@ def load_pickled(path: Path, imports: Sequence[str]) -> Pipeline:
     """
     import joblib
 
+    content = path.read_bytes()
     wanted = [name for name in (*imports, PICKLER) if not named_modules().hold(name)]
-    if wanted and digest_bytes(path.read_bytes()) not in _written:
+    if wanted and digest_bytes(content) not in _written:
         raise BundleError(
             f"{path} is a pickle, which runs any code that it holds when it is loaded. If you made this bundle "
             f"yourself, add --import {' --import '.join(wanted)} (in Python: featx.load(..., imports=...))."
         )
     for name in imports:
         import_named(name)
-    estimator: Pipeline = joblib.load(path)
+    estimator: Pipeline = joblib.load(io.BytesIO(content))  # what was digested, whatever the file holds by now
     return estimator

@@ -21,6 +21,7 @@ from featx.errors import BundleError
 from featx.features import as_features
 from featx.heads.base import DenseForm, Head
 from featx.heads.transform import Transform
+from featx.io.shown import error_line
 from featx.io.zips import floats, load_arrays, require_stored
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _read_steps(path: Path) -> list[Step] | None:
     try:
         return read_steps(path)
     except (ValueError, TypeError, OSError, KeyError) as error:
-        raise BundleError(f"{path} cannot be loaded as a Keras model: {' '.join(str(error).split())[:200]}") from error
+        raise BundleError(f"{path} cannot be loaded as a Keras model: {error_line(error)}.") from error
 
 
 def _apply(steps: Sequence[Step], values: np.ndarray) -> np.ndarray:
@@ -170,7 +171,7 @@ def load_network(path: Path) -> keras.Model:
         missing = unknown_class(path)
         if missing is not None:
             raise BundleError(missing) from error
-        raise BundleError(f"{path} cannot be loaded as a Keras model: {' '.join(str(error).split())[:200]}") from error
+        raise BundleError(f"{path} cannot be loaded as a Keras model: {error_line(error)}.") from error
 
 
 def _require_stored(path: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 
 from featx.errors import DataError
 from featx.io.filetypes import describe_os_error
+from featx.io.shown import error_line
 from featx.io.urls import is_web, plain, scheme_of, server_of
 
 _TRANSIENT = {408, 425, 429}  # statuses of HTTP below 500 that another moment may change
@@ -37,7 +38,7 @@ def translate(error: Exception, url: str) -> OSError | DataError:
     """An error of fsspec or of a library behind it, as `OSError` where it is of one file, else as `DataError`."""
     if isinstance(error, FileNotFoundError) and is_web(url) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # fsspec takes every failure for a missing file
-    text = " ".join(str(error).split())[:300]
+    text = error_line(error, 300)
     return _of_all_files(error, url, text) or _of_one_file(error, url, text)
 
 

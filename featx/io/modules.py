@@ -14,6 +14,7 @@ from types import ModuleType
 
 from featx.errors import ModuleError
 from featx.io.digests import digest_file
+from featx.io.shown import error_line
 
 _WHERE = "The module must be installed, or lie in the folder you are in."
 
@@ -80,7 +81,7 @@ def import_named(name: str) -> ModuleType:
         with _from_here():
             return importlib.import_module(name)
     except Exception as error:  # whatever the code of somebody else raises
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = error_line(error)
         raise ModuleError(
             f"Cannot import {name} (--import {name}): {type(error).__name__}: {reason}. {_WHERE}"
         ) from error

@@ -9,6 +9,7 @@ from typing import Literal
 
 from featx.errors import ModuleError
 from featx.io.modules import import_named
+from featx.io.shown import error_line
 
 Group = Literal["featx.heads", "featx.backbones"]
 
@@ -61,7 +62,7 @@ class PlugIn:
                 found = getattr(found, part)
         except (ModuleError, AttributeError) as error:
             reason = error.__cause__ if isinstance(error, ModuleError) else error
-            line = " ".join(str(reason).split())[:200].rstrip(".")
+            line = error_line(reason)
             raise ModuleError(
                 f"The plug-in {self.name} of {self.title} cannot be loaded ({self.value}): {type(reason).__name__}: "
                 f"{line}. Mend the package, or uninstall it: pip uninstall {self.package}"

@@ -48,6 +48,11 @@ def as_lines(text: str) -> str:
     return _UNFIT.sub(_escape, as_utf8(text))
 
 
+def error_line(error: object, most: int = 200) -> str:
+    """What an error of somebody else's code says: one line, cut to so many characters, without its last full stop."""
+    return " ".join(str(error).split())[:most].rstrip(".")
+
+
 def json_fit(value: Json) -> Json:
     """A JSON value whose texts are valid UTF-8."""
     if isinstance(value, str):

@@ -11,6 +11,7 @@ from featx.backbones.hub.folder import CONFIG, PREFIX, read_folder
 from featx.backbones.hub.mending import mend_layers
 from featx.backbones.runtime import import_keras
 from featx.errors import BackboneError
+from featx.io.shown import error_line
 from featx.io.suggest import did_you_mean
 
 _OPTIONAL = ("image_converter.json", "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE", "NOTICE.txt")
@@ -70,7 +71,7 @@ def fetch_preset(name: str, weights: bool = True) -> Path:
     except Exception as error:  # requests, urllib3, kagglehub and huggingface_hub raise errors with no base in common
         handle = known[preset]["kaggle_handle"]
         raise BackboneError(
-            f"Cannot download {preset} ({handle}): {' '.join(str(error).split())[:200]}. Without a network: copy "
+            f"Cannot download {preset} ({handle}): {error_line(error)}. Without a network: copy "
             f"{CONFIG}, model.weights.h5 and image_converter.json of {handle} into a folder here, and give it as "
             "--backbone FOLDER; its config.json alone is enough for --weights random."
         ) from error

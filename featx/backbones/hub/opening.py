@@ -19,6 +19,7 @@ from featx.backbones.names import give_stable_names
 from featx.backbones.runtime import KerasConfig, KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.backbones.spec import BackboneSpec
 from featx.errors import BackboneError
+from featx.io.shown import error_line
 
 # the class of a layer that holds all blocks -> its attribute that lists them
 _ENCODERS = {
@@ -67,7 +68,7 @@ def _load(folder: HubFolder, random: bool) -> KerasModel:
             return hub.models.Backbone.from_preset(str(folder.path), load_weights=not random, dtype="float32")
     except Exception as error:  # its readers of JSON, HDF5 and safetensors each have errors of their own
         missing = "it lacks " if isinstance(error, KeyError) else ""
-        reason = missing + " ".join(str(error).split())[:400]
+        reason = missing + error_line(error, 400)
         raise BackboneError(f"KerasHub cannot read {folder.label}: {reason}. Is the folder whole?") from error
 
 
@@ -88,8 +89,8 @@ def _resize(network: KerasModel, size: tuple[int, int], folder: HubFolder) -> Ke
     try:
         resized = type(network).from_config(config | wanted)
     except ValueError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise BackboneError(f"{folder.label} does not work at {size[0]} x {size[1]} pixels: {reason}") from error
+        reason = error_line(error, 300)
+        raise BackboneError(f"{folder.label} does not work at {size[0]} x {size[1]} pixels: {reason}.") from error
     smooth = bool(config.get("antialias_in_interpolation", False))
     for old, new in zip(_variables(network), _variables(resized), strict=True):
         if old.shape == new.shape:
@@ -121,8 +122,8 @@ def _flatten(
             part, input_tensors=image, clone_function=lambda layer: layer, call_function=call
         )
     except ValueError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise BackboneError(f"{folder.label} does not work at {size[0]} x {size[1]} pixels: {reason}") from error
+        reason = error_line(error, 300)
+        raise BackboneError(f"{folder.label} does not work at {size[0]} x {size[1]} pixels: {reason}.") from error
     for layer in flat.layers:
         layer.name = layer.name.removeprefix(f"{network.name}_")
     flat.layers[-1].name = OUTPUT
