@@ -198,7 +198,7 @@ def test_several_labels_have_their_metrics_and_thresholds(lab: Lab) -> None:
     measured = {"images": 40, "exact_match": 0.5, "f1_micro": 0.75, "intervals": {"exact_match": [0.25, 0.625]}}
     several = {"multilabel": True, "thresholds": [0.25, 0.5, 0.75], "metrics": {"val": None, "test": measured}}
     card = model_card(changed(lab.bundle("logreg").manifest, **several), "labels")
-    assert table_of(card, "val")["exact match"] == ["not measured", "0.50 (0.25 to 0.62)"]
+    assert table_of(card, "val")["exact match"] == ["not measured", "0.50 (0.25 to 0.63)"]
     assert [row[-1] for row in table_of(card, "threshold").values()] == ["threshold", "0.2500", "0.5000", "0.7500"]
     assert "an image may get none" in card
     assert "--min-confidence" not in card

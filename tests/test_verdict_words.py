@@ -91,7 +91,7 @@ def test_nothing_is_rounded_to_all_or_none() -> None:
     confusion = [[99_999, 1], [0, 100_000]]
     interval = stats.binomtest(199_999, 200_000).proportion_ci(method="wilson")
     assert float(interval.low) == pytest.approx(0.999972, abs=1e-6)
-    assert "(99.999 %, between 99.997 and 99.9999 %)" in verdict(judged(confusion, "ab")).headline
+    assert "(99.9995 %, between 99.997 and 99.9999 %)" in verdict(judged(confusion, "ab")).headline
 
 
 def test_without_test_images_the_optimism_of_val_is_said_and_the_remedy_can_be_typed() -> None:
