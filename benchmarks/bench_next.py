@@ -1,11 +1,14 @@
 """How many labels `featx next` saves: simulated labelling of digits and Fashion-MNIST with an oracle.
 
-    python benchmarks/bench_next.py [--fashion-mnist DIR] [--weights FILE] [--seeds 10] [--sets digits ...]
+    python benchmarks/bench_next.py [--fashion-mnist DIR] [--photographs DIR ...] [--weights FILE] [--seeds 10]
+        [--sets digits ...]
 
 Sets: `digits` (scikit-learn's, the pixels), `pixels` (6,000 images of Fashion-MNIST, halved to 14 x 14 pixels; 2,000
 of its test images), and with --weights `network`, the same 6,000 and 2,000 by `mixed7` of InceptionV3, averaged, at
-96 x 96 pixels. A model is featx's logistic regression with the temperature of five folds. Every strategy labels 10, 20,
-50, 100, 200, 400, 700 and 1,000 images, from nothing; `margin` begins with 10 at random.
+96 x 96 pixels, and `photographs`: of every folder that is named so, with a subfolder for each class, at most 3,000
+photographs by the same layer at 100 x 100 pixels; a third of these is measured on. A model is featx's logistic
+regression with the temperature of five folds. Every strategy labels 10, 20, 50, 100, 200, 400, 700 and 1,000 images,
+from nothing; `margin` begins with 10 at random.
 
 The figure is labels that random choice needs for the same accuracy / labels that the strategy needs: where the mean
 accuracy of the strategy lies on the mean accuracy of random choice, with the 95 % interval of resampled seeds of both.
@@ -30,6 +33,7 @@ SCHEDULE = (10, 20, 50, 100, 200, 400, 700, 1000)
 POINTS = (50, 200, 1000)
 SIZES = (10, 15, 20, 30, 40, 50, 70, 100, 140, 200, 280, 400, 550, 700, 1000, 1400, 2000, 3000, 6000)
 Strategy = Callable[["World", np.ndarray, int, Any, int], np.ndarray]
+MOST_PHOTOGRAPHS = 3000
 STRENGTHS = {"digits": 1.0, "pixels": 0.1, "network": 0.1}  # C, which was best for 50 to 1,000 random labels
 
 
@@ -57,7 +61,7 @@ class Model:
         if len(self.classes) < 2:
             return
 
-        self.x, self.y, self.strength = x, y, STRENGTHS[world.name]
+        self.x, self.y, self.strength = x, y, STRENGTHS.get(world.name, 0.1)
         self.head = self._fit(np.arange(len(y)))
 
     def _fit(self, rows: np.ndarray) -> Any:
@@ -215,28 +219,42 @@ def fashion_parts(folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def network(folder: Path, weights: Path, work: Path) -> World:
     """The same images by a network, whose features are kept in `work`."""
-    from featx.config import DataOptions, FeaturesOptions
-    from featx.dataset import read_images
     from featx.dataset.fashion_mnist import FASHION_CLASSES
     from featx.dataset.png_files import write_images
-    from featx.extraction.flow import extract
-    from featx.store.cache import Cache
 
     for part, (images, labels) in zip(("train", "test"), fashion_parts(folder), strict=True):
         if not (work / "images" / part).is_dir():
             names = (f"{part}/{FASHION_CLASSES[label]}/{row:05d}.png" for row, label in enumerate(labels))
             write_images(work / "images", zip(names, images, strict=True))
+    rows, labels, declared = seen_by_network(work / "images", weights, work, 96)
+    train = declared == 0
+    return World("network", rows[train], labels[train], rows[~train], labels[~train])
+
+
+def photographs(folder: Path, weights: Path, work: Path) -> World:
+    """Photographs by the same network; a third of them, drawn once, is measured on."""
+    rows, labels, _ = seen_by_network(folder, weights, work, 100)
+    order = np.random.default_rng(0).permutation(len(labels))[:MOST_PHOTOGRAPHS]
+    rows, labels, measured = rows[order], labels[order], len(order) // 3
+    return World(folder.name, rows[measured:], labels[measured:], rows[:measured], labels[:measured])
+
+
+def seen_by_network(folder: Path, weights: Path, work: Path, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The features of a folder's images, their labels and parts; features are kept in `work`."""
+    from featx.config import DataOptions, FeaturesOptions
+    from featx.dataset import read_images
+    from featx.extraction.flow import extract
+    from featx.store.cache import Cache
+
     options = FeaturesOptions(
-        backbone="InceptionV3", weights=str(weights), layer=("mixed7@avg",), input_size=96, cache=str(work / "cache")
+        backbone="InceptionV3", weights=str(weights), layer=("mixed7@avg",), input_size=side, cache=str(work / "cache")
     )
     with Cache(options.cache) as cache:
-        found = read_images(str(work / "images"), DataOptions())
+        found = read_images(str(folder), DataOptions())
         done = extract(found, options, cache)
         rows = done.features(done.outputs[0], np.arange(len(found))).asarray()
-    assert found.declared is not None
     assert found.labels is not None
-    train = found.declared == 0
-    return World("network", rows[train], found.labels[train], rows[~train], found.labels[~train])
+    return rows, found.labels, np.zeros(len(found)) if found.declared is None else found.declared
 
 
 def measure(world: World, seeds: int, names: Sequence[str]) -> dict[str, Any]:
@@ -258,10 +276,11 @@ def main() -> None:
     """Parse, simulate, print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--fashion-mnist", type=Path, help="Folder of the four published files.")
+    parser.add_argument("--photographs", type=Path, nargs="+", default=[], help="Folders of folders of photographs.")
     parser.add_argument("--weights", type=Path, help="Weights of InceptionV3.")
     parser.add_argument("--work", type=Path, default=Path("bench-next"), help="Folder for images and features.")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--sets", nargs="+", default=["digits", "pixels", "network"])
+    parser.add_argument("--sets", nargs="+", default=["digits", "pixels", "network", "photographs"])
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
     arguments = parser.parse_args()
     results = {}
@@ -273,6 +292,10 @@ def main() -> None:
         elif name == "network" and arguments.fashion_mnist and arguments.weights:
             world = network(arguments.fashion_mnist, arguments.weights, arguments.work)
             results[name] = measure(world, arguments.seeds, arguments.strategies)
+        elif name == "photographs" and arguments.weights:
+            for folder in arguments.photographs:
+                world = photographs(folder, arguments.weights, arguments.work)
+                results[folder.name] = measure(world, arguments.seeds, arguments.strategies)
     goals = {}
     for name, found in results.items():
         for point in map(str, POINTS):

@@ -17,14 +17,17 @@ from typing import Any
 import pytest
 from fitted import Lab, call, write_pictures
 
-from featx.active.label import LabelPlan, next_round, open_desk, run_of
+import featx
+from featx.active.label import LabelPlan, ask_model, next_round, open_desk, run_of
 from featx.bundle.bundle import Bundle
 from featx.config import DataOptions, Pipeline
 from featx.dataset import read_images
 from featx.inference.predict import predict
 from featx.io.context import Context
+from featx.serve import label_desk
 from featx.serve.label_app import Rounds, guard_label
 from featx.serve.label_desk import LabelDesk
+from featx.serve.label_types import Wanted
 from featx.store.cache import Cache
 
 testclient = pytest.importorskip("starlette.testclient", reason="pip install 'featx[serve]'")
@@ -179,6 +182,106 @@ def test_labels_of_the_data_are_checked_and_kept(lab: Lab, tmp_path: Path) -> No
     assert [corrected.label_names(row)[0] for row in range(6)] == ["blue", "red", "green", "green", "red", "red"]
 
 
+def test_judged_labels_are_those_of_relabel(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers on the page are kept for every command, what was kept is not asked again, and undo takes back."""
+    folder, out = write_pictures(tmp_path / "pictures", per_class=2, seed=6), tmp_path / "labels.csv"
+    plan = plan_of(lab, folder, out)
+    runs = replace(plan.pipeline.report, runs=str(tmp_path / "runs"), name=None)
+    plan = replace(plan, pipeline=replace(plan.pipeline, report=runs))
+    monkeypatch.setattr(label_desk, "_CALM", 0.0)
+    options = ("--cache", plan.pipeline.features.cache, "--runs", str(tmp_path / "runs"))
+    green = sorted(map(str, folder.rglob("*.png")))[2]
+    call("relabel", "confirm", green, "--data", str(folder), *options, cwd=tmp_path)
+
+    def kept() -> list[tuple[str, str]]:
+        listed = call("relabel", "list", str(folder), *options, "--json", cwd=tmp_path).json["labels"]
+        return [(one["given"], one["label"]) for one in listed]
+
+    with opened(plan) as (client, _):
+        standing = client.get("state").json()["standing"]
+        assert (standing["answered"], standing["given"]) == (1, 5)  # the confirmed one is not to be checked again
+        ask(client, "answer", tab="a", number=0, labels=["blue"])
+        ask(client, "answer", tab="a", number=1, labels=["red"])
+        assert kept() == [("blue", "blue"), ("blue", "red"), ("green", "green")]
+        ask(client, "undo", tab="a")
+        assert kept() == [("blue", "blue"), ("green", "green")]
+        ask(client, "answer", tab="a", number=2, labels=["red"])
+        ask(client, "undo", tab="a")
+        assert kept() == [("blue", "blue"), ("green", "green")]  # what was known before counts again
+    call("relabel", "forget", "--all", "--data", str(folder), *options, cwd=tmp_path)
+    with opened(plan) as (client, _):  # the journal was taken in once
+        assert kept() == []
+        ask(client, "answer", tab="a", number=4, labels=["green"])
+        assert kept() == [("red", "green")]
+
+
+def test_labels_are_filtered_and_ordered_by_how_likely_they_are_wrong(lab: Lab, tmp_path: Path) -> None:
+    folder, out = write_pictures(tmp_path / "pictures", per_class=4, seed=7), tmp_path / "labels.csv"
+    bundle = lab.bundle("logreg")
+    for name in ("blue", "red"):
+        (folder / name / "7-00.png").rename(folder / "green" / f"{name}.png")
+    paths = sorted(map(str, folder.rglob("*.png")))
+    plan = plan_of(lab, folder, out, bundle)
+    plan = replace(
+        plan, pipeline=replace(plan.pipeline, report=replace(plan.pipeline.report, runs=str(tmp_path / "r")))
+    )
+    chances = zip(paths, featx.Model(bundle).predict_proba(paths), strict=True)
+    doubt = {path: 1 - row[bundle.classes.index(Path(path).parent.name)] for path, row in chances}
+    with opened(plan) as (client, _):
+        shown = []
+        assert client.get("state").json()["standing"]["scored"]
+        wanted = {"show": "given", "order": "wrong", "doubt": 0.5}
+        while image := ask(client, "next", tab="a", wanted=wanted)["image"]:
+            shown.append(image["number"])
+            assert image["wrong"] == pytest.approx(doubt[paths[image["number"]]], abs=2e-3)
+            ask(client, "answer", tab="a", number=image["number"], labels=image["given"])
+        names = [paths[number] for number in shown]
+        assert names == sorted(filter(lambda path: doubt[path] >= 0.5, paths), key=lambda path: -doubt[path])
+        assert {"blue.png", "red.png"} <= {Path(name).name for name in names}
+
+
+def test_the_list_of_check_brings_its_scores(lab: Lab, tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "pictures", per_class=1, seed=8)
+    listed = tmp_path / "runs" / "pictures" / "check" / "label_errors.csv"
+    listed.parent.mkdir(parents=True)
+    listed.write_text(
+        "path,label,suggested,confidence,label_confidence,split,right\n"
+        "blue/8-00.png,blue,red,0.9000,0.0400,train,\nred/8-00.png,red,blue,0.6000,0.3000,train,\n"
+    )
+    runs = replace(lab.pipeline.report, runs=str(tmp_path / "runs"), name=None)
+    options = DataOptions(path=str(listed), image_dir=str(folder))
+    pipeline = replace(lab.pipeline, data=options, report=runs)
+    with opened(LabelPlan(pipeline, None, tmp_path / "labels.csv")) as (client, _):
+        image = ask(client, "next", tab="a", wanted={"show": "given", "order": "wrong"})["image"]
+        assert (image["given"], image["suggestion"], image["wrong"]) == (["blue"], ["red"], 0.96)
+        ask(client, "answer", tab="a", number=image["number"], labels=["red"])
+    kept = json.loads((tmp_path / "runs" / "pictures" / "labels.json").read_text())["labels"].values()
+    assert [(one["given"], one["label"]) for one in kept] == [("blue", "red")]
+
+
+def test_a_large_set_is_there_before_its_suggestions(lab: Lab, pool: Path, tmp_path: Path) -> None:
+    """The model is asked in the background; what was answered meanwhile stays, and a path named twice is shown once."""
+    listed, out = tmp_path / "list.csv", tmp_path / "labels.csv"
+    names = sorted(map(str, pool.iterdir()))
+    listed.write_text("path,label\n" + "".join(f"{name},\n" for name in [*names, names[3]]))
+    plan = plan_of(lab, listed, out, lab.bundle("logreg"))
+    with Cache(plan.pipeline.features.cache) as cache:
+        desk = open_desk(plan, cache, Context(), at_once=5)
+        assert desk.standing().images == 9
+        first = desk.next("a", Wanted())
+        assert first is not None
+        assert (first.number, first.suggestion, first.near) == (0, None, ())
+        desk.answer(0, ["red"], "a")
+        said: list[str] = []
+        assert "suggests" in ask_model(plan, desk, said.append)
+        following = desk.next("a", Wanted())
+        assert following is not None
+        assert following.suggestion is not None
+        assert [one.number for one in following.near] == [0]
+        desk.close()
+    assert [row["label"] for row in rows_of(out)] == ["red"]
+
+
 def test_several_labels_go_through_the_csv(lab: Lab, pool: Path, tmp_path: Path) -> None:
     listed, out = tmp_path / "list.csv", tmp_path / "labels.csv"
     names = sorted(map(str, pool.iterdir()))
@@ -300,7 +403,7 @@ def test_too_few_labels_are_a_sentence_on_the_page(lab: Lab, pool: Path, tmp_pat
     with Cache(plan.pipeline.features.cache) as cache:
         desk = open_desk(plan, cache, Context())
     rounds = Rounds(lambda say: next_round(plan, desk, say))
-    rounds._run()
+    rounds._run(lambda say: next_round(plan, desk, say))
     assert rounds.failed
     assert not rounds.said.startswith("Unexpected")
 

@@ -70,6 +70,16 @@ def ask(bundle: Bundle, features: Features, progress: Progress) -> PoolAnswers:
     return PoolAnswers(first, second, columns[2], columns[3], labels, columns[4], columns[5], distance)
 
 
+def probability_of(bundle: Bundle, features: Features, codes: np.ndarray) -> np.ndarray:
+    """The probability of one class for each row: float64 (n,). codes : int64 (n,), positions of classes"""
+    found, at = np.empty(len(codes)), 0
+    for block in features.blocks(block_rows(width(features))):
+        some = slice(at, at + len(block))
+        found[some] = bundle.probabilities(block)[np.arange(len(block)), codes[some]]
+        at += len(block)
+    return found
+
+
 def _likeliest(probabilities: np.ndarray) -> np.ndarray:
     """The two likeliest classes and their probabilities, (4, n)."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :2]

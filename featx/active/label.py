@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from featx.active.label_sheet import LabelData, cached_near, features_of, read_sheet, search_near, suggest
+from featx.active.label_kept import label_store
+from featx.active.label_near import cached_near, search_near
+from featx.active.label_sheet import LabelData, features_of, read_sheet, suggest
 from featx.active.next import NextImages, choose_next
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import DataOptions, Pipeline
@@ -17,8 +19,9 @@ from featx.io.counting import counted
 from featx.io.progress import Progress
 from featx.runs.choosing import choose_bundle
 from featx.runs.run import Run
-from featx.serve.label_desk import LabelDesk, LabelSheet
+from featx.serve.label_desk import LabelDesk
 from featx.serve.label_journal import LabelJournal
+from featx.serve.label_types import LabelSheet
 from featx.store.cache import Cache
 from featx.workflow.prepare import prepare_head
 from featx.workflow.publish import publish_head
@@ -57,8 +60,10 @@ def best_here(run: Run) -> Path | None:
         return None
 
 
-def open_desk(plan: LabelPlan, cache: Cache, context: Context) -> LabelDesk:
+def open_desk(plan: LabelPlan, cache: Cache, context: Context, at_once: int | None = None) -> LabelDesk:
     """Read the images, ask the model, and go on with the answers that there are.
+
+    at_once : of more images than this the model is not asked yet (`ask_model`); None: of any number it is
 
     Raises
     ------
@@ -66,22 +71,45 @@ def open_desk(plan: LabelPlan, cache: Cache, context: Context) -> LabelDesk:
         There are no images.
     StoreError
         A folder that cannot be written to.
+    UsageError
+        The run of that name has the results of other images.
     """
     data = read_sheet(plan.pipeline, plan.labelled)
     for note in data.notes:
         context.notify(note)
-    sheet, classes, separator = data.sheet, data.classes, data.separator
-    if plan.bundle is None:
-        near = cached_near(data, plan.pipeline.features, cache)
-    else:
-        pool = features_of(data, plan.pipeline.features, plan.bundle, cache, context.progress)
-        separator = separator or ("|" if plan.bundle.multilabel else None)
-        data = replace(data, separator=separator)
-        sheet = suggest(data, sheet, plan.bundle, pool, context.progress)
-        near = search_near(pool.rows, pool.features, len(sheet.paths))
-        classes = tuple(dict.fromkeys([*classes, *plan.bundle.classes]))
+    several = data.separator or ("|" if plan.bundle is not None and plan.bundle.multilabel else None)
+    data = replace(data, separator=several)
+    classes = data.classes if plan.bundle is None else tuple(dict.fromkeys([*data.classes, *plan.bundle.classes]))
     journal = LabelJournal(plan.out.with_suffix(".journal.jsonl"))
-    return LabelDesk(sheet, journal, plan.out, classes, separator, near)
+    store = label_store(data.sheet, data.sets, plan.pipeline, cache)
+    desk = LabelDesk(data.sheet, journal, plan.out, classes, several, store)
+    if at_once is None or len(data.images) <= at_once:
+        _suggest(plan, data, desk, cache, context.progress)
+    return desk
+
+
+def ask_model(plan: LabelPlan, desk: LabelDesk, say: Callable[[str], None]) -> str:
+    """Ask the model about all images of a desk that is open already; returns what came of it."""
+    data = replace(read_sheet(plan.pipeline, plan.labelled), separator=desk.separator)
+    with Cache(plan.pipeline.features.cache) as cache:
+        _suggest(plan, data, desk, cache, _shown(say))
+    return "" if plan.bundle is None else f"{plan.bundle.shown} suggests a class for every image now."
+
+
+def _suggest(plan: LabelPlan, data: LabelData, desk: LabelDesk, cache: Cache, progress: Progress) -> None:
+    if plan.bundle is None:
+        desk.renew(data.sheet, (), cached_near(data.images, plan.pipeline.features, cache))
+        return
+    pool = features_of(data, plan.pipeline.features, plan.bundle, cache, progress)
+    sheet = suggest(data, data.sheet, plan.bundle, pool, progress)
+    desk.renew(sheet, (), search_near(pool.rows, pool.features, len(sheet.paths)))
+
+
+def _shown(say: Callable[[str], None]) -> Progress:
+    def progress(stage: str, done: int, total: int, /, **_: int) -> None:
+        say(f"{stage}: {done:,} of {total:,}")
+
+    return progress
 
 
 def next_round(plan: LabelPlan, desk: LabelDesk, say: Callable[[str], None]) -> str:
@@ -92,10 +120,7 @@ def next_round(plan: LabelPlan, desk: LabelDesk, say: Callable[[str], None]) -> 
     DataError, HeadError
         Too few labels to fit a head on.
     """
-
-    def progress(stage: str, done: int, total: int, /, **_: int) -> None:
-        say(f"{stage}: {done:,} of {total:,}")
-
+    progress = _shown(say)
     context = Context("featx label", progress, lambda _: None)
     run = run_of(plan.pipeline)
     desk.write()
@@ -141,7 +166,7 @@ def _put_first(
     )
     here |= {path: len(sheet.paths) + place for place, path in enumerate(fresh)}
     images = read_sheet(plan.pipeline, plan.labelled).images
-    data = LabelData(replace(images, paths=tuple(wider.paths)), wider, (), desk.separator, len(wider.paths), ())
+    data = LabelData(replace(images, paths=tuple(wider.paths)), wider, (), desk.separator, (), ())
     cache, progress = tools
     pool = features_of(data, plan.pipeline.features, bundle, cache, progress)
     asked = suggest(data, wider, bundle, pool, progress)

@@ -2,54 +2,47 @@
 
 read_sheet   paths and labels of the data, and of other labelled images
 of_list      the suggestions of a list of `featx next`
-suggest      those of a model, which is asked once for every image
-search_near  the features by which labelled images that are alike are found
+suggest      those of a model, which is asked once for every image, and how likely it finds the labels of the data
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
-from featx.active.answers import PoolAnswers, ask
-from featx.active.pool import Pool, ask_pool, one_output
+from featx.active.answers import PoolAnswers, ask, probability_of
+from featx.active.pool import Pool, ask_pool
 from featx.bundle.bundle import Bundle
 from featx.config import DataOptions, FeaturesOptions, Pipeline
 from featx.dataset import SPLITS, ImageSet, read_data, read_images
 from featx.dataset.folders import expand, is_folder
 from featx.dataset.list_columns import read_columns
 from featx.dataset.table import is_table
-from featx.errors import FeatxError
-from featx.extraction.flow import extract
-from featx.extraction.job import settle
-from featx.features import Features
-from featx.io.progress import Progress, no_progress
-from featx.metrics.similarity import nearest
-from featx.serve.label_desk import LabelSheet, Neighbours
+from featx.io.progress import Progress
+from featx.serve.label_types import LabelSheet
 from featx.store.cache import Cache
 
 Cell = TypeVar("Cell")
 
 _LISTED = ("suggestion", "confidence", "reason")
+_CHECKED = ("suggested", "confidence", "label_confidence")  # of label_errors.csv
 _SEPARATOR = "|"  # between the labels that featx next suggests
-_MOST = 20_000  # labelled images that are compared with one
 
 
 @dataclass(frozen=True)
 class LabelData:
     """What is to be labelled. images : of the data and the labelled ones; classes : of both, in their order
 
-    own : how many of the images, the first ones, are those of the data
+    sets : the images of the data, then the labelled ones that are not among them
     """
 
     images: ImageSet
     sheet: LabelSheet
     classes: tuple[str, ...]
     separator: str | None
-    own: int
+    sets: tuple[ImageSet, ...]
     notes: tuple[str, ...]
 
 
@@ -75,18 +68,19 @@ def read_sheet(pipeline: Pipeline, labelled: str | None) -> LabelData:
         parts = [""] * len(images) if images.declared is None else [_part(code) for code in images.declared.tolist()]
         sheet.split += parts
     columns = _of_list(pipeline.data)
-    suggestion = columns.get("suggestion", [])
+    suggestion = columns.get("suggestion", columns.get("suggested", []))
     n = len(sheet.paths)
     sheet = replace(
         sheet,
         suggestion=_filled([_labels(text, separator) for text in suggestion], None, n),
         confidence=_filled([_number(text) for text in columns.get("confidence", [])], None, n),
         reason=_filled(columns.get("reason", []), "", n),
+        wrong=_filled([_opposite(text) for text in columns.get("label_confidence", [])], None, n),
     )
     names = (name for labels in sheet.suggestion if labels for name in labels)
     classes = dict.fromkeys([*(pipeline.data.classes or ()), *(name for one in sets for name in one.classes), *names])
     images = ImageSet(data.source, data.name, tuple(sheet.paths))
-    return LabelData(images, sheet, tuple(classes), separator, len(data), tuple(x for one in sets for x in one.notes))
+    return LabelData(images, sheet, tuple(classes), separator, tuple(sets), tuple(x for one in sets for x in one.notes))
 
 
 def suggest(data: LabelData, sheet: LabelSheet, bundle: Bundle, pool: Pool, progress: Progress) -> LabelSheet:
@@ -97,44 +91,28 @@ def suggest(data: LabelData, sheet: LabelSheet, bundle: Bundle, pool: Pool, prog
     for place, row in enumerate(pool.rows.tolist()):
         suggestion[row] = _suggested(bundle, answers, place, several)
         confidence[row] = round(float(answers.confidence[place]), 4)
-    reason = [text if text else "" for text in sheet.reason]
-    return replace(sheet, suggestion=suggestion, confidence=confidence, reason=reason)
+    return replace(sheet, suggestion=suggestion, confidence=confidence, wrong=_doubted(sheet, bundle, pool))
+
+
+def _doubted(sheet: LabelSheet, bundle: Bundle, pool: Pool) -> list[float | None]:
+    """1 minus the probability of the label that an image has in the data, where that is not known already."""
+    code_of = {name: code for code, name in enumerate(bundle.classes)}
+    given = [sheet.given[row] for row in pool.rows.tolist()]
+    codes = np.array([code_of.get(labels[0], -1) if len(labels) == 1 else -1 for labels in given], np.int64)
+    wrong = list(sheet.wrong)
+    if bundle.multilabel or not (codes >= 0).any():
+        return wrong
+    places = np.flatnonzero(codes >= 0)
+    sure = probability_of(bundle, pool.features.take(places), codes[places])
+    for row, value in zip(pool.rows[places].tolist(), sure.tolist(), strict=True):
+        if wrong[row] is None:
+            wrong[row] = round(1 - value, 4)
+    return wrong
 
 
 def features_of(data: LabelData, options: FeaturesOptions, bundle: Bundle, cache: Cache, progress: Progress) -> Pool:
     """The features that a model predicts from, of all images."""
     return ask_pool(data.images, options, bundle, np.empty(0, "V32"), cache, progress)
-
-
-def search_near(rows: np.ndarray, features: Features, n: int) -> Neighbours:
-    """Find rows that are alike by their features. rows : int64 (m,), of the features, among n"""
-    place = np.full(n, -1)
-    place[rows] = np.arange(len(rows))
-
-    def find(row: int, among: Sequence[int]) -> list[tuple[int, float]]:
-        others = [other for other in among[-_MOST:] if place[other] >= 0]
-        if place[row] < 0 or not others:
-            return []
-        query = features.take(place[[row]]).asarray()
-        position, similarity = nearest(features.take(place[others]), query, 6)
-        return [(others[at], float(value)) for at, value in zip(position[0].tolist(), similarity[0], strict=True)]
-
-    return find
-
-
-def cached_near(data: LabelData, options: FeaturesOptions, cache: Cache) -> Neighbours | None:
-    """The same without a model, where the cache has the features of these options already; nothing is computed."""
-    if not cache.stores():
-        return None
-    try:
-        job = settle(options, cache)
-        if not any(store.key == job.store.key for store in cache.stores()):
-            return None
-        done = extract(data.images, options, cache, no_progress)
-        rows = np.flatnonzero(done.readable)
-        return search_near(rows, done.features(one_output(done), rows), len(data.images))
-    except FeatxError:  # the pictures beside are a help, and labelling goes without
-        return None
 
 
 def _suggested(bundle: Bundle, answers: PoolAnswers, place: int, several: bool) -> tuple[str, ...]:
@@ -145,7 +123,7 @@ def _suggested(bundle: Bundle, answers: PoolAnswers, place: int, several: bool) 
 
 def _of_list(options: DataOptions) -> dict[str, list[str]]:
     path = expand(options.path or "")
-    return {} if is_folder(path) or not is_table(path, options) else read_columns(path, options, _LISTED)
+    return {} if is_folder(path) or not is_table(path, options) else read_columns(path, options, (*_LISTED, *_CHECKED))
 
 
 def _is_csv(source: str) -> bool:
@@ -165,6 +143,11 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if 0 <= value <= 1 else None
+
+
+def _opposite(text: str) -> float | None:
+    value = _number(text)
+    return None if value is None else round(1 - value, 4)
 
 
 def _filled(found: list[Cell], rest: Cell, n: int) -> list[Cell]:

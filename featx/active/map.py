@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.active.answers import ask
+from featx.active.answers import ask, probability_of
 from featx.active.pool import cached_options, one_output
 from featx.bundle.bundle import Bundle
 from featx.config import FeaturesOptions, Pipeline
@@ -15,7 +15,7 @@ from featx.dataset import SPLITS, ImageSet, read_data
 from featx.errors import UsageError
 from featx.extraction.extraction import Extraction
 from featx.extraction.flow import extract
-from featx.features import Features, block_rows, width
+from featx.features import Features
 from featx.heads.transform import join
 from featx.inference.predict import Unread
 from featx.io.context import Context
@@ -165,17 +165,8 @@ def _answered(
     given = np.array([code_of.get(name, -1) for name in classes] or [-1])[labels[rows]]
     given = np.where(labels[rows] < 0, -1, given)
     wrong = np.where(given < 0, -1, (answers.first != given).astype(np.int64))
-    doubted = np.where(given < 0, np.nan, 1 - _probability_of(bundle, features, np.maximum(given, 0)))
+    doubted = np.where(given < 0, np.nan, 1 - probability_of(bundle, features, np.maximum(given, 0)))
     return [*found, Colouring("error", wrong, ("right", "wrong")), Colouring("label-error score", doubted, None)]
-
-
-def _probability_of(bundle: Bundle, features: Features, codes: np.ndarray) -> np.ndarray:
-    found, at = np.empty(len(codes)), 0
-    for block in features.blocks(block_rows(width(features))):
-        some = slice(at, at + len(block))
-        found[some] = bundle.probabilities(block)[np.arange(len(block)), codes[some]]
-        at += len(block)
-    return found
 
 
 def _notes(n: int, found: MapPlaces, pictures: int) -> tuple[str, ...]:

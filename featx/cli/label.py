@@ -13,6 +13,7 @@ from featx.cli.render import Bars, say
 from featx.io.counting import counted
 
 _HOST = "127.0.0.1"
+_AT_ONCE = 2000  # images that a model is asked about before the page is there
 
 
 @click.command(cls=SectionedCommand)
@@ -55,7 +56,7 @@ def label(
 
     require_installed("featx label")
 
-    from featx.active.label import LABELS, LabelPlan, best_here, next_round, open_desk, run_of
+    from featx.active.label import LABELS, LabelPlan, ask_model, best_here, next_round, open_desk, run_of
     from featx.bundle.bundle import load_bundle
     from featx.cli.bundles import take
     from featx.io.context import Context
@@ -72,9 +73,10 @@ def label(
     plan = LabelPlan(pipeline, bundle, out or home.label / LABELS, labelled, pool)
     with listen(_HOST, port) as listener, Cache(pipeline.features.cache) as cache:
         with Bars() as bars:
-            desk = open_desk(plan, cache, Context("featx label", bars, say))
-        token = new_token()
-        server = label_server(desk, token, lambda show: next_round(plan, desk, show))
+            desk = open_desk(plan, cache, Context("featx label", bars, say), _AT_ONCE)
+        token, later = new_token(), len(desk.sheet.paths) > _AT_ONCE
+        first = (lambda show: ask_model(plan, desk, show)) if later else None
+        server = label_server(desk, token, lambda show: next_round(plan, desk, show), first)
         say(f"Labels go to {plan.out}")
         say(f"Label at {url(_HOST, listener)}/{token}/ (Ctrl-C ends it)")
         run(server, listener)

@@ -20,7 +20,7 @@ from featx.errors import DataError
 from featx.io.digest_arrays import has_digest
 from featx.io.files import write_json
 from featx.io.index import StatIndex
-from featx.io.jsontypes import parse_json
+from featx.io.jsontypes import Json, parse_json
 from featx.runs.run import Run
 
 
@@ -64,14 +64,33 @@ class KeptLabels:
         DataError
             A file that was damaged.
         """
+        return self._read()[0]
+
+    def taken(self, journal: str) -> int:
+        """How many bytes of a journal of `featx label` are in them already. journal : its absolute path"""
+        return self._read()[1].get(journal, 0)
+
+    def take(self, changes: Mapping[str, KeptLabel | None], journal: str, length: int) -> None:
+        """Take in what a journal has up to a length: new judgements, by digest, and None where one was taken back.
+
+        Written at once with the length, so that whatever happens nothing is taken in twice.
+        """
+        known, journals = self._read()
+        known |= {digest: one for digest, one in changes.items() if one is not None}
+        left = {digest: one for digest, one in known.items() if changes.get(digest, one) is not None}
+        self._write(left, journals | {journal: length})
+
+    def _read(self) -> tuple[dict[str, KeptLabel], dict[str, int]]:
+        """The judgements, and how far each journal has been taken in."""
         try:
-            content = parse_json(self.file.read_bytes())["labels"]
-            return {
+            content = parse_json(self.file.read_bytes())
+            known = {
                 digest: KeptLabel(str(one["label"]), str(one["given"]), str(one["path"]))
-                for digest, one in content.items()
+                for digest, one in content["labels"].items()
             }
+            return known, {str(path): int(length) for path, length in content.get("journals", {}).items()}
         except FileNotFoundError:
-            return {}
+            return {}, {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{self.file} cannot be read: corrected labels are in it. Restore it from a copy, or delete it and "
@@ -98,20 +117,24 @@ class KeptLabels:
             if other.label != kept.label:
                 names = f"{other.path} and {kept.path} are the same image"
                 raise DataError(f"{names}, and get the labels {other.label!r} and {kept.label!r}. Give them one.")
-        self._write(self.known() | new)
+        known, journals = self._read()
+        self._write(known | new, journals)
         corrected = sum(one.label != one.given for one in new.values())
         return corrected, len(new) - corrected
 
     def forget(self, digests: Iterable[str]) -> int:
         """Forget what is known of some images; return of how many that was."""
-        known = self.known()
-        left = {digest: one for digest, one in known.items() if digest not in set(digests)}
+        (known, journals), gone = self._read(), set(digests)
+        left = {digest: one for digest, one in known.items() if digest not in gone}
         if len(left) < len(known):
-            self._write(left)
+            self._write(left, journals)
         return len(known) - len(left)
 
-    def _write(self, known: Mapping[str, KeptLabel]) -> None:
-        write_json(self.file, {"labels": {digest: asdict(one) for digest, one in sorted(known.items())}})
+    def _write(self, known: Mapping[str, KeptLabel], journals: Mapping[str, int]) -> None:
+        content: dict[str, Json] = {"labels": {digest: asdict(one) for digest, one in sorted(known.items())}}
+        if journals:
+            content["journals"] = dict(journals)
+        write_json(self.file, content)
 
     def of(self, images: ImageSet, index: StatIndex) -> AppliedLabels | None:
         """What is known of images with one label each; None where nothing is."""

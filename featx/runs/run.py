@@ -45,10 +45,10 @@ class Run:
 
     @classmethod
     def of_list(cls, path: Path) -> Run | None:
-        """The run in which a list of images to label next lies; None where it lies elsewhere."""
+        """The run in which a list of images to label next, or to check, lies; None where it lies elsewhere."""
         folder = path.resolve().parent
         run = cls(folder.parent)
-        return run if folder == run.next else None
+        return run if folder in {run.next, run.check} else None
 
     @property
     def name(self) -> str:

@@ -58,6 +58,7 @@ const wanted = () => ({
   label: find("of-class").value,
   least: share("least"),
   most: share("most"),
+  doubt: share("doubt"),
   order: find("order").value,
 });
 
@@ -126,6 +127,8 @@ function drawStanding() {
   const value = list.value;
   list.replaceChildren(new Option("any", ""), ...standing.classes.map((name) => new Option(name, name)));
   list.value = value;
+  for (const one of document.querySelectorAll(".scored")) one.hidden = !standing.scored;
+  find("seek").hidden = standing.classes.length <= KEYS.length;
 }
 
 function drawImage() {
@@ -156,7 +159,8 @@ function drawImage() {
   find("reason").hidden = !image.reason;
   const right = standing.several || image.suggestion || image.given.length;
   find("accept").disabled = !right;
-  find("accept").lastElementChild.textContent = standing.several ? `Save: ${joined([...chosen])}` : "Is right";
+  const taken = image.suggestion || image.given;
+  find("accept").lastElementChild.textContent = standing.several ? `Save: ${joined([...chosen])}` : taken.length ? `Is right: ${joined(taken)}` : "Is right";
   drawNear();
 }
 
@@ -177,10 +181,19 @@ function drawNear() {
   );
 }
 
+/** The classes that are shown, each with its key: all, or those that hold what is sought. */
+function shownClasses() {
+  const sought = find("sought").value.trim().toLowerCase();
+  const all = standing.classes.map((name, place) => [name, place]);
+  if (!sought || find("seek").hidden) return all;
+  const holds = all.filter(([name]) => name.toLowerCase().includes(sought));
+  return [...holds.filter(([name]) => name.toLowerCase().startsWith(sought)), ...holds.filter(([name]) => !name.toLowerCase().startsWith(sought))];
+}
+
 function drawClasses() {
   if (!image) return;
   find("classes").replaceChildren(
-    ...standing.classes.map((name, place) => {
+    ...shownClasses().map(([name, place]) => {
       const button = document.createElement("button");
       button.type = "button";
       const key = KEYS[place];
@@ -192,7 +205,9 @@ function drawClasses() {
         button.setAttribute("aria-keyshortcuts", key);
       }
       button.append(name);
-      button.setAttribute("aria-label", key ? `${name}, key ${key}` : name);
+      const given = image.given.includes(name);
+      button.classList.toggle("given", given);
+      button.setAttribute("aria-label", [name, key ? `key ${key}` : "", given ? "in the data" : ""].filter(Boolean).join(", "));
       button.classList.toggle("suggested", Boolean(image.suggestion && image.suggestion.includes(name)));
       if (standing.several) button.setAttribute("aria-pressed", String(chosen.has(name)));
       button.addEventListener("click", () => press(name));
@@ -235,6 +250,13 @@ async function watch() {
 
 // --- input ----------------------------------------------------------------------------------------------------------
 
+function endSeeking() {
+  find("sought").value = "";
+  find("seek-help").hidden = true;
+  find("sought").blur();
+  drawClasses();
+}
+
 function openNaming(open) {
   find("naming").hidden = !open;
   if (open) find("name").focus();
@@ -258,6 +280,17 @@ find("new").addEventListener("click", () => openNaming(true));
 find("zoom").addEventListener("click", () => zoom());
 find("fit").addEventListener("click", () => act(async () => take(await ask("fit", {}))));
 find("filters").addEventListener("change", () => next());
+find("sought").addEventListener("input", () => {
+  find("seek-help").hidden = !find("sought").value;
+  drawClasses();
+});
+find("sought").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.repeat || event.isComposing) return;
+  event.preventDefault();
+  const [first] = find("sought").value.trim() ? shownClasses() : [];
+  endSeeking();
+  if (first) press(first[0]);
+});
 find("filters").addEventListener("submit", (event) => event.preventDefault());
 find("picture").addEventListener("load", (event) => {
   event.target.classList.toggle("small", Math.max(event.target.naturalWidth, event.target.naturalHeight) < SMALL);
@@ -276,6 +309,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (event.key === "Escape") {
     openNaming(false);
+    if (document.activeElement === find("sought")) endSeeking();
     zoom(false);
     return;
   }
@@ -290,6 +324,7 @@ document.addEventListener("keydown", (event) => {
   else if (key === "u") undo();
   else if (key === "n") openNaming(true);
   else if (key === "z") zoom();
+  else if (key === "/" && !find("seek").hidden) find("sought").focus();
   else if (KEYS.includes(key) && label !== undefined) press(label);
   else return;
   event.preventDefault();

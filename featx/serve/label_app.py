@@ -22,7 +22,8 @@ from featx.images.decoder import decode
 from featx.io.jsontypes import Json
 from featx.serve import page
 from featx.serve.guard import Guard
-from featx.serve.label_desk import LabelDesk, ToLabel, Wanted
+from featx.serve.label_desk import LabelDesk
+from featx.serve.label_types import ToLabel, Wanted
 from featx.serve.limits import Limits
 from featx.serve.slots import Slots
 
@@ -75,22 +76,22 @@ class Rounds:
         """Whether there is anything to do."""
         return self._work is not None
 
-    def start(self) -> bool:
-        """Begin; False where it runs already, or there is nothing to do."""
+    def start(self, other: Callable[[Callable[[str], None]], str] | None = None) -> bool:
+        """Begin; False where it runs already, or there is nothing to do. other : what to do instead, this time"""
+        work = other or self._work
         with self._lock:
-            if self.running or self._work is None:
+            if self.running or work is None:
                 return False
             self.running, self.failed, self.said = True, False, "Starting"
-        threading.Thread(target=self._run, name="featx-label-round", daemon=True).start()
+        threading.Thread(target=self._run, args=(work,), name="featx-label-round", daemon=True).start()
         return True
 
     def _say(self, line: str) -> None:
         self.said = line
 
-    def _run(self) -> None:
-        assert self._work is not None
+    def _run(self, work: Callable[[Callable[[str], None]], str]) -> None:
         try:
-            self.said = self._work(self._say)
+            self.said = work(self._say)
         except FeatxError as error:
             self.said, self.failed = str(error), True
         except Exception as error:  # whatever it is, the page shows a sentence

@@ -5,106 +5,24 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
-from featx.errors import DataError
+from featx.errors import DataError, FeatxError
 from featx.io.csvtext import csv_text
 from featx.io.files import write_atomic
 from featx.io.urls import plain
 from featx.serve.label_journal import CHECKED, CHOSEN, CLASS, SKIPPED, TAKEN, LabelEntry, LabelJournal
+from featx.serve.label_states import AGAIN, ANSWERED, GIVEN, OPEN, SKIP, STATES, LabelStates
+from featx.serve.label_types import NOWHERE, Beside, LabelSheet, LabelStanding, LabelStore, Neighbours, ToLabel, Wanted
 
 _LEASE = 120.0  # seconds for which an image that one tab shows is not shown by another
 _LONGEST = 100  # characters of a class
+_ORDERS = frozenset({"unsure", "wrong"})
 _NEAR = 6  # labelled images beside the one to label
 _CALM = 20.0  # the CSV is written when so many times the seconds have passed that the last writing took
-
-Neighbours = Callable[[int, Sequence[int]], list[tuple[int, float]]]
-"""The rows among some that are most like a row, the most similar first, with their similarity"""
-
-
-@dataclass
-class LabelSheet:
-    """What is known of the images, in the order in which they are shown; rows are only ever added.
-
-    given : the labels that they have in the data, () for none; split : the part that the data declares, "" for none
-    suggestion, confidence, reason : of a model, or of the list that was named; None and "" where there is none
-    wrong : how likely the label in the data is wrong, None where that is not known
-    """
-
-    paths: list[str]
-    given: list[tuple[str, ...]]
-    split: list[str]
-    suggestion: list[tuple[str, ...] | None] = field(default_factory=list)
-    confidence: list[float | None] = field(default_factory=list)
-    reason: list[str] = field(default_factory=list)
-    wrong: list[float | None] = field(default_factory=list)
-    first: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        n = len(self.paths)
-        self.suggestion = self.suggestion or [None] * n
-        self.confidence = self.confidence or [None] * n
-        self.reason = self.reason or [""] * n
-        self.wrong = self.wrong or [None] * n
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which images a tab shows.
-
-    show : "open": without a label; "given": with one of the data that nobody has checked; "answered", "skipped"
-    label : only those with this label, or suggestion; least, most : of the suggestion's confidence, in [0, 1]
-    order : "list", "unsure": the least confident first, or "wrong": labels first that are likely wrong
-    """
-
-    show: str = "open"
-    label: str = ""
-    least: float = 0.0
-    most: float = 1.0
-    order: str = "list"
-
-
-@dataclass(frozen=True)
-class Beside:
-    """A labelled image that is like another one."""
-
-    number: int
-    labels: tuple[str, ...]
-    similarity: float
-
-
-@dataclass(frozen=True)
-class ToLabel:
-    """An image as a tab shows it. number : by which its pixels are asked for; now : its label, where it has one"""
-
-    number: int
-    name: str
-    given: tuple[str, ...]
-    now: tuple[str, ...]
-    how: str
-    suggestion: tuple[str, ...] | None
-    confidence: float | None
-    reason: str
-    wrong: float | None
-    near: tuple[Beside, ...]
-
-
-@dataclass(frozen=True)
-class LabelStanding:
-    """How far it has come. judged : answers to images with a suggestion; right : of these, where it was right"""
-
-    classes: tuple[str, ...]
-    several: bool
-    images: int
-    open: int
-    given: int
-    answered: int
-    skipped: int
-    judged: int
-    right: int
-    csv: str
 
 
 class LabelDesk:
@@ -112,7 +30,6 @@ class LabelDesk:
 
     sheet : the images; journal : the answers; out : the CSV; classes : in their order
     separator : between several labels of an image, None where each has one
-    neighbours : finds labelled images that are alike; None where there are no features
     """
 
     def __init__(
@@ -122,14 +39,20 @@ class LabelDesk:
         out: Path,
         classes: Iterable[str],
         separator: str | None = None,
-        neighbours: Neighbours | None = None,
+        store: LabelStore = NOWHERE,
     ) -> None:
         self.sheet, self.journal, self.out, self.separator = sheet, journal, out, separator
-        self.neighbours = neighbours
+        self.neighbours: Neighbours | None = None
+        self._store = store
+        self._states = LabelStates(sheet, journal, store.kept)
+        self._orders: dict[str, list[int]] = {}
+        self._scored = _is_scored(sheet)
         self._known = dict.fromkeys(classes)
         self._shown: dict[int, tuple[str, float]] = {}
         self._lock = threading.RLock()
         self._written, self._took = 0.0, 0.0
+        self._timer: threading.Timer | None = None
+        self._closed = False
         self.write()
 
     @property
@@ -142,6 +65,9 @@ class LabelDesk:
         with self._lock:
             self._known.update(dict.fromkeys(classes))
             self.sheet, self.neighbours = sheet, neighbours
+            self._states = LabelStates(sheet, self.journal, self._store.kept)
+            self._scored = _is_scored(sheet)
+            self._orders.clear()
             self._shown.clear()
 
     def next(self, tab: str, wanted: Wanted, but: int | None = None) -> ToLabel | None:
@@ -150,20 +76,23 @@ class LabelDesk:
         but : an image that comes last, since it has just been seen
         """
         with self._lock:
-            self.journal.refresh()
-            now = time.monotonic()
-            rows = [row for row in self._ordered(wanted) if self._is_wanted(row, wanted)]
-            free = [row for row in rows if row != but and self._is_free(row, tab, now)] or rows
-            if not free:
+            self._states.refresh()
+            now, chosen = time.monotonic(), None
+            for row in self._wanted_rows(wanted):
+                if row != but and self._is_free(row, tab, now):
+                    chosen = row
+                    break
+                chosen = row if chosen is None else chosen
+            if chosen is None:
                 return None
             self._shown = {row: lease for row, lease in self._shown.items() if lease[0] != tab}
-            self._shown[free[0]] = (tab, now)
-            return self.show(free[0])
+            self._shown[chosen] = (tab, now)
+            return self.show(chosen)
 
     def show(self, row: int) -> ToLabel:
         """An image by its number."""
         sheet, path = self.sheet, self.sheet.paths[row]
-        last = self.journal.last(path)
+        last = self._states.last(row)
         now = last.labels if last is not None and last.is_label else sheet.given[row]
         return ToLabel(
             row,
@@ -194,16 +123,16 @@ class LabelDesk:
             how = SKIPPED if labels is None else _how(names, self.sheet.given[row], suggestion)
             self.journal.add(LabelEntry(self.sheet.paths[row], how, names, suggestion, tab))
             self._shown.pop(row, None)
-            if time.monotonic() - self._written > _CALM * self._took:
-                self.write()
+            self._write_soon()
 
     def undo(self, tab: str) -> ToLabel | None:
         """Take back the last answer of a tab; None where there is none that can be."""
         with self._lock:
             entry = self.journal.undo(tab)
-            if entry is None or entry.path not in self.sheet.paths:
+            row = None if entry is None else self._states.row(entry.path)
+            if row is None:
                 return None
-            row = self.sheet.paths.index(entry.path)
+            self._states.refresh()
             self._shown[row] = (tab, time.monotonic())
             self.write()
             return self.show(row)
@@ -230,69 +159,97 @@ class LabelDesk:
     def standing(self) -> LabelStanding:
         """How far it has come."""
         with self._lock:
-            self.journal.refresh()
-            last = [self.journal.last(path) for path in self.sheet.paths]
-            labelled = [one for one in last if one is not None and one.is_label]
-            judged = [one for one in labelled if one.suggestion is not None]
-            fresh = [given for one, given in zip(last, self.sheet.given, strict=True) if one is None]
+            states = self._states
+            states.refresh()
+            judged, right = states.judged
             return LabelStanding(
                 self.classes,
                 self.separator is not None,
-                len(last),
-                sum(not given for given in fresh),
-                sum(bool(given) for given in fresh),
-                len(labelled),
-                sum(one is not None and one.how == SKIPPED for one in last),
-                len(judged),
-                sum(set(one.labels) == set(one.suggestion or ()) for one in judged),
+                self._scored,
+                len(self.sheet.paths) - states.count(AGAIN),
+                states.count(OPEN),
+                states.count(GIVEN),
+                states.count(ANSWERED),
+                states.count(SKIP),
+                judged,
+                right,
                 str(self.out),
             )
 
     def write(self) -> None:
-        """Write the CSV: what was answered, and the labels of the data that nobody has changed."""
+        """Write the CSV, what was answered and the labels of the data that nobody has changed, and keep the answers."""
         with self._lock:
-            self.journal.refresh()
+            self._states.refresh()
             start = time.monotonic()
-            rows, seen = list[list[str]](), set[str]()
+            rows = list[list[str]]()
             split = any(self.sheet.split)
-            for path, given, part in zip(self.sheet.paths, self.sheet.given, self.sheet.split, strict=True):
-                last = self.journal.last(path)
-                seen.add(path)
-                if last is not None and last.is_label:
+            for row, (path, given, part) in enumerate(
+                zip(self.sheet.paths, self.sheet.given, self.sheet.split, strict=True)
+            ):
+                state, last = self._states.state(row), self._states.last(row)
+                if state == ANSWERED and last is not None:
                     rows.append([path, self._join(last.labels), last.how, "yes", *([part] if split else [])])
-                elif given and last is None:
+                elif state == GIVEN:
                     rows.append([path, self._join(given), "given", "", *([part] if split else [])])
             for entry in self.journal.answers():
-                if entry.path not in seen and entry.is_label:  # of images that are not in this set
+                if entry.is_label and self._states.row(entry.path) is None:  # of images that are not in this set
                     rows.append([entry.path, self._join(entry.labels), entry.how, "yes", *([""] if split else [])])
             header = ["path", "label", "how", "right", *(["split"] if split else [])]
             write_atomic(self.out, csv_text([header, *rows]))
+            self._store.keep(self.journal)
             self._written = time.monotonic()
             self._took = self._written - start
 
     def close(self) -> None:
         """Write the CSV for the last time, and let go of the journal, which stays."""
         with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
             self.write()
             self.journal.close()
+            self._closed = True
 
-    def _ordered(self, wanted: Wanted) -> Sequence[int]:
-        rows = range(len(self.sheet.paths))
-        if wanted.order == "unsure":
-            return sorted(rows, key=lambda row: _or(self.sheet.confidence[row], 2.0))
-        if wanted.order == "wrong":
-            return sorted(rows, key=lambda row: -_or(self.sheet.wrong[row], -1.0))
-        return [*self.sheet.first, *rows]
+    def _write_soon(self) -> None:
+        """Write the CSV now where it was long enough ago, else when it will have been, whether or not more follows."""
+        left = self._written + _CALM * self._took - time.monotonic()
+        if left <= 0:
+            self.write()
+        elif self._timer is None:
+            self._timer = threading.Timer(left, self._write_late)
+            self._timer.daemon = True
+            self._timer.start()
 
-    def _is_wanted(self, row: int, wanted: Wanted) -> bool:
-        last, given = self.journal.last(self.sheet.paths[row]), self.sheet.given[row]
-        state = ("given" if given else "open") if last is None else "skipped" if last.how == SKIPPED else "answered"
-        if state != wanted.show:
-            return False
+    def _write_late(self) -> None:
+        with self._lock:
+            self._timer = None
+            if not self._closed:
+                with suppress(FeatxError):  # the answers are in the journal, and the next writing says what is wrong
+                    self.write()
+
+    def _wanted_rows(self, wanted: Wanted) -> Iterator[int]:
+        state = STATES.get(wanted.show, -1)
+        if wanted.order in _ORDERS:
+            rows: Iterator[int] = iter(self._order(wanted.order))
+        else:
+            rows = chain(self.sheet.first, self._states.rows(state) if state >= 0 else ())
+        return (row for row in rows if self._states.state(row) == state and self._passes(row, wanted))
+
+    def _order(self, name: str) -> list[int]:
+        """All rows by one of `_ORDERS`; sorted once for a sheet."""
+        if name not in self._orders:
+            values, sign = (self.sheet.confidence, 1) if name == "unsure" else (self.sheet.wrong, -1)
+            keys = [sign * _or(value, sign * 2.0) for value in values]
+            self._orders[name] = sorted(range(len(keys)), key=keys.__getitem__)
+        return self._orders[name]
+
+    def _passes(self, row: int, wanted: Wanted) -> bool:
         if wanted.label:
-            now = last.labels if last is not None else given
+            last = self._states.last(row)
+            now = last.labels if last is not None else self.sheet.given[row]
             if wanted.label not in {*now, *(self.sheet.suggestion[row] or ())}:
                 return False
+        if wanted.doubt > 0 and _or(self.sheet.wrong[row], -1.0) < wanted.doubt:
+            return False
         confidence = self.sheet.confidence[row]
         return confidence is None or wanted.least <= confidence <= wanted.most
 
@@ -303,13 +260,8 @@ class LabelDesk:
     def _beside(self, row: int) -> tuple[Beside, ...]:
         if self.neighbours is None:
             return ()
-        labels = {}
-        for other, (path, given) in enumerate(zip(self.sheet.paths, self.sheet.given, strict=True)):
-            last = self.journal.last(path)
-            names = given if last is None else last.labels
-            if names and other != row:
-                labels[other] = names
-        found = self.neighbours(row, list(labels))[:_NEAR] if labels else []
+        labels = self._states.labels
+        found = self.neighbours(row, [other for other in labels if other != row])[:_NEAR]
         return tuple(Beside(other, labels[other], round(value, 4)) for other, value in found)
 
     def _names(self, labels: Sequence[str]) -> tuple[str, ...]:
@@ -329,6 +281,10 @@ def _how(labels: tuple[str, ...], given: tuple[str, ...], suggestion: tuple[str,
     if given and set(labels) == set(given):
         return CHECKED
     return TAKEN if suggestion is not None and set(labels) == set(suggestion) else CHOSEN
+
+
+def _is_scored(sheet: LabelSheet) -> bool:
+    return any(value is not None for value in sheet.wrong)
 
 
 def _or(value: float | None, other: float) -> float:

@@ -68,6 +68,7 @@ class LabelJournal:
         self._of_image: dict[str, list[LabelEntry]] = {}
         self._of_tab: dict[str, list[LabelEntry]] = {}
         self._classes: dict[str, None] = {}
+        self._changed: dict[str, None] = {}
         self._read()
 
     def close(self) -> None:
@@ -126,6 +127,24 @@ class LabelJournal:
         with self._lock:
             return [found[-1] for found in self._of_image.values() if found]
 
+    def changed(self) -> list[str]:
+        """The paths of images of which something else counts than when this was asked last."""
+        with self._lock:
+            found = list(self._changed)
+            self._changed.clear()
+            return found
+
+    @property
+    def length(self) -> int:
+        """The bytes that were read so far, all of whole lines."""
+        return self._at
+
+    def since(self, start: int) -> list[str]:
+        """The paths of images that were answered in what was read from this byte on."""
+        with self._lock:
+            content = os.pread(self._file, max(0, self._at - start), start)
+        return list(dict.fromkeys(entry.path for entry in _entries(content) if entry.how != CLASS))
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes that were added."""
@@ -145,6 +164,7 @@ class LabelJournal:
         if entry.how == CLASS:
             self._classes.update(dict.fromkeys(entry.labels))
             return
+        self._changed[entry.path] = None
         of_image = self._of_image.setdefault(entry.path, [])
         of_tab = self._of_tab.setdefault(entry.tab, [])
         if entry.how != UNDONE:

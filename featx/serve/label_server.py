@@ -19,10 +19,17 @@ def new_token() -> str:
     return secrets.token_urlsafe(16)
 
 
-def label_server(
-    desk: LabelDesk, token: str, work: Callable[[Callable[[str], None]], str] | None = None
-) -> uvicorn.Server:
-    """What serves a desk below a token. work : behind the button that fits again, see `Rounds`"""
+Work = Callable[[Callable[[str], None]], str]
+
+
+def label_server(desk: LabelDesk, token: str, work: Work | None = None, first: Work | None = None) -> uvicorn.Server:
+    """What serves a desk below a token.
+
+    work : behind the button that fits again, see `Rounds`; first : what is done in the background from the start
+    """
     from featx.serve.label_app import LIMITS, Rounds, guard_label
 
-    return serve_app(guard_label(desk, Rounds(work), token), LIMITS)
+    rounds = Rounds(work)
+    if first is not None:
+        rounds.start(first)
+    return serve_app(guard_label(desk, rounds, token), LIMITS)
