@@ -925,7 +925,8 @@ def test_a_ray_of_this_machine_leaves_nothing_behind(
     done = finish(begin("--cluster", "local", "--cluster-workers", "1"))
     assert done["computed"] == COUNT
     # how far it is, where that takes long, and nothing else
-    assert not [line for line in done["stderr"].splitlines() if not re.fullmatch(r"extract: \d+ of \d+ images", line)]
+    progress = r"extract: \d+ of \d+ images|extract is done, the next step goes on: \d+ s"
+    assert not [line for line in done["stderr"].splitlines() if not re.fullmatch(progress, line)]
     assert len(done["workers"]) == 1
     assert set(Path("/tmp").glob("featx-ray-*")) <= before
     check_whole(cache, undisturbed)

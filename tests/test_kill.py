@@ -119,7 +119,8 @@ def test_killed_at_random_moments(command: list[str], tmp_path: Path, cache: Pat
     assert time.monotonic() - begin < 30  # nobody waits for the leases of the dead
     assert (done["images"], done["computed"], done["reused"]) == (2 * PER_CLASS, 2 * PER_CLASS - before, before)
     assert is_clean(cache)
-    assert not list(cache.glob("*/leases/*.lease"))
+    if done["computed"]:  # with nothing to do nobody looks for the leases of the dead
+        assert not list(cache.glob("*/leases/*.lease"))
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(warm_cache, undisturbed)
     run([*command[:-2], str(undisturbed), "--json"], tmp_path)

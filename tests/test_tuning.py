@@ -139,7 +139,7 @@ def test_a_fine_tune_that_got_worse_is_not_what_predicts(
     work: Callable[..., Outcome], lab: Lab, tmp_path: Path
 ) -> None:
     fitted = work("fit-head", "-p", "lab.yaml", "--json").json
-    done = work("finetune", "-p", "lab.yaml", "--epochs", "1", "--optimizer", "sgd", "--learning-rate", "30")
+    done = work("finetune", "-p", "lab.yaml", "--epochs", "1", "--optimizer", "sgd", "--learning-rate", "0.5")
     assert done.status == 0, done.err
     tuned = load_bundle(tmp_path / "runs" / "lab" / "2-logreg-finetuned")
     assert tuned.manifest.metrics_on("val").get("accuracy") < fitted["val"]["accuracy"]
