@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featx.backbones.custom import custom_objects, unknown_class
+from featx.backbones.keras_files import keras_folders
 from featx.backbones.runtime import KerasConfig, KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.errors import BackboneError
 from featx.io.counting import counted
@@ -103,7 +104,8 @@ def load(path: Path, size: tuple[int, int] | None = None) -> KerasModel:
     keras = import_keras()
     try:
         objects = custom_objects()
-        model = keras.models.load_model(path, custom_objects=objects, compile=False, safe_mode=True)
+        with keras_folders():
+            model = keras.models.load_model(path, custom_objects=objects, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError) as error:
         missing = unknown_class(path)
         if missing is not None:

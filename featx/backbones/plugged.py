@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from featx.backbones.keras_files import save_network
 from featx.backbones.runtime import import_keras
 from featx.errors import BackboneError, ModuleError
 from featx.io.digests import digest_json
@@ -88,4 +89,4 @@ def _save(plugin: PlugIn, made: object, path: Path) -> None:
             f"The plug-in {plugin.name} of {plugin.title} gives a {type(made).__name__}, neither a Keras network "
             "nor the path of a network file."
         )
-    made.save(path)
+    save_network(made, path)

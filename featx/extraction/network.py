@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from featx.backbones import BackboneSpec, CutNetwork, Output, open_network
+from featx.backbones.keras_files import save_network
 from featx.backbones.licenses import license_files
 from featx.config import FeaturesOptions
 from featx.engines.choice import compile_graph, effective_precision, load_graph
@@ -66,7 +67,7 @@ def _save_network(spec: BackboneSpec, outputs: tuple[Output, ...], graphs: Graph
     model, names = network.cut(outputs), _names(outputs)
     if network.trainable and not graphs.has_network(names):
         with atomic_path(graphs.network(names)) as temporary:
-            model.save(temporary)  # type: ignore[union-attr]
+            save_network(model, temporary)
     return model
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from featx.backbones.keras_files import save_network
 from featx.backbones.runtime import import_keras
 from featx.config import HeadOptions, HiddenLayers, Monitor, Optimizer, ScheduleKind, check_dense
 from featx.errors import UsageError
@@ -133,7 +134,7 @@ class DenseHead(Parameters):
 
     def save(self, path: Path) -> None:
         """Write the network as a `.keras` file; `model_logits` predicts with what Keras loads of it."""
-        self.model_.save(path)
+        save_network(self.model_, path)
 
     def _watched(
         self, validation: tuple[Features | np.ndarray, np.ndarray], targets: Targets

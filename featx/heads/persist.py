@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from featx.backbones.dense_file import Step, read_steps
+from featx.backbones.keras_files import keras_folders
 from featx.backbones.runtime import import_keras
 from featx.errors import BundleError
 from featx.features import as_features
@@ -163,9 +164,10 @@ def load_network(path: Path) -> keras.Model:
     import_hub_for(path)
     try:
         objects = custom_objects()
-        network: keras.Model = import_keras().saving.load_model(
-            path, custom_objects=objects, compile=False, safe_mode=True
-        )
+        with keras_folders():
+            network: keras.Model = import_keras().saving.load_model(
+                path, custom_objects=objects, compile=False, safe_mode=True
+            )
         return network
     except (ValueError, TypeError, OSError, KeyError) as error:
         missing = unknown_class(path)

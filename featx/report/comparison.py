@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -221,8 +222,8 @@ def write_comparison(
         A full disk, or a folder that cannot be written to.
     """
     table, markdown, index = folder / f"{TABLE}.csv", folder / f"{TABLE}.md", folder / INDEX
-    write_atomic(table, _as_csv(rows))
-    write_atomic(markdown, _as_markdown(rows))
+    write_atomic(table, _as_csv([_to_pass_on(row, folder) for row in rows]))
+    write_atomic(markdown, _as_markdown(list(map(_without_folders, rows))))
     if plots is not None:
         drawn = _draw(folder, rows, plots)
         write_atomic(index, _as_page(drawn, title, rows, command, pipeline))
@@ -230,6 +231,18 @@ def write_comparison(
         index.unlink(missing_ok=True)  # of an earlier comparison
         _remove_pictures(folder, but=())
     return {"csv": str(table), "markdown": str(markdown), "report": None if plots is None else str(index)}
+
+
+def _to_pass_on(row: Row, folder: Path) -> Row:
+    """A row for a file that others may get: the bundle as it lies beside the table, and no folder of this machine."""
+    bundle = (
+        None if row.bundle is None else Path(os.path.relpath(Path(row.bundle).resolve(), folder.resolve())).as_posix()
+    )
+    return replace(_without_folders(row), bundle=bundle)
+
+
+def _without_folders(row: Row) -> Row:
+    return row if row.reason is None else replace(row, reason=sentence_without_folders(row.reason))
 
 
 def _as_csv(rows: Sequence[Row]) -> str:
@@ -248,7 +261,7 @@ def _as_markdown(rows: Sequence[Row]) -> str:
 def _as_page(
     pictures: Sequence[tuple[str, str, Plot]], title: str, rows: Sequence[Row], command: str, pipeline: str
 ) -> str:
-    rows = [row if row.reason is None else replace(row, reason=sentence_without_folders(row.reason)) for row in rows]
+    rows = list(map(_without_folders, rows))
     constant = [column for column in _shown(rows) if _is_constant(column, rows)]
     faulty = any(row.fault for row in rows)  # that a row is within noise of the best is marked in the first column
     columns = [

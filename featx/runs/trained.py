@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from featx.backbones.keras_files import save_network
 from featx.bundle.coverage import save_coverage
 from featx.bundle.manifest import Manifest
 from featx.bundle.novelty import Reference
@@ -67,7 +68,7 @@ class Trained:
     def write(self, folder: Path) -> dict[str, Path]:
         """Write the files of a bundle into a folder; return what they are called in the bundle, and where they are."""
         files = {name: folder / name for name in ("backbone.keras", "split.npz", "training.csv")}
-        self.backbone.save(files["backbone.keras"])
+        save_network(self.backbone, files["backbone.keras"])
         write_split(files["split.npz"], self.intake.sample.digests, self.intake.sample.split, self.former)
         self.log.write_csv(files["training.csv"])
         head = self._write_head(folder)
@@ -88,5 +89,5 @@ class Trained:
             np.savez(path, kernel=self.head[0], bias=self.head[1])
         else:
             path = folder / FILES["network"]
-            self.head.save(path)
+            save_network(self.head, path)
         return path

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featx.backbones.keras_files import save_network
 from featx.config import CheckpointKind
 from featx.io.context import Notify, ignore
 from featx.io.files import atomic_path, remove_stale
@@ -109,7 +110,7 @@ class ModelCheckpoints(Callback):
             return
         path = self.folder / f"epoch-{len(log):03}.keras"
         with atomic_path(path) as temporary:
-            model.save(temporary)
+            save_network(model, temporary)
         remove_stale(self.folder, older_than=0)  # of a write that was killed: nobody else writes here
         if self.kind == "best":
             for other in set(self.folder.glob("epoch-*.keras")) - {path}:

@@ -33,7 +33,11 @@ def main() -> int:
     parser.add_argument("--commands", default=",".join(commands.COMMANDS), help="which are disturbed (default: all)")
     parser.add_argument("--step", type=int, default=1, help="every STEP-th call fails (default: every one)")
     parser.add_argument("--seconds", type=float, help="for each command at most (default: all that they take)")
-    parser.add_argument("--what", default="kills,power,faults", help="what disturbs them (default: all three)")
+    parser.add_argument(
+        "--what",
+        default="kills,power,faults",
+        help="what disturbs them (default: all three); once or lasting: of the faults only these",
+    )
     parser.add_argument("--kinds", default=",".join(driver.KINDS), help="of calls that fail (default: all)")
     parser.add_argument("--kills", type=int, default=200, help="SIGKILLs at random moments")
     parser.add_argument("--flips", type=int, default=1000, help="flipped bits")

@@ -224,12 +224,20 @@ def restore_times(source: Path, target: Path) -> None:
     shutil.copystat(source / "tiny.keras", target / "tiny.keras")
 
 
+def _actions(what: str) -> list[int]:
+    """How calls fail: once, from there on, or first the one and then the other."""
+    words = what.split(",")
+    names = {"once": faults.ONCE, "lasting": faults.FROM_HERE}
+    return [action for name, action in names.items() if name in words or "faults" in words]
+
+
 def disturb(
     campaign: Campaign, names: Sequence[str], share: float | None, what: str, kinds: Sequence[str] = KINDS
 ) -> None:
     """Kills, power losses and faults of every kind at every command in `names`.
 
-    share : seconds for each command; what : which of the three; kinds : of calls that fail
+    share : seconds for each command; what : which of the three, or of the faults only those `once` or only the
+    `lasting` ones; kinds : of calls that fail
     """
     for name in names:
         campaign.until = None if share is None else time.monotonic() + share
@@ -237,7 +245,7 @@ def disturb(
             campaign.fail_every(name, "any", faults.KILL)
         if "power" in what:
             campaign.lose_power(name)
-        for action in (faults.ONCE, faults.FROM_HERE) if "faults" in what else ():
+        for action in _actions(what):
             for kind in kinds if action == faults.ONCE else [kind for kind in kinds if kind not in ONCE_ONLY]:
                 campaign.fail_every(name, kind, action)
         print({key: n for key, n in campaign.report.trials.items() if key.startswith(f"{name} ")}, flush=True)

@@ -15,6 +15,7 @@ from featx.backbones.hub.library import import_hub
 from featx.backbones.hub.positions import interpolate_positions
 from featx.backbones.hub.timm import is_padded_as_timm
 from featx.backbones.hub.towers import build_tower
+from featx.backbones.keras_files import keras_folders
 from featx.backbones.names import give_stable_names
 from featx.backbones.runtime import KerasConfig, KerasLayer, KerasModel, KerasTensor, import_keras
 from featx.backbones.spec import BackboneSpec
@@ -74,7 +75,8 @@ def _load(folder: HubFolder, random: bool) -> KerasModel:
 
 def _load_file(path: Path, random: bool) -> KerasModel:
     """The backbone of a model that KerasHub saved as one `.keras` file."""
-    model = import_keras().models.load_model(path, compile=False, safe_mode=True)
+    with keras_folders():
+        model = import_keras().models.load_model(path, compile=False, safe_mode=True)
     backbone = getattr(model, "backbone", model)
     return type(backbone).from_config(backbone.get_config()) if random else backbone
 
