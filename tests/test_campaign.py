@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent / "campaign"))
 import damage
 import driver
 import faults
+import mutated
 
 if sys.platform != "linux" or shutil.which("cc") is None:
     pytest.skip("needs LD_PRELOAD and a C compiler", allow_module_level=True)
@@ -36,7 +37,7 @@ def test_faults_kills_power_losses_and_flips_end_in_the_same_rows(tmp_path: Path
 
 def test_mutated_images_are_read_or_refused(tmp_path: Path) -> None:
     report = driver.Report()
-    damage.decode_mutated(tmp_path, 300, report)
+    mutated.decode_mutated(tmp_path, 300, report, apart=False)
     assert report.trials == {"mutated images": 300}
     assert report.wrong == []
 

@@ -235,6 +235,23 @@ def rows_of(layers: int = 5) -> list[Row]:
     return [*rows, tuned, failed]
 
 
+def test_the_files_of_a_table_name_no_folder_of_this_machine(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "lab"
+    bundle = folder / "pictures" / "1-svm"
+    bundle.mkdir(parents=True)
+    kept, failed, *_ = rows_of(1)
+    rows = [
+        replace(kept, bundle=str(bundle), digest="d"),
+        replace(failed, reason=f"Cannot load {bundle}/backbone.keras: damaged."),
+    ]
+    write_comparison(folder, "a title", rows, plots=None)
+    with open(folder / "table.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["bundle"] for line in lines] == ["pictures/1-svm", ""]
+    assert lines[1]["reason"] == "Cannot load backbone.keras: damaged."
+    assert all(str(tmp_path) not in (folder / name).read_text() for name in ("table.csv", "table.md"))
+
+
 def test_the_table_in_every_form(tmp_path: Path) -> None:
     rows = rows_of()
     files = write_comparison(tmp_path, "a title", rows, "featx compare", "data: {}")

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from fitted import Lab, write_backbone, write_pictures
 
+from featx.backbones.keras_files import save_network
 from featx.bundle.bundle import pack
 from featx.errors import StoreError
 from featx.io.digest_arrays import digest_array
@@ -167,3 +168,28 @@ def test_traced_functions_leave_no_python_files_in_the_temporary_folder(tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "temporary").iterdir()) == []
+
+
+def test_keras_leaves_nothing_where_a_network_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    network = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with monkeypatch.context() as full:
+        full.setattr(tempfile, "TemporaryFile", lambda **_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(OSError, match="full"):
+            save_network(network, tmp_path / "network.keras")
+    assert list(folder.iterdir()) == []
+    with monkeypatch.context() as failing:
+        failing.setattr(keras.layers.Dense, "save_own_variables", lambda *_: (_ for _ in ()).throw(OSError("broken")))
+        with pytest.raises(OSError, match="broken"):
+            save_network(network, tmp_path / "network.keras")
+    assert list(folder.iterdir()) == []
+    with pytest.raises(OSError, match="No such file"):
+        save_network(network, tmp_path / "nowhere" / "network.keras")
+    save_network(network, tmp_path / "network.keras")
+    assert list(folder.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import stat
 import warnings
@@ -41,6 +42,7 @@ from featx.images.levels import FULL, decode_by_levels
 from featx.images.limits import MAX_PIXELS, check_size, describe_bomb
 from featx.images.others import decode_other, size_of_other
 from featx.images.probes import PROBES
+from featx.images.quiet import silence_libtiff
 from featx.images.resize import RESIZES, ResizeRule, fit, needed_size
 from featx.images.samples import FORMATS_READ, SECOND_DECODERS
 from featx.images.sources import Pinned, Source, path_of
@@ -50,6 +52,7 @@ from featx.io.urls import is_url, open_remote
 
 # A damaged image is reported by its reason, a large one is admitted up to MAX_PIXELS: Pillow's warnings add nothing.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 
 
 # Formats that Pillow knows by a signature and decodes itself (JPEG includes multi-picture MPO). EPS starts Ghostscript,
@@ -291,6 +294,8 @@ def _open_image(file: IO[bytes]) -> Image.Image:
     # Pillow takes the first for an ordinary one, and its pages for being elsewhere.
     if start == tiff.BIG_BIG_ENDIAN or (start.startswith(b"BM") and bmp.is_unusual(file)):
         raise PIL.UnidentifiedImageError
+    if start[:2] in (b"II", b"MM"):
+        silence_libtiff()
     file.seek(0)
     return Image.open(file, formats=FORMATS)
 

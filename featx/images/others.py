@@ -15,7 +15,7 @@ from featx.images.heif import HeifFile, is_heif
 from featx.images.jpegxl import JpegXlFile, is_jpeg_xl
 from featx.images.levels import FULL
 from featx.images.pam import PamFile, is_pam
-from featx.io.shown import error_line
+from featx.io.filetypes import damage_line
 
 _HEAD = 512
 _LONGEST = 200  # characters of another library's message
@@ -62,7 +62,7 @@ def decode_other(file: IO[bytes], check: Callable[[tuple[int, int]], None], leve
     except DAMAGE as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None):
             raise
-        message = error_line(error, _LONGEST)
+        message = damage_line(error, _LONGEST)
         raise BadImage(f"a damaged {name} file: {message or type(error).__name__}") from error
 
 

@@ -45,6 +45,7 @@ _NUMBERS = {
     18: "Q",
 }  # of the types of a tag
 _MOST_VALUES = 3 << 16  # the largest colour map
+_MOST_BITS = 128  # of a complex number
 _MOST_TAGS = 4096
 BIG_BIG_ENDIAN = b"MM\0+"  # how a BigTIFF file of this byte order begins
 _TIFF, _BIG = {b"II*\0": "<", b"MM\0*": ">"}, {b"II+\0": "<", BIG_BIG_ENDIAN: ">"}
@@ -143,6 +144,8 @@ class Tiff:
     def fault(self) -> str | None:
         """Why no image can be made of it, whatever decodes it; None when one can."""
         depth = max(self.bits)
+        if depth > _MOST_BITS:
+            return "a damaged TIFF file: its header makes no sense"
         if self.raw:
             return "a raw camera file: convert it to JPEG"
         if self.preview:

@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import errno
+import re
+import struct
 from pathlib import Path
+
+from featx.io.shown import error_line
 
 HEAD = 4096  # bytes that `describe_content` wants to see
 _UNREAD = "cannot be read: "  # what a disk or a server failed to give, unlike what is not there or no image
+# Errors that speak of the code of a decoder which met numbers that cannot be, and not of the file.
+_OF_CODE = (
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    UnicodeError,
+    RecursionError,
+    struct.error,
+)
+_OF_CODE_TOO = re.compile(
+    r"invalid literal for |could not convert |cannot (?:be )?reshape|not enough values|too many values"
+)
 
 _RAW = "a raw camera file: convert it to JPEG"
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
@@ -205,12 +223,20 @@ def is_transient_reason(reason: str) -> bool:
     return reason.startswith(_UNREAD)
 
 
+def damage_line(error: Exception, most: int = 400) -> str:
+    """What an error of a decoder says of a file. What Python says of the decoder's code is of no use to anybody."""
+    message = error_line(error, most)
+    if isinstance(error, _OF_CODE) or _OF_CODE_TOO.match(message):
+        return "its header makes no sense"
+    return "its pixels cannot be decoded" if message.startswith("decoder error") else message
+
+
 def describe_damage(error: Exception) -> str:
     """Why an image cannot be decoded whose file type is known."""
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
     if isinstance(error, OSError) and error.errno:
         return f"{_UNREAD}{error.strerror or error}"
-    message = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    message = damage_line(error) or type(error).__name__
     truncated = "truncated" in message.lower() or isinstance(error, EOFError)
     return f"{'truncated' if truncated else 'damaged'}: {message}"

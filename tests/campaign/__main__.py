@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import commands
 import damage
 import driver
+import mutated
 
 
 def _print_counts(report: driver.Report, seconds: float) -> None:
@@ -42,6 +43,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="SIGKILLs at random moments")
     parser.add_argument("--flips", type=int, default=1000, help="flipped bits")
     parser.add_argument("--images", type=int, default=10_000, help="mutated images")
+    parser.add_argument("--seed", type=int, default=0, help="of the mutated images")
     shared = "/dev/shm"
     usual = shared if os.access(shared, os.W_OK) else None
     parser.add_argument("--folder", default=usual, help="where to work (default: %(default)s)")
@@ -49,7 +51,7 @@ def main() -> int:
     start, report = time.monotonic(), driver.Report()
     root = Path(tempfile.mkdtemp(prefix="campaign-", dir=given.folder))
     try:
-        damage.decode_mutated(root / "images", given.images, report)
+        mutated.decode_mutated(root / "images", given.images, report, given.seed)
         names = list(filter(None, given.commands.split(",")))
         with driver.Worker(root, training=not commands.WITHOUT_TENSORFLOW.issuperset(names)) as worker:
             campaign = driver.Campaign(worker, root, report, given.step)

@@ -1,0 +1,25 @@
+"""libtiff without its own words: it writes them to stderr itself, in between others and without the name of a file."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+
+@cache
+def silence_libtiff() -> None:
+    """Let the libtiff that Pillow has loaded print nothing from now on; what is wrong with a file, Pillow reports.
+
+    Its two functions are found through the library of Pillow that is linked with it. On Windows they are inside of
+    that, and cannot be found.
+    """
+    from PIL import _imaging
+
+    try:
+        library = ctypes.CDLL(_imaging.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            function = getattr(library, name)
+            function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
+            function(None)
+    except (OSError, AttributeError):
+        return

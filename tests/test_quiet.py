@@ -1,0 +1,74 @@
+"""What decoders say of damaged files stands in featx's own sentence, and nowhere else."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featx.images.decoder import check_image
+from featx.io.filetypes import describe_damage
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32), np.uint8)
+
+
+def _tiff(mode: str, **options: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).convert(mode).save(buffer, "TIFF", **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="libtiff is inside of Pillow's own library there")
+@pytest.mark.parametrize(("mode", "compression"), [("1", "group4"), ("RGB", "tiff_adobe_deflate"), ("L", "jpeg")])
+def test_libtiff_prints_nothing(mode: str, compression: str, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = _tiff(mode, compression=compression)
+    at = struct.unpack_from("<I", whole, 4)[0] // 2  # the middle of the pixels, which stand before the tags
+    for damaged in (whole[:at] + bytes(40) + whole[at + 40 :], whole.replace(whole[at : at + 6], b"\xff" * 6)):
+        reason = check_image(damaged)
+        assert reason is None or reason.startswith(("damaged", "truncated", "a damaged"))
+    assert check_image(whole) is None
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_tiff_of_many_samples_is_refused_without_a_line_of_pillow(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = bytearray(_tiff("RGB"))
+    at = whole.index(struct.pack("<HHI", 277, 3, 1))
+    whole[at + 8 : at + 10] = struct.pack("<H", 259)
+    assert check_image(bytes(whole)) is not None
+    assert (capfd.readouterr(), caplog.records) == (("", ""), [])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TypeError("unsupported operand type(s) for //: 'tuple' and 'int'"),
+        AttributeError("'FileDataset' object has no attribute 'PixelData'"),
+        KeyError("WIDTH"),
+        ValueError("invalid literal for int() with base 10: b'4\\x00'"),
+        struct.error("unpack requires a buffer of 4 bytes"),
+        ZeroDivisionError("division by zero"),
+    ],
+)
+def test_words_about_code_are_no_reason(error: Exception) -> None:
+    assert describe_damage(error) == "damaged: its header makes no sense"
+
+
+def test_a_number_of_a_decoder_is_no_reason() -> None:
+    assert describe_damage(OSError("decoder error -2")) == "damaged: its pixels cannot be decoded"
+    assert describe_damage(ValueError("bad Huffman code.")) == "damaged: bad Huffman code"
+
+
+def test_a_tiff_of_more_bits_than_numbers_have_is_damaged() -> None:
+    whole = bytearray(_tiff("L", compression="raw"))
+    at = whole.index(struct.pack("<HHI", 258, 3, 1))
+    whole[at + 8 : at + 10] = struct.pack("<H", 60_367)
+    reason = check_image(bytes(whole))
+    assert reason is not None
+    assert re.fullmatch("a damaged.* TIFF file.*", reason)
