@@ -1,8 +1,8 @@
 """Mutated images: files of every format and layout of the generated table, with bytes changed, doubled or left out.
 
 Each is read, or refused with one sentence: no other error, no end of the process, nothing printed, within ten seconds
-and 2 GB. `python tests/campaign --commands "" --kills 0 --flips 0 --images 10000`; an image depends on its number and the
-seed alone.
+and 2 GB. `python tests/campaign --commands "" --kills 0 --flips 0 --images 10000`; an image depends on its number
+and the seed alone.
 """
 
 from __future__ import annotations
@@ -169,6 +169,8 @@ def decode_mutated(folder: Path, count: int, report: Report, seed: int = 0, apar
         return
     sound: dict[str, list[bool]] = {}
     originals()
+    import featx.images.decoder  # noqa: F401 - once for all children
+
     with tempfile.TemporaryDirectory(dir=folder) as place:
         here = (read(n, seed, Path(place, "mutated")) for n in range(count))
         for one in _in_children(count, seed, Path(place)) if apart else here:
