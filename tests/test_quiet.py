@@ -6,12 +6,15 @@ import io
 import re
 import struct
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from format_cells import numbers, png_file
 from PIL import Image
 
-from featx.images.decoder import check_image
+from featx.images.decoder import check_image, decode
+from featx.images.fault import BadImage
 from featx.io.filetypes import describe_damage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32), np.uint8)
@@ -72,3 +75,34 @@ def test_a_tiff_of_more_bits_than_numbers_have_is_damaged() -> None:
     reason = check_image(bytes(whole))
     assert reason is not None
     assert re.fullmatch("a damaged.* TIFF file.*", reason)
+
+
+def test_an_interlaced_png_of_16_bits_is_read_in_full_without_a_line(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    values = numbers(16, 3)
+    plain, interlaced = (np.asarray(decode(png_file(values, 2, 16, way, 0), levels="minmax")) for way in (False, True))
+    np.testing.assert_array_equal(interlaced, plain)
+    assert (capfd.readouterr(), caplog.records) == (("", ""), [])
+
+
+def test_a_place_that_cannot_be_in_a_file_is_damage_and_stays_so(tmp_path: Path) -> None:
+    """Windows' icons state where their picture begins, and a picture of theirs where its pixels do."""
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS[:16, :16]).convert("RGB").save(buffer, "ICO", bitmap_format="bmp", sizes=[(16, 16)])
+    path, content = tmp_path / "icon.ico", bytearray(buffer.getvalue())
+    path.write_bytes(content)
+    assert check_image(str(path)) is None
+    struct.pack_into("<I", content, 30, 1_000_000)  # the height in the header of its picture
+    path.write_bytes(content)
+    with pytest.raises(BadImage) as refused:
+        decode(str(path))
+    assert (refused.value.reason, refused.value.transient) == ("damaged: its header makes no sense", False)
+
+
+def test_words_of_a_file_are_shown_and_not_obeyed() -> None:
+    header = b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 2\nMAXVAL 255\nTUPLTYPE GRAY\x1b[2J\nENDHDR\n\0\0"
+    reason = check_image(header)
+    assert reason is not None
+    assert "\\x1b[2J" in reason
+    assert reason.isprintable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import logging
@@ -119,7 +120,7 @@ def decode(
         except BadImage as error:
             raise type(error)(error.reason, path) from error.__cause__
         except DAMAGE as error:
-            transient = isinstance(error, MemoryError) or bool(getattr(error, "errno", None))
+            transient = isinstance(error, MemoryError) or getattr(error, "errno", None) not in (None, 0, errno.EINVAL)
             raise BadImage(describe_damage(error), path, transient) from error
 
 

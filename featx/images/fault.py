@@ -6,6 +6,7 @@ import struct
 import zlib
 
 from featx.errors import DataError
+from featx.io.shown import as_line
 
 # What Pillow's decoders raise on damaged files, found by flipping bytes of files of every format.
 DAMAGE = (
@@ -35,8 +36,8 @@ class BadImage(DataError):  # noqa: N818 - named for the image
     """
 
     def __init__(self, reason: str, path: str | None = None, transient: bool = False) -> None:
-        super().__init__(reason if path is None else f"{path}: {reason}")
-        self.reason = reason
+        self.reason = as_line(reason)  # some has words of the file in it
+        super().__init__(self.reason if path is None else f"{path}: {self.reason}")
         self.transient = transient
 
 

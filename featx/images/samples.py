@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ def need(package: str) -> Any:
     BadImage
         It is not installed.
     """
+    logging.getLogger(package).setLevel(logging.CRITICAL)  # what it finds odd is no news to who reads images
     try:
         return importlib.import_module(package)
     except ImportError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import struct
 from dataclasses import dataclass
 from typing import IO, Any
@@ -257,7 +256,6 @@ def decode_page(file: IO[bytes], header: Tiff, max_pixels: int, levels: str = FU
     if header.photometric == _YCBCR:
         return _by_libtiff(file)
     tifffile = need("tifffile")
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds odd is no news to who reads images
     file.seek(0)
     try:
         with tifffile.TiffFile(file) as opened:

@@ -235,6 +235,8 @@ def describe_damage(error: Exception) -> str:
     """Why an image cannot be decoded whose file type is known."""
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
+    if isinstance(error, OSError) and error.errno == errno.EINVAL:  # of a place in the file that cannot be
+        return "damaged: its header makes no sense"
     if isinstance(error, OSError) and error.errno:
         return f"{_UNREAD}{error.strerror or error}"
     message = damage_line(error) or type(error).__name__

@@ -34,7 +34,9 @@ TOGETHER = 250  # images of one process
 SECONDS, MEGABYTES = 10, 2_000
 _SIZES = {1: "B", 2: "H", 4: "I"}
 # Words of Python's own errors: they are no reason that anybody could use.
-_OF_PYTHON = re.compile(r"\bobject has|operand|NoneType|attribute|argument|iterable|tuple|unpack|__|index out|Error\b")
+_OF_PYTHON = re.compile(
+    r"\bobject has|operand|NoneType|attribute|argument|iterable|tuple|unpack|__|index out|[a-z]Error\b"
+)
 
 
 @cache
