@@ -33,7 +33,8 @@ from featx.errors import UsageError
 from featx.inference.judge import judge
 from featx.io.index import StatIndex
 from featx.metrics.shares import wilson
-from featx.report.comparison import Place, Row, headings_and_cells, write_comparison
+from featx.report.compared import Place, Row
+from featx.report.comparison import headings_and_cells, write_comparison
 from featx.report.tradeoffs import pareto_front
 from featx.runs.run import Run
 

@@ -22,7 +22,7 @@ from featx.finetune.flow import tuned_fingerprint
 from featx.io.context import Context, ignore
 from featx.io.index import StatIndex
 from featx.metrics.digits import figure_text
-from featx.report.comparison import Place
+from featx.report.compared import Place
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
 from featx.store.cache import Cache

@@ -29,7 +29,8 @@ from featx.io.context import Context
 from featx.io.counting import counted, none_of
 from featx.io.jsontypes import Json
 from featx.metrics.table import is_better, metric_key, signed_score
-from featx.report.comparison import Place, Row, write_comparison
+from featx.report.compared import Place, Row
+from featx.report.comparison import write_comparison
 from featx.store.cache import Cache
 
 __all__ = ["Combination", "Compared", "Pass", "Place", "Row", "compare", "plan"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from featx.bundle.manifest import Manifest
 from featx.metrics.shares import Interval, wilson
 from featx.metrics.table import is_lower_better, metric_key
-from featx.report.comparison import Row
+from featx.report.compared import Row
 
 _DEVIATIONS = 1.959964
 

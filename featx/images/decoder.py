@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
-import logging
 import os
 import stat
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,11 +48,6 @@ from featx.images.sources import Pinned, Source, path_of
 from featx.images.upright import orientation_of, turn, upright_rgb
 from featx.io.filetypes import HEAD, describe_content, describe_damage, describe_os_error
 from featx.io.urls import is_url, open_remote
-
-# A damaged image is reported by its reason, a large one is admitted up to MAX_PIXELS: Pillow's warnings add nothing.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
-
 
 # Formats that Pillow knows by a signature and decodes itself (JPEG includes multi-picture MPO). EPS starts Ghostscript,
 # WMF the Windows renderer; TGA and PCX have next to no signature and would take other files for images.

@@ -1,9 +1,15 @@
-"""libtiff without its own words: it writes them to stderr itself, in between others and without the name of a file."""
+"""Pillow and libtiff without their own words: libtiff writes them to stderr itself, without the name of a file."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
+import warnings
 from functools import cache
+
+# A damaged image is reported by its reason, a large one is admitted up to MAX_PIXELS: Pillow's warnings add nothing.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 
 
 @cache

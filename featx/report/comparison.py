@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from featx.config.results import PlotFormat
-from featx.io.commands import sentence_without_folders
 from featx.io.csvtext import csv_text
 from featx.io.files import write_atomic
-from featx.io.jsontypes import Json
 from featx.metrics.digits import decimals, figure_text
 from featx.metrics.table import metric_label
 from featx.report import tradeoffs
+from featx.report.compared import Row
 from featx.report.figure_folder import Plot
 from featx.report.page import render
 from featx.report.plot_style import remove_plot, save, style
@@ -23,91 +21,6 @@ from featx.store.key import file_name
 INDEX, TABLE = "index.html", "table"
 _PICTURES = ("cost-*.png", "depth-*.png")  # of which an earlier page may have had others
 _LEAST_LAYERS = 3  # of a picture by depth
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a model stands among all that are compared. layer : `layer@pooling`; stage : what was trained"""
-
-    data: str
-    backbone: str
-    input_size: str
-    layer: str
-    clf: str
-    stage: str
-
-    def __str__(self) -> str:
-        size = f" at {self.input_size}" if self.input_size else ""
-        return f"{self.data}, {self.backbone}{size}, {self.layer}, {self.clf}, {self.stage}"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model of the table; None where something is not known or not defined.
-
-    place : the combination
-    reason : why there is no model; None where there is one
-    best : whether it is the best of its data set by `score`
-    tie : whether its score is within noise of the best one; None where that cannot be told
-    behind_low, behind_high : 95 % interval of the best score less its own, as if on different images
-    weights : of the backbone: bundled, imagenet, random, or a file's name
-    metric, score, where : what models are chosen by, on val or in folds of train; score_images : on how many
-    val_accuracy, test_accuracy, low, high : the share of images that are right, on test with its 95 % interval; of
-        several labels per image, of images whose labels are all right
-    test_images : on which that was measured
-    gain : of a trained network: its test accuracy less that of the head it started from
-    helped : of a trained network: whether its score is better than that of the head
-    extract_seconds : of all images through the backbone, shared by all rows of that pass
-    fit_seconds : of the head, or of the training that came after it
-    features : per image; bytes : of the bundle; images_per_second : at prediction, from decoded images on
-    share : of the network's multiply-adds up to the layer
-    bundle, digest : where it is, and its identity
-    """
-
-    place: Place
-    reason: str | None = None
-    best: bool = False
-    metric: str | None = None
-    score: float | None = None
-    where: str | None = None
-    val_accuracy: float | None = None
-    test_accuracy: float | None = None
-    low: float | None = None
-    high: float | None = None
-    test_images: int | None = None
-    gain: float | None = None
-    helped: bool | None = None
-    extract_seconds: float | None = None
-    fit_seconds: float | None = None
-    features: int | None = None
-    bytes: int | None = None
-    images_per_second: float | None = None
-    share: float | None = None
-    bundle: str | None = None
-    digest: str | None = None
-    tie: bool | None = None
-    behind_low: float | None = None
-    behind_high: float | None = None
-    weights: str | None = None
-    score_images: int | None = None
-
-    def as_json(self) -> dict[str, Json]:
-        """The row as a flat object, which is also a line of the CSV."""
-        content = asdict(self)
-        return {**content.pop("place"), **content}
-
-    @property
-    def note(self) -> str:
-        """What is to be said of it in words."""
-        tied = "within noise of the best" if self.reason is None and self.tie and not self.best else ""
-        return "; ".join(filter(None, [tied, self.fault]))
-
-    @property
-    def fault(self) -> str:
-        """What went wrong or was in vain."""
-        if self.reason is not None:
-            return f"failed: {self.reason}"
-        return "fine-tuning did not help" if self.helped is False else ""
 
 
 @dataclass(frozen=True)
@@ -222,8 +135,8 @@ def write_comparison(
         A full disk, or a folder that cannot be written to.
     """
     table, markdown, index = folder / f"{TABLE}.csv", folder / f"{TABLE}.md", folder / INDEX
-    write_atomic(table, _as_csv([_to_pass_on(row, folder) for row in rows]))
-    write_atomic(markdown, _as_markdown(list(map(_without_folders, rows))))
+    write_atomic(table, _as_csv([row.beside(folder) for row in rows]))
+    write_atomic(markdown, _as_markdown([row.without_folders() for row in rows]))
     if plots is not None:
         drawn = _draw(folder, rows, plots)
         write_atomic(index, _as_page(drawn, title, rows, command, pipeline))
@@ -231,18 +144,6 @@ def write_comparison(
         index.unlink(missing_ok=True)  # of an earlier comparison
         _remove_pictures(folder, but=())
     return {"csv": str(table), "markdown": str(markdown), "report": None if plots is None else str(index)}
-
-
-def _to_pass_on(row: Row, folder: Path) -> Row:
-    """A row for a file that others may get: the bundle as it lies beside the table, and no folder of this machine."""
-    bundle = (
-        None if row.bundle is None else Path(os.path.relpath(Path(row.bundle).resolve(), folder.resolve())).as_posix()
-    )
-    return replace(_without_folders(row), bundle=bundle)
-
-
-def _without_folders(row: Row) -> Row:
-    return row if row.reason is None else replace(row, reason=sentence_without_folders(row.reason))
 
 
 def _as_csv(rows: Sequence[Row]) -> str:
@@ -261,7 +162,7 @@ def _as_markdown(rows: Sequence[Row]) -> str:
 def _as_page(
     pictures: Sequence[tuple[str, str, Plot]], title: str, rows: Sequence[Row], command: str, pipeline: str
 ) -> str:
-    rows = list(map(_without_folders, rows))
+    rows = [row.without_folders() for row in rows]
     constant = [column for column in _shown(rows) if _is_constant(column, rows)]
     faulty = any(row.fault for row in rows)  # that a row is within noise of the best is marked in the first column
     columns = [

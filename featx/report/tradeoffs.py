@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from featx.report.comparison import Row
+    from featx.report.compared import Row
 
 _WIDTH, _HEIGHT = 7.2, 3.8  # inches
 _INCH_PER_LAYER, _WIDEST = 0.34, 12.0
