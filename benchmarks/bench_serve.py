@@ -13,6 +13,7 @@ import argparse
 import http.client
 import io
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -23,12 +24,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import compare, featx_command, in_process, report, run_command, write_photos
+from harness import compare, cpu_seconds, featx_command, in_process, report, run_command, write_photos
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GOAL = 0.8
+GOAL = 0.85
 CLIENTS = 16
 DIFFERENT = 64  # photographs
 BOUNDARY = "photograph"
@@ -51,16 +52,16 @@ def engine_alone(root: str, bundle: str, images: int) -> dict[str, Any]:
     height, width = model.input_size
     pixels = np.random.default_rng(0).integers(0, 256, (images, height, width, 3), np.uint8)
     model.engine.infer(pixels[: 2 * model.engine.handover])
-    start = time.perf_counter()
+    cpu, start = cpu_seconds(), time.perf_counter()
     model.engine.infer(pixels)
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "images_per_second": images / seconds}
+    seconds, cpu = time.perf_counter() - start, cpu_seconds() - cpu
+    return {"seconds": seconds, "images_per_second": images / seconds, "CPU ms per image": 1e3 * cpu / images}
 
 
-def serve(root: str, bundle: str, images: int, clients: int) -> dict[str, Any]:
+def serve(root: str, bundle: str, images: int, clients: int, workers: int = 1) -> dict[str, Any]:
     """Images per second of all clients together, and how long one waits for an answer."""
     forms = _forms(Path(root) / bundle, sorted(Path(root, "photos").rglob("*.jpg")))
-    with _served(root, bundle) as address, ThreadPoolExecutor(clients) as pool:
+    with _served(root, bundle, workers) as (address, pid), ThreadPoolExecutor(clients) as pool:
 
         def ask(share: int) -> list[float]:
             connection = http.client.HTTPConnection(*address)
@@ -69,12 +70,13 @@ def serve(root: str, bundle: str, images: int, clients: int) -> dict[str, Any]:
             return waits
 
         list(pool.map(ask, [4] * clients))
-        start = time.perf_counter()
+        cpu, start = _cpu_of(pid), time.perf_counter()
         waits = [wait for some in pool.map(ask, [images // clients] * clients) for wait in some]
-        seconds = time.perf_counter() - start
+        seconds, cpu = time.perf_counter() - start, _cpu_of(pid) - cpu
     return {
         "seconds": seconds,
         "images_per_second": len(waits) / seconds,
+        "CPU ms per image": 1e3 * cpu / len(waits),
         "median wait, ms": 1e3 * statistics.median(waits),
         "95 % wait at most, ms": 1e3 * statistics.quantiles(waits, n=20)[-1],
     }
@@ -103,15 +105,25 @@ def _post(connection: http.client.HTTPConnection, form: bytes) -> float:
     return time.perf_counter() - start
 
 
+def _cpu_of(pid: int) -> float:
+    """CPU seconds of a server and of its workers, as Linux counts them; 0 elsewhere."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.exists():
+        return 0.0
+    user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK") + sum(_cpu_of(int(child)) for child in children)
+
+
 @contextmanager
-def _served(root: str, bundle: str) -> Iterator[tuple[str, int]]:
-    command = featx_command("serve", bundle, "--port", "0", "--no-maps")
+def _served(root: str, bundle: str, workers: int = 1) -> Iterator[tuple[tuple[str, int], int]]:
+    command = featx_command("serve", bundle, "--port", "0", "--no-maps", "--workers", str(workers))
     process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
         for line in process.stderr:
             if found := re.search(r"at http://([\d.]+):(\d+)", line):
-                yield found[1], int(found[2])
+                yield (found[1], int(found[2])), process.pid
                 return
         raise RuntimeError("featx serve did not start")
     finally:
@@ -136,6 +148,10 @@ def main() -> None:
                 serve,
                 (root, bundle, arguments.images, arguments.clients),
             )
+            cases[f"{backbone}, {arguments.clients} clients, 2 workers"] = (
+                serve,
+                (root, bundle, arguments.images, arguments.clients, 2),
+            )
             cases[f"{backbone}, 1 client"] = (serve, (root, bundle, max(1, arguments.images // 8), 1))
         results = compare(cases, arguments.rounds)
     goals, figures = {}, {}
@@ -143,6 +159,14 @@ def main() -> None:
         alone = results[f"{backbone}, engine alone"]["images_per_second"]
         many = results[f"{backbone}, {arguments.clients} clients"]["images_per_second"]
         goals[f"{backbone}: {arguments.clients} clients / engine alone"] = (GOAL, many / alone, "min")
+        two = results[f"{backbone}, {arguments.clients} clients, 2 workers"]["images_per_second"]
+        figures[f"{backbone}: {arguments.clients} clients, 2 workers / engine alone"] = two / alone
+        figures[f"{backbone}: CPU ms of an image, engine alone / {arguments.clients} clients"] = (
+            results[f"{backbone}, engine alone"]["CPU ms per image"]
+            / results[f"{backbone}, {arguments.clients} clients"]["CPU ms per image"]
+            if results[f"{backbone}, {arguments.clients} clients"]["CPU ms per image"]
+            else 0.0
+        )
         one = results[f"{backbone}, 1 client"]["images_per_second"]
         figures[f"{backbone}: 1 client / engine alone"] = one / alone
     report("featx serve under concurrent clients, against its engine", results, goals, figures)

@@ -2,6 +2,8 @@
 
 A case is a function that returns {"seconds": ..., ...}. It runs in a fresh process, so that its peak memory is its own
 and no case warms the caches of another; cases are interleaved (A B A B ...): a machine that slows down slows them all.
+Each result has `cpu_seconds` of its process and the children of that, imports and all, beside whatever it measured by
+the wall; the load of the machine is looked at before the first case.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
     os.environ.pop(_name, None)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+_LOAD = "FEATX_BENCHMARK_LOAD"
 Case = Callable[..., dict[str, Any]]
 LIBRARIES = (
     "featx",
@@ -81,14 +84,37 @@ def in_process(case: Case, arguments: tuple[Any, ...] = ()) -> dict[str, Any]:
 
 
 def _run(sender: Any, case: Case, arguments: tuple[Any, ...]) -> None:
+    start = cpu_seconds()
     try:
         result = case(*arguments)
     except BaseException as error:
         sender.send({"failed": f"{type(error).__name__}: {error}"})
         raise
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    result.setdefault("cpu_seconds", round(cpu_seconds() - start, 3))
     result["peak_mb"] = round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
     sender.send(result)
+
+
+def cpu_seconds() -> float:
+    """User and system seconds of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def load_before() -> float | None:
+    """The load of the machine before the first case; a busy one is named, since seconds of the wall lie there."""
+    if _LOAD not in os.environ and hasattr(os, "getloadavg"):
+        os.environ[_LOAD] = f"{os.getloadavg()[0]:.2f}"  # what the cases load themselves counts for none of them
+        if is_busy(float(os.environ[_LOAD])):
+            text = f"The machine is busy (load {os.environ[_LOAD]}): compare CPU seconds, not seconds."
+            print(text, file=sys.stderr, flush=True)
+    return float(os.environ[_LOAD]) if _LOAD in os.environ else None
+
+
+def is_busy(load: float, cores: int = 0) -> bool:
+    """Whether more than a quarter of the cores had something else to do."""
+    return load > 0.25 * (cores or os.cpu_count() or 1)
 
 
 def run_command(command: Sequence[str], folder: str) -> dict[str, Any]:
@@ -112,6 +138,9 @@ def count_imported(command: Sequence[str], folder: str, libraries: Sequence[str]
     lines = (line.rpartition("|")[2].strip() for line in done["stderr"].splitlines() if line.startswith("import time:"))
     seen = {line.partition(".")[0] for line in lines}
     return {f"imports {library}": int(library in seen) for library in libraries}
+
+
+load_before()  # of the module: before any case runs
 
 
 def report(
@@ -155,6 +184,7 @@ def machine() -> dict[str, Any]:
             continue
     return {
         "date": time.strftime("%Y-%m-%d"),
+        "load": load_before(),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),

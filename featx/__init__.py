@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from featx.io.lazy import import_on_use
 
 if TYPE_CHECKING:
-    from featx.api.arrays import FeatureArrays, read_features
+    from featx.api.arrays import FeatureArrays, iter_features, read_features
     from featx.api.functions import enough, extract, fit_head, map, models, next  # noqa: A004
     from featx.api.loading import load
     from featx.api.model import Model
@@ -42,6 +42,7 @@ __all__ = [
     "enough",
     "extract",
     "fit_head",
+    "iter_features",
     "load",
     "look",
     "map",
@@ -54,7 +55,7 @@ __all__ = [
 __getattr__ = import_on_use(
     __name__,
     {
-        "api.arrays": ("FeatureArrays", "read_features"),
+        "api.arrays": ("FeatureArrays", "iter_features", "read_features"),
         "api.functions": ("enough", "extract", "fit_head", "map", "models", "next"),
         "api.loading": ("load",),
         "api.model": ("Model",),

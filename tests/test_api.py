@@ -121,6 +121,23 @@ def test_read_features_gives_what_the_export_writes(
     }
 
 
+def test_features_come_in_blocks_that_join_to_the_whole(
+    work: Callable[..., Outcome], options: dict[str, Any]
+) -> None:
+    whole = featx.read_features("pictures", **SPLIT, **options)
+    blocks = list(featx.iter_features("pictures", rows=25, **SPLIT, **options))
+    assert [len(block) for block in blocks] == [25, 25, 10]
+    np.testing.assert_array_equal(np.concatenate([block.X for block in blocks]), whole.X)
+    for name in ("labels", "paths", "split"):
+        joined = np.concatenate([getattr(block, name) for block in blocks])
+        np.testing.assert_array_equal(joined, getattr(whole, name))
+    unlabelled = list(featx.iter_features("pictures/red", rows=15, **options))
+    assert [(len(block), block.labels, block.split) for block in unlabelled] == [(15, None, None), (5, None, None)]
+    assert [len(block) for block in featx.iter_features("pictures", **SPLIT, **options)] == [60]
+    with pytest.raises(featx.FeatxError, match=r"rows=-1 is not a number of images"):
+        featx.iter_features("pictures", rows=-1, **options)
+
+
 def test_images_without_labels_have_features_and_no_split(
     work: Callable[..., Outcome], options: dict[str, Any]
 ) -> None:
@@ -331,6 +348,7 @@ def test_other_mistakes_are_of_the_one_tree(work: Callable[..., Outcome]) -> Non
     [
         ("extract", ("data", "features")),
         ("read_features", ("data", "features", "report")),
+        ("iter_features", ("data", "features", "report")),
         ("fit_head", ("data", "features", "head", "report", "tracking")),
         ("check", ("data", "features", "report")),
         ("look", ("data", "features", "report")),

@@ -817,6 +817,41 @@ def test_a_packed_bundle_is_served_and_leaves_nothing_behind(bundle: Bundle, lab
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are found in /proc")
+def test_several_workers_serve_and_one_that_dies_is_replaced(bundle: Bundle, lab: Lab, tmp_path: Path) -> None:
+    shutil.copytree(bundle.path, tmp_path / "served")
+    with Process("served", "--no-maps", "--workers", 2, cwd=tmp_path) as process:
+        pid = process.running.pid
+
+        def workers() -> set[int]:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            return {int(one) for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()}
+
+        first = workers()
+        assert len(first) == 2
+        address, images = "http://{}:{}".format(*process.address), contents(lab)
+        wanted = expected(bundle, images[:1], ["0.png"], top=5)
+        for _ in range(4):
+            found = httpx.post(f"{address}/predict", files=form(images[0]), trust_env=False, timeout=60).json()
+            assert same_answers(found, wanted)
+        os.kill(min(first), signal.SIGKILL)
+        assert process.running.stderr is not None
+        assert process.running.stderr.readline() == "A worker ended by signal SIGKILL: another takes its place.\n"
+        assert httpx.get(f"{address}/health", trust_env=False, timeout=60).json() == {"status": "ok"}
+        status, out, err = process.end(signal.SIGTERM)
+        assert (status, out, err) == (0, "", "Ended.\n")
+    assert not any(Path(f"/proc/{one}").exists() for one in first)
+
+
+def test_workers_that_cannot_start_end_the_server(bundle: Bundle, tmp_path: Path) -> None:
+    shutil.copytree(bundle.path, tmp_path / "served")
+    (tmp_path / "served" / "head.npz").write_bytes(b"damaged")
+    done = call("serve", "served", "--workers", "2", "--port", "0", cwd=tmp_path)
+    alone = call("serve", "served", "--port", "0", cwd=tmp_path)
+    assert (done.status, done.err) == (1, alone.err)
+    assert "head.npz" in done.err
+
+
 # --- the command line ------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, Unpack
@@ -12,10 +12,12 @@ import numpy as np
 from featx.api.frames import import_pandas
 from featx.api.keywords import ReadFeaturesKeywords
 from featx.api.options import READ_FEATURES, PathLike, read_options, takes
+from featx.config import Pipeline
 from featx.dataset import SPLITS
 from featx.errors import UsageError
 from featx.extraction.flow import Extraction
 from featx.extraction.flow import extract as extract_images
+from featx.features import width
 from featx.io.bars import shown_by
 from featx.io.counting import counted
 from featx.io.digest_arrays import first_of_equal
@@ -24,6 +26,8 @@ from featx.io.progress import Progress
 from featx.runs.labels import read_labelled
 from featx.store.cache import Cache
 from featx.workflow.prepare import prepare
+
+_BLOCK_BYTES = 64_000_000  # of float32
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,84 @@ def read_features(
     ['test', 'train', 'val']
     """
     wanted = read_options(READ_FEATURES, options, "featx.read_features", data, pipeline)
+    return _kept(wanted, progress).arrays()
+
+
+@takes(*READ_FEATURES)
+def iter_features(
+    data: PathLike | None = None,
+    *,
+    rows: int = 0,
+    pipeline: PathLike | None = None,
+    progress: Progress | bool = False,
+    **options: Unpack[ReadFeaturesKeywords],
+) -> Iterator[FeatureArrays]:
+    """What `read_features` gives, block by block, where all of it would not fit into memory.
+
+    What the store lacks is computed before the first block. Images come in the order of their files, each once.
+
+    Parameters
+    ----------
+    data, pipeline, progress : as of `featx.extract`
+    rows : images in a block, the last of which may have fewer; 0: as many as take about 64 MB
+    options : of the sections data, features and report, listed below
+
+    Yields
+    ------
+    FeatureArrays
+        as of `read_features`
+
+    Raises
+    ------
+    FeatxError
+        What a user can mend, in one sentence.
+
+    Examples
+    --------
+    >>> import featx
+    >>> [block.X.shape for block in featx.iter_features("flowers", rows=20)]
+    [(20, 1280), (16, 1280)]
+    """
+    if rows < 0:
+        raise UsageError(f"rows={rows} is not a number of images. Leave it out for blocks of about 64 MB.")
+    wanted = read_options(READ_FEATURES, options, "featx.iter_features", data, pipeline)
+    return _kept(wanted, progress).blocks(rows)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Features in the store and what is known of their images, not yet read.
+
+    rows : of the extraction; labels, split : of those
+    """
+
+    extraction: Extraction
+    rows: np.ndarray
+    labels: np.ndarray | None
+    split: np.ndarray | None
+
+    def arrays(self, some: slice = slice(None)) -> FeatureArrays:
+        """Some of the rows, read."""
+        done, rows = self.extraction, self.rows[some]
+        tables = {output.name: done.features(output, rows) for output in done.outputs}
+        return FeatureArrays(
+            features={name: table.asarray().reshape(table.shape) for name, table in tables.items()},
+            labels=None if self.labels is None else self.labels[some],
+            classes=np.array(done.images.classes, dtype=str),
+            paths=np.array([done.images.paths[row] for row in rows.tolist()], dtype=object),
+            split=None if self.split is None else np.array(SPLITS)[self.split[some]],
+        )
+
+    def blocks(self, rows: int) -> Iterator[FeatureArrays]:
+        """All of the rows, so many at a time."""
+        widths = [width(self.extraction.features(output, self.rows[:1])) for output in self.extraction.outputs]
+        step = rows or max(1, _BLOCK_BYTES // (4 * sum(widths)))
+        for start in range(0, len(self.rows), step):
+            yield self.arrays(slice(start, start + step))
+
+
+def _kept(wanted: Pipeline, progress: Progress | bool) -> _Kept:
+    """Extract what is missing, and split the images as the last run of their name did."""
     with Cache(wanted.features.cache) as cache:
         images = read_labelled(wanted, cache.index)
     if images.labels is None or len(images.classes) < 2:  # nothing to split by
@@ -152,19 +234,8 @@ def read_features(
             done = extract_images(images, wanted.features, cache, show)
         used = np.flatnonzero(done.readable)
         rows = used[first_of_equal(done.digests[used])]
-        return _arrays(done, rows, None if images.labels is None else images.labels[rows], None)
+        return _Kept(done, rows, None if images.labels is None else images.labels[rows], None)
     with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
         prepared = prepare(wanted, cache, show)
     sample = prepared.sample
-    return _arrays(prepared.extraction, sample.rows, sample.y, np.array(SPLITS)[sample.split])
-
-
-def _arrays(done: Extraction, rows: np.ndarray, labels: np.ndarray | None, split: np.ndarray | None) -> FeatureArrays:
-    tables = {output.name: done.features(output, rows) for output in done.outputs}
-    return FeatureArrays(
-        features={name: table.asarray().reshape(table.shape) for name, table in tables.items()},
-        labels=labels,
-        classes=np.array(done.images.classes, dtype=str),
-        paths=np.array([done.images.paths[row] for row in rows], dtype=object),
-        split=split,
-    )
+    return _Kept(prepared.extraction, sample.rows, sample.y, sample.split)

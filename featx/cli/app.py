@@ -6,7 +6,6 @@ A command's module is imported when the command is used, so that `featx --help` 
 from __future__ import annotations
 
 import io
-import logging
 import os
 import signal
 import sys
@@ -20,8 +19,8 @@ import click
 
 from featx.cli.failures import Failure, print_failure
 from featx.cli.lazy import LazyGroup
-from featx.cli.streams import in_place_of, prepare_streams, say
-from featx.io.shown import as_line, as_lines
+from featx.cli.streams import in_place_of, prepare_streams, say, start_logging
+from featx.io.shown import as_line
 
 # command -> (module, one line for `featx --help`); in the order in which data flows
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -86,13 +85,7 @@ def cli(verbose: bool) -> None:
 
     Commands without DATA and without -p work on pipelines/default.yaml.
     """
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(_Shown("%(message)s"))
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    if not verbose:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    start_logging(verbose)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -152,14 +145,6 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, usual)
-
-
-class _Shown(logging.Formatter):
-    """Log lines that a terminal shows and does not obey."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
-        return as_lines(super().format(record))
 
 
 def command_line() -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,11 +22,18 @@ from featx.cli.bundles import (
 from featx.cli.complete import complete_model
 from featx.cli.help import SectionedCommand
 from featx.cli.render import say
+from featx.cli.streams import is_verbose, start_logging
 from featx.cli.values import number
 from featx.config import ByteSize
 from featx.config.bounds import Confidence, Count, Distance, Positive
 from featx.errors import UsageError
 from featx.serve.limits import Limits
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from featx.runs.choosing import ChosenBundle
+    from featx.serve.workers import Offer
 
 
 @click.command(cls=SectionedCommand)
@@ -95,6 +105,13 @@ from featx.serve.limits import Limits
     show_default=True,
     help="Connections from one address other than this machine's; raise it behind another server.",
 )
+@click.option(
+    "--workers",
+    type=number(Count),
+    default=1,
+    show_default=True,
+    help="Processes that serve, each with the whole model and these limits to itself.",
+)
 @COVERAGE_OPTION
 @PER_CLASS_OPTION
 @IMPORT_OPTION
@@ -117,6 +134,7 @@ def serve(
     max_requests: int,
     max_connections: int,
     max_per_address: int,
+    workers: int,
     coverage: float | None,
     per_class: bool,
     pipeline_file: Path | None,
@@ -136,32 +154,38 @@ def serve(
     limits = Limits(
         max_upload.bytes, max_images, max_megapixels, timeout, max_requests, max_connections, max_per_address
     )
-    from featx.bundle.bundle import load_bundle
-    from featx.serve.server import is_local, listen, make_server, reachable_url, run, url
-    from featx.serve.service import Service, Terms
+    from featx.io.modules import named_modules
+    from featx.serve.server import listen
+    from featx.serve.service import Terms
+    from featx.serve.workers import Crew, Offer, serve_alone
 
-    pipeline = pipeline_of(None, pipeline_file, settings, values)
-    chosen = choose(bundle, pipeline)
-    path = chosen.path
-    listener = listen(host, port)
-    with listener:
-        model = load_bundle(path)
-        terms = Terms(top, min_confidence, max_distance, maps, report, coverage, per_class)
-        service = Service(model, _called(path), terms, limits)
-        service.start()
-        server = make_server(service, listener, api_key, host, access_log)
-        if api_key is None and not is_local(listener):
-            seen = "use this model and see its report" if report else "use this model"
-            say(f"Warning: anyone who can reach {host} can {seen}. Protect it with --api-key KEY.")
-        if chosen.why:
-            say(f"Taking {path}{describe_choice(chosen)}")
-        say(f"Serving {path} at {url(host, listener)} (Ctrl-C ends it)")
-        if not is_local(listener):
-            asked = "; it asks for a name and a password: any name, and the key" if api_key is not None else ""
-            say(f"A phone in the same network opens {reachable_url(host, listener)}{asked}.")
-        run(server, listener)
-        service.close()
+    chosen = choose(bundle, pipeline_of(None, pipeline_file, settings, values))
+    terms = Terms(top, min_confidence, max_distance, maps, report, coverage, per_class)
+    offer = Offer(chosen.path, _called(chosen.path), terms, limits, api_key, host, access_log)
+    with listen(host, port) as listener:
+        ready = partial(_announce, chosen, offer, listener)
+        if workers == 1:
+            serve_alone(offer, listener, ready)
+        else:
+            modules, prepare = tuple(named_modules().names), partial(start_logging, is_verbose())
+            Crew(replace(offer, modules=modules, prepare=prepare), listener, workers).serve(ready)
     say("Ended.")
+
+
+def _announce(chosen: ChosenBundle, offer: Offer, listener: socket) -> None:
+    """Print where the server is, and who can reach it."""
+    from featx.serve.server import is_local, reachable_url, url
+
+    path, host = chosen.path, offer.host
+    if offer.key is None and not is_local(listener):
+        seen = "use this model and see its report" if offer.terms.report else "use this model"
+        say(f"Warning: anyone who can reach {host} can {seen}. Protect it with --api-key KEY.")
+    if chosen.why:
+        say(f"Taking {path}{describe_choice(chosen)}")
+    say(f"Serving {path} at {url(host, listener)} (Ctrl-C ends it)")
+    if not is_local(listener):
+        asked = "; it asks for a name and a password: any name, and the key" if offer.key is not None else ""
+        say(f"A phone in the same network opens {reachable_url(host, listener)}{asked}.")
 
 
 def _called(path: Path) -> str:

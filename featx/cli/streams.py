@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import sys
 import traceback
@@ -75,3 +76,27 @@ def give_up_stdout(error: OSError) -> StoreError:
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return StoreError(f"The output cannot be written: {error.strerror}. What was finished is kept.")
+
+
+def start_logging(verbose: bool) -> None:
+    """Print what is logged on stderr: warnings, and with `-v` the stages."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Shown("%(message)s"))
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    if not verbose:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def is_verbose() -> bool:
+    """Whether the stages are printed."""
+    return logging.getLogger().isEnabledFor(logging.INFO)
+
+
+class _Shown(logging.Formatter):
+    """Log lines that a terminal shows and does not obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return as_lines(super().format(record))

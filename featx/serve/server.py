@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from featx.serve.guard import Guard
 
-_GRACE = 5  # seconds for requests that are under way when the server ends
+GRACE = 5  # seconds for requests that are under way when the server ends
 _QUEUE = 1024  # connections that the system keeps until they are accepted
 _TOGETHER = 64  # that asyncio accepts before it looks at any of them; with more, file descriptors run out
 _BETWEEN = 0.5  # seconds between two looks for connections whose time is over
@@ -132,7 +132,7 @@ def serve_app(app: Guard, limits: Limits, access_log: bool = False) -> uvicorn.S
         ws="none",
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=GRACE,
     )
     return _watching(connections)(config)
 
