@@ -121,9 +121,7 @@ def test_read_features_gives_what_the_export_writes(
     }
 
 
-def test_features_come_in_blocks_that_join_to_the_whole(
-    work: Callable[..., Outcome], options: dict[str, Any]
-) -> None:
+def test_features_come_in_blocks_that_join_to_the_whole(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
     whole = featx.read_features("pictures", **SPLIT, **options)
     blocks = list(featx.iter_features("pictures", rows=25, **SPLIT, **options))
     assert [len(block) for block in blocks] == [25, 25, 10]
