@@ -72,7 +72,7 @@ def serve_alone(offer: Offer, listener: socket.socket, ready: Callable[[], None]
 
 
 @dataclass(frozen=True, eq=False)
-class _Worker:
+class _ServingProcess:
     """A process, when it was started, and by what it reports that it is ready, or why it is not."""
 
     process: SpawnProcess
@@ -80,13 +80,13 @@ class _Worker:
     report: Connection
 
 
-class Crew:
+class Workers:
     """Worker processes: started together, replaced when one dies, ended together."""
 
     def __init__(self, offer: Offer, listener: socket.socket, count: int) -> None:
         self._offer, self._listener = offer, listener
         self._shares = _shares(count)
-        self._workers: list[_Worker] = []
+        self._workers: list[_ServingProcess] = []
         self._failures = 0
 
     def serve(self, ready: Callable[[], None]) -> None:
@@ -111,14 +111,14 @@ class Crew:
         finally:
             self._end()
 
-    def _start(self, share: frozenset[int]) -> _Worker:
+    def _start(self, share: frozenset[int]) -> _ServingProcess:
         context = multiprocessing.get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)
         offer = replace(self._offer, cores=share)
         process = context.Process(target=_work, args=(offer, self._listener, sender), name="featx-serve")
         process.start()
         sender.close()
-        return _Worker(process, time.monotonic(), receiver)
+        return _ServingProcess(process, time.monotonic(), receiver)
 
     def _replace(self) -> None:
         """Wait until a worker ends, and put another in its place."""
@@ -165,7 +165,7 @@ def _shares(count: int) -> list[frozenset[int]]:
     return [frozenset(cores[place::count] or [cores[place % len(cores)]]) for place in range(count)]
 
 
-def _await(worker: _Worker) -> None:
+def _await(worker: _ServingProcess) -> None:
     """Return when a worker is ready; raise what keeps it from that."""
     wait([worker.report, worker.process.sentinel])
     try:
@@ -177,7 +177,7 @@ def _await(worker: _Worker) -> None:
         raise FeatxError(reason)
 
 
-def _failure_of(worker: _Worker) -> str:
+def _failure_of(worker: _ServingProcess) -> str:
     """Why a worker that has ended could not start; empty where it could."""
     reason = ""
     try:
