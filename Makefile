@@ -65,7 +65,7 @@ docs: $(VENV)/.installed-docs  ## Build the documentation as a site, in site/
 	$(BIN)/mkdocs build --strict --quiet
 	@echo 'Open site/index.html, or see it grow:  $(BIN)/mkdocs serve'
 
-bench: $(VENV)/.installed-test  ## Run the benchmarks and write docs/performance.md
+bench: $(VENV)/.installed-test  ## Run the benchmarks and write docs/performance.md and the tables behind it
 	$(BIN)/python benchmarks/summarize.py
 
 clean:  ## Remove what building and testing leave; .venv too

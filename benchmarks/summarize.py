@@ -1,25 +1,27 @@
-"""Run the benchmarks and write docs/performance.md from what they found.
+"""Run the benchmarks and write docs/performance.md, and the tables behind it, from what they found.
 
     python benchmarks/summarize.py                          run everything, then write
     python benchmarks/summarize.py --only heads cache       run these, then write from all results there are
     python benchmarks/summarize.py --no-run                 only write
     python benchmarks/summarize.py --no-run FILE.json ...   only write, from these files
 
-The JSON of every run is kept in benchmarks/results/. A run that needs something that is not on every machine (trained
-weights, thingsvision) is left out unless it is named: --weights and --fashion-mnist, --thingsvision.
+The JSON of every run is kept in benchmarks/results/, with the repository, so that a part can be measured anew. A run
+that needs something that is not on every machine (trained weights, thingsvision) is left out unless it is named:
+--weights and --fashion-mnist, --thingsvision.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from harness import LIBRARIES
+from harness import LIBRARIES, is_busy
 
 HERE = Path(__file__).parent
 RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and arguments; sections come in this order
@@ -32,10 +34,13 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
     "large-jpegs": ("bench_large_jpegs.py",),
     "layers": ("bench_layers.py",),
     "precision": ("bench_precision.py",),
+    "int8": ("bench_int8.py",),
+    "tokens": ("bench_tokens.py",),
     "cluster": ("bench_cluster.py",),
     "cluster-kill": ("bench_cluster.py", "--kill"),
     "second-run": ("bench_second_run.py",),
     "cold-start": ("bench_cold_start.py",),
+    "rows": ("bench_rows.py",),
     "heads": ("bench_heads.py", "--only", "search", "large"),
     "heads-svm": ("bench_heads.py", "--only", "svm", "--rounds", "1"),  # LinearSVC takes minutes
     "memory": ("bench_memory.py",),
@@ -70,15 +75,21 @@ NOTES: dict[str, str] = {  # name of the result -> what a reader has to know of 
 }
 HEAD = """# Performance
 
-Written by `benchmarks/summarize.py` from the results of the scripts in `benchmarks/`, some of which were run with
-fewer rounds than `make bench` takes; thingsvision and trained weights are options of it. Do not edit. Every script
-runs featx and the alternative in turn, each in a process of its own, and takes medians. Absolute figures drift from
-day to day and from machine to machine; the ratios hold better. The figures of 2026-11-22 come from a virtual machine
-whose speed changed by a factor of two within minutes. Extraction has one or two rounds of 2,000 images, fine-tuning
-from the cache one, inference, serving and the cluster two; the others have one to five. Extraction with
-EfficientNetB0, inference, cold start, precision, serving and the cluster were measured since OpenVINO computes several
-batches at once, the others before. The seconds of the second run, HDF5, the SVM, precision and the large JPEG files
-are those of a busy machine. Peak memory is the largest resident size of the process, mapped files included.
+What each benchmark had to reach, and what it reached. [The tables](performance-tables.md) hold every figure behind it,
+the machine and the versions. `make bench` measures all of it anew (hours, on a quiet machine) and writes both pages;
+`python benchmarks/summarize.py --only NAME` measures a part. Do not edit.
+
+Every script runs featx and the alternative in turn, each in a process of its own, and takes medians: seconds drift by
+half from hour to hour and machine to machine, ratios within one run hold better. CPU seconds count those of child
+processes, and the load of the machine before the first case stands with the figures; where more than a quarter of the
+cores had something else to do, CPU seconds are what to compare. Sections of 2026-11-22 and 23 are of one to five rounds
+on a virtual machine whose speed changed by a factor of two within minutes, before CPU seconds were taken.
+"""
+TABLES = """# Performance: the tables
+
+Written by `benchmarks/summarize.py`, as [performance.md](performance.md) is, which explains them. Peak memory is the
+largest resident size of a process, mapped files included. CPU seconds are of the whole process of a case, imports and
+preparation included, and of its children; seconds are of what the case measures.
 """
 
 
@@ -96,8 +107,10 @@ def main() -> None:
     failed = [] if arguments.no_run or arguments.files else run_all(arguments)
     files = arguments.files or [path for name in RUNS if (path := arguments.results / f"{name}.json").exists()]
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
-    arguments.out.write_text(document(found), encoding="utf-8")
-    print(f"{len(found)} results -> {arguments.out}")
+    tables = arguments.out.with_name(f"{arguments.out.stem}-tables.md")
+    arguments.out.write_text(page(found, tables.name), encoding="utf-8")
+    tables.write_text(behind(found), encoding="utf-8")
+    print(f"{len(found)} results -> {arguments.out}, {tables}")
     if failed:
         raise SystemExit(f"These failed: {', '.join(failed)}.")
 
@@ -113,6 +126,8 @@ def run_all(arguments: argparse.Namespace) -> list[str]:
                 print(f"{name}: left out, --thingsvision is not given", file=sys.stderr)
                 continue
             command.append(arguments.thingsvision)
+        if name == "int8" and arguments.weights:
+            command += ["--inception", arguments.weights]
         if name == "precision" and arguments.weights and arguments.fashion_mnist:
             command += ["--weights", arguments.weights, "--fashion-mnist", arguments.fashion_mnist]
         print(f"{name}: {' '.join(RUNS[name])}", file=sys.stderr, flush=True)
@@ -130,19 +145,36 @@ def run_all(arguments: argparse.Namespace) -> list[str]:
     return failed
 
 
-def document(found: dict[str, Any]) -> str:
-    """The whole page: what was reached of all goals, then a section for each result."""
+def page(found: dict[str, Any], tables: str) -> str:
+    """What was to be reached, and what was: a list for each benchmark, and the reasons of what was missed."""
     goals = [goal for one in found.values() for goal in one["goals"].values()]
-    met = sum(goal["met"] for goal in goals)
-    missed = [
-        f"- {one['claim']}: {name}, {_figure(goal['reached'])} (goal: {_bound(goal)})"
-        for one in found.values()
-        for name, goal in one["goals"].items()
-        if not goal["met"]
-    ]
-    parts = [HEAD, f"{met} of {len(goals)} goals are met." + (" Missed:" if missed else "")]
-    parts += ["\n".join(missed)] if missed else []
-    return "\n\n".join(part.strip() for part in [*parts, *(section(*item) for item in found.items())]) + "\n"
+    parts = [HEAD.strip(), f"{sum(goal['met'] for goal in goals)} of {len(goals)} goals are met."]
+    for name, one in found.items():
+        if one["goals"]:
+            parts.append(f"**[{one['claim']}]({tables}#{_anchor(one['claim'])})**")
+            parts.append("\n".join(_line(name, goal, reached) for goal, reached in one["goals"].items()))
+    without = [one["claim"] for one in found.values() if not one["goals"]]
+    parts += [f"Figures without a goal: {'; '.join(without)}."] if without else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(name: str, goal: str, one: dict[str, Any]) -> str:
+    sign = "≥" if one["kind"] == "min" else "≤"
+    text = f"- {goal}: {_figure(one['reached'])} ({sign} {_figure(one['goal'])})"
+    if one["met"]:
+        return text
+    return f"{text} **missed**: {REASONS.get(name, {}).get(goal, 'the reason is not known yet')}"
+
+
+def _anchor(title: str) -> str:
+    """The anchor of a heading, as MkDocs and GitHub make it."""
+    kept = re.sub(r"[^\w\s-]", "", title.lower()).strip()
+    return re.sub(r"[\s-]+", "-", kept)
+
+
+def behind(found: dict[str, Any]) -> str:
+    """All figures: a section for each result."""
+    return "\n\n".join(part.strip() for part in [TABLES, *(section(*item) for item in found.items())]) + "\n"
 
 
 def section(name: str, found: dict[str, Any]) -> str:
@@ -169,8 +201,11 @@ def section(name: str, found: dict[str, Any]) -> str:
 
 def _machine(machine: dict[str, Any]) -> str:
     versions = [f"{name} {machine[name]}" for name in machine if name in LIBRARIES]
+    load = machine.get("load")
+    busy = "" if load is None else f", load {load:g} before it began"
+    busy += " (busy: compare CPU seconds)" if load is not None and is_busy(load, machine["cores"]) else ""
     return (
-        f"{machine['date']}: {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB; "
+        f"{machine['date']}: {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB{busy}; "
         f"Python {machine['python']}, {', '.join(versions)}."
     )
 

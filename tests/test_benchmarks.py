@@ -1,4 +1,4 @@
-"""The benchmark for machines with a GPU runs in its small form on any machine, so that it works where there is one."""
+"""The benchmark for machines with a GPU runs in its small form on any machine; the page of performance is short."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from fitted import call
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+DOCS = BENCHMARKS.parent / "docs"
 
 
 @pytest.mark.slow
@@ -43,3 +44,20 @@ def test_the_benchmark_of_gpus_runs_without_one(
     assert found["steps"]["decode alone"]["images_per_second"] > 0
     assert found["steps"]["first batch"]["one_image_ms"] > 0
     assert not [one for one in found["steps"].values() if "failed" in one]
+
+
+def test_the_page_of_performance_is_what_the_results_give_and_short_enough_to_be_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import summarize
+
+    monkeypatch.setattr(sys, "argv", ["summarize.py", "--no-run", "--out", str(tmp_path / "performance.md")])
+    summarize.main()
+    for name in ("performance.md", "performance-tables.md"):
+        assert (tmp_path / name).read_text(encoding="utf-8") == (DOCS / name).read_text(encoding="utf-8")
+    page = (DOCS / "performance.md").read_text(encoding="utf-8")
+    assert len(page.split()) <= 1500
+    goals = [goal for path in (BENCHMARKS / "results").glob("*.json") for goal in json.loads(path.read_text())["goals"]]
+    assert len(goals) > 60
+    assert all(f"- {goal}: " in page for goal in goals)
