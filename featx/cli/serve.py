@@ -157,7 +157,7 @@ def serve(
     from featx.io.modules import named_modules
     from featx.serve.server import listen
     from featx.serve.service import Terms
-    from featx.serve.workers import Workers, Offer, serve_alone
+    from featx.serve.workers import Offer, Workers, serve_alone
 
     chosen = choose(bundle, pipeline_of(None, pipeline_file, settings, values))
     terms = Terms(top, min_confidence, max_distance, maps, report, coverage, per_class)
