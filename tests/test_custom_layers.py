@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_extraction import spoil
 from test_graph_pipeline import write_colours
 
 from featx.io.modules import named_modules
@@ -95,6 +96,12 @@ def test_layers_of_ones_own_are_imported_when_asked_for(featx: Callable[..., Any
     assert manifest["backbone"]["imports"] == ["my_layers"]
     featx("bundle", "pack", fitted["bundle"], "--out", "model.featx")
     before = fitted["bundle"], manifest["key"]["architecture"]
+
+    # damaged rows are computed again by a network that needs the module
+    spoil(next((made / "cache").rglob("square@avg/*.h5")), [1])
+    assert "Add --import my_layers" in new("cache", "verify", "--repair", status=1).stderr
+    repaired = new("cache", "verify", "--repair", "--import", "my_layers").stderr
+    assert "1 row computed again" in repaired
 
     # the code of a layer is a part of what its features depend on
     (made / "my_layers.py").write_text(LAYERS.replace("values * values", "values * values * values"))

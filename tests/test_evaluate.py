@@ -16,6 +16,7 @@ from fitted import Lab, call, evaluate
 from scipy import stats
 from sklearn import metrics
 
+import featx
 from featx.config import DataOptions
 from featx.dataset import TEST, VAL, read_images
 from featx.errors import DataError
@@ -173,6 +174,12 @@ def test_two_bundles_are_compared_on_the_same_images(lab: Lab) -> None:
     assert found["images"] == 15
     assert found["accuracy"][0] == pytest.approx(told["accuracy"])
     assert found["only"][0] - found["only"][1] == round(15 * (found["accuracy"][0] - found["accuracy"][1]))
+    model, other = (featx.load(lab.bundle(name).path) for name in ("logreg", "knn"))
+    for rival in (other, lab.bundle("knn").path):
+        measured = model.evaluate(lab.root / "pictures", "test", against=rival)
+        assert json.loads(json.dumps(measured["against"])) == found
+    with pytest.raises(featx.FeatxError, match="No bundle at nowhere"):
+        model.evaluate(lab.root / "pictures", "test", against="nowhere")
 
 
 def test_models_are_compared_by_path_and_several_labels_by_all_of_them() -> None:

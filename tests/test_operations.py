@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cached import extract, plan
 from fitted import Lab, Outcome, call
 from serving import served
 
+import featx
 from featx.cli.failures import Failure, error_json
+from featx.config import FeaturesOptions, Pipeline
+from featx.dataset import read_images
 from featx.errors import DataError, FeatxError, StoreError
 from featx.serve.server import listen, reachable_url
+from featx.store.cache import Cache
+from featx.workflow.start import with_network_of
 
 
 @pytest.fixture
@@ -163,6 +171,71 @@ def test_a_dry_run_of_a_comparison_has_every_combination(
     assert not (tmp_path / "runs").exists()
     broken = work("compare", "gone", *network, *asked, "--dry-run", "--json").json["steps"]
     assert broken[0]["what"].startswith("gone, tiny.keras: fails: No such file or folder: gone.")
+
+
+def test_a_dry_run_in_python_is_that_of_the_command(lab: Lab, work: Callable[..., Outcome], tmp_path: Path) -> None:
+    place = {"cache": str(lab.root / "cache"), "runs": str(lab.root / "runs"), "name": "logreg"}
+    words = [word for name, value in place.items() for word in (f"--{name}", value)]
+    network, model = str(lab.root / "tiny.keras"), featx.load(lab.bundle("logreg").path)
+    data = str(lab.root / "pictures")
+    given = {"backbone": network, "layer": ["last"], **place}
+    found = (
+        featx.extract(data, backbone=network, layer=["last"], cache=place["cache"], dry_run=True).as_json(),
+        featx.fit_head(data, clf="knn", dry_run=True, **given).as_json(),
+        model.finetune(data, epochs=3, dry_run=True, **place).as_json(),
+        featx.compare(data, backbone=network, clf=["knn"], dry_run=True, runs=place["runs"]).as_json(),
+    )
+    commands = (
+        ["extract", data, *of(lab)],
+        ["fit-head", data, "--clf", "knn", *of(lab), *words[2:]],
+        ["finetune", data, "--epochs", "3", *words],
+        ["compare", data, "--backbone", network, "--clf", "knn", "--runs", place["runs"]],
+    )
+    for one, command in zip(found, commands, strict=True):
+        shown = work(*command, "--dry-run", "--json").json
+        one["free_bytes"] = shown["free_bytes"]
+        assert one == shown
+    assert found[2]["steps"][0]["what"] == "all 60 images have their features"  # of the bundle's network, unnamed
+
+
+def test_a_fine_tune_reads_the_features_of_its_bundle(lab: Lab, tmp_path: Path) -> None:
+    bundle, place = lab.bundle("logreg"), str(lab.root / "cache")
+    plain = Pipeline(features=FeaturesOptions(cache=place, workers=1))
+    with Cache(place) as cache:
+        found = with_network_of(bundle, plain, cache).features
+        assert (found.backbone, found.layer, found.workers) == (str(lab.root / "tiny.keras"), ("last@avg",), 1)
+        named = replace(plain, features=replace(plain.features, backbone="ResNet50"))
+        assert with_network_of(bundle, named, cache) is named
+    with Cache(tmp_path / "empty") as cache:  # nothing says where the file of the network is
+        assert with_network_of(bundle, plain, cache) is plain
+
+
+def test_what_is_no_work_is_not_counted(lab: Lab, work: Callable[..., Outcome], tmp_path: Path) -> None:
+    shutil.copytree(lab.root / "pictures", tmp_path / "more")
+    shutil.copy(next((tmp_path / "more" / "red").iterdir()), tmp_path / "more" / "red" / "copy.png")
+    (tmp_path / "more" / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    work("extract", "more", *of(lab))
+    extract, fit = work("fit-head", "more", *of(lab), "--dry-run", "--json").json["steps"]
+    assert (extract["what"], extract["seconds"]) == ("all 60 images have their features", 0.0)
+    assert fit["what"].endswith("on 60 images")
+
+
+def test_the_time_is_known_after_an_interruption(lab: Lab, tmp_path: Path) -> None:
+    def interrupt(stage: str, done: int, total: int, **_: int) -> None:
+        if stage == "extract" and done:
+            raise KeyboardInterrupt
+
+    options = replace(lab.pipeline.features, cache=str(tmp_path / "cache"))
+    images = read_images(str(lab.root / "pictures"), lab.pipeline.data)
+    assert plan(images, options).seconds is None
+    with pytest.raises(KeyboardInterrupt):
+        extract(images, options, interrupt)
+    for part in (tmp_path / "cache").rglob("*@*/*.h5"):  # what was finished in time, lest nothing is left to do
+        part.unlink()
+    planned = plan(images, options)
+    assert len(planned.rows) == 60
+    assert planned.seconds is not None
+    assert planned.seconds > 0
 
 
 # --- serving -----------------------------------------------------------------------------------------------------

@@ -15,15 +15,15 @@ from featx.cli.app import cli
 from featx.errors import UsageError
 
 # What a command has and its function has not. Where a model is: the function is its method, or `featx.load` finds it.
-# dry_run, fail: what scripts of the shell ask; in Python there is a value to look at.
+# fail: what scripts of the shell ask; in Python there is a value to look at.
 MODEL = {"bundle", "import", "model", "name", "named", "origin", "runs"}
-SHELL = {"as_json", "dry_run", "fail", "help", "help_all", "pipeline_file", "settings"}
+SHELL = {"as_json", "fail", "help", "help_all", "pipeline_file", "settings"}
 # Policies other than the model's own come from a pipeline file; a report is written by the command.
 POLICY = {
     *("brightness", "contrast", "crop", "erasing", "fill_mode", "fill_value", "flip", "rotation", "saturation"),
     *("shear", "shift", "zoom"),
 }
-REPORT = {"against", "directory", "html", "keep_paths", "plots"}
+REPORT = {"directory", "html", "keep_paths", "plots"}
 PAIRS = {
     "extract": ("extract", {}, set()),
     "fit_head": ("fit-head", {}, set()),

@@ -1,4 +1,7 @@
-"""What a bundle is asked about images beside its predictions: why, what is like them, and itself for other runtimes."""
+"""What a bundle is asked about images beside its predictions: why, what is like them, which to label, what has changed.
+
+And for itself, for other runtimes.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack, overload
 
-from featx.api.keywords import ReadFeaturesKeywords
-from featx.api.options import SIMILAR, PathLike, Writing, WritingKeywords, read_options, takes
+from featx.active.drift import Drift, find_drift
+from featx.active.next import NextImages, choose_next
+from featx.api.keywords import FindDriftKeywords, NextImagesKeywords, ReadFeaturesKeywords
+from featx.api.options import (
+    DRIFT,
+    NEXT,
+    SIMILAR,
+    PathLike,
+    Writing,
+    WritingKeywords,
+    call_text,
+    read_options,
+    takes,
+)
 from featx.api.predictions import Images, sources_of
 from featx.api.searching import Asked, find_similar, require_picture
 from featx.bundle.bundle import Bundle
@@ -18,9 +33,11 @@ from featx.inference.explain import Explainer, Explanation, Method
 from featx.inference.overlays import DrawnExplanations, draw_explanations
 from featx.inference.predict import AnswerOptions, Unread
 from featx.io.bars import shown_by
+from featx.io.context import Context
 from featx.io.outputs import require_new_in_python
 from featx.io.progress import Progress, no_progress
 from featx.quality.similar import Search
+from featx.store.cache import Cache
 
 
 class Consulted:
@@ -192,3 +209,79 @@ class Consulted:
         if done.failure is not None:
             raise done.failure
         return done
+
+    @takes(*NEXT)
+    def next(
+        self,
+        pool: PathLike | None = None,
+        *,
+        out: PathLike | None = None,
+        pipeline: PathLike | None = None,
+        progress: Progress | bool = False,
+        **options: Unpack[NextImagesKeywords],
+    ) -> NextImages:
+        """Choose the images of a pool whose labels would teach this model most, as `featx next --model` does.
+
+        Parameters
+        ----------
+        pool, out, pipeline, progress, options : as of `featx.next`; the features are those that the model predicts from
+
+        Raises
+        ------
+        FeatxError
+            No image can be read, or the model knows the labels of all.
+
+        Examples
+        --------
+        >>> import featx
+        >>> found = featx.load("runs/flowers").next("pool", count=2, html=False)
+        >>> found.pool, found.known
+        (3, 0)
+        """
+        wanted = read_options(NEXT, options, "next", pool, pipeline)
+        command, folder = call_text("featx.Model.next", pool, pipeline, options), None if out is None else Path(out)
+        with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+            return choose_next(wanted, self.bundle, cache, folder, Context(command, show))
+
+    @takes(*DRIFT)
+    def drift(
+        self,
+        new: PathLike | None = None,
+        *,
+        out: PathLike | None = None,
+        pipeline: PathLike | None = None,
+        progress: Progress | bool = False,
+        **options: Unpack[FindDriftKeywords],
+    ) -> Drift:
+        """Compare new images with those that this model was made with, as `featx drift` does.
+
+        Parameters
+        ----------
+        new : a folder or CSV of images, whose labels do not matter
+        out : folder of the files; without it `drift` in that of the results
+        pipeline, progress : as of `featx.extract`
+        options : of the sections data, features, drift and report, listed below
+
+        Returns
+        -------
+        Drift
+            with `drifted`, `p`, `verdict`, `tests`, `mix`, `strangest`
+
+        Raises
+        ------
+        FeatxError
+            Fewer than 20 new images, or a model that keeps none to compare with.
+
+        Examples
+        --------
+        >>> import featx
+        >>> try:
+        ...     featx.load("runs/flowers").drift("pool", html=False)
+        ... except featx.FeatxError as error:
+        ...     print(error)
+        A test takes at least 20 new images, and there are 3. Name a folder with more.
+        """
+        wanted = read_options(DRIFT, options, "drift", new, pipeline)
+        command, folder = call_text("featx.Model.drift", new, pipeline, options), None if out is None else Path(out)
+        with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
+            return find_drift(wanted, self.bundle, cache, folder, Context(command, show))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Unpack
+from typing import Literal, Unpack, overload
 
 from featx.active.enough import Enough, find_enough
 from featx.active.map import FeatureMap, draw_map
@@ -12,29 +12,55 @@ from featx.api.keywords import DrawMapKeywords, ExtractKeywords, FindEnoughKeywo
 from featx.api.model import Model
 from featx.api.options import ENOUGH, EXTRACT, FIT_HEAD, MAP, NEXT, PathLike, call_text, read_options, takes
 from featx.extraction.flow import Extraction
+from featx.extraction.planning import ExtractionPlan
 from featx.io.bars import shown_by
 from featx.io.context import Context
 from featx.io.progress import Progress
 from featx.runs.catalogue import Catalogue, list_models
 from featx.store.cache import Cache
-from featx.workflow.prepare import extract_all, prepare_head
+from featx.workflow.forecast import DryRun, forecast_head
+from featx.workflow.prepare import extract_all, plan_all, prepare_head
 from featx.workflow.publish import publish_head
+
+
+@overload
+def extract(
+    data: PathLike | None = None,
+    *,
+    dry_run: Literal[False] = False,
+    pipeline: PathLike | None = None,
+    progress: Progress | bool = False,
+    **options: Unpack[ExtractKeywords],
+) -> Extraction: ...
+
+
+@overload
+def extract(
+    data: PathLike | None = None,
+    *,
+    dry_run: Literal[True],
+    pipeline: PathLike | None = None,
+    progress: Progress | bool = False,
+    **options: Unpack[ExtractKeywords],
+) -> ExtractionPlan: ...
 
 
 @takes(*EXTRACT)
 def extract(
     data: PathLike | None = None,
     *,
+    dry_run: bool = False,
     pipeline: PathLike | None = None,
     progress: Progress | bool = False,
     **options: Unpack[ExtractKeywords],
-) -> Extraction:
+) -> Extraction | ExtractionPlan:
     """Compute the features that the store lacks, as `featx extract` does.
 
     Parameters
     ----------
     data : a folder per class, train/val/test folders, a CSV, or a folder of images without labels; without it that of
         the pipeline file
+    dry_run : whether to say only what would be computed, as `--dry-run` does
     pipeline : a pipeline file, which the options override; without it and without data, the default one
     progress : True shows bars; a function is called with (stage, done, total) while it goes on
     options : of the sections data, features and augment, listed below; with views, those of the training images are
@@ -45,6 +71,8 @@ def extract(
     Extraction
         with `images` (an `ImageSet`: `paths`, `labels`, `classes`), `computed`, `reused`, `duplicates`, `bad`
         [{path, reason}], `seconds`
+    ExtractionPlan
+        with dry_run: `images` (`rows` to compute, `reason`, `seconds`, `bytes`, `free_bytes`), and the same of `views`
 
     Raises
     ------
@@ -61,17 +89,41 @@ def extract(
     wanted = read_options(EXTRACT, options, "featx.extract", data, pipeline)
     command = call_text("featx.extract", data, pipeline, options)
     with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
-        return extract_all(wanted, cache, Context(command, show))[0]
+        context = Context(command, show)
+        return plan_all(wanted, cache, context) if dry_run else extract_all(wanted, cache, context)[0]
+
+
+@overload
+def fit_head(
+    data: PathLike | None = None,
+    *,
+    dry_run: Literal[False] = False,
+    pipeline: PathLike | None = None,
+    progress: Progress | bool = False,
+    **options: Unpack[FitHeadKeywords],
+) -> Model: ...
+
+
+@overload
+def fit_head(
+    data: PathLike | None = None,
+    *,
+    dry_run: Literal[True],
+    pipeline: PathLike | None = None,
+    progress: Progress | bool = False,
+    **options: Unpack[FitHeadKeywords],
+) -> DryRun: ...
 
 
 @takes(*FIT_HEAD)
 def fit_head(
     data: PathLike | None = None,
     *,
+    dry_run: bool = False,
     pipeline: PathLike | None = None,
     progress: Progress | bool = False,
     **options: Unpack[FitHeadKeywords],
-) -> Model:
+) -> Model | DryRun:
     """Fit a head on cached features, measure it and save it as a bundle, as `featx fit-head` does.
 
     Features that are missing are computed first.
@@ -79,12 +131,16 @@ def fit_head(
     Parameters
     ----------
     data, pipeline, progress : as of `featx.extract`
+    dry_run : whether to say only what would be done, as `--dry-run` does
     options : of the sections data, features, augment, head, report and tracking, listed below
 
     Returns
     -------
     Model
         with `metrics`, `classes`, `path`, `predict`
+    DryRun
+        with dry_run: `steps` (`stage`, `what`, `seconds`, `bytes`), the sums `seconds` and `bytes` (None: not known
+        before a first run), `free_bytes` of the disk, `folder` of the results
 
     Raises
     ------
@@ -99,11 +155,16 @@ def fit_head(
     ('daisy', 'rose', 'tulip')
     >>> model.metrics["test"]["accuracy"]
     1.0
+    >>> [step.stage for step in featx.fit_head("flowers", clf="knn", dry_run=True).steps]
+    ['extract', 'fit-head']
     """
     wanted = read_options(FIT_HEAD, options, "featx.fit_head", data, pipeline)
     command = call_text("featx.fit_head", data, pipeline, options)
     with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
-        return Model(publish_head(prepare_head(wanted, cache, show), Context(command, show)))
+        context = Context(command, show)
+        if dry_run:
+            return forecast_head(wanted, cache, context)
+        return Model(publish_head(prepare_head(wanted, cache, show), context))
 
 
 def models(runs: PathLike = "runs") -> Catalogue:

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
-from featx.active.drift import Drift, find_drift
-from featx.active.next import NextImages, choose_next
 from featx.api.asking import Consulted
-from featx.api.keywords import EvaluateKeywords, FindDriftKeywords, NextImagesKeywords, TuneKeywords
+from featx.api.keywords import EvaluateKeywords, TuneKeywords
 from featx.api.model_table import model_html
-from featx.api.options import (
-    DRIFT,
-    EVALUATE,
-    FINETUNE,
-    NEXT,
-    PathLike,
-    Writing,
-    WritingKeywords,
-    call_text,
-    read_options,
-    takes,
-)
+from featx.api.options import EVALUATE, FINETUNE, PathLike, Writing, WritingKeywords, call_text, read_options, takes
 from featx.api.predictions import Images, Predictions, SetKeywords, sources_of
 from featx.bundle.bundle import Bundle
 from featx.bundle.bundle import pack as pack_bundle
@@ -38,15 +26,26 @@ from featx.io.bars import shown_by
 from featx.io.context import Context
 from featx.io.outputs import require_new_in_python
 from featx.io.progress import Progress
+from featx.metrics.comparison import require_comparable
 from featx.metrics.measures import measure
 from featx.store.cache import Cache
+from featx.workflow.forecast import DryRun, forecast_finetune
 from featx.workflow.mistakes import explain_mistakes, require_unused
-from featx.workflow.prepare import images_of_part, prepare
+from featx.workflow.prepare import images_of_part
 from featx.workflow.publish import publish_finetuned
+from featx.workflow.rivals import Rival, find_rival
+from featx.workflow.start import prepare_finetune
+
+
+@dataclass(frozen=True)
+class _Measuring(Writing):
+    against: PathLike | Model | None = None
 
 
 class MeasureKeywords(EvaluateKeywords, WritingKeywords, total=False):
     """The keywords of `Model.evaluate`."""
+
+    against: PathLike | Model | None
 
 
 class Model(Consulted):
@@ -166,7 +165,7 @@ class Model(Consulted):
             found[rows] = chances
         return found
 
-    @takes(*EVALUATE, also=Writing)
+    @takes(*EVALUATE, also=_Measuring)
     def evaluate(
         self,
         data: PathLike | None = None,
@@ -185,6 +184,8 @@ class Model(Consulted):
         data, pipeline, progress : as of `featx.extract`
         part : "train", "val", "test" as they were when the bundle was made, by the images' content, or "all"
         tta : as of `predict`
+        against : another model, or where it is: whether the difference between the two is more than noise, on the
+            images that neither was trained on
         mistakes : a folder for a page of the mistakes, each with its maps and its nearest training images, and their
             table; force : whether it may have files in it
         options : of the section data, listed below
@@ -193,7 +194,8 @@ class Model(Consulted):
         -------
         dict
             accuracy and the other metrics of `featx evaluate --json`; bad [{path, reason}]; notes [sentence]; mistakes
-            {page, csv, images, shown} where a folder was named
+            {page, csv, images, shown} where a folder was named; against {bundle, images, accuracy, interval, p_value,
+            verdict, ...} where another model was
 
         Raises
         ------
@@ -205,41 +207,79 @@ class Model(Consulted):
         >>> import featx
         >>> featx.load("runs/flowers").evaluate("flowers", "test")["accuracy"]
         1.0
+        >>> model = featx.load("runs/flowers/1-logreg")
+        >>> model.evaluate("flowers", "test", against=model)["against"]["verdict"]
+        'The difference is within noise (p = 1).'
         """
         if part not in {*SPLITS, "all"}:
             raise UsageError(f"part is one of {', '.join(SPLITS)} and all, got {part!r}.")
         folder, force = None if mistakes is None else Path(mistakes), options.pop("force", False)
+        against = options.pop("against", None)
         wanted = read_options(EVALUATE, options, "evaluate", data, pipeline)
         if folder is not None:
             require_unused(folder, force)
-        average = self._average(tta)
+        average, other = self._average(tta), self._rival(against, Path(wanted.report.runs))
         with Cache(wanted.features.cache) as cache:
             images, notes = images_of_part(wanted, self.bundle, part, cache)
+            rival = None if other is None else Rival.of(other, self.bundle, images, part, cache)
         with shown_by(progress) as show:
             judged, bad = judge(self.bundle, images, part, show, average)
-            notes += describe_unknown(judged, self.bundle)
+            notes += [*(rival.notes if rival else ()), *describe_unknown(judged, self.bundle)]
             found = measure(judged).as_json() | {"bad": bad, "notes": notes}
+            if rival is not None:
+                averaged = Average.of_bundle(rival.bundle, tta) if tta else None
+                found["against"] = rival.compare(self.bundle, judged, averaged, show).as_json()
             if folder is None:
                 return found
             context = Context(call_text("featx.Model.evaluate", data, pipeline, options), show)
             return found | {"mistakes": explain_mistakes(folder, self.bundle, judged, wanted, context).as_json()}
+
+    def _rival(self, against: PathLike | Model | None, runs: Path) -> Bundle | None:
+        if against is None or not isinstance(against, Model):
+            return None if against is None else find_rival(str(against), self.bundle, runs)
+        require_comparable(self.bundle.multilabel, against.bundle.multilabel)
+        return against.bundle
+
+    @overload
+    def finetune(
+        self,
+        data: PathLike | None = None,
+        *,
+        dry_run: Literal[False] = False,
+        pipeline: PathLike | None = None,
+        progress: Progress | bool = False,
+        **options: Unpack[TuneKeywords],
+    ) -> Model: ...
+
+    @overload
+    def finetune(
+        self,
+        data: PathLike | None = None,
+        *,
+        dry_run: Literal[True],
+        pipeline: PathLike | None = None,
+        progress: Progress | bool = False,
+        **options: Unpack[TuneKeywords],
+    ) -> DryRun: ...
 
     @takes(*FINETUNE)
     def finetune(
         self,
         data: PathLike | None = None,
         *,
+        dry_run: bool = False,
         pipeline: PathLike | None = None,
         progress: Progress | bool = False,
         **options: Unpack[TuneKeywords],
-    ) -> Model:
+    ) -> Model | DryRun:
         """Train backbone and head end to end from here, as `featx finetune` does, and keep it as one more bundle.
 
         Parameters
         ----------
         data, pipeline, progress : as of `featx.extract`
+        dry_run : as of `featx.fit_head`
         options : of the sections data, features, augment, finetune, report and tracking, listed below; give those of
-            data, features and report that `fit_head` was given
+            data and report that `fit_head` was given; the network is this model's
 
         Raises
         ------
@@ -249,84 +289,11 @@ class Model(Consulted):
         wanted = read_options(FINETUNE, options, "finetune", data, pipeline)
         command = call_text("featx.Model.finetune", data, pipeline, options)
         with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
-            prepared = prepare(wanted, cache, show, views=False)
-            return Model(publish_finetuned(self.bundle, prepared, Context(command, show)))
-
-    @takes(*NEXT)
-    def next(
-        self,
-        pool: PathLike | None = None,
-        *,
-        out: PathLike | None = None,
-        pipeline: PathLike | None = None,
-        progress: Progress | bool = False,
-        **options: Unpack[NextImagesKeywords],
-    ) -> NextImages:
-        """Choose the images of a pool whose labels would teach this model most, as `featx next --model` does.
-
-        Parameters
-        ----------
-        pool, out, pipeline, progress, options : as of `featx.next`; the features are those that the model predicts from
-
-        Raises
-        ------
-        FeatxError
-            No image can be read, or the model knows the labels of all.
-
-        Examples
-        --------
-        >>> import featx
-        >>> found = featx.load("runs/flowers").next("pool", count=2, html=False)
-        >>> found.pool, found.known
-        (3, 0)
-        """
-        wanted = read_options(NEXT, options, "next", pool, pipeline)
-        command, folder = call_text("featx.Model.next", pool, pipeline, options), None if out is None else Path(out)
-        with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
-            return choose_next(wanted, self.bundle, cache, folder, Context(command, show))
-
-    @takes(*DRIFT)
-    def drift(
-        self,
-        new: PathLike | None = None,
-        *,
-        out: PathLike | None = None,
-        pipeline: PathLike | None = None,
-        progress: Progress | bool = False,
-        **options: Unpack[FindDriftKeywords],
-    ) -> Drift:
-        """Compare new images with those that this model was made with, as `featx drift` does.
-
-        Parameters
-        ----------
-        new : a folder or CSV of images, whose labels do not matter
-        out : folder of the files; without it `drift` in that of the results
-        pipeline, progress : as of `featx.extract`
-        options : of the sections data, features, drift and report, listed below
-
-        Returns
-        -------
-        Drift
-            with `drifted`, `p`, `verdict`, `tests`, `mix`, `strangest`
-
-        Raises
-        ------
-        FeatxError
-            Fewer than 20 new images, or a model that keeps none to compare with.
-
-        Examples
-        --------
-        >>> import featx
-        >>> try:
-        ...     featx.load("runs/flowers").drift("pool", html=False)
-        ... except featx.FeatxError as error:
-        ...     print(error)
-        A test takes at least 20 new images, and there are 3. Name a folder with more.
-        """
-        wanted = read_options(DRIFT, options, "drift", new, pipeline)
-        command, folder = call_text("featx.Model.drift", new, pipeline, options), None if out is None else Path(out)
-        with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
-            return find_drift(wanted, self.bundle, cache, folder, Context(command, show))
+            context = Context(command, show)
+            if dry_run:
+                return forecast_finetune(wanted, self.bundle, cache, context)
+            prepared = prepare_finetune(self.bundle, wanted, cache, context)
+            return Model(publish_finetuned(self.bundle, prepared, context))
 
     def pack(self, out: PathLike, *, keep_paths: bool = False, force: bool = False) -> Path:
         """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere.

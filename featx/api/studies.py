@@ -12,6 +12,7 @@ from featx.api.options import CHECK, COMPARE, LOOK, PathLike, call_text, read_op
 from featx.api.section_keywords import PreparedKeywords
 from featx.comparing.flow import Compared
 from featx.comparing.flow import compare as compare_models
+from featx.comparing.forecast import forecast_compare
 from featx.config import Keys, check_bounds
 from featx.config.arguments import typed_arguments
 from featx.config.bounds import Cosine, Count, Ge, Le
@@ -27,6 +28,7 @@ from featx.io.progress import Progress
 from featx.quality.near_duplicates import NEAR
 from featx.runs.labels import count_judged, read_labelled
 from featx.store.cache import Cache
+from featx.workflow.forecast import DryRun
 from featx.workflow.prepare import prepare
 from featx.workflow.review import Review, review
 
@@ -226,14 +228,37 @@ def _split(options: LookAtKeywords) -> tuple[_Scope, Keys]:
     return scope, {name: value for name, value in options.items() if name not in own}
 
 
+@overload
+def compare(
+    data: PathLike | Sequence[PathLike] = (),
+    *,
+    dry_run: Literal[False] = False,
+    pipeline: PathLike | None = None,
+    progress: Progress | bool = False,
+    **options: Unpack[ComparedKeywords],
+) -> Compared: ...
+
+
+@overload
+def compare(
+    data: PathLike | Sequence[PathLike] = (),
+    *,
+    dry_run: Literal[True],
+    pipeline: PathLike | None = None,
+    progress: Progress | bool = False,
+    **options: Unpack[ComparedKeywords],
+) -> DryRun: ...
+
+
 @takes(*COMPARE, prepared=True)
 def compare(
     data: PathLike | Sequence[PathLike] = (),
     *,
+    dry_run: bool = False,
     pipeline: PathLike | None = None,
     progress: Progress | bool = False,
     **options: Unpack[ComparedKeywords],
-) -> Compared:
+) -> Compared | DryRun:
     """Fit every combination of data sets, backbones, layers, heads and stages, as `featx compare` does.
 
     What exists already is not run again. What fails is a row with its reason, and no error.
@@ -241,6 +266,7 @@ def compare(
     Parameters
     ----------
     data : one data set or several; without it that of the pipeline file
+    dry_run : as of `featx.fit_head`
     pipeline, progress : as of `featx.extract`
     options : of the sections compare and report, and those of features on what networks are given, listed below
 
@@ -249,6 +275,8 @@ def compare(
     Compared
         with `rows` (`place`, `score`, `val_accuracy`, `test_accuracy`, `best`, `bundle`, `reason`), `failed`, and
         `files` {name: path} of the table
+    DryRun
+        with dry_run: as `featx.fit_head` returns it, with the steps of every combination
 
     Raises
     ------
@@ -268,4 +296,5 @@ def compare(
         wanted = replace(wanted, compare=replace(wanted.compare, data=tuple(map(str, sets))))
     command = call_text("featx.compare", sets[0] if sets else None, pipeline, options)
     with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
-        return compare_models(wanted, cache, Context(command, show))
+        context = Context(command, show)
+        return forecast_compare(wanted, cache, context) if dry_run else compare_models(wanted, cache, context)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from featx.cli.bundles import IMPORT_OPTION
 from featx.cli.lazy import LazyGroup
 from featx.cli.render import JSON_OPTION, Bars, emit, say, table
 from featx.errors import StoreError
@@ -51,6 +52,7 @@ def _titled(name: str, views: str) -> str:
 @click.command()
 @_CACHE
 @click.option("--repair", is_flag=True, help="Set damaged rows aside and compute them again.")
+@IMPORT_OPTION
 @JSON_OPTION
 def verify(cache: Path, repair: bool, as_json: bool) -> None:
     """Read every row and every network and compare checksums. The exit status is 1 when damage is left unrepaired."""

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from featx.config import DataOptions, Pipeline
     from featx.inference.evaluation import EvaluationResult, RivalResult
     from featx.metrics.measures import Measures
-    from featx.metrics.predictions import LabelledPredictions
     from featx.report.explained import WrittenMistakes
 
 
@@ -86,7 +85,8 @@ def evaluate(
     from featx.report.occasions import Evaluation, report_evaluation, verdict_again
     from featx.store.cache import Cache
     from featx.workflow.mistakes import explain_mistakes
-    from featx.workflow.prepare import images_of_part, images_to_compare
+    from featx.workflow.prepare import images_of_part
+    from featx.workflow.rivals import Rival, find_rival
 
     _require_unused(folder, force)
     pipeline = pipeline_of(None, pipeline_file, settings, values)
@@ -96,17 +96,17 @@ def evaluate(
     elif pipeline_file is None and not any(one.strip().startswith("data.") for one in settings):
         pipeline = replace(pipeline, data=own_data(model, pipeline))
     part = part or ("test" if data is None else "all")
-    rival = _rival(against, model, pipeline)
+    other = None if against is None else find_rival(against, model, Path(pipeline.report.runs))
     average = average_of(model, tta, pipeline_file, settings, values)
-    rivals = None if rival is None else average_of(rival, tta, pipeline_file, settings, values)
+    others = None if other is None else average_of(other, tta, pipeline_file, settings, values)
     with Cache(pipeline.features.cache) as cache:
         images, notes = images_of_part(pipeline, model, part, cache)
-        shared, left_out = (images, []) if rival is None else images_to_compare(images, part, (model, rival), cache)
-    notes, name = [*notes, *left_out], part if data is None or part != "all" else images.name
+        rival = None if other is None else Rival.of(other, model, images, part, cache)
+    notes, name = [*notes, *(rival.notes if rival else ())], part if data is None or part != "all" else images.name
     start = time.perf_counter()
     with Bars() as bars:
         judged, bad = judge(model, images, name, bars, average)
-        others = None if rival is None else judge(rival, shared, name, bars, rivals)[0]
+        rivalry = None if rival is None else rival.compare(model, judged, others, bars)
         notes += [*describe_unknown(judged, model), *(describe_choices(model.manifest, "val") if part == "val" else ())]
         for note in notes:
             say(note)
@@ -115,7 +115,6 @@ def evaluate(
     directory = directory or (None if data is not None or tta else _folder_of_report(model, pipeline))
     evaluation = Evaluation(model, model.shown, judged, bad, seconds)
     page = directory and report_evaluation(directory, evaluation, pipeline, context.command)
-    rivalry = _compare(model, rival, judged, others)
     result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry, notes)
     verdict = verdict_again(model, judged, pipeline, context.command, notes)
     content = result.as_json() | ({} if explained is None else {"mistakes": explained.as_json()})
@@ -138,30 +137,6 @@ def _folder_of_report(model: Bundle, pipeline: Pipeline) -> Path | None:
     from featx.runs.run import report_folder
 
     return report_folder(model.shown) if pipeline.report.html and belongs_to_run(model.shown) else None
-
-
-def _rival(against: str | None, model: Bundle, pipeline: Pipeline) -> Bundle | None:
-    """The bundle to compare with."""
-    from featx.bundle.bundle import load_bundle
-    from featx.metrics.comparison import require_comparable
-    from featx.runs.choosing import find_bundle
-
-    if against is None:
-        return None
-    rival = load_bundle(find_bundle(against, Path(pipeline.report.runs), ""))
-    require_comparable(model.multilabel, rival.multilabel)
-    return rival
-
-
-def _compare(
-    model: Bundle, rival: Bundle | None, judged: LabelledPredictions, others: LabelledPredictions | None
-) -> RivalResult | None:
-    from featx.inference.evaluation import RivalResult
-    from featx.metrics.comparison import compare_predictions
-
-    if rival is None or others is None:
-        return None
-    return RivalResult(rival.shown, compare_predictions(judged, others, model.manifest.score.metric))
 
 
 def _mistakes_text(found: WrittenMistakes | None) -> str:

@@ -10,7 +10,7 @@ import click
 
 from featx.cli.app import command_line
 from featx.cli.arguments import need_data, pipeline_of, section_options
-from featx.cli.forecasts import DRY_RUN_OPTION, show_forecast
+from featx.cli.forecasts import DRY_RUN_OPTION, show_extraction, show_forecast
 from featx.cli.help import SectionedCommand
 from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, figure_cells, metric_names, say, table
 from featx.io.counting import counted
@@ -79,13 +79,12 @@ def extract(
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         context = Context(command_line(), bars, say)
         if dry_run:
-            content = plan_all(pipeline, cache, context)
-            emit(as_json, content, _plan_text(content))
-        else:
-            done, views = extract_all(pipeline, cache, context)
-            content = done.as_json() | ({} if views is None else {"views": views.as_json()})
-            text = _extraction_text(done)
-            emit(as_json, content, text if views is None else f"{text}\n{_views_text(content['views'])}")
+            show_extraction(plan_all(pipeline, cache, context), as_json)
+            return
+        done, views = extract_all(pipeline, cache, context)
+    content = done.as_json() | ({} if views is None else {"views": views.as_json()})
+    text = _extraction_text(done)
+    emit(as_json, content, text if views is None else f"{text}\n{_views_text(content['views'])}")
 
 
 def _warn_unused_policy(pipeline: Pipeline) -> None:
@@ -102,22 +101,6 @@ def _views_text(views: dict[str, Any]) -> str:
         f"{counted(views['each'], 'view')} of each of {counted(views['images'], 'training image')}: "
         f"{views['computed']:,} computed, {views['reused']:,} reused, in {views['seconds']:.1f} s, in {views['store']}"
         + (f"\n{bad_images(views['bad'])}" if views["bad"] else "")
-    )
-
-
-def _plan_text(plan: dict[str, Any]) -> str:
-    plans = [plan, plan["views"]] if "views" in plan else [plan]
-
-    def total(name: str) -> float | None:
-        known = [one[name] for one in plans if one[name] is not None]
-        return sum(known) if len(known) == len(plans) else None
-
-    seconds, size, unknown = total("seconds"), total("bytes"), "unknown before a first run"
-    return (
-        f"{'; '.join(one['reason'] for one in plans)}.\nrows to compute  {total('rows'):,}\n"
-        f"time             {unknown if seconds is None else f'about {seconds:.0f} s'}\n"
-        f"new features     {unknown if size is None else f'{size / 1e6:,.1f} MB'}\n"
-        f"free disk        {plan['free_bytes'] / 1e9:,.1f} GB"
     )
 
 
@@ -202,28 +185,25 @@ def finetune(
     **values: object,
 ) -> None:
     """Graft a bundle's head onto its backbone and train both end to end; keep the result as one more bundle."""
-    from featx.bundle.bundle import load_bundle
     from featx.finetune.flow import finetune as train
     from featx.io.context import Context
-    from featx.runs.choosing import find_bundle
     from featx.store.cache import Cache
     from featx.workflow.forecast import forecast_finetune
-    from featx.workflow.prepare import prepare
     from featx.workflow.publish import publish
     from featx.workflow.regraft import regraft
+    from featx.workflow.start import origin_of, prepare_finetune
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         context = Context(command_line(), bars, say)
+        start = origin_of(pipeline, origin)
         if dry_run:
-            show_forecast(forecast_finetune(pipeline, origin, cache, context), as_json)
+            show_forecast(forecast_finetune(pipeline, start, cache, context), as_json)
             return
-        prepared = prepare(pipeline, cache, bars, views=False)
-        run = prepared.run
-        start = regraft(load_bundle(find_bundle(origin, run.path.parent, run.name, only=True)), prepared, context)
         say(f"Starting from {start.shown}")
-        tuned = train(start, prepared, context)
-        bundle = publish(tuned, run, prepared.pipeline)
+        prepared = prepare_finetune(start, pipeline, cache, context)
+        tuned = train(regraft(start, prepared, context), prepared, context)
+        bundle = publish(tuned, prepared.run, prepared.pipeline)
     show_bundle(bundle, prepared.extraction.bad, as_json, verdict_after(tuned, bundle, pipeline))
 
 

@@ -44,19 +44,20 @@ def _steps(one: Pass, cache: Cache, context: Context) -> Iterator[PlannedStep]:
         outputs, _ = choose_outputs(one.pipeline, resolve(one.pipeline.features), cache.index)
         features = replace(one.pipeline.features, layer=tuple(output.name for output in outputs), pooling=())
         passed = replace(one.pipeline, features=features)
-        yield from extraction_steps(plan_all(passed, cache, context), f"{one.data}, {network}: ")
+        planned = plan_all(passed, cache, context)
+        yield from extraction_steps(planned, f"{one.data}, {network}: ")
     except FeatxError as error:  # as in the comparison, the other passes go on
         _logger.info("%s", one.data, exc_info=error)
         yield PlannedStep("extract", f"{one.data}, {network}: fails: {error}", 0.0, 0)
         return
     run = Run.of(passed, images)
-    there = len(run.bundles())
+    there, count = len(run.bundles()), planned.images.unique
     known = f" ({there} there already; those made alike are kept)" if there else ""
     for made in one.combinations:
         for output in outputs:
             place = f"{one.data}, {network}, {output.name}: "
-            head = head_step(made.pipeline, run, len(images))
+            head = head_step(made.pipeline, run, count)
             yield replace(head, what=f"{place}{head.what}{known}")
             if made.stage != "head":
-                tune = tuning_step(made.pipeline, run, len(images))
+                tune = tuning_step(made.pipeline, run, count)
                 yield replace(tune, what=f"{place}{tune.what}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 
 from featx.extraction.computation import Computation
 from featx.extraction.computed import Computed
-from featx.extraction.planning import check_space, remember_rate
+from featx.extraction.planning import PacedProgress, check_space
 from featx.extraction.ray.flow import compute_on_cluster
 from featx.extraction.work import compute_here
 from featx.io.progress import Progress
@@ -18,13 +17,16 @@ def compute(work: Computation, progress: Progress) -> Computed:
     job = work.job
     if not len(work.plan.rows):
         return Computed()
-    start = time.perf_counter()
+    paced = PacedProgress(job, progress)
     check_space(work.plan, job.store.directory)
     made_of = {**asdict(job.spec), "engine": job.engine}
     if job.calibration is not None:
         made_of["cut"] = [output.name for output in job.calibration.cut]
     job.store.open(made_of | ({"augment": job.augmenter.as_json()} if job.augmenter else {}))
-    computed = compute_on_cluster(work, progress) if job.options.cluster else compute_here(work, progress)
-    if computed.rows:
-        remember_rate(job, computed.rows / (time.perf_counter() - start))
+    try:
+        computed = compute_on_cluster(work, paced) if job.options.cluster else compute_here(work, paced)
+    except BaseException:  # Ctrl-C too: how fast it was is known by now
+        paced.note()
+        raise
+    paced.note(computed.rows)
     return computed

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,12 @@ from featx.extraction.stale import stale_images
 from featx.io.counting import agreeing, counted, counted_of
 from featx.io.digest_arrays import first_of_equal
 from featx.io.index import StatIndex
+from featx.io.jsontypes import Json
+from featx.io.progress import Progress
 from featx.store.store import FeatureStore
 from featx.store.table import FeatureTable
 
+_KEPT_EVERY = 10.0  # seconds between notes of the rate of what has not ended
 _RATES = {False: "images_per_second", True: "images_per_second of a cluster"}
 
 
@@ -41,18 +44,39 @@ class Plan:
     seconds: float | None = None
     free_bytes: int = 0
 
-    def as_json(self) -> dict[str, Any]:
-        """What `featx extract --dry-run --json` prints; what only a first run can show is None."""
-        known = self.bytes > 0 or not len(self.rows)
+    @property
+    def known_bytes(self) -> int | None:
+        """`bytes`; None where only a first run can show it."""
+        return self.bytes if self.bytes > 0 or not len(self.rows) else None
+
+    def as_json(self) -> dict[str, Json]:
+        """What `featx extract --dry-run --json` prints of it; what only a first run can show is None."""
         return {
             "reason": self.reason,
             "rows": len(self.rows),
             "reused": self.unique - len(self.rows),
             "duplicates": self.duplicates,
             "seconds": self.seconds,
-            "bytes": self.bytes if known else None,
+            "bytes": self.known_bytes,
             "free_bytes": self.free_bytes,
         }
+
+
+@dataclass(frozen=True)
+class ExtractionPlan:
+    """What an extraction would do: to the images, and to views of the training images where such are asked for."""
+
+    images: Plan
+    views: Plan | None = None
+
+    @property
+    def parts(self) -> tuple[Plan, ...]:
+        """The plan of the images, and that of the views where there is one."""
+        return (self.images,) if self.views is None else (self.images, self.views)
+
+    def as_json(self) -> dict[str, Json]:
+        """What `featx extract --dry-run --json` prints."""
+        return self.images.as_json() | ({} if self.views is None else {"views": self.views.as_json()})
 
 
 def plan_rows(request: Request, job: Job) -> Plan:
@@ -101,6 +125,30 @@ def usual_rate(index: StatIndex, store: FeatureStore, cluster: bool = False) -> 
 def remember_rate(job: Job, rate: float) -> None:
     """Keep the images per second of an extraction for `usual_rate`."""
     job.cache.index.remember(_RATES[bool(job.options.cluster)], job.store.key.digest, rate)
+
+
+class PacedProgress:
+    """A progress that keeps the images per second on the way, so that they are known after an interruption as well."""
+
+    def __init__(self, job: Job, progress: Progress) -> None:
+        self._job, self._progress = job, progress
+        self._start = self._noted = time.perf_counter()
+        self._done = 0
+
+    def __call__(self, stage: str, done: int, total: int, /, **counts: int) -> None:
+        """Show it, and note the rate every ten seconds."""
+        if stage == "extract":
+            self._done = done
+            if time.perf_counter() - self._noted > _KEPT_EVERY:
+                self.note(done)
+        self._progress(stage, done, total, **counts)
+
+    def note(self, rows: int | None = None) -> None:
+        """Remember the rate of so many rows, or of those that were shown to be done."""
+        self._noted = time.perf_counter()
+        rows = self._done if rows is None else rows
+        if rows:
+            remember_rate(self._job, rows / (self._noted - self._start))
 
 
 def estimate(found: Plan, job: Job) -> Plan:

@@ -12,6 +12,7 @@ from featx.extraction.flow import extract
 from featx.extraction.job import settle
 from featx.extraction.views import repair_views
 from featx.images.augment import Augmenter
+from featx.io.modules import named_modules
 from featx.io.progress import Progress
 from featx.io.remote import shared_remote
 from featx.io.urls import is_url
@@ -76,6 +77,7 @@ def _compute(store: FeatureStore, name: str, wanted: list[tuple[str, int]], cach
     """These rows (path, view) of the one table `layer@pooling`; those that it has stay as they are."""
     if not wanted:
         return
+    _require_named(store)
     options = options_of(store, cache, (name,))
     augmenter = None if store.key.views == NO_VIEWS else Augmenter.from_json(store.made_of()["augment"])
     if settle(options, cache, augmenter).store.key != store.key:
@@ -89,8 +91,21 @@ def _compute(store: FeatureStore, name: str, wanted: list[tuple[str, int]], cach
         repair_views(wanted, options, augmenter, cache, progress)
 
 
+def _require_named(store: FeatureStore) -> None:
+    """Refuse to compute with a network whose modules nobody has named in this process."""
+    missing = [module for module in store.made_of().get("imports", ()) if not named_modules().hold(module)]
+    if missing:
+        raise StoreError(
+            f"{store.directory} has features of a network with layers from {', '.join(missing)}. Add "
+            f"{' '.join(f'--import {module}' for module in missing)} to compute its damaged rows again; the code of "
+            "such a module is executed."
+        )
+
+
 def options_of(store: FeatureStore, cache: Cache, names: tuple[str, ...]) -> FeaturesOptions:
     """The options that the store was made with, for these layers and poolings.
+
+    Of the modules that its network needs, those that were named in this process: no file says what is imported.
 
     names : each as LAYER@POOLING
     """
@@ -105,6 +120,7 @@ def options_of(store: FeatureStore, cache: Cache, names: tuple[str, ...]) -> Fea
         input_size=height if height == width else None,  # only a file has another shape than a square: its own
         resize=made["resize"],
         preprocessing=made["preprocessing"],
+        imports=tuple(module for module in made.get("imports", ()) if named_modules().hold(module)),
         precision=precision,  # type: ignore[arg-type]
         storage=store.key.storage,  # type: ignore[arg-type]
         engine=engine or "auto",  # type: ignore[arg-type]

@@ -38,6 +38,7 @@ __all__ = [
     "finetune",
     "graft",
     "is_graftable",
+    "require_graftable",
     "tuned_fingerprint",
 ]
 

@@ -12,13 +12,20 @@ from featx.heads.scaling import float_blocks
 from featx.heads.transform import join
 from featx.metrics.predictions import LabelledPredictions, align, group_codes
 from featx.store.cache import Cache
+from featx.store.store import FeatureStore
+
+
+def stores_of(bundle: Bundle, cache: Cache) -> list[FeatureStore]:
+    """The stores of a cache that hold the features which a bundle was fitted on: one at most, or none."""
+    wanted = bundle.manifest.key.as_json()
+    return [store for store in cache.stores() if store.key.as_json() == wanted]
 
 
 def judge_cached(bundle: Bundle, sample: Sample, code: int, cache: Cache) -> LabelledPredictions | None:
     """One part of a sample by a bundle of one label per image, from features in the cache; None where some are not."""
     if bundle.manifest.backbone.finetuned:
         return None
-    stores = [store for store in cache.stores() if store.key.as_json() == bundle.manifest.key.as_json()]
+    stores = stores_of(bundle, cache)
     rows = np.flatnonzero(sample.split == code)
     tables = [store.table(one.layer, one.pooling) for store in stores[:1] for one in bundle.outputs]
     sources = [sample.images.sources[row] for row in sample.rows[rows].tolist()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def counted(number: int, one: str, many: str = "") -> str:
     """A number with its noun: 1 image, 1,200 images. many : where it is not `one` with an s."""
@@ -21,6 +23,13 @@ def agreeing(number: float, one: str, many: str) -> str:
 def none_of(number: int, one: str) -> str:
     """None of so many, before a verb in the singular: None of the 45 images, and of one alone: No image."""
     return f"No {one}" if number == 1 else f"None of the {number:,} {one}s"
+
+
+def total_of(values: Iterable[float | None]) -> float | None:
+    """The sum; None where any of them is not known."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
 def duration(seconds: float) -> str:

@@ -7,23 +7,23 @@ or the same kind of head: where there is none, they are not known.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import cast
 
 from featx.bundle.bundle import Bundle
 from featx.bundle.manifest import Manifest
 from featx.config import Pipeline
 from featx.dataset import read_data
+from featx.extraction.planning import ExtractionPlan
 from featx.extraction.sample import require_fittable
 from featx.io.context import Context
-from featx.io.counting import counted
+from featx.io.counting import counted, total_of
 from featx.io.jsontypes import Json
-from featx.runs.choosing import find_bundle
 from featx.runs.run import Run
 from featx.store.cache import Cache
 from featx.workflow.prepare import plan_all, widen_features
+from featx.workflow.start import with_network_of
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,24 @@ class DryRun:
     free_bytes: int
 
     @property
+    def unknown(self) -> tuple[str, ...]:
+        """The stages of steps whose time is not known."""
+        return tuple(dict.fromkeys(step.stage for step in self.steps if step.seconds is None))
+
+    @property
+    def known_seconds(self) -> float:
+        """The sum over the steps whose time is known."""
+        return sum(step.seconds for step in self.steps if step.seconds is not None)
+
+    @property
     def seconds(self) -> float | None:
         """The sum over all steps; None where that of any is not known."""
-        return _total([step.seconds for step in self.steps])
+        return total_of(step.seconds for step in self.steps)
 
     @property
     def bytes(self) -> int | None:
         """The sum over all steps; None where that of any is not known."""
-        found = _total([step.bytes for step in self.steps])
+        found = total_of(step.bytes for step in self.steps)
         return None if found is None else int(found)
 
     def as_json(self) -> dict[str, Json]:
@@ -63,12 +73,6 @@ class DryRun:
         steps: list[Json] = [asdict(step) for step in self.steps]
         total = {"seconds": self.seconds, "bytes": self.bytes}
         return {"steps": steps, **total, "free_bytes": self.free_bytes, "folder": self.folder}
-
-
-def _total(values: Iterable[float | None]) -> float | None:
-    found = list(values)
-    known = [value for value in found if value is not None]
-    return sum(known) if len(known) == len(found) else None
 
 
 def forecast_head(pipeline: Pipeline, cache: Cache, context: Context) -> DryRun:
@@ -79,55 +83,42 @@ def forecast_head(pipeline: Pipeline, cache: Cache, context: Context) -> DryRun:
     DataError
         Images on which no head can be fitted.
     """
-    run, count = _open_run(pipeline, cache)
+    run = _open_run(pipeline, cache)
     plan = plan_all(replace(pipeline, features=widen_features(pipeline, cache)), cache, context)
-    steps = (*extraction_steps(plan), head_step(pipeline, run, count))
+    steps = (*extraction_steps(plan), head_step(pipeline, run, plan.images.unique))
     return DryRun(steps, str(run.path), free_bytes(cache.path))
 
 
-def forecast_finetune(pipeline: Pipeline, origin: str | None, cache: Cache, context: Context) -> DryRun:
-    """What `featx finetune` would do.
-
-    origin : the bundle that it starts from, as it was named
-
-    Raises
-    ------
-    BundleError
-        There is no bundle to start from.
-    """
-    run, count = _open_run(pipeline, cache)
-    start = find_bundle(origin, run.path.parent, run.name, only=True)
+def forecast_finetune(pipeline: Pipeline, start: Bundle, cache: Cache, context: Context) -> DryRun:
+    """What `featx finetune` would do from a bundle."""
+    pipeline = with_network_of(start, pipeline, cache)
+    run = _open_run(pipeline, cache)
     plan = plan_all(replace(pipeline, augment=replace(pipeline.augment, views=0)), cache, context)
-    tune = tuning_step(pipeline, run, count)
-    step = replace(tune, what=f"{tune.what}, from {start}")
-    return DryRun((*extraction_steps(plan), step), str(run.path), free_bytes(cache.path))
+    steps, layer = extraction_steps(plan), pipeline.finetune.from_cache
+    if layer:
+        maps = replace(pipeline.features, layer=(f"{layer}@none",), pooling=())
+        steps += extraction_steps(plan_all(replace(pipeline, features=maps), cache, context))
+    tune = tuning_step(pipeline, run, plan.images.unique)
+    steps.append(replace(tune, what=f"{tune.what}, from {start.shown}"))
+    return DryRun(tuple(steps), str(run.path), free_bytes(cache.path))
 
 
-def _open_run(pipeline: Pipeline, cache: Cache) -> tuple[Run, int]:
-    """The run that results go to, and the number of images."""
+def _open_run(pipeline: Pipeline, cache: Cache) -> Run:
+    """The run that results go to."""
     images = read_data(pipeline)
     require_fittable(images)
     run = Run.of(pipeline, images)
     run.data.meet(images, cache.index, pipeline)
-    return run, len(images)
+    return run
 
 
-def extraction_steps(plan: Mapping[str, Json], label: str = "") -> list[PlannedStep]:
-    """The steps of an extraction, by what `plan_all` says of it. label : what is put before the reason"""
-    plans = [plan, cast("Mapping[str, Json]", plan["views"])] if "views" in plan else [plan]
-    return [
-        PlannedStep(
-            "extract",
-            f"{label}{one['reason']}",
-            cast("float | None", one["seconds"]),
-            cast("int | None", one["bytes"]),
-        )
-        for one in plans
-    ]
+def extraction_steps(plan: ExtractionPlan, label: str = "") -> list[PlannedStep]:
+    """The steps of an extraction. label : what is put before the reason"""
+    return [PlannedStep("extract", f"{label}{one.reason}", one.seconds, one.known_bytes) for one in plan.parts]
 
 
 def head_step(pipeline: Pipeline, run: Run, count: int) -> PlannedStep:
-    """Fitting a head on so many images, as long as the run's last one of this kind took, image by image."""
+    """Fitting a head on so many different images, as long as the run's last one of this kind took, image by image."""
     clf = pipeline.head.clf
 
     def is_like(manifest: Manifest) -> bool:
@@ -163,8 +154,9 @@ def _seconds_like(last: Bundle | None, count: int) -> float | None:
     """The seconds that a bundle took, for another number of images."""
     if last is None or last.manifest.seconds is None:
         return None
-    then = last.manifest.data.images
-    return last.manifest.seconds * (count / then if then else 1)
+    data = last.manifest.data
+    then = (data.images or 0) - (data.bad or 0) - (data.duplicates or 0)
+    return last.manifest.seconds * (count / then if then > 0 else 1)
 
 
 def free_bytes(folder: Path) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from featx.dataset.columns import require_no_duplicate_groups
 from featx.errors import DataError, UsageError
 from featx.extraction.extraction import first_row_output
 from featx.extraction.flow import Extraction, extract, plan
+from featx.extraction.planning import ExtractionPlan
 from featx.extraction.sample import Sample, require_fittable
 from featx.extraction.views import ViewPolicy, Views, extract_views, plan_views
 from featx.images.augment import Augmenter
@@ -125,21 +125,21 @@ def extract_all(pipeline: Pipeline, cache: Cache, context: Context) -> tuple[Ext
     return prepared.extraction, prepared.sample.views
 
 
-def plan_all(pipeline: Pipeline, cache: Cache, context: Context) -> dict[str, Any]:
-    """What `extract_all` would do, as `featx extract --dry-run --json` prints it; nothing is computed."""
+def plan_all(pipeline: Pipeline, cache: Cache, context: Context) -> ExtractionPlan:
+    """What `extract_all` would do; nothing is computed."""
     images = _wanted_images(pipeline, cache, context)
     calibrate(pipeline, images, cache, context.progress)
-    content = plan(images, pipeline.features, cache, context.progress).as_json()
-    if pipeline.augment.views:
-        require_no_duplicate_groups(pipeline.data, "a dry run of views")
-        require_fittable(images)
-        digests = digest_images(images.paths, cache.index)
-        kept = Run.of(pipeline, images).split
-        split = kept.assign(images, digests.digest, digests.usable, pipeline.data, keep=False)
-        rows = Sample.of(images, digests.digest, split).train_rows
-        some, known = images.take(rows), digests.digest[rows]
-        content["views"] = plan_views(some, known, pipeline.features, policy_of(pipeline), cache).as_json()
-    return content
+    planned = plan(images, pipeline.features, cache, context.progress)
+    if not pipeline.augment.views:
+        return ExtractionPlan(planned)
+    require_no_duplicate_groups(pipeline.data, "a dry run of views")
+    require_fittable(images)
+    digests = digest_images(images.paths, cache.index)
+    kept = Run.of(pipeline, images).split
+    split = kept.assign(images, digests.digest, digests.usable, pipeline.data, keep=False)
+    rows = Sample.of(images, digests.digest, split).train_rows
+    some, known = images.take(rows), digests.digest[rows]
+    return ExtractionPlan(planned, plan_views(some, known, pipeline.features, policy_of(pipeline), cache))
 
 
 def _wanted_images(pipeline: Pipeline, cache: Cache, context: Context) -> ImageSet:

@@ -39,7 +39,9 @@ def regraft(bundle: Bundle, prepared: Prepared, context: Context = Context()) ->
     )
     made = prepared.run.find(fingerprint(again))
     context.notify(f"{bundle.shown} is not a network: logistic regression on its features takes its place")
-    return load_bundle(made.path) if made else publish_head(again, context)
+    start = load_bundle(made.path) if made else publish_head(again, context)
+    context.notify(f"Starting from {start.shown}")
+    return start
 
 
 def _features_like(bundle: Bundle, prepared: Prepared, context: Context) -> Extraction:
