@@ -325,6 +325,7 @@ def test_the_next_steps_of_a_measurement_are_about_what_the_model_was_made_of(
     (tmp_path / "p").mkdir()
     found = typed_again(bundle, pipeline, measuring)
     assert (found.data, found.unsplit) == ("p --layer x --split 0.8,0.2,0", "p --layer x")
+    assert found.look() == "featx look p --split 0.8,0.2,0"  # of other layers
     (tmp_path / "lab.yaml").write_text(as_yaml(pipeline))
     assert typed_again(bundle, pipeline, "featx evaluate runs/p -p lab.yaml").data.startswith("-p lab.yaml")
 

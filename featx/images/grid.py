@@ -28,6 +28,8 @@ _LINE = 0.13  # of a caption
 _GAP = 0.12
 _TITLE = 0.35
 _FRAMES = {True: "#2e7d32", False: "#c62828", None: "#888888"}
+_BORDER = 1 / 72  # inches of a frame that lie outside of its image
+_PLACES = "Photographs"  # what the text in a PNG file is called that says where its photographs are
 _LONGEST = 24  # characters of a caption's line
 
 
@@ -68,17 +70,33 @@ def _draw(images: Sequence[GridImage | None], out: Path, columns: int, title: st
     figure = Figure(size, dpi=_DPI)
     axis = figure.add_axes((0, 0, 1, 1))  # one for all: an axes of its own for each image takes ten times as long
     axis.set_axis_off()
+    places = []
     for number, image in enumerate(images):
         row, column = divmod(number, columns)
         if image is not None:
-            _draw_image(axis, image, _CELL * column + (_CELL - _SIDE) / 2, top + height * row)
+            x, y = _CELL * column + (_CELL - _SIDE) / 2, top + height * row
+            _draw_image(axis, image, x, y)
+            places.append(_square(x, y))
     axis.set_xlim(0, size[0])
     axis.set_ylim(size[1], 0)
     if title:
         axis.text(size[0] / 2, top / 2, title, fontsize=10, ha="center", va="center", parse_math=False)
     with atomic_path(out) as temporary:
-        figure.savefig(temporary, dpi=_DPI, format="png", pil_kwargs={"compress_level": 3})
+        metadata = {_PLACES: "".join(places)}
+        figure.savefig(temporary, dpi=_DPI, format="png", metadata=metadata, pil_kwargs={"compress_level": 3})
     return out
+
+
+def _square(x: float, y: float) -> str:
+    """Where an image and its frame are: a square as the path of an SVG file, in pixels."""
+    left, upper, side = ((value * _DPI) for value in (x - _BORDER, y - _BORDER, _SIDE + 2 * _BORDER))
+    return f"M{left:.1f} {upper:.1f}h{side:.1f}v{side:.1f}h-{side:.1f}z"
+
+
+def read_places(image: Image.Image) -> str:
+    """Where the photographs of a grid are, which `draw_grid` wrote into its file; empty of other pictures."""
+    found = image.info.get(_PLACES, "")
+    return found if isinstance(found, str) else ""
 
 
 def _draw_image(axis: Axes, image: GridImage, x: float, y: float) -> None:

@@ -95,7 +95,7 @@ def write_enough(
         classes=sorted(names, key=lambda name: curve[-1].per_class[name])[:_CLASSES],
         notes=notes,
         command=command,
-        plots={"enough": Plot(plot, f"Accuracy against the number of training images. {alt}.")},
+        plots={"enough": Plot(plot, f"Accuracy against the number of training images. {alt}.", drawn=True)},
     )
     write_atomic(page, text)
     return EnoughFiles(out / "enough.csv", plot, page)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from featx.bundle.manifest import Manifest
@@ -19,6 +19,7 @@ _SUSPICIOUS = (2, 0.2)  # confident mistakes: at least so many, and such a share
 _COPIES = 0.05  # the share of copies from which on other images are likely alike, too
 _UNEVEN = 3  # times as many images of the usual class as of a weak one
 _TUNABLE = 200  # training images from which on fine-tuning is worth its time
+_MANY = 5000  # training images below which `featx look` advises against it
 _WEIGHTED = frozenset({"logreg", "svm", "ridge", "dense"})  # heads that take weights of classes
 
 
@@ -37,15 +38,21 @@ class Typed:
     data : the arguments of `featx fit-head` and others; empty where the images are not files, and there is no command
     unsplit : the same without shares of the parts
     trainable : whether the network can be fine-tuned
+    unlayered : `data` without layers and poolings, for what tries others; None: `data` has none
     """
 
     data: str = ""
     unsplit: str = ""
     trainable: bool = True
+    unlayered: str | None = None
 
     def command(self, name: str, more: str = "") -> str:
         """A command on the data of the run."""
         return " ".join(filter(None, ["featx", name, self.data, more])) if self.data else ""
+
+    def look(self) -> str:
+        """The command that tries other layers."""
+        return replace(self, data=self.data if self.unlayered is None else self.unlayered).command("look")
 
 
 UNTYPED = Typed()
@@ -160,7 +167,7 @@ def _other_head(case: _Case) -> Step | None:
 def _other_layer(case: _Case) -> Step | None:
     if not case.is_head or len(case.manifest.search) > 1 or not case.mistakes or case.found.share >= _GOOD:
         return None
-    return Step("See whether another layer of the network suits these images.", case.typed.command("look"))
+    return Step("See whether another layer of the network suits these images.", case.typed.look())
 
 
 def _finetune(case: _Case) -> Step | None:
@@ -168,6 +175,8 @@ def _finetune(case: _Case) -> Step | None:
     if not case.is_head or not case.typed.trainable or images < _TUNABLE or case.found.share >= _GOOD:
         return None
     text = f"Fine-tune the network: {counted(images, 'training image is', 'training images are')} enough to try."
+    if images < _MANY:
+        text += " It may memorise so few; the result is taken only where it is better."
     return Step(text, case.typed.command("finetune"))
 
 

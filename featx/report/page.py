@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from featx.bundle.choices import describe_choices
 from featx.bundle.coverage import why_approximate
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import CandidateRecord, MetricsRecord
+from featx.images.grid import read_places
 from featx.inference.sets import MeasuredSets, measure_sets
 from featx.io.counting import agreeing, counted, counted_of
 from featx.io.jsontypes import Json
@@ -129,7 +130,11 @@ def _carried(name: str) -> str:
 
 @dataclass(frozen=True)
 class _EmbeddedPlot:
-    """What the template needs of a figure: its bytes as a data: URI, and its size in CSS pixels."""
+    """What the template needs of a figure: its bytes as a data: URI, and its size in CSS pixels.
+
+    around : all that is no photograph in a grid of such, as the path of an SVG file; empty of other figures
+    box : the size of that in pixels, as SVG has it
+    """
 
     source: str
     width: int
@@ -137,6 +142,8 @@ class _EmbeddedPlot:
     alt: str
     wide: bool
     drawn: bool
+    around: str
+    box: str
 
 
 def _embed(plot: Plot) -> _EmbeddedPlot:
@@ -145,8 +152,10 @@ def _embed(plot: Plot) -> _EmbeddedPlot:
     with Image.open(plot.path) as image:
         scale = _CSS_DPI / float(image.info.get("dpi", (_CSS_DPI,))[0])
         width, height = (round(side * scale) for side in image.size)
+        places, box = read_places(image), "0 0 {} {}".format(*image.size)
+        around = "M0 0H{}V{}H0z".format(*image.size) + places if places else ""
     source = "data:image/png;base64," + base64.b64encode(plot.path.read_bytes()).decode()
-    return _EmbeddedPlot(source, width, height, plot.alt, plot.wide, plot.drawn)
+    return _EmbeddedPlot(source, width, height, plot.alt, plot.wide, plot.drawn, around, box)
 
 
 def _number(value: float | None, images: int | None = None) -> str:
@@ -253,20 +262,30 @@ def _candidates(search: Mapping[str, Sequence[CandidateRecord]]) -> _Candidates 
     """What was compared, the best first; None where nothing was."""
     found = [(output, one) for output, some in search.items() for one in some]
     found.sort(key=lambda pair: -_signed(pair[1]))
-    rows = [_candidate_row(output, one) for output, one in found[:_MOST_CANDIDATES]]
+    shared = _shared([one.params for _, one in found])
+    rows = [_candidate_row(output, one, shared) for output, one in found[:_MOST_CANDIDATES]]
     if not rows:
         return None
     names = list(rows[0])
     same = [name for name in names if name != "score" and len(rows) > 1 and len({row[name] for row in rows}) == 1]
     constant = [(name, str(rows[0][name])) for name in same if rows[0][name]]
+    constant += [(name, _plain(value)) for name, value in shared.items()]
     return _Candidates([name for name in names if name not in same], rows, constant)
 
 
-def _candidate_row(output: str, one: CandidateRecord) -> dict[str, str | float | None]:
+def _shared(params: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
+    """The parameters of several heads that are the same for all of them."""
+    if len(params) < 2:
+        return {}
+    first, *others = params
+    return {name: value for name, value in first.items() if all(name in one and one[name] == value for one in others)}
+
+
+def _candidate_row(output: str, one: CandidateRecord, shared: Collection[str]) -> dict[str, str | float | None]:
     return {
         "head": head_name(one),
         "features": output,
-        "parameters": _words(one.params),
+        "parameters": _words({name: value for name, value in one.params.items() if name not in shared}),
         "score": one.score,
         "metric": metric_label(one.metric),
         "where": one.where,

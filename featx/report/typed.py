@@ -17,6 +17,7 @@ from featx.runs.run import Run
 
 _SECTIONS = ("data", "features", "report")  # of options that say of what a model is, and where its run is
 _NEEDLESS = frozenset({"report.plots", "report.html"})
+_LAYERS = frozenset({"features.layer", "features.pooling"})
 
 
 def typed_for(bundle: Bundle, pipeline: Pipeline, command: str) -> Typed:
@@ -33,6 +34,7 @@ def typed_for(bundle: Bundle, pipeline: Pipeline, command: str) -> Typed:
         typed_arguments(pipeline, data, file, _SECTIONS, without=needless),
         typed_arguments(pipeline, data, file, _SECTIONS, without=needless | {"data.split"}),
         bundle.trainable,
+        typed_arguments(pipeline, data, file, _SECTIONS, without=needless | _LAYERS),
     )
 
 
@@ -51,14 +53,16 @@ def typed_again(bundle: Bundle, pipeline: Pipeline, command: str) -> Typed:
     made, nothing = bundle.manifest.command, Typed(trainable=bundle.trainable)
     found = arguments_again(made, _SECTIONS, _NEEDLESS)
     unsplit = arguments_again(made, _SECTIONS, {*_NEEDLESS, "data.split"})
+    unlayered = arguments_again(made, _SECTIONS, {*_NEEDLESS, *_LAYERS})
     without_data = found is not None and found[0] is None
     if file_of(command) is not None or (without_data and file_of(made) is None):  # or the default one
         return typed_for(bundle, pipeline, command)
     data = None if found is None or found[0] is None else _data_now(found[0], bundle)
-    if found is None or unsplit is None or (data is None and not without_data):
+    if found is None or unsplit is None or unlayered is None or (data is None and not without_data):
         return nothing
     words = [] if data is None else [data]
-    return Typed(shlex.join(words + found[1]), shlex.join(words + unsplit[1]), bundle.trainable)
+    texts = [shlex.join(words + typed[1]) for typed in (found, unsplit, unlayered)]
+    return Typed(texts[0], texts[1], bundle.trainable, texts[2])
 
 
 def _data_now(typed: str, bundle: Bundle) -> str | None:
