@@ -262,7 +262,7 @@ def test_a_bundle_is_evaluated_as_by_the_command(work: Callable[..., Outcome], o
     assert found["accuracy"] == told["accuracy"] == model.metrics["test"]["accuracy"]
     assert (found["images"], found["bad"]) == (15, [])
     assert model.evaluate("pictures")["images"] == 60
-    with pytest.raises(UsageError, match="part is one of train, val, test and all, got 'tset'"):
+    with pytest.raises(UsageError, match="part must be one of train, val, test or all, got 'tset'"):
         model.evaluate("pictures", "tset")
 
 
@@ -321,7 +321,7 @@ def test_options_override_a_pipeline_file(work: Callable[..., Outcome], lab: Lab
         (lambda: featx.fit_head("pictures", path="x"), r"featx\.fit_head has no option 'path'"),
         (lambda: featx.read_features("pictures", input_size="big"), r"features\.input_size: .*got 'big'"),
         (lambda: featx.extract("pictures", input_size=0), r"features\.input_size must be at least 1"),
-        (lambda: featx.extract(["a.png", "b.png"]), r"data is one folder, CSV or image file; got a list"),
+        (lambda: featx.extract(["a.png", "b.png"]), r"data must be one folder, CSV or image file; got a list"),
         (lambda: featx.extract(pipeline="gone.yaml"), r"No pipeline file gone\.yaml"),
     ],
 )

@@ -584,7 +584,7 @@ def test_a_variable_that_is_not_assigned_is_found(tmp_path: Path, monkeypatch: p
     reference("MobileNet", 32).save_weights(tmp_path / "notop.weights.h5")
     spec = spec_of("MobileNet", tmp_path / "notop.weights.h5", 32)
     monkeypatch.setattr(keras.layers.BatchNormalization, "load_own_variables", lambda self, store: None)
-    with pytest.raises(BackboneError, match=r"notop.weights.h5 gives no value to conv1_bn/0"):
+    with pytest.raises(BackboneError, match=r"notop.weights.h5 has no value for conv1_bn/0"):
         build(spec)
 
 

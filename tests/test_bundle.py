@@ -271,7 +271,7 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"has no bundle\.json"):
         load_bundle(tmp_path)
     (tmp_path / "text.featx").write_text("not a zip")
-    with pytest.raises(BundleError, match=r"not a whole \.featx file"):
+    with pytest.raises(BundleError, match=r"not a complete \.featx file"):
         load_bundle(tmp_path / "text.featx")
     with zipfile.ZipFile(tmp_path / "other.featx", "w") as archive:
         archive.writestr("readme.txt", "x")
@@ -285,7 +285,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(lab: Lab, tmp_path: Path) 
     for share in (0, 0.01, 0.5, 0.99):
         path = tmp_path / "part.featx"
         path.write_bytes(content[: int(len(content) * share)])
-        with pytest.raises(BundleError, match=r"not a whole \.featx file"):
+        with pytest.raises(BundleError, match=r"not a complete \.featx file"):
             load_bundle(path)
         with pytest.raises(BundleError):
             unpack(path, tmp_path / "unpacked")
@@ -336,7 +336,7 @@ def test_an_encrypted_zip_is_refused(lab: Lab, tmp_path: Path) -> None:
         start = content.find(mark)
         content[start + offset] |= 1
     path.write_bytes(content)
-    with pytest.raises(BundleError, match=r"not a whole \.featx file"):
+    with pytest.raises(BundleError, match=r"not a complete \.featx file"):
         load_bundle(path)
 
 

@@ -82,7 +82,7 @@ def test_it_has_every_section_and_tells_how_to_make_it_again(lab: Lab, tmp_path:
     for told in (
         *("`tiny`", "last@avg", "32 pixels high, 32 wide", "logistic regression, C = ", manifest.split.digest[:16]),
         *(f"tensorflow=={manifest.versions['tensorflow']}", f"featx predict IMAGE... --model {bundle.path.name}"),
-        *("--max-distance 1", "--min-confidence", "read from a file, and featx knows nothing of its licence"),
+        *("--max-distance 1", "--min-confidence", "read from a file whose licence featx does not know"),
         *("Left out: 0 that could not be read, 0 copies of other images (which count once), and 0 for another reason",),
         *("drawn by featx, stratified by class", "No groups are known", "Test had no part in it"),
     ):
@@ -249,7 +249,7 @@ def test_every_networks_weights_have_a_licence(name: str) -> None:
     [
         ("MIT", "imagenet", "were published under MIT"),
         (None, "random", "Yours: the network has random weights"),
-        (None, "mine.h5", "read from a file, and featx knows nothing of its licence"),
+        (None, "mine.h5", "read from a file whose licence featx does not know"),
     ],
 )
 def test_the_licence_of_the_weights(lab: Lab, licence: str | None, weights: str, told: str) -> None:

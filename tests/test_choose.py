@@ -282,7 +282,7 @@ def test_val_has_to_exist_to_be_searched_on() -> None:
     x, y = blobs(30)
     with pytest.raises(HeadError, match="--search val needs val images"):
         choose(x, y, np.full(30, TRAIN), search="val")
-    with pytest.raises(HeadError, match="--folds has to be at least 2, got 1"):
+    with pytest.raises(HeadError, match="--folds must be at least 2, got 1"):
         choose(x, y, np.full(30, TRAIN), folds=1)
 
 
@@ -293,7 +293,7 @@ def test_one_image_per_class_takes_the_defaults(clf: str) -> None:
     assert choice.clf == ("logreg" if clf == "auto" else clf)
     assert choice.candidates == ()
     assert choice.temperature == 1.0
-    assert "No row could be left out" in choice.notes[0]
+    assert "No image could be left out" in choice.notes[0]
     assert accuracy(choice, x, np.arange(3)) == 1.0
     assert choice.val_logits is None
 

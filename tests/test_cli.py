@@ -246,7 +246,7 @@ RADIAL = ["fit-head", "pictures", "OPTIONS", "--clf", "svm", "--kernel", "rbf"]
         (None, ["extract", "pictures", "--input-size", "0"], 2, ["features.input_size", "at least 1"]),
         (None, ["fit-head", "pictures", "--clf", "forest"], 2, ["forest", "logreg", "knn"]),
         (None, ["fit-head", "pictures", "--split", "a,b"], 2, ["a,b", "commas"]),
-        (None, ["fit-head", "pictures", "--split", "0.8,0.2"], 2, ["--split", "it takes 3"]),
+        (None, ["fit-head", "pictures", "--split", "0.8,0.2"], 2, ["--split", "3 are needed"]),
         (None, ["fit-head", "pictures", "OPTIONS", "--split", "0.8,0.3,0.2"], None, ["0.8"]),
         (None, ["fit-head", "pictures", "--classes", "red,blue"], 1, ["green"]),
         (None, ["fit-head", "-p", "gone.yaml"], 2, ["No pipeline file gone.yaml"]),
@@ -270,7 +270,7 @@ RADIAL = ["fit-head", "pictures", "OPTIONS", "--clf", "svm", "--kernel", "rbf"]
         (None, ["predict", "pictures", "--model", "BUNDLE", "--out", "/proc/x.csv"], 1, ["Cannot write into /proc"]),
         (a_folder, ["predict", "pictures", "--model", "BUNDLE", "--out", "p.csv"], 1, ["p.csv is a folder"]),
         (None, ["evaluate", "-p", "lab.yaml"], 1, ["No bundle", "featx fit-head"]),
-        (None, ["evaluate", "BUNDLE"], 2, ["was made of pictures", "--data", "-p FILE"]),
+        (None, ["evaluate", "BUNDLE"], 2, ["was made from pictures", "--data", "-p FILE"]),
         (None, ["predict", "pictures", "-p", "lab.yaml"], 1, ["No bundle", "featx fit-head"]),
         (None, ["predict", "pictures", "--model", "gone"], 1, ["No bundle at gone"]),
         (None, ["predict", "gone.png", "--model", "BUNDLE"], 1, ["gone.png"]),
@@ -403,7 +403,7 @@ def test_run_does_what_is_out_of_date_and_says_why(work: Callable[..., Outcome],
     assert sorted(path.name for path in (tmp_path / "runs" / "lab").glob("*-*")) == ["1-logreg", "2-logreg-finetuned"]
 
     other = work("run", "-p", "lab.yaml", "--set", "head.clf=ridge", "--json")
-    assert stages(other)["fit-head"] == (True, "no bundle of these features and options")
+    assert stages(other)["fit-head"] == (True, "no bundle with these features and options")
     assert stages(other)["finetune"] == (False, "finetune.enabled is false")
     text = work("run", "-p", "lab.yaml")
     assert "skipped" in text.out
@@ -478,7 +478,7 @@ def test_two_runs_do_not_stop_a_command_that_names_no_model(
     for name in ("first", "pictures"):
         assert work("fit-head", "-p", "lab.yaml", "--name", name).status == 0
     image = "pictures/red/0-00.png"
-    said = "runs/pictures/1-logreg, the best of the newest run. Another one: --model NAME; featx models lists them."
+    said = "runs/pictures/1-logreg, the best of the newest run. For another one: --model NAME; featx models lists them."
     assert f"Predicting with {said}" in work("predict", image).err
     assert "Explaining runs/pictures/1-logreg by " in work("explain", image, "--out", "maps").err
     assert f"Measuring {said}" in work("evaluate", "--data", "pictures", "--no-html").err

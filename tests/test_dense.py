@@ -659,7 +659,7 @@ def test_a_damaged_state_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFi
     told: list[str] = []
     again = DenseHead(hidden="4", epochs=2).fit(x, y, recording=Recording(tmp_path, notify=told.append))
     assert told == []
-    assert "training begins anew" in caplog.text
+    assert "training starts again from epoch 1" in caplog.text
     np.testing.assert_array_equal(again.logits(x), first.logits(x))
 
 

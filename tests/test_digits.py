@@ -55,7 +55,7 @@ def test_of_one_image_per_class_nothing_was_measured_and_that_stands_beside_the_
     picture = sorted((tmp_path / "p").rglob("*.png"))[0]
     answered = call("predict", picture, "--model", made.json["bundle"], cwd=tmp_path)
     assert re.search(r"\d+%, unmeasured", answered.out), answered.out
-    assert "Confidence is unmeasured: nothing was left out of the fit" in answered.err
+    assert "Confidence is unmeasured: no image was left out of the fit" in answered.err
     bundle = load_bundle(tmp_path / made.json["bundle"])
     assert bundle.manifest.calibrated_on == 0
     card = model_card(bundle.manifest, "m")
@@ -69,7 +69,7 @@ def test_45_images_have_two_digits_wherever_people_read(lab: Lab, tmp_path: Path
     assert shown.status == 0, shown.err
     assert not FOUR_DIGITS.search(shown.out), shown.out
     assert re.search(r"images of pictures right .*\d+ of these images were trained on: the figures flatter", shown.out)
-    by_chance = r"calibration error 0\.\d\d; were every confidence true, it would be 0\.\d\d to 0\.\d\d"
+    by_chance = r"calibration error 0\.\d\d; a perfectly calibrated model would have 0\.\d\d to 0\.\d\d"
     assert re.search(by_chance, shown.out)
     full = call("evaluate", bundle.path, "--data", lab.root / "pictures", "--json", cwd=tmp_path).json
     assert f" {full['accuracy']:.2f} " in shown.out

@@ -205,7 +205,7 @@ def test_another_size_where_the_network_allows_it(tmp_path: Path) -> None:
 
 
 def test_a_size_that_a_network_refuses_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(BackboneError, match=r"takes images of 32 x 32 pixels alone; received 64 x 64"):
+    with pytest.raises(BackboneError, match=r"takes images of 32 x 32 pixels only; got 64 x 64"):
         open_graph(save_transformer(tmp_path / "vit.onnx"), (64, 64))
 
 
@@ -309,7 +309,7 @@ def unknown_operation(path: Path) -> Path:
         (two_inputs, r"has 2 inputs \(image, text\).*image tower alone"),
         (text_tower, r"does not take RGB images: its input is \? x 77"),
         (greyscale, r"does not take RGB images: its input is \? x 1 x 28 x 28"),
-        (truncated, r"cannot be read as ONNX.*Is the file whole\?"),
+        (truncated, r"cannot be read as ONNX.*Is the file complete\?"),
         (unknown_operation, r"operations that OpenVINO does not know: elsewhere.MadeUp"),
     ],
 )

@@ -384,9 +384,9 @@ def test_parameters_are_checked() -> None:
     with pytest.raises(HeadError, match="LogisticRegression has no parameter 'gamma'; it has C, class_weight"):
         head.set_params(gamma=1)
     x, y = blobs(30)
-    with pytest.raises(HeadError, match="has to be above 0, got 0"):
+    with pytest.raises(HeadError, match="must be above 0, got 0"):
         LogisticRegression(C=0).fit(x, y)
-    with pytest.raises(HeadError, match="has to be above 0, got -1"):
+    with pytest.raises(HeadError, match="must be above 0, got -1"):
         KernelSVM(C=-1).fit(x, y)
     with pytest.raises(HeadError, match="whole number of neighbours, got 2"):
         make_head(HEADS["knn"], 2.5, HeadOptions(), 0)

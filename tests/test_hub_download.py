@@ -153,7 +153,7 @@ def test_a_network_of_a_type_that_is_not_read_is_refused_before_its_weights_are_
         (
             "hf:lab/net",
             {"fault": "gated"},
-            r"only to those who accept its terms: do so at \S+/lab/net, .*hf auth login",
+            r"only available to those who accept its terms: do so at \S+/lab/net, .*hf auth login",
         ),
         ("hf:lab/nett", {}, r"No network lab/nett on Hugging Face. Check the name"),
         ("hf:lab/net@v9", {}, r"lab/net has no revision 'v9'"),

@@ -201,7 +201,7 @@ def test_auto_names_what_it_left_out_and_why(monkeypatch: pytest.MonkeyPatch) ->
     weight = np.arange(240) % 2 + 1.0
     notes = choose_among(HeadOptions(clf="auto", folds=3), y, split, tables, weight=weight).choice.notes
     joined = "Heads on all 4 outputs side by side were not tried: 160 images x 4 features are more than 600 numbers."
-    radial = "svm (rbf) was not tried: of 160 images it would take too long; auto tries it up to 150."
+    radial = "svm (rbf) was not tried: of 160 images it would take too long; auto tries it on up to 150."
     weighed = "knn was not tried: weights do not change it."
     assert set(notes) >= {f"{joined} By hand: --combine all.", f"{radial} {hand}", weighed}
     labels = np.stack([y == 1, y == 0], axis=1)

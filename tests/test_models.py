@@ -153,7 +153,7 @@ def test_commands_show_which_model_they_take_and_take_its_name(results: Path) ->
     taken = call("bundle", "card", cwd=results.parent)
     assert taken.status == 0, taken.err
     assert taken.err == (
-        "Describing runs/cats/1-logreg, the best of the newest run (among 2, by accuracy on val). Another one: "
+        "Describing runs/cats/1-logreg, the best of the newest run (among 2, by accuracy on val). For another one: "
         "--model NAME; featx models lists them.\n"
     )
     named = call("bundle", "card", "--model", "flowers/1-logreg", "--json", cwd=results.parent)

@@ -291,7 +291,7 @@ def test_evaluate_after_a_fit_knows_where_the_images_are(
     (tmp_path / "list.csv").unlink()
     gone = work("evaluate", fitted.json["bundle"])
     assert gone.status == 2
-    assert "nothing says where its images are now" in gone.sentence
+    assert "it is not known where its images are now" in gone.sentence
 
 
 @pytest.mark.parametrize("head", ["logreg", "dense"])

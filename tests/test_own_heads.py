@@ -286,7 +286,7 @@ def test_what_a_named_module_has_from_elsewhere_is_not_trusted(own: Path) -> Non
                 assert b'"factory"' in text
                 text = text.replace(b'"factory"', b'"system"')
             after.writestr(name, text)
-    with pytest.raises(BundleError, match=r"not trusted \(own_heads.system, which own_heads has from elsewhere"):
+    with pytest.raises(BundleError, match=r"not trusted \(own_heads.system, which own_heads imports from elsewhere"):
         kept.load_kept(own / "b.skops")
 
 

@@ -110,7 +110,7 @@ def test_a_pipeline_written_down_is_the_same_again(tmp_path: Path) -> None:
         ("compare: {clf: forest}", "compare.clf must be a list of logreg, svm, .*, got 'forest'"),
         (
             "compare: {backbone: [VGG16, VGG16]}",
-            "compare.backbone must be a list that names each once, got VGG16,VGG16",
+            "compare.backbone must be a list without repetitions, got VGG16,VGG16",
         ),
         ("compare: {input_size: [64, 0]}", "compare.input_size must be at least 1, got 64,0"),
         (

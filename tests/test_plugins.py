@@ -137,7 +137,7 @@ def two():
         (("--clf", "odd"), "got 'featx_meadow.number': it is not a class"),
         (("--backbone", "bad"), "The plug-in bad of broken 1 fails: RuntimeError: no weights"),
         (("--backbone", "none"), "The plug-in none of broken 1 is not a function"),
-        (("--backbone", "lost"), "The plug-in lost of broken 1 names a file that is not there: lost.onnx"),
+        (("--backbone", "lost"), "The plug-in lost of broken 1 names a file that does not exist: lost.onnx"),
         (("--backbone", "two"), "The plug-in two of broken 1 gives a int, neither a Keras network"),
     ):
         done = call(*fit, *more, cwd=tmp_path)

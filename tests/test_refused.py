@@ -105,10 +105,10 @@ def test_a_comparison_of_a_csv_and_a_folder_reports_what_the_folder_does_without
     with caplog.at_level(logging.WARNING):
         passes = plan(pipeline)
     assert [one.pipeline.data.group_column for one in passes] == [None, "patient"]
-    assert "p is a folder: it does without data.group_column." in caplog.text
+    assert "p is a folder, so it is compared without data.group_column." in caplog.text
     weights = [one.pipeline.head.class_weight for one in passes[0].combinations if one.stage == "head"]
     assert weights == ["balanced", "none"]
-    assert "knn does without head.class_weight" in caplog.text
+    assert "knn is fitted without head.class_weight" in caplog.text
 
 
 # --- weights -----------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_a_typed_option_that_changes_nothing_is_refused(
 ) -> None:
     refused = call("fit-head", lab.root / "pictures", *typed, cwd=tmp_path)
     assert refused.status == 2
-    assert "changes nothing of" in refused.sentence
+    assert "has no effect with" in refused.sentence
     assert f"Choose {works}, or leave it out." in refused.sentence
     assert not (tmp_path / "runs").exists()
 

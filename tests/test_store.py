@@ -758,7 +758,7 @@ def test_two_prunes_at_once_are_refused(store: FeatureStore) -> None:
     add_part(store, make_rows(3, seed=1))
     with store.leases() as other:
         other.claim(MAINTENANCE)
-        with pytest.raises(StoreError, match="Another prune or repair is at work"):
+        with pytest.raises(StoreError, match="Another prune or repair is running"):
             fresh(store).prune()
     assert fresh(store).prune() == (2, 1)
 

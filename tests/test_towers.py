@@ -418,7 +418,7 @@ def test_a_cut_off_file_or_a_wrong_one_beside_it_is_one_sentence(tmp_path: Path)
     folder = make_clip(tmp_path / "net")
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    with pytest.raises(BackboneError, match=r"cannot read net: .*Is the folder whole"):
+    with pytest.raises(BackboneError, match=r"cannot read net: .*Is the folder complete"):
         features(folder, "output")
     (folder / "model.safetensors").write_bytes(weights)
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": SIDE, "image_mean": [0.5], "image_std": 1}))

@@ -187,7 +187,7 @@ def test_a_thousand_classes_name_three() -> None:
 
 def test_classes_that_the_model_does_not_know_are_counted_apart() -> None:
     found = verdict(judged([[5, 0], [0, 5], [2, 1]], ["ape", "bee", "zebra"]))
-    assert found.sentences[0] == "3 of them are of classes that the model does not know (zebra), and wrong for that."
+    assert found.sentences[0] == "3 of them are of classes that the model does not know (zebra), and therefore wrong."
 
 
 def test_names_that_could_be_numbers_are_in_quotes() -> None:

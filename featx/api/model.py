@@ -212,7 +212,7 @@ class Model(Consulted):
         'The difference is within noise (p = 1).'
         """
         if part not in {*SPLITS, "all"}:
-            raise UsageError(f"part is one of {', '.join(SPLITS)} and all, got {part!r}.")
+            raise UsageError(f"part must be one of {', '.join(SPLITS)} or all, got {part!r}.")
         folder, force = None if mistakes is None else Path(mistakes), options.pop("force", False)
         against = options.pop("against", None)
         wanted = read_options(EVALUATE, options, "evaluate", data, pipeline)

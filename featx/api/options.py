@@ -121,7 +121,8 @@ def _path(data: object) -> str | None:
     if data is None or isinstance(data, str | Path):
         return data if data is None else str(data)
     raise UsageError(
-        f"data is one folder, CSV or image file; got a {type(data).__name__}. featx.FeatureExtractor takes lists of "
+        f"data must be one folder, CSV or image file; got a {type(data).__name__}. "
+        f"featx.FeatureExtractor takes lists of "
         "files, and arrays."
     )
 

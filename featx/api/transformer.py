@@ -186,7 +186,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if done.bad:
             first = done.bad[0]
             raise DataError(
-                f"{counted_of(len(done.bad), len(images), 'image')} cannot be read, and each needs its row: "
+                f"{counted_of(len(done.bad), len(images), 'image')} cannot be read, but each needs a row: "
                 f"{first['path']} ({first['reason']}). Leave out what featx check finds."
             )
         return done

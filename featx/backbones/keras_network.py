@@ -117,7 +117,7 @@ def cut_model(model: KerasModel, spec: BackboneSpec, outputs: Sequence[Output]) 
     maps = [_find_layer(model, spec, name).output for name in names]
     for name, map_ in zip(names, maps, strict=True):
         if isinstance(map_, list | tuple | dict):
-            raise BackboneError(f"Layer {name!r} of {spec.label} has several outputs; featx takes layers with one.")
+            raise BackboneError(f"Layer {name!r} of {spec.label} has several outputs; featx needs a layer with one.")
     inputs = keras.Input((*spec.input_size, 3), name="image")
     image = preprocess(inputs, read_values(spec.preprocessing, spec.input_size).formula)
 

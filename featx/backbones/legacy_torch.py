@@ -32,7 +32,7 @@ def parse_legacy_torch(file: BinaryIO) -> dict[str, np.ndarray]:
     try:
         magic, protocol, _machine, state, names = (_TensorUnpickler(file).load() for _ in range(5))
         if (magic, protocol) != (MAGIC, PROTOCOL):
-            raise BackboneError("Not a weights file of torch before 1.6: its magic number is another.")
+            raise BackboneError("Not a weights file of torch before 1.6: its magic number differs.")
         storages = _read_storages(file, names, {t.storage.key: t.storage.dtype for t in state.values()})
         return {name: tensor.materialise(storages) for name, tensor in state.items()}
     except (pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:

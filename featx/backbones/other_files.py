@@ -44,7 +44,7 @@ def describe_other_weights(path: Path) -> str:
     if path.suffix.lower() in _TORCH:
         return f"{path} is a PyTorch file. Export the network there as .onnx, and give that as --backbone."
     if path.suffix in {".index", ".data-00000-of-00001"}:
-        return f"{path} is of a checkpoint of TensorFlow. Load it in Keras, then: model.save_weights('x.weights.h5')"
+        return f"{path} is part of a TensorFlow checkpoint. Load it in Keras, then: model.save_weights('x.weights.h5')"
     return f"{path} is not a weights file. {ACCEPTED}"
 
 
@@ -56,11 +56,11 @@ def _describe_hdf5(path: Path) -> str:
     holds = _holds_model(path)
     if holds is None:
         return (
-            f"{path} is an HDF5 file. If it is a whole Keras model, make a .keras file of it: {whole} . "
+            f"{path} is an HDF5 file. If it is a whole Keras model, convert it to a .keras file: {whole} . "
             f"If it is weights, give it {weights}"
         )
     if holds:
-        return f"{path} is a whole Keras model in the old HDF5 form. Make a .keras file of it: {whole}"
+        return f"{path} is a whole Keras model in the old HDF5 format. Convert it to a .keras file: {whole}"
     return f"{path} holds weights without their network. Give it {weights}"
 
 

@@ -71,7 +71,7 @@ def _make(plugin: PlugIn) -> object:
     except Exception as error:  # whatever the code of somebody else raises
         line = error_line(error)
         raise BackboneError(
-            f"The plug-in {plugin.name} of {plugin.title} fails: {type(error).__name__}: {line}. Mend the package, or "
+            f"The plug-in {plugin.name} of {plugin.title} fails: {type(error).__name__}: {line}. Fix the package, or "
             f"uninstall it: pip uninstall {plugin.package}"
         ) from error
     return made
@@ -79,7 +79,7 @@ def _make(plugin: PlugIn) -> object:
 
 def _existing(plugin: PlugIn, path: Path) -> Path:
     if not path.exists():
-        raise BackboneError(f"The plug-in {plugin.name} of {plugin.title} names a file that is not there: {path}.")
+        raise BackboneError(f"The plug-in {plugin.name} of {plugin.title} names a file that does not exist: {path}.")
     return path.resolve()
 
 

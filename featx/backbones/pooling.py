@@ -62,9 +62,9 @@ def pool(tensor: KerasTensor, output: Output, prefix: int | None = None) -> Kera
     if rank == 2:
         return tensor
     if rank == 4 and output.pooling in {"cls", "cls+avg"}:
-        raise BackboneError(f"{output.name}: the layer gives a map, which has no class token. Take avg, max or grid:N.")
+        raise BackboneError(f"{output.name}: the layer gives a map, which has no class token. Use avg, max or grid:N.")
     if (rank, output.pooling) not in table:
-        raise BackboneError(f"{output.name}: the layer gives {tensor.shape[1:]}. Take it with flatten or none.")
+        raise BackboneError(f"{output.name}: the layer gives {tensor.shape[1:]}. Use flatten or none.")
     return table[rank, output.pooling](name=name)(tensor)
 
 
@@ -88,7 +88,7 @@ def _pool_tokens(tokens: KerasTensor, output: Output, prefix: int | None, name: 
     """(n, tokens, channels) as rows; the first `prefix` of them belong to no place of the image."""
     layers, count, pooling = import_keras().layers, tokens.shape[1], output.pooling
     if count is None:
-        raise BackboneError(f"{output.name}: the number of tokens is not fixed. Take avg or max.")
+        raise BackboneError(f"{output.name}: the number of tokens is not fixed. Use avg or max.")
     front = (count_prefix(count) or 0) if prefix is None else prefix
     patches = layers.Cropping1D((front, 0), name=f"{name}_patches")(tokens) if front else tokens
     if pooling.startswith("grid:"):
@@ -96,7 +96,7 @@ def _pool_tokens(tokens: KerasTensor, output: Output, prefix: int | None, name: 
         if side * side != count - front:
             raise BackboneError(
                 f"{output.name}: {counted(count - front, 'token does', 'tokens do')} not form a square of patches. "
-                "Take avg, or give the number of tokens before them with --prefix-tokens."
+                "Use avg, or give the number of tokens before them with --prefix-tokens."
             )
         as_map = layers.Reshape((side, side, tokens.shape[2]), name=f"{name}_map")(patches)
         return _pool_grid(as_map, int(pooling[5:]), output, name)
@@ -105,9 +105,7 @@ def _pool_tokens(tokens: KerasTensor, output: Output, prefix: int | None, name: 
     if pooling == "avg":
         return layers.GlobalAveragePooling1D(name=name)(patches)
     if not front:
-        raise BackboneError(
-            f"{output.name}: the layer has no class token ({counted(count, 'token')}). Take avg or max."
-        )
+        raise BackboneError(f"{output.name}: the layer has no class token ({counted(count, 'token')}). Use avg or max.")
     first = layers.Cropping1D((0, count - 1), name=f"{name}_first")(tokens)
     if pooling == "cls":
         return layers.Flatten(name=name)(first)
@@ -119,7 +117,7 @@ def _pool_grid(tensor: KerasTensor, side: int, output: Output, name: str) -> Ker
     """The average over each cell of a grid, flattened; see `cell_bounds`."""
     layers = import_keras().layers
     if len(tensor.shape) != 4:
-        raise BackboneError(f"{output.name}: a grid needs a map; the layer gives {tensor.shape[1:]}. Take avg.")
+        raise BackboneError(f"{output.name}: a grid needs a map; the layer gives {tensor.shape[1:]}. Use avg.")
     height, width = tensor.shape[1:3]
     if side > min(height, width):
         raise BackboneError(

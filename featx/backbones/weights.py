@@ -80,7 +80,7 @@ def require_assigned(network: KerasModel, source: str) -> None:
     """
     for name, variable in _variables(network):
         if "float" in str(variable.dtype) and np.isnan(np.asarray(variable)).any():
-            raise BackboneError(f"{Path(source).name} gives no value to {name} of {network.name} (or NaN).")
+            raise BackboneError(f"{Path(source).name} has no value for {name} of {network.name}, or NaN.")
 
 
 def digest_weights(network: KerasModel) -> str:

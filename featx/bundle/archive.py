@@ -57,7 +57,7 @@ def extract_archive(path: Path, directory: Path) -> None:
                 if name in declared:
                     archive.extract(name, directory)
     except (*_NO_ZIP, OSError, ValueError) as error:
-        raise BundleError(f"{path} is not a whole .featx file: {error}. Copy it again.") from error
+        raise BundleError(f"{path} is not a complete .featx file: {error}. Copy it again.") from error
 
 
 def _begins_as_packed(path: Path) -> bool:

@@ -325,7 +325,7 @@ def _refuse_links(directory: Path, name: str) -> None:
     for end in range(1, len(parts) + 1):
         path = directory.joinpath(*parts[:end])
         if path.is_symlink():
-            raise BundleError(f"{path} is a link, and links are not packed. Put what it leads to in its place.")
+            raise BundleError(f"{path} is a link, and links are not packed. Replace it with the file that it leads to.")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -62,14 +62,14 @@ def load_coverage(folder: Path, manifest: Manifest) -> CalibrationScores:
         ):
             raise ValueError(f"probabilities of shape {probabilities.shape} and labels of shape {labels.shape}")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} is damaged: {error}. Take the bundle from where it came again.") from error
+        raise BundleError(f"{path} is damaged: {error}. Get the bundle again from its source.") from error
     return CalibrationScores(probabilities, labels)
 
 
 def _why_none(manifest: Manifest) -> str:
     if manifest.head.refitted:
         return (
-            "it was fitted on its val images as well (--refit), and no other images are left to calibrate by. Make "
+            "it was fitted on its val images as well (--refit), and no other images are left to calibrate on. Make "
             "one without it: featx fit-head --no-refit"
         )
     if not manifest.split.images.get("val"):

@@ -29,7 +29,7 @@ def blamed(path: Path, doing: str) -> Iterator[None]:
     except FeatxError:
         raise
     except MemoryError as error:
-        raise at_fault(path, f"{doing}, since it asks for more memory than there is") from error
+        raise at_fault(path, f"{doing}, since it needs more memory than there is") from error
     except Exception as error:  # what libraries raise on files that somebody made up is not to be foreseen
         if limit_of(error) is not None:
             raise

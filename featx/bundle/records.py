@@ -304,7 +304,7 @@ def known_policy(policy: Mapping[str, object]) -> None:
     known = {one.name for one in fields(AugmentOptions)}
     unknown = next((name for name in policy if name not in known), None)
     if unknown is not None:
-        raise FieldError("is not a way to alter images that this featx knows").within(unknown)
+        raise FieldError("is not an augmentation that this featx knows").within(unknown)
     read_record(AugmentOptions, policy)
 
 

@@ -89,5 +89,5 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         if digests.dtype != np.uint8 or digests.shape != (len(codes), DIGEST_BYTES) or codes.dtype != np.uint8:
             raise ValueError(f"digests of {digests.dtype} {digests.shape} and parts of {codes.dtype} {codes.shape}")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} is damaged: {error}. Remove it; the split is then made anew.") from error
+        raise BundleError(f"{path} is damaged: {error}. Delete it; the split is then made again.") from error
     return arrays

@@ -94,7 +94,7 @@ def _metadata(manifest: Manifest, name: str) -> str:
         result: Json = {"task": task, "dataset": dataset, "metrics": measured}
         values["model-index"] = [{"name": one_line(name), "results": [result]}]
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in values.items()]
-    return "\n".join(["---", "# license: to be added by who publishes the model", *lines, "---"])
+    return "\n".join(["---", "# license: to be added by whoever publishes the model", *lines, "---"])
 
 
 def _hub_metrics(manifest: Manifest) -> list[dict[str, Json]]:
@@ -119,7 +119,7 @@ def _summary(manifest: Manifest) -> str:
     else:
         head = _head(manifest.head)
         made = f"A frozen network, {network}, turns an image into features, and a head was fitted on them: {head}."
-    return f"It answers which of {len(manifest.classes):,} {what}, and how sure it is of that. {made}"
+    return f"It answers which of {len(manifest.classes):,} {what}, with its confidence. {made}"
 
 
 def _details(manifest: Manifest) -> str:
@@ -171,13 +171,13 @@ def _calibration(head: HeadRecord, images: int | None) -> str:
     text = f"calibrated by {head.calibration}{value}, on {count}images that the head was not fitted on"
     if head.correction is None:
         return text
-    return f"{text}; corrected for the weights of classes, which the decision follows (`--class-weight`)"
+    return f"{text}; corrected for the class weights, which the decision follows (`--class-weight`)"
 
 
 def _licenses(manifest: Manifest) -> str:
     return (
         f"**Licence of the weights.** {_license(manifest)} The images that it was fitted on may have terms of their "
-        "own. Who publishes the model decides on its licence within these."
+        "own. Whoever publishes the model chooses its licence within these."
     )
 
 
@@ -203,8 +203,8 @@ def _license(manifest: Manifest) -> str:
         return "Yours: the network has random weights."
     texts = f" {_texts(manifest)}" if manifest.licenses else ""
     if backbone.source:
-        return f"Yours to find out: the weights{_downloaded(backbone)} came without its name.{texts}"
-    return f"Yours to know: they were read from a file, and featx knows nothing of its licence.{texts}"
+        return f"Yours to check: the weights{_downloaded(backbone)} came without the name of a licence.{texts}"
+    return f"Yours to check: they were read from a file whose licence featx does not know.{texts}"
 
 
 def _downloaded(backbone: BackboneRecord) -> str:
@@ -254,20 +254,20 @@ def _factors(manifest: Manifest) -> str:
         "and measured on others, and the figures below are then too good."
     )
     return (
-        "Figures are given by class alone. Whether it does as well for every camera, light, place, time or group of "
-        f"people was {NOT_MEASURED}. {groups}"
+        "Figures are given by class only. Whether it does equally well for every camera, light, place, time or group "
+        f"of people was {NOT_MEASURED}. {groups}"
     )
 
 
 def _ethics(manifest: Manifest) -> str:
     source = source_of(manifest)
     holds = (
-        "The bundle holds no image, but digests of the files that it was made of, and features of some training "
+        "The bundle holds no image, but digests of the files that it was made from, and features of some training "
         "images, which reveal something of what they show."
         if keeps_features(manifest)
-        else "The bundle holds no image, but digests of the files that it was made of."
+        else "The bundle holds no image, but digests of the files that it was made from."
     )
     return (
         f"Who or what is on the images of {source}, whether they agreed, and who may be harmed by a wrong answer is "
-        f"{NOT_RECORDED}: who passes the model on has to add it. {holds}"
+        f"{NOT_RECORDED}: whoever passes the model on has to add it. {holds}"
     )

@@ -54,7 +54,7 @@ def _use_of_parts(manifest: Manifest) -> str:
     """Which part did what."""
     chosen = {one.by for one in choices_of(manifest)}
     by = " and ".join(words for where, words in (("cv", "folds of train"), ("val", "val")) if where in chosen)
-    texts = ["It was fitted on train.", f"Choices were made by {by}." if by else "Nothing was chosen by a part."]
+    texts = ["It was fitted on train.", f"Choices were made by {by}." if by else "No part was used to choose anything."]
     calibrated = _calibrating_part(manifest)
     texts.append(f"Its confidence was calibrated on {calibrated}." if calibrated else "")
     texts.append("Test had no part in it." if manifest.split.images.get("test") else "There was no test part.")
@@ -184,7 +184,7 @@ def describe_caveats(manifest: Manifest) -> str:
             *_caveats_of_parts(manifest),
             *_caveats_of_classes(manifest),
             *_caveats_of_balance(manifest),
-            "It was tried on no other data than its own.",
+            "It was not tried on other data.",
         ]
     )
 

@@ -121,7 +121,7 @@ def verify(
     emit(
         as_json,
         {"bundle": str(path), "files": files, "ok": True},
-        f"{path}: {counted(files, 'file')}, all as they were written",
+        f"{path}: {counted(files, 'file')}, all intact",
     )
 
 

@@ -68,9 +68,9 @@ TTA_OPTION = click.option(
 COVERAGE_OPTION = click.option(
     "--coverage",
     type=number(Coverage),
-    help="Give each image a set of classes that holds the truth in this share of images, like 0.9.",
+    help="Give each image a set of classes that contains the true one in this share of images, like 0.9.",
 )
-PER_CLASS_OPTION = click.option("--per-class", is_flag=True, help="Let the share of --coverage hold for each class.")
+PER_CLASS_OPTION = click.option("--per-class", is_flag=True, help="Make the share of --coverage hold for each class.")
 
 
 def require_coverage(coverage: float | None, per_class: bool) -> None:
@@ -134,7 +134,7 @@ def describe_choice(chosen: ChosenBundle) -> str:
     """What follows the path of a bundle that was not named itself: why it is this one, and how to name another."""
     if not chosen.why:
         return ""
-    return f", {chosen.why}. Another one: --model NAME; featx models lists them."
+    return f", {chosen.why}. For another one: --model NAME; featx models lists them."
 
 
 def _one_of(argument: str | None, option: str | None) -> str | None:

@@ -189,7 +189,7 @@ def _class_text(measures: Measures) -> str:
             ends = "" if both is None else " - ".join(figure_text(end, measures.images) for end in both)
             row.append(f"{cell} ({ends}){'*' if narrow else ''}" if ends else cell)
         rows.append(row)
-    note = "* fewer than five errors: the interval of 95 % can be too narrow" if starred else ""
+    note = "* fewer than five errors: the 95 % interval may be too narrow" if starred else ""
     return "\n".join(filter(None, [table(["class", "images", *names], rows), note]))
 
 
@@ -208,7 +208,7 @@ def _interval_text(measures: Measures) -> str:
     error = measures.values.get("expected_calibration_error")
     if error is not None and measures.error_by_chance is not None:
         lines.append(
-            f"calibration error {figure_text(error, measures.images)}; were every confidence true, it would be "
+            f"calibration error {figure_text(error, measures.images)}; a perfectly calibrated model would have "
             f"{text(measures.error_by_chance)}"
         )
     return "\n".join([*lines, *[f"Caution: {caution}" for caution in measures.cautions]])

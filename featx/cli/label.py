@@ -69,7 +69,7 @@ def label(
     best = best_here(home) if model is None else None
     bundle = take(model, pipeline, "Suggestions of") if model is not None else load_bundle(best) if best else None
     if best is not None:
-        say(f"Suggestions of {best}, the best of this run. Another one: --model NAME")
+        say(f"Suggestions of {best}, the best of this run. For another one: --model NAME")
     plan = LabelPlan(pipeline, bundle, out or home.label / LABELS, labelled, pool)
     with listen(_HOST, port) as listener, Cache(pipeline.features.cache) as cache:
         with Bars() as bars:

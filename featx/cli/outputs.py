@@ -8,4 +8,4 @@ from featx.io.outputs import require_new
 
 __all__ = ["FORCE_OPTION", "require_new"]
 
-FORCE_OPTION = click.option("--force", is_flag=True, help="Replace what is there under the name of the output.")
+FORCE_OPTION = click.option("--force", is_flag=True, help="Replace an existing output.")

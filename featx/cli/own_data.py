@@ -28,7 +28,8 @@ def own_data(bundle: Bundle, pipeline: Pipeline) -> DataOptions:
         return remembered
     if Path(pipeline.data.path or "").name != source:
         raise UsageError(
-            f"{bundle.shown} was made of {source}, and nothing says where its images are now. Give their folder or CSV "
+            f"{bundle.shown} was made from {source}, but it is not known where its images are now. "
+            f"Give their folder or CSV "
             "with --data, and --split test for those it was not fitted on; or the pipeline file with -p FILE."
         )
     return pipeline.data

@@ -102,7 +102,7 @@ def predict(
     if promised is not None:
         say(promised.sentence())
     if bundle.manifest.calibrated_on == 0:
-        say(f"Confidence is unmeasured: nothing was left out of the fit of {bundle.path}. Add images, and fit anew.")
+        say(f"Confidence is unmeasured: no image was left out of the fit of {bundle.path}. Add images, and fit again.")
     more = {} if promised is None else {"coverage": promised.as_json()}
     if out is not None:
         columns = Columns(max_distance is not None, coverage is not None, bundle.multilabel)

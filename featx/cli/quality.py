@@ -76,7 +76,7 @@ def _review_text(found: Review) -> str:
 @click.option(
     "--model",
     metavar="BUNDLE",
-    help="Compare by what this model predicts from (default: the best of the data's run that can do it).",
+    help="Compare by the features that this model predicts from (default: the best of the data's run that has such).",
 )
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Number of images to show.")
 @click.option("--out", type=click.Path(path_type=Path), help="Draw them, as a PNG file.")

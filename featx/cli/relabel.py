@@ -55,7 +55,7 @@ def _read(pipeline: Pipeline, cache: Cache) -> tuple[ImageSet, KeptLabels]:
 @relabel.command(cls=SectionedCommand)
 @click.argument("file")
 @click.argument("data", required=False)
-@click.option("--confirm-rest", is_flag=True, help="Take every label of FILE that is as before for right.")
+@click.option("--confirm-rest", is_flag=True, help="Count every unchanged label of FILE as right.")
 @_CACHE
 @_OPTIONS
 @JSON_OPTION
@@ -96,7 +96,7 @@ def apply(
 @relabel.command(cls=SectionedCommand)
 @click.argument("files", nargs=-1, required=True, metavar="IMAGES...")
 @_DATA
-@click.option("--label", metavar="CLASS", help="The right label (default: the one that each has in the data).")
+@click.option("--label", metavar="CLASS", help="The right label (default: the label in the data).")
 @_CACHE
 @_OPTIONS
 @JSON_OPTION
@@ -144,7 +144,8 @@ def _keep(
     corrected, confirmed = kept.keep(images, cache.index, judged) if judged else (0, 0)
     lines = [
         f"{counted(corrected, 'label')} corrected, {counted(confirmed, 'label')} known to be right -> {kept.file}",
-        f"{counted(rest, 'label')} as before: write yes into the column 'right', or --confirm-rest, where you looked."
+        f"{counted(rest, 'label')} unchanged: where you checked them, write yes into the column "
+        "'right', or add --confirm-rest."
         if rest
         else "",
     ]

@@ -92,7 +92,8 @@ def _warn_unused_policy(pipeline: Pipeline) -> None:
     if pipeline.augment.operations and not pipeline.augment.views:
         names = ", ".join(pipeline.augment.operations)
         say(
-            f"Without --views nothing is augmented here: {names} matter to featx finetune. Add --views 3, for instance."
+            f"Without --views nothing is augmented here: {names} apply to featx finetune only. Add "
+            "--views 3, for instance."
         )
 
 

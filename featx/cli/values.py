@@ -84,7 +84,7 @@ class Commas(click.ParamType[Any]):
         except ValueError:
             self.fail(f"{value!r} is not a list of {_PLURALS[self._kind]} separated by commas", param, ctx)
         if self._count and len(values) != self._count:
-            self.fail(f"{value!r} has {len(values)} values, and it takes {self._count} separated by commas", param, ctx)
+            self.fail(f"{value!r} has {len(values)} values; {self._count} are needed, separated by commas", param, ctx)
         return values
 
 

@@ -108,7 +108,7 @@ def _applicable(pipeline: Pipeline, data: str, sets: int) -> Pipeline:
     unfit = column_options(pipeline.data)
     if sets == 1 or not unfit or not is_folder(expand(data)):
         return pipeline
-    _logger.warning("%s is a folder: it does without %s.", data, ", ".join(f"data.{name}" for name in unfit))
+    _logger.warning("%s is a folder, so it is compared without %s.", data, ", ".join(f"data.{name}" for name in unfit))
     return replace(pipeline, data=without_columns(pipeline.data))
 
 
@@ -123,7 +123,7 @@ def _plan_combination(common: Pipeline, clf: str, stage: str, overrides: Mapping
         keys |= {"head.estimator": None, "head.grid": None}
     given = overrides["clf", clf] | overrides["stage", stage]
     if not head_kind(clf if clf != "auto" else "logreg").weighs and common.head.class_weight != "none":
-        _logger.warning("%s does without head.class_weight, which its votes do not heed.", clf)
+        _logger.warning("%s is fitted without head.class_weight, which does not change its votes.", clf)
         keys |= {"head.class_weight": "none"}
     found = set_keys(common, keys | given, "compare")
     if stage == "from-cache" and found.finetune.from_cache is None:

@@ -92,7 +92,7 @@ _CONDITIONS = (
     _Condition(
         frozenset({"finetune.gradual", "finetune.layer_decay", "finetune.batch_norm"}),
         lambda pipeline: pipeline.finetune.unfreeze != "none",
-        "with --unfreeze none, by which the head alone trains",
+        "with --unfreeze none, which trains the head alone",
         "Choose --unfreeze all, a layer or a number of layers",
     ),
     _Condition(
@@ -126,7 +126,7 @@ def require_applicable(pipeline: Pipeline, typed: Keys, command: str = "") -> Pi
             _require_other(pipeline, key, value, found)
         for one in _CONDITIONS:
             if key in one.keys and command in (one.commands or {command}) and not one.holds(pipeline):
-                text = f"{_flag(name)} {value} ({key}) changes nothing {one.without}. {one.advice}, or leave it out."
+                text = f"{_flag(name)} {value} ({key}) has no effect {one.without}. {one.advice}, or leave it out."
                 raise UsageError(text)
     return pipeline
 
@@ -138,7 +138,7 @@ def _require_head(pipeline: Pipeline, name: str, value: object) -> None:
     if not heads & set(_HEADS[name]):
         listed = " or ".join(f"--clf {clf}" for clf in _HEADS[name])
         raise UsageError(
-            f"{_flag(name)} {value} (head.{name}) changes nothing of --clf {pipeline.head.clf}. Choose {listed}, or "
+            f"{_flag(name)} {value} (head.{name}) has no effect with --clf {pipeline.head.clf}. Choose {listed}, or "
             "leave it out."
         )
 
@@ -150,7 +150,7 @@ def _require_other(pipeline: Pipeline, key: str, value: object, belongs: tuple[s
     if chosen not in values:
         listed = " or ".join(f"{_flag(other)} {one}" for one in values)
         raise UsageError(
-            f"{_flag(name)} {value} ({key}) changes nothing of {_flag(other)} {chosen}. Choose {listed}, or leave it "
+            f"{_flag(name)} {value} ({key}) has no effect with {_flag(other)} {chosen}. Choose {listed}, or leave it "
             "out."
         )
 

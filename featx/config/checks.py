@@ -40,7 +40,7 @@ def check_options(pipeline: Pipeline) -> Pipeline:
     _check_compare(pipeline.compare)
     for name, where in (("features.cache", pipeline.features.cache), ("report.runs", pipeline.report.runs)):
         if is_url(where):
-            raise UsageError(f"{name} must be a folder of this machine, got {where}: only images lie on URLs.")
+            raise UsageError(f"{name} must be a folder on this machine, got {where}: only images may be URLs.")
     return pipeline
 
 
@@ -93,7 +93,7 @@ def _check_compare(options: CompareOptions) -> None:
     for name in ("data", "backbone", "input_size", "clf", "stage"):
         values = getattr(options, name)
         if len(set(values)) < len(values):
-            raise UsageError(f"compare.{name} must be a list that names each once, got {_listed(values)}.")
+            raise UsageError(f"compare.{name} must be a list without repetitions, got {_listed(values)}.")
     if not options.stage:
         raise UsageError(f"compare.stage must be a list of at least one of {', '.join(get_args(Stage))}, got none.")
     for name, keys in (options.override or {}).items():

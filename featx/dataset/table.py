@@ -178,7 +178,7 @@ def _read_text(path: str) -> str:
         raise DataError(f"{plain(path)} is not UTF-8 text (line {line}). Save it as CSV UTF-8.") from error
     if "\0" in text:
         line = len(lines_of(text[: text.index("\0") + 1]))
-        raise DataError(f"{plain(path)}, line {line} holds a NUL character, so the file is damaged. Write it anew.")
+        raise DataError(f"{plain(path)}, line {line} holds a NUL character, so the file is damaged. Write it again.")
     return text
 
 

@@ -202,7 +202,7 @@ def compile_graph(
         adopt(graph)
     else:
         if is_whole(graph):
-            _logger.warning("The graph in %s is damaged (%s): it is converted anew.", graph, damage)
+            _logger.warning("The graph in %s is damaged (%s): it is converted again.", graph, damage)
         convert(make_model(), graph)
     return OpenVINOEngine(graph, precision, batch_size, threads)
 

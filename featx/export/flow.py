@@ -152,7 +152,7 @@ def export(bundle: Bundle, out: Path, options: ExportOptions, notify: Notify = i
     if not bundle.trainable:
         require_exportable(bundle, [row.name for row in rows])
     if precision == "int8" and options.data is None:
-        raise UsageError("int8 takes the ranges of its numbers from images like those it will see: add --data FOLDER.")
+        raise UsageError("int8 is calibrated on images like those it will see: add --data FOLDER.")
     targets = [out / f"{row.name}-{precision}" for row in rows]
     for target in targets:
         _require_free(target, options.force)

@@ -111,7 +111,7 @@ def choose_formats(names: Sequence[str], precision: str) -> list[Format]:
             others = [other.name for other in FORMATS.values() if precision in other.precisions]
             raise UsageError(
                 f"--format {row.name} is written in {' or '.join(row.precisions)}, not {precision}. "
-                f"{precision} can be had with --format {' or '.join(others)}."
+                f"{precision} is available with --format {' or '.join(others)}."
             )
         missing = [package for package in row.packages if not _installed(package)]
         if missing:

@@ -69,7 +69,7 @@ def choose_contact_sheet(images: ImageSet, most_classes: int, each: int, seed: i
     if not thumbnails.pixels:
         raise DataError(
             f"{none_of(len(thumbnails.unreadable), 'image')} of {images.source} tried can be read. featx check "
-            f"{images.source} says why of each."
+            f"{images.source} shows why for each."
         )
     notes = _note_empty(images, lines)
     read_as = note_levels([images.paths[row] for row in thumbnails.pixels], levels)

@@ -110,7 +110,7 @@ def check_targets(features: Features, y: np.ndarray, sample_weight: np.ndarray |
     if len(y) != n or y.ndim not in {1, 2}:
         raise HeadError(f"y has shape {y.shape}, but there are {counted(n, 'row')} of features.")
     if sample_weight is not None and (sample_weight.shape != (n,) or not np.all(sample_weight >= 0)):
-        raise HeadError(f"sample_weight has to be {n} numbers of at least 0.")
+        raise HeadError(f"sample_weight must be {n} numbers of at least 0.")
     if sample_weight is not None and n and not sample_weight.any():
         raise HeadError("Every training image has the weight 0. Give some a weight above 0 in the column of weights.")
     if y.ndim == 2:

@@ -176,7 +176,7 @@ class KernelSVM(FittedEstimator):
         from sklearn.svm import SVC
 
         if not self.C > 0:
-            raise HeadError(f"The strength of KernelSVM has to be above 0, got {self.C}.")
+            raise HeadError(f"The strength of KernelSVM must be above 0, got {self.C}.")
         features = as_features(features)
         _, index = check_targets(features, y, sample_weight)
         if y.ndim == 2:

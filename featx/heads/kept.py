@@ -112,7 +112,7 @@ def _require_same(estimator: Pipeline, again: Pipeline) -> None:
     rows = scaler.mean_ + spread * np.random.default_rng(0).standard_normal((16, len(spread)))
     rows = rows.astype(np.float32)
     if not np.array_equal(estimator_logits(estimator, rows), estimator_logits(again, rows), equal_nan=True):
-        raise ValueError("what is read answers otherwise than what was written")
+        raise ValueError("reading it back gives different predictions")
 
 
 def _packages(types: Sequence[str]) -> tuple[str, ...]:
@@ -189,7 +189,7 @@ def _require_own(path: Path, name: str) -> None:
     except AttributeError as error:
         raise BundleError(f"{path} needs {name}, which {module} does not have here: another version of it.") from error
     if str(getattr(found, "__module__", "")).partition(".")[0] != module.partition(".")[0]:
-        raise BundleError(f"{path} holds types that are not trusted ({name}, which {module} has from elsewhere).")
+        raise BundleError(f"{path} holds types that are not trusted ({name}, which {module} imports from elsewhere).")
 
 
 def load_pickled(path: Path, imports: Sequence[str]) -> Pipeline:

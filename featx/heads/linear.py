@@ -269,7 +269,7 @@ class Linear(Dense):
 
     def _positive(self, strength: float) -> float:
         if not strength > 0:
-            raise HeadError(f"The strength of {type(self).__name__} has to be above 0, got {strength}.")
+            raise HeadError(f"The strength of {type(self).__name__} must be above 0, got {strength}.")
         return strength
 
     def _solver(self, task: LinearTask, tolerance: float) -> Solver:

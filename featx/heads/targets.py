@@ -43,7 +43,7 @@ def _label_targets(
     if y.dtype != bool or len(y) != n or not y.size:
         raise HeadError(f"Labels are bool ({n}, labels), a row per row of features; got {y.dtype} {y.shape}.")
     if weight.shape != (n,) or not np.all(weight >= 0):
-        raise HeadError(f"sample_weight has to be {n} numbers of at least 0.")
+        raise HeadError(f"sample_weight must be {n} numbers of at least 0.")
     emphasis = label_emphasis(y, class_weight, positive_weight)
     return Targets(np.arange(y.shape[1]), y.astype(np.float32), mean_one(weight), emphasis)
 

@@ -52,7 +52,7 @@ def describe_levels(levels: str) -> str:
     """A sentence on levels that are not the default."""
     meaning = {
         "minmax": "the smallest of each image is black and its largest white",
-        "percentile": "those that 1 % of each image are below are black, those that 1 % are above white",
+        "percentile": "the darkest 1 % of each image are black, the brightest 1 % white",
     }
     white = f"{(1 << int(levels[:-3])) - 1:,} is white in files of 16 bits" if levels.endswith("bit") else ""
     return f"Values of deep files are read by the levels {levels}: {meaning.get(levels, white)}."

@@ -150,9 +150,9 @@ def _fault(about: Any) -> str | None:
     """Why its numbers, which can be decoded, do not mean what they seem to; None where they do."""
     stored, high = int(about.get("BitsStored", 0)), about.get("HighBit")
     if high is not None and int(high) != stored - 1:
-        return f"its numbers of {stored} bits end at bit {int(high)}, as has long been given up: convert it to PNG"
+        return f"its numbers of {stored} bits end at bit {int(high)}, an obsolete layout: convert it to PNG"
     if _kind_of(about) == _PALETTE and _syntax_of(about) == _BIG_ENDIAN:
-        return "a palette in big-endian order, as has long been given up: convert it to PNG"
+        return "a palette in big-endian order, an obsolete layout: convert it to PNG"
     return None
 
 

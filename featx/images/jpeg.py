@@ -53,7 +53,7 @@ class Frame:
         if self.process == _LS:
             return "a JPEG-LS image: convert it to PNG"
         if self.process in _HUFFMAN + _ARITHMETIC:
-            return f"a JPEG file of {self.bits} bits, which is none of 8 and 12: convert it to PNG"
+            return f"a JPEG file of {self.bits} bits, which is neither 8 nor 12: convert it to PNG"
         return "a JPEG file that is coded in an unusual way (hierarchical or arithmetic): convert it to PNG"
 
 

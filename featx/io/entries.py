@@ -141,7 +141,7 @@ class Entries:
             raise error
         if not _of_the_system(error):  # forgetting costs time, not the result
             coded = getattr(error, "sqlite_errorcode", None) is not None  # others quote what is in the file
-            self._begin_anew(str(error) if coded else "it holds what cannot be read")
+            self._begin_anew(str(error) if coded else "it holds values that cannot be read")
 
     def _begin_anew(self, reason: str) -> None:
         _logger.warning("%s is damaged (%s) and is rebuilt, which costs only time.", self.path, reason)

@@ -48,7 +48,7 @@ def _of_all_files(error: Exception, url: str, text: str) -> DataError | None:
         return DataError(_describe_missing(scheme_of(url), error))
     if isinstance(error, ValueError) and "Protocol not known" in text:
         return DataError(
-            f"Nothing here reads {scheme_of(url)}://, in {plain(url)}. Give s3://, gs://, https:// or another URL that "
+            f"{scheme_of(url)}:// is not supported, in {plain(url)}. Give s3://, gs://, https:// or another URL that "
             "fsspec knows, or a path."
         )
     if _class_names(error) & _NO_CREDENTIALS:

@@ -128,7 +128,8 @@ def require_local(path: Path) -> None:
     scheme = path.parts[0] if path.parts else ""
     if len(scheme) > 2 and scheme.endswith(":"):
         raise UsageError(
-            f"Results are written to this machine, got {scheme}//{'/'.join(path.parts[1:])}. Name a folder or a file."
+            f"Results are written to this machine only, got {scheme}//{'/'.join(path.parts[1:])}. "
+            "Name a folder or a file."
         )
 
 

@@ -92,7 +92,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x5c\x01\x00\x00", "an Analyze volume: export its slices as PNG"),
     (344, b"n+1\x00", "a NIfTI volume: export its slices as PNG"),
     (0, b"MATLAB 5.0", "a MATLAB file, not an image"),
-    (0, b"\x00\x05\x16\x07", "what macOS notes of a file (AppleDouble), not the image itself"),
+    (0, b"\x00\x05\x16\x07", "macOS metadata (AppleDouble), not the image itself"),
     (0, b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the image itself: type git lfs pull"),
     (0, b"/annex/objects/", "a git-annex pointer, not the image itself: type git annex get"),
     (0, b"BM", "a damaged BMP file"),

@@ -65,7 +65,7 @@ class PlugIn:
             line = error_line(reason)
             raise ModuleError(
                 f"The plug-in {self.name} of {self.title} cannot be loaded ({self.value}): {type(reason).__name__}: "
-                f"{line}. Mend the package, or uninstall it: pip uninstall {self.package}"
+                f"{line}. Fix the package, or uninstall it: pip uninstall {self.package}"
             ) from error
         return found
 

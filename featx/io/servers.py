@@ -123,7 +123,7 @@ class Servers:
             raise ConnectionError(errno.EHOSTUNREACH, away.why)
         # Else all images that are left would be unreadable, and a head would be fitted on the few that are not.
         raise DataError(
-            f"{away.why}, though it has answered before. What was finished is kept: run the same command again."
+            f"{away.why}, though it answered before. What was finished is kept: run the same command again."
         )
 
     def _wait_for(self, server: str, url: str, ask: Callable[[], Answer]) -> Answer:
@@ -138,9 +138,7 @@ class Servers:
                     self._away[server] = _Away(time.monotonic(), str(fault.strerror))
                     self._refuse_away(server)
             if pause == patience.first_probe:
-                _logger.warning(
-                    "%s cannot be reached any more: it is tried again for %.0f seconds.", server, patience.wait
-                )
+                _logger.warning("%s cannot be reached any more: retrying for %.0f seconds.", server, patience.wait)
             time.sleep(pause)
             pause = min(2 * pause, patience.longest_probe)
 

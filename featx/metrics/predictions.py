@@ -158,7 +158,7 @@ def align_labels(names: Sequence[str], labels: np.ndarray, known: Sequence[str])
         name for name, used in zip(names, np.any(labels, axis=0).tolist(), strict=True) if used and name not in known
     ]
     if unknown:
-        raise DataError(f"The model knows no label {', '.join(unknown[:5])}; it has {', '.join(known[:20])}.")
+        raise DataError(f"The model does not know the label {', '.join(unknown[:5])}; it has {', '.join(known[:20])}.")
     where = {name: i for i, name in enumerate(names)}
     return np.stack(
         [labels[:, where[name]] if name in where else np.zeros(len(labels), bool) for name in known], axis=1

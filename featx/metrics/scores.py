@@ -85,6 +85,6 @@ def score(metric: str, logits: np.ndarray, index: np.ndarray, weighing: Weighing
     """
     form = metric_form(metric, target_of(index))
     if form is None:
-        raise HeadError(f"No metric {metric} of such labels.")
+        raise HeadError(f"The metric {metric} is not defined for such labels.")
     value = form.compute(ScoredLogits(index, logits, METRICS[metric].temperate, weighing))
     return 0.0 if value is None else value

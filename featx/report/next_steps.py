@@ -94,7 +94,7 @@ def advise_next(found: Standing | None, manifest: Manifest, duplicates: int, typ
 
 
 def _keep_images_back(manifest: Manifest, typed: Typed) -> Step:
-    text = "Keep test images back, which nothing is fitted to or chosen by."
+    text = "Hold back test images, which are not used to fit or choose anything."
     trained = manifest.split.classes.get("train", {})
     if trained and max(trained.values()) == 1 and not manifest.split.images.get("val"):  # no share would keep one back
         return Step("Add images: a class has one in test from two images on, and one in val from three on.")
@@ -148,7 +148,7 @@ def _more_images(case: _Case) -> Step | None:
     few = [one for one in weakest if 0 < _UNEVEN * trained.get(one.label, usual) <= usual]
     weigh = bool(few) and case.manifest.head.clf in _WEIGHTED and case.manifest.head.class_weight == "none"
     command = case.typed.command("fit-head", f"--clf {case.manifest.head.clf} --class-weight balanced") if weigh else ""
-    also = " Until there are, let the classes weigh the same." if command else ""
+    also = " Until there are, give all classes the same weight." if command else ""
     return Step(f"More training images of {names}.{also}", command)
 
 

@@ -133,7 +133,7 @@ def _unknown(found: Standing) -> str:
     if not images:
         return ""
     which, verb = a_few([named(label) for label in found.unknown], _NAMED), agreeing(images, "is", "are")
-    return f"{images:,} of them {verb} of classes that the model does not know ({which}), and wrong for that."
+    return f"{images:,} of them {verb} of classes that the model does not know ({which}), and therefore wrong."
 
 
 def _chance(found: Standing) -> str:

@@ -205,5 +205,5 @@ def _bytes(path: Path, manifest: Manifest) -> int:
         try:
             size += (path / name).stat().st_size
         except OSError as error:
-            raise BundleError(f"{path} lacks {name}. Fit it anew, or take the bundle from where it came.") from error
+            raise BundleError(f"{path} lacks {name}. Fit it again, or get the bundle again from its source.") from error
     return size

@@ -109,7 +109,7 @@ class KeptLabels:
         digests = digest_images([images.paths[row] for row in rows], index).digest
         for row, readable in zip(rows, has_digest(digests).tolist(), strict=True):
             if not readable:
-                raise DataError(f"{images.paths[row]} cannot be read, so that its label cannot be kept by its content.")
+                raise DataError(f"{images.paths[row]} cannot be read, so its label cannot be kept by its content.")
         new = dict[str, KeptLabel]()
         for digest, one in zip(digests.tolist(), judgements, strict=True):
             kept = KeptLabel(one.label, images.label_names(one.row)[0], images.paths[one.row])

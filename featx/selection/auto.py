@@ -47,7 +47,7 @@ def why_not(kind: HeadKind, problem: Problem, settings: SearchSettings) -> str:
         return "it watches val images to stop by, and there are none."
     if kind.most_rows is not None and rows > kind.most_rows:
         return (
-            f"of {counted(rows, 'image')} it would take too long; auto tries it up to {kind.most_rows:,}. "
+            f"of {counted(rows, 'image')} it would take too long; auto tries it on up to {kind.most_rows:,}. "
             f"{_by_hand(kind)}"
         )
     if kind.most_values is not None and rows * features > kind.most_values:

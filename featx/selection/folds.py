@@ -17,7 +17,7 @@ def make_folds(y: np.ndarray, groups: np.ndarray | None, folds: int, seed: int) 
         group is in no fold (-1), since a fit without it could not know it.
     """
     if folds < 2:
-        raise HeadError(f"--folds has to be at least 2, got {folds}.")
+        raise HeadError(f"--folds must be at least 2, got {folds}.")
     if y.ndim == 2:
         return _label_folds(y, groups, folds, seed)
     classes, index = np.unique(y, return_inverse=True)

@@ -80,7 +80,7 @@ def choose_head(problem: Problem, settings: SearchSettings, without: Collection[
     notes += kinds.left_out
     best = compared.best
     if best is None:
-        notes += ("No row could be left out to compare heads: strength and temperature are the defaults.",)
+        notes += ("No image could be left out to compare heads, so strength and temperature are the defaults.",)
     kind = best.kind if best else head_kind("logreg" if options.clf == "auto" else options.clf, options.kernel)
     if best is not None and options.strength is None:
         notes += border_note(best, compared.candidates, settings)
@@ -89,7 +89,7 @@ def choose_head(problem: Problem, settings: SearchSettings, without: Collection[
     notes += (CORRECTED_NOTE,) if weighing is not None and not labels else ()
     calibration, thresholds = _calibrate(arena, best, options, labels, weighing)
     if best and options.calibrate != calibration.kind:
-        notes += (f"A class has too few images left out for --calibrate {options.calibrate}: temperature it is.",)
+        notes += (f"A class has too few images left out for --calibrate {options.calibrate}, so temperature is used.",)
     fitted = _fitted_already(best, arena)
     head = _refit(kind, best, used, settings) if fitted is None else fitted
     val_logits = head.logits(transform.of(stored.take(problem.val))) if len(problem.val) else None
@@ -128,7 +128,7 @@ def _notes(problem: Problem) -> tuple[str, ...]:
     if problem.target == "labels":
         absent = ~y[problem.train].any(axis=0)
         names = ", ".join(name for name, none in zip(problem.classes, absent, strict=True) if none)
-        return (f"Without a training image, never given: {names}.",) if names else ()
+        return (f"Without a training image, never predicted: {names}.",) if names else ()
     unseen = np.setdiff1d(np.unique(y[(split == VAL) | (split == TEST)]), np.unique(y[problem.train]))
     if not len(unseen):
         return ()

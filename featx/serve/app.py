@@ -242,7 +242,7 @@ async def _answer_refused(request: Request, error: Exception) -> JSONResponse:
     detail = error.detail
     if not isinstance(error, HTTPException):  # the router's own, in the words of the standard
         allowed = (error.headers or {}).get("Allow")
-        reason = f"{request.method} is not for this path, which takes {allowed}" if allowed else detail
+        reason = f"{request.method} is not supported by this path, which takes {allowed}" if allowed else detail
         detail = f"{reason}. See /docs."
     return JSONResponse({"detail": detail}, error.status_code, error.headers)
 

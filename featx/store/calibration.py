@@ -58,7 +58,8 @@ class CalibrationImages:
             found = cls(*lists)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
-                f"{path} is damaged ({error}). Remove it: images are then chosen anew, and int8 features computed anew."
+                f"{path} is damaged ({error}). Delete it: images are then chosen again, and int8 "
+                f"features computed again."
             ) from error
         return found
 

@@ -253,7 +253,7 @@ def _open_columns(file: h5py.File, path: Path, *names: str) -> list[Any]:
         if not known or not width_known or len(column) != len(columns[0]) or 0 in column.shape:
             raise DamagedPart(f"{path} has a column {name} of {column.dtype} {column.shape}.")
         if not column.chunks and (column.id.get_offset() or 0) + column.nbytes > size:
-            raise DamagedPart(f"{path} is cut short: its {name} end behind the end of the file.")
+            raise DamagedPart(f"{path} is truncated: its {name} extend past the end of the file.")
     return columns
 
 

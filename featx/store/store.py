@@ -168,7 +168,7 @@ class FeatureStore:
         with self.leases() as leases:
             leases.claim(MAINTENANCE)
             if np.isin(MAINTENANCE, leases.of_others()).any():
-                raise StoreError(f"Another prune or repair is at work in {self.directory}. Wait until it has ended.")
+                raise StoreError(f"Another prune or repair is running in {self.directory}. Wait until it ends.")
             yield leases
 
     def prune(self, compression: str = "none") -> tuple[int, int]:

@@ -47,7 +47,7 @@ class Checkpoint(Callback):
             with open(self._file(len(epochs)), "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 weights, moments, best = (_take(arrays, name) for name in ("model", "optimizer", "best"))
         except (OSError, ValueError, zipfile.BadZipFile) as error:
-            _logger.warning("%s cannot be read (%s): training begins anew.", self.folder, error)
+            _logger.warning("%s cannot be read (%s): training starts again from epoch 1.", self.folder, error)
             return ()
         _assign(self.model.weights, weights)
         _assign(self.optimizer.variables, moments)

@@ -81,7 +81,7 @@ def _renew_report(intake: Intake, run: Run, pipeline: Pipeline, cache: Cache, co
     start = time.perf_counter()
     predictions = judge_cached(bundle, sample, TEST, cache)
     if predictions is None or not len(predictions.labels):
-        context.notify(f"featx evaluate {bundle.path} writes its report anew, with this baseline beside it.")
+        context.notify(f"featx evaluate {bundle.path} writes its report again, with this baseline beside it.")
         return
     evaluation = Evaluation(bundle, bundle.path, predictions, intake.bad, time.perf_counter() - start)
     report_evaluation(report_folder(bundle.path), evaluation, pipeline, context.command)

@@ -54,7 +54,7 @@ def _features_like(bundle: Bundle, prepared: Prepared, context: Context) -> Extr
             wanted = replace(options, layer=bundle.manifest.output_names)
             return extract(extraction.images, wanted, prepared.cache, context.progress)
     raise UsageError(
-        f"--regraft fits on the features of {bundle.shown}, and those of this pipeline are others. Give the "
+        f"--regraft fits on the features of {bundle.shown}, but this pipeline describes others. Give the "
         f"options that it was fitted with; its layers: {', '.join(bundle.manifest.output_names)}."
     )
 

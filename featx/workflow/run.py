@@ -80,7 +80,7 @@ def describe_plan(pipeline: Pipeline, cache: Cache, context: Context) -> list[st
     return [
         f"Data      {images.source}: {size}; results go to {run.path}",
         f"extract   {Path(features.backbone).name}, {layers}: {missing.reason}{seconds}",
-        f"fit-head  {head.clf}, unless there is one of these features and options",
+        f"fit-head  {head.clf}, unless there is one with these features and options",
         f"finetune  {tuning}",
     ]
 
@@ -120,7 +120,7 @@ def _extracted(prepared: Prepared) -> StageDone:
 def _bring_head(prepared: Prepared, context: Context, made: dict[Path, _Predicted]) -> tuple[StageDone, Bundle]:
     """The bundle of the head that the pipeline describes, fitted where there is none."""
     there = prepared.run.find(fingerprint(prepared))
-    why = f"up to date: {there.path}" if there else "no bundle of these features and options"
+    why = f"up to date: {there.path}" if there else "no bundle with these features and options"
     context.notify(why)
     done = StageDone("fit-head", there is None, why)
     if there is not None:

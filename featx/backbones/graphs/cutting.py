@@ -72,7 +72,7 @@ def _usable_node(graph: Graph, name: str) -> Node:
             f"'featx layers {graph.path}' lists them."
         ) from None
     if not node.usable:
-        raise BackboneError(f"{name!r} of {graph.path.name} holds no rows of numbers, one for each image.")
+        raise BackboneError(f"{name!r} of {graph.path.name} does not hold a row of numbers for each image.")
     return node
 
 
@@ -176,7 +176,7 @@ def pool_tensor(tensor: Tensor, node: Node, output: Output, prefix: int | None) 
     if output.pooling in {"flatten", "none"}:
         return Pooled(_flatten(tensor) if output.pooling == "flatten" else tensor)
     sides = " x ".join(map(str, node.shape))
-    raise BackboneError(f"{output.name}: the tensor is {sides} and its channels are not known. Take flatten.")
+    raise BackboneError(f"{output.name}: the tensor is {sides} and its channels are not known. Use flatten.")
 
 
 def _channels_last(tensor: Tensor, node: Node) -> Tensor:
@@ -213,7 +213,7 @@ def _pool_map(map_: Tensor, shape: Sequence[int], output: Output) -> Tensor:
         return map_
     if pooling.startswith("grid:"):
         return _pool_grid(map_, shape, int(pooling[5:]), output)
-    raise BackboneError(f"{output.name}: the layer gives a map, which has no class token. Take avg, max or grid:N.")
+    raise BackboneError(f"{output.name}: the layer gives a map, which has no class token. Use avg, max or grid:N.")
 
 
 def _pool_grid(map_: Tensor, shape: Sequence[int], side: int, output: Output) -> Tensor:
@@ -237,9 +237,7 @@ def _pool_tokens(tokens: Tensor, node: Node, output: Output, prefix: int | None)
     if pooling in {"flatten", "none"}:
         return Pooled(_flatten(tokens) if pooling == "flatten" else tokens, tokens, front)
     if pooling in {"cls", "cls+avg"} and not front:
-        raise BackboneError(
-            f"{output.name}: the layer has no class token ({counted(count, 'token')}). Take avg or max."
-        )
+        raise BackboneError(f"{output.name}: the layer has no class token ({counted(count, 'token')}). Use avg or max.")
     if pooling == "cls":
         return Pooled(_reduce(_slice(tokens, 0, 1), "avg", (1,)))
     patches = _slice(tokens, front, count)

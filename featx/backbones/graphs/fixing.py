@@ -39,7 +39,7 @@ def _explain_size(name: str, takes: ImageInput, size: tuple[int, int]) -> str:
     height, width = takes.size
     if height and width and (height, width) != size:
         return (
-            f"{name} takes images of {height} x {width} pixels alone; received {size[0]} x {size[1]}. Leave out "
+            f"{name} takes images of {height} x {width} pixels only; got {size[0]} x {size[1]}. Leave out "
             "--input-size, or export the network with dynamic axes."
         )
     return (

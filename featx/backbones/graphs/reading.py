@@ -81,7 +81,7 @@ def _explain(error: RuntimeError, path: Path) -> str:
             "operations, or convert it to a .keras file."
         )
     reason = lines[-1] if lines else "unknown reason"
-    return f"{path.name} cannot be read as {graph_format(path)}: {reason}. Is the file whole?"
+    return f"{path.name} cannot be read as {graph_format(path)}: {reason}. Is the file complete?"
 
 
 def _refuse_control_flow(model: openvino.Model, name: str) -> None:

@@ -215,8 +215,7 @@ def _read_keras(path: Path, content: Mapping[str, Json]) -> HubFolder:
     if family not in FAMILIES:
         known = ", ".join(name.removesuffix("Backbone") for name in FAMILIES)
         raise BackboneError(
-            f"{folder_label(path)} holds a {family}; of KerasHub featx takes the image networks {known}. "
-            f"{_export_hint()}"
+            f"{folder_label(path)} holds a {family}; of the networks of KerasHub, featx reads {known}. {_export_hint()}"
         )
     config = content["config"]
     assert isinstance(config, Mapping)

@@ -208,7 +208,7 @@ def _explain(error: Exception, repository: Repository, root: Path) -> NoReturn:
     login = "log in with 'hf auth login', or set HF_TOKEN"
     if isinstance(error, errors.GatedRepoError):
         raise BackboneError(
-            f"{repository.id} is given only to those who accept its terms: do so at {page}, then {login}."
+            f"{repository.id} is only available to those who accept its terms: do so at {page}, then {login}."
         ) from error
     if isinstance(error, errors.RepositoryNotFoundError):
         raise BackboneError(

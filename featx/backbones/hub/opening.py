@@ -70,7 +70,7 @@ def _load(folder: HubFolder, random: bool) -> KerasModel:
     except Exception as error:  # its readers of JSON, HDF5 and safetensors each have errors of their own
         missing = "it lacks " if isinstance(error, KeyError) else ""
         reason = missing + error_line(error, 400)
-        raise BackboneError(f"KerasHub cannot read {folder.label}: {reason}. Is the folder whole?") from error
+        raise BackboneError(f"KerasHub cannot read {folder.label}: {reason}. Is the folder complete?") from error
 
 
 def _load_file(path: Path, random: bool) -> KerasModel:
