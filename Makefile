@@ -41,10 +41,10 @@ features: setup  ## Set up, write the embedded digits, and compute their feature
 	@echo 'then:  featx fit-head --clf svm;  featx finetune;  featx predict $(DIGITS)/3/*.png'
 
 test: $(VENV)/.installed-test  ## Set up and run every test
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.installed-test  ## Only the tests that take less than about half a second each
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 campaign: $(VENV)/.installed-test  ## Faults, kills, power losses, flipped bits and mutated images, for hours
 	$(BIN)/python tests/campaign
