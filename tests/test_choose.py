@@ -184,10 +184,24 @@ def test_a_search_gives_up_once_weaker_is_worse(monkeypatch: pytest.MonkeyPatch)
         "log_loss": iter([1.0, 0.9, 0.8, 0.7, 0.8, 0.8, 0.1, 0.1]),  # falls while accuracy stands still, then rises
     }
     monkeypatch.setattr("featx.selection.arena.score", lambda metric, *_: next(told[metric]))
-    x, y = blobs(90)
-    choice = choose(x, y, np.full(90, TRAIN))
+    x, y = blobs(1000, d=2)
+    choice = choose(x, y, np.full(1000, TRAIN))
     assert len(choice.candidates) == 6
     assert choice.params["C"] == kind.strengths[3]
+
+
+@pytest.mark.parametrize(("clf", "seed"), [("ridge", 3), ("svm", 6)])
+def test_a_search_does_not_stop_where_strong_regularisation_stands_still(clf: str, seed: int) -> None:
+    """Of a rare class among weak features: no strength of the grid, each fitted alone, is better."""
+    random = np.random.default_rng(seed)
+    y = (np.arange(64) < 10).astype(int)
+    x = random.normal(size=(64, 4)) @ random.normal(size=(4, 16)) + random.normal(size=(64, 16))
+    x = (x + 0.5 * np.outer(y, random.normal(size=16))).astype(np.float32)
+    scores = [
+        choose(x, y, np.full(64, TRAIN, np.uint8), clf=clf, class_weight="balanced", strength=strength).score
+        for strength in (None, *HEADS[clf].strengths)
+    ]
+    assert scores[0] >= max(scores[1:])
 
 
 def test_the_winner_is_fitted_on_all_of_train_and_only_train() -> None:

@@ -16,6 +16,7 @@ from featx.selection.settings import SearchSettings
 
 _MOST_STEPS = 4  # beyond an end of the strengths, where the best one is there
 _GIVE_UP = 2  # so many weaker regularisations with neither a better score nor a lower loss end a search
+_FEW = 1_000  # images, of which scores go up and down by chance: all strengths are tried
 
 
 def search_strength(kind: HeadKind, arena: Arena, settings: SearchSettings) -> tuple[Found, list[Candidate]]:
@@ -25,7 +26,6 @@ def search_strength(kind: HeadKind, arena: Arena, settings: SearchSettings) -> t
         return search_kernel(kind, arena, settings)
     best: Found | None = None
     tried: list[Candidate] = []
-    # Under strong regularisation accuracy may stand still (all of the largest class) while the loss goes on falling.
     lowest, stale = np.inf, 0
     for trial in arena.trials(kind, _strengths(kind, options), settings):
         found = arena.judge(kind, trial, settings)
@@ -37,12 +37,22 @@ def search_strength(kind: HeadKind, arena: Arena, settings: SearchSettings) -> t
             best = found
         stale = 0 if better or loss < lowest else stale + 1
         lowest = min(lowest, loss)
-        if stale == _GIVE_UP and kind.strength_name:  # else they are in no order
+        if stale >= _GIVE_UP and _ends(kind, trial.strength, arena):
             break
     assert best is not None
     if kind.strength_name and len(kind.strengths) > 1 and len(tried) > 1:
         best = _extend(best, arena, settings, tried)
     return best, tried
+
+
+def _ends(kind: HeadKind, strength: float, arena: Arena) -> bool:
+    """Whether weaker regularisations than `strength` need not be tried where two have brought nothing.
+
+    Under strong regularisation accuracy may stand still (all of one class) and the loss as well, or rise. So a search
+    goes beyond the usual strength whatever it finds on the way. Numbers of neighbours are few and cheap, parameters of
+    --grid are in no order: all of them are tried.
+    """
+    return kind.linear and strength > kind.default and arena.images >= _FEW
 
 
 def _extend(best: Found, arena: Arena, settings: SearchSettings, tried: list[Candidate]) -> Found:
