@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -130,6 +131,8 @@ def test_groups_widen_the_interval_and_are_named() -> None:
     assert alone.standing is not None
     assert grouped.standing is not None
     assert np.ptp(grouped.standing.interval) > np.ptp(alone.standing.interval)
+    uneven = verdict(judged([[2, 2], [2, 34]], "ab", groups=groups)).as_json()
+    assert json.loads(json.dumps(uneven))["weakest"][0]["certain"] is False
 
 
 @pytest.mark.parametrize(("k", "each"), [(10, 6), (50, 6)])

@@ -67,10 +67,17 @@ def as_json(value: Json, ascii_only: bool = False, indent: int | None = None) ->
 
     ascii_only : other characters as `\u00e9`, where they could not be written
     """
-    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False, default=_plain)
     if _SURROGATE.search(text) if not ascii_only else "\\ud" in text:
-        text = json.dumps(json_fit(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+        text = json.dumps(json_fit(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False, default=_plain)
     return text
+
+
+def _plain(value: object) -> object:
+    """A number or truth value of NumPy as Python's own: no result is lost at its end for its type."""
+    if not hasattr(value, "item"):
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    return value.item()
 
 
 def _all_bytes(text: str) -> bool:

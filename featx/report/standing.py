@@ -150,7 +150,7 @@ def _worse_in_groups(predictions: LabelledPredictions, right: np.ndarray, images
         given = predictions.predicted[has]
         hits = given[:, code] if predictions.labels.ndim == 2 else given == code
         both = share_interval(of_images(hits), predictions.groups[has], 1 - 2 * level)
-        found.append(both is not None and images[code] >= _LEAST and both[1] < share)
+        found.append(both is not None and bool(images[code] >= _LEAST and both[1] < share))
     return found
 
 
