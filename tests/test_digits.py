@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from fitted import Lab, call, write_pictures
+from scipy.stats import binomtest
 
 from featx.bundle.bundle import load_bundle
 from featx.card.card import model_card
-from featx.metrics.digits import confidence_text, figure_text
+from featx.metrics.digits import confidence_text, ends_text, figure_text, outward
 from featx.report.words import percent
 
 FOUR_DIGITS = re.compile(r"\b[01]\.\d{3,}")
@@ -24,6 +25,30 @@ def test_a_share_is_shown_as_so_many_images_can_tell_it(images: int | None, show
     assert figure_text(43 / 45, images) == shown
     if images:  # one image more that is wrong is always to be seen
         assert figure_text(1 - 1 / images, images) != figure_text(1.0, images)
+
+
+@pytest.mark.parametrize("images", [1, 7, 45, 199, 200, 1_999, 2_000])
+def test_an_interval_is_rounded_outward_and_is_0_or_1_only_where_it_is(images: int) -> None:
+    """Wilson's of scipy, of every number of right ones: what is shown holds it, and 0.996 is not 1.00."""
+    for right in {*range(min(images, 60)), images - 2, images - 1, images} & set(range(images + 1)):
+        low, high = binomtest(right, images).proportion_ci(method="wilson")
+        for ends, scale in ((ends_text((low, high), images).split(" to "), 1), (outward((low, high), 0, 2), 100)):
+            first, second = map(float, ends)
+            assert first <= scale * low + 1e-9
+            assert scale * high - 1e-9 <= second
+            assert second - first < scale * (high - low + 0.0201)
+            assert (first == 0, second == scale) == (right == 0, right == images)
+
+
+def test_ends_that_are_not_0_or_1_have_the_digits_that_show_it() -> None:
+    assert ends_text((0.8876, 0.9959), 45) == "0.88 to 0.996"
+    assert ends_text((0.8865, 1.0), 30) == "0.88 to 1.00"
+    assert ends_text((0.0012, 0.1), 45, "+") == "+0.001 to +0.10"  # which does not hold 0
+    assert ends_text((-0.9999, -0.0001), 45, "+") == "-0.9999 to -0.0001"
+    assert outward((0.0004, 0.99996), 0, 2) == ("0.04", "99.996")
+    assert figure_text(0.9962, 45) == "0.996"  # as a macro mean can be, of 45 images with one error
+    assert (figure_text(0.003, 45), figure_text(1.003, 45)) == ("0.003", "1.00")
+    assert (figure_text(1 - 1e-12, 45), figure_text(0.0, 45)) == ("1.00", "0.00")
 
 
 @pytest.mark.parametrize(

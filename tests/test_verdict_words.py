@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -52,7 +53,11 @@ def verdict(*parts: LabelledPredictions, typed: Typed = PHOTOS, **sections: Any)
 
 def wilson(right: int, images: int, digits: int = 0) -> str:
     found = stats.binomtest(right, images).proportion_ci(method="wilson")
-    return f"between {100 * found.low:.{digits}f} and {100 * found.high:.{digits}f} %"
+    steps = 10**digits
+    low, high = (
+        way(round(100 * end * steps, 9)) / steps for way, end in ((math.floor, found.low), (math.ceil, found.high))
+    )
+    return f"between {low:.{digits}f} and {high:.{digits}f} %"
 
 
 def test_a_small_set_reads_as_counts_with_the_interval_of_scipy() -> None:
@@ -92,7 +97,7 @@ def test_nothing_is_rounded_to_all_or_none() -> None:
     confusion = [[99_999, 1], [0, 100_000]]
     interval = stats.binomtest(199_999, 200_000).proportion_ci(method="wilson")
     assert float(interval.low) == pytest.approx(0.999972, abs=1e-6)
-    assert "(99.9995 %, between 99.997 and 99.9999 %)" in verdict(judged(confusion, "ab")).headline
+    assert "(99.9995 %, between 99.997 and 99.99992 %)" in verdict(judged(confusion, "ab")).headline
 
 
 def test_without_test_images_the_optimism_of_val_is_said_and_the_remedy_can_be_typed() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from featx.bundle.bundle import Bundle
 from featx.io.counting import counted
 from featx.io.notebook import MOST_ROWS, table_html
-from featx.metrics.digits import figure_text
+from featx.metrics.digits import ends_text, figure_text
 from featx.metrics.table import metric_label, shown_keys
 
 
@@ -21,7 +21,7 @@ def model_html(bundle: Bundle) -> str:
         for key in shown_keys(manifest.target, brief=True) if one.images else ():
             value, interval = one.get(key), (one.intervals or {}).get(key)
             shown = None if value is None else figure_text(value, one.images)
-            ends = None if interval is None else " to ".join(figure_text(end, one.images) for end in interval)
+            ends = None if interval is None else ends_text(interval, one.images)
             rows.append((f"{metric_label(key)} on {part}", shown or "not defined", ends))
     classes = ", ".join(bundle.classes[:MOST_ROWS]) + (" ..." if len(bundle.classes) > MOST_ROWS else "")
     rows.insert(0, (counted(len(bundle.classes), "class", "classes"), classes, None))

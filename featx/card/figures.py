@@ -11,7 +11,7 @@ from featx.card.facts import measured_classes, metric_names, origin_of, source_o
 from featx.card.markdown import NOT_MEASURED, NOT_RECORDED, bullets, escape, figure, listed, one_line, record, table
 from featx.dataset import SPLITS
 from featx.io.counting import counted, counted_of
-from featx.metrics.digits import figure_text
+from featx.metrics.digits import ends_text, figure_text
 from featx.metrics.shares import LEVEL
 from featx.metrics.table import metric_key, metric_label, metric_meaning
 
@@ -119,7 +119,7 @@ def _with_interval(measured: MetricsRecord, name: str) -> str:
     shown = figure(value, measured.images)
     if value is None or not interval:
         return shown
-    return f"{shown} ({meaning}{figure(interval[0], measured.images)} to {figure(interval[1], measured.images)})"
+    return f"{shown} ({meaning}{ends_text(interval, measured.images)})"
 
 
 def _classes(manifest: Manifest) -> list[str]:

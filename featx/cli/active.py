@@ -102,9 +102,9 @@ def enough(
 
 
 def _enough_text(found: Enough) -> str:
-    rows = [
-        (one.images, f"{one.accuracy:.3f}", f"{one.interval[0]:.3f} to {one.interval[1]:.3f}") for one in found.curve
-    ]
+    from featx.metrics.digits import exact_text, outward
+
+    rows = [(one.images, exact_text(one.accuracy, 3), " to ".join(outward(one.interval, 3))) for one in found.curve]
     return "\n".join(
         [
             table(["images", "accuracy", "95 % over repeats"], rows),

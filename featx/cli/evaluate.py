@@ -176,7 +176,7 @@ def _text(found: EvaluationResult) -> str:
 
 def _class_text(measures: Measures) -> str:
     """The table of the classes, with the intervals of precision and recall; * where they can be too narrow."""
-    from featx.metrics.digits import figure_text
+    from featx.metrics.digits import ends_text
 
     if not measures.images:
         return ""
@@ -186,7 +186,7 @@ def _class_text(measures: Measures) -> str:
         for name, cell in zip(names, figure_cells({"images": measures.images, **one.values}, names), strict=True):
             both, narrow = one.intervals.get(name), name in one.bounds.narrow
             starred |= narrow
-            ends = "" if both is None else " - ".join(figure_text(end, measures.images) for end in both)
+            ends = "" if both is None else ends_text(both, measures.images, between=" - ")
             row.append(f"{cell} ({ends}){'*' if narrow else ''}" if ends else cell)
         rows.append(row)
     note = "* fewer than five errors: the 95 % interval may be too narrow" if starred else ""
@@ -195,37 +195,33 @@ def _class_text(measures: Measures) -> str:
 
 def _interval_text(measures: Measures) -> str:
     """The 95 % intervals of what the table shows, and which of them are too narrow."""
-    from featx.metrics.digits import figure_text
+    from featx.metrics.digits import ends_text, figure_text
     from featx.metrics.table import metric_label, shown_keys
-
-    def text(both: tuple[float, float]) -> str:
-        return " to ".join(figure_text(end, measures.images) for end in both)
 
     keys = [key for key in shown_keys(measures.target, brief=True) if measures.intervals.get(key)]
     bounds = [(key, measures.intervals[key] or (0, 0)) for key in keys]
-    shown = ", ".join(f"{metric_label(key)} {text(both)}" for key, both in bounds)
+    shown = ", ".join(f"{metric_label(key)} {ends_text(both, measures.images)}" for key, both in bounds)
     lines = [f"95 % intervals: {shown}"] if shown else []
     error = measures.values.get("expected_calibration_error")
     if error is not None and measures.error_by_chance is not None:
         lines.append(
             f"calibration error {figure_text(error, measures.images)}; a perfectly calibrated model would have "
-            f"{text(measures.error_by_chance)}"
+            f"{ends_text(measures.error_by_chance, measures.images)}"
         )
     return "\n".join([*lines, *[f"Caution: {caution}" for caution in measures.cautions]])
 
 
 def _rival_text(found: RivalResult) -> str:
-    from featx.metrics.digits import figure_text
+    from featx.metrics.digits import ends_text, figure_text
     from featx.metrics.table import metric_label
 
     compared = found.comparison
 
     def text(names: str, values: tuple[float, float], interval: tuple[float, float]) -> str:
-        first, second, difference, low, high = (
-            figure_text(value, compared.images, sign)
-            for value, sign in zip((*values, values[0] - values[1], *interval), ("", "", "+", "+", "+"), strict=True)
-        )
-        return f"{names} {first} and {second}, difference {difference} ({low} to {high}, 95 %)\n"
+        first, second = (figure_text(value, compared.images) for value in values)
+        difference = figure_text(values[0] - values[1], compared.images, "+")
+        ends = ends_text(interval, compared.images, "+")
+        return f"{names} {first} and {second}, difference {difference} ({ends}, 95 %)\n"
 
     head = f"against {found.bundle}: {counted(compared.images, 'image')}, "
     lines = head + text("accuracy", compared.accuracy, compared.interval)

@@ -81,9 +81,9 @@ def _row(model: ListedModel) -> tuple[object, ...]:
 def _figure(figure: PartScore) -> str:
     if figure.value is None:
         return "-"
-    from featx.metrics.digits import figure_text
+    from featx.metrics.digits import ends_text, figure_text
 
     shown = figure_text(figure.value, figure.images or None)
     if figure.interval is None:
         return shown
-    return f"{shown} ({' to '.join(figure_text(end, figure.images or None) for end in figure.interval)})"
+    return f"{shown} ({ends_text(figure.interval, figure.images or None)})"

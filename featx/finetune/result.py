@@ -20,7 +20,7 @@ from featx.heads.calibration import CORRECTED_NOTE, Calibration
 from featx.images.augment import Augmenter
 from featx.inference.decision import DecisionRule, make_reference, predict_parts
 from featx.metrics.comparison import compare_predictions
-from featx.metrics.digits import figure_text
+from featx.metrics.digits import ends_text, figure_text
 from featx.metrics.predictions import LabelledPredictions
 from featx.metrics.table import is_better, metric_label
 from featx.metrics.verdict import SURE, Comparison
@@ -206,7 +206,7 @@ def _finding(manifest: Manifest, origin: OriginRecord, part: str) -> str:
     word = "equals" if new == old else "does not beat" if not ahead else "beats" if sure else "is just ahead of"
     noise = "" if sure or new == old else "within noise: "
     shown, before = figure_text(new, comparison.images), figure_text(old, comparison.images)
-    bounds = " to ".join(figure_text(end, comparison.images, "+") for end in judged.interval)
+    bounds = ends_text(judged.interval, comparison.images, "+")
     return (
         f"{word} {origin.bundle} on {part} ({metric} {shown} against {before}; {noise}95 % interval of the difference "
         f"in {judged.metric} {bounds})"

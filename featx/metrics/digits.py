@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from decimal import ROUND_HALF_UP, Decimal
+from collections.abc import Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 
 _FEW, _SOME = 200, 2_000  # images; one image more that is right moves a share by 0.005 and by 0.0005
+_MOST_DIGITS = 6
 
 
 def decimals(images: int | None) -> int:
@@ -15,7 +17,7 @@ def decimals(images: int | None) -> int:
     return 2 if images < _FEW else 3
 
 
-def rounded(value: float, digits: int, power: int = 0) -> Decimal | float:
+def rounded(value: float, digits: int, power: int = 0, rounding: str = ROUND_HALF_UP) -> Decimal | float:
     """The value times ten to a power with so many digits after the point, halves rounded up as people do.
 
     Floats are taken as they are written: 39 of 40, 0.975, is 0.98 and 98 %, though the float lies below. What is not
@@ -23,13 +25,39 @@ def rounded(value: float, digits: int, power: int = 0) -> Decimal | float:
     """
     if not math.isfinite(value):
         return value
-    return Decimal(repr(float(value))).scaleb(power).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    written = Decimal(repr(round(float(value), 12)))
+    return written.scaleb(power).quantize(Decimal(1).scaleb(-digits), rounding)
+
+
+def exact_text(value: float, digits: int, power: int = 0, rounding: str = ROUND_HALF_UP, sign: str = "") -> str:
+    """The value as `rounded` makes it, with more digits where it would seem to be 0 or 1 (100 %) and is not."""
+
+    def seems_whole(more: int, how: str) -> bool:
+        return abs(rounded(value, more, power, how)) in {0, Decimal(1).scaleb(power)}
+
+    more = digits
+    if 1e-9 < abs(value) < 1 - 1e-9:
+        while more < _MOST_DIGITS and (seems_whole(more, ROUND_HALF_UP) or seems_whole(more, rounding)):
+            more += 1
+    if math.isfinite(value) and seems_whole(more, rounding):
+        more, rounding = digits, ROUND_HALF_UP
+    return f"{rounded(value, more, power, rounding):{sign}.{more}f}"
 
 
 def figure_text(value: float, images: int | None, sign: str = "") -> str:
-    """A share, a loss or a difference (`sign` "+"), as so many images can tell it."""
-    digits = decimals(images)
-    return f"{rounded(value, digits):{sign}.{digits}f}"
+    """A share, a loss or a difference (`sign` "+"), as so many images can tell it; 0 and 1 are what is exactly so."""
+    return exact_text(value, decimals(images), sign=sign)
+
+
+def outward(ends: Sequence[float], digits: int, power: int = 0, sign: str = "") -> tuple[str, str]:
+    """The ends of an interval, rounded so that it holds all that it held, and 0 or 1 only where it did."""
+    low, high = ends
+    return exact_text(low, digits, power, ROUND_FLOOR, sign), exact_text(high, digits, power, ROUND_CEILING, sign)
+
+
+def ends_text(ends: Sequence[float], images: int | None, sign: str = "", between: str = " to ") -> str:
+    """An interval as so many images can tell it, rounded outward."""
+    return between.join(outward(ends, decimals(images), sign=sign))
 
 
 def confidence_text(confidence: float, images: int | None) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from featx.config.results import PlotFormat
 from featx.io.csvtext import csv_text
 from featx.io.files import write_atomic
-from featx.metrics.digits import decimals, figure_text
+from featx.metrics.digits import ends_text, figure_text
 from featx.metrics.table import metric_label
 from featx.report import tradeoffs
 from featx.report.compared import Row
@@ -32,24 +32,25 @@ class _Column:
     number: Callable[[Row], float | None] | None = None
 
 
-def _fixed(value: float | None, digits: int = 4, sign: str = "") -> str:
-    return "-" if value is None else f"{value:{sign}.{digits}f}"
+def _fixed(value: float | None, images: int | None, sign: str = "") -> str:
+    return "-" if value is None else figure_text(value, images, sign)
 
 
 def _accuracy(row: Row) -> str:
-    return _fixed(row.test_accuracy, decimals(row.test_images))
+    return _fixed(row.test_accuracy, row.test_images)
 
 
 def _interval(row: Row) -> str:
-    digits = decimals(row.test_images)
-    return "-" if row.low is None or row.high is None else f"{row.low:.{digits}f} - {row.high:.{digits}f}"
+    if row.low is None or row.high is None:
+        return "-"
+    return ends_text((row.low, row.high), row.test_images, between=" - ")
 
 
 def _behind(row: Row) -> str:
     """The interval of what it lacks to the best."""
     if row.best or row.behind_low is None or row.behind_high is None:
         return "-"
-    return " to ".join(figure_text(end, row.score_images, "+") for end in (row.behind_low, row.behind_high))
+    return ends_text((row.behind_low, row.behind_high), row.score_images, "+")
 
 
 def _round(value: float | None) -> str:
@@ -73,11 +74,11 @@ _COLUMNS = (
     _Column("layer", lambda row: row.place.layer),
     _Column("head", lambda row: row.place.clf),
     _Column("stage", lambda row: row.place.stage),
-    _Column("score", lambda row: _fixed(row.score, decimals(row.score_images)), lambda row: row.score),
+    _Column("score", lambda row: _fixed(row.score, row.score_images), lambda row: row.score),
     _Column("behind", _behind, lambda row: row.behind_low),
     _Column(_ACCURACY, _accuracy, lambda row: row.test_accuracy),
     _Column(_INTERVAL, _interval, lambda row: row.low),
-    _Column("gain", lambda row: _fixed(row.gain, decimals(row.test_images), "+"), lambda row: row.gain),
+    _Column("gain", lambda row: _fixed(row.gain, row.test_images, "+"), lambda row: row.gain),
     _Column("extract s", lambda row: _round(row.extract_seconds), lambda row: row.extract_seconds),
     _Column("fit s", lambda row: _round(row.fit_seconds), lambda row: row.fit_seconds),
     _Column("features", lambda row: "-" if row.features is None else f"{row.features:,}", lambda row: row.features),

@@ -8,8 +8,9 @@ from statistics import median
 
 from featx.bundle.manifest import Manifest
 from featx.io.counting import counted
+from featx.metrics.digits import outward
 from featx.report.standing import ClassTally, Standing
-from featx.report.words import a_few, counted_images, named, percent
+from featx.report.words import a_few, counted_images, named
 
 _MOST = 4  # steps; who reads more does none of them
 _NAMED = 3  # classes
@@ -184,7 +185,7 @@ def _sharper(case: _Case) -> Step | None:
     low, high = case.found.interval
     if high - low < _WIDE:
         return None
-    between = f"between {percent(low)} and {percent(high)} %"
+    between = "between {} and {} %".format(*outward(case.found.interval, 0, 2))
     return Step(f"Measure on more images: by {counted_images(case.found)} the share that is right is {between}.")
 
 

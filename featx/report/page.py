@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from featx.images.grid import read_places
 from featx.inference.sets import MeasuredSets, measure_sets
 from featx.io.counting import agreeing, counted, counted_of
 from featx.io.jsontypes import Json
-from featx.metrics.digits import decimals, figure_text
+from featx.metrics.digits import confidence_text, decimals, ends_text, exact_text, figure_text, outward
 from featx.metrics.intervals import RESAMPLES
 from featx.metrics.shares import Interval
 from featx.metrics.table import metric_label, signed_score
@@ -105,7 +106,13 @@ def render(template: str, *, plots: Mapping[str, Plot], script: str = "page.js",
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "label": metric_label, "percent": _percent}
+    environment.filters |= {
+        "number": _number,
+        "label": metric_label,
+        "percent": _percent,
+        "confidence": confidence_text,
+    }
+    environment.filters |= {"ends": partial(ends_text, between=" – "), "outward": outward}
     environment.filters |= {"kept": _keep_options, "counted": counted, "counted_of": counted_of, "agreeing": agreeing}
     page: str = environment.get_template(template).render(
         **values,
@@ -171,7 +178,7 @@ def _number(value: float | None, images: int | None = None) -> str:
 
 def _percent(share: float, images: int | None) -> str:
     """A share in percent, with as many digits as so many images can tell."""
-    return f"{100 * share:.{1 if images is None else decimals(images) - 2}f}"
+    return exact_text(share, 1 if images is None else decimals(images) - 2, 2)
 
 
 def _metric_names(content: Content, scores: Sequence[Scores]) -> list[str]:

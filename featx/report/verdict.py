@@ -13,6 +13,7 @@ from featx.bundle.choices import choices_of
 from featx.bundle.manifest import Manifest
 from featx.io.counting import agreeing, counted
 from featx.io.jsontypes import Json
+from featx.metrics.digits import outward
 from featx.metrics.predictions import LabelledPredictions
 from featx.report.next_steps import UNTYPED, Step, Typed, advise_next
 from featx.report.standing import ClassTally, Standing, stand
@@ -98,11 +99,11 @@ def reach_verdict(
 
 
 def _headline(found: Standing, manifest: Manifest) -> str:
-    """`41 of 45 test images right (91 %, between 79 and 96 %).`"""
+    """`41 of 45 test images right (91 %, between 79 and 97 %).`"""
     all_of_it = "All labels right for " if found.target == "labels" else ""
     low, high = found.interval
     digits = 0 if high - low >= 0.03 else 1
-    share, least, most = (percent(value, digits) for value in (found.share, low, high))
+    share, (least, most) = percent(found.share, digits), outward(found.interval, digits, 2)
     by = "" if manifest.split.grouped_by is None else f" by {named(manifest.split.grouped_by)}"
     over = "" if found.groups is None else f", over {counted(found.groups, 'group')}{by}"
     right = "" if found.target == "labels" else " right"

@@ -6,14 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from featx.metrics.digits import rounded
+from featx.metrics.digits import exact_text
 
 if TYPE_CHECKING:
     from featx.report.standing import Standing
 
 _PARTS = {"test": "test ", "val": "validation ", "train": "training ", "all": "", "": ""}
 _PLAIN = re.compile(r"[^\W\d_][\w\- ]*[^\W_]|[^\W\d_]")  # a name that a sentence can hold without quotes
-_MOST_DIGITS = 6
 
 
 def counted_images(found: Standing) -> str:
@@ -30,11 +29,7 @@ def named(name: str) -> str:
 
 def percent(share: float, digits: int = 0) -> str:
     """A share in percent; 100 and 0 are what is exactly so, and everything else has the digits that it needs."""
-    if min(share, 1 - share) < 1e-9:
-        return f"{100 * share:.0f}"
-    while digits < _MOST_DIGITS and rounded(share, digits, 2) in {0, 100}:
-        digits += 1
-    return f"{rounded(share, digits, 2):.{digits}f}"
+    return f"{100 * share:.0f}" if min(share, 1 - share) < 1e-9 else exact_text(share, digits, 2)
 
 
 def a_few(names: Sequence[str], most: int) -> str:
