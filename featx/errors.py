@@ -28,6 +28,10 @@ class EngineError(FeatxError):
     """A frozen graph that cannot be run here."""
 
 
+class LimitError(FeatxError):
+    """A limit of memory, threads or processes of this system: nothing is at fault, whatever was being done."""
+
+
 class ClusterError(FeatxError):
     """A cluster that cannot be reached, or whose workers fail."""
 

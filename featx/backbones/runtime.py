@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from featx.errors import BackboneError, EngineError
+from featx.io.limits import require_room
 
 if TYPE_CHECKING:
     import keras
@@ -29,7 +30,8 @@ KerasTensor = Any
 TensorFlow = Any
 KerasConfig = Any  # of a layer or a model, as `get_config` gives it
 
-
+# What it takes to import it and to build and train a small network on two cores; with less it ends the process.
+_ROOM, _THREADS = 2_400_000_000, 8
 _NEEDED = (
     "This needs TensorFlow, which cannot be imported here. Type: pip install tensorflow. Without it you can predict "
     "with a bundle, measure and serve it, read cached features, and use graph files (.onnx, .xml, .tflite)"
@@ -49,6 +51,8 @@ def import_keras() -> Keras:
     if "keras" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ["KERAS_BACKEND"] = "tensorflow"
+        if "tensorflow" not in sys.modules:
+            require_room("TensorFlow", _ROOM, _THREADS)
         with _without_start_up_messages(), _without_collections():
             try:
                 import tensorflow as tf

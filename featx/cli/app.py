@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
         status = _end(Failure.of(error), as_json)
     except (click.Abort, KeyboardInterrupt) as error:
         ended = Failure.interrupted(isinstance(error, Terminated) or isinstance(error.__cause__, Terminated))
-        say(f"\n{ended.text}")
+        say(f"featx: {ended.text}" if ended.kind == "memory" else f"\n{ended.text}")
         status = _end(ended, as_json)
     except BrokenPipeError:  # the reader of our output has gone (`featx layers X | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from featx.errors import FeatxError
+from featx.errors import FeatxError, LimitError
 from featx.io.jsontypes import Json
-from featx.io.limits import Limit, limit_of
+from featx.io.limits import Limit, limit_of, memory_left, threads_to_be_had
 from featx.io.shown import error_line
 
 _SENTENCE = re.compile(r"(?<=[^.][.?!])\s+(?=[A-Z'\"(]|featx |--)")  # where a sentence ends and another begins
@@ -51,7 +51,9 @@ class Failure:
 
     @classmethod
     def interrupted(cls, terminated: bool) -> Failure:
-        """A command that was ended by Ctrl-C, or by SIGTERM."""
+        """A command that was ended by Ctrl-C, by SIGTERM, or by OpenBLAS, which sends SIGINT where it gets no thread."""
+        if not terminated and not threads_to_be_had(1):
+            return cls(_LIMITS["threads"], "memory", 1)
         word = "Terminated" if terminated else "Interrupted"
         return cls(f"{word}. {_GO_ON}", word.lower(), 143 if terminated else 130)
 
@@ -62,6 +64,8 @@ class Failure:
 
 def kind_of(error: FeatxError) -> str:
     """The kind of an error in one word: usage, data, backbone, store, ...; "failed" for what has no kind of its own."""
+    if isinstance(error, LimitError):  # as when it is met by an error of Python's
+        return "memory"
     name = type(error).__name__
     return "failed" if name == "FeatxError" else name.removesuffix("Error").lower()
 
@@ -79,6 +83,8 @@ def explain(error: BaseException) -> tuple[str, str]:
         text = f"{line}. Free some space in one of these, or set TMPDIR to a folder that can be written to."
         return text, "store"
     if (limit := limit_of(error)) is not None:
+        if limit == "threads" and memory_left() is not None:  # of which every thread needs some for its stack
+            limit = "memory"
         return _LIMITS[limit], "memory"
     if isinstance(error, OSError) and error.errno is not None:
         from featx.io.files import explain_os_error
