@@ -51,7 +51,7 @@ class Failure:
 
     @classmethod
     def interrupted(cls, terminated: bool) -> Failure:
-        """A command that was ended by Ctrl-C, by SIGTERM, or by OpenBLAS, which sends SIGINT where it gets no thread."""
+        """A command that was ended by Ctrl-C, by SIGTERM, or by OpenBLAS, which sends SIGINT where it has no thread."""
         if not terminated and not threads_to_be_had(1):
             return cls(_LIMITS["threads"], "memory", 1)
         word = "Terminated" if terminated else "Interrupted"
