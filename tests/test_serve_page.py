@@ -89,7 +89,7 @@ def test_many_images_a_broken_one_and_the_keyboard(page: Any, bundle: Bundle, la
         ]
         assert page.get_by_role("button", name="Try again").count() == 0  # it would be the same again
         assert page.locator(".label:visible").all_inner_texts() == ["unsure⚠ low confidence"] * 5
-        assert "less than the 100.0 % that are asked for" in page.locator(".note:visible").first.inner_text()
+        assert "less than the required 100.0 %" in page.locator(".note:visible").first.inner_text()
         assert page.get_by_role("button", name="Where did it look?").count() == 5  # six at once: only when asked
         page.get_by_role("button", name="Where did it look?").first.focus()
         page.keyboard.press("Enter")

@@ -28,7 +28,7 @@ async function ask(path, body) {
   try {
     response = await fetch(path, how);
   } catch {
-    throw new Error("The server does not answer. Is featx label still running? Nothing that was answered is lost.");
+    throw new Error("The server does not answer. Is featx label still running? No answer is lost.");
   }
   const found = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(found.detail || `The server answers ${response.status}.`);

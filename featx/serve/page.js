@@ -107,7 +107,7 @@ async function predict(card, file, mapped) {
   card.querySelector(".label").hidden = false;
   try {
     if (model && file.size > model.limits.upload) {
-      throw new Error(`The file is larger than ${model.limits.upload / 1e6} MB, which the server does not take.`);
+      throw new Error(`The file is larger than ${model.limits.upload / 1e6} MB, the server's limit.`);
     }
     const answer = (await ask("predict", file)).predictions[0];
     showAnswer(card, answer);
@@ -161,7 +161,7 @@ function showAnswer(card, answer) {
   if (isDoubtful(answer)) {
     const mark = document.createElement("span");
     mark.className = "mark";
-    mark.textContent = answer.unknown ? "⚠ like no training image" : "⚠ low confidence";
+    mark.textContent = answer.unknown ? "⚠ unlike all training images" : "⚠ low confidence";
     label.append(mark);
   }
   show(card, ".note", doubt(answer, best));
@@ -175,7 +175,7 @@ function doubt(answer, best) {
   if (answer.unknown) {
     return `${likeliest}, but no training image is near: the distance is ${answer.distance.toFixed(2)}, the limit ${model.max_distance}.`;
   }
-  if (answer.label !== best.label) return `${likeliest}, less than the ${percent(model.min_confidence)} that are asked for.`;
+  if (answer.label !== best.label) return `${likeliest}, less than the required ${percent(model.min_confidence)}.`;
   if (isDoubtful(answer) && !answer.labels) return "Of answers this unsure, more are wrong than right. Look at the classes below.";
   return "";
 }
@@ -303,7 +303,7 @@ function describe() {
   ];
   if (measured && measured[1] !== null) parts.push(`${measured[0].replace("_", " ")} on test images: ${percent(measured[1])}`);
   find("about").textContent = parts.join(" · ");
-  find("limits").textContent = `Up to ${model.limits.upload / 1e6} MB and ${model.limits.megapixels} megapixels each. They do not leave this server, which forgets them.`;
+  find("limits").textContent = `Up to ${model.limits.upload / 1e6} MB and ${model.limits.megapixels} megapixels each. They do not leave this server and are not kept.`;
   find("tab-report").hidden = !model.report;
 }
 
