@@ -26,8 +26,9 @@ from featx.dataset import (
     split_images,
     write_split,
 )
+from featx.dataset.split import Placed
 from featx.errors import DataError, UsageError
-from featx.io.digest_arrays import NO_DIGEST
+from featx.io.digest_arrays import NO_DIGEST, digest_array
 from featx.io.digests import digest_bytes
 from featx.io.index import StatIndex
 
@@ -501,7 +502,8 @@ def make_set(labels: object, **options: object) -> tuple[ImageSet, np.ndarray]:
 
 
 def split(images: ImageSet, digests: np.ndarray, kept: dict[bytes, int] | None = None, **options: object) -> np.ndarray:
-    return split_images(images, digests, np.ones(len(images), bool), DataOptions(**options), kept)
+    placed = None if kept is None else Placed.of(digest_array(kept), np.array(list(kept.values()), np.uint8))
+    return split_images(images, digests, np.ones(len(images), bool), DataOptions(**options), placed)
 
 
 def counts(images: ImageSet, parts: np.ndarray) -> np.ndarray:

@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from featx.errors import StoreError
-from featx.io.digests import digest_bytes, digest_file, digest_json
+from featx.io.digests import digest_bytes, digest_file, digest_json, digest_json_lists
 from featx.io.files import (
     TEMPORARY,
     atomic_directory,
@@ -164,6 +165,8 @@ def test_the_digest_of_json_does_not_depend_on_the_order_of_keys() -> None:
     assert digest_json({"a": 1, "b": [1, 2]}) == digest_json({"b": [1, 2], "a": 1})
     assert digest_json({"a": 1}) != digest_json({"a": 1.5})
     assert digest_json([1, 2]) != digest_json([2, 1])
+    lists: tuple[list[Any], ...] = (["a", "é", '"'], list(range(25_000)), [[1, 2], []], [])
+    assert digest_json_lists(*map(iter, lists)) == digest_json(list(lists))
 
 
 # The index

@@ -14,10 +14,12 @@ from fitted import Lab, with_finetune
 import featx
 from featx.bundle.bundle import load_bundle
 from featx.config import DataOptions
-from featx.dataset import SPLITS
+from featx.dataset import NONE, SPLITS
+from featx.dataset.split import Placed
 from featx.finetune.flow import finetune, tuned_fingerprint
 from featx.images.decoder import load_image
 from featx.io.context import Context
+from featx.io.digest_arrays import digest_array
 from featx.io.digests import digest_json
 from featx.report import occasions
 from featx.runs.origin import algorithm
@@ -119,11 +121,12 @@ def test_another_algorithm_has_another_name() -> None:
 
 
 def test_a_split_is_kept_on_its_terms(tmp_path: Path) -> None:
-    kept, codes = KeptSplit(tmp_path / "split"), {bytes(range(32)): 0, b"\x00" * 31 + b"\x01": 2}
-    assert kept.read("some terms") == {}
-    kept.write("some terms", codes)
-    assert kept.read("some terms") == codes
-    assert kept.read("other terms") == {}
+    kept, digests = KeptSplit(tmp_path / "split"), digest_array([bytes(range(32)), b"\x00" * 31 + b"\x01"])
+    assert len(kept.read("some terms")) == 0
+    kept.write("some terms", Placed.of(digests, np.array([0, 2])))
+    assert kept.read("some terms").find(digests).tolist() == [0, 2]
+    assert kept.read("some terms").find(digest_array([bytes(32)])).tolist() == [NONE]
+    assert len(kept.read("other terms")) == 0
 
 
 def test_more_images_move_none_and_other_shares_begin_anew(lab: Lab, tmp_path: Path) -> None:

@@ -234,7 +234,8 @@ class Bundle:
     def split(self) -> dict[bytes, int]:
         """Digest -> split code of every image it was fitted and measured on."""
         try:
-            return read_split(self.path / "split.npz")
+            digests, split = read_split(self.path / "split.npz")
+            return dict(zip(digests.tolist(), split.tolist(), strict=True))
         except BundleError as error:
             raise at_fault(self.shown, str(error).split(". Remove")[0]) from error
 

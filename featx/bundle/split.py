@@ -63,10 +63,10 @@ def write_split(path: Path, digests: np.ndarray, split: np.ndarray, former: Seen
             )
 
 
-def read_split(path: Path) -> dict[bytes, int]:
-    """Digest (32 bytes) -> split code."""
+def read_split(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Digests V32 (n,) of images, and the part of each, uint8 (n,)."""
     arrays = _read(path)
-    return {row.tobytes(): int(code) for row, code in zip(arrays["digest"], arrays["split"], strict=True)}
+    return from_bytes(arrays["digest"]), arrays["split"]
 
 
 def read_seen(path: Path, trained: tuple[int, ...], chosen: tuple[int, ...]) -> SeenImages:

@@ -10,7 +10,8 @@ Units are ordered by their content and the seed alone: neither names nor the ord
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,7 +21,40 @@ from featx.dataset.imageset import NONE, TEST, TRAIN, VAL, ImageSet
 from featx.dataset.stratify import stratify
 from featx.dataset.units import Units
 from featx.errors import DataError, UsageError
-from featx.io.digest_arrays import NO_DIGEST, digest_array, has_digest
+from featx.io.digest_arrays import NO_DIGEST, has_digest
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Which images are in which part: digests V32 (n,), ascending, each once; split uint8 (n,).
+
+    As arrays, since of millions of images a mapping takes hundreds of bytes each.
+    """
+
+    digests: np.ndarray
+    split: np.ndarray
+
+    @classmethod
+    def of(cls, digests: np.ndarray, split: np.ndarray) -> Placed:
+        """Of digests in any order; of one that comes twice, the first counts."""
+        names, first = np.unique(digests, return_index=True)
+        return cls(names, np.asarray(split, np.uint8)[first])
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def find(self, digests: np.ndarray) -> np.ndarray:
+        """uint8 (n,): the part of each digest, NONE where it has none."""
+        found = np.full(len(digests), NONE, np.uint8)
+        if len(self):
+            place = np.minimum(np.searchsorted(self.digests, digests), len(self) - 1)
+            match = self.digests[place] == digests
+            found[match] = self.split[place][match]
+        return found
+
+    def replaced(self, by: Placed) -> Placed:
+        """With other parts for some of the images, and others besides."""
+        return Placed.of(np.concatenate([by.digests, self.digests]), np.concatenate([by.split, self.split]))
 
 
 def split_images(
@@ -28,7 +62,7 @@ def split_images(
     digests: np.ndarray,
     usable: np.ndarray,
     options: DataOptions,
-    kept: Mapping[bytes, int] | None = None,
+    kept: Placed | None = None,
 ) -> np.ndarray:
     """Give every image its split.
 
@@ -43,7 +77,7 @@ def split_images(
     digests : V32 (n,), of the images' bytes
     usable : bool (n,), which images could be read
     options : `split`, `seed` and `max_train` are used
-    kept : digest -> split in an earlier run
+    kept : where images were in an earlier run
 
     Returns
     -------
@@ -66,7 +100,8 @@ def split_images(
         return split
     units = Units.of(images, digests, rows, options.seed)
     declared = np.full(len(rows), NONE, np.uint8) if images.declared is None else images.declared[rows]
-    fixed, shares = _fix(declared, _look_up(digests[rows], kept or {}), shares)
+    before = np.full(len(rows), NONE, np.uint8) if kept is None else kept.find(digests[rows])
+    fixed, shares = _fix(declared, before, shares)
     if images.groups is not None:
         fixed = _free_torn(fixed, declared, units)
     assigned = stratify(units, units.settled(fixed), shares, shares > 0)
@@ -129,20 +164,6 @@ def _splittable(images: ImageSet, digests: np.ndarray, usable: np.ndarray) -> np
         keep = keep & (images.labels >= 0)
     keep[[row for torn in conflicts(images, np.where(keep, digests, NO_DIGEST)) for row in torn]] = False
     return np.flatnonzero(keep)
-
-
-def _look_up(digests: np.ndarray, kept: Mapping[bytes, int]) -> np.ndarray:
-    """uint8 (n,): the earlier split of each digest, NONE where it had none."""
-    found = np.full(len(digests), NONE, np.uint8)
-    if not kept:
-        return found
-    names = digest_array(kept)
-    values = np.array(list(kept.values()), np.uint8)
-    order = np.argsort(names)
-    place = np.minimum(np.searchsorted(names[order], digests), len(names) - 1)
-    match = names[order][place] == digests
-    found[match] = values[order][place][match]
-    return found
 
 
 def _fix(declared: np.ndarray, kept: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from featx.dataset.units import group_codes
 from featx.errors import DataError
 from featx.extraction.views import Views
 from featx.io.digest_arrays import first_of_equal
-from featx.io.digests import digest_json
+from featx.io.digests import digest_json_lists
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,14 @@ class Sample:
     @property
     def digest(self) -> str:
         """SHA-256 over (digest, part, class) of every image: bundles with the same one can be compared."""
-        order = np.argsort(self.digests)
+        order, images = np.argsort(self.digests), self.images
         names = (
-            [self.images.classes[code] for code in self.y[order]]
+            (images.classes[code] for code in self.y[order].tolist())
             if self.y.ndim == 1
-            else [np.flatnonzero(marks).tolist() for marks in self.y[order]]
+            else (np.flatnonzero(marks).tolist() for marks in self.y[order])
         )
-        return digest_json(
-            [[digest.hex() for digest in self.digests[order].tolist()], self.split[order].tolist(), names]
-        )
+        digests = (self.digests[row].tobytes().hex() for row in order)
+        return digest_json_lists(digests, self.split[order].tolist(), names)
 
     def counts(self) -> dict[str, int]:
         """Images per part."""

@@ -83,13 +83,14 @@ class KnownData:
         if pipeline.report.name is not None or place is None or not places or place in places:
             return []
         kept = KeptSplit(self.folder / "split").known()
-        digests = digest_images(images.paths, index).digest if kept else np.empty(0, DIGEST)
-        now = set(digests[has_digest(digests)].tolist())
-        if now <= kept:  # the same images in another place, or nothing to compare
+        digests = digest_images(images.paths, index).digest if len(kept) else np.empty(0, DIGEST)
+        now = np.unique(digests[has_digest(digests)])
+        both = int(np.isin(now, kept).sum())
+        if both == len(now):  # the same images in another place, or nothing to compare
             return []
-        if not kept.isdisjoint(now):
+        if both:
             text = (
-                f"{counted_of(len(kept & now), len(now), 'image')} {agreeing(len(kept & now), 'is', 'are')} among "
+                f"{counted_of(both, len(now), 'image')} {agreeing(both, 'is', 'are')} among "
                 f"those of earlier runs in {self.folder}, which"
             )
             return [f"{text} lay elsewhere. If this is another data set of the same name, keep it apart with --name."]

@@ -11,6 +11,7 @@ import numpy as np
 from featx.bundle.split import read_split, write_split
 from featx.config import DataOptions
 from featx.dataset import NONE, ImageSet, split_images
+from featx.dataset.split import Placed
 from featx.io.digest_arrays import NO_DIGEST, digest_array
 from featx.io.digests import digest_json
 from featx.io.files import write_json
@@ -73,25 +74,26 @@ class KeptSplit:
         kept = self.read(terms)
         split = split_images(images, digests, readable, options, kept)
         placed = split != NONE
-        now = dict(zip(digests[placed].tolist(), split[placed].tolist(), strict=True))
-        if keep and now.items() - kept.items():
-            self.write(terms, kept | now)
-        moved = sum(kept.get(digest, part) != part for digest, part in now.items())
-        return split, moved, bool(kept) and bool(now) and kept.keys().isdisjoint(now)
+        now = Placed.of(digests[placed], split[placed])
+        before = kept.find(now.digests)
+        if keep and (before != now.split).any():
+            self.write(terms, kept.replaced(now))
+        moved = int(((before != NONE) & (before != now.split)).sum())
+        return split, moved, bool(len(kept)) and bool(len(now)) and bool((before == NONE).all())
 
-    def read(self, terms: str) -> dict[bytes, int]:
-        """Digest (32 bytes) -> split code of the images that were placed on these terms; empty on others."""
+    def read(self, terms: str) -> Placed:
+        """The images that were placed on these terms; none on others."""
         if self._terms.exists() and terms in self._terms.read_text():
-            return read_split(self._split)
-        return {}
+            return Placed.of(*read_split(self._split))
+        return Placed.of(digest_array(()), np.empty(0, np.uint8))
 
-    def known(self) -> frozenset[bytes]:
-        """The digests (32 bytes) of all images that were placed, on whatever terms."""
-        return frozenset(read_split(self._split)) if self._split.is_file() else frozenset()
+    def known(self) -> np.ndarray:
+        """The digests V32 of all images that were placed, on whatever terms."""
+        return read_split(self._split)[0] if self._split.is_file() else digest_array(())
 
-    def write(self, terms: str, codes: dict[bytes, int]) -> None:
-        """Keep the split code of each digest (32 bytes)."""
-        write_split(self._split, digest_array(codes), np.array(list(codes.values()), np.uint8))
+    def write(self, terms: str, placed: Placed) -> None:
+        """Keep the part of each image."""
+        write_split(self._split, placed.digests, placed.split)
         write_json(self._terms, {"terms": terms})
 
     @property
