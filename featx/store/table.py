@@ -103,6 +103,7 @@ class FeatureTable(TableFolder):
         self._alone = threading.RLock()  # batches are read ahead by a thread
         self._seen: set[str] = set()
         self._lookups: list[_Lookup] = []
+        self._fresh: list[tuple[int, Part, np.ndarray]] = []  # parts that are in none yet: a listing needs no lookup
         self._required: dict[bytes, int] = {}
         parts = self.parts  # not self: no cycle may keep files open
         self._mapped = lru_cache(_OPEN_PARTS)(lambda number: parts[number].map())
@@ -118,7 +119,6 @@ class FeatureTable(TableFolder):
         if not self.directory.is_dir():
             return
         names = sorted(path.name for path in self.directory.iterdir() if path.suffix == SUFFIX and path.name[0] != ".")
-        fresh: list[tuple[int, Part, np.ndarray]] = []
         for name in names:
             if name in self._seen:
                 continue
@@ -131,10 +131,8 @@ class FeatureTable(TableFolder):
                 self.damaged[self.directory / name] = str(error)
                 _logger.warning("Left aside: %s Its rows will be computed again.", error)
                 continue
-            fresh.append((len(self.parts), part, _usable(part, self._required)))
+            self._fresh.append((len(self.parts), part, _usable(part, self._required)))
             self.parts.append(part)
-        if fresh:
-            self._lookups.append(_Lookup.of(fresh))
 
     def require(self, required: Mapping[bytes, int]) -> None:
         """Take rows of these images (digest -> revision) that an earlier decoder read for missing, from now on."""
@@ -196,9 +194,12 @@ class FeatureTable(TableFolder):
         kept = [
             np.setdiff1d(_usable(one, self._required), self._dropped.get(n, empty)) for n, one in enumerate(self.parts)
         ]
-        self._lookups = [_Lookup.of(list(zip(range(len(kept)), self.parts, kept, strict=True)))]
+        self._lookups, self._fresh = [_Lookup.of(list(zip(range(len(kept)), self.parts, kept, strict=True)))], []
 
     def _look_up(self, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._fresh:
+            self._lookups.append(_Lookup.of(self._fresh))
+            self._fresh = []
         part, row = np.full(len(names), -1), np.full(len(names), -1)
         for lookup in self._lookups:
             absent = np.flatnonzero(part < 0)
