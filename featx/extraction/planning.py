@@ -81,7 +81,9 @@ class ExtractionPlan:
 
 def plan_rows(request: Request, job: Job) -> Plan:
     """Decide which rows to compute: of every different readable image and view, those that any output misses."""
-    rows = np.setdiff1d(np.arange(len(request)), np.fromiter(request.unreadable, np.int64, len(request.unreadable)))
+    readable = np.ones(len(request), bool)
+    readable[list(request.unreadable)] = False
+    rows = np.flatnonzero(readable)
     first = rows[first_of_equal(request.identities[rows])]  # in the order of the files, which the disk likes
     digests, views = request.digests[first], request.views[first]
     there = [job.store.table(output.layer, output.pooling) for output in job.outputs]

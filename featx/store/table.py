@@ -33,13 +33,25 @@ def identities(digest: np.ndarray, view: np.ndarray | int = 0) -> np.ndarray:
     return joined.view(IDENTITY).ravel()
 
 
+def _prefixes(names: np.ndarray) -> np.ndarray:
+    """The first eight bytes of identities, as numbers in the same order: uint64 (n,)."""
+    joined = np.ascontiguousarray(names).view(np.uint8).reshape(-1, IDENTITY.itemsize)
+    return joined[:, :8].copy().view(">u8").ravel().astype(np.uint64)
+
+
 @dataclass
 class _Lookup:
-    """Sorted identities and the (part, row) of each; where an identity comes twice, the first."""
+    """Sorted identities and the (part, row) of each; where an identity comes twice, the first.
+
+    They are searched for by their prefixes, which takes a sixth of the time for millions.
+    """
 
     names: np.ndarray
     part: np.ndarray
     row: np.ndarray
+
+    def __post_init__(self) -> None:
+        self.prefixes = _prefixes(self.names)
 
     @classmethod
     def of(cls, parts: Sequence[tuple[int, Part, np.ndarray]]) -> _Lookup:
@@ -56,8 +68,12 @@ class _Lookup:
         """(part, row) of each name, both int64 (n,), -1 where it is absent."""
         if not len(self.names):
             return np.full(len(names), -1), np.full(len(names), -1)
-        at = np.minimum(np.searchsorted(self.names, names), len(self.names) - 1)
+        last, prefixes = len(self.names) - 1, _prefixes(names)
+        at = np.minimum(np.searchsorted(self.prefixes, prefixes), last)
         here = self.names[at] == names
+        alike = np.flatnonzero(~here & (self.prefixes[at] == prefixes))  # mostly other views of the same image
+        at[alike] = np.minimum(np.searchsorted(self.names, names[alike]), last)
+        here[alike] = self.names[at[alike]] == names[alike]
         return np.where(here, self.part[at], -1), np.where(here, self.row[at], -1)
 
 
