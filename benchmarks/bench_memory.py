@@ -138,7 +138,7 @@ def main() -> None:
         "Peak memory counts the pages of mapped files that are in memory, and the libraries that are loaded.",
     ]
     report(
-        f"Heads fitted on {arguments.gigabytes:g} GB of features with --memory {arguments.memory}",
+        f"Heads fitted on {arguments.gigabytes:g} GB of features in a memory of {arguments.memory}",
         results,
         goals,
         notes=notes,

@@ -53,21 +53,21 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
 REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the script names it -> why it was missed
     "extract-EfficientNetB0": {
         "bfloat16: featx / keras, images per second": (
-            "2.29, and 2.40 in a second run; decoding alone and inference alone, the least that two cores can do, "
-            "allowed 2.27 and 2.93, as the machine changed its speed in between"
+            "2.29, and 2.40 in a second run; decoding and inference alone, the least that two cores can do, allowed "
+            "2.27 and 2.93, since the machine changed its speed in between"
         ),
     },
     "serve": {
         "EfficientNetLite0: 16 clients / engine alone": (
-            "a request costs about 3 ms of a core (HTTP, the form, decoding; 0.3 ms of it the client's), the network "
-            "14 ms, and all of them have the same two cores"
+            "a request costs about 3 ms of a core (HTTP, the form, decoding; 0.3 ms of it in the client), the network "
+            "14 ms, and all share the same two cores"
         ),
     },
 }
 NOTES: dict[str, str] = {  # name of the result -> what a reader has to know of its figures
     "memory": (
-        "the heads were measured one by one; ridge before features were widened faster, dense in memory beside other "
-        "work, and dense with 1GB in a run of its own"
+        "the heads were measured one by one: ridge before features were widened faster, dense in memory alongside "
+        "other work, and dense with 1GB in a separate run"
     ),
     "decode": (
         "of small files the nearest eighth saves a quarter of decoding, a tenth of an extraction with MobileNetV2 in "
@@ -76,26 +76,26 @@ NOTES: dict[str, str] = {  # name of the result -> what a reader has to know of 
     ),
     "inference": (
         "the practical peak is what stacks of 3x3 convolutions reached in the same run, one batch at a time; a network "
-        "can pass it"
+        "can exceed it"
     ),
 }
 HEAD = """# Performance
 
-What each benchmark had to reach, and what it reached. [The tables](performance-tables.md) hold every figure behind it,
-the machine and the versions. `make bench` measures all of it anew (hours, on a quiet machine) and writes both pages;
-`python benchmarks/summarize.py --only NAME` measures a part. Do not edit.
+The goal of each benchmark and its result. [The tables](performance-tables.md) hold all figures behind them, the machine
+and the versions. `make bench` measures everything again (hours, on a quiet machine) and writes both pages;
+`python benchmarks/summarize.py --only NAME` measures a part. Do not edit this page.
 
-Every script runs featx and the alternative in turn, each in a process of its own, and takes medians: seconds drift by
-half from hour to hour and machine to machine, ratios within one run hold better. CPU seconds count those of child
-processes, and the load of the machine before the first case stands with the figures; where more than a quarter of the
-cores had something else to do, CPU seconds are what to compare. Sections of 2026-11-22 and 23 are of one to five rounds
-on a virtual machine whose speed changed by a factor of two within minutes, before CPU seconds were taken.
+Every script runs featx and the alternative in turn, each in its own process, and takes medians: seconds vary by half
+between hours and machines, ratios within one run are more stable. CPU seconds include child processes, and the load of
+the machine before the first case is recorded with the figures; if more than a quarter of the cores were busy with other
+work, compare CPU seconds. Sections dated 2026-11-22 and 23 have one to five rounds on a virtual machine whose speed
+changed by a factor of two within minutes, before CPU seconds were recorded.
 """
 TABLES = """# Performance: the tables
 
-Written by `benchmarks/summarize.py`, as [performance.md](performance.md) is, which explains them. Peak memory is the
-largest resident size of a process, mapped files included. CPU seconds are of the whole process of a case, imports and
-preparation included, and of its children; seconds are of what the case measures.
+Written by `benchmarks/summarize.py`, like [performance.md](performance.md), which explains them. Peak memory is the
+largest resident size of a process, including mapped files. CPU seconds cover the whole process of a case, including
+imports, preparation and children; seconds cover only what the case measures.
 """
 
 
