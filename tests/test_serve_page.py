@@ -76,6 +76,18 @@ def test_an_image_is_answered_and_explained(page: Any, bundle: Bundle, lab: Lab)
         assert all(url.startswith((own, "blob:", "data:")) for url in page.asked)
 
 
+def test_the_set_of_classes_is_on_the_page(page: Any, bundle: Bundle, lab: Lab) -> None:
+    (wanted,) = predict(bundle, lab.pictures[:1], AnswerOptions(coverage=0.8))
+    with served(bundle, Terms(maps=False, coverage=0.8)) as client:
+        page.goto(str(client.base_url))
+        page.get_by_text("3 classes").wait_for()
+        page.locator("#files").set_input_files(lab.pictures[0])
+        page.locator(".card[aria-busy=false]").wait_for()
+        assert wanted.set
+        assert page.locator(".card .set").inner_text() == f"Set for 80 % of images: {', '.join(wanted.set)}"
+        assert page.complaints == []
+
+
 def test_many_images_a_broken_one_and_the_keyboard(page: Any, bundle: Bundle, lab: Lab, tmp_path: Path) -> None:
     text = tmp_path / "text.png"
     text.write_text("This is not an image.\n" * 9)

@@ -17,7 +17,7 @@ import numpy as np
 
 import featx
 from featx.bundle.bundle import Bundle
-from featx.bundle.coverage import COVERAGE_FILE
+from featx.bundle.coverage import COVERAGE_FILE, why_approximate
 from featx.bundle.manifest import Manifest
 from featx.errors import ExportError, FeatxError, StoreError, UsageError
 from featx.export.check import (
@@ -285,6 +285,7 @@ def describe(
         "output": {"name": OUTPUT, "dtype": "float32", "shape": [None, len(bundle.classes)]},
         "calibration": bundle.calibration.kind,
         "coverage": _describe_coverage(bundle),
+        "coverage_approximate": why_approximate(bundle.manifest) or None,
         "check": asdict(comparison) | {"source": images.source},
         "license": _describe_license(bundle.manifest),
         "bundle": {"name": bundle.name, "digest": bundle.manifest.digest},

@@ -14,6 +14,7 @@ let standing = null;
 let image = null; // as the server describes it
 let chosen = new Set(); // labels, where an image can have several
 let busy = false;
+let changed = false; // filters, while the page was busy
 let rounds = -1; // that were done when this page last looked
 
 const percent = (share) => `${(100 * share).toFixed(0)} %`;
@@ -49,6 +50,10 @@ async function act(work) {
   } finally {
     busy = false;
     find("work").setAttribute("aria-busy", "false");
+  }
+  if (changed) {
+    changed = false;
+    next();
   }
 }
 
@@ -279,7 +284,10 @@ find("undo").addEventListener("click", undo);
 find("new").addEventListener("click", () => openNaming(true));
 find("zoom").addEventListener("click", () => zoom());
 find("fit").addEventListener("click", () => act(async () => take(await ask("fit", {}))));
-find("filters").addEventListener("change", () => next());
+find("filters").addEventListener("change", () => {
+  if (busy) changed = true;
+  else next();
+});
 find("sought").addEventListener("input", () => {
   find("seek-help").hidden = !find("sought").value;
   drawClasses();

@@ -165,9 +165,19 @@ function showAnswer(card, answer) {
     label.append(mark);
   }
   show(card, ".note", doubt(answer, best));
+  show(card, ".set", setOf(answer));
   const bars = card.querySelector(".bars");
   bars.replaceChildren(...answer.top.map((choice) => bar(choice, answer)));
   bars.hidden = false;
+}
+
+/** The set of classes that holds the truth in the share of images that was asked for; "" where none was. */
+function setOf(answer) {
+  if (!answer.set) return "";
+  const { coverage, per_class: each, approximate } = model.coverage;
+  const whose = each ? (model.multilabel ? " of each label" : " of each class") : "";
+  const what = answer.set.join(", ") || "no class, none is likely enough";
+  return `Set for ${Number((100 * coverage).toFixed(2))} % of images${whose}${approximate ? ", approximately" : ""}: ${what}`;
 }
 
 function doubt(answer, best) {
