@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ import pytest
 from fitted import Lab, call, write_pictures, write_squares
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression as Reference
+from sklearn.metrics import average_precision_score
 
 import featx
-from featx.active.curve import _deal, measure_curve
-from featx.active.powerlaw import PowerLaws
 from featx.errors import DataError, UsageError
 from featx.features import ArrayFeatures
 from featx.io.progress import no_progress
+from featx.quality.curve import _deal, measure_curve
+from featx.quality.powerlaw import PowerLaws
 
 SIZES = np.array([30, 60, 120, 240, 480, 960])
 
@@ -137,16 +139,49 @@ def test_what_has_no_curve_is_refused(lab: Lab, tmp_path: Path) -> None:
     few = write_pictures(tmp_path / "few", per_class=4)
     with pytest.raises(DataError, match="too few for a curve"):
         featx.enough(few, html=False, **keys(lab, tmp_path))  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="several labels"):
-        featx.enough(write_squares(tmp_path / "squares"), label_separator="$", **keys(lab, tmp_path))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"enough\.repeats must be at least 2, got 1"):
         featx.enough(few, repeats=1, **keys(lab, tmp_path))  # type: ignore[arg-type]
+
+
+def test_several_labels_are_measured_by_average_precision(lab: Lab, tmp_path: Path) -> None:
+    table = write_squares(tmp_path / "squares", 120)
+    found = featx.enough(table, label_separator="$", repeats=2, html=False, **keys(lab, tmp_path))  # type: ignore[arg-type]
+    assert set(found.curve[-1].per_class) == {"blue", "green", "red"}
+    assert found.curve[-1].accuracy == pytest.approx(np.mean(list(found.curve[-1].per_class.values())), abs=1e-5)
+    assert "a mean average precision of" in found.forecast[0].sentence()
+    assert any("mean average precision" in note for note in found.notes)
+
+
+def test_the_curve_of_several_labels_is_that_of_scikit_learn(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = digits[0], np.stack([digits[1] % 2 == 0, digits[1] < 3, digits[1] > 6], axis=1)
+    found = measure_curve(ArrayFeatures(x), y, None, 2, 0, no_progress)
+    reached = []
+    for seed in range(2):
+        order = np.random.default_rng(seed).permutation(600)
+        some, others = order[:450], order[450:]
+        mean, spread = x[some].mean(axis=0), x[some].std(axis=0) + 1e-6
+        for column in range(3):
+            head = Reference(C=0.1, max_iter=300).fit((x[some] - mean) / spread, y[some, column])
+            scores = head.decision_function((x[others] - mean) / spread)
+            reached.append(average_precision_score(y[others, column], scores))
+    assert found.right[:, -1].mean() == pytest.approx(np.mean(reached), abs=0.03)
+
+
+def test_the_report_of_a_fit_says_what_more_images_bring(lab: Lab, tmp_path: Path) -> None:
+    data = write_pictures(tmp_path / "pictures", per_class=75, seed=4)
+    options = {"clf": "ridge", "split": (0.7, 0.2, 0.1), **keys(lab, tmp_path)}
+    model = featx.fit_head(data, **options)  # type: ignore[arg-type]
+    page = (model.path / "report" / "index.html").read_text(encoding="utf-8")
+    assert 'id="growth"' in page
+    found = re.findall(r"<p>([\d,]+) more images would bring ([+-][\d.]+) points \(([\d.-]+) to ([\d.-]+)\)", page)
+    assert [one[0] for one in found] == ["79", "158", "474"]
+    assert all(float(low) <= float(gain) <= float(high) for _, gain, low, high in found)
 
 
 def test_of_many_images_some_are_drawn(
     digits: tuple[np.ndarray, np.ndarray], lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featx.active.curve._MOST_ROWS", 60)
+    monkeypatch.setattr("featx.quality.curve._MOST_ROWS", 60)
     assert measure_curve(ArrayFeatures(digits[0]), digits[1] % 2, None, 2, 0, no_progress).sizes[-1] == 45
     data = write_pictures(tmp_path / "pictures", per_class=30, seed=4)
     found = featx.enough(data, repeats=2, html=False, **keys(lab, tmp_path))  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
 """Are there enough images? Accuracy against their number, and what more of them would bring.
 
 prepare          features from the cache, the split of the run; test images are left alone
-measure_curve    a quick head on growing parts of train and val, measured on the rest (`curve`)
-PowerLaws        how the curve goes on, and how sure that is (`powerlaw`)
+measure_curve    a quick head on growing parts of train and val, measured on the rest (in `quality`)
+forecast_points  how the curve goes on, and how sure that is (in `report`, by `quality.powerlaw`)
 write_enough     a CSV, a plot, one page (in `report`)
 """
 
@@ -13,21 +13,28 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.active.curve import LearningCurve, measure_curve, most_rows
 from featx.active.pool import one_output
-from featx.active.powerlaw import PowerLaws
 from featx.config import Pipeline
 from featx.dataset import TEST, TRAIN
-from featx.errors import DataError
 from featx.features import width
 from featx.io.context import Context
 from featx.io.counting import counted
 from featx.io.jsontypes import Json
-from featx.report.enough import CurvePoint, ForecastPoint, write_enough
+from featx.quality.curve import LearningCurve, measure_curve, most_rows
+from featx.report.enough import write_enough
+from featx.report.growth import (
+    ACCURACY,
+    PRECISION,
+    CurvePoint,
+    ForecastPoint,
+    curve_points,
+    forecast_points,
+    usual_more,
+)
 from featx.store.cache import Cache
 from featx.workflow.prepare import prepare
 
-_USUAL = (0.5, 1.0, 3.0)  # times as many images more
+_SEVERAL = "Images have several labels here: what is measured is the mean average precision over the labels."
 
 
 @dataclass(frozen=True)
@@ -73,12 +80,10 @@ def find_enough(pipeline: Pipeline, cache: Cache, out: Path | None = None, conte
     Raises
     ------
     DataError
-        Several labels per image, or too few images for a curve.
+        Too few images for a curve.
     """
     prepared = prepare(pipeline, cache, context.progress, views=False)
     sample, seed = prepared.sample, pipeline.data.seed
-    if sample.y.ndim == 2:
-        raise DataError("featx enough takes one class per image; these have several labels. Give it other images.")
     output = one_output(prepared.extraction)
     rows = np.flatnonzero(sample.split != TEST)
     features = prepared.extraction.features(output, sample.rows[rows])
@@ -86,58 +91,23 @@ def find_enough(pipeline: Pipeline, cache: Cache, out: Path | None = None, conte
     repeats = pipeline.enough.repeats
     found = measure_curve(features, sample.y[rows], groups, repeats, seed, context.progress)
     now = int((sample.split == TRAIN).sum())
-    classes = [sample.images.classes[code] for code in np.unique(sample.y[rows])]
-    curve = tuple(_points(found, classes))
-    more = pipeline.enough.more or tuple(sorted({max(1, round(now * times)) for times in _USUAL}))
-    forecast = tuple(_forecast(found, now, more))
+    y = sample.y[rows]
+    codes = np.unique(y) if y.ndim == 1 else np.flatnonzero(y.any(axis=0))
+    curve = tuple(curve_points(found, [sample.images.classes[code] for code in codes.tolist()]))
+    more = pipeline.enough.more or usual_more(now)
+    forecast = tuple(forecast_points(found, now, more, ACCURACY if y.ndim == 1 else PRECISION))
     notes = (
         (
             f"Measured with a logistic regression on {output.name}, {counted(repeats, 'time')} on a quarter of train "
             "and val; another head or network has another curve."
         ),
+        *((_SEVERAL,) if y.ndim == 2 else ()),
         *_note_drawn(len(rows), most_rows(width(features))),
         *_note_far(found, now, more),
     )
     out = out or prepared.run.enough
     files = write_enough(out, curve, forecast, notes, context.command if pipeline.report.html else None)
     return Enough(now, curve, forecast, output.name, repeats, notes, files.csv, files.plot, files.page)
-
-
-def _points(found: LearningCurve, classes: list[str]) -> list[CurvePoint]:
-    from scipy.stats import t
-
-    repeats = len(found.right)
-    points = []
-    for place, size in enumerate(found.sizes.tolist()):
-        right = found.right[:, place]
-        error = 0.0 if repeats < 2 else float(t.ppf(0.975, repeats - 1) * right.std(ddof=1) / np.sqrt(repeats))
-        mean = float(right.mean())
-        of_class = {
-            name: round(float(np.nanmean(column)), 6)
-            for name, column in zip(classes, found.recall[:, place].T, strict=True)
-            if not np.isnan(column).all()
-        }
-        interval = (round(max(0.0, mean - error), 6), round(min(1.0, mean + error), 6))
-        points.append(CurvePoint(size, round(mean, 6), interval, of_class))
-    return points
-
-
-def _forecast(found: LearningCurve, now: int, more: tuple[int, ...]) -> list[ForecastPoint]:
-    laws = PowerLaws.fit(found.sizes, 1 - found.right)
-    points = []
-    for extra in more:
-        error, gain = laws.forecast(now + extra), laws.gain(now, now + extra)
-        points.append(
-            ForecastPoint(
-                images=now + extra,
-                more=extra,
-                accuracy=round(1 - error.error, 6),
-                interval=(round(1 - error.interval[1], 6), round(1 - error.interval[0], 6)),
-                gain=round(gain[0], 6),
-                gain_interval=(round(gain[1], 6), round(gain[2], 6)),
-            )
-        )
-    return points
 
 
 def _note_drawn(images: int, most: int) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from featx.bundle.manifest import Manifest
 from featx.bundle.records import MetricsRecord
 from featx.config.results import PlotFormat
 from featx.metrics.predictions import LabelledPredictions
+from featx.report.growth import Growth
 from featx.report.next_steps import Typed
 
 
@@ -26,6 +27,7 @@ class Content:
     plots : "svg" or "pdf" for such files beside the PNG files
     keep_paths : whether names of images may have folders of this machine
     linked : whether the page leads to the files of images, whose data was named by a path below the current folder
+    growth : what more images would bring; None where that was not measured
     pipeline : as YAML; command : that wrote the report; typed : what the commands of the next steps begin with
     """
 
@@ -44,3 +46,4 @@ class Content:
     keep_paths: bool = False
     linked: bool = False
     typed: Typed = field(default_factory=Typed)
+    growth: Growth | None = None

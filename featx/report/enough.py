@@ -10,41 +10,12 @@ from featx.io.counting import counted
 from featx.io.csvtext import csv_text
 from featx.io.files import write_atomic
 from featx.report.figure_folder import Plot
+from featx.report.growth import CurvePoint, ForecastPoint
 from featx.report.page import render
 from featx.report.plot_style import BLUE, ORANGE, panel, save, style
 from featx.report.report import INDEX
 
 _CLASSES = 30  # in the table of the page; the CSV has all
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """A measured accuracy. interval : of 95 %, over repeats; per_class : class -> share of its images that are right"""
-
-    images: int
-    accuracy: float
-    interval: tuple[float, float]
-    per_class: dict[str, float]
-
-
-@dataclass(frozen=True)
-class ForecastPoint:
-    """An accuracy with more images. interval, gain_interval : of 90 %; gain : over what there is now"""
-
-    images: int
-    more: int
-    accuracy: float
-    interval: tuple[float, float]
-    gain: float
-    gain_interval: tuple[float, float]
-
-    def sentence(self) -> str:
-        """In words, in points of a percent."""
-        low, high = (100 * end for end in self.gain_interval)
-        return (
-            f"{counted(self.more, 'more image')} would bring {100 * self.gain:+.1f} points ({low:.1f} to {high:.1f}), "
-            f"an accuracy of {100 * self.accuracy:.1f} %."
-        )
 
 
 @dataclass(frozen=True)

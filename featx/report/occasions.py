@@ -23,6 +23,7 @@ from featx.io.commands import short_path
 from featx.io.urls import is_url
 from featx.metrics.predictions import LabelledPredictions
 from featx.report.content import Content
+from featx.report.growth import Growth
 from featx.report.report import INDEX, write_report
 from featx.report.typed import typed_again, typed_for, typed_shown
 from featx.report.verdict import FLATTERED, Verdict, reach_verdict
@@ -49,7 +50,11 @@ class Evaluation:
 
 
 def report_model(
-    bundle: Bundle, predictions: Sequence[LabelledPredictions], intake: Intake, pipeline: Pipeline
+    bundle: Bundle,
+    predictions: Sequence[LabelledPredictions],
+    intake: Intake,
+    pipeline: Pipeline,
+    growth: Growth | None = None,
 ) -> Path | None:
     """Write the report of a new bundle into its directory, unless the pipeline forbids it; None if there is none."""
     if not pipeline.report.html:
@@ -71,6 +76,7 @@ def report_model(
         linked=_is_below(pipeline.data.path),
         command=manifest.command,
         typed=typed_shown(typed_for(bundle, pipeline, bundle.manifest.command), pipeline),
+        growth=growth,
     )
     return _write(report_folder(bundle.path), content)
 

@@ -37,6 +37,7 @@ from featx.io.jsontypes import Json
 from featx.io.modules import module_digests
 from featx.metrics.measures import Measures
 from featx.metrics.predictions import LabelledPredictions, align, group_codes, target_of
+from featx.report.growth import Growth, growth_of
 from featx.runs.measured import MeasuredParts, correction_record, epoch_records
 from featx.runs.origin import Intake, Provenance, algorithm, augment_record, backbone_record, key_record, weighed_mark
 from featx.runs.prepared import Prepared
@@ -66,6 +67,7 @@ class Fitted:
     network : the backbone up to the chosen layers: name in a bundle -> file or folder in the store
     reference : what unknown images are found by
     recording : where the state is that trainings resume from, of no use once there is a bundle
+    growth : what more images would bring, for the report; None where that takes long
     """
 
     manifest: Manifest
@@ -75,6 +77,7 @@ class Fitted:
     network: Mapping[str, Path]
     reference: novelty.Reference
     recording: Recording
+    growth: Growth | None = None
 
     @property
     def label(self) -> str:
@@ -179,6 +182,7 @@ def fit(prepared: Prepared, context: Context = Context()) -> Fitted:
         frozen_files(prepared.extraction, manifest.outputs),
         _reference(features, sample, seed),
         recording,
+        growth_of(features, sample, seed) if prepared.pipeline.report.html else None,
     )
 
 

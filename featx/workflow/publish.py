@@ -29,7 +29,8 @@ def publish(made: Fitted | Trained, run: Run, pipeline: Pipeline) -> Bundle:
     with temporary_folder() as folder:
         bundle = run.add(made.label, made.manifest, made.write(folder))
     _clear(made.recording, bundle)
-    report_model(bundle, made.predictions, made.intake, pipeline)
+    growth = made.growth if isinstance(made, Fitted) else None
+    report_model(bundle, made.predictions, made.intake, pipeline, growth)
     track(bundle, pipeline)
     return bundle
 

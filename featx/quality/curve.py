@@ -12,6 +12,7 @@ from featx.features import ArrayFeatures, Features, width
 from featx.heads.linear import LogisticRegression
 from featx.io.counting import counted
 from featx.io.progress import Progress
+from featx.metrics.formulas import average_precisions
 from featx.selection.folds import make_folds
 
 _SIZES = 9
@@ -28,8 +29,9 @@ class LearningCurve:
     """Accuracy against the number of images.
 
     sizes : int64 (s,), ascending
-    right : float64 (repeats, s), the share of right answers on images that were not fitted on
-    recall : float64 (repeats, s, classes), the same of each class; NaN where none was measured
+    right : float64 (repeats, s), the share of right answers on images that were not fitted on; of images with several
+        labels the mean average precision
+    recall : float64 (repeats, s, classes), the same of each class, or label; NaN where none was measured
     """
 
     sizes: np.ndarray
@@ -45,7 +47,8 @@ def measure_curve(
     Parameters
     ----------
     features : of n rows, no two of the same image; of more than `most_rows`, so many are drawn
-    y : int64 (n,), codes of at least two classes; groups : int64 (n,), rows that stay on one side
+    y : int64 (n,), codes of at least two classes, or bool (n, k), which of k labels a row has
+    groups : int64 (n,), rows that stay on one side
 
     Raises
     ------
@@ -57,7 +60,8 @@ def measure_curve(
     if len(y) > most:
         kept = np.sort(generator.permutation(len(y))[:most])
         features, y, groups = features.take(kept), y[kept], None if groups is None else groups[kept]
-    x, classes = features.asarray(), np.unique(y)
+    x, classes = features.asarray(), np.unique(y) if y.ndim == 1 else np.flatnonzero(y.any(axis=0))
+    y = y if y.ndim == 1 else y[:, classes]
     right, recall, strengths = [], [], dict[int, float]()
     sizes = np.empty(0, np.int64)
     for repeat in range(repeats):
@@ -70,8 +74,9 @@ def measure_curve(
             strength = strengths.setdefault(size, _strength(x[some], y[some], seed))
             rows.append(_measure(x, y, some, measured, strength))
             progress("enough", repeat * len(sizes) + len(rows), repeats * len(sizes))
-        right.append([hit.mean() for hit in rows])
-        recall.append([_recalls(hit, y[measured], classes) for hit in rows])
+        each = [_recalls(one, y[measured], classes) for one in rows]
+        right.append([one.mean() if y.ndim == 1 else np.nanmean(of) for one, of in zip(rows, each, strict=True)])
+        recall.append(each)
     return LearningCurve(sizes, np.array(right), np.array(recall))
 
 
@@ -97,6 +102,8 @@ def _deal(
     fold = make_folds(y, groups, _PARTS, seed)
     measured = generator.permutation(np.flatnonzero(fold == 0))[:_MOST_MEASURED]
     rows = generator.permutation(np.flatnonzero(fold != 0))
+    if y.ndim == 2:
+        return _begin_with_each(rows, y), measured
     place = np.empty(len(rows))
     for code in np.unique(y[rows]):
         mine = np.flatnonzero(y[rows] == code)
@@ -106,26 +113,40 @@ def _deal(
     return rows[np.argsort(place, kind="stable")], measured
 
 
+def _begin_with_each(rows: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The same order, but that an image with each label comes first, and one without it."""
+    firsts = [rows[np.flatnonzero(column)[0]] for column in (*y[rows].T, *~y[rows].T) if column.any()]
+    return np.array(list(dict.fromkeys([*firsts, *rows.tolist()])), np.int64)
+
+
 def _strength(x: np.ndarray, y: np.ndarray, seed: int) -> float:
     """The strength of the least loss on three folds; the strongest regularisation where none can be left out."""
     folds = make_folds(y, None, 3, seed)
     judged = folds >= 0
     if folds.max() < 1:
         return _STRENGTHS[0]
-    _classes, index = np.unique(y, return_inverse=True)
     best, found = np.inf, _STRENGTHS[0]
     for trial in LogisticRegression().search(ArrayFeatures(x), y, folds, _STRENGTHS):
-        logits = trial.logits[judged]
-        top = logits.max(axis=1, keepdims=True)
-        losses = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0] - logits[np.arange(len(logits)), index[judged]]
-        if losses.mean() < best:
-            best, found = float(losses.mean()), trial.strength
+        loss = _loss(trial.logits[judged], y, judged)
+        if loss < best:
+            best, found = loss, trial.strength
     return found
 
 
+def _loss(logits: np.ndarray, y: np.ndarray, judged: np.ndarray) -> float:
+    """The mean log loss of judged rows; of several labels that of each label."""
+    if y.ndim == 2:
+        return float(np.logaddexp(0, np.where(y[judged], -logits, logits)).mean())
+    index = np.unique(y, return_inverse=True)[1][judged]
+    top = logits.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0] - logits[np.arange(len(logits)), index]).mean())
+
+
 def _measure(x: np.ndarray, y: np.ndarray, some: np.ndarray, measured: np.ndarray, strength: float) -> np.ndarray:
-    """Which of the measured rows a head gets right that is fitted on some: bool (m,)."""
+    """Which of the measured rows a head gets right that is fitted on some: bool (m,); of several labels, its logits."""
     head = LogisticRegression(C=strength).fit(ArrayFeatures(x[some]), y[some])
+    if y.ndim == 2:
+        return np.concatenate([head.logits(ArrayFeatures(block)) for block in _blocks(x[measured])])
     guessed = [head.classes_[head.logits(ArrayFeatures(block)).argmax(axis=1)] for block in _blocks(x[measured])]
     return np.asarray(np.concatenate(guessed) == y[measured])
 
@@ -136,4 +157,6 @@ def _blocks(x: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _recalls(hit: np.ndarray, y: np.ndarray, classes: np.ndarray) -> list[float]:
+    if y.ndim == 2:
+        return average_precisions(y, hit).tolist()
     return [float(hit[y == code].mean()) if (y == code).any() else float("nan") for code in classes]
