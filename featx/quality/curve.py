@@ -158,5 +158,5 @@ def _blocks(x: np.ndarray) -> Iterator[np.ndarray]:
 
 def _recalls(hit: np.ndarray, y: np.ndarray, classes: np.ndarray) -> list[float]:
     if y.ndim == 2:
-        return average_precisions(y, hit).tolist()
+        return list(map(float, average_precisions(y, hit)))
     return [float(hit[y == code].mean()) if (y == code).any() else float("nan") for code in classes]

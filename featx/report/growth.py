@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featx.dataset import TEST, TRAIN
 from featx.errors import DataError
-from featx.extraction.sample import Sample
 from featx.features import Features, width
 from featx.io.counting import counted
 from featx.io.progress import no_progress
 from featx.quality.curve import LearningCurve, measure_curve
 from featx.quality.powerlaw import PowerLaws
+
+if TYPE_CHECKING:
+    from featx.extraction.sample import Sample
 
 ACCURACY, PRECISION = "an accuracy", "a mean average precision"
 USUAL = (0.5, 1.0, 3.0)  # times as many images more

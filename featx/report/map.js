@@ -15,12 +15,14 @@
   const pictured = new Map(data.pictured.map((row, place) => [row, place]));
   const selected = new Uint8Array(n);
   let hidden = new Set();
-  let by = colourings[0], view = { x: 0.5, y: 0.5, scale: 1 }, at = -1, loop = null, drag = null, waiting = false;
+  let by = colourings[0], view = { x: 0.5, y: 0.5, scale: 1 }, at = -1, loop = null, drag = null, waiting = false, marked = false;
 
   const ratio = () => window.devicePixelRatio || 1;
-  const size = () => Math.min(canvas.clientWidth, canvas.clientHeight) * 0.94 * view.scale;
-  const toX = (row) => (places[2 * row] / NONE - view.x) * size() + canvas.clientWidth / 2;
-  const toY = (row) => (view.y - places[2 * row + 1] / NONE) * size() + canvas.clientHeight / 2;
+  let wide = 0, high = 0; // of the canvas, asked for once a frame: the browser may have to lay out the page for it
+  const measure = () => { wide = canvas.clientWidth; high = canvas.clientHeight; };
+  const size = () => Math.min(wide, high) * 0.94 * view.scale;
+  const toX = (row) => (places[2 * row] / NONE - view.x) * size() + wide / 2;
+  const toY = (row) => (view.y - places[2 * row + 1] / NONE) * size() + high / 2;
   const shown = (row) => !hidden.has(by.names === null ? -1 : by.values[row]);
 
   function ramp(share) { // from blue to yellow, by lightness as well
@@ -49,8 +51,8 @@
   }
   const look = (code) => code === NONE ? ["#9aa3ad", "circle"] : [COLOURS[code % 8], SHAPES[Math.floor(code / 8 + code) % 5]];
   let stamps = new Map();
-  function stampOf(row, r) {
-    const value = by.values[row], key = by.names === null ? (value === NONE ? NONE : Math.round(value / 65534 * 31)) : value;
+  const keyOf = (value) => by.names === null && value !== NONE ? Math.round(value / 65534 * 31) : value;
+  function stampOf(key, r) {
     let made = stamps.get(key);
     if (!made) {
       const [colour, kind] = by.names === null ? [key === NONE ? "#9aa3ad" : ramp(key / 31), "circle"] : look(key);
@@ -59,28 +61,66 @@
     }
     return made;
   }
+  // Of many points the pixels are set one by one, in a picture with a margin: to draw each costs many times as much
+  const MANY = 3000, MARGIN = 48;
+  let sheet = null, marks = new Map();
+  function marksOf(key, r, across) {
+    let found = marks.get(key);
+    if (!found) {
+      const made = stampOf(key, r), half = Math.floor(made.width / 2);
+      const pixels = new Uint32Array(made.getContext("2d").getImageData(0, 0, made.width, made.width).data.buffer);
+      const at = [];
+      let full = 0;
+      pixels.forEach((pixel, place) => {
+        if (pixel >>> 24 < 128) return;
+        at.push((Math.floor(place / made.width) - half) * across + (place % made.width) - half);
+        if (pixel >>> 24 >= full >>> 24) full = pixel;
+      });
+      found = { at: Int32Array.from(at), colour: full };
+      marks.set(key, found);
+    }
+    return found;
+  }
+  function drawMany(r, k) {
+    const across = canvas.width + 2 * MARGIN, down = canvas.height + 2 * MARGIN;
+    if (!sheet || sheet.width !== across || sheet.height !== down) { sheet = new ImageData(across, down); marks = new Map(); }
+    const pixels = new Uint32Array(sheet.data.buffer), values = by.values, some = hidden.size > 0;
+    pixels.fill(0);
+    const step = size() * k / NONE, left = (wide / 2 - view.x * size()) * k + MARGIN, top = (high / 2 + view.y * size()) * k + MARGIN;
+    const least = MARGIN / 2, mostX = across - MARGIN / 2, mostY = down - MARGIN / 2;
+    for (let row = 0; row < n; row++) {
+      const x = left + places[2 * row] * step, y = top - places[2 * row + 1] * step;
+      if (x < least || y < least || x > mostX || y > mostY || (some && !shown(row))) continue;
+      const mark = marksOf(keyOf(values[row]), r, across), base = (y | 0) * across + (x | 0), at = mark.at, colour = mark.colour;
+      for (let j = 0; j < at.length; j++) pixels[base + at[j]] = colour;
+    }
+    pen.putImageData(sheet, -MARGIN, -MARGIN);
+  }
+  function drawFew(r, k) {
+    for (let row = 0; row < n; row++) {
+      const x = toX(row), y = toY(row);
+      if (x < -9 || y < -9 || x > wide + 9 || y > high + 9 || !shown(row)) continue;
+      const made = stampOf(keyOf(by.values[row]), r);
+      pen.drawImage(made, x * k - made.width / 2, y * k - made.height / 2);
+    }
+  }
   let radius = 0;
   function draw() {
     waiting = false;
-    const w = canvas.clientWidth, h = canvas.clientHeight, k = ratio();
-    if (canvas.width !== Math.round(w * k) || canvas.height !== Math.round(h * k)) { canvas.width = Math.round(w * k); canvas.height = Math.round(h * k); stamps = new Map(); }
+    measure();
+    const k = ratio();
+    if (canvas.width !== Math.round(wide * k) || canvas.height !== Math.round(high * k)) { canvas.width = Math.round(wide * k); canvas.height = Math.round(high * k); stamps = new Map(); marks = new Map(); }
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, canvas.width, canvas.height);
     const r = Math.max(1.5, Math.min(6, (n > 20000 ? 1.6 : n > 3000 ? 2.4 : 4) * Math.sqrt(view.scale)));
-    if (r !== radius) { radius = r; stamps = new Map(); }
-    let any = false;
-    for (let row = 0; row < n; row++) {
-      const x = toX(row), y = toY(row);
-      if (x < -9 || y < -9 || x > w + 9 || y > h + 9 || !shown(row)) continue;
-      const made = stampOf(row, r);
-      pen.drawImage(made, x * k - made.width / 2, y * k - made.height / 2);
-      any = any || selected[row];
-    }
+    if (r !== radius) { radius = r; stamps = new Map(); marks = new Map(); }
+    if (n > MANY) drawMany(r, k);
+    else drawFew(r, k);
     pen.setTransform(k, 0, 0, k, 0, 0);
     const ink = getComputedStyle(document.body).color;
     pen.strokeStyle = ink;
     pen.lineWidth = 1.5;
-    if (any) {
+    if (marked) {
       pen.beginPath();
       for (let row = 0; row < n; row++) if (selected[row] && shown(row)) { const x = toX(row), y = toY(row); pen.moveTo(x + r + 2, y); pen.arc(x, y, r + 2, 0, 7); }
       pen.stroke();
@@ -110,9 +150,9 @@
         tip.append(picture);
       }
       for (const line of describe(row)) { const part = document.createElement("div"); part.textContent = line; tip.append(part); }
-      const x = toX(row), y = toY(row), left = x > canvas.clientWidth / 2 ? x - tip.offsetWidth - 14 : x + 14;
-      tip.style.left = `${Math.max(4, Math.min(left, canvas.clientWidth - tip.offsetWidth - 4))}px`;
-      tip.style.top = `${Math.max(4, Math.min(y + 10, canvas.clientHeight - tip.offsetHeight - 4))}px`;
+      const x = toX(row), y = toY(row), left = x > wide / 2 ? x - tip.offsetWidth - 14 : x + 14;
+      tip.style.left = `${Math.max(4, Math.min(left, wide - tip.offsetWidth - 4))}px`;
+      tip.style.top = `${Math.max(4, Math.min(y + 10, high - tip.offsetHeight - 4))}px`;
     }
     redraw();
   }
@@ -126,17 +166,18 @@
   }
   function zoom(factor, x, y) {
     const before = size(), scale = Math.max(0.5, Math.min(400, view.scale * factor));
-    const dx = (x - canvas.clientWidth / 2), dy = (y - canvas.clientHeight / 2);
+    const dx = (x - wide / 2), dy = (y - high / 2);
     view.scale = scale;
     view.x += dx / before - dx / size();
     view.y -= dy / before - dy / size();
     show(-1);
     redraw();
   }
-  const centre = () => [canvas.clientWidth / 2, canvas.clientHeight / 2];
+  const centre = () => [wide / 2, high / 2];
   function count() {
     let chosen = 0;
     for (let row = 0; row < n; row++) chosen += selected[row];
+    marked = chosen > 0;
     byId("save").disabled = byId("none").disabled = chosen === 0;
     said.textContent = chosen ? `${chosen.toLocaleString("en")} of ${n.toLocaleString("en")} images selected.` : "";
     redraw();
@@ -204,7 +245,7 @@
   function walk(step) {
     for (let k = 1; k <= n; k++) {
       const row = ((at < 0 && step < 0 ? 0 : at) + step * k + n * 2) % n, x = toX(row), y = toY(row);
-      if (shown(row) && x >= 0 && y >= 0 && x <= canvas.clientWidth && y <= canvas.clientHeight) {
+      if (shown(row) && x >= 0 && y >= 0 && x <= wide && y <= high) {
         show(row);
         said.textContent = describe(row).join(", ");
         return;
@@ -228,6 +269,7 @@
   function paint() {
     hidden = new Set();
     stamps = new Map();
+    marks = new Map();
     legend.replaceChildren();
     if (by.names === null) {
       const item = document.createElement("li"), bar = document.createElement("span");
@@ -262,5 +304,6 @@
   byId("by").addEventListener("change", (event) => { by = colourings[event.target.value]; paint(); });
   addEventListener("resize", redraw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  measure();
   paint();
 })();
