@@ -175,7 +175,7 @@ def report(
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory and versions."""
+    """Processor, cores, memory and versions; the load before it all, and the CPU seconds until now, of children too."""
     versions = {}
     for name in LIBRARIES:
         try:
@@ -185,6 +185,7 @@ def machine() -> dict[str, Any]:
     return {
         "date": time.strftime("%Y-%m-%d"),
         "load": load_before(),
+        "cpu_seconds": round(cpu_seconds(), 1),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),

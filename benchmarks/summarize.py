@@ -208,13 +208,14 @@ def section(name: str, found: dict[str, Any]) -> str:
 
 
 def _machine(machine: dict[str, Any]) -> str:
+    spent = f" {machine['cpu_seconds']:,.0f} CPU seconds in all." if "cpu_seconds" in machine else ""
     versions = [f"{name} {machine[name]}" for name in machine if name in LIBRARIES]
     load = machine.get("load")
     busy = "" if load is None else f", load {load:g} before it began"
     busy += " (busy: compare CPU seconds)" if load is not None and is_busy(load, machine["cores"]) else ""
     return (
         f"{machine['date']}: {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB{busy}; "
-        f"Python {machine['python']}, {', '.join(versions)}."
+        f"Python {machine['python']}, {', '.join(versions)}.{spent}"
     )
 
 
