@@ -137,7 +137,9 @@ def accuracy(folder: Path, data: str, features: dict[str, Any], precision: Any) 
             ),
             features=FeaturesOptions(precision=precision, cache=str(folder / "cache"), **(features or SMALL)),
             head=HeadOptions(clf="logreg", strength=0.01 if declared else None),
-            report=ReportOptions(runs=str(folder / f"runs-{precision}"), name=f"{data}-{seed}-{len(features)}"),
+            report=ReportOptions(
+                name=f"{data}-{seed}-{len(features)}", runs=str(folder / f"runs-{precision}"), html=False
+            ),
         )
         with Cache(folder / "cache") as cache:
             test = publish_head(prepare(pipeline, cache)).manifest.metrics_on("test")
