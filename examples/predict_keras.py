@@ -1,8 +1,8 @@
-"""Predict with Keras alone, from a bundle as it is: python predict_keras.py BUNDLE IMAGE...
+"""Predict with Keras alone, from an unmodified bundle: python predict_keras.py BUNDLE IMAGE...
 
-BUNDLE is a folder of `runs/`, or what `featx bundle unpack` made of a .featx file. Nothing has to be exported: the
-network is a `.keras` file, and the head plain arrays or a `.keras` file as well. It needs no featx: pip install keras
-numpy pillow tensorflow
+BUNDLE is a folder of `runs/`, or a .featx file unpacked with `featx bundle unpack`. No export is needed: the network is
+a `.keras` file, and the head is plain arrays or a `.keras` file as well. It needs no featx: pip install keras numpy
+pillow tensorflow
 """
 
 import json

@@ -1,7 +1,7 @@
-"""How the examples read an image and tell an answer. It goes along with the one that you copy.
+"""How the examples read an image and format an answer. Copy this file together with the example that you use.
 
-Files of more than 8 bits need imagecodecs if the model was trained with `--levels`, or where Pillow does not read them
-right (JPEG 2000, TIFF of 9 to 15 bits): pip install imagecodecs
+Files of more than 8 bits need imagecodecs if the model was trained with `--levels`, or if Pillow reads them wrongly
+(JPEG 2000, TIFF of 9 to 15 bits): pip install imagecodecs
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ ORIENTATION, TIFF_BITS = 0x0112, 258
 def read_image(path, height, width, rule):
     """uint8 (1, height, width, 3): upright, over white where it is transparent, resized as the model was trained.
 
-    rule : METHOD:SHARE:FILTER:LEVELS, of which the latter may be missing
+    rule : METHOD:SHARE:FILTER:LEVELS; the later parts may be missing
     """
     method, share, name, levels = (*rule.split(":"), "", "", "")[:4]
     share = float(share or 1)
@@ -30,9 +30,9 @@ def read_image(path, height, width, rule):
 
 
 def read_plain(path, height, width):
-    """An image, upright; of a JPEG no more than is needed for a height and width is decoded."""
-    with open(path, "rb") as opened, Image.open(opened) as file:  # of a path, Pillow turns plain TIFF files twice
-        if file.format in ("JPEG", "MPO"):  # a TIFF file is turned while it is loaded
+    """An image, upright; a JPEG is decoded only as finely as the height and width need."""
+    with open(path, "rb") as opened, Image.open(opened) as file:  # given a path, Pillow turns plain TIFF files twice
+        if file.format in ("JPEG", "MPO"):  # Pillow turns a TIFF file on loading
             sideways = file.getexif().get(ORIENTATION, 1) >= 5
             file.draft(None, (height, width) if sideways else (width, height))
         image = ImageOps.exif_transpose(file)
@@ -42,7 +42,7 @@ def read_plain(path, height, width):
 
 
 def read_deep(path, levels):
-    """A PNG, TIFF or JPEG 2000 file of more than 8 bits, read by levels; None for what Pillow reads right."""
+    """A PNG, TIFF or JPEG 2000 file of more than 8 bits, read by levels; None for files that Pillow reads correctly."""
     with Image.open(path) as file:
         turned = Image.Exif()
         turned[ORIENTATION] = file.getexif().get(ORIENTATION, 1)
@@ -79,7 +79,7 @@ def read_deep(path, levels):
 
 
 def to_8_bits(values, bits):
-    """Whole numbers of so many bits, rounded to 0 to 255."""
+    """Integers of the given number of bits, rounded to 0 to 255."""
     most = (1 << bits) - 1
     return ((values.astype(np.int64) * 510 + most) // (2 * most)).astype(np.uint8)
 
@@ -104,7 +104,7 @@ def resize(image, height, width, method, share, resampling):
 
 
 def answer(chances, classes, thresholds):
-    """What `featx predict` says: the likeliest class and its confidence; the labels first where there are several."""
+    """What `featx predict` prints: the likeliest class and its confidence, after any labels of a multi-label model."""
     order = np.argsort(-chances, kind="stable")
     likeliest = f"{classes[order[0]]} {chances[order[0]]:.1%}"
     if thresholds is None:

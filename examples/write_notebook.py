@@ -1,4 +1,4 @@
-"""Writes `first_hour.ipynb` beside this file: runs its cells and keeps what they show (nbformat 4, without Jupyter).
+"""Writes `first_hour.ipynb` beside this file: runs its cells and keeps their output (nbformat 4, without Jupyter).
 
 python examples/write_notebook.py
 """
@@ -18,8 +18,8 @@ NOTEBOOK = Path(__file__).with_name("first_hour.ipynb")
 _STORY = """
 # The first hour in Python
 
-From a folder of images to a model: check the data, fit a head on features that are computed once, see how good it is,
-ask it. The images are handwritten digits of scikit-learn, twelve of each.
+From a folder of images to a model: check the data, fit a head on features that are computed once, measure it, and use
+it. The images are scikit-learn's handwritten digits, twelve of each.
 #---
 from pathlib import Path
 
@@ -41,7 +41,7 @@ Are all files readable, and is each image in one class?
 found = featx.check("digits")
 found.readable, found.unreadable, found.conflicts
 #---
-The network runs once for each image; a second call takes the features from the cache.
+The network runs once for each image; a second call reads the features from the cache.
 #---
 options = {"layer": "block3b_add", "input_size": 96}
 featx.extract("digits", **options)
@@ -50,23 +50,23 @@ The second call:
 #---
 featx.extract("digits", **options)
 #---
-A head takes seconds, so try several. The scores have intervals, which are wide with so few test images.
+A head takes seconds, so try several. With so few test images, the intervals of the scores are wide.
 #---
 model = featx.fit_head("digits", clf="logreg", html=False, **options)
 model
 #---
-Ask it about a folder.
+Predict the images of a folder.
 #---
 answers = model.predict("digits/7", top=2)
 answers
 #---
-Which places of an image speak for its class? The map has a value for each.
+Which regions of an image support its class? The map has a value for each location.
 #---
 image = min(Path("digits/7").glob("*.png"))
 why = model.explain(image)[0]
 why.label, why.method, why.classes[0].map.shape
 #---
-Which images are most like this 3, by the features that the model predicts from?
+Which images are most like this 3, by the model's features?
 #---
 query = min(Path("digits/3").glob("*.png"))
 [near.label for near in model.similar(query, "digits", top=5).found[0].similar]
