@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,9 +19,9 @@ MAINTENANCE = digest_array([b"maintenance"])  # in place of a digest: who remove
 def compact(table: FeatureTable, compression: str, leases: Leases) -> int:
     """Merge runs of parts that are far below the usual size, and parts with doubled rows; return the parts left."""
     left = 0
-    seen = _Seen(np.empty(0, IDENTITY), _latest(table.parts))
+    seen = _Seen.of(table.parts)
     for group in _groups(table.parts):
-        published, seen = _merge(table, group, seen, compression)
+        published = _merge(table, group, seen, compression)
         leases.give_sign()
         left += published
     return left
@@ -31,12 +31,27 @@ def compact(table: FeatureTable, compression: str, leases: Leases) -> int:
 class _Seen:
     """What is known while parts are merged, one group after the other.
 
-    kept : identities that stay in parts before, sorted V34 (n,)
+    names : all identities, sorted V34 (n,); kept : bool (n,), which of them stay in parts before
     latest : revision -> the identities, sorted, that have a row of it, but none of a later decoder; 0 left out
     """
 
+    names: np.ndarray
     kept: np.ndarray
     latest: dict[int, np.ndarray]
+
+    @classmethod
+    def of(cls, parts: list[Part]) -> _Seen:
+        """Before the first group."""
+        every = [np.empty(0, IDENTITY), *(identities(part.digest, part.view) for part in parts)]
+        names = np.unique(np.concatenate(every))
+        return cls(names, np.zeros(len(names), bool), _latest(parts))
+
+    def take(self, names: np.ndarray) -> np.ndarray:
+        """Note that these identities, each different, stay; return which of them did not before, bool (n,)."""
+        at = np.searchsorted(self.names, names)
+        new = ~self.kept[at]
+        self.kept[at] = True
+        return np.asarray(new)
 
     def superseded(self, names: np.ndarray, revisions: np.ndarray) -> np.ndarray:
         """Which rows have one of a later decoder beside them: bool (n,)."""
@@ -71,10 +86,10 @@ def _groups(parts: list[Part]) -> Iterator[list[Part]]:
         yield group
 
 
-def _merge(table: FeatureTable, group: list[Part], seen: _Seen, compression: str) -> tuple[int, _Seen]:
+def _merge(table: FeatureTable, group: list[Part], seen: _Seen, compression: str) -> int:
     """Make one part of several. Of the rows of one identity the first valid one of the latest decoder stays.
 
-    Returns the number of parts left (0 or 1), and `seen` with the identities of this group.
+    Returns the number of parts left (0 or 1); `seen` then knows of this group.
     """
     kept: list[PartRows] = []
     total = 0
@@ -84,16 +99,15 @@ def _merge(table: FeatureTable, group: list[Part], seen: _Seen, compression: str
         every = identities(rows.digest, rows.view)
         valid = np.flatnonzero(good & ~seen.superseded(every, rows.revisions))
         names, first = np.unique(every[valid], return_index=True)
-        kept.append(rows.take(np.sort(valid[first[~np.isin(names, seen.kept)]])))
-        seen = replace(seen, kept=np.union1d(seen.kept, names))
+        kept.append(rows.take(np.sort(valid[first[seen.take(names)]])))
     left = sum(len(rows) for rows in kept)
     if len(group) == 1 and left == total:
-        return 1, seen
+        return 1
     if left:
         write_part(table.directory, _join(kept), table.attributes, compression)
     for part in group:
         part.path.unlink(missing_ok=True)
-    return int(left > 0), seen
+    return int(left > 0)
 
 
 def _join(several: list[PartRows]) -> PartRows:
