@@ -14,6 +14,7 @@ from featx.bundle.bundle import load_bundle
 from featx.card.card import model_card
 from featx.metrics.digits import confidence_text, ends_text, figure_text, outward
 from featx.report.words import percent
+from featx.serve.measured import measured_text
 
 FOUR_DIGITS = re.compile(r"\b[01]\.\d{3,}")
 
@@ -108,6 +109,19 @@ def test_45_images_have_two_digits_wherever_people_read(lab: Lab, tmp_path: Path
     assert kept is not None
     assert 0 <= kept[0] < kept[1] <= 1
     assert 0 <= low < high <= 1
+
+
+def test_the_served_page_and_the_card_say_on_which_images_and_in_which_groups(lab: Lab) -> None:
+    manifest = lab.bundle("logreg").manifest
+    test, val = (replace(manifest.metrics_on(part), groups=groups) for part, groups in (("test", 5), ("val", None)))
+    share = r"accuracy \d+ % on 15 test images \(between \d+ and \d+ %, over 5 groups\)"
+    assert re.fullmatch(share, measured_text(replace(manifest, metrics={"val": val, "test": test})))
+    share = r"accuracy \d+ % on 15 validation images \(between \d+ and \d+ %\); there are no test images"
+    assert re.fullmatch(share, measured_text(replace(manifest, metrics={"val": val})))
+    assert measured_text(replace(manifest, metrics={})) == "not measured: no image was held back"
+    assert "files of the same bytes are in one part." in model_card(manifest, "m")
+    together = replace(manifest, split=replace(manifest.split, grouped=True, grouped_by="plant"))
+    assert "are in one part, and so are images of one group (plant)." in model_card(together, "m")
 
 
 def test_the_number_of_images_that_calibrated_is_that_of_the_folds_or_of_val(lab: Lab) -> None:

@@ -186,6 +186,7 @@ def test_what_the_model_is(client: httpx.Client, bundle: Bundle) -> None:
     assert model["name"] == "lab/1"
     assert (model["head"], model["layers"], model["input_size"]) == ("logreg", ["last@avg"], [32, 32])
     assert model["metrics"]["test"]["accuracy"] == bundle.manifest.metrics_on("test").get("accuracy")
+    assert re.fullmatch(r"accuracy \d+ % on 15 test images \(between \d+ and \d+ %\)", model["measured"])
     assert model["limits"]["images"] == 32
     assert str(bundle.path) not in json.dumps(model)
     assert client.get("/health").json() == {"status": "ok"}

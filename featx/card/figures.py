@@ -74,7 +74,14 @@ def _division(split: SplitRecord) -> str:
         return f"How the parts were made is {NOT_RECORDED}."
     if split.declared:
         return "The data declares its parts. What it leaves open was drawn by featx, stratified by class."
-    return "The parts were drawn by featx, stratified by class; files of the same bytes are in one part."
+    drawn = "The parts were drawn by featx, stratified by class; files of the same bytes are in one part"
+    return f"{drawn}{_together(split)}."
+
+
+def _together(split: SplitRecord) -> str:
+    if not split.grouped:
+        return ""
+    return ", and so are images of one group" + (f" ({escape(split.grouped_by)})" if split.grouped_by else "")
 
 
 def _images(data: DataRecord) -> str:

@@ -306,12 +306,11 @@ function describe() {
   document.title = `${model.name} · featx`;
   find("name").textContent = model.name;
   const count = model.classes.length;
-  const measured = Object.entries(model.metrics.test || {}).find(([name]) => ["accuracy", "f1_micro"].includes(name));
   const parts = [
     `${count} ${count === 1 ? "class" : "classes"}${model.multilabel ? ", several per image" : ""}`,
     `${model.head} on ${model.backbone || "a network"}`,
+    model.measured,
   ];
-  if (measured && measured[1] !== null) parts.push(`${measured[0].replace("_", " ")} on test images: ${percent(measured[1])}`);
   find("about").textContent = parts.join(" · ");
   find("limits").textContent = `Up to ${model.limits.upload / 1e6} MB and ${model.limits.megapixels} megapixels each. They do not leave this server and are not kept.`;
   find("tab-report").hidden = !model.report;

@@ -26,6 +26,7 @@ from featx.report.report import INDEX
 from featx.runs.run import report_folder
 from featx.serve.batching import Batcher
 from featx.serve.limits import Limits
+from featx.serve.measured import measured_text
 from featx.serve.uploads import Upload
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class ModelInfo:
     ----------
     thresholds : of a model that gives several labels, from which probability on it gives each of `classes`
     input_size : height and width, in pixels, that the network sees; layers : whose features the head takes
-    metrics : what was measured when it was made, by part of the data
+    metrics : what was measured when it was made, by part of the data; measured : the same for people, in a few words
     calibrated_on : images that its confidence was fitted on; 0: none, so that it is unmeasured
     min_confidence, max_distance : answers are "unsure" below, "unknown" beyond
     coverage : what is guaranteed of the sets of classes in answers; None where there are none
@@ -118,6 +119,7 @@ class ModelInfo:
     layers: tuple[str, ...]
     head: str
     metrics: dict[str, dict[str, float | None]]
+    measured: str
     calibrated_on: int | None
     top: int
     min_confidence: float
@@ -220,6 +222,7 @@ class Service:
             layers=tuple(output.name for output in bundle.outputs),
             head=manifest.head.clf,
             metrics={part: _numbers(one) for part, one in manifest.metrics.items() if one is not None},
+            measured=measured_text(manifest),
             calibrated_on=manifest.calibrated_on,
             top=terms.top,
             min_confidence=terms.min_confidence,
