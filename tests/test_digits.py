@@ -118,7 +118,10 @@ def test_the_served_page_and_the_card_say_on_which_images_and_in_which_groups(la
     assert re.fullmatch(share, measured_text(replace(manifest, metrics={"val": val, "test": test})))
     share = r"accuracy \d+ % on 15 validation images \(between \d+ and \d+ %\); there are no test images"
     assert re.fullmatch(share, measured_text(replace(manifest, metrics={"val": val})))
-    assert measured_text(replace(manifest, metrics={})) == "not measured: no image was held back"
+    assert measured_text(replace(manifest, metrics={})) == "measured in folds of train alone"
+    assert (
+        measured_text(replace(manifest, metrics={}, search={"last@avg": ()})) == "not measured: no image was held back"
+    )
     assert "files of the same bytes are in one part." in model_card(manifest, "m")
     together = replace(manifest, split=replace(manifest.split, grouped=True, grouped_by="plant"))
     assert "are in one part, and so are images of one group (plant)." in model_card(together, "m")

@@ -187,6 +187,8 @@ def test_a_declared_part_that_shrinks_is_reported(tmp_path: Path) -> None:
 def test_where_nothing_is_measured_that_is_said(tmp_path: Path) -> None:
     (note,) = notes_of(tmp_path, *make_set(np.arange(5), None))
     assert note.startswith("There is no val and no test image, so nothing is measured, and confidence means nothing.")
+    (note,) = notes_of(tmp_path / "folds", *make_set(np.arange(40) % 2, None), split=(1.0, 0.0, 0.0))
+    assert note.startswith("There is no val and no test image, so only folds of train measure it.")
     (note,) = notes_of(tmp_path / "two", *make_set(np.arange(10) % 5, None))
     assert note.startswith("There is no val image")
     assert notes_of(tmp_path / "none", *make_set(np.arange(40) % 2, None), split=(0.5, 0.5, 0.0)) == ()

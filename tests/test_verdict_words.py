@@ -115,6 +115,12 @@ def test_without_test_images_the_optimism_of_val_is_said_and_the_remedy_can_be_t
     assert declared.steps[0].command == ""
     nothing = verdict(empty)
     assert nothing.headline.startswith("Nothing was measured")
+    nested = {"folds": 5, "chosen": [], "images": 23, "accuracy": 20 / 23, "intervals": {"accuracy": [0.6787, 0.9546]}}
+    folded = verdict(empty, nested=nested).headline
+    assert (
+        "By nested folds of 23 training images, each predicted without it, accuracy is 87 %, between 67 and 96 %"
+        in folded
+    )
     assert nothing.as_json()["images"] == 0
     single = {"digest": "s", "images": {"train": 2}, "classes": {"train": {"a": 1, "b": 1}}}
     alone = verdict(empty, split=single).steps[0]

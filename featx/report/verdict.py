@@ -15,6 +15,7 @@ from featx.io.counting import agreeing, counted
 from featx.io.jsontypes import Json
 from featx.metrics.digits import outward
 from featx.metrics.predictions import LabelledPredictions
+from featx.metrics.table import metric_key, metric_label, target_of_metrics
 from featx.report.next_steps import UNTYPED, Step, Typed, advise_next
 from featx.report.standing import ClassTally, Standing, stand
 from featx.report.words import a_few, counted_images, named, percent
@@ -22,6 +23,10 @@ from featx.report.words import a_few, counted_images, named, percent
 _NAMED = 3  # classes
 _UNEVEN = 0.05  # between the share of images that are right and its mean over classes, which is worth a sentence
 _NOTHING = "Nothing was measured: there are no validation and no test images, so nobody knows how good this model is."
+_FOLDS = (
+    "There are no validation and no test images: only folds of the training images have measured it, and they have "
+    "chosen as well."
+)
 
 FLATTERED = "trained on: the figures flatter the model."
 """How a note ends on training images among those that are measured"""
@@ -84,7 +89,7 @@ def reach_verdict(
     """
     measured = [one for one in judged if len(one)]
     if not measured:
-        return Verdict(_NOTHING, (), advise_next(None, manifest, duplicates, typed))
+        return Verdict(_untested(manifest), (), advise_next(None, manifest, duplicates, typed))
     found = stand(measured[-1])
     sentences = (
         _origin(found, manifest),
@@ -96,6 +101,20 @@ def reach_verdict(
     )
     steps = advise_next(found, manifest, duplicates, typed)
     return Verdict(_headline(found, manifest), tuple(filter(None, sentences)), steps, found)
+
+
+def _untested(manifest: Manifest) -> str:
+    """What is known of a model without validation and test images: its nested estimate, where there is one."""
+    nested = manifest.nested
+    if nested is None or not nested.images:
+        return _FOLDS if manifest.calibrated_on else _NOTHING
+    key = metric_key("accuracy", target_of_metrics(nested.values))
+    interval = (nested.intervals or {}).get(key)
+    between = "" if interval is None else ", between {} and {} %".format(*outward(interval, 0, 2))
+    return (
+        f"There are no validation and no test images. By nested folds of {counted(nested.images, 'training image')}, "
+        f"each predicted without it, {metric_label(key)} is {percent(nested.values.get(key) or 0.0)} %{between}."
+    )
 
 
 def _headline(found: Standing, manifest: Manifest) -> str:

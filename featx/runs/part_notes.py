@@ -121,10 +121,22 @@ def describe_missing(sample: Sample, options: DataOptions) -> list[str]:
     """A sentence where there is nothing to measure on val or on test, though there should be."""
     counts, wanted = sample.counts(), dict(zip(SPLITS, options.split, strict=True))
     if not counts["val"] and not counts["test"]:
-        text = "There is no val and no test image, so nothing is measured, and confidence means nothing"
+        meaning = (
+            "only folds of train measure it"
+            if _has_folds(sample)
+            else "nothing is measured, and confidence means nothing"
+        )
+        text = f"There is no val and no test image, so {meaning}"
         return [f"{text}. Add images (a class has one in test from 2 on, in val from 3 on), or see --split."]
     return [
         f"There is no {part} image, so {meaning}. Add images, or see --split."
         for part, meaning in _WITHOUT.items()
         if not counts[part] and wanted[part]
     ]
+
+
+def _has_folds(sample: Sample) -> bool:
+    """Whether a class has two images to train on, one of which can be left out of a fit."""
+    trained = sample.y[sample.split == TRAIN]
+    counts = trained.sum(axis=0) if trained.ndim == 2 else np.bincount(trained)
+    return len(trained) > 1 and bool(counts.max() > 1)
