@@ -136,7 +136,7 @@ def accuracy(folder: Path, data: str, features: dict[str, Any], precision: Any) 
                 max_train=TRAINED if declared else None,
             ),
             features=FeaturesOptions(precision=precision, cache=str(folder / "cache"), **(features or SMALL)),
-            head=HeadOptions(clf="logreg", strength=0.01 if declared else None),
+            head=HeadOptions(clf="logreg", strength=0.01),
             report=ReportOptions(
                 name=f"{data}-{seed}-{len(features)}", runs=str(folder / f"runs-{precision}"), html=False
             ),
