@@ -12,6 +12,7 @@ from featx.images.grid import GridImage
 from featx.io.urls import is_url
 from featx.report.findings import SHOWN, Finding, WrittenFinding, write_finding, write_findings_page
 from featx.report.report import INDEX
+from featx.report.words import first_of
 
 _HEADER = ("path", "label", "suggestion", "confidence", "distance", "score", "reason")
 _LONGEST = 24  # characters of a line under a picture
@@ -91,7 +92,7 @@ def _list(images: Sequence[Suggested], name: str, heading: str, text: str) -> Fi
         header=_HEADER,
         rows=[_row(one) for one in images],
         pictures=[_picture(one) for one in images],
-        shown=f"the first {min(len(images), SHOWN)} of {len(images)}",
+        shown=first_of(images, SHOWN),
         caption=_CAPTION,
     )
 

@@ -15,6 +15,7 @@ from featx.report.figure_folder import Plot
 from featx.report.findings import SHOWN, Finding, write_finding
 from featx.report.page import render
 from featx.report.report import INDEX
+from featx.report.words import first_of
 
 _CLASSES = 50  # in the table of the page
 _MEANING = {
@@ -139,6 +140,6 @@ def _finding(strangest: Sequence[Strange]) -> Finding:
             GridImage(one.path, (Path(one.path).name, f"{one.label}: {one.confidence:.0%}", f"{one.distance:.2f} away"))
             for one in strangest
         ],
-        shown=f"the first {min(len(strangest), SHOWN)} of {len(strangest)}",
+        shown=first_of(strangest, SHOWN),
         caption="",
     )

@@ -16,6 +16,7 @@ from featx.quality.label_errors import LabelErrors
 from featx.quality.near_duplicates import NearDuplicates
 from featx.quality.outliers import Outliers
 from featx.report.findings import SHOWN, Finding
+from featx.report.words import first_of
 from featx.runs.prepared import Prepared
 
 
@@ -99,7 +100,7 @@ def list_label_errors(errors: LabelErrors, images: ReviewedImages, folder: Path)
         header=("path", "label", "suggested", "confidence", "label_confidence", "split", "right"),
         rows=lines,
         pictures=pictures,
-        shown=f"the first {min(len(errors), SHOWN)} of {len(errors)}",
+        shown=first_of(errors, SHOWN),
         caption="Under each image: its label and the predicted class, with their probabilities.",
         advice=advice if len(errors) else "",
     )
@@ -149,6 +150,6 @@ def list_outliers(outliers: Outliers, images: ReviewedImages) -> Finding:
         header=("path", "label", "split", "deviations", "distance"),
         rows=lines,
         pictures=pictures,
-        shown=f"the first {min(len(outliers), SHOWN)} of {len(outliers)}",
+        shown=first_of(outliers, SHOWN),
         caption="The farthest first.",
     )

@@ -76,7 +76,7 @@ def _scale(axis: Axes, costs: Sequence[float]) -> None:
     if max(costs) > 10 * min(costs):
         axis.set_xscale("log")
     else:
-        axis.set_xlim(left=0)
+        axis.set_xlim(0, 1.08 * max(costs))  # a margin would leave none once a limit is set
 
 
 class _Mark(TypedDict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING
 
 from featx.metrics.digits import exact_text
@@ -30,6 +30,14 @@ def named(name: str) -> str:
 def percent(share: float, digits: int = 0) -> str:
     """A share in percent; 100 and 0 are what is exactly so, and everything else has the digits that it needs."""
     return f"{100 * share:.0f}" if min(share, 1 - share) < 1e-9 else exact_text(share, digits, 2)
+
+
+def first_of(listed: Sized, most: int) -> str:
+    """Which of a list are shown: all 12, or the first 36 of 177."""
+    number = len(listed)
+    if number == 1:
+        return "the only one"
+    return f"all {number:,}" if number <= most else f"the first {most:,} of {number:,}"
 
 
 def a_few(names: Sequence[str], most: int) -> str:
