@@ -204,7 +204,7 @@ function drawClasses() {
       const key = KEYS[place];
       if (key) {
         const mark = document.createElement("kbd");
-        mark.textContent = key;
+        mark.dataset.key = key; // shown by the style sheet: the name of the button is that of the class first
         mark.setAttribute("aria-hidden", "true");
         button.append(mark);
         button.setAttribute("aria-keyshortcuts", key);
