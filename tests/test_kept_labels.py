@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +76,12 @@ def test_corrections_hold_for_every_command(lab: Lab, work: Callable[..., Outcom
     assert manifest.classes == ("blue", "green", "red")
     measured = work("evaluate", fitted.json["bundle"], "--data", "pictures", "--split", "test", "--json").json
     assert measured["accuracy"] == fitted.json["test"]["accuracy"]
+
+    mapped = work("map", "pictures", *of(lab), "--method", "pca", "--json")
+    page = (tmp_path / mapped.json["page"]).read_text(encoding="utf-8")
+    points = json.loads(re.findall(r'id="data">(.*?)</script>', page, flags=re.DOTALL)[0])["colourings"]
+    codes = next(base64.b64decode(one["values"]) for one in points if one["title"] == "class")
+    assert np.bincount(np.frombuffer(codes, "<u2")).tolist() == [20, 20, 20]
 
     other_name = ["--name", "elsewhere", *of(lab), "--clf", "knn", "--strength", "3", "--no-html", "--json"]
     assert "3 labels corrected" in work("fit-head", "pictures", *other_name).err  # another run of the same data

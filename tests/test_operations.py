@@ -6,16 +6,18 @@ import json
 import re
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 from cached import extract, plan
 from fitted import Lab, Outcome, call
 from serving import served
 
 import featx
+from featx.cli.app import cli
 from featx.cli.failures import Failure, error_json
 from featx.config import FeaturesOptions, Pipeline
 from featx.dataset import read_images
@@ -44,6 +46,27 @@ def failed(outcome: Outcome) -> dict[str, object]:
     assert set(error) == {"message", "kind", "hint"}
     assert error["message"] in " ".join(outcome.err.split())
     return error
+
+
+def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command with the words that call it."""
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*words, name))
+        elif command is not None:
+            yield (*words, name), command
+
+
+def test_every_command_with_json_ends_in_one_object(tmp_path: Path) -> None:
+    asked = [words for words, command in commands(cli) if any(one.name == "as_json" for one in command.params)]
+    assert len(asked) > 30
+    for words in asked:
+        for wrong in ("--nonsense", "gone"):
+            outcome = call(*words, wrong, "--json", cwd=tmp_path)
+            assert "Traceback" not in outcome.err
+            assert outcome.status == 0 or failed(outcome)["message"], words
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

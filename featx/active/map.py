@@ -11,7 +11,7 @@ from featx.active.answers import ask, probability_of
 from featx.active.pool import cached_options, one_output
 from featx.bundle.bundle import Bundle
 from featx.config import FeaturesOptions, Pipeline
-from featx.dataset import SPLITS, ImageSet, read_data
+from featx.dataset import SPLITS, ImageSet
 from featx.errors import UsageError
 from featx.extraction.extraction import Extraction
 from featx.extraction.flow import extract
@@ -24,6 +24,7 @@ from featx.io.digest_arrays import as_bytes
 from featx.io.jsontypes import Json
 from featx.metrics.placement import MapPlaces, place
 from featx.report.map import Colouring, MapText, write_map
+from featx.runs.labels import read_labelled
 from featx.runs.run import Run
 from featx.store.cache import Cache
 
@@ -76,7 +77,7 @@ def draw_map(
     HeadError
         Fewer than four images.
     """
-    images = read_data(pipeline)
+    images = read_labelled(pipeline, cache.index)
     done = extract(images, _options(pipeline.features, bundle, cache), cache, context.progress)
     for note in images.notes:
         context.notify(note)

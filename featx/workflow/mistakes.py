@@ -10,7 +10,7 @@ import numpy as np
 from featx.bundle.bundle import Bundle
 from featx.config import Pipeline
 from featx.config.pipeline import command_shown
-from featx.dataset import digest_images, read_data
+from featx.dataset import digest_images
 from featx.errors import BundleError, UsageError
 from featx.io.commands import sentence_without_folders
 from featx.io.context import Context
@@ -18,6 +18,7 @@ from featx.metrics.predictions import LabelledPredictions
 from featx.quality.similar import Neighbour, search_with_bundle, why_unsearchable
 from featx.report.explained import MistakesPage, Nearness, WrittenMistakes, worst_paths, write_explained
 from featx.report.occasions import shows_links, verdict_again
+from featx.runs.labels import read_labelled
 from featx.store.cache import Cache
 
 _NEAREST = 5  # training images beside each mistake
@@ -74,7 +75,7 @@ def _find_nearest(paths: list[str], bundle: Bundle, pipeline: Pipeline, cache: C
         return Nearness()
     if why := why_unsearchable(bundle):
         return Nearness(notes=[f"{_ABSENT}: {bundle.name} {why}."])
-    images = read_data(pipeline)
+    images = read_labelled(pipeline, cache.index)
     digests = digest_images(images.paths, cache.index)
     trained = np.flatnonzero(digests.usable & bundle.seen().trained_on(digests.digest))
     if not len(trained):
