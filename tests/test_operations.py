@@ -44,7 +44,7 @@ def failed(outcome: Outcome) -> dict[str, object]:
     assert outcome.json["exit_status"] == outcome.status
     error = outcome.json["error"]
     assert set(error) == {"message", "kind", "hint"}
-    assert error["message"] in " ".join(outcome.err.split())
+    assert error["message"].rstrip(".") in " ".join(outcome.err.split())
     return error
 
 
@@ -66,7 +66,6 @@ def test_every_command_with_json_ends_in_one_object(tmp_path: Path) -> None:
             outcome = call(*words, wrong, "--json", cwd=tmp_path)
             assert "Traceback" not in outcome.err
             assert outcome.status == 0 or failed(outcome)["message"], words
-    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,9 @@ class Failure:
             return cls(str(error), kind_of(error), error.exit_code, error.in_json)
         if isinstance(error, click.UsageError):
             where = error.ctx.command_path if error.ctx is not None else "featx"
-            return cls(f"{error.format_message()} {where} --help lists what there is.", "usage", error.exit_code)
+            message = error.format_message()
+            stop = "" if message.endswith((".", "?", "!")) else "."  # of "Got unexpected extra argument (x)"
+            return cls(f"{message}{stop} {where} --help lists what there is.", "usage", error.exit_code)
         if isinstance(error, click.ClickException):
             return cls(error.format_message(), "usage", error.exit_code)
         text, kind = explain(error)
