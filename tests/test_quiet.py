@@ -106,3 +106,23 @@ def test_words_of_a_file_are_shown_and_not_obeyed() -> None:
     assert reason is not None
     assert "\\x1b[2J" in reason
     assert reason.isprintable()
+
+
+def test_a_scan_is_checked_whatever_the_metadata_are() -> None:
+    rows, columns = np.mgrid[:240, :320]
+    buffer = io.BytesIO()
+    Image.fromarray(((rows // 20 * 37 + columns // 20 * 91) % 256).astype(np.uint8)).save(buffer, "JPEG", quality=95)
+    whole = buffer.getvalue()
+    profile = b"\xff\xe2" + struct.pack(">H", 17) + b"ICC_PROFILE\0\0\0\0"[:15]  # part 0 of 0
+    assert check_image(whole[:2] + profile + whole[2:]) is None
+    half = whole[: len(whole) // 2] + b"\xff\xd9"
+    assert "premature end" in str(check_image(half))
+    assert check_image(half[:2] + profile + half[2:]) == check_image(half)
+
+
+@pytest.mark.parametrize("start", ["/annex/objects/", "../.git/annex/objects/", "../../../.git/annex/objects/"])
+def test_pointers_of_git_annex_are_named(start: str) -> None:
+    name = "SHA256E-s12--00.jpg"
+    assert check_image(f"{start}xx/yy/{name}/{name}\n".encode()) == (
+        "a pointer of git-annex, not the image itself: type git annex get"
+    )

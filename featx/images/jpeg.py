@@ -134,8 +134,10 @@ def check_scan(file: IO[bytes]) -> None:
     frame = read_frame(file)
     if frame is None or frame.bits != 8 or frame.lossless or not frame.readable:
         return  # of a lossless one, simplejpeg writes beyond the memory that it has for the smaller picture
-    file.seek(0)
-    content = file.read()
+    content = without_metadata(file)  # of which the library warns too, and of the first thing alone
+    if content is None:
+        file.seek(0)
+        content = file.read()
     try:
         means = _decode_means(simplejpeg, content)
         if _count_beyond(simplejpeg, content, means) >= _SIGNS:

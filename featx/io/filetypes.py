@@ -27,6 +27,7 @@ _OF_CODE_TOO = re.compile(
 )
 
 _RAW = "a raw camera file: convert it to JPEG"
+_ANNEX = "a pointer of git-annex, not the image itself: type git annex get"
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", "a damaged JPEG file"),
     (0, b"\x89PNG", "a damaged PNG file"),
@@ -93,6 +94,9 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (344, b"n+1\x00", "a NIfTI volume: export its slices as PNG"),
     (0, b"MATLAB 5.0", "a MATLAB file, not an image"),
     (0, b"\x00\x05\x16\x07", "macOS metadata (AppleDouble), not the image itself"),
+    (0, b"/annex/objects/", _ANNEX),
+    (0, b"../.git/annex/objects/", _ANNEX),
+    (0, b".git/annex/objects/", _ANNEX),
     (0, b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the image itself: type git lfs pull"),
     (0, b"/annex/objects/", "a git-annex pointer, not the image itself: type git annex get"),
     (0, b"BM", "a damaged BMP file"),
@@ -153,6 +157,8 @@ def describe_content(head: bytes) -> str:
         return "empty file"
     if head[4:8] == b"ftyp":
         return _describe_media(head)
+    while head.startswith(b"../../"):  # of a link that was copied as text
+        head = head[3:]
     for offset, signature, description in _SIGNATURES:
         if head.startswith(signature, offset):
             return description
