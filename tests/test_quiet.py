@@ -13,6 +13,8 @@ import pytest
 from format_cells import numbers, png_file
 from PIL import Image
 
+from featx.backbones.modelfile import read_config
+from featx.errors import BackboneError
 from featx.images.decoder import check_image, decode
 from featx.images.fault import BadImage
 from featx.io.filetypes import describe_damage
@@ -126,3 +128,10 @@ def test_pointers_of_git_annex_are_named(start: str) -> None:
     assert check_image(f"{start}xx/yy/{name}/{name}\n".encode()) == (
         "a pointer of git-annex, not the image itself: type git annex get"
     )
+
+
+def test_what_a_missing_member_says_is_not_in_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    path.write_bytes(b"PK\5\6" + bytes(18))
+    with pytest.raises(BackboneError, match=r"Keras 3: There is no item named 'config.json' in the archive\."):
+        read_config(path)

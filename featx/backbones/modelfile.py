@@ -40,7 +40,7 @@ def read_config(path: Path) -> KerasConfig:
         with zipfile.ZipFile(path) as archive:
             config = parse_json(archive.read("config.json"))
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise BackboneError(f"{path.name} is not a .keras file of Keras 3: {error}.") from error
+        raise BackboneError(f"{path.name} is not a .keras file of Keras 3: {error_line(error)}.") from error
     if not isinstance(config, dict) or "layers" not in config.get("config", {}):
         raise BackboneError(f"{path.name} is neither a functional nor a sequential model; save it as one of these.")
     return config

@@ -50,7 +50,10 @@ def as_lines(text: str) -> str:
 
 def error_line(error: object, most: int = 200) -> str:
     """What an error of somebody else's code says: one line, cut to so many characters, without its last full stop."""
-    return " ".join(str(error).split())[:most].rstrip(".")
+    text = str(error)
+    if isinstance(error, KeyError) and error.args and " " in str(error.args[0]):
+        text = str(error.args[0])  # a sentence, which it puts in quotes as it does a key
+    return " ".join(text.split())[:most].rstrip(".")
 
 
 def json_fit(value: Json) -> Json:
