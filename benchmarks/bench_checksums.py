@@ -92,7 +92,7 @@ def make_store(folder: Path, width: int, megabytes: int) -> None:
     np.save(folder / "labels.npy", np.concatenate(labels))
 
 
-def _open_store(folder: Path, remembered: bool) -> tuple[Any, Any]:
+def _open_store(folder: Path, remembered: bool) -> tuple[Any, Any, Any]:
     import numpy as np
 
     from featx.io.index import StatIndex
@@ -112,23 +112,22 @@ def _open_store(folder: Path, remembered: bool) -> tuple[Any, Any]:
 
     index = StatIndex(folder / "index.sqlite")
     table = FeatureTable(folder / "t", ATTRIBUTES, Timed(lambda: index if remembered else None))
-    table.timed = Timed
     digests = np.concatenate([np.load(path) for path in sorted(folder.glob("digests-*.npy"))]).view("V32")[:, 0]
-    return table, digests
+    return table, digests, Timed
 
 
 def first_reading(folder: Path, remembered: bool) -> dict[str, Any]:
     """Processor seconds of comparing while every row of a table is looked up; remembered: of the second time."""
-    table, digests = _open_store(folder, remembered)
+    table, digests, timed = _open_store(folder, remembered)
     if remembered:
         table.find(digests)
-        table, digests = _open_store(folder, remembered)
-    table.timed.seconds, start = 0.0, time.process_time()
+        table, digests, timed = _open_store(folder, remembered)
+    timed.seconds, start = 0.0, time.process_time()
     part, _ = table.find(digests)
     whole = time.process_time() - start
     if (part < 0).any():
         raise SystemExit("rows are missing")
-    return {"seconds": table.timed.seconds, "with looking up": whole, "parts": len(table.parts)}
+    return {"seconds": timed.seconds, "with looking up": whole, "parts": len(table.parts)}
 
 
 def fit_store(folder: Path, head: str) -> dict[str, Any]:
@@ -138,7 +137,7 @@ def fit_store(folder: Path, head: str) -> dict[str, Any]:
     from featx.heads.linear import LogisticRegression
     from featx.heads.ridge import Ridge
 
-    table, digests = _open_store(folder, True)
+    table, digests, _ = _open_store(folder, True)
     features = table.read(digests)  # larger than the memory that is allowed: never loaded as a whole
     labels = np.load(folder / "labels.npy").astype(int)
     start, wall = time.process_time(), time.perf_counter()
