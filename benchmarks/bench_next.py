@@ -6,9 +6,9 @@
 Sets: `digits` (scikit-learn's, the pixels), `pixels` (6,000 images of Fashion-MNIST, halved to 14 x 14 pixels; 2,000
 of its test images), and with --weights `network`, the same 6,000 and 2,000 by `mixed7` of InceptionV3, averaged, at
 96 x 96 pixels, and `photographs`: of every folder that is named so, with a subfolder for each class, at most 3,000
-photographs by the same layer at 100 x 100 pixels; a third of these is measured on. A model is featx's logistic
-regression with the temperature of five folds. Every strategy labels 10, 20, 50, 100, 200, 400, 700 and 1,000 images,
-from nothing; `margin` begins with 10 at random.
+photographs by the same layer at 100 x 100 pixels, both in bfloat16; a third of these is measured on. A model is
+featx's logistic regression with the temperature of five folds. Every strategy labels 10, 20, 50, 100, 200, 400, 700 and
+1,000 images, from nothing; `margin` begins with 10 at random.
 
 The figure is labels that random choice needs for the same accuracy / labels that the strategy needs: where the mean
 accuracy of the strategy lies on the mean accuracy of random choice, with the 95 % interval of resampled seeds of both.
@@ -247,7 +247,12 @@ def seen_by_network(folder: Path, weights: Path, work: Path, side: int) -> tuple
     from featx.store.cache import Cache
 
     options = FeaturesOptions(
-        backbone="InceptionV3", weights=str(weights), layer=("mixed7@avg",), input_size=side, cache=str(work / "cache")
+        backbone="InceptionV3",
+        weights=str(weights),
+        layer=("mixed7@avg",),
+        input_size=side,
+        precision="bfloat16",
+        cache=str(work / "cache"),
     )
     with Cache(options.cache) as cache:
         found = read_images(str(folder), DataOptions())

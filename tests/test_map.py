@@ -21,6 +21,7 @@ import featx
 from featx.errors import HeadError, UsageError
 from featx.features import ArrayFeatures
 from featx.metrics.placement import place
+from featx.report.map import Colouring, MapText, write_map
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -185,4 +186,38 @@ def test_the_map_in_a_browser(drawn: dict[str, Any], tmp_path: Path) -> None:
         assert page.locator("#legend .ramp").count() == 1
         page.get_by_role("button", name="Zoom in").click()
         assert complaints == []
+        browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="there is no Chromium here")
+def test_many_points_are_drawn_where_they_lie(tmp_path: Path) -> None:
+    """Pixels that the page sets itself: each half of 4,000 points has its colour, and hidden ones have none."""
+    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    generator = np.random.default_rng(0)
+    places = generator.uniform(-1, 1, (4000, 2)).astype(np.float32)
+    colouring = Colouring("side", (places[:, 0] > 0).astype(np.int64), ("left", "right"))
+    names = [f"{row}.png" for row in range(4000)]
+    page_file = write_map(
+        tmp_path / "map.html", names, places, [colouring], np.empty(0, np.int64), MapText("4,000 points", (), "", 0)
+    )
+    count = """side => {
+      const canvas = document.getElementById("points"), half = canvas.width / 2;
+      const { data, width } = canvas.getContext("2d").getImageData(side * half, 0, half, canvas.height);
+      const found = {};
+      for (let k = 0; k < data.length; k += 4) if (data[k + 3]) found[[data[k], data[k + 1], data[k + 2]]] = 1;
+      return Object.keys(found);
+    }"""
+    with api.sync_playwright() as playwright:
+        path = next(found for found in map(shutil.which, BROWSERS) if found)
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 900, "height": 800})
+        page.goto(page_file.as_uri())
+        page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        blue, orange = "0,114,178", "230,159,0"  # a mark at the middle reaches over it
+        assert blue in page.evaluate(count, 0)
+        assert orange in page.evaluate(count, 1)
+        page.get_by_role("button", name="left (").click()
+        page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert blue not in [*page.evaluate(count, 0), *page.evaluate(count, 1)]
         browser.close()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ACCURACY, PRECISION = "an accuracy", "a mean average precision"
 USUAL = (0.5, 1.0, 3.0)  # times as many images more
-_QUICK_VALUES = 2_000_000  # of features of which a curve takes a second or two
+_QUICK_VALUES = 1_000_000  # of features of which a curve takes a second or two
 _LEAST = 200  # images; of fewer a forecast says next to nothing
 _QUICK_REPEATS = 4
 
