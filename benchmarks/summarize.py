@@ -59,7 +59,7 @@ REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the scr
     },
     "serve": {
         "EfficientNetLite0: 16 clients / engine alone": (
-            "a request costs a core 1.3 to 3 ms beside the network (HTTP, the form, decoding, the answer), and clients, "
+            "a request costs a core 1.3 to 3 ms beside the network (HTTP, form, decoding, answer), and clients, "
             "server and network have the same two cores"
         ),
     },
@@ -70,7 +70,7 @@ NOTES: dict[str, str] = {  # name of the result -> what a reader has to know of 
         "other work, and dense with 1GB in a separate run"
     ),
     "serve": (
-        "by a profile of 16 clients on 2026-11-29, an image took the server 6.1 ms of CPU and the engine alone 4.75. Of "
+        "by a profile of 16 clients on 2026-11-29, an image took the server 6.1 ms of CPU, the engine alone 4.75. Of "
         "the Python part of the difference, routes of FastAPI and Starlette took 21 %, writing to sockets 17, handing "
         "over between threads 17, uvicorn 12, h11 11, wording the prediction 10, decoding 4, forms and JSON 2 each. "
         "httptools in place of h11 saved nothing that could be measured; with two workers an image took 6.5 ms"
