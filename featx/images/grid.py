@@ -88,9 +88,9 @@ def _draw(images: Sequence[GridImage | None], out: Path, columns: int, title: st
 
 
 def _square(x: float, y: float) -> str:
-    """Where an image and its frame are: a square as the path of an SVG file, in pixels."""
-    left, upper, side = ((value * _DPI) for value in (x - _BORDER, y - _BORDER, _SIDE + 2 * _BORDER))
-    return f"M{left:.1f} {upper:.1f}h{side:.1f}v{side:.1f}h-{side:.1f}z"
+    """Where an image and its frame are: a square as the path of an SVG file, in pixels that the frame covers wholly."""
+    left, upper, side = (int(value * _DPI) for value in (x - _BORDER, y - _BORDER, _SIDE + 2 * _BORDER))
+    return f"M{left + 1} {upper + 1}h{side}v{side}h-{side}z"
 
 
 def read_places(image: Image.Image) -> str:

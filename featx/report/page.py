@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 _MOST_ROWS = 200  # of bad images, of mistakes
 _MOST_CANDIDATES = 40
+_BEYOND = 4  # pixels by which what is around photographs is drawn too far, and cut off again
 _CSS_DPI = 96
 
 
@@ -160,7 +161,8 @@ def _embed(plot: Plot) -> _EmbeddedPlot:
         scale = _CSS_DPI / float(image.info.get("dpi", (_CSS_DPI,))[0])
         width, height = (round(side * scale) for side in image.size)
         places, box = read_places(image), "0 0 {} {}".format(*image.size)
-        around = "M0 0H{}V{}H0z".format(*image.size) + places if places else ""
+        over = [side + _BEYOND for side in image.size]  # lest a part of a pixel at the end stays white
+        around = f"M-{_BEYOND} -{_BEYOND}H{over[0]}V{over[1]}H-{_BEYOND}z{places}" if places else ""
     source = "data:image/png;base64," + base64.b64encode(plot.path.read_bytes()).decode()
     return _EmbeddedPlot(source, width, height, plot.alt, plot.wide, plot.drawn, around, box)
 
