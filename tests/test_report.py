@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 import shutil
 import subprocess
@@ -273,19 +274,21 @@ def test_names_and_paths_are_text_and_one_script_may_run(tmp_path: Path, picture
 _BOUNDED = ("precision", "recall")  # of a class
 
 
+def outward(low: float, high: float) -> str:
+    """An interval with two decimals, which holds all of the exact one."""
+    return f"{math.floor(100 * low) / 100:.2f} – {math.ceil(100 * high) / 100:.2f}"
+
+
 def test_the_tables_tell_what_was_measured(tmp_path: Path) -> None:
     val, test = draw(5, 80, seed=1, part="val"), draw(5, 120, seed=2)
     content = content_of(val, test, duplicates=1234, timings={"extract": 12.345}, command="featx run", pipeline="a: b")
     page = open_page(write_report(tmp_path, content))
     found = measure(test).as_json()
-    low, high = found["intervals"]["accuracy"]
     assert page.part("val")["images"] == "80"
-    assert page.part("test")["accuracy"] == f"{found['accuracy']:.2f}{low:.2f} – {high:.2f}"
+    assert page.part("test")["accuracy"] == f"{found['accuracy']:.2f}{outward(*found['intervals']['accuracy'])}"
     for one in found["per_class"]:
         row = page.row(one["label"])
-        shown = [
-            f"{one[name]:.2f}{one['intervals'][name][0]:.2f} – {one['intervals'][name][1]:.2f}" for name in _BOUNDED
-        ]
+        shown = [f"{one[name]:.2f}{outward(*one['intervals'][name])}" for name in _BOUNDED]
         assert row[1:5] == [str(one["images"]), *shown, f"{one['f1']:.2f}"]
     wrong = np.array(found["confusion"]) * ~np.eye(5, dtype=bool)
     actual, predicted = divmod(int(wrong.argmax()), 5)
@@ -303,7 +306,7 @@ def test_a_class_without_images_and_one_that_the_model_does_not_know(tmp_path: P
     )
     page = open_page(write_report(tmp_path, content_of(judged)))
     assert page.row("cow")[1:] == ["0", "–", "–", "–", "–", "–"]
-    assert page.row("zebra")[1:] == ["1", "–", "0.000.00 – 0.79", "0.00", "–", "–"]  # 1.96² / (1 + 1.96²)
+    assert page.row("zebra")[1:] == ["1", "–", "0.000.00 – 0.80", "0.00", "–", "–"]  # 1.96² / (1 + 1.96²)
 
 
 def test_a_multilabel_report_has_thresholds_intervals_and_a_table_of_each_label(tmp_path: Path) -> None:
@@ -736,7 +739,7 @@ def test_every_mistake_is_a_line_that_no_spreadsheet_runs_and_that_leads_to_its_
     assert ",'@cat," in text
     links = [str(one["href"]) for one in page.all("a") if not str(one["href"]).startswith("#")]
     assert [(tmp_path / "r" / unquote(link)).resolve().name for link in links] == ["=1+1.png", "b.png"]
-    assert page.row("in here/b.png") == ["in here/b.png", "dog", "@cat", "60.0 %"]
+    assert page.row("in here/b.png") == ["in here/b.png", "dog", "@cat", "60.0%"]
     assert "ada" not in page.text
     kept = open_page(write_report(tmp_path / "r", replace(content_of(judged), keep_paths=True)))
     assert "/home/ada/secret/z.png" in kept.text
