@@ -89,7 +89,7 @@ def _examples(sample: Sample) -> Examples:
             f"The training images of {images.source} are of {counted(len(names), 'class', 'classes')}. See --split."
         )
     if not (sample.split == VAL).any():
-        raise DataError("A baseline keeps its best epoch by validation, and there is no val part. See --split.")
+        raise DataError("A baseline keeps its best epoch by validation, which needs a val part. See --split.")
     labels, classes = align(images.classes, sample.y, names)
     weight = np.ones(len(sample.y)) if sample.weight is None else np.asarray(sample.weight, np.float64)
     targets = Targets(np.arange(len(names)), labels, mean_one(weight, trained))

@@ -36,7 +36,7 @@ class Placed:
 
     @classmethod
     def of(cls, digests: np.ndarray, split: np.ndarray) -> Placed:
-        """Of digests in any order; of one that comes twice, the first counts."""
+        """The parts of digests in any order; where a digest comes twice, the first counts."""
         names, first = np.unique(digests, return_index=True)
         return cls(names, np.asarray(split, np.uint8)[first])
 

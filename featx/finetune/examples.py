@@ -40,7 +40,7 @@ def make_examples(bundle: Bundle, prepared: Prepared) -> Examples:
         paths, sample.split, tuple(classes), targets, len(bundle.classes), group_codes(images.groups, sample.rows)
     )
     if not len(found.known_rows(VAL)):
-        raise DataError("Fine-tuning keeps the best epoch by validation, and there is no val part. See --split.")
+        raise DataError("Fine-tuning keeps the best epoch by validation, which needs a val part. See --split.")
     return found
 
 

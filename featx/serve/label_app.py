@@ -192,7 +192,7 @@ def _add_labelling(app: FastAPI, desk: LabelDesk, rounds: Rounds) -> None:
     def undo(asked: TabRequest) -> JSONResponse:
         found = desk.undo(asked.tab)
         if found is None:
-            raise HTTPException(409, "There is no answer of this tab to take back, or another tab has answered since.")
+            raise HTTPException(409, "Nothing is left to undo in this tab, or another tab has answered since.")
         return _answer(desk, rounds, found)
 
     @app.post("/class")
@@ -213,7 +213,7 @@ def _add_rounds(app: FastAPI, desk: LabelDesk, rounds: Rounds) -> None:
 
 def _row(desk: LabelDesk, number: int) -> int:
     if not 0 <= number < len(desk.sheet.paths):
-        raise HTTPException(404, f"There is no image {number} here.")
+        raise HTTPException(404, f"No image {number} here.")
     return number
 
 

@@ -186,7 +186,7 @@ function doubt(answer, best) {
     return `${likeliest}, but no training image is near: the distance is ${answer.distance.toFixed(2)}, the limit ${model.max_distance}.`;
   }
   if (answer.label !== best.label) return `${likeliest}, less than the required ${percent(model.min_confidence)}.`;
-  if (isDoubtful(answer) && !answer.labels) return "Of answers this unsure, more are wrong than right. Look at the classes below.";
+  if (isDoubtful(answer) && !answer.labels) return "Answers this unsure are wrong more often than right. Look at the classes below.";
   return "";
 }
 
