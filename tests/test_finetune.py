@@ -251,7 +251,7 @@ def test_without_val_no_epoch_could_be_chosen(lab: Lab, tmp_path: Path) -> None:
         data=replace(lab.pipeline.data, split=(0.8, 0.0, 0.2)),
         report=replace(lab.pipeline.report, runs=str(tmp_path)),
     )
-    with pytest.raises(DataError, match="there is no val part"):
+    with pytest.raises(DataError, match="needs a val part"):
         publish_finetuned(lab.bundle("logreg"), prepare(pipeline))
 
 
