@@ -102,6 +102,11 @@ def test_it_is_not_where_colour_does_and_is_not_tried_on_small_images(tmp_path: 
     assert try_larger(small, OUTPUT, None) == (None, "")
 
 
+def test_what_is_more_than_chance_is_seen_to_be() -> None:
+    found = LargerSize(128, 75, "mixed2", 396, "accuracy", 0.9798, 0.9596, 0.0187)
+    assert "0.020 more, where 0.019 could be chance" in found.sentence
+
+
 def test_it_is_judged_on_as_many_images_as_there_is_time_for(tmp_path: Path, cache: Cache) -> None:
     study = study_of(write(tmp_path / "set", fine=True), cache, engine="tensorflow")  # 0.01 s an image
     found, note = try_larger(study, OUTPUT, 0.4)

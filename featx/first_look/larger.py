@@ -66,18 +66,18 @@ class LargerSize:
         """What was found, and what it costs."""
         sizes = f"{self.side} x {self.side} pixels instead of {self.usual} x {self.usual}"
         found = (
-            f"At {sizes}, a linear head on {self.output} has {self.score:.2f} instead of {self.before:.2f} "
+            f"At {sizes}, a linear head on {self.output} has {self.score:.3f} instead of {self.before:.3f} "
             f"({self.metric}), both on the same {counted(self.images, 'image')}: "
         )
         if self.better:
             times = (self.side / self.usual) ** 2
             return (
-                f"{found}{self.score - self.before:.2f} more, where {self.chance:.2f} could be chance. Fine structure "
+                f"{found}{self.score - self.before:.3f} more, where {self.chance:.3f} could be chance. Fine structure "
                 f"matters here. Every image then takes about {times:.1f} times as long, in extraction and prediction."
             )
         if self.before - self.score > self.chance:
             return f"{found}the larger size is worse."
-        return f"{found}no more than could be chance ({self.chance:.2f})."
+        return f"{found}no more than could be chance ({self.chance:.3f})."
 
     def as_json(self) -> dict[str, Json]:
         """What `featx look --json` prints of it."""
