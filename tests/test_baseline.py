@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fitted import Outcome, call
 from PIL import Image
-from test_report import open_page
+from test_report import open_page, outward
 
 from featx.baseline.networks import OUTPUT, feature_network, make_network
 from featx.bundle.bundle import Bundle, load_bundle
@@ -162,7 +162,7 @@ def test_bad_images_and_copies_are_left_out_as_they_are_of_heads(
 @pytest.mark.parametrize(
     ("more", "status", "words"),
     [
-        (("--split", "0.8,0,0.2"), 1, "no val part"),
+        (("--split", "0.8,0,0.2"), 1, "needs a val part"),
         (("--dropout", "1"), 2, "baseline.dropout must be less than 1"),
         (("--input-size", "4"), 2, "baseline.input_size must be at least 8"),
         (("--epochs", "0"), 2, "baseline.epochs must be at least 1"),
@@ -205,7 +205,7 @@ def test_the_report_of_the_best_head_tells_of_the_baseline(
     for one in (head, later):  # written by the baseline, and by a fit that comes after it
         page, own = open_page(tmp_path / one["bundle"] / "report" / "index.html"), one["test"]["accuracy"]
         column = page.part("test, conv1 from scratch")
-        assert (column["images"], column["accuracy"]) == ("12", f"{other:.2f}{low:.2f} – {high:.2f}")
+        assert (column["images"], column["accuracy"]) == ("12", f"{other:.2f}{outward(low, high)}")
         told = f"accuracy of {other:.2f} on test, this model one of {own:.2f}: a difference of {own - other:+.2f}"
         assert told in page.text
 

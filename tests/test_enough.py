@@ -185,5 +185,5 @@ def test_of_many_images_some_are_drawn(
     assert measure_curve(ArrayFeatures(digits[0]), digits[1] % 2, None, 2, 0, no_progress).sizes[-1] == 45
     data = write_pictures(tmp_path / "pictures", per_class=30, seed=4)
     found = featx.enough(data, repeats=2, html=False, **keys(lab, tmp_path))  # type: ignore[arg-type]
-    assert "The curve is of 60 of 81 train and val images, which were drawn." in found.notes
+    assert "The curve is of 60 of 81 train and val images, drawn at random." in found.notes
     assert found.now == 72

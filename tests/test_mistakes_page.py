@@ -76,7 +76,7 @@ def test_each_mistake_has_its_photo_its_maps_and_its_nearest_training_images(
     features = dict(zip(paths, _features(model, paths), strict=True))
     for path, card in zip(order, cards, strict=True):
         actual, predicted = Path(path).parent.name, wrong[path].label
-        assert f"Is <strong>{actual}</strong>, taken for <strong>{predicted}</strong>" in card
+        assert f"Labelled <strong>{actual}</strong>, predicted <strong>{predicted}</strong>" in card
         shown = pictures(card)
         explained = {
             one.label: one for one in next(Explainer(model, labels=[actual, predicted]).explain([path])).classes
@@ -139,7 +139,7 @@ def test_where_training_images_are_not_at_hand_the_page_says_so(
         "shown": len(rows),
     }
     assert sum(row["actual"] == "'=RED(1)" and row["path"].startswith("'=RED(1)/") for row in rows) == 15
-    assert "Is <strong>=RED(1)</strong>, taken for" in page
+    assert "Labelled <strong>=RED(1)</strong>, predicted" in page
     assert "supports =RED(1)" not in page
     with pytest.raises(UsageError, match="with files in it"):
         model.evaluate("others", mistakes="wrong")

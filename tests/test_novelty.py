@@ -163,7 +163,7 @@ def test_the_command_line_says_unknown(
     assert set(found[0]) == {"path", "label", "confidence", "top", "unknown", "distance"}
     assert 0 <= found[0]["distance"] <= 1 < found[1]["distance"]
     text = work("predict", strange[0], "--model", model, "--max-distance", "1").out
-    assert f"unknown (taken for {found[1]['top'][0]['label']}" in text
+    assert f"unknown (most likely {found[1]['top'][0]['label']}" in text
     assert work("predict", known, "--model", model, "--max-distance", "-1").status == 2
 
     (tmp_path / "bad.png").write_text("text")

@@ -205,9 +205,9 @@ def test_mistakes_come_by_confidence_and_hits_by_doubt() -> None:
     )
     mistakes = gallery.confident_mistakes(judged)
     assert [(one.path, one.caption, one.good) for one in mistakes] == [
-        ("c", ("c", "is cat", "said dog", "80%"), False),
-        ("d", ("d", "is unknown", "said cat", "70%"), False),
-        ("b", ("b", "is cat", "said dog", "60%"), False),
+        ("c", ("c", "labelled cat", "predicted dog", "80%"), False),
+        ("d", ("d", "labelled unknown", "predicted cat", "70%"), False),
+        ("b", ("b", "labelled cat", "predicted dog", "60%"), False),
     ]
     assert [(one.path, one.good) for one in gallery.doubtful_hits(judged)] == [("e", True), ("a", True)]
 
@@ -219,7 +219,7 @@ def test_the_worst_images_of_a_multilabel_set_come_by_their_loss() -> None:
     )
     worst = gallery.worst_images(judged)
     assert [one.path for one in worst] == ["b", "c", "a"]
-    assert worst[0].caption == ("b", "is cat, dog", "said nothing", f"log loss {-np.log(0.1):.3f}")
+    assert worst[0].caption == ("b", "labelled cat, dog", "predicted nothing", f"log loss {-np.log(0.1):.3f}")
     assert [one.good for one in worst] == [False, False, True]
 
 
@@ -314,8 +314,8 @@ def test_a_multilabel_report_has_thresholds_intervals_and_a_table_of_each_label(
     index = write_report(tmp_path, content_of(judged))
     page = open_page(index)
     found = score_part(judged)
-    low, high = found.intervals["f1_samples"]
-    assert f"{found.metrics['f1_samples']:.2f}{low:.2f} – {high:.2f}" in page.part("test").values()
+    ends = outward(*found.intervals["f1_samples"])
+    assert f"{found.metrics['f1_samples']:.2f}{ends}" in page.part("test").values()
     given = judged.probabilities >= judged.thresholds
     there = [row[1:] for row in page.rows if row and row[0] == "has it"]
     missing = [row[1:] for row in page.rows if row and row[0] == "has it not"]

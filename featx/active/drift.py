@@ -134,13 +134,13 @@ def find_drift(
 def _require_enough(new: int, held: HeldOut, bundle: Bundle) -> None:
     if new < _LEAST:
         raise DataError(
-            f"A test takes at least {_LEAST} new images, and there {agreeing(new, 'is', 'are')} {new:,}. Name a folder "
-            "with more."
+            f"The test needs at least {_LEAST} new images, and there {agreeing(new, 'is', 'are')} {new:,}. "
+            "Name a folder with more."
         )
     usual = held.features.shape[0]
     if usual < _LEAST:
         raise DataError(
-            f"{bundle.shown} has {counted(usual, 'image')} that it was not fitted on, and a test takes at least "
+            f"{bundle.shown} has {counted(usual, 'image')} that it was not fitted on, but the test needs at least "
             f"{_LEAST}. Make it again with more val images: featx fit-head DATA --split 0.6,0.2,0.2"
         )
 
@@ -210,10 +210,10 @@ def _verdict(
 
 def _mix_text(mix: tuple[ClassShift, ...] | None) -> str:
     if not mix:
-        return "their classes are in another mix"
+        return "their mix of classes differs"
     most = max(mix, key=lambda one: abs(one.now - one.before))
     return (
-        f"their classes are in another mix, {most.label} most of all (about {100 * most.now:.0f} %, before "
+        f"their mix of classes differs, {most.label} most of all (about {100 * most.now:.0f} %, before "
         f"{100 * most.before:.0f} %)"
     )
 
@@ -224,7 +224,7 @@ def _notes(pool: Pool, held: HeldOut, bundle: Bundle) -> tuple[str, ...]:
         notes.append(pool.note_known())
     if not held.unseen:
         notes.append(
-            "The model was fitted on its val images as well (--refit), so what it answers is not compared, only "
+            "The model was fitted on its val images as well (--refit), so its predictions are not compared, only "
             "features and distances."
         )
     if bundle.multilabel:
@@ -233,5 +233,5 @@ def _notes(pool: Pool, held: HeldOut, bundle: Bundle) -> tuple[str, ...]:
         notes.append("The model keeps no features of training images, so distances are not compared.")
     few = min(len(pool), held.features.shape[0])
     if few < 100:
-        notes.append(f"One side has {counted(few, 'image')}: only large differences can be seen.")
+        notes.append(f"One side has {counted(few, 'image')}: only large differences can be detected.")
     return tuple(notes)

@@ -99,7 +99,7 @@ def find_enough(pipeline: Pipeline, cache: Cache, out: Path | None = None, conte
     notes = (
         (
             f"Measured with a logistic regression on {output.name}, {counted(repeats, 'time')} on a quarter of train "
-            "and val; another head or network has another curve."
+            "and val; other heads and networks have other curves."
         ),
         *((_SEVERAL,) if y.ndim == 2 else ()),
         *_note_drawn(len(rows), most_rows(width(features))),
@@ -111,7 +111,7 @@ def find_enough(pipeline: Pipeline, cache: Cache, out: Path | None = None, conte
 
 
 def _note_drawn(images: int, most: int) -> tuple[str, ...]:
-    return (f"The curve is of {most:,} of {images:,} train and val images, which were drawn.",) if images > most else ()
+    return (f"The curve is of {most:,} of {images:,} train and val images, drawn at random.",) if images > most else ()
 
 
 def _note_far(found: LearningCurve, now: int, more: tuple[int, ...]) -> tuple[str, ...]:

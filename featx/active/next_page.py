@@ -17,7 +17,7 @@ from featx.report.words import first_of
 _HEADER = ("path", "label", "suggestion", "confidence", "distance", "score", "reason")
 _LONGEST = 24  # characters of a line under a picture
 
-_CAPTION = "Under an image: what it is taken for, with the confidence, and how many images of the pool it stands for."
+_CAPTION = "Under each image: the predicted class with its confidence, and how many images of the pool it stands for."
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _list_unknown(images: Sequence[Suggested]) -> Finding:
         "unknown",
         "Unlike all training images",
         "Another kind of image, or a class that the model does not know: those that most of the others are like "
-        "come first. Label them where they belong to a class, and leave them out where they do not.",
+        "come first. Label them where they belong to a class, and leave them out if they do not.",
     )
 
 

@@ -279,7 +279,7 @@ class Consulted:
         ...     featx.load("runs/flowers").drift("pool", html=False)
         ... except featx.FeatxError as error:
         ...     print(error)
-        A test takes at least 20 new images, and there are 3. Name a folder with more.
+        The test needs at least 20 new images, and there are 3. Name a folder with more.
         """
         wanted = read_options(DRIFT, options, "drift", new, pipeline)
         command, folder = call_text("featx.Model.drift", new, pipeline, options), None if out is None else Path(out)

@@ -128,7 +128,7 @@ def _answers(found: ImageNetResult) -> str:
         for one in found.classes
     ]
     if taken:
-        parts.append(table(["class", "images", "taken for"], taken))
+        parts.append(table(["class", "images", "predicted"], taken))
     return "\n".join([*parts, f"pictures: {found.picture}"])
 
 

@@ -134,7 +134,7 @@ def _prediction_text(one: Prediction, images: int | None) -> str:
 
     top = ", ".join(f"{entry.label} {confidence_text(entry.confidence, images)}" for entry in one.top)
     if one.unknown:
-        return f"unknown (taken for {top})"
+        return f"unknown (most likely {top})"
     if one.labels is not None:
         return f"{' | '.join(one.labels) or 'no label'} ({top})"
     return top if one.label == one.top[0].label else f"{one.label} ({top})"

@@ -236,7 +236,7 @@ class _Writer:
 def _caption(answer: Explanation, found: ClassMap, images: int | None) -> tuple[str, ...]:
     predicted = answer.label if answer.labels is None else " | ".join(answer.labels) or "no label"
     caption = (Path(plain(answer.path)).name, f"{found.label} {confidence_text(found.confidence, images)}")
-    return caption if predicted == found.label else (*caption, f"taken for {predicted}")
+    return caption if predicted == found.label else (*caption, f"predicted {predicted}")
 
 
 def _plain(text: str) -> str:

@@ -48,7 +48,7 @@ class SetGuarantee:
             what = "the class of an image is"
         whose = f"of each {'label' if self.multilabel else 'class'}" if self.per_class else "like those that calibrate"
         text = (
-            f"In a share of at least {share} of images {whose}, {what} in its set "
+            f"For a share of at least {share} of images {whose}, {what} in its set "
             f"({counted(self.images, 'val image')})."
         )
         if self.approximate:

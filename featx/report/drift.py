@@ -22,7 +22,7 @@ _MEANING = {
     "features": "what the network sees of the images (energy distance)",
     "distance": "how far they are from the training images (Kolmogorov-Smirnov)",
     "confidence": "how sure the model is (Kolmogorov-Smirnov)",
-    "classes": "what it takes them for (chi-squared)",
+    "classes": "what it predicts for them (chi-squared)",
 }
 
 

@@ -33,8 +33,8 @@ def _pictures(judged: LabelledPredictions, order: Callable[[np.ndarray, np.ndarr
             judged.paths[row],
             (
                 Path(judged.paths[row]).name,
-                f"is {judged.classes[judged.labels[row]]}",
-                f"said {judged.classes[predicted[row]]}",
+                f"labelled {judged.classes[judged.labels[row]]}",
+                f"predicted {judged.classes[predicted[row]]}",
                 confidence_text(confidence[row], len(judged)),
             ),
             bool(right[row]),
@@ -53,8 +53,8 @@ def worst_images(judged: LabelledPredictions) -> list[GridImage]:
             judged.paths[row],
             (
                 Path(judged.paths[row]).name,
-                f"is {_names(judged.classes, labelled[row])}",
-                f"said {_names(judged.classes, predicted[row])}",
+                f"labelled {_names(judged.classes, labelled[row])}",
+                f"predicted {_names(judged.classes, predicted[row])}",
                 f"log loss {loss[row]:.3f}",
             ),
             bool((labelled[row] == predicted[row]).all()),
