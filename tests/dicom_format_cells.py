@@ -112,7 +112,14 @@ def grey_cells() -> Iterator[Cell]:
         about = f"{bits} bits, the highest is {high}{', signed' if signed else ''}"
         shown = _shown(values / ((1 << bits) - 1), "MONOCHROME2")
         yield Cell(
-            "DICOM", about, lambda s=source: s, values, shown, NEAR, None, "" if high == bits - 1 else "given up"
+            "DICOM",
+            about,
+            lambda s=source: s,
+            values,
+            shown,
+            NEAR,
+            None,
+            "" if high == bits - 1 else "an obsolete layout",
         )
 
 
@@ -252,7 +259,7 @@ def _palette_cells() -> Iterator[Cell]:
         source = dicom_file(head, pixels, RLE if coded else syntax)
         shown = 255 * np.moveaxis(table[:, place], 0, 2) / ((1 << bits) - 1)
         about = f"palette of {entries} x {bits} bits from {first}{', RLE' if coded else ''}, {name}"
-        refusal = "given up" if syntax == BIG else ""
+        refusal = "an obsolete layout" if syntax == BIG else ""
         yield Cell("DICOM", about, lambda s=source: s, values, shown, NEAR, None, refusal)
 
 

@@ -418,7 +418,8 @@ def test_run_does_what_is_out_of_date_and_says_why(work: Callable[..., Outcome],
 
 
 def parts_by_content(folder: Path, run: Path) -> dict[str, str]:
-    split = read_split(run / "split" / "split.npz")
+    digests, codes = read_split(run / "split" / "split.npz")
+    split = dict(zip(digests.tolist(), codes.tolist(), strict=True))
     return {digest_file(path).hex(): SPLITS[split[digest_file(path)]] for path in folder.rglob("*.png")}
 
 

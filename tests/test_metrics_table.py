@@ -134,5 +134,5 @@ def test_what_auto_stands_for_and_what_is_not_defined() -> None:
         HeadError, match=r"For several labels choose accuracy \(all labels of an image right\), macro_f1, "
     ):
         resolve_metric("balanced_accuracy", "labels")
-    with pytest.raises(HeadError, match="No metric balanced_accuracy"):
+    with pytest.raises(HeadError, match="The metric balanced_accuracy is not defined"):
         score("balanced_accuracy", np.zeros((2, 2)), np.ones((2, 2), bool))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fitted import call, write_pictures
 from manifests import manifest_of
@@ -18,6 +19,7 @@ from featx.bundle.bundle import load_bundle, pack
 from featx.bundle.sealing import seal
 from featx.config import DataOptions, Pipeline, ReportOptions
 from featx.dataset import ImageSet, read_images
+from featx.dataset.split import Placed
 from featx.errors import BundleError, UsageError
 from featx.io.index import StatIndex
 from featx.runs.choosing import choose_bundle
@@ -201,7 +203,7 @@ def test_another_data_set_of_the_same_name_is_refused(tmp_path: Path, meet: Call
     assert meet(one) == []
     with StatIndex(tmp_path / "index.sqlite") as index:
         known = digest_images(read(one).paths, index).digest
-    Run(tmp_path / "runs" / "photos").split.write("terms", dict.fromkeys(known.tolist(), 0))
+    Run(tmp_path / "runs" / "photos").split.write("terms", Placed.of(known, np.zeros(len(known), np.uint8)))
     assert meet(one) == []
     with pytest.raises(UsageError, match=r"those of .*/a/photos: none of the 9 in .*--name b-photos\."):
         meet(other)
@@ -216,7 +218,7 @@ def test_a_copy_shares_its_run_and_a_mixture_is_noted(tmp_path: Path, meet: Call
     meet(one)
     with StatIndex(tmp_path / "index.sqlite") as index:
         known = digest_images(read(one).paths, index).digest
-    Run(tmp_path / "runs" / "photos").split.write("terms", dict.fromkeys(known.tolist(), 0))
+    Run(tmp_path / "runs" / "photos").split.write("terms", Placed.of(known, np.zeros(len(known), np.uint8)))
     copy, mixture = tmp_path / "c" / "photos", tmp_path / "d" / "photos"
     shutil.copytree(one, copy)
     assert meet(copy) == []

@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def test_both_are_compared_on_the_same_images(lab: Lab, prepared: Prepared) -> N
         assert found.only == expected.only
         assert found.p_value == pytest.approx(expected.p_value)
         assert found.interval == pytest.approx(expected.interval)
-        low, high = expected.interval
+        low, high = floor(100 * expected.interval[0]) / 100, ceil(100 * expected.interval[1]) / 100
         assert f"accuracy {low:+.2f} to {high:+.2f}" in tuned.manifest.verdict
 
 

@@ -77,5 +77,9 @@ def _data_now(typed: str, bundle: Bundle) -> str | None:
 
 def typed_shown(found: Typed, pipeline: Pipeline) -> Typed:
     """The same, as a page shows it."""
-    shown = [command_shown(pipeline, f"featx {words}").removeprefix("featx ") for words in (found.data, found.unsplit)]
-    return replace(found, data=shown[0], unsplit=shown[1])
+
+    def shown(words: str) -> str:
+        return command_shown(pipeline, f"featx {words}").removeprefix("featx ")
+
+    unlayered = None if found.unlayered is None else shown(found.unlayered)
+    return replace(found, data=shown(found.data), unsplit=shown(found.unsplit), unlayered=unlayered)
