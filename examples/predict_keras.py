@@ -13,17 +13,22 @@ import numpy as np
 from reading import answer, read_image
 
 
+def read_arrays(path):
+    with np.load(path) as file:
+        return dict(file)
+
+
 def load(folder, about):
     """A function from images uint8 (1, height, width, 3) to probabilities (classes,)."""
     head, files = about["head"], about["files"]
     if head["kind"] == "estimator" or "calibration.npz" in files:
         sys.exit(f"{folder} has a head of scikit-learn or curves for its confidence; featx export writes the latter.")
     backbone = keras.saving.load_model(f"{folder}/backbone.keras", compile=False)
-    front = np.load(f"{folder}/front.npz") if "front.npz" in files else {"unit": False}
+    front = read_arrays(f"{folder}/front.npz") if "front.npz" in files else {"unit": False}
     if head["kind"] == "network":
         dense = keras.saving.load_model(f"{folder}/head.keras", compile=False)
     else:
-        linear = np.load(f"{folder}/head.npz")  # the temperature is folded into it
+        linear = read_arrays(f"{folder}/head.npz")  # the temperature is folded into it
 
     def run(images):
         maps = backbone(images.astype(np.float32), training=False)
