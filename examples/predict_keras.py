@@ -14,6 +14,7 @@ from reading import answer, read_image
 
 
 def read_arrays(path):
+    """The arrays of an npz file by name."""
     with np.load(path) as file:
         return dict(file)
 
