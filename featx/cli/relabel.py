@@ -31,7 +31,7 @@ _DATA = click.option("--data", help="The images, instead of the pipeline's.")
 
 @click.group()
 def relabel() -> None:
-    """Correct labels for good, or say that they are right: by the content of the images, for every command."""
+    """Correct labels permanently, or confirm that they are right: by the content of the images, for every command."""
 
 
 def _read(pipeline: Pipeline, cache: Cache) -> tuple[ImageSet, KeptLabels]:
@@ -72,7 +72,7 @@ def apply(
     """Keep the labels that FILE corrects: a CSV with the columns path and label, as featx check --features writes it.
 
     Labels that are as before are known to be right where the column 'right' has yes, and are not listed again. Later
-    commands on the same images need no --relabel. Features are not computed anew.
+    commands on the same images need no --relabel. Features are not computed again.
     """
     from featx.dataset.read import data_folder
     from featx.dataset.relabel import read_judgements
@@ -110,7 +110,7 @@ def confirm(
     as_json: bool,
     **values: object,
 ) -> None:
-    """Say that the labels of images are right, so that featx check --features does not list them again."""
+    """Confirm that the labels of images are right, so that featx check --features does not list them again."""
     from featx.dataset.relabel import Judgement, require_class
     from featx.store.cache import Cache
 
