@@ -13,7 +13,6 @@ and until its model has suggested a class for every image.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -27,7 +26,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from harness import featx_command, in_process, report, run_command, write_photos
+from harness import featx_command, in_process, report, rows_arguments, run_command, write_photos
 
 CLASSES, HIDDEN, WIDTH, FOLDER, SPREAD, LINKS = 10, 48, 112, 1000, 1.7, 60_000
 KNOWN = 10_000  # images that the model is fitted on
@@ -170,11 +169,7 @@ def measure(root: str, rows: int, only: list[str] | None) -> dict[str, dict[str,
 
 def main() -> None:
     """Parse, measure, print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 2_000_000])
-    parser.add_argument("--only", nargs="+", metavar="STEP", help=f"Of: {'; '.join(STEPS)}.")
-    parser.add_argument("--folder", help="Where the files are written (default: a temporary folder).")
-    arguments = parser.parse_args()
+    arguments = rows_arguments(__doc__, [10_000, 100_000, 2_000_000], list(STEPS))
     results: dict[str, dict[str, Any]] = {}
     for rows in arguments.rows:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as root:

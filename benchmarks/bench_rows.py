@@ -15,7 +15,6 @@ twice the number of rows, of which it drops one half.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -24,7 +23,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from harness import featx_command, in_process, report, run_command, write_photos
+from harness import featx_command, in_process, report, rows_arguments, run_command, write_photos
 
 CLASSES, HIDDEN, FOLDER, SPREAD = 10, 64, 1000, 3.4
 GOAL_PEAK_GB, GOAL_LISTING, GOAL_GROWTH = 1.5, 5.0, 1.0
@@ -132,11 +131,7 @@ def grown(results: dict[str, dict[str, Any]], name: str, fewer: int, more: int) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 200_000, 2_000_000])
-    parser.add_argument("--only", nargs="+", metavar="STEP", help=f"Of: {'; '.join(STEPS)}.")
-    parser.add_argument("--folder", help="Where the files are written (default: a temporary folder).")
-    arguments = parser.parse_args()
+    arguments = rows_arguments(__doc__, [20_000, 200_000, 2_000_000], list(STEPS))
     results: dict[str, dict[str, Any]] = {}
     for rows in arguments.rows:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as root:

@@ -8,6 +8,7 @@ the wall; the load of the machine is looked at before the first case.
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -141,6 +142,15 @@ def count_imported(command: Sequence[str], folder: str, libraries: Sequence[str]
 
 
 load_before()  # of the module: before any case runs
+
+
+def rows_arguments(description: str | None, rows: Sequence[int], steps: Sequence[str]) -> argparse.Namespace:
+    """What a benchmark of stores of several sizes is given: `rows`, `only` some of the steps, and a `folder`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=list(rows))
+    parser.add_argument("--only", nargs="+", metavar="STEP", help=f"Of: {'; '.join(steps)}.")
+    parser.add_argument("--folder", help="Where the files are written (default: a temporary folder).")
+    return parser.parse_args()
 
 
 def report(

@@ -276,6 +276,7 @@ RADIAL = ["fit-head", "pictures", "OPTIONS", "--clf", "svm", "--kernel", "rbf"]
         (None, ["predict", "gone.png", "--model", "BUNDLE"], 1, ["gone.png"]),
         (None, ["predict"], 2, ["IMAGES"]),
         (None, ["bundle", "unpack", "gone.featx"], 2, ["gone.featx"]),
+        (None, ["bundle", "unpack", "pictures"], 2, ["pictures is a folder, but a .featx file is needed"]),
         (None, ["bundle", "verify", "pictures"], 1, ["No bundle"]),
         (None, ["predit", "x"], 2, ["Did you mean 'predict'"]),
         (None, ["extract", "pictures", "--laier", "x"], 2, ["--laier", "--layer"]),

@@ -12,7 +12,7 @@ from typing import Any
 from conftest import write_images
 
 import featx
-from featx.io.counting import agreeing, counted, counted_of, none_of
+from featx.io.counting import agreeing, counted, counted_of, enumerated, none_of
 
 _ROOM = Path(featx.__file__).parent
 _NOUNS = (
@@ -89,3 +89,7 @@ def test_a_run_with_one_image_in_each_part(featx: Any, cache: Path, tiny_backbon
     assert len(pages) >= 4
     for text in (said, *(re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8")) for page in pages)):
         assert not re.findall(rf".*(?<![\d.,/-])1 (?:(?:{_KINDS}) )?(?:{_NOUNS})\b.*", text)
+
+
+def test_names_are_enumerated_as_in_a_sentence() -> None:
+    assert [enumerated(["a", "b", "c"][:count]) for count in (1, 2, 3)] == ["a", "a and b", "a, b and c"]

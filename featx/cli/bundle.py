@@ -97,6 +97,8 @@ def unpack(file: Path, out: Path | None, force: bool, as_json: bool) -> None:
     from featx.bundle.archive import unpack as extract
     from featx.bundle.bundle import load_bundle
 
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder, but a .featx file is needed. featx bundle pack writes one.")
     if not file.is_file():
         raise UsageError(f"No file {file}. Check the name, or the folder you are in.")
     out = out or file.with_suffix("")

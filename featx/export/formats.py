@@ -18,6 +18,7 @@ import numpy as np
 
 from featx.config import ExportPrecision
 from featx.errors import ExportError, UsageError
+from featx.io.counting import agreeing, enumerated
 
 if TYPE_CHECKING:
     import keras
@@ -116,7 +117,7 @@ def choose_formats(names: Sequence[str], precision: str) -> list[Format]:
         missing = [package for package in row.packages if not _installed(package)]
         if missing:
             raise ExportError(
-                f"--format {row.name} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
+                f"--format {row.name} needs {enumerated(missing)}, which {agreeing(len(missing), 'is', 'are')} not "
                 f"installed: pip install {' '.join(missing)}"
             )
     return chosen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def counted(number: int, one: str, many: str = "") -> str:
@@ -23,6 +23,12 @@ def agreeing(number: float, one: str, many: str) -> str:
 def none_of(number: int, one: str) -> str:
     """None of so many, before a verb in the singular: None of the 45 images, and of one alone: No image."""
     return f"No {one}" if number == 1 else f"None of the {number:,} {one}s"
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Names in a sentence: one; one and another; one, another and a third."""
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def total_of(values: Iterable[float | None]) -> float | None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import importlib.util
 
 from featx.errors import FeatxError
+from featx.io.counting import agreeing, enumerated
 from featx.serve.limits import Limits
 
 __all__ = ["Limits", "require_installed"]
@@ -37,6 +38,6 @@ def require_installed(command: str = "featx serve") -> None:
     missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise FeatxError(
-            f"{command} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: "
+            f"{command} needs {enumerated(missing)}, which {agreeing(len(missing), 'is', 'are')} not installed: "
             "pip install 'featx[serve]'"
         )
