@@ -7,7 +7,6 @@ by the variable AXE. Without it, Chromium or Playwright these are skipped.
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import needs_chromium, open_browser
 from conftest import write_images
 from fitted import Lab, call
 from serving import served
@@ -27,7 +27,6 @@ from featx.serve.server import listen, url
 from featx.serve.service import Terms
 from featx.store.cache import Cache
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 RULES = Path(os.environ.get("AXE", "axe.min.js"))
 RUN = """
 axe.run(document, {resultTypes: ["violations"]}).then(
@@ -38,18 +37,14 @@ axe.run(document, {resultTypes: ["violations"]}).then(
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not RULES.is_file(), reason="AXE names no axe.min.js"),
-    pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="there is no Chromium here"),
+    needs_chromium,
 ]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    path = next(found for found in map(shutil.which, BROWSERS) if found)
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with open_browser() as started:
         yield started
-        started.close()
 
 
 def require_sound(browser: Any, url: str) -> None:

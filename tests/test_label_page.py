@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import needs_chromium, open_browser
 from fitted import Lab
 
 from featx.active.label import LabelPlan, open_desk
@@ -20,30 +20,26 @@ from featx.serve.label_server import label_server
 from featx.serve.server import listen, url
 from featx.store.cache import Cache
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 NAMELESS = """found => found.filter(one => one.offsetParent && one.tagName !== "IMG").filter(
     one => !(one.getAttribute("aria-label") || one.innerText || (one.labels || [])[0]?.innerText || "").trim()
 ).map(one => one.outerHTML)"""
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="there is no Chromium here"),
+    needs_chromium,
 ]
 
 
 @contextmanager
 def opened(plan: LabelPlan, **view: Any) -> Iterator[Any]:
     """The page in a browser, which has not complained at the end."""
-    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     with Cache(plan.pipeline.features.cache) as cache, listen("127.0.0.1", 0) as listener:
         desk = open_desk(plan, cache, Context())
         server = label_server(desk, "token")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            with api.sync_playwright() as playwright:
-                path = next(found for found in map(shutil.which, BROWSERS) if found)
-                browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            with open_browser() as browser:
                 page = browser.new_page(**view)
                 page.set_default_timeout(30_000)
                 complaints: list[str] = []
@@ -52,7 +48,6 @@ def opened(plan: LabelPlan, **view: Any) -> Iterator[Any]:
                 page.goto(f"{url('127.0.0.1', listener)}/token/")
                 yield page
                 assert complaints == []
-                browser.close()
         finally:
             server.should_exit = True
             thread.join()

@@ -7,12 +7,12 @@ import csv
 import html
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browsers import needs_chromium, open_browser
 from fitted import Lab, call, write_pictures, write_squares
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
@@ -22,8 +22,6 @@ from featx.errors import HeadError, UsageError
 from featx.features import ArrayFeatures
 from featx.metrics.placement import place
 from featx.report.map import Colouring, MapText, write_map
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def clusters(n: int = 300, kinds: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -149,12 +147,9 @@ def test_a_model_whose_features_are_not_cached_is_refused(lab: Lab, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="there is no Chromium here")
+@needs_chromium
 def test_the_map_in_a_browser(drawn: dict[str, Any], tmp_path: Path) -> None:
-    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    path = next(found for found in map(shutil.which, BROWSERS) if found)
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with open_browser() as browser:
         page = browser.new_page(viewport={"width": 390, "height": 800}, accept_downloads=True)
         complaints: list[str] = []
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
@@ -186,14 +181,12 @@ def test_the_map_in_a_browser(drawn: dict[str, Any], tmp_path: Path) -> None:
         assert page.locator("#legend .ramp").count() == 1
         page.get_by_role("button", name="Zoom in").click()
         assert complaints == []
-        browser.close()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="there is no Chromium here")
+@needs_chromium
 def test_many_points_are_drawn_where_they_lie(tmp_path: Path) -> None:
     """Pixels that the page sets itself: each half of 4,000 points has its colour, and hidden ones have none."""
-    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     generator = np.random.default_rng(0)
     places = generator.uniform(-1, 1, (4000, 2)).astype(np.float32)
     colouring = Colouring("side", (places[:, 0] > 0).astype(np.int64), ("left", "right"))
@@ -208,9 +201,7 @@ def test_many_points_are_drawn_where_they_lie(tmp_path: Path) -> None:
       for (let k = 0; k < data.length; k += 4) if (data[k + 3]) found[[data[k], data[k + 1], data[k + 2]]] = 1;
       return Object.keys(found);
     }"""
-    with api.sync_playwright() as playwright:
-        path = next(found for found in map(shutil.which, BROWSERS) if found)
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with open_browser() as browser:
         page = browser.new_page(viewport={"width": 900, "height": 800})
         page.goto(page_file.as_uri())
         page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -220,4 +211,3 @@ def test_many_points_are_drawn_where_they_lie(tmp_path: Path) -> None:
         page.get_by_role("button", name="left (").click()
         page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         assert blue not in [*page.evaluate(count, 0), *page.evaluate(count, 1)]
-        browser.close()

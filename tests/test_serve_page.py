@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import needs_chromium, open_browser
 from fitted import Lab, make_lab
 from serving import served, several_labels
 
@@ -16,12 +16,11 @@ from featx.bundle.bundle import Bundle
 from featx.inference.predict import AnswerOptions, predict
 from featx.serve.service import Terms
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SECONDS = 60_000  # for what a slow machine takes, in milliseconds
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="there is no Chromium here"),
+    needs_chromium,
 ]
 
 
@@ -32,12 +31,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    path = next(found for found in map(shutil.which, BROWSERS) if found)
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with open_browser() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
