@@ -119,6 +119,21 @@ def test_the_page_holds_places_colours_and_pictures(drawn: dict[str, Any]) -> No
     assert places.min() == 0 or places.max() == 65535
 
 
+def test_of_more_images_than_asked_for_some_are_shown(drawn: dict[str, Any], tmp_path: Path) -> None:
+    lab: Lab = drawn["lab"]
+    options = ("--cache", str(lab.root / "cache"), "--method", "pca", "--points", "20", "--pictures", "5", "--json")
+    model = ("--model", str(lab.bundle("logreg").path), "--runs", str(tmp_path / "runs"))
+    some = call("map", lab.root / "pictures", *model, *options, cwd=tmp_path).json
+    assert (some["images"], some["points"], drawn["images"]) == (60, 20, 60)
+    assert "20 of 60 images are shown" in some["notes"][0]
+    found, whole = held(Path(some["page"])), held(Path(drawn["page"]))
+    assert set(found["paths"]) < set(whole["paths"])
+    assert len(found["paths"]) == 20
+    for one, of_all in zip(found["colourings"], whole["colourings"], strict=True):
+        wanted = dict(zip(whole["paths"], codes(of_all).tolist(), strict=True))
+        assert codes(one).tolist() == [wanted[path] for path in found["paths"]]
+
+
 def test_names_cannot_leave_the_data(lab: Lab, tmp_path: Path) -> None:
     name = "</script><script>alert(1)"
     pictures = write_pictures(tmp_path / "pictures", per_class=3)

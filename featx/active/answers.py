@@ -36,8 +36,10 @@ class PoolAnswers:
     distance: np.ndarray | None
 
 
-def ask(bundle: Bundle, features: Features, progress: Progress) -> PoolAnswers:
+def ask(bundle: Bundle, features: Features, progress: Progress, distances: bool = True) -> PoolAnswers:
     """Predict every row once, block by block.
+
+    distances : whether those from the training images are wanted, which take longer than the rest
 
     Raises
     ------
@@ -47,7 +49,7 @@ def ask(bundle: Bundle, features: Features, progress: Progress) -> PoolAnswers:
     n, classes = features.shape[0], len(bundle.classes)
     columns = np.empty((7, n), np.float32)
     labels = np.empty((n, classes), np.float32) if bundle.multilabel else None
-    reference = bundle.reference() if FILE in bundle.manifest.files else None
+    reference = bundle.reference() if distances and FILE in bundle.manifest.files else None
     at = 0
     for block in features.blocks(min(_BATCH, block_rows(width(features)))):
         if not np.isfinite(block).all():

@@ -6,14 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from featx.active.label_kept import label_store
 from featx.active.label_near import cached_near, search_near
 from featx.active.label_sheet import LabelData, features_of, read_sheet, suggest
 from featx.active.next import NextImages, choose_next
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import DataOptions, Pipeline
+from featx.dataset import ImageSet
 from featx.dataset.columns import without_columns
 from featx.errors import BundleError, DataError
+from featx.io.compact import Coded, RowLookup
 from featx.io.context import Context
 from featx.io.counting import counted
 from featx.io.progress import Progress
@@ -90,10 +94,16 @@ def open_desk(plan: LabelPlan, cache: Cache, context: Context, at_once: int | No
 
 def ask_model(plan: LabelPlan, desk: LabelDesk, say: Callable[[str], None]) -> str:
     """Ask the model about all images of a desk that is open already; returns what came of it."""
-    data = replace(read_sheet(plan.pipeline, plan.labelled), separator=desk.separator)
+    data = _data_of(plan, desk, desk.sheet)
     with Cache(plan.pipeline.features.cache) as cache:
         _suggest(plan, data, desk, cache, _shown(say))
     return "" if plan.bundle is None else f"{plan.bundle.shown} suggests a class for every image now."
+
+
+def _data_of(plan: LabelPlan, desk: LabelDesk, sheet: LabelSheet) -> LabelData:
+    """What is on a desk, so that it need not be read again."""
+    source = str(plan.pipeline.data.path)
+    return LabelData(ImageSet(source, Path(source).name, tuple(sheet.paths)), sheet, (), desk.separator, (), ())
 
 
 def _suggest(plan: LabelPlan, data: LabelData, desk: LabelDesk, cache: Cache, progress: Progress) -> None:
@@ -152,25 +162,15 @@ def _put_first(
 ) -> None:
     """Ask the new model about all images, and add those of the pool that are not there yet."""
     sheet = desk.sheet
-    here = {path: row for row, path in enumerate(sheet.paths)}
-    fresh = [one.path for one in found.images if one.path not in here]
-    n = len(fresh)
-    wider = LabelSheet(
-        [*sheet.paths, *fresh],
-        [*sheet.given, *[()] * n],
-        [*sheet.split, *[""] * n],
-        [*sheet.suggestion, *[None] * n],
-        [*sheet.confidence, *[None] * n],
-        [*sheet.reason, *[""] * n],
-        [*sheet.wrong, *[None] * n],
-    )
-    here |= {path: len(sheet.paths) + place for place, path in enumerate(fresh)}
-    images = read_sheet(plan.pipeline, plan.labelled).images
-    data = LabelData(replace(images, paths=tuple(wider.paths)), wider, (), desk.separator, (), ())
+    here = RowLookup(sheet.paths)
+    fresh = [one.path for one in found.images if here.find(one.path) is None]
+    wider = sheet.followed_by(fresh)
+    data = _data_of(plan, desk, wider)
     cache, progress = tools
     pool = features_of(data, plan.pipeline.features, bundle, cache, progress)
     asked = suggest(data, wider, bundle, pool, progress)
-    for one in found.images:
-        asked.reason[here[one.path]] = one.reason
-    asked = replace(asked, first=[here[one.path] for one in found.images])
+    place_of = {path: len(sheet.paths) + place for place, path in enumerate(fresh)}
+    rows = [place_of.get(one.path, here.find(one.path) or 0) for one in found.images]
+    reason = asked.reason.replaced(np.array(rows, np.int64), Coded.of(one.reason for one in found.images))
+    asked = replace(asked, reason=reason, first=tuple(rows))
     desk.renew(asked, bundle.classes, search_near(pool.rows, pool.features, len(wider.paths)))

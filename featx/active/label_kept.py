@@ -12,6 +12,7 @@ from pathlib import Path
 
 from featx.config import Pipeline
 from featx.dataset import ImageSet, digest_images
+from featx.io.compact import RowLookup
 from featx.io.digest_arrays import has_digest
 from featx.io.index import StatIndex
 from featx.runs.labels import KeptLabel, KeptLabels
@@ -47,7 +48,7 @@ def label_store(sheet: LabelSheet, sets: Sequence[ImageSet], pipeline: Pipeline,
     judged, kept, at = list[JudgedRows](), dict[int, LabelEntry](), 0
     for images in sets:
         first, at = at, at + len(images)
-        if images.labels is None or images.multilabel or not any(sheet.given[first:at]):
+        if images.labels is None or images.multilabel or not (images.labels >= 0).any():
             continue
         run = _run(pipeline, images, own=not first)
         if Run.of_list(Path(images.source)) is None:
@@ -85,15 +86,14 @@ def _known(judged: JudgedRows, sheet: LabelSheet, index: StatIndex) -> dict[int,
 
 def _keeper(judged: Sequence[JudgedRows], sheet: LabelSheet, index: Path) -> Callable[[LabelJournal], None]:
     """What takes in the answers that were given since the last time."""
-    row_of = {
-        path: row for one in judged for row, path in enumerate(sheet.paths[one.first : one.last], one.first)
-    }  # of two equal paths either will do: they are one file
+    lookup = RowLookup(sheet.paths)  # of two equal paths either will do: they are one file
 
     def keep(journal: LabelJournal) -> None:
         name = str(journal.path.resolve())
         for one in judged:
             paths, length = journal.since(one.kept.taken(name)), journal.length
-            rows = [row for path in paths if one.first <= (row := row_of.get(path, -1)) < one.last]
+            found = [lookup.find(path) for path in paths]
+            rows = [row for row in found if row is not None and one.first <= row < one.last]
             if not rows:
                 continue
             with StatIndex(index) as remembered:  # of this thread

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from featx.config import FeaturesOptions
@@ -29,16 +27,15 @@ class NearSearch:
 
     def __init__(self, rows: np.ndarray, features: Features, n: int) -> None:
         self._features = features
-        self._place = np.full(n, -1)
+        self._place = np.full(n, -1, np.int32)
         self._place[rows] = np.arange(len(rows))
         self._most = max(1, min(_MOST, _BYTES // (4 * max(1, width(features)))))
         self._held = np.empty((0, width(features)), np.float32)
         self._held_rows = np.empty(0, np.int64)
 
-    def find(self, row: int, among: Sequence[int]) -> list[tuple[int, float]]:
+    def find(self, row: int, among: np.ndarray) -> list[tuple[int, float]]:
         """The rows among some that are most like a row, as of `Neighbours`."""
-        wanted = np.asarray(among, np.int64)
-        wanted = wanted[self._place[wanted] >= 0][-self._most :]
+        wanted = among[self._place[among] >= 0][-self._most :]
         if self._place[row] < 0 or not len(wanted):
             return []
         self._hold(wanted)

@@ -7,8 +7,8 @@ suggest      those of a model, which is asked once for every image, and how like
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -20,11 +20,10 @@ from featx.dataset import SPLITS, ImageSet, read_data, read_images
 from featx.dataset.folders import expand, is_folder
 from featx.dataset.list_columns import read_columns
 from featx.dataset.table import is_table
+from featx.io.compact import Coded
 from featx.io.progress import Progress
-from featx.serve.label_types import LabelSheet
+from featx.serve.label_types import Labels, LabelSheet
 from featx.store.cache import Cache
-
-Cell = TypeVar("Cell")
 
 _LISTED = ("suggestion", "confidence", "reason")
 _CHECKED = ("suggested", "confidence", "label_confidence")  # of label_errors.csv
@@ -61,52 +60,70 @@ def read_sheet(pipeline: Pipeline, labelled: str | None) -> LabelData:
         options = DataOptions(label_separator=separator if _is_csv(labelled) else None)
         more = read_images(labelled, options)
         sets.append(more.take(np.array([path not in seen for path in more.paths], bool)))
-    sheet = LabelSheet([], [], [])
-    for images in sets:
-        sheet.paths += images.paths
-        sheet.given += [images.label_names(row) for row in range(len(images))]
-        parts = [""] * len(images) if images.declared is None else [_part(code) for code in images.declared.tolist()]
-        sheet.split += parts
-    columns = _of_list(pipeline.data)
-    suggestion = columns.get("suggestion", columns.get("suggested", []))
-    n = len(sheet.paths)
-    sheet = replace(
-        sheet,
-        suggestion=_filled([_labels(text, separator) for text in suggestion], None, n),
-        confidence=_filled([_number(text) for text in columns.get("confidence", [])], None, n),
-        reason=_filled(columns.get("reason", []), "", n),
-        wrong=_filled([_opposite(text) for text in columns.get("label_confidence", [])], None, n),
-    )
-    names = (name for labels in sheet.suggestion if labels for name in labels)
+    sheet = _listed(LabelSheet.plain(*_joined(sets)), _of_list(pipeline.data), separator)
+    names = (name for labels in sheet.suggestion.values if labels for name in labels)
     classes = dict.fromkeys([*(pipeline.data.classes or ()), *(name for one in sets for name in one.classes), *names])
     images = ImageSet(data.source, data.name, tuple(sheet.paths))
     return LabelData(images, sheet, tuple(classes), separator, tuple(sets), tuple(x for one in sets for x in one.notes))
 
 
+def _joined(sets: list[ImageSet]) -> tuple[Sequence[str], Coded[Labels], Coded[str]]:
+    """Paths, labels and parts of all sets, one after the other."""
+    paths = sets[0].paths if len(sets) == 1 else [path for images in sets for path in images.paths]
+    given, split = _given(sets[0]), _parts(sets[0])
+    for images in sets[1:]:
+        given, split = given.followed_by(_given(images)), split.followed_by(_parts(images))
+    return paths, given, split
+
+
+def _given(images: ImageSet) -> Coded[Labels]:
+    if images.labels is not None and not images.multilabel:
+        names = tuple((name,) for name in images.classes)
+        return Coded(np.where(images.labels < 0, len(names), images.labels).astype(np.int32), (*names, ()))
+    return Coded.of(map(images.label_names, range(len(images))), len(images))
+
+
+def _parts(images: ImageSet) -> Coded[str]:
+    if images.declared is None:
+        return Coded.same("", len(images))
+    return Coded(np.minimum(images.declared, len(SPLITS)).astype(np.int32), (*SPLITS, ""))
+
+
+def _listed(sheet: LabelSheet, columns: dict[str, list[str]], separator: str | None) -> LabelSheet:
+    """The sheet with what the list of `featx next` or `featx check` says of its first images."""
+    suggestion = columns.get("suggestion", columns.get("suggested", []))
+    confidence, sure = columns.get("confidence", []), columns.get("label_confidence", [])
+    labels = Coded.of((_labels(text, separator) for text in suggestion), len(suggestion))
+    reasons = Coded.of(columns.get("reason", []))
+    return replace(
+        sheet,
+        suggestion=sheet.suggestion.replaced(np.arange(len(labels)), labels),
+        confidence=_filled([_number(text) for text in confidence], sheet.confidence),
+        reason=sheet.reason.replaced(np.arange(len(reasons)), reasons),
+        wrong=_filled([round(1 - _number(text), 4) for text in sure], sheet.wrong),
+    )
+
+
 def suggest(data: LabelData, sheet: LabelSheet, bundle: Bundle, pool: Pool, progress: Progress) -> LabelSheet:
     """The sheet with what a model suggests. pool : the features of its images"""
-    answers = ask(bundle, pool.features, progress)
-    suggestion, confidence = list(sheet.suggestion), list(sheet.confidence)
-    several = data.separator is not None
-    for place, row in enumerate(pool.rows.tolist()):
-        suggestion[row] = _suggested(bundle, answers, place, several)
-        confidence[row] = round(float(answers.confidence[place]), 4)
+    answers = ask(bundle, pool.features, progress, distances=False)
+    confidence = sheet.confidence.copy()
+    confidence[pool.rows] = np.round(answers.confidence.astype(np.float64), 4)
+    suggestion = sheet.suggestion.replaced(pool.rows, _suggested(bundle, answers, data.separator is not None))
     return replace(sheet, suggestion=suggestion, confidence=confidence, wrong=_doubted(sheet, bundle, pool))
 
 
-def _doubted(sheet: LabelSheet, bundle: Bundle, pool: Pool) -> list[float | None]:
+def _doubted(sheet: LabelSheet, bundle: Bundle, pool: Pool) -> np.ndarray:
     """1 minus the probability of the label that an image has in the data, where that is not known already."""
     code_of = {name: code for code, name in enumerate(bundle.classes)}
-    given = [sheet.given[row] for row in pool.rows.tolist()]
-    codes = np.array([code_of.get(labels[0], -1) if len(labels) == 1 else -1 for labels in given], np.int64)
-    wrong = list(sheet.wrong)
-    if bundle.multilabel or not (codes >= 0).any():
+    known = [code_of.get(labels[0], -1) if len(labels) == 1 else -1 for labels in sheet.given.values]
+    codes = np.array(known, np.int64)[sheet.given.codes[pool.rows]]
+    wrong = sheet.wrong.copy()
+    places = np.flatnonzero((codes >= 0) & np.isnan(wrong[pool.rows]))
+    if bundle.multilabel or not len(places):
         return wrong
-    places = np.flatnonzero(codes >= 0)
     sure = probability_of(bundle, pool.features.take(places), codes[places])
-    for row, value in zip(pool.rows[places].tolist(), sure.tolist(), strict=True):
-        if wrong[row] is None:
-            wrong[row] = round(1 - value, 4)
+    wrong[pool.rows[places]] = np.round(1 - sure, 4)
     return wrong
 
 
@@ -115,10 +132,11 @@ def features_of(data: LabelData, options: FeaturesOptions, bundle: Bundle, cache
     return ask_pool(data.images, options, bundle, np.empty(0, "V32"), cache, progress)
 
 
-def _suggested(bundle: Bundle, answers: PoolAnswers, place: int, several: bool) -> tuple[str, ...]:
+def _suggested(bundle: Bundle, answers: PoolAnswers, several: bool) -> Coded[Labels | None]:
     if answers.labels is None or not several:
-        return (bundle.classes[int(answers.first[place])],)
-    return tuple(name for code, name in enumerate(bundle.classes) if answers.labels[place, code] >= 0)
+        return Coded(answers.first, tuple((name,) for name in bundle.classes))
+    names = np.array(bundle.classes, object)
+    return Coded.of((tuple(names[marks]) for marks in answers.labels >= 0), len(answers.first))
 
 
 def _of_list(options: DataOptions) -> dict[str, list[str]]:
@@ -137,22 +155,14 @@ def _labels(text: str, separator: str | None) -> tuple[str, ...] | None:
     return tuple(text.split(_SEPARATOR)) if separator is not None else (text,)
 
 
-def _number(text: str) -> float | None:
+def _number(text: str) -> float:
+    """A number in [0, 1]; NaN of what is none."""
     try:
         value = float(text)
     except ValueError:
-        return None
-    return value if 0 <= value <= 1 else None
+        return np.nan
+    return value if 0 <= value <= 1 else np.nan
 
 
-def _opposite(text: str) -> float | None:
-    value = _number(text)
-    return None if value is None else round(1 - value, 4)
-
-
-def _filled(found: list[Cell], rest: Cell, n: int) -> list[Cell]:
-    return found + [rest] * (n - len(found))
-
-
-def _part(code: int) -> str:
-    return SPLITS[code] if code < len(SPLITS) else ""
+def _filled(found: list[float], rest: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.array(found, np.float64), rest[len(found) :]])

@@ -35,11 +35,13 @@ _NAMES = 200  # groups that a colouring has, at most
 class FeatureMap:
     """Where the images of a data set are shown.
 
-    page : the file; points : images on it; sampled : those that were placed before the others
+    page : the file; images : that can be read; points : those of them that the page shows
+    sampled : those that were placed before the others
     trustworthiness : in [0, 1], how far neighbours on the map are neighbours in the features; about 0.5 at random
     """
 
     page: Path
+    images: int
     points: int
     sampled: int
     method: str
@@ -52,6 +54,7 @@ class FeatureMap:
         """What `featx map --json` prints."""
         return {
             "page": str(self.page),
+            "images": self.images,
             "points": self.points,
             "sampled": self.sampled,
             "method": self.method,
@@ -81,16 +84,17 @@ def draw_map(
     done = extract(images, _options(pipeline.features, bundle, cache), cache, context.progress)
     for note in images.notes:
         context.notify(note)
-    rows = np.flatnonzero(done.readable)
+    options, seed = pipeline.map, pipeline.data.seed
+    readable = np.flatnonzero(done.readable)
+    rows = _drawn(readable, options.points, seed)
     names = (one_output(done).name,) if bundle is None else bundle.manifest.output_names
     features = join([done.features(output, rows) for name in names for output in done.outputs if output.name == name])
-    options, seed = pipeline.map, pipeline.data.seed
     context.progress("place", 0, 0)  # which does not count: it shows the seconds
     found = place(features, options.method, options.sample, seed)
     colourings = [*_known(images, rows), *([] if bundle is None else _answered(bundle, done, rows, features, context))]
     label = next((number for number, one in enumerate(colourings) if one.title == "class"), -1)
-    notes = _notes(len(rows), found, options.pictures)
-    pictured = np.sort(np.random.default_rng(seed).permutation(len(rows))[: options.pictures])
+    notes = _notes(len(readable), len(rows), found, options.pictures)
+    pictured = _drawn(np.arange(len(rows)), options.pictures, seed)
     summary = (
         f"{counted(len(rows), 'image')} by {', '.join(names)}, placed by {_TITLES[options.method]}. Trustworthiness "
         f"{found.trustworthiness:.2f}: 1 where all neighbours on the map are alike to the network, about 0.5 at random."
@@ -102,7 +106,14 @@ def draw_map(
     write_map(page, paths, found.places, everything, pictured, MapText(summary, notes, context.command, label))
     unread = tuple(Unread(one["path"], one["reason"]) for one in done.bad)
     trust = round(found.trustworthiness, 4)
-    return FeatureMap(page, len(rows), found.sampled, options.method, ", ".join(names), trust, notes, unread)
+    return FeatureMap(
+        page, len(readable), len(rows), found.sampled, options.method, ", ".join(names), trust, notes, unread
+    )
+
+
+def _drawn(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """The rows, ascending; of more than `most` so many at random."""
+    return rows if len(rows) <= most else np.sort(np.random.default_rng(seed).permutation(rows)[:most])
 
 
 _TITLES = {"tsne": "t-SNE", "pca": "its first two principal components", "umap": "UMAP"}
@@ -170,8 +181,10 @@ def _answered(
     return [*found, Colouring("error", wrong, ("right", "wrong")), Colouring("label-error score", doubted, None)]
 
 
-def _notes(n: int, found: MapPlaces, pictures: int) -> tuple[str, ...]:
+def _notes(images: int, n: int, found: MapPlaces, pictures: int) -> tuple[str, ...]:
     notes = []
+    if n < images:
+        notes.append(f"{n:,} of {counted(images, 'image')} are shown, drawn at random; --points N shows more of them.")
     if found.sampled < n:
         notes.append(
             f"{counted(found.sampled, 'image was', 'images were')} placed, the others among those that they are most "

@@ -230,5 +230,7 @@ class MapKeywords(TypedDict, total=False):
     """t-SNE keeps neighbours, pca large distances and takes no time; umap needs featx[umap]."""
     sample: int
     """Images that are placed by t-SNE or UMAP; others go where the nearest of these are."""
+    points: int
+    """Images that the page shows, at most; of more, so many that are drawn at random."""
     pictures: int
     """Images that have a picture in the page, of 1 KB each."""

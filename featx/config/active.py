@@ -63,4 +63,7 @@ class MapOptions(Section):
     sample: Annotated[int, Ge(4)] = option(
         4000, "Images that are placed by t-SNE or UMAP; others go where the nearest of these are."
     )
+    points: Annotated[int, Ge(4)] = option(
+        100_000, "Images that the page shows, at most; of more, so many that are drawn at random."
+    )
     pictures: Annotated[int, Ge(0)] = option(3000, "Images that have a picture in the page, of 1 KB each.")

@@ -22,6 +22,7 @@ _COMPONENTS = 50  # of the sample, in which neighbours are looked for
 _NEIGHBOURS = 5  # by which a row is placed
 _JUDGED, _NEAR = 2000, 10
 _PERPLEXITY = 30
+_BLOCK = 4096  # rows that are placed together
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class MapPlaces:
 
 
 def place(features: Features, method: Method, sample: int, seed: int) -> MapPlaces:
-    """Place n rows, which are read twice, in blocks.
+    """Place n rows, which are read once, in blocks, besides some thousands of them.
 
     Raises
     ------
@@ -48,15 +49,31 @@ def place(features: Features, method: Method, sample: int, seed: int) -> MapPlac
         raise HeadError(f"A map takes at least 4 images; {n} can be read.")
     drawn = np.sort(np.random.default_rng(seed).permutation(n)[:sample])
     axes = _Axes.of(features.take(drawn).asarray())
-    reduced = np.concatenate([axes.apply(block) for block in features.blocks(block_rows(width(features)))])
-    if not np.isfinite(reduced).all():
-        raise HeadError("Features hold NaN or infinity. Extract them with another --layer or precision.")
     if method == "pca":
-        found = reduced[:, :2] if reduced.shape[1] > 1 else np.column_stack([reduced[:, 0], np.zeros(n)])
+        found = _read(features, axes, _flat)
     else:
-        placed = _PLACERS[method](reduced[drawn], seed)
-        found = placed if len(drawn) == n else _interpolate(reduced, drawn, placed)
-    return MapPlaces(_scaled(found), _trust(reduced, found, seed), len(drawn))
+        reduced = axes.apply(features.take(drawn).asarray())
+        placed = _PLACERS[method](reduced, seed)
+        found = placed if len(drawn) == n else _read(features, axes, _Interpolation(reduced, placed).place)
+        found[drawn] = placed
+    return MapPlaces(_scaled(found), _trust(features, axes, found, seed), len(drawn))
+
+
+def _read(features: Features, axes: _Axes, find: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Where every row goes, block by block: float32 (n, 2)."""
+    found, at = np.empty((features.shape[0], 2), np.float32), 0
+    for block in features.blocks(min(_BLOCK, block_rows(width(features)))):
+        reduced = axes.apply(block)
+        if not np.isfinite(reduced).all():
+            raise HeadError("Features hold NaN or infinity. Extract them with another --layer or precision.")
+        found[at : at + len(block)] = find(reduced)
+        at += len(block)
+    return found
+
+
+def _flat(reduced: np.ndarray) -> np.ndarray:
+    """The first two components; beside one that is alone, zeros."""
+    return np.column_stack([reduced, np.zeros(len(reduced), np.float32)])[:, :2]
 
 
 @dataclass(frozen=True)
@@ -100,27 +117,29 @@ def _umap(rows: np.ndarray, seed: int) -> np.ndarray:
 _PLACERS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {"tsne": _tsne, "umap": _umap}
 
 
-def _interpolate(reduced: np.ndarray, drawn: np.ndarray, placed: np.ndarray) -> np.ndarray:
-    """Rows among their nearest of the sample, the nearer the heavier; those of the sample where they were placed."""
-    from sklearn.neighbors import NearestNeighbors
+class _Interpolation:
+    """Rows go among their nearest of a sample, the nearer the heavier. reduced : (m, e); placed : (m, 2)"""
 
-    search = NearestNeighbors(n_neighbors=min(_NEIGHBOURS, len(drawn))).fit(reduced[drawn])
-    found = np.empty((len(reduced), 2), np.float32)
-    for start in range(0, len(reduced), 4096):
-        far, near = search.kneighbors(reduced[start : start + 4096])
+    def __init__(self, reduced: np.ndarray, placed: np.ndarray) -> None:
+        from sklearn.neighbors import NearestNeighbors
+
+        self._search = NearestNeighbors(n_neighbors=min(_NEIGHBOURS, len(reduced))).fit(reduced)
+        self._placed = placed
+
+    def place(self, reduced: np.ndarray) -> np.ndarray:
+        """Where rows go: (n, 2)."""
+        far, near = self._search.kneighbors(reduced)
         weight = 1 / np.maximum(far, 1e-9) ** 2
         weight /= weight.sum(axis=1, keepdims=True)
-        found[start : start + 4096] = np.einsum("ij,ijk->ik", weight, placed[near])
-    found[drawn] = placed
-    return found
+        return np.asarray(np.einsum("ij,ijk->ik", weight, self._placed[near]))
 
 
-def _trust(reduced: np.ndarray, found: np.ndarray, seed: int) -> float:
+def _trust(features: Features, axes: _Axes, found: np.ndarray, seed: int) -> float:
     from sklearn.manifold import trustworthiness
 
-    some = np.random.default_rng(seed + 1).permutation(len(found))[:_JUDGED]
+    some = np.sort(np.random.default_rng(seed + 1).permutation(len(found))[:_JUDGED])
     near = min(_NEAR, max(1, (len(some) - 1) // 2 - 1))
-    return float(trustworthiness(reduced[some], found[some], n_neighbors=near))
+    return float(trustworthiness(axes.apply(features.take(some).asarray()), found[some], n_neighbors=near))
 
 
 def _scaled(found: np.ndarray) -> np.ndarray:

@@ -7,21 +7,39 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 
+import numpy as np
+
 from featx.errors import DataError, FeatxError
-from featx.io.csvtext import csv_text
-from featx.io.files import write_atomic
+from featx.io.csvtext import csv_line
+from featx.io.files import atomic_path
+from featx.io.shown import as_utf8
 from featx.io.urls import plain
 from featx.serve.label_journal import CHECKED, CHOSEN, CLASS, SKIPPED, TAKEN, LabelEntry, LabelJournal
 from featx.serve.label_states import AGAIN, ANSWERED, GIVEN, OPEN, SKIP, STATES, LabelStates
-from featx.serve.label_types import NOWHERE, Beside, LabelSheet, LabelStanding, LabelStore, Neighbours, ToLabel, Wanted
+from featx.serve.label_types import (
+    NOWHERE,
+    Beside,
+    Labels,
+    LabelSheet,
+    LabelStanding,
+    LabelStore,
+    Neighbours,
+    ToLabel,
+    Wanted,
+)
 
 _LEASE = 120.0  # seconds for which an image that one tab shows is not shown by another
 _LONGEST = 100  # characters of a class
 _ORDERS = frozenset({"unsure", "wrong"})
 _NEAR = 6  # labelled images beside the one to label
+_UNCHECKED = "given"  # how a label of the data came to be that nobody has looked at
+_MANY = 100_000  # images of more than this are written later than at the start
+_LONG = 1.0  # seconds; a writing that takes longer is not waited for
+_LINES, _ENDS = 4096, 1024
 _CALM = 20.0  # the CSV is written when so many times the seconds have passed that the last writing took
 
 
@@ -45,15 +63,18 @@ class LabelDesk:
         self.neighbours: Neighbours | None = None
         self._store = store
         self._states = LabelStates(sheet, journal, store.kept)
-        self._orders: dict[str, list[int]] = {}
+        self._orders: dict[str, np.ndarray] = {}
         self._scored = _is_scored(sheet)
         self._known = dict.fromkeys(classes)
         self._shown: dict[int, tuple[str, float]] = {}
-        self._lock = threading.RLock()
-        self._written, self._took = 0.0, 0.0
+        self._lock, self._writing = threading.RLock(), threading.Lock()  # the second is taken first
+        self._written, self._took = time.monotonic(), _LONG
         self._timer: threading.Timer | None = None
         self._closed = False
-        self.write()
+        if len(sheet.paths) <= _MANY:
+            self.write()
+        else:  # the page does not wait for it
+            self._write_soon()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -101,9 +122,9 @@ class LabelDesk:
             now,
             last.how if last else "",
             sheet.suggestion[row],
-            sheet.confidence[row],
+            _or_none(sheet.confidence[row]),
             sheet.reason[row],
-            sheet.wrong[row],
+            _or_none(sheet.wrong[row]),
             self._beside(row),
         )
 
@@ -123,7 +144,7 @@ class LabelDesk:
             how = SKIPPED if labels is None else _how(names, self.sheet.given[row], suggestion)
             self.journal.add(LabelEntry(self.sheet.paths[row], how, names, suggestion, tab))
             self._shown.pop(row, None)
-            self._write_soon()
+        self._write_soon()
 
     def undo(self, tab: str) -> ToLabel | None:
         """Take back the last answer of a tab; None where there is none that can be."""
@@ -134,8 +155,9 @@ class LabelDesk:
                 return None
             self._states.refresh()
             self._shown[row] = (tab, time.monotonic())
-            self.write()
-            return self.show(row)
+            shown = self.show(row)
+        self._write_soon(even_now=True)
+        return shown
 
     def add_class(self, name: str, tab: str) -> str:
         """Add a class; returns its name.
@@ -177,81 +199,102 @@ class LabelDesk:
             )
 
     def write(self) -> None:
-        """Write the CSV, what was answered and the labels of the data that nobody has changed, and keep the answers."""
-        with self._lock:
-            self._states.refresh()
+        """Write the CSV, what was answered and the labels of the data that nobody has changed, and keep the answers.
+
+        Of a large set this takes seconds, for which answers do not wait.
+        """
+        with self._writing:
+            if self._closed:
+                return
             start = time.monotonic()
-            rows = list[list[str]]()
-            split = any(self.sheet.split)
-            for row, (path, given, part) in enumerate(
-                zip(self.sheet.paths, self.sheet.given, self.sheet.split, strict=True)
-            ):
-                state, last = self._states.state(row), self._states.last(row)
-                if state == ANSWERED and last is not None:
-                    rows.append([path, self._join(last.labels), last.how, "yes", *([part] if split else [])])
-                elif state == GIVEN:
-                    rows.append([path, self._join(given), "given", "", *([part] if split else [])])
-            for entry in self.journal.answers():
-                if entry.is_label and self._states.row(entry.path) is None:  # of images that are not in this set
-                    rows.append([entry.path, self._join(entry.labels), entry.how, "yes", *([""] if split else [])])
-            header = ["path", "label", "how", "right", *(["split"] if split else [])]
-            write_atomic(self.out, csv_text([header, *rows]))
+            with self._lock:
+                self._states.refresh()
+                lines = self._lines(self.sheet, *self._states.snapshot(), self._strangers())
+            with atomic_path(self.out) as temporary, temporary.open("wb") as file:
+                while some := "".join(islice(lines, _LINES)):
+                    file.write(as_utf8(some).encode())
             self._store.keep(self.journal)
             self._written = time.monotonic()
             self._took = self._written - start
+
+    def _strangers(self) -> list[LabelEntry]:
+        """The answers to images that are not in this set."""
+        return [one for one in self.journal.answers() if one.is_label and self._states.row(one.path) is None]
+
+    def _lines(
+        self, sheet: LabelSheet, states: bytes, entries: dict[int, LabelEntry], strangers: Sequence[LabelEntry]
+    ) -> Iterator[str]:
+        """The CSV line by line; the cells behind the path, of which few are different, are made once."""
+        split = any(sheet.split.values)
+        yield csv_line(["path", "label", "how", "right", *(["split"] if split else [])])
+
+        @lru_cache(_ENDS)
+        def end(labels: Labels, how: str, part: str) -> str:
+            right = "" if how == _UNCHECKED else "yes"
+            return csv_line([self._join(labels), how, right, *([part] if split else [])])
+
+        for row, (path, given, part) in enumerate(zip(sheet.paths, sheet.given, sheet.split, strict=True)):
+            if row in entries:
+                yield f"{csv_line([path], '')},{end(entries[row].labels, entries[row].how, part)}"
+            elif states[row] == GIVEN:
+                yield f"{csv_line([path], '')},{end(given, _UNCHECKED, part)}"
+        for entry in strangers:
+            yield f"{csv_line([entry.path], '')},{end(entry.labels, entry.how, '')}"
 
     def close(self) -> None:
         """Write the CSV for the last time, and let go of the journal, which stays."""
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
-            self.write()
-            self.journal.close()
+        self.write()
+        with self._writing, self._lock:
             self._closed = True
+            self.journal.close()
 
-    def _write_soon(self) -> None:
-        """Write the CSV now where it was long enough ago, else when it will have been, whether or not more follows."""
-        left = self._written + _CALM * self._took - time.monotonic()
-        if left <= 0:
+    def _write_soon(self, even_now: bool = False) -> None:
+        """Write the CSV now where that is quick and was not just done, else in a while, whether or not more follows.
+
+        even_now : where it was just done as well
+        """
+        with self._lock:
+            left = self._written + _CALM * self._took - time.monotonic()
+            now = (even_now or left <= 0) and self._took < _LONG
+            if not now and self._timer is None:
+                self._timer = threading.Timer(max(0.0, left), self._write_late)
+                self._timer.daemon = True
+                self._timer.start()
+        if now:
             self.write()
-        elif self._timer is None:
-            self._timer = threading.Timer(left, self._write_late)
-            self._timer.daemon = True
-            self._timer.start()
 
     def _write_late(self) -> None:
         with self._lock:
             self._timer = None
-            if not self._closed:
-                with suppress(FeatxError):  # the answers are in the journal, and the next writing says what is wrong
-                    self.write()
+        with suppress(FeatxError):  # the answers are in the journal, and the next writing says what is wrong
+            self.write()
 
     def _wanted_rows(self, wanted: Wanted) -> Iterator[int]:
         state = STATES.get(wanted.show, -1)
         if wanted.order in _ORDERS:
-            rows: Iterator[int] = iter(self._order(wanted.order))
+            rows = self._order(wanted.order)
         else:
             rows = chain(self.sheet.first, self._states.rows(state) if state >= 0 else ())
         return (row for row in rows if self._states.state(row) == state and self._passes(row, wanted))
 
-    def _order(self, name: str) -> list[int]:
+    def _order(self, name: str) -> Iterator[int]:
         """All rows by one of `_ORDERS`; sorted once for a sheet."""
         if name not in self._orders:
-            values, sign = (self.sheet.confidence, 1) if name == "unsure" else (self.sheet.wrong, -1)
-            keys = [sign * _or(value, sign * 2.0) for value in values]
-            self._orders[name] = sorted(range(len(keys)), key=keys.__getitem__)
-        return self._orders[name]
+            keys = self.sheet.confidence if name == "unsure" else -self.sheet.wrong
+            self._orders[name] = np.argsort(keys, kind="stable").astype(np.int32)  # NaN, of what is not known, last
+        rows = self._orders[name]
+        return (row for start in range(0, len(rows), _LINES) for row in rows[start : start + _LINES].tolist())
 
     def _passes(self, row: int, wanted: Wanted) -> bool:
-        if wanted.label:
-            last = self._states.last(row)
-            now = last.labels if last is not None else self.sheet.given[row]
-            if wanted.label not in {*now, *(self.sheet.suggestion[row] or ())}:
-                return False
-        if wanted.doubt > 0 and _or(self.sheet.wrong[row], -1.0) < wanted.doubt:
+        if wanted.label and wanted.label not in {*self._states.labels(row), *(self.sheet.suggestion[row] or ())}:
+            return False
+        if wanted.doubt > 0 and not self.sheet.wrong[row] >= wanted.doubt:
             return False
         confidence = self.sheet.confidence[row]
-        return confidence is None or wanted.least <= confidence <= wanted.most
+        return bool(np.isnan(confidence) or wanted.least <= confidence <= wanted.most)
 
     def _is_free(self, row: int, tab: str, now: float) -> bool:
         lease = self._shown.get(row)
@@ -260,9 +303,9 @@ class LabelDesk:
     def _beside(self, row: int) -> tuple[Beside, ...]:
         if self.neighbours is None:
             return ()
-        labels = self._states.labels
-        found = self.neighbours(row, [other for other in labels if other != row])[:_NEAR]
-        return tuple(Beside(other, labels[other], round(value, 4)) for other, value in found)
+        labelled = self._states.labelled()
+        found = self.neighbours(row, labelled[labelled != row])[:_NEAR]
+        return tuple(Beside(other, self._states.labels(other), round(value, 4)) for other, value in found)
 
     def _names(self, labels: Sequence[str]) -> tuple[str, ...]:
         known = self.classes
@@ -284,8 +327,8 @@ def _how(labels: tuple[str, ...], given: tuple[str, ...], suggestion: tuple[str,
 
 
 def _is_scored(sheet: LabelSheet) -> bool:
-    return any(value is not None for value in sheet.wrong)
+    return not bool(np.isnan(sheet.wrong).all())
 
 
-def _or(value: float | None, other: float) -> float:
-    return other if value is None else value
+def _or_none(value: np.ndarray) -> float | None:
+    return None if np.isnan(value) else float(value)

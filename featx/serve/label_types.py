@@ -4,38 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self, TypeAlias
 
+import numpy as np
+
+from featx.io.compact import Coded
 from featx.serve.label_journal import LabelEntry, LabelJournal
 
-Neighbours = Callable[[int, Sequence[int]], list[tuple[int, float]]]
+Labels: TypeAlias = tuple[str, ...]
+
+Neighbours = Callable[[int, np.ndarray], list[tuple[int, float]]]
 """The rows among some that are most like a row, the most similar first, with their similarity"""
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class LabelSheet:
     """What is known of the images, in the order in which they are shown; rows are only ever added.
 
     given : the labels that they have in the data, () for none; split : the part that the data declares, "" for none
-    suggestion, confidence, reason : of a model, or of the list that was named; None and "" where there is none
-    wrong : how likely the label in the data is wrong, None where that is not known
+    suggestion, confidence, reason : of a model, or of the list that was named; None, NaN and "" where there is none
+    wrong : how likely the label in the data is wrong, NaN where that is not known
     first : rows to show before all others
+    confidence, wrong : float64 (n,)
     """
 
-    paths: list[str]
-    given: list[tuple[str, ...]]
-    split: list[str]
-    suggestion: list[tuple[str, ...] | None] = field(default_factory=list)
-    confidence: list[float | None] = field(default_factory=list)
-    reason: list[str] = field(default_factory=list)
-    wrong: list[float | None] = field(default_factory=list)
-    first: list[int] = field(default_factory=list)
+    paths: Sequence[str]
+    given: Coded[Labels]
+    split: Coded[str]
+    suggestion: Coded[Labels | None]
+    confidence: np.ndarray
+    reason: Coded[str]
+    wrong: np.ndarray
+    first: tuple[int, ...] = ()
 
-    def __post_init__(self) -> None:
-        n = len(self.paths)
-        self.suggestion = self.suggestion or [None] * n
-        self.confidence = self.confidence or [None] * n
-        self.reason = self.reason or [""] * n
-        self.wrong = self.wrong or [None] * n
+    @classmethod
+    def plain(cls, paths: Sequence[str], given: Coded[Labels] | None = None, split: Coded[str] | None = None) -> Self:
+        """Images of which nothing is suggested. given, split : None where there are none"""
+        n = len(paths)
+        nothing = np.full(n, np.nan)
+        blank = Coded.same("", n)
+        labels: Labels = ()
+        return cls(
+            paths, given or Coded.same(labels, n), split or blank, Coded.same(None, n), nothing, blank, nothing.copy()
+        )
+
+    def followed_by(self, paths: Sequence[str]) -> LabelSheet:
+        """The same with more images, of which nothing is known."""
+        if not paths:
+            return self
+        more = LabelSheet.plain(paths)
+        return LabelSheet(
+            [*self.paths, *paths],
+            self.given.followed_by(more.given),
+            self.split.followed_by(more.split),
+            self.suggestion.followed_by(more.suggestion),
+            np.concatenate([self.confidence, more.confidence]),
+            self.reason.followed_by(more.reason),
+            np.concatenate([self.wrong, more.wrong]),
+        )
 
 
 @dataclass(frozen=True)
