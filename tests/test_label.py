@@ -282,6 +282,21 @@ def test_a_large_set_is_there_before_its_suggestions(lab: Lab, pool: Path, tmp_p
     assert [row["label"] for row in rows_of(out)] == ["red"]
 
 
+def test_a_very_large_set_does_not_wait_for_its_csv(
+    lab: Lab, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written in the background and at the end; answers are in the journal at once."""
+    monkeypatch.setattr(label_desk, "_MANY", 5)
+    out = tmp_path / "labels.csv"
+    with opened(plan_of(lab, pool, out)) as (client, desk):
+        ask(client, "answer", tab="a", number=2, labels=["red"])
+        ask(client, "answer", tab="a", number=1, labels=["blue"])
+        ask(client, "undo", tab="a")
+        assert not out.exists()
+        assert [entry.path for entry in desk.journal.answers()] == [desk.sheet.paths[2]]
+    assert [(row["path"], row["label"]) for row in rows_of(out)] == [(desk.sheet.paths[2], "red")]
+
+
 def test_several_labels_go_through_the_csv(lab: Lab, pool: Path, tmp_path: Path) -> None:
     listed, out = tmp_path / "list.csv", tmp_path / "labels.csv"
     names = sorted(map(str, pool.iterdir()))

@@ -63,35 +63,37 @@
   }
   // Of many points the pixels are set one by one, in a picture with a margin: to draw each costs many times as much
   const MANY = 3000, MARGIN = 48;
-  let sheet = null, marks = new Map();
-  function marksOf(key, r, across) {
-    let found = marks.get(key);
-    if (!found) {
-      const made = stampOf(key, r), half = Math.floor(made.width / 2);
-      const pixels = new Uint32Array(made.getContext("2d").getImageData(0, 0, made.width, made.width).data.buffer);
-      const at = [];
-      let full = 0;
-      pixels.forEach((pixel, place) => {
-        if (pixel >>> 24 < 128) return;
-        at.push((Math.floor(place / made.width) - half) * across + (place % made.width) - half);
-        if (pixel >>> 24 >= full >>> 24) full = pixel;
-      });
-      found = { at: Int32Array.from(at), colour: full };
-      marks.set(key, found);
-    }
-    return found;
+  const scratch = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  let sheet = null, marks = new Map(), keys = new Uint16Array(n); // marks: by radius, then by key; kept while it is zoomed
+  function markOf(key, r, across) {
+    const made = stampOf(key, r), edge = made.width, half = Math.floor(edge / 2), at = [];
+    if (scratch.canvas.width < edge) scratch.canvas.width = scratch.canvas.height = edge;
+    scratch.clearRect(0, 0, edge, edge);
+    scratch.drawImage(made, 0, 0);
+    let full = 0;
+    new Uint32Array(scratch.getImageData(0, 0, edge, edge).data.buffer).forEach((pixel, place) => {
+      if (pixel >>> 24 < 128) return;
+      at.push((Math.floor(place / edge) - half) * across + (place % edge) - half);
+      if (pixel >>> 24 >= full >>> 24) full = pixel;
+    });
+    return { at: Int32Array.from(at), colour: full };
   }
   function drawMany(r, k) {
     const across = canvas.width + 2 * MARGIN, down = canvas.height + 2 * MARGIN;
     if (!sheet || sheet.width !== across || sheet.height !== down) { sheet = new ImageData(across, down); marks = new Map(); }
-    const pixels = new Uint32Array(sheet.data.buffer), values = by.values, some = hidden.size > 0;
+    if (!marks.has(r)) marks.set(r, []);
+    const known = marks.get(r), unseen = new Uint8Array(NONE + 1);
+    for (const value of hidden) unseen[keyOf(value)] = 1;
+    const pixels = new Uint32Array(sheet.data.buffer);
     pixels.fill(0);
     const step = size() * k / NONE, left = (wide / 2 - view.x * size()) * k + MARGIN, top = (high / 2 + view.y * size()) * k + MARGIN;
     const least = MARGIN / 2, mostX = across - MARGIN / 2, mostY = down - MARGIN / 2;
     for (let row = 0; row < n; row++) {
-      const x = left + places[2 * row] * step, y = top - places[2 * row + 1] * step;
-      if (x < least || y < least || x > mostX || y > mostY || (some && !shown(row))) continue;
-      const mark = marksOf(keyOf(values[row]), r, across), base = (y | 0) * across + (x | 0), at = mark.at, colour = mark.colour;
+      const x = left + places[2 * row] * step;
+      if (x < least || x > mostX) continue;
+      const y = top - places[2 * row + 1] * step, key = keys[row];
+      if (y < least || y > mostY || unseen[key]) continue;
+      const mark = known[key] || (known[key] = markOf(key, r, across)), base = (y | 0) * across + (x | 0), at = mark.at, colour = mark.colour;
       for (let j = 0; j < at.length; j++) pixels[base + at[j]] = colour;
     }
     pen.putImageData(sheet, -MARGIN, -MARGIN);
@@ -112,8 +114,8 @@
     if (canvas.width !== Math.round(wide * k) || canvas.height !== Math.round(high * k)) { canvas.width = Math.round(wide * k); canvas.height = Math.round(high * k); stamps = new Map(); marks = new Map(); }
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, canvas.width, canvas.height);
-    const r = Math.max(1.5, Math.min(6, (n > 20000 ? 1.6 : n > 3000 ? 2.4 : 4) * Math.sqrt(view.scale)));
-    if (r !== radius) { radius = r; stamps = new Map(); marks = new Map(); }
+    const r = Math.round(10 * Math.max(1.5, Math.min(6, (n > 20000 ? 1.6 : n > 3000 ? 2.4 : 4) * Math.sqrt(view.scale)))) / 10;
+    if (r !== radius) { radius = r; stamps = new Map(); }
     if (n > MANY) drawMany(r, k);
     else drawFew(r, k);
     pen.setTransform(k, 0, 0, k, 0, 0);
@@ -270,6 +272,7 @@
     hidden = new Set();
     stamps = new Map();
     marks = new Map();
+    keys = by.values.map(keyOf);
     legend.replaceChildren();
     if (by.names === null) {
       const item = document.createElement("li"), bar = document.createElement("span");
