@@ -30,7 +30,7 @@ class LabelStates:
         state[self._lookup.repeated] = AGAIN
         self._state = bytearray(state)
         self._has_label = has_label & (state != AGAIN)
-        self._counts = np.bincount(state, minlength=AGAIN + 1).tolist()
+        self._counts: list[int] = np.bincount(state, minlength=AGAIN + 1).tolist()
         self._judged, self._right = set[int](), set[int]()
         self._late: dict[int, None] = {}  # rows that were answered since, the latest last
         answered = [self._lookup.find(entry.path) for entry in journal.answers()]
