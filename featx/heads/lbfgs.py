@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.features import Features
+from featx.heads.passes import map_blocks, single_threaded_blas
 from featx.heads.scaling import Standardization, float_blocks
 
 Loss = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
@@ -62,6 +63,7 @@ class Objectives:
     origin: np.ndarray
 
 
+@single_threaded_blas()  # one limit for all passes and what lies between them
 def minimize(
     objectives: Objectives, start: np.ndarray, reach: np.ndarray, max_iter: int, precondition: Precondition
 ) -> np.ndarray:
@@ -128,6 +130,7 @@ class HessianGuess:
             inner = gradient[:, :-1]
             out[:, :-1] = inner * inverse if inverse.ndim == 1 else inner @ inverse
             out[:, -1] = gradient[:, -1]  # the features are centred: the intercept goes its own way
+            out /= np.float32(curvature)
             return out
 
         return apply
@@ -164,33 +167,36 @@ def null_gradients(objectives: Objectives) -> np.ndarray:
     return lengths
 
 
-def _evaluate(objectives: Objectives, active: list[int], points: np.ndarray) -> tuple[list[float], np.ndarray]:
-    """Return values and gradients of the active problems at `points` (active, columns, d + 1), in one pass."""
+def _evaluate(objectives: Objectives, active: list[int], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values (active,) and gradients of the active problems at `points` (active, columns, d + 1), in one pass."""
     k, scaling = objectives.columns, objectives.scaling
     weights, intercept = fold(points, scaling)
     flat = np.ascontiguousarray(weights.reshape(-1, weights.shape[-1]).T)  # (d, active * k)
     offset = intercept.reshape(-1, 1).astype(np.float32)
     product = np.zeros(flat.T.shape)
     sums = np.zeros((len(active), k))
-    values = [0.0] * len(active)
-    at = 0
-    for block in float_blocks(objectives.features):
-        rows = slice(at, at + len(block))
+    values = np.zeros(len(active))
+
+    def add_up(rows: slice, block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         logits = np.ascontiguousarray((block @ flat).T)  # (active * k, rows): losses reduce over whole rows of memory
         logits += offset
-        for i, p in enumerate(active):
-            part = logits[i * k : (i + 1) * k]
-            values[i] += objectives.loss(part, objectives.target[rows], objectives.weights[p, rows])
-            sums[i] += part.sum(axis=1)
-        product += logits @ block
-        at += len(block)
+        parts = np.split(logits, len(active))
+        losses = [
+            objectives.loss(part, objectives.target[rows], objectives.weights[p, rows])
+            for p, part in zip(active, parts, strict=True)
+        ]
+        return np.array(losses), np.array([part.sum(axis=1) for part in parts]), logits @ block
+
+    for of_block in map_blocks(objectives.features, add_up):
+        for whole, part in zip((values, sums, product), of_block, strict=True):
+            whole += part
     gradients = np.empty(points.shape)
     gradients[..., :-1] = (product.reshape(weights.shape) - sums[..., None] * scaling.mean) * scaling.inverse
     gradients[..., -1] = sums
     penalty = objectives.penalty[active]
     gradients[..., :-1] += penalty[:, None, None] * points[..., :-1]
     norms = np.einsum("pkd,pkd->p", points[..., :-1], points[..., :-1])
-    return [v + float(s) for v, s in zip(values, penalty * norms / 2, strict=True)], gradients
+    return values + penalty * norms / 2, gradients
 
 
 def fold(points: np.ndarray, scaling: Standardization) -> tuple[np.ndarray, np.ndarray]:
@@ -212,7 +218,7 @@ def _lbfgs(x: np.ndarray, reach: float, max_iter: int, memory: int, precondition
             break
         direction = _direction(gradient, history, precondition)
         slope = float(np.vdot(gradient, direction))
-        size = 1.0 if history else min(1.0, 1 / float(np.linalg.norm(gradient)))
+        size = 1.0 if history or precondition is not unchanged else min(1.0, 1 / float(np.linalg.norm(gradient)))
         low, high = 0.0, np.inf
         for _ in range(_MOST_TRIALS):
             trial = x + size * direction

@@ -19,7 +19,8 @@ from featx.features import Features, as_features, width
 from featx.heads.base import Parameters, Trial, check_targets, check_width, row_weights, signed_targets, two_columns
 from featx.heads.dual import is_wide, solve_dual
 from featx.heads.lbfgs import HessianGuess, Loss, Objectives, fold, minimize, null_gradients, sample_gram, unchanged
-from featx.heads.scaling import Standardization, float_blocks, standardize
+from featx.heads.passes import for_each_block, left_out_logits
+from featx.heads.scaling import Standardization, standardize
 from featx.heads.shares import class_shares
 
 # Strengths are compared a little short of the minimum, which took a fifth off a search and changed no choice (the
@@ -127,11 +128,12 @@ class Dense(Parameters):
         features = as_features(features)
         check_width(type(self).__name__, self.n_features_in_, features)
         out = np.empty((features.shape[0], len(self.classes_)), np.float32)
-        at = 0
-        for block in float_blocks(features):
-            np.matmul(block, self.kernel_, out=out[at : at + len(block)])
-            at += len(block)
-        out += self.bias_
+
+        def fill(rows: slice, block: np.ndarray) -> None:
+            np.matmul(block, self.kernel_, out=out[rows])
+            out[rows] += self.bias_
+
+        for_each_block(features, fill)
         return out
 
     def _keep(self, classes: np.ndarray, point: np.ndarray, scaling: Standardization) -> Self:
@@ -329,21 +331,3 @@ class LinearSVM(Linear):
     def _curvature(self, classes: int) -> float:
         del classes
         return 2.0  # the hinge is squared, not halved
-
-
-def left_out_logits(
-    features: Features, test_fold: np.ndarray, weights: np.ndarray, intercept: np.ndarray
-) -> np.ndarray:
-    """Return float32 (n, k): each row's logits by the fit that left it out; NaN where none did.
-
-    weights : float32 (fits, columns, d) ; intercept : float64 (fits, columns)
-    """
-    columns = weights.shape[1]
-    out = np.full((len(test_fold), columns), np.nan, np.float32)
-    at = 0
-    for block in float_blocks(features):
-        mine = test_fold[at : at + len(block)]
-        for f in np.unique(mine[mine >= 0]):
-            out[at : at + len(block)][mine == f] = block[mine == f] @ weights[f].T + intercept[f].astype(np.float32)
-        at += len(block)
-    return out if columns > 1 else np.hstack([out * 0, out])  # NaN stays NaN

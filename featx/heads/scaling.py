@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.features import Features, FeaturesError, width
+from featx.heads.passes import map_blocks
 
 _CONSTANT = 10 * float(np.finfo(np.float32).eps)  # a spread below this share of the mean is rounding, not signal
 
@@ -34,17 +35,22 @@ def standardize(features: Features) -> Standardization:
     FeaturesError
         NaN or infinite values; its `rows` say where.
     """
-    d = width(features)
-    shift = np.zeros(d, np.float32)
-    total, squares, n = np.zeros(d), np.zeros(d), 0
+    n, d = features.shape[0], width(features)
     with np.errstate(invalid="ignore", over="ignore"):
-        for block in float_blocks(features):
-            if n == 0:
-                shift = block.mean(axis=0)
+        shift = next(float_blocks(features)).mean(axis=0)
+
+    def add_up(rows: slice, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        del rows
+        with np.errstate(invalid="ignore", over="ignore"):
             centred = block - shift
-            total += np.ones(len(block), np.float32) @ centred  # a product with ones: BLAS sums faster than np.sum
-            squares += np.einsum("ij,ij->j", centred, centred)
-            n += len(block)
+            # a product with ones: BLAS sums faster than np.sum
+            return np.ones(len(block), np.float32) @ centred, np.einsum("ij,ij->j", centred, centred)
+
+    total, squares = np.zeros(d), np.zeros(d)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for of_block in map_blocks(features, add_up):
+            total += of_block[0]
+            squares += of_block[1]
     if not np.all(np.isfinite(squares)):
         raise FeaturesError(_bad_rows(features))
     mean = total / n
@@ -68,5 +74,5 @@ def check_finite(features: Features) -> None:
 
 
 def _bad_rows(features: Features) -> np.ndarray:
-    finite = np.concatenate([np.isfinite(block).all(axis=1) for block in float_blocks(features)])
+    finite = np.concatenate(list(map_blocks(features, lambda _, block: np.isfinite(block).all(axis=1))))
     return np.flatnonzero(~finite)

@@ -246,9 +246,12 @@ class FeatureTable(TableFolder):
         return StoredFeatures(self.parts, part, row, self._read)
 
     def _read(self, number: int, rows: np.ndarray) -> np.ndarray:
-        compressed = self.parts[number].offset is None
         try:
-            return np.asarray((self._loaded(number) if compressed else self._mapped(number))[rows])
+            if self.parts[number].offset is not None:
+                return np.asarray(self._mapped(number)[rows])
+            with self._alone:  # several threads want the next part at the same time: one of them reads it
+                whole = self._loaded(number)
+            return np.asarray(whole[rows])
         except RemovedPart as error:
             return self._read_moved(number, rows, error)
 
