@@ -6,8 +6,8 @@
     python benchmarks/summarize.py --no-run FILE.json ...   only write, from these files
 
 The JSON of every run is kept in benchmarks/results/, with the repository, so that a part can be measured anew. A run
-that needs something that is not on every machine (trained weights, thingsvision) is left out unless it is named:
---weights and --fashion-mnist, --thingsvision.
+that needs something that is not on every machine (trained weights, thingsvision, torch) is left out unless it is named:
+--weights and --fashion-mnist, --thingsvision, --torch.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
     "extract-InceptionV3": ("bench_extract.py", "InceptionV3"),
     "extract-ResNet50": ("bench_extract.py", "ResNet50"),
     "thingsvision": ("bench_thingsvision.py",),
+    "rivals": ("bench_rivals.py",),
     "inference": ("bench_inference.py",),
     "large-jpegs": ("bench_large_jpegs.py",),
     "decode": ("bench_decode.py",),
@@ -50,6 +51,7 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
     "serve": ("bench_serve.py",),
     "hdf5": ("bench_hdf5.py",),
 }
+ELSEWHERE = {"thingsvision": "thingsvision", "rivals": "torch"}  # name of the result -> option with its interpreter
 REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the script names it -> why it was missed
     "extract-EfficientNetB0": {
         "bfloat16: featx / keras, images per second": (
@@ -115,6 +117,7 @@ def main() -> None:
     parser.add_argument("--weights", help="Trained weights of InceptionV3, for the precision.")
     parser.add_argument("--fashion-mnist", help="Folder of its four files, for the precision.")
     parser.add_argument("--thingsvision", metavar="PYTHON", help="Interpreter of an environment with thingsvision.")
+    parser.add_argument("--torch", metavar="PYTHON", help="Interpreter of an environment with torch, timm and h5py.")
     arguments = parser.parse_args()
     failed = [] if arguments.no_run or arguments.files else run_all(arguments)
     files = arguments.files or [path for name in RUNS if (path := arguments.results / f"{name}.json").exists()]
@@ -133,11 +136,12 @@ def run_all(arguments: argparse.Namespace) -> list[str]:
     failed = []
     for name in arguments.only or RUNS:
         command = list(RUNS[name])
-        if name == "thingsvision":
-            if not arguments.thingsvision:
-                print(f"{name}: left out, --thingsvision is not given", file=sys.stderr)
+        if name in ELSEWHERE:
+            interpreter = vars(arguments)[ELSEWHERE[name]]
+            if not interpreter:
+                print(f"{name}: left out, --{ELSEWHERE[name]} is not given", file=sys.stderr)
                 continue
-            command.append(arguments.thingsvision)
+            command.append(interpreter)
         if name == "int8" and arguments.weights:
             command += ["--inception", arguments.weights]
         if name == "int8" and arguments.fashion_mnist:
