@@ -66,14 +66,14 @@ def on_cluster(backbone: str, folder: str, cache: str, address: str, workers: in
     ready: list[float] = []
     ends = 0.0
 
-    def tell(*_: Any, **counts: int) -> None:
+    def note(*_: Any, **counts: int) -> None:
         nonlocal ends
         ends = time.perf_counter()
         if counts.get("workers") and not ready:
             ready.append(ends)
 
     begin = time.perf_counter()
-    done = _extract(backbone, folder, cache, tell, cluster=address, cluster_workers=workers)
+    done = _extract(backbone, folder, cache, note, cluster=address, cluster_workers=workers)
     return _figures(done, begin, ready[0], ends) | {"least of a worker": min(one.images for one in done.workers)}
 
 
@@ -136,14 +136,14 @@ def with_a_node_killed(backbone: str, folder: str, cache: str) -> dict[str, Any]
     address = answers.readline().strip()
     killed: list[int] = []
 
-    def tell(stage: str, done: int, total: int, /, **_: int) -> None:
+    def note(stage: str, done: int, total: int, /, **_: int) -> None:
         if stage == "extract" and 3 * done > total and not killed:
             print("kill", file=process.stdin, flush=True)
             answers.readline()
             killed.append(done)
 
     begin = time.perf_counter()
-    done = _extract(backbone, folder, cache, tell, cluster=address)
+    done = _extract(backbone, folder, cache, note, cluster=address)
     seconds = time.perf_counter() - begin
     process.communicate(timeout=120)
     return {"seconds": seconds, "computed": done.computed, "reused": done.reused, "computed before": killed[0]}

@@ -5,7 +5,7 @@
 Both are `featx finetune` on JPEG files of 500x400 with random weights: the same images in the same order, the same
 layers in training, the same head. What is judged is the seconds of an epoch, its validation included on both sides, as
 the median over all epochs but the first, in which the step is traced. Extraction of the maps is not in it: it takes one
-pass through the layers below, which is told beside.
+pass through the layers below, which is reported beside it.
 """
 
 from __future__ import annotations

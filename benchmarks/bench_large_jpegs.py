@@ -139,8 +139,8 @@ def main() -> None:
             files = in_process(write_large, (folder, count, size))
             apart = in_process(difference, (folder, 8, with_simplejpeg))
             apart = {name: value for name, value in apart.items() if "difference" in name}
-            told = {"megabytes per file": files["megabytes per file"], **apart}
-            figures |= {f"{_name(size)}, {name}": value for name, value in told.items()}
+            found = {"megabytes per file": files["megabytes per file"], **apart}
+            figures |= {f"{_name(size)}, {name}": value for name, value in found.items()}
             cases |= {f"{_name(size)}, {name}": (way, (folder, threads)) for name, way in ways.items()}
         results = compare(cases, arguments.rounds)
     rates = {name: one["images_per_second"] for name, one in results.items()}

@@ -2,7 +2,7 @@
 
     python benchmarks/bench_rows.py [--rows 20000 200000 2000000] [--only STEP ...] [--folder DIR]
 
-The largest takes 15 GB of disk and some 20 minutes. Nothing that is measured is told how the rows came to be:
+The largest takes 15 GB of disk and some 20 minutes. Nothing that is measured knows how the rows were made:
 
 - The images are files, PPM of 2 x 2 pixels, each with a content of its own, in ten class folders of many folders.
 - Their SHA-256 digests are in the index of the cache, as a first run leaves them there; here the benchmark writes them.

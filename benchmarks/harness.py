@@ -134,7 +134,7 @@ def featx_command(*arguments: str) -> list[str]:
 
 
 def count_imported(command: Sequence[str], folder: str, libraries: Sequence[str]) -> dict[str, Any]:
-    """Run a Python command and tell which of `libraries` it imported: {"imports <library>": 1 or 0}."""
+    """Run a Python command and return which of `libraries` it imported: {"imports <library>": 1 or 0}."""
     done = run_command([command[0], "-X", "importtime", *command[1:]], folder)
     lines = (line.rpartition("|")[2].strip() for line in done["stderr"].splitlines() if line.startswith("import time:"))
     seen = {line.partition(".")[0] for line in lines}

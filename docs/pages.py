@@ -40,7 +40,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def list_examples() -> str:
     """The page of all examples: their code, one after the other."""
-    about = "Each script is a file of its own, to be copied. [Export](docs/export.md) tells more."
+    about = "Each script is a file of its own, to be copied. [Export](docs/export.md) explains more."
     scripts = sorted((ROOT / "examples").glob("*.py"))
     listed = [f"## {script.name}\n\n```python\n{script.read_text(encoding='utf-8')}```" for script in scripts]
     return "\n\n".join(["# Predict without featx", about, *listed]) + "\n"

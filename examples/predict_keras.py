@@ -45,8 +45,8 @@ def load(folder, about):
             logits = (features @ linear["kernel"] + linear["bias"])[0]
         if about["multilabel"]:
             return 1 / (1 + np.exp(-logits))
-        chances = np.exp(logits - logits.max())
-        return chances / chances.sum()
+        probabilities = np.exp(logits - logits.max())
+        return probabilities / probabilities.sum()
 
     return run
 

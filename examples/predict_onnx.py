@@ -16,5 +16,5 @@ _, height, width, _ = about["input"]["shape"]
 session = onnxruntime.InferenceSession(f"{folder}/model.onnx", providers=["CPUExecutionProvider"])
 for path in paths:
     images = read_image(path, height, width, about["resize"]["rule"])
-    chances = session.run(["probabilities"], {"images": images})[0][0]
-    print(f"{path}  {answer(chances, about['classes'], about['thresholds'])}")
+    probabilities = session.run(["probabilities"], {"images": images})[0][0]
+    print(f"{path}  {answer(probabilities, about['classes'], about['thresholds'])}")

@@ -16,5 +16,5 @@ _, height, width, _ = about["input"]["shape"]
 model = openvino.compile_model(f"{folder}/model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 for path in paths:
     images = read_image(path, height, width, about["resize"]["rule"])
-    chances = model({"images": images})["probabilities"][0]
-    print(f"{path}  {answer(chances, about['classes'], about['thresholds'])}")
+    probabilities = model({"images": images})["probabilities"][0]
+    print(f"{path}  {answer(probabilities, about['classes'], about['thresholds'])}")

@@ -16,5 +16,5 @@ _, height, width, _ = about["input"]["shape"]
 model = tf.saved_model.load(f"{folder}/model")
 for path in paths:
     images = read_image(path, height, width, about["resize"]["rule"])
-    chances = model.signatures["serving_default"](images=tf.constant(images))["probabilities"].numpy()[0]
-    print(f"{path}  {answer(chances, about['classes'], about['thresholds'])}")
+    probabilities = model.signatures["serving_default"](images=tf.constant(images))["probabilities"].numpy()[0]
+    print(f"{path}  {answer(probabilities, about['classes'], about['thresholds'])}")

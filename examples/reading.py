@@ -103,11 +103,11 @@ def resize(image, height, width, method, share, resampling):
     return np.asarray(image.resize((width, height), resampling, (left, top, image.width - left, image.height - top)))
 
 
-def answer(chances, classes, thresholds):
+def answer(probabilities, classes, thresholds):
     """What `featx predict` prints: the likeliest class and its confidence, after any labels of a multi-label model."""
-    order = np.argsort(-chances, kind="stable")
-    likeliest = f"{classes[order[0]]} {chances[order[0]]:.1%}"
+    order = np.argsort(-probabilities, kind="stable")
+    likeliest = f"{classes[order[0]]} {probabilities[order[0]]:.1%}"
     if thresholds is None:
         return likeliest
-    given = [classes[i] for i in order if chances[i] >= thresholds[classes[i]]]
+    given = [classes[i] for i in order if probabilities[i] >= thresholds[classes[i]]]
     return f"{' | '.join(given) or 'no label'} ({likeliest})"

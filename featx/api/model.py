@@ -158,11 +158,11 @@ class Model(Consulted):
         """
         sources = sources_of(images)
         found = np.empty((len(sources), len(self.classes)))
-        for rows, chances, bad in iter_probabilities(self.bundle, sources, workers):
+        for rows, probabilities, bad in iter_probabilities(self.bundle, sources, workers):
             for row, reason in bad:
                 name = source_name(sources[row], row)
                 raise DataError(f"{name} cannot be read ({reason}). predict reports such images, and goes on.")
-            found[rows] = chances
+            found[rows] = probabilities
         return found
 
     @takes(*EVALUATE, also=_Measuring)

@@ -18,7 +18,7 @@ from featx.io.digests import digest_file, digest_json
 from featx.io.index import StatIndex
 from featx.io.modules import module_digests
 
-_NOT_BY_IT = frozenset({"imports", "plugin", "source"})  # fields of a spec that its files or what follows tell of
+_NOT_BY_IT = frozenset({"imports", "plugin", "source"})  # fields of a spec that follow from its files or its other fields
 
 
 @dataclass(frozen=True)

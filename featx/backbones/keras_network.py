@@ -135,7 +135,7 @@ def cut_model(model: KerasModel, spec: BackboneSpec, outputs: Sequence[Output]) 
 
 
 def _count_prefix(spec: BackboneSpec, tensor: KerasTensor) -> int | None:
-    """The tokens in front of those of the patches, as given or as a folder tells; None where it is not known."""
+    """The tokens in front of those of the patches, as given or as read from a folder; None if unknown."""
     if spec.prefix_tokens is not None or len(tensor.shape) != 3 or not is_hub_folder(Path(spec.name)):
         return spec.prefix_tokens
     return read_folder(Path(spec.name)).count_prefix(int(tensor.shape[1]), spec.input_size)

@@ -1,4 +1,4 @@
-"""Blame: whatever fails on the content of a bundle is told as the bundle's fault, in one sentence."""
+"""Whatever fails on the content of a bundle is reported as the bundle's fault, in one sentence."""
 
 from __future__ import annotations
 

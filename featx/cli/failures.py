@@ -27,7 +27,7 @@ _GO_ON = "What was finished is kept: run the same command again to go on."
 class Failure:
     """Why a command has failed.
 
-    text : what is wrong and what to do about it; kind : by which scripts tell failures apart
+    text : what is wrong and what to do about it; kind : distinguishes failures for scripts
     status : of the process; in_json : whether the object that the command printed has it already
     """
 

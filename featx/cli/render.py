@@ -87,7 +87,7 @@ def bad_images(bad: Sequence[Mapping[str, str]], shown: int = 10) -> str:
 
 
 def figure_cells(figures: Mapping[str, Json], names: Sequence[str]) -> list[object]:
-    """The cells of what was measured on `images`, one of the figures, with as many digits as these can tell."""
+    """The cells of what was measured on `images`, one of the figures, with as many digits as these support."""
     from featx.metrics.digits import figure_text
 
     images = figures.get("images")

@@ -1,4 +1,4 @@
-"""Which models the images cannot tell from the best one."""
+"""Which models cannot be distinguished from the best one on these images."""
 
 from __future__ import annotations
 

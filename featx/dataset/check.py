@@ -76,7 +76,7 @@ def check_images(
     images : the set
     index : what is remembered of files
     workers : decoding threads; 0: one per core, and more where images lie on URLs
-    progress : told how many images are done so far
+    progress : called with the number of images done so far
     levels : which values of deep files are black and white, for the notes
     """
     found = digest_images(images.paths, index)

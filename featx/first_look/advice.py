@@ -57,7 +57,7 @@ class Numbers:
     error : standard error of `inner.score - last.score`, on the same images; None where it is not known
     judged : how many images they were judged on
     metric : of the scores, in words
-    separation : how far ImageNet's classes tell these apart; None where that was not measured
+    separation : how far ImageNet's classes distinguish these; None if not measured
     """
 
     images: int
@@ -193,7 +193,7 @@ def _compare_layers(numbers: Numbers) -> tuple[Similarity | None, str]:
 
 
 def _compare_names(numbers: Numbers) -> tuple[Similarity, str] | None:
-    """How far ImageNet's classes tell the user's apart; None where it was not measured."""
+    """How far ImageNet's classes distinguish the user's; None if not measured."""
     found = numbers.separation
     if found is None:
         return None

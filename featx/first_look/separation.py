@@ -1,4 +1,4 @@
-"""How far ImageNet's classes tell the user's own classes apart."""
+"""How far ImageNet's classes distinguish the user's own classes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from featx.io.jsontypes import Json
 
 @dataclass(frozen=True)
 class Separation:
-    """How far the ImageNet class of an image tells which of the user's classes it is of.
+    """How far the ImageNet class of an image determines its class among the user's.
 
     Attributes
     ----------

@@ -32,7 +32,7 @@ class HeadKind:
     most_values: int | None = None  # of rows x features, above which `auto` leaves it out: it keeps them, as 8 bytes
     radial: bool = False  # has a gamma beside its strength
     stops_early: bool = False  # `fit` takes validation=(features, y), which it watches, and a recording
-    one_label: bool = False  # tells one class per image, not several labels
+    one_label: bool = False  # predicts one class per image, not several labels
     in_auto: bool = True  # whether `auto` tries it
     weighs: bool = True  # whether weights of rows and classes change it
     margins: bool = False  # whether its logits are no log probabilities

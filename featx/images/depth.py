@@ -32,7 +32,7 @@ def bits_used(path: str | Path, image: Image.Image) -> int:
     """
     largest = int(np.asarray(image).max())
     bits = next((bits for bits, most in _LARGEST.items() if largest <= most), 0)
-    if not bits or not largest:  # all black: nobody can tell
+    if not bits or not largest:  # all black: unknowable
         return 0
     try:
         with open(path, "rb") as file:

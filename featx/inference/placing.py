@@ -124,7 +124,7 @@ def spread(values: np.ndarray, picture: tuple[int, int], box: Box, seen: Box | N
     """A map (h, w) that lies on `box` of a picture (width, height), for each of its pixels: float32 (height, width).
 
     Linear between the middles of the map's places, and beyond the last of them as they are; NaN outside of `seen`, what
-    the network saw of the picture, which is `box` unless told otherwise.
+    the network saw of the picture, which is `box` by default.
     """
     seen = box if seen is None else seen
     left, top, right, bottom = box

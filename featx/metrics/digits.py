@@ -1,4 +1,4 @@
-"""How many digits people are shown of a figure: what so many images can tell. Files and JSON have all of them."""
+"""How many digits of a figure are shown: as many as the number of images supports. Files and JSON have all of them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def exact_text(value: float, digits: int, power: int = 0, rounding: str = ROUND_
 
 
 def figure_text(value: float, images: int | None, sign: str = "") -> str:
-    """A share, a loss or a difference (`sign` "+"), as so many images can tell it; 0 and 1 are what is exactly so."""
+    """A share, a loss or a difference (`sign` "+") with the digits that so many images support; only exact 0 and 1 show so."""
     return exact_text(value, decimals(images), sign=sign)
 
 
@@ -56,7 +56,7 @@ def outward(ends: Sequence[float], digits: int, power: int = 0, sign: str = "") 
 
 
 def ends_text(ends: Sequence[float], images: int | None, sign: str = "", between: str = " to ") -> str:
-    """An interval as so many images can tell it, rounded outward."""
+    """An interval with the digits that so many images support, rounded outward."""
     return between.join(outward(ends, decimals(images), sign=sign))
 
 

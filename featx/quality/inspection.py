@@ -20,7 +20,7 @@ class Quality:
     """All that was found.
 
     errors : None where images have several labels, which are not judged
-    learned : whether features tell anything of the labels, without which `errors` means nothing
+    learned : whether features carry any information about the labels, without which `errors` means nothing
     """
 
     errors: LabelErrors | None

@@ -120,7 +120,7 @@ def find_label_errors(y: np.ndarray, probabilities: np.ndarray) -> LabelErrors:
 
 
 def are_labels_learned(y: np.ndarray, probabilities: np.ndarray) -> bool:
-    """Whether features tell anything of the labels: where they do not, no label can be called wrong.
+    """Whether features carry any information about the labels: if not, no label can be called wrong.
 
     The labels' probabilities are compared, as logarithms and image by image, with the shares of the classes, which is
     all that there is to know without the images: they must be larger by what chance gives one

@@ -33,7 +33,7 @@ class Row:
     place : the combination
     reason : why there is no model; None where there is one
     best : whether it is the best of its data set by `score`
-    tie : whether its score is within noise of the best one; None where that cannot be told
+    tie : whether its score is within noise of the best one; None if unknown
     behind_low, behind_high : 95 % interval of the best score less its own, as if on different images
     weights : of the backbone: bundled, imagenet, random, or a file's name
     metric, score, where : what models are chosen by, on val or in folds of train; score_images : on how many

@@ -179,7 +179,7 @@ def _number(value: float | None, images: int | None = None) -> str:
 
 
 def _percent(share: float, images: int | None) -> str:
-    """A share in percent, with as many digits as so many images can tell."""
+    """A share in percent, with as many digits as so many images support."""
     return exact_text(share, 1 if images is None else decimals(images) - 2, 2)
 
 

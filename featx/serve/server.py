@@ -110,7 +110,7 @@ def make_server(
 
     if access_log:
         _log_requests()
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the sender is told what is wrong with a form
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the answer names what is wrong with a form
     slots = Slots(service.limits)
     app = Guard(make_app(service, slots, key), slots, key, is_local(listener), [host] if host else ())
     return serve_app(app, service.limits, access_log)

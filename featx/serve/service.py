@@ -189,12 +189,12 @@ class Service:
             if isinstance(result, BaseException):
                 answers.append(Unread(upload.name, _reason(result)))
             else:
-                chances, distance = result
+                probabilities, distance = result
                 terms = self.terms
                 options = AnswerOptions(
                     top or terms.top, terms.min_confidence, terms.max_distance, terms.coverage, terms.per_class
                 )
-                answers.append(make_prediction(upload.name, chances, self.bundle, options, distance))
+                answers.append(make_prediction(upload.name, probabilities, self.bundle, options, distance))
         return answers
 
     async def explain(self, upload: Upload) -> Explained | Unread:
@@ -273,11 +273,11 @@ class Service:
     def _judge(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float | None]]:
         """The probabilities of each image, float64 (classes,), and its distance from the nearest training image."""
         features = self.bundle.features(np.stack(images))
-        chances = self.bundle.probabilities(features)
+        probabilities = self.bundle.probabilities(features)
         distances: list[float | None] = [None] * len(images)
         if self._reference is not None:
             distances = self._reference.distances(features).tolist()
-        return list(zip(chances, distances, strict=True))
+        return list(zip(probabilities, distances, strict=True))
 
     def _look(self, upload: Upload) -> _Picture:
         return _Picture(upload, self._load(upload.content))

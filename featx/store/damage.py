@@ -72,7 +72,7 @@ class Checks:
             damage = find_damage(path)
         except RemovedPart:
             raise
-        except StoreError:  # too many open files, or no plugin: who reads the rows is told so
+        except StoreError:  # too many open files, or no plugin: reading the rows reports it
             return None
         if damage is None and index is not None:
             index.remember(_SOUND, name, now)

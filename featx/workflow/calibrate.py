@@ -26,7 +26,7 @@ def calibrate(pipeline: Pipeline, images: ImageSet, cache: Cache, progress: Prog
     Raises
     ------
     UsageError
-        The parts can only be told by features.
+        The parts are known only from features.
     """
     if pipeline.features.precision != INT8:
         return
