@@ -1,4 +1,4 @@
-"""Every error that featx raises on purpose: one tree, rendered as one sentence by the command line."""
+"""Every error that featx raises deliberately: one tree, shown as one sentence by the command line."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What comes after the first model: which images to label next."""
+"""After the first model: which images to label next, how many more, where the data is and whether it drifts."""

@@ -1,4 +1,4 @@
-"""What a model answers to the images of a pool, a few numbers of each, so that memory stays flat."""
+"""A model's answers for the images of a pool, as a few numbers per image so that memory stays flat."""
 
 from __future__ import annotations
 

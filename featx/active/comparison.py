@@ -1,4 +1,4 @@
-"""New images against those that a model was not fitted on: four tests, corrected for being four, and the class mix.
+"""Compare new images with those a model was not fitted on: four tests, corrected for being four, and the class mix.
 
 features    do the images look the same to the network: energy distance
 distance    are they as far from the training images

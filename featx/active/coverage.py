@@ -1,4 +1,4 @@
-"""Choosing images so that whatever is worth knowing of a pool has a labelled image near it.
+"""Choose images so that every part of a pool has a labelled image near it.
 
 A labelled image says much of images like it and little of others: of an image x it says k(x, s) = exp((cos - 1) / r),
 and a set says what its nearest image does. Chosen is, one after the other, the image that adds most to

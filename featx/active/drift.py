@@ -1,4 +1,4 @@
-"""Are new images like those that a model was made with? Read them, compare, put it into words, write the page.
+"""Whether new images differ from those of a model: read, compare, summarise in words, write the page.
 
 open_pool       the new images, and the features that the model predicts from (`pool`)
 held_out        images that the model was not fitted on (`held`)

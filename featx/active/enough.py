@@ -1,4 +1,4 @@
-"""Are there enough images? Accuracy against their number, and what more of them would bring.
+"""Whether there are enough images: accuracy against their number, and the gain to expect from more.
 
 prepare          features from the cache, the split of the run; test images are left alone
 measure_curve    a quick head on growing parts of train and val, measured on the rest (in `quality`)

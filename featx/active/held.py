@@ -1,4 +1,4 @@
-"""Images that a model was not fitted on, with their features: what new images are compared with."""
+"""Images that a model was not fitted on, with their features: the reference for new images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelling by hand: the images and their suggestions on a desk, and the round of fit and next behind one button."""
+"""Labelling by hand: the images and their suggestions, and the fit-and-next round behind one button."""
 
 from __future__ import annotations
 

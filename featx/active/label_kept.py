@@ -1,4 +1,4 @@
-"""Labels that were judged on the page, kept where `featx relabel` keeps its own, and those that are there already.
+"""Labels judged on the page, stored together with those of `featx relabel`, and those stored before.
 
 Only labels of the data can be judged: an image that had none gets its label by the CSV. Where images have several
 labels, the CSV is all there is.

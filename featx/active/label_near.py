@@ -1,4 +1,4 @@
-"""Labelled images that are like the one to label, by their features."""
+"""The labelled images most similar to the one to label, by their features."""
 
 from __future__ import annotations
 

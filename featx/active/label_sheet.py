@@ -1,4 +1,4 @@
-"""The images that a person labels, with what is suggested of each: by a model, or by the list that `featx next` wrote.
+"""The images to label, with suggestions from a model or from the list that `featx next` wrote.
 
 read_sheet   paths and labels of the data, and of other labelled images
 of_list      the suggestions of a list of `featx next`

@@ -1,4 +1,4 @@
-"""The images of a data set in two dimensions: their features, where they are placed, what colours them, one page."""
+"""A data set in two dimensions: features, placement, colours, one page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images to label as files: a CSV with an empty column for the label, image grids, and one page."""
+"""The images to label, as files: a CSV with an empty label column, image grids, and one page."""
 
 from __future__ import annotations
 

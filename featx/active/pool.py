@@ -1,4 +1,4 @@
-"""The images of a pool that have no label yet, with the features that a model predicts from or that options name."""
+"""The unlabelled images of a pool, with the features that a model or the options ask for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images of a pool to label next: a sample that stands for it, candidates, and the greedy choice of them."""
+"""Rank a pool: draw a representative sample, collect candidates, choose greedily."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The space in which the images of a pool are compared: directions from the middle of the pool.
+"""The space in which pool images are compared: directions from the mean of the pool.
 
 Features of one network all point much the same way, most of all where they are never negative: pictures of different
 things have a cosine similarity above 0.9. Taken from the mean of the pool, they spread over all directions.

@@ -1,4 +1,4 @@
-"""An image that is worth a label, and why, in words."""
+"""An image worth labelling, and the reason in words."""
 
 from __future__ import annotations
 

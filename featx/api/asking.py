@@ -1,4 +1,4 @@
-"""What a bundle is asked about images beside its predictions: why, what is like them, which to label, what has changed.
+"""Questions to a bundle besides predictions: explanations, similar images, what to label, what has changed.
 
 And for itself, for other runtimes.
 """

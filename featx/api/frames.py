@@ -1,4 +1,4 @@
-"""pandas, where it is installed."""
+"""pandas support, if it is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes `featx.api.keywords`, `section_keywords` and `trained_keywords`, for editors and type checkers.
+"""Generate `featx.api.keywords`, `section_keywords` and `trained_keywords` for editors and type checkers.
 
     python -m featx.api.generate
 

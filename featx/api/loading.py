@@ -1,4 +1,4 @@
-"""featx.load: a bundle that was made before."""
+"""featx.load: open an existing bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle, to be asked."""
+"""Model: a bundle in Python, to predict, evaluate, explain and train with."""
 
 from __future__ import annotations
 

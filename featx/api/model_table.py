@@ -1,4 +1,4 @@
-"""What a notebook shows of a model: its figures as a table."""
+"""How a notebook shows a model: its figures as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of the sections as keywords of the public functions.
+"""Section options as keywords of the public functions.
 
 For readers and `help`, `takes` shows them in the signature and the docstring; for editors and type checkers they stand
 in `featx.api.keywords`.

@@ -1,4 +1,4 @@
-"""The images that a model is asked about, and its answers."""
+"""The images given to a model, and its predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Similar images: featx.similar, and what Model.similar shares with it."""
+"""Similar images: featx.similar, and the parts that Model.similar shares with it."""
 
 from __future__ import annotations
 

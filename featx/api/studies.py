@@ -1,4 +1,4 @@
-"""The public functions that look at data and models: featx.check, look, compare."""
+"""The public functions that study data and models: featx.check, look, compare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Keras network computes, as a digest: its layers, what each computes and where it takes its input from."""
+"""The digest of a Keras network's computation: its layers, their settings and their inputs."""
 
 from __future__ import annotations
 

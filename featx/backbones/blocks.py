@@ -1,4 +1,4 @@
-"""Blocks: what a network is built of, found by the names of its layers.
+"""The blocks of a network, found by the names of its layers.
 
 A block begins at the first layer that carries its name and ends where the next one begins: `block5` of VGG16 is
 `block5_conv1` to `block5_pool`. Inception's blocks are named by their last layer, so `mixed9` begins behind `mixed8`.

@@ -1,4 +1,4 @@
-"""A Keras network itself: built, named and given its weights; with and without its classification top."""
+"""Build a Keras network: named, with its weights, with or without the classification top."""
 
 from __future__ import annotations
 

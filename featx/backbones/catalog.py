@@ -1,4 +1,4 @@
-"""The networks that one can choose from, with what matters for the choice: size, features, licence, published figures.
+"""The available networks, with what matters for the choice: size, features, licence, published figures.
 
 Parameters are of the feature network without its top, as Keras and KerasHub count them (DINOv3 from ViT-S+ on: as its
 presets name them). Read without importing TensorFlow or KerasHub.

@@ -1,4 +1,4 @@
-"""Layers of one's own, from the modules that were named with --import."""
+"""Custom layers from the modules named with --import."""
 
 from __future__ import annotations
 

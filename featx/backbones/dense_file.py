@@ -1,4 +1,4 @@
-"""A dense head's `.keras` file, computed with NumPy: who predicts does not need TensorFlow."""
+"""A dense head's `.keras` file, computed with NumPy so that prediction does not need TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a backbone is: digests of its graph and of its weights, remembered so that they cost nothing the next time."""
+"""The identity of a backbone: digests of its graph and weights, remembered so that they cost nothing the next time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from featx.io.digests import digest_file, digest_json
 from featx.io.index import StatIndex
 from featx.io.modules import module_digests
 
-_NOT_BY_IT = frozenset({"imports", "plugin", "source"})  # fields of a spec that follow from its files or its other fields
+_NOT_BY_IT = frozenset({"imports", "plugin", "source"})  # a spec's fields that follow from others
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Files of Keras, written and read without leaving anything behind.
+"""Read and write Keras files without leaving anything behind.
 
 Keras makes a folder in the system's temporary folder for what a layer keeps beside its weights, and leaves it there
 where a call fails before the end: its archive on a full disk, its first file in a full temporary folder.

@@ -1,4 +1,4 @@
-"""Keras networks, of `keras.applications`, featx' own and of `.keras` files, as `featx.backbones.protocol` wants them.
+"""Keras networks (`keras.applications`, featx's own, `.keras` files) with the interface of `backbones.protocol`.
 
 A cut network is one flat Keras graph of built-in layers: preprocessing, the backbone up to the deepest layer, and one
 pooling per output. Nothing behind the deepest layer is in it, so nothing behind it runs.

@@ -1,4 +1,4 @@
-"""What a Keras network is made of: its layers, what each costs, and which of them it can be cut at."""
+"""The layers of a Keras network: their costs, and where it can be cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights files of torch before 1.6, read without torch and without running anything that they ask for.
+"""Weight files of torch before 1.6, read without torch and without executing anything in them.
 
 Such a file is five pickles (magic number, protocol, machine, the state dict with references to storages, the storage
 names), then the storages as raw numbers. A pickle can run code, so the unpickler knows tensors and ordered dicts and

@@ -1,4 +1,4 @@
-"""Heavy libraries, imported without what featx does not use of them."""
+"""Heavy libraries, imported without the parts that featx does not use."""
 
 from __future__ import annotations
 

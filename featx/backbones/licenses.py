@@ -1,4 +1,4 @@
-"""Under which licence a network's weights are, who names it, and the texts that came with them.
+"""The licence of a network's weights, its source, and the texts that came with them.
 
 Hugging Face's folders name it in the metadata of `README.md`, timm's in `pretrained_cfg` of `config.json`. KerasHub's
 presets come without: theirs is what the authors of the weights name. Texts are files called LICENSE, NOTICE or the like

@@ -1,4 +1,4 @@
-"""The layers of a network, remembered: building or reading one takes seconds."""
+"""The layers of a network, remembered, since building or reading one takes seconds."""
 
 from __future__ import annotations
 

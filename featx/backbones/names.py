@@ -1,4 +1,4 @@
-"""Stable names: what a layer is called, however many networks were built before it.
+"""Stable layer names, independent of how many networks were built before.
 
 Keras numbers automatic names (`conv2d`, `conv2d_1`, ...) through every network that a process builds. Within a class
 the numbers follow the order of creation, so their ranks are the numbers that a fresh process would have given.

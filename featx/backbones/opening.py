@@ -1,4 +1,4 @@
-"""From what was decided of a network to the network itself: the one place that knows which kinds there are."""
+"""Open a network from its specification: the one place that knows all kinds."""
 
 from __future__ import annotations
 

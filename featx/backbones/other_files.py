@@ -1,4 +1,4 @@
-"""What to do with files and folders that hold a network in a form that is not read."""
+"""What to do with network files and folders in unsupported formats."""
 
 from __future__ import annotations
 

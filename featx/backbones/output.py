@@ -1,4 +1,4 @@
-"""What is asked of a network: a layer, and how what it gives becomes numbers."""
+"""An output requested of a network: a layer and its pooling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks of plug-ins: functions of installed packages that give a Keras network, or the path of a network file."""
+"""Networks of plug-ins: functions of installed packages that return a Keras network or the path of a network file."""
 
 from __future__ import annotations
 

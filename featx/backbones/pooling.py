@@ -1,4 +1,4 @@
-"""Pooling: a layer's map as numbers, inside the network; and the cells of a grid, for who takes them apart again."""
+"""Pooling: turn a layer's map into numbers inside the network, and find the cells of a grid again afterwards."""
 
 from __future__ import annotations
 

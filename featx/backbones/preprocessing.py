@@ -1,4 +1,4 @@
-"""What happens to an image between its file and a network, as data.
+"""The preprocessing between an image file and a network, as data.
 
 `Preprocessing` is what people and files say of it: a size, a way to resize, mean and deviation. `Formula` is what of it
 is computed on pixels, for the layer in front of a network and for pictures of it alike.

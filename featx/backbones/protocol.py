@@ -1,4 +1,4 @@
-"""What a network is to everything above: a way to list what can be taken from it, to name it by content, and to cut it.
+"""The interface of a network for everything above: list its outputs, identify it by content, cut it.
 
 `featx.backbones.opening.open_network` gives the network of a `BackboneSpec`. The store, heads, bundles and all that
 follows know nothing of where it came from.

@@ -1,4 +1,4 @@
-"""Keras, imported when it is first needed: it brings TensorFlow, which takes seconds."""
+"""Import Keras on demand: it brings TensorFlow, which takes seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies beside a network's file and says how images reach it.
+"""Files beside a network's file that describe its preprocessing.
 
 `preprocessor_config.json` is Hugging Face's, `pretrained_cfg` in `config.json` timm's, `image_converter.json`
 KerasHub's, `NAME.json` beside `NAME.onnx` one's own, with the fields of `Preprocessing`: size, resize, crop_share,

@@ -1,4 +1,4 @@
-"""What is computed of an image, fully decided: which network, which weights, which layers and poolings.
+"""The full specification of a computation: network, weights, layers and poolings.
 
 Everything here is known without importing TensorFlow, so that a command with nothing to compute answers at once.
 """

@@ -1,4 +1,4 @@
-"""What is worth trying of a network that gives tokens: class token and average, of the last blocks and the end."""
+"""Outputs worth trying of a transformer: class token and average, of the last blocks and the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to the values of pixels in front of a network, as one text: a name, or its numbers.
+"""How pixel values are transformed before a network, as one text: a name, or its numbers.
 
 `imagenet`, or `scale=0.00392156863 mean=0.48,0.46,0.41 std=0.27,0.26,0.28 bgr`: the text is in the key of the features,
 in bundles and on the command line of other people's networks.

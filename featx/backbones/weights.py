@@ -1,4 +1,4 @@
-"""Weights: where they come from, and proof that every variable was given its value.
+"""Weights: their sources, and proof that every variable was assigned.
 
 Keras numbers its automatic layer names through the whole process, so a loader that goes by name may match nothing and
 say nothing. Here every variable is filled with NaN first and none may be left afterwards. Layers of a file are matched

@@ -1,1 +1,1 @@
-"""A small network from scratch, to see what the backbone is worth."""
+"""A small network trained from scratch, to show what the backbone is worth."""

@@ -1,4 +1,4 @@
-"""Baseline: a small network that is trained from scratch on the images of a run, to show what a backbone is worth.
+"""Baseline: train a small network from scratch on the images of a run, to show what a backbone is worth.
 
 It is trained by the loop of all networks (`featx.training`), so it resumes exactly, and becomes one more bundle of the
 run: what is before its last layer as the backbone, the last layer as the head.

@@ -1,4 +1,4 @@
-"""What a baseline is trained on: the images, labels and split that the heads of its run have."""
+"""The training data of a baseline: the images, labels and split of its run's heads."""
 
 from __future__ import annotations
 

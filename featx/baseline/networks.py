@@ -1,4 +1,4 @@
-"""The small networks that are trained from scratch, to be compared with."""
+"""The small networks that are trained from scratch for comparison."""
 
 from __future__ import annotations
 

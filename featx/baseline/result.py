@@ -1,4 +1,4 @@
-"""What a baseline leaves: its network taken apart into backbone and head, and measured."""
+"""The result of a baseline: its network split into backbone and head, and measured."""
 
 from __future__ import annotations
 

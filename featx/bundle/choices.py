@@ -1,4 +1,4 @@
-"""What figures of a bundle were used to choose, and among how much: such a figure is better than the truth."""
+"""Which figures of a bundle were used to choose, and among how many: such figures are optimistic."""
 
 from __future__ import annotations
 

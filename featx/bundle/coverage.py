@@ -1,4 +1,4 @@
-"""What sets of classes are calibrated by: the val images of a bundle, as its head saw them when it was fitted."""
+"""How prediction sets are calibrated: the val images of a bundle, as its head saw them during the fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever fails on the content of a bundle is reported as the bundle's fault, in one sentence."""
+"""Report every failure on the content of a bundle as the bundle's fault, in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a field of a manifest may hold, and the error that names the one that does not."""
+"""The allowed values of manifest fields, and the error that names a wrong one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dataclasses from JSON and back: every type and bound is checked, and a wrong value is named by its path.
+"""Dataclasses to and from JSON: every type and bound is checked, and a wrong value is named by its path.
 
     @dataclass(frozen=True)
     class Point:

@@ -1,4 +1,4 @@
-"""Heads that are not featx' own: what has to be installed for one, and which are not given away."""
+"""Heads from other libraries: what has to be installed for them, and which cannot be shared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manifest: all that `bundle.json` holds, typed. What a type or a comment does not allow is not read.
+"""The manifest: the content of `bundle.json`, typed. Anything that its types do not allow is refused.
 
 Bundles that were made by earlier versions of featx lack some of it. That is filled in here, and nowhere else: by the
 default of a field, or in `Manifest.from_json`.

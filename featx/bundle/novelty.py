@@ -1,4 +1,4 @@
-"""Is an image like any that a model was fitted on? A head always names one of its classes, often with confidence.
+"""Whether an image resembles any that a model was fitted on: a head always names one of its classes, often confidently.
 
 The measure is the cosine distance to the nearest of a few thousand training images, whose features the bundle keeps:
 Sun, Ming, Zhu and Li, "Out-of-Distribution Detection with Deep Nearest Neighbors" (ICML 2022). It was compared with the

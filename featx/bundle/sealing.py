@@ -1,4 +1,4 @@
-"""`bundle.json` as a file: written with the checksum of every other file of a bundle, read when these hold."""
+"""`bundle.json` as a file: written with the checksums of all other files of a bundle, read only if they match."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which image was in which part, as a file; and which images a model has seen."""
+"""The part of each image, as a file, and which images a model has seen."""
 
 from __future__ import annotations
 

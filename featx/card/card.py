@@ -1,4 +1,4 @@
-"""The model card of a bundle: what it is, what it was made of, how accurate it is, and what has not been measured.
+"""The model card of a bundle: what it is, how it was made, how accurate it is, and what has not been measured.
 
 The sections are those of Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019), in their order. Everything is
 taken from the manifest; what that does not hold is called not recorded or not measured, and nothing is guessed.

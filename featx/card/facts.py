@@ -1,4 +1,4 @@
-"""What a card reads of a manifest in more than one place."""
+"""Facts of a manifest that several sections of a card use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sections of a model card that are made of numbers."""
+"""The sections of a model card that consist of numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text as Markdown. Names come from folders and files, which may have anything in them."""
+"""Escape text for Markdown: names come from folders and files and may contain anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sections of a model card that are made of commands."""
+"""The sections of a model card that consist of commands."""
 
 from __future__ import annotations
 

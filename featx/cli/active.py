@@ -1,4 +1,4 @@
-"""featx next, enough."""
+"""featx next and featx enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: parse, call, render. Commands live in the modules of this package by what they are about.
+"""The command line: parse, call, render. The commands are in the modules of this package, by topic.
 
 A command's module is imported when the command is used, so that `featx --help` loads click and nothing heavy.
 """

@@ -1,4 +1,4 @@
-"""The options of commands, made from the sections of `featx.config`, and the pipeline that a command line means."""
+"""Command options, generated from the sections of `featx.config`, and the pipeline that a command line means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands on a bundle share: which one, and views to average over."""
+"""Shared by the commands that use a bundle: which one, and views to average over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""featx cache ls, verify, prune. `export` has a module of its own: it alone needs the options of a pipeline."""
+"""featx cache ls, verify, prune. `export` has its own module: it alone needs pipeline options."""
 
 from __future__ import annotations
 

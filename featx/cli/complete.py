@@ -1,4 +1,4 @@
-"""What a shell offers for the values of options, from what is small: names of a table, files of a folder."""
+"""Shell completion of option values, from cheap sources: names in a table, files in a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong: one sentence on stderr, and with --json one object on stdout, for people and scripts alike."""
+"""Errors: one sentence on stderr, and with --json one object on stdout."""
 
 from __future__ import annotations
 

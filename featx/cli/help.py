@@ -1,4 +1,4 @@
-"""Help that can be read: options by section, those that most people need first, the rest with --help-all."""
+"""Readable help: options by section, the most needed ones first, the rest with --help-all."""
 
 from __future__ import annotations
 

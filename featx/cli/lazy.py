@@ -1,4 +1,4 @@
-"""Groups of commands whose modules are imported when a command is used: `--help` loads click and nothing heavy."""
+"""Command groups whose modules are imported on use: `--help` loads click and nothing heavy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The option of commands that write files: what is there is replaced with --force alone."""
+"""The option of commands that write files: existing files are replaced only with --force."""
 
 from __future__ import annotations
 

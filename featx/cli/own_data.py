@@ -1,4 +1,4 @@
-"""Where the images are that a bundle was made of, for commands that come back to it."""
+"""The images that a bundle was made from, for commands that need them again."""
 
 from __future__ import annotations
 

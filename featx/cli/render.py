@@ -1,4 +1,4 @@
-"""What people read: tables and sentences on stdout, one JSON object for scripts, progress on stderr."""
+"""Output for people: tables and sentences on stdout, one JSON object for scripts, progress on stderr."""
 
 from __future__ import annotations
 

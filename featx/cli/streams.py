@@ -1,4 +1,4 @@
-"""Where the output goes: streams that are closed, full, or cannot show every character."""
+"""Output streams that are closed, full, or cannot show every character."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How values are written on a command line: numbers within the bounds of their type, lists, mappings."""
+"""The syntax of values on a command line: bounded numbers, lists, mappings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Doing it: one pass after the other, and of each combination a bundle, or the reason why there is none."""
+"""Run a comparison, one pass after the other: for each combination a bundle, or the reason why there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a comparison would do, pass by pass: its dry run."""
+"""The dry run of a comparison, pass by pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was measured of a comparison, so that another run need not measure it again."""
+"""Measured results of a comparison, kept so that another run need not repeat them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a comparison consists of: every pass and what is fitted on its features, with all options, before any work."""
+"""The plan of a comparison: every pass and the fits on its features, with all options, before any work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sections next, enough, drift and map: what comes after the first model."""
+"""The sections next, enough, drift and map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that would do nothing beside the others: they are refused where they were typed, not where they are shared.
+"""Refuse options that would have no effect beside the others, where they are typed, not where they are shared.
 
 A section of a pipeline file may serve several heads; what is typed is meant for one command.
 """

@@ -1,4 +1,4 @@
-"""Options as they are typed: what a command has to be given to mean the same pipeline as another one."""
+"""A pipeline as command-line options: what to type to get the same one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds of options, which stand once, in their types: `Annotated[int, Ge(1)]`.
+"""Bounds of options, stated once, in their types: `Annotated[int, Ge(1)]`.
 
 click reads them for the ranges in its help, pydantic where it is given such a type, and `refuse` for every value
 wherever it comes from. An `Interval` is one bound, whose sentence names both ends; `Ge(0), Le(180)` are two.

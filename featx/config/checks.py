@@ -1,4 +1,4 @@
-"""What is checked of a whole pipeline: every bound, and options that contradict each other."""
+"""Checks of a whole pipeline: every bound, and options that contradict each other."""
 
 from __future__ import annotations
 

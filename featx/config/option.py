@@ -1,4 +1,4 @@
-"""What every option has: a type with bounds, a default, a help text, and how its value is shown in the help."""
+"""An option: its type with bounds, its default, its help text, and how the help shows its value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one way of options into a pipeline, whoever gives them: a file, the command line, `--set`, Python, a comparison.
+"""The one way of options into a pipeline, from a file, the command line, `--set`, Python or a comparison.
 
 Each gives keys `section.key` with the values as they were written, and says where that was.
 """

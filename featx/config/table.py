@@ -1,4 +1,4 @@
-"""The table of sections. The module of each is imported when it is asked for: few commands have the options of all."""
+"""The table of sections. Each module is imported on demand, since few commands need all options."""
 
 from __future__ import annotations
 

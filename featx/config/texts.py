@@ -1,4 +1,4 @@
-"""Options that are written as a text with a meaning: each is a str, parsed by its type when it is made.
+"""Options written as text with a meaning: each is a str, parsed by its type when it is created.
 
 As texts they stand in pipeline files, bundles and fingerprints as they were written.
 """

@@ -1,4 +1,4 @@
-"""The options that all sections have which train a network, and the presets that stand for several of them."""
+"""Options shared by all sections that train a network, and the presets that stand for several of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values of options as people write them, in a file, on the command line or in Python, and what they mean.
+"""Option values as people write them, in a file, on the command line or in Python, and their meaning.
 
 Most values are of their option's type already and are taken as they are; the others are read by pydantic, which is
 loaded only then.

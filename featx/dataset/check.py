@@ -1,4 +1,4 @@
-"""Is a set fit for use: every file decoded in full, duplicates, the same bytes under two labels, straddled splits."""
+"""Check a data set: decode every file in full, find duplicates, conflicting labels and copies across the split."""
 
 from __future__ import annotations
 

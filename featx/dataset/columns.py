@@ -1,4 +1,4 @@
-"""The options that only mean something where the images are listed in a CSV."""
+"""Options that apply only to images listed in a CSV."""
 
 from __future__ import annotations
 

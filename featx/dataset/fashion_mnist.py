@@ -1,4 +1,4 @@
-"""Fashion-MNIST of its four published files, as PNG files in a folder per part and class."""
+"""Fashion-MNIST from its four published files, as PNG files in a folder per part and class."""
 
 from __future__ import annotations
 

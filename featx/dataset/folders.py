@@ -1,4 +1,4 @@
-"""Images in folders, here or on a URL: a folder per class, train/val/test folders that hold those, or files alone.
+"""Images in folders, local or at a URL: a folder per class, train/val/test folders with those, or files alone.
 
 The order is that of Keras: classes in alphanumeric order, and the files of a class by folder and name. Every file in a
 class folder is a candidate, whatever its name ends in: whether it is an image shows when it is decoded.

@@ -1,4 +1,4 @@
-"""Images, their labels and what else is declared of them, in one order."""
+"""Images, their labels and everything else declared about them, in one order."""
 
 from __future__ import annotations
 

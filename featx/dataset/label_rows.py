@@ -1,4 +1,4 @@
-"""The rows of a CSV of labels: which image each names, its label, and whether it is marked as right."""
+"""The rows of a CSV of labels: the image of each, its label, and whether it is confirmed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fashion-MNIST with several labels per image: what a garment is and is for, and images of two garments.
+"""Fashion-MNIST with several labels per image: the type and use of a garment, and images of two garments.
 
 It shows, and its test proves, what featx does with several labels on images that anyone has. The labels are made of the
 ten classes, so that they are as right as those.

@@ -1,4 +1,4 @@
-"""Arrays as PNG files, each whole or not at all.
+"""Write arrays as PNG files atomically.
 
 A file that is there already with the same bytes is not touched, so that its remembered digest stays good. The files are
 not compressed: their bytes, and with them every digest, are the same whatever zlib Pillow was built with.

@@ -1,4 +1,4 @@
-"""From what a user names to an `ImageSet`: a folder, a CSV, or a list of files and folders."""
+"""Read a folder, a CSV, or a list of files and folders as an `ImageSet`."""
 
 from __future__ import annotations
 

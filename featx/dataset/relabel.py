@@ -1,4 +1,4 @@
-"""Labels replaced by those of a CSV: what a person has corrected, without moving a file or computing a feature."""
+"""Replace labels by corrected ones from a CSV, without moving a file or computing a feature."""
 
 from __future__ import annotations
 

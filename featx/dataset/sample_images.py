@@ -1,4 +1,4 @@
-"""A few images that come with scikit-learn, to try a model on where a user names none."""
+"""A few images that come with scikit-learn, to try a model on if none are given."""
 
 from __future__ import annotations
 

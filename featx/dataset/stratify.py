@@ -1,4 +1,4 @@
-"""Dealing units of images into parts so that every class and label is spread evenly."""
+"""Distribute units of images over parts so that every class and label is spread evenly."""
 
 from __future__ import annotations
 

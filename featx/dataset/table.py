@@ -1,4 +1,4 @@
-"""Images in a CSV: one row each, with columns for path, label and what else is known; and a split written as one."""
+"""Images in a CSV: one row each, with columns for path, label and other facts; and a split written as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is dealt into parts as a whole: an image with its copies, or a group."""
+"""The units that a split keeps together: an image with its copies, or a group."""
 
 from __future__ import annotations
 

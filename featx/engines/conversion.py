@@ -1,4 +1,4 @@
-"""A Keras network as OpenVINO's."""
+"""Convert a Keras network to OpenVINO."""
 
 from __future__ import annotations
 

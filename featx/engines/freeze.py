@@ -1,4 +1,4 @@
-"""A Keras model as a frozen graph: variables become constants, so that normalisation folds into convolutions."""
+"""Freeze a Keras model: variables become constants, so that normalisation folds into convolutions."""
 
 from __future__ import annotations
 

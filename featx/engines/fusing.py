@@ -1,4 +1,4 @@
-"""Layer normalisation and GELU as single operations of OpenVINO, where a graph of Keras has them in parts.
+"""Fuse layer normalisation and GELU, which Keras' graphs have in parts, into single OpenVINO operations.
 
 OpenVINO's own patterns find neither in what TensorFlow writes: means, squared differences and error functions are
 computed one by one, and in bfloat16 each of them is turned into another layout and back. A transformer takes 5 % less

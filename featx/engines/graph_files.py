@@ -1,4 +1,4 @@
-"""The files of a converted graph, and the digests by which damage to them is found.
+"""The files of a converted graph, and the digests that reveal damage to them.
 
 `graph.json` holds the digests of the two files of OpenVINO (`files`) and one of everything else in it (`digest`).
 Graphs that featx 0.1.0 wrote have neither: they are used as they are, and get theirs.

@@ -1,4 +1,4 @@
-"""The maps and tokens that the features of a converted graph are pooled from, where the graph remembers them."""
+"""The maps and tokens from which a converted graph's features are pooled, if the graph records them."""
 
 from __future__ import annotations
 

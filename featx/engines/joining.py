@@ -1,4 +1,4 @@
-"""A converted graph and what follows its features as one graph of OpenVINO."""
+"""Join a converted graph and the computation after its features into one OpenVINO graph."""
 
 from __future__ import annotations
 

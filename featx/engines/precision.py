@@ -1,4 +1,4 @@
-"""What TensorFlow computes on, and in: a GPU or the processor, float32 or something shorter."""
+"""TensorFlow's device and precision: a GPU or the processor, float32 or something shorter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine is: a frozen graph that turns batches of images into features."""
+"""The interface of an engine: a frozen graph that turns batches of images into features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole numbers of eight bits in place of float32: a converted graph, quantised by NNCF on images.
+"""int8: quantise a converted graph with NNCF on calibration images.
 
 Weights are rounded one by one and the ranges of what flows between layers are measured on images ("post-training
 quantisation"). The result is a graph like any other: it needs NNCF no more, and runs on every processor.

@@ -1,4 +1,4 @@
-"""Whether an exported file predicts what its bundle predicts, on real images, and how fast."""
+"""Check that an exported file predicts the same as its bundle, on real images, and how fast."""
 
 from __future__ import annotations
 

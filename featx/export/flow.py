@@ -1,4 +1,4 @@
-"""Export: a bundle's whole model, from images to probabilities, for runtimes that know nothing of featx.
+"""Export a bundle's whole model, from images to probabilities, for runtimes without featx.
 
 An export is a folder: the model, `classes.txt`, and `model.json`, which says what goes in and what comes out. Every
 one is run in its own runtime and compared with the bundle before it is put in place; one that predicts something else

@@ -1,4 +1,4 @@
-"""The formats: one row each, and one module each, which imports its libraries when it is used.
+"""The formats: one row and one module each, whose libraries are imported on use.
 
 A format's module has two functions: `convert` writes a network to a file, `load` runs that file as somebody would who
 has the format's own runtime and no featx.

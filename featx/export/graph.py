@@ -1,4 +1,4 @@
-"""The whole model of a bundle that was fitted on a graph file: its graph and its head as one graph of OpenVINO."""
+"""The whole model of a bundle fitted on a graph file: graph and head as one OpenVINO graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keras' own file: backbone, head and calibration as one model, to be looked into, trained further or built upon."""
+"""Keras' own format: backbone, head and calibration as one model, to inspect, train further or build upon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is exported: one Keras network from images to the probabilities that the bundle gives."""
+"""The exported model: one Keras network from images to the bundle's probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images int8 is calibrated on: those of the smallest digests among what may train, chosen once."""
+"""Choose the calibration images of int8: the smallest digests among the trainable images, once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be computed: the rows that are asked for, with what, and which of them are missing."""
+"""A computation: the requested rows, how to compute them, and which are missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a computation did."""
+"""The result of a computation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compute what is planned, in this process or on a cluster."""
+"""Run a planned computation in this process or on a cluster."""
 
 from __future__ import annotations
 

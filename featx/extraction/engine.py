@@ -1,4 +1,4 @@
-"""Which engine runs a network."""
+"""Choose the engine that runs a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The features of an image set, and how they came to be."""
+"""The features of an image set, and how they were made."""
 
 from __future__ import annotations
 

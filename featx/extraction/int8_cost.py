@@ -1,4 +1,4 @@
-"""What int8 costs: the features of a quantised network beside those of the float32 one, on images held back for it."""
+"""The cost of int8: a quantised network's features against float32, on held-back images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is settled before the first image is decoded: the backbone, the key and the store that belongs to it."""
+"""Everything settled before the first image is decoded: the backbone, the key and its store."""
 
 from __future__ import annotations
 

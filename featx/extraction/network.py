@@ -1,4 +1,4 @@
-"""The cut network as it runs, and as files of a bundle; it is built once and kept beside the features."""
+"""The cut network as it runs, and as bundle files; it is built once and kept beside the features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run would compute, decided before it does."""
+"""Plan an extraction before it starts."""
 
 from __future__ import annotations
 

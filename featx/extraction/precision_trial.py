@@ -1,4 +1,4 @@
-"""What bfloat16 would save a long extraction, and how far its features are from float32's, measured on a few images."""
+"""What bfloat16 would save in a long extraction, and how far its features differ, measured on a few images."""
 
 from __future__ import annotations
 

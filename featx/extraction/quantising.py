@@ -1,4 +1,4 @@
-"""The graph of --precision int8: quantised on the calibration images, and compared with float32 before it is used."""
+"""The graph of --precision int8: quantised on the calibration images and compared with float32 before use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compute damaged rows of a store again, from the images they were made of."""
+"""Recompute damaged rows of a store from their images."""
 
 from __future__ import annotations
 

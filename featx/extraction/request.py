@@ -1,4 +1,4 @@
-"""What is asked for: rows, of which each is a view of an image and is found in the store by digest and view."""
+"""A request: rows, each a view of an image, found in the store by digest and view."""
 
 from __future__ import annotations
 

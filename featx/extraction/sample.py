@@ -1,4 +1,4 @@
-"""What is fitted on and measured: one row per different image."""
+"""The rows to fit and measure on: one per distinct image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows an earlier decoder made of files that it read wrong: they count as missing, and no others do."""
+"""Rows that an earlier decoder computed from files it misread: they count as missing, and no others do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cached views: the features of altered versions of images, beside those of the images themselves.
+"""Cached views: features of augmented images, beside those of the images themselves.
 
 Views are extracted as images are, into a store of their own: its key names the policy and the seed, its rows are
 (digest, view). Images stay where they are, so that asking for views computes views alone, asking for more of them

@@ -1,4 +1,4 @@
-"""Decode, infer and write what is missing, in this process, beside other processes that may do the same.
+"""Decode, infer and write missing rows in this process, alongside others that may do the same.
 
 `compute_rows` is what every process does with the rows it has reserved, on a cluster as well as here.
 """

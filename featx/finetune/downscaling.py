@@ -1,4 +1,4 @@
-"""A learnable down-scaling in front of a backbone: images are read larger, and training decides what is kept of them.
+"""Learnable downscaling in front of a backbone: images are read larger, and training decides what is kept.
 
 It begins as the antialiased resizing that images would otherwise have gone through (the triangle filter of Pillow's
 BILINEAR), so the first predictions are about those of the network without it. Beside the filter there is a branch of

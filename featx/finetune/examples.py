@@ -1,4 +1,4 @@
-"""What a fine-tune is trained on: the images of a run, with the labels and the weights that a bundle gives them."""
+"""The training data of a fine-tune: a run's images, with the labels and weights that a bundle gives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training on cached maps: only what is above one layer is trained, on what that layer gives.
+"""Train on cached maps: only the layers above a cached one are trained.
 
 Its outputs are in the feature store (pooling `none`), so the layers at and below it never run again. What is trained is
 made of the layers of the whole network, whose lower ones stay as they are.

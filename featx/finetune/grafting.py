@@ -1,4 +1,4 @@
-"""Backbone and head of a bundle as one Keras model."""
+"""Join a bundle's backbone and head into one Keras model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fine-tune leaves: its network taken apart again, measured against the bundle that it comes from."""
+"""The result of a fine-tune: its network taken apart again and compared with the original bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A grafted network in training: what fine-tuning adds to the trainee of all networks that are trained on images."""
+"""A grafted network in training: what fine-tuning adds to the shared trainee of networks on images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trains in a fine-tune, from the first epoch to the last, and how fast.
+"""Which layers train in each epoch of a fine-tune, and how fast.
 
 The head always trains, and the backbone from the layer upwards that `unfreeze` names; gradual unfreezing (Howard and
 Ruder 2018) gets there block by block from the top. The head has the full learning rate; with a layer decay every block

@@ -1,4 +1,4 @@
-"""The images that a fine-tune can be measured on: none that the bundle has seen which it starts from."""
+"""The images that a fine-tune can be measured on: none that its original bundle has seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a few numbers to advice: which of the four cases of transfer learning some images are in, and what to try.
+"""From a few numbers to advice: which of the four transfer-learning cases applies, and what to try.
 
 The rule is that of the notes of Stanford's CS231n on transfer learning: few images or many, like those that the
 backbone was trained on or unlike them. It rests on how features change with depth (Yosinski, Clune, Bengio and Lipson,

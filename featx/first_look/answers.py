@@ -1,4 +1,4 @@
-"""ImageNet's classes of a sample: drawn, and counted by the user's own classes."""
+"""ImageNet's classes of a sample: plotted, and counted per class of the user."""
 
 from __future__ import annotations
 

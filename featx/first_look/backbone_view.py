@@ -1,4 +1,4 @@
-"""What the backbone is given of an image, as a picture: a wrong preprocessing is one that can be seen."""
+"""The image as the backbone receives it, as a picture that exposes wrong preprocessing."""
 
 from __future__ import annotations
 

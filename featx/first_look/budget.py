@@ -1,4 +1,4 @@
-"""How many images networks are run on, so that a first look does not take longer than a minute on a slow machine."""
+"""How many images to run networks on, so that a first look stays within a minute on a slow machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contact sheet: some images of every class, drawn by seed, with the sizes of the classes."""
+"""The contact sheet: some images of every class, chosen by seed, with class sizes."""
 
 from __future__ import annotations
 

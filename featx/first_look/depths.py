@@ -1,4 +1,4 @@
-"""How well a linear head does at a few depths of a backbone: which layer suits some images, in seconds.
+"""How well a linear head does at a few depths of a backbone: which layer suits the images, in seconds.
 
 The layers are the last clean cut of every size of map: behind them the network goes on with a coarser map. Each is
 judged averaged, and averaged over a grid, which keeps where on the image something is. Of a network that gives tokens

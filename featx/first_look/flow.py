@@ -1,4 +1,4 @@
-"""A first look at a data set: a contact sheet, what the backbone sees, what ImageNet makes of it, and advice."""
+"""A first look at a data set: contact sheet, the backbone's view, ImageNet's classes, advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network with its ImageNet top calls images.
+"""The ImageNet classes that a network with its top predicts.
 
 `imagenet.txt` holds the names of the 1,000 classes of ILSVRC 2012 in the order of their synset ids, which is that of
 the outputs of every network of `keras.applications`: the first word of each synset of WordNet 3.0, and in brackets what

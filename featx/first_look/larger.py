@@ -1,4 +1,4 @@
-"""Whether images should be larger for the network: a linear head on some of them at two sizes, in the time there is.
+"""Whether a larger input size would help: a linear head on some images at two sizes, in the time available.
 
 A network that was trained at 224 pixels takes 448 as well. Fine structure (veins, scratches, small print) that is lost
 at the smaller size is there at the larger one, for four times the work.

@@ -1,4 +1,4 @@
-"""What networks make of a sample of the images: ImageNet's classes, a linear head at a few depths, and advice."""
+"""Run networks on a sample of the images: ImageNet's classes, a linear head at a few depths, and advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of a first look at a data set: contact sheet, what the backbone sees, ImageNet's classes, advice."""
+"""The page of a first look: contact sheet, the backbone's view, ImageNet's classes, advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a shorter precision is worth its name on these images, where extracting all of them takes a while."""
+"""Whether a lower precision is worth it for these images, if extracting all of them takes a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a sample to advice: a few layers judged, drawn, and what to type next."""
+"""From a sample to advice: a few layers judged, plotted, and the next commands."""
 
 from __future__ import annotations
 

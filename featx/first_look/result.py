@@ -1,4 +1,4 @@
-"""What a first look found."""
+"""The result of a first look."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the scale of the values that a network is given looks wrong for it, by what it makes of other scales.
+"""Whether the input values of a network are wrongly scaled, judged by its output at other scales.
 
 Given values that are 255 times too small, a network sees one grey image: its features of different images hardly
 differ, and do far more when the values are multiplied. Given values that are far too large, its own constants are

@@ -1,4 +1,4 @@
-"""A pipeline file to start from: what a data set is, and what a first look advised, as keys with comments."""
+"""A starting pipeline file: facts about the data set and the advice of a first look, as keys with comments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sample of the images that networks are run on."""
+"""The sample of images that networks are run on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every head has: the protocol, its parameters, and checks of what `fit` is given.
+"""The base of all heads: the protocol, its parameters, and checks of the input of `fit`.
 
 Labels are whole numbers, codes of the class list; `classes_` holds the codes that were seen in fitting, and the columns
 of `logits` follow it.

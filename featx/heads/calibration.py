@@ -1,4 +1,4 @@
-"""Confidence: from logits to probabilities, fitted off the head's training rows.
+"""Confidence: from logits to probabilities, fitted on rows outside the head's training set.
 
 Margins are not probabilities: a softmax of linear-SVM margins was 0.46 sure of what it got right in 0.85 of the cases.
 Every head has a temperature: dividing the logits by it mends the confidence and never changes the predicted class (Guo

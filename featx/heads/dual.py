@@ -1,4 +1,4 @@
-"""Few images with many features: a fit happens in the space that the rows span.
+"""Few images with many features: fit in the space spanned by the rows.
 
 A penalised linear fit has no part outside of that space (the representer theorem, Kimeldorf and Wahba 1971), and an
 orthonormal basis of it changes neither the penalty nor the logits. Along the principal axes the Gram matrix is

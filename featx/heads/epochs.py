@@ -1,4 +1,4 @@
-"""The dense head in training: rows of features are read as they are needed, in memory or from the store."""
+"""Train the dense head: rows of features are read on demand, from memory or the store."""
 
 from __future__ import annotations
 

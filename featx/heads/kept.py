@@ -1,4 +1,4 @@
-"""Fitted classifiers of scikit-learn's kind as files: by skops wherever it can, as a pickle where it cannot.
+"""Fitted scikit-learn classifiers as files: by skops if possible, otherwise as a pickle.
 
 skops writes what an object holds, and builds only types that are trusted: those that it knows to be harmless, trees of
 scikit-learn, which are checked (`trees`), and the classes of packages that somebody names with --import, or that were

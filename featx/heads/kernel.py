@@ -1,4 +1,4 @@
-"""Radial kernels of rows that are fitted on and rows that are judged: distances once, for any C and gamma.
+"""Radial kernels between training and test rows: distances computed once, for any C and gamma.
 
 Most of the time of an SVM with a radial kernel goes into distances of rows, which neither C nor gamma changes.
 """

@@ -1,4 +1,4 @@
-"""Heads as files of a bundle, and back as a function from features to logits. Nothing is unpickled unasked.
+"""Heads as bundle files, and back as a function from features to logits. Nothing is unpickled unasked.
 
 A linear head is two plain arrays with standardisation and temperature folded in, so predicting needs NumPy alone. Other
 scikit-learn heads go through skops, which builds only types that are trusted (`featx.heads.kept`); dense heads are

@@ -1,4 +1,4 @@
-"""Ridge classification: least squares on +-1 targets, all strengths and all folds from one Gram matrix.
+"""Ridge classification: least squares on +-1 targets, all strengths and folds from one Gram matrix.
 
 One pass over the features sums the Gram matrix of each fold. What a fit that leaves a fold out needs is the total less
 that fold's, so a strength costs one factorisation per fold and the features are never read again.

@@ -1,4 +1,4 @@
-"""Standardisation: the mean and the scale of every feature, read in one pass over the blocks."""
+"""Standardisation: the mean and scale of every feature, computed in one pass over the blocks."""
 
 from __future__ import annotations
 

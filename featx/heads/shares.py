@@ -1,4 +1,4 @@
-"""What part of the rows each class or label has: all that is known of them without features."""
+"""The shares of classes or labels among the rows: everything known about them without features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of heads: where each is, and the strengths to search.
+"""The table of heads: their modules, and the strengths to search.
 
 scikit-learn and Keras are imported by the heads that need them, when they are fitted or loaded: a linear head predicts
 with NumPy alone.

@@ -1,4 +1,4 @@
-"""The targets of the dense head: those it is trained on, and those that are watched while it trains."""
+"""The targets of the dense head: for training, and for monitoring during it."""
 
 from __future__ import annotations
 

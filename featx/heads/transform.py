@@ -1,4 +1,4 @@
-"""What stands in front of a head: features of several layers side by side, unit length, principal components.
+"""Transforms before a head: concatenation of several layers, unit length, principal components.
 
 All of it happens block by block, so that features larger than memory pass through it as well.
 """

@@ -1,4 +1,4 @@
-"""Trees of scikit-learn that came out of a file: checked, since its compiled code follows them without looking.
+"""scikit-learn trees from a file, validated, since its compiled code follows them unchecked.
 
 skops builds no tree unasked, as a made-up one leads outside of its arrays. A tree whose every step stays inside, and
 leads on, is harmless.

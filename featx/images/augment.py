@@ -1,4 +1,4 @@
-"""One augmentation policy: what the altered versions (views) of an image look like.
+"""Augmentation policies: how the altered versions (views) of an image look.
 
 It is the same for cached views, fine-tuning and test-time averaging. What is done to an image is drawn from (seed,
 digest of its file, number of the view, operation) and from nothing else, so that every view can be made again by

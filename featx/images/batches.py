@@ -1,4 +1,4 @@
-"""Images decoded ahead, in threads, and handed over in batches."""
+"""Decode images ahead in threads, and yield them in batches."""
 
 from __future__ import annotations
 

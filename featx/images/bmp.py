@@ -1,4 +1,4 @@
-"""BMP files that Pillow refuses or gets wrong: colours in any bits of a pixel, runs of equal pixels, few colours."""
+"""BMP files that Pillow refuses or misreads: any bit fields, run-length encoding, few colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which kinds of files the decoder has been mended for, and since when.
+"""Which kinds of files the decoder was fixed for, and since when.
 
 A row of the store was made by the decoder of some revision, 0 in featx 0.1.0. The class of a file (its type, depth,
 alpha and layout) has a revision as well: that since which it is read right, 0 for what always was. A row below the

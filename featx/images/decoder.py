@@ -1,4 +1,4 @@
-"""The one decoder of every stage: bytes of a file to upright RGB."""
+"""The one decoder of every stage: from file bytes to upright RGB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JPEG files of 9 to 16 bits, by imagecodecs: Pillow reads those of 8."""
+"""JPEG files of 9 to 16 bits, by imagecodecs: Pillow reads only 8."""
 
 from __future__ import annotations
 

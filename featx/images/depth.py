@@ -1,4 +1,4 @@
-"""Files of 16 bits that hold fewer: cameras and scanners of 10 to 14 bits write such ones, which are nearly black.
+"""16-bit files that hold fewer bits, as cameras and scanners of 10 to 14 bits write them, nearly black.
 
 They are found here; the option `features.levels` says what their values mean (`featx.images.levels`).
 """

@@ -1,4 +1,4 @@
-"""A file of which no image can be made, and what shows it."""
+"""A file that cannot be decoded, and its symptom."""
 
 from __future__ import annotations
 

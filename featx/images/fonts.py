@@ -1,4 +1,4 @@
-"""Fonts for names in pictures: matplotlib's own, and others for the letters that it lacks."""
+"""Fonts for names in pictures: matplotlib's own, and others for letters that it lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GIF files whose first frame does not cover the canvas: around it Pillow paints the first of its colours."""
+"""GIF files whose first frame does not cover the canvas: Pillow paints the rest in the first colour."""
 
 from __future__ import annotations
 

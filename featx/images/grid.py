@@ -1,4 +1,4 @@
-"""Grids of images with captions, as PNG files: contact sheets, mistakes, neighbours, suspicious labels."""
+"""Image grids with captions as PNG files: contact sheets, mistakes, neighbours, suspicious labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JPEG files without their metadata, and whether their scans are whole."""
+"""JPEG files without their metadata, and whether their scans are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JPEG 2000 of other depths than 8 bits: Pillow shifts its numbers, so that the largest wrap round to 0."""
+"""JPEG 2000 of depths other than 8 bits: Pillow shifts values so that the largest wrap round to 0."""
 
 from __future__ import annotations
 

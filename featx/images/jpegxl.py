@@ -1,4 +1,4 @@
-"""JPEG XL, by imagecodecs. The header is read here, since the decoder takes memory before it says how large it is."""
+"""JPEG XL, by imagecodecs. The header is read here, since the decoder allocates memory before it reports the size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which values of deep files are black and white, where not all that their samples can hold is meant.
+"""Which values of deep files are black and white, if less than the full range of their samples is meant.
 
 Scanners and cameras write 10 to 14 bits into files that state 16, and such images are nearly black. What is done is
 named by one word, the option `features.levels`, which is a part of the rule of resizing (`featx.images.resize`).

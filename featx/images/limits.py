@@ -1,4 +1,4 @@
-"""How large an image may be, known by its header before it takes memory."""
+"""The maximum size of an image, checked in its header before memory is allocated."""
 
 from __future__ import annotations
 

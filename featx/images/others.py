@@ -1,4 +1,4 @@
-"""Formats that Pillow does not read, and what reads them; a file of one whose package is missing is named with it."""
+"""Formats that Pillow does not read, and their readers; a missing package is named."""
 
 from __future__ import annotations
 

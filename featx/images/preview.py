@@ -1,4 +1,4 @@
-"""What an augmentation policy does to an image, as a picture."""
+"""The effect of an augmentation policy on an image, as a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Six tiny images by whose pixels the decoder is known (`featx.images.decoder.decoder_identity`).
+"""Six tiny images whose pixels identify the decoder (`featx.images.decoder.decoder_identity`).
 
 Made with Pillow of a colour gradient with a red square; each is a file in base 85.
 """

@@ -1,4 +1,4 @@
-"""Pillow and libtiff without their own words: libtiff writes them to stderr itself, without the name of a file."""
+"""Silence Pillow and libtiff, which writes to stderr itself, without the file's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one resizer of every stage: an image brought to the size of a network's input.
+"""The one resizer of every stage: brings an image to a network's input size.
 
 `place` is its geometry, in numbers alone; `fit` applies it to pixels.
 """

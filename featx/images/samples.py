@@ -1,4 +1,4 @@
-"""Numbers of any depth, as a second decoder gives them, to RGB over white."""
+"""Samples of any depth, from a second decoder, to RGB over white."""
 
 from __future__ import annotations
 

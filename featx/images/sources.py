@@ -1,4 +1,4 @@
-"""What an image is read from: a path, a URL, or the bytes of a file; and what it is called in messages."""
+"""The source of an image: a path, a URL, or the bytes of a file; and its name in messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small pictures of many images, a hundred to a file, as `data:` URLs for pages that need nothing else."""
+"""Thumbnails of many images, a hundred to a file, as `data:` URLs for self-contained pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TIFF files that Pillow refuses or gets wrong: by depth, polarity, layout, byte order or sign of their samples."""
+"""TIFF files that Pillow refuses or misreads: depth, polarity, layout, byte order or sign of the samples."""
 
 from __future__ import annotations
 

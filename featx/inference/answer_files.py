@@ -1,4 +1,4 @@
-"""Predictions as a file: CSV, JSON or Parquet, written while the answers come."""
+"""Predictions as a file: CSV, JSON or Parquet, written as they arrive."""
 
 from __future__ import annotations
 

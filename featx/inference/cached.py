@@ -1,4 +1,4 @@
-"""A bundle's predictions of images whose features are in a cache: nothing is decoded and no network runs."""
+"""A bundle's predictions of images with cached features: nothing is decoded and no network runs."""
 
 from __future__ import annotations
 

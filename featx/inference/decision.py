@@ -1,4 +1,4 @@
-"""What a network that was trained on images gives: predictions, and what unknown images are found by."""
+"""The output of a network trained on images: predictions, and the features that reveal unknown images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came of measuring a bundle on labelled images."""
+"""The result of measuring a bundle on labelled images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Class activation maps: which places of an image speak for a class, by a bundle with any head.
+"""Class activation maps: which image regions support a class, for a bundle with any head.
 
 Three methods, all in units of the class's logit; positive places speak for the class, negative ones against it:
 

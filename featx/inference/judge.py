@@ -1,4 +1,4 @@
-"""A bundle's predictions of labelled images: what is measured, and what two bundles are compared by."""
+"""A bundle's predictions of labelled images: the basis of metrics and of comparisons."""
 
 from __future__ import annotations
 

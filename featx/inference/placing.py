@@ -1,4 +1,4 @@
-"""Where a map lies on the image: every place at the centre of what it sees.
+"""Where a map lies on the image: every cell at the centre of its receptive field.
 
 A map's places divide the image evenly only where padding is the same on all sides. ResNet50 lets convolutions of one
 pixel step over the image from its first pixel on, MobileNetV2 pads below and to the right alone: their places see half

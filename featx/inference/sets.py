@@ -1,4 +1,4 @@
-"""Sets of classes that hold the truth in a given share of images, and what is guaranteed of them."""
+"""Prediction sets that contain the true class for a given share of images, and their guarantees."""
 
 from __future__ import annotations
 

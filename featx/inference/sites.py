@@ -1,4 +1,4 @@
-"""Where features have a place in the image, and what a linear head makes of each place.
+"""Features with a position in the image, and a linear head's score for each position.
 
 Features of a map or of the tokens of patches have places. Those of the class token, and of other tokens in front of the
 patches, have none: what they add to a score is added to its bias.

@@ -1,4 +1,4 @@
-"""How fast a model answers."""
+"""The speed of a model."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Files, digests, the index, URLs, file types: what every room may use."""
+"""Files, digests, the index, URLs, file types: for every room."""

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar in a terminal or notebook, elsewhere a line every ten seconds."""
+"""Progress on stderr: a bar in a terminal or notebook, otherwise a line every ten seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands and options as text that may be passed on: without folders and users of the machine they come from."""
+"""Commands and options as text safe to share: without folders and users of the original machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes with a piece of work: who asked for it, and who is shown how it goes."""
+"""The context of a piece of work: who requested it, and who sees its progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers with their nouns and units, and words that agree with them."""
+"""Numbers with their nouns and units, and agreement of words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSVs that a spreadsheet opens without running anything in them, and that read back as they were written.
+"""CSVs that are safe to open in a spreadsheet and that read back unchanged.
 
 A text that a spreadsheet would take for a formula, since it begins with =, +, -, @, a tab or a line end, is written
 behind an apostrophe (as OWASP's page on CSV injection advises), and so is one that has the apostrophe already; numbers

@@ -1,4 +1,4 @@
-"""Digests side by side in NumPy arrays of dtype V32, 32 bytes each.
+"""Digests in NumPy arrays of dtype V32, 32 bytes each.
 
 V32 and not S32: of an `S` value NumPy takes the zero bytes off the end, and one digest in 256 ends in one. Arrays of
 `V` compare, sort and search by all of their bytes, in the order of `bytes`, as fast as those of `S`.

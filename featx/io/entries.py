@@ -1,4 +1,4 @@
-"""Tables of entries in one SQLite file that is only a memory: losing it costs time, never a result.
+"""Tables of entries in one SQLite file that is only a cache: losing it costs time, never a result.
 
 Every entry carries a checksum of its own. Whatever shows that the file is damaged, an entry that does not match its
 checksum or an error of SQLite, sets it aside (`.damaged`), and it is begun anew. Entries that featx 0.1.0 has left get

@@ -1,4 +1,4 @@
-"""Errors of servers as those of files: fsspec and every library behind it have their own."""
+"""Server errors in the form of file errors: fsspec and every library behind it have their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent.
+"""Atomic files: complete or absent.
 
 Everything that featx writes goes through `atomic_path` or `write_atomic`: a temporary name in the same directory,
 flushed to the disk, then renamed. A reader never sees a half-written file, and a killed run leaves only a `.tmp-` file

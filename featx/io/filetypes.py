@@ -1,4 +1,4 @@
-"""What a file is that cannot be used as an image, in words: from its first bytes, or from the error that it caused."""
+"""What an unusable image file is, in words: from its first bytes, or from the error it caused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is remembered of unchanged files and of networks, in one SQLite file."""
+"""Facts about unchanged files and about networks, remembered in one SQLite file."""
 
 from __future__ import annotations
 

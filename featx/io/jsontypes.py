@@ -1,4 +1,4 @@
-"""The type of what JSON holds, and reading it out of files of others."""
+"""The type of JSON content, and reading it from untrusted files."""
 
 from __future__ import annotations
 

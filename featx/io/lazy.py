@@ -1,4 +1,4 @@
-"""What a command does not need costs it nothing: names imported when they are used, and imports that are left out."""
+"""Lazy imports: names imported on use, and imports left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of the system, of memory, threads and processes: known by the words of whatever library has met one.
+"""System limits of memory, threads and processes, recognised in the messages of any library.
 
 No file and no network is at fault then, whatever was being done with it.
 """

@@ -1,4 +1,4 @@
-"""Modules of other people: imported because somebody named them, never because a file does."""
+"""Third-party modules: imported because somebody named them, never because a file does."""
 
 from __future__ import annotations
 

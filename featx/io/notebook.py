@@ -1,4 +1,4 @@
-"""Tables as notebooks show them: HTML, escaped, of at most twenty rows."""
+"""Tables for notebooks: HTML, escaped, at most twenty rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that somebody wants written: what is there is replaced where that was said, and nowhere else."""
+"""Output files: existing ones are replaced only if that was requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plug-ins: what installed packages add to featx under a name, by entry points. None is loaded until it is used."""
+"""Plug-ins: names that installed packages add to featx through entry points. None is loaded until it is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a stage shows how far it is, without knowing who looks."""
+"""How a stage reports its progress without knowing who watches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images and CSVs on servers: whatever URL fsspec can read (`s3://`, `gs://`, `https://`, ...).
+"""Images and CSVs on servers: any URL that fsspec can read (`s3://`, `gs://`, `https://`, ...).
 
 The only module that knows fsspec, which is imported when the first URL is met: plain paths cost nothing. A server is
 asked as little as possible: one listing of a folder gives size and tag (or time) of everything in it, and is kept

@@ -1,4 +1,4 @@
-"""What is known of servers: which have answered, which are away, which fail; and when a request is made again."""
+"""The state of servers: which respond, which are down, which fail; and when a request is retried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Text that others have chosen, such as the names of files and classes, made fit for a terminal, JSON and CSVs.
+r"""Untrusted text, such as names of files and classes, made safe for a terminal, JSON and CSVs.
 
 A path of this machine may hold bytes that are not UTF-8, which Python keeps as surrogates; `as_utf8` writes them as
 `\xe9`, and `from_utf8` reads them again. Control characters and marks that turn the direction of writing could make a

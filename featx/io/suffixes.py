@@ -1,4 +1,4 @@
-"""The format of a file that is written follows the end of its name."""
+"""The output format follows the file's suffix."""
 
 from __future__ import annotations
 

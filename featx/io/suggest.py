@@ -1,4 +1,4 @@
-"""The nearest known name to a mistyped one."""
+"""The known name nearest to a mistyped one."""
 
 from __future__ import annotations
 

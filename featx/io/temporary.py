@@ -1,4 +1,4 @@
-"""Folders in the system's temporary folder: they go with the process, and those of killed ones with the next."""
+"""Temporary folders that disappear with the process; those of killed processes disappear with the next."""
 
 from __future__ import annotations
 

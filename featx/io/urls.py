@@ -1,4 +1,4 @@
-"""URLs as text: what one is, its parts, and what may be written down of it."""
+"""URLs as text: syntax, parts, and what may be recorded of one."""
 
 from __future__ import annotations
 

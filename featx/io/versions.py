@@ -1,4 +1,4 @@
-"""Which libraries a result was made with."""
+"""The library versions behind a result."""
 
 from __future__ import annotations
 

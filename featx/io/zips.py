@@ -1,4 +1,4 @@
-"""Zip files of others: nothing is read of one before it is known how much that is."""
+"""Untrusted zip files: sizes are known before anything is read."""
 
 from __future__ import annotations
 

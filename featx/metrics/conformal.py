@@ -1,4 +1,4 @@
-"""Sets of classes that hold the truth in a given share of images, whatever the model: split conformal prediction.
+"""Sets of classes that contain the true one for a given share of images, for any model: split conformal prediction.
 
 Images that took no part in fitting a model have a score, 1 minus the probability of what is true of them. A set has
 every class whose score is at most the ceil((n + 1) c)-th smallest of theirs. A further image drawn like these n is

@@ -45,7 +45,7 @@ def exact_text(value: float, digits: int, power: int = 0, rounding: str = ROUND_
 
 
 def figure_text(value: float, images: int | None, sign: str = "") -> str:
-    """A share, a loss or a difference (`sign` "+") with the digits that so many images support; only exact 0 and 1 show so."""
+    """A share, a loss or a difference (`sign` "+") with the digits that `images` support; 0 and 1 only if exact."""
     return exact_text(value, decimals(images), sign=sign)
 
 

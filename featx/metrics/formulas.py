@@ -1,4 +1,4 @@
-"""The formulas of the metrics: a number from what images are labelled and what a model predicts for them.
+"""The formulas of the metrics: from labels and predictions to a number.
 
 What is not defined is None. Classes are counted by what occurs: a class without an image has no recall, one without an
 image and without a prediction has no F1, and neither counts in a mean.

@@ -1,4 +1,4 @@
-"""Percentile bootstrap intervals (Efron & Tibshirani 1993, chapter 13) of metrics that are no shares (see `shares`).
+"""Percentile bootstrap intervals (Efron & Tibshirani 1993, chapter 13) of metrics that are not shares (see `shares`).
 
 The images, or the groups that they belong to, are drawn anew, the model is not fitted anew: an interval shows how much
 another test set of this size may differ, not another training. A metric of the table names what is drawn for it and how

@@ -1,4 +1,4 @@
-"""How many images of each class there are, where nobody has labelled any: from calibrated probabilities.
+"""Estimate the class mix of unlabelled images from calibrated probabilities.
 
 The model's own counts are biased towards what it knew: a class that became rare is still given where it errs. If only
 the mix of classes changed, and not what images of a class look like, the likeliest mix is found by expectation and

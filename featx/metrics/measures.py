@@ -1,4 +1,4 @@
-"""How right a model is on one part of the data: every metric of the table, class by class, and what is mistaken."""
+"""All metrics of a model on one part of the data, class by class, and its confusions."""
 
 from __future__ import annotations
 

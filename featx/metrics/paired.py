@@ -1,4 +1,4 @@
-"""One method for the p-value and the interval of a difference between two models on the same images.
+"""The p-value and interval of a difference between two models on the same images, by one method.
 
 Were the models equally good, the two predictions of an image, or of a group of images, could be exchanged: p is the
 share of exchanges that give a difference as large (Fisher's randomisation; of right and wrong McNemar's exact test).

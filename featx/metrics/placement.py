@@ -1,4 +1,4 @@
-"""Rows of features in two dimensions: a sample is placed, every other row goes where its nearest of the sample are.
+"""Place features in two dimensions: a sample first, then every other row near its neighbours in the sample.
 
 So t-SNE and UMAP, which need all pairs in memory or minutes of time, take as long for a million rows as for a few
 thousand. How well neighbours stay neighbours is measured on what is shown, the rows that were placed later among them:

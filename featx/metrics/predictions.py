@@ -1,4 +1,4 @@
-"""Labelled images and what a model predicts for them: what every metric is computed from.
+"""Labelled images with a model's predictions: the input of every metric.
 
 Labels are of one kind for a whole set, its target: one class per image, or several labels.
 """

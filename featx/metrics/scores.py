@@ -1,4 +1,4 @@
-"""What heads are compared by while they are searched: one number for the logits of rows that were left out."""
+"""The scores that compare heads during a search: one number for the logits of left-out rows."""
 
 from __future__ import annotations
 

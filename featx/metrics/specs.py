@@ -1,4 +1,4 @@
-"""What a row of the table of metrics says."""
+"""The columns of the table of metrics."""
 
 from __future__ import annotations
 

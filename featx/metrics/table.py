@@ -1,4 +1,4 @@
-"""The table of metrics: what each is called, which way it is better, what it is defined for, how it is computed.
+"""The table of metrics: name, direction, domain and formula of each.
 
 Everything that measures, chooses, compares or shows by a metric reads it here. A metric is one row; one that `--metric`
 offers is named in `featx.config.Metric` as well.

@@ -1,4 +1,4 @@
-"""Are two samples from one distribution? Permutation tests, which hold their level for any measure and any size.
+"""Whether two samples come from one distribution: permutation tests, valid for any statistic and sample size.
 
 Under the hypothesis every division of the pooled rows into two parts of these sizes is as likely as the one that was
 seen, so p is the share of divisions whose statistic is at least as large, the seen one counted (Phipson, Smyth 2010).

@@ -1,4 +1,4 @@
-"""What a comparison of two models found: values, which a bundle keeps."""
+"""The outcome of comparing two models: values that a bundle keeps."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What features say about the data: label errors, near-duplicates, outliers, similar images."""
+"""What features reveal about the data: label errors, near-duplicates, outliers, similar images."""

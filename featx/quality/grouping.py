@@ -1,4 +1,4 @@
-"""Groups of near-duplicates: what must not be on both sides of a split, where no column names it."""
+"""Groups of near-duplicates, to keep on one side of a split if no column names groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that features say about the data: label errors, near-duplicates, outliers."""
+"""Everything that features reveal about the data: label errors, near-duplicates, outliers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data quality, from the features that are there: likely label errors, near-duplicates, outliers.
+"""Likely label errors, from existing features.
 
 What is found is a list to look through, the most suspicious first. Nothing is removed or changed: labels that a person
 has corrected come back as a CSV (`featx.runs.labels`).

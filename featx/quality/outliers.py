@@ -1,4 +1,4 @@
-"""Images that are unlike the others of their class."""
+"""Images that differ from the others of their class."""
 
 from __future__ import annotations
 

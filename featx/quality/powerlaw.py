@@ -1,4 +1,4 @@
-"""How an error goes on falling with more images: error(n) = rest + scale * n ** -slope, and how sure that is.
+"""How an error falls with more images: error(n) = rest + scale * n ** -slope, and how certain that is.
 
 Learning curves follow such a law over a wide range (Hestness et al. 2017; Viering and Loog, "The shape of learning
 curves", 2023), but a few noisy points leave it open how much of the error stays for ever. So there is no single fit:

@@ -1,4 +1,4 @@
-"""The images of a set that are most like a given one, by the cosine similarity of their cached features.
+"""The images of a set most similar to a given one, by cosine similarity of cached features.
 
 The search is exact and reads every row of the store once, in blocks: some 2 s for every 100,000 images of 1,280 values.
 """

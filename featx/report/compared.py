@@ -1,4 +1,4 @@
-"""What is compared: where a model stands among all, and what was measured of it."""
+"""Comparisons in a report: where a model stands among all, and what was measured of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table of many models: as text, CSV, Markdown and a page with pictures of what accuracy costs."""
+"""Many models in one table: as text, CSV, Markdown and a page with plots of accuracy against cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is taken for what: the most frequent mistakes, and the 2x2 table of each label."""
+"""Confusions: the most frequent mistakes, and the 2x2 table of each label."""
 
 from __future__ import annotations
 

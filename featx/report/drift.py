@@ -1,4 +1,4 @@
-"""What differs between new images and those of a model, as files: the strangest as a CSV and a grid, and one page."""
+"""Drift results as files: the strangest images as a CSV and a grid, and one page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accuracy against the number of images as files: a CSV, a plot, one page."""
+"""Accuracy against the number of images, as files: a CSV, a plot, one page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mistakes of a model with the reason: each photo, what supports which class, and the training images like it."""
+"""A model's mistakes explained: each photo, the regions behind each class, and similar training images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of figures and image grids as PNG files, each with the words for those who do not see it."""
+"""Figures and image grids as a folder of PNG files, each with its alternative text."""
 
 from __future__ import annotations
 

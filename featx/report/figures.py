@@ -1,4 +1,4 @@
-"""The figures and image grids of a report: which there are, and the words for those who do not see them."""
+"""The list of figures and image grids of a report, with their alternative texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is suspicious in a data set, as files to look through: a CSV and an image grid of each kind, and one page."""
+"""Suspicious images of a data set, as files to go through: a CSV and an image grid of each kind, and one page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image grids of a report: what a model is wrong about and sure of, and what it is right about and not."""
+"""The image grids of a report: confident mistakes, and images that are right but unsure."""
 
 from __future__ import annotations
 

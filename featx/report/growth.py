@@ -1,4 +1,4 @@
-"""Accuracy against the number of images, in numbers and words: what was measured, and what more of them would bring."""
+"""Accuracy against the number of images in numbers and words: measurements and forecast."""
 
 from __future__ import annotations
 

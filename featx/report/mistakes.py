@@ -1,4 +1,4 @@
-"""The mistakes of a model by name: each wrong image with what it is, what it was taken for, and where its file is."""
+"""The list of a model's mistakes: image, label, prediction, and link to the file."""
 
 from __future__ import annotations
 

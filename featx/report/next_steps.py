@@ -1,4 +1,4 @@
-"""What the figures of a model suggest to do next, each with the command to copy."""
+"""The next steps that a model's figures suggest, each with the command to copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a report is written, and of what: after a fit, and after an evaluation.
+"""When and about what a report is written: after a fit, and after an evaluation.
 
 A report is useful, not necessary: where it cannot be written, a warning says why and the work goes on.
 """

@@ -1,4 +1,4 @@
-"""The page: numbers and pictures as one HTML file that needs nothing else, neither files nor a network.
+"""The page: numbers and pictures as one self-contained HTML file.
 
 Class names, paths and options come from users and are escaped by the template. The page's own rules forbid it to load
 anything, and to run any script but the one that sorts tables.

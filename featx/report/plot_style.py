@@ -1,4 +1,4 @@
-"""The look of all figures: fonts and colours, a panel, names at an axis, a legend outside of it; saving."""
+"""The style of all figures: fonts and colours, panels, axis names, an outside legend; saving."""
 
 from __future__ import annotations
 

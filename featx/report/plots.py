@@ -1,4 +1,4 @@
-"""The figures of a report, drawn with matplotlib. Each function returns a figure that nobody has shown or saved."""
+"""The figures of a report, drawn with matplotlib. Each function returns a figure, not yet shown or saved."""
 
 from __future__ import annotations
 

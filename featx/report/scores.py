@@ -1,4 +1,4 @@
-"""The numbers of a report: how right a model is on one part of the data, in all and class by class."""
+"""The scores of a report: overall and per class, on one part of the data."""
 
 from __future__ import annotations
 

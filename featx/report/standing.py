@@ -1,4 +1,4 @@
-"""How right a model is on one part of the data in plain counts: what the verdict is reached from.
+"""A model's result on one part of the data in plain counts: the basis of the verdict.
 
 Counts and Wilson's intervals alone, nothing resampled, so that a terminal has them at once.
 """

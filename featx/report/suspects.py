@@ -1,4 +1,4 @@
-"""Label errors, near-duplicates and outliers in the words of people: paths and labels in place of rows."""
+"""Label errors, near-duplicates and outliers for people: paths and labels instead of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of many models: how good they are by what they cost, and by how deep their layer lies."""
+"""Plots of many models: quality against cost, and against the depth of the layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands about a bundle's run begin with: those of the next steps, which a user copies."""
+"""The commands for a bundle's run that the next steps show for copying."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict: how good a model is, where it fails and what to do next, in sentences that need no statistics.
+"""The verdict: how good a model is, where it fails and what to do next, without statistics.
 
 `reach_verdict` is a pure function of what was predicted and of the manifest. The report opens with its verdict, and
 `featx fit-head` ends with it.

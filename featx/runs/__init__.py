@@ -1,1 +1,1 @@
-"""The folder of results: its split, its bundles, the best of them."""
+"""The results folder of a run: its split, its bundles, the best of them."""

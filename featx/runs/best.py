@@ -1,4 +1,4 @@
-"""Which bundle of a run is the best: chosen by what overfits least.
+"""The best bundle of a run, chosen by the figure that overfits least.
 
 Heads that were all compared in folds are ranked by these, which have more images than val and leave each out once. A
 network that was trained further, or from scratch, is measured on val alone, which has chosen its epoch as well: it

@@ -1,4 +1,4 @@
-"""Every model of a folder of results, by what is small: their `bundle.json` and the sizes of their files."""
+"""Every model in a results folder, from cheap sources: `bundle.json` and file sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which bundle a command works on: the one that was named, or, where none was, the best there is."""
+"""Which bundle a command uses: the named one, or the best."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data set that a run is of, so that another one whose folder has the same name does not share it in silence."""
+"""The data set of a run, so that another one in a folder of the same name does not share it silently."""
 
 from __future__ import annotations
 

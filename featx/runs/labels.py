@@ -1,4 +1,4 @@
-"""Labels that a person has judged, kept in a run by content: corrections, and labels that are right as they are.
+"""Labels that a person has reviewed, kept in a run by content: corrected ones and confirmed ones.
 
 They hold for every command on the data, wherever the files lie. A label that the data themselves have changed since
 then is the newer word: the judgement of such an image rests.

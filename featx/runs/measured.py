@@ -1,4 +1,4 @@
-"""What was measured of a model, and the epochs of its training, as sections of its manifest."""
+"""Metrics and training epochs of a model as sections of its manifest."""
 
 from __future__ import annotations
 

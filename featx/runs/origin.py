@@ -1,4 +1,4 @@
-"""Where a model comes from: of which images it was made, when, with what, and by which command."""
+"""The origin of a model: its images, date, libraries and command."""
 
 from __future__ import annotations
 

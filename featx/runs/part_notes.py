@@ -1,4 +1,4 @@
-"""What is worth knowing of the parts of a split, since it changes what the figures mean: a sentence each."""
+"""Notes on the parts of a split that affect what the figures mean, a sentence each."""
 
 from __future__ import annotations
 

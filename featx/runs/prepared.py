@@ -1,4 +1,4 @@
-"""Images with features and a split: what every later stage starts from."""
+"""Images with features and a split: the starting point of every later stage."""
 
 from __future__ import annotations
 

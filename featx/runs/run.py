@@ -1,4 +1,4 @@
-"""A run: the folder of the results of one name. What lies where inside it is known here alone.
+"""A run: the results folder of one name. Only this module knows its layout.
 
 split/            which image is in which part (`featx.runs.split`)
 data.json         where its images were (`featx.runs.known_data`)

@@ -1,4 +1,4 @@
-"""A network that was trained on images and is not a bundle yet."""
+"""A network trained on images that is not yet a bundle."""
 
 from __future__ import annotations
 

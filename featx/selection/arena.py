@@ -1,4 +1,4 @@
-"""Where heads are compared: rows that were left out of a fit, and what a trial on them is worth."""
+"""Where heads compete: left-out rows, and the value of a trial on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which kinds of head `auto` tries on some rows, and why it leaves others out."""
+"""Which heads `auto` tries on the given rows, and why it skips others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was chosen: a fitted head, its transform and calibration, and all that was tried."""
+"""The choice: a fitted head, its transform and calibration, and all candidates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dealing rows into folds: every class and label spread evenly, every group in one fold."""
+"""Distribute rows over folds: every class and label spread evenly, every group in one fold."""
 
 from __future__ import annotations
 

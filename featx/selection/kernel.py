@@ -1,4 +1,4 @@
-"""C and gamma of the SVM with a radial kernel: a grid of C, then steps in either direction as long as they are better.
+"""C and gamma of the SVM with a radial kernel: a grid of C, then steps in either direction while they help.
 
 Of many rows a part is enough to find them: the best values hardly change with the number of rows, and the time grows
 with its square. What is found there is judged on all rows, like every other head.

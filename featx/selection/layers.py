@@ -1,4 +1,4 @@
-"""Choose among layers and poolings, and the best of them side by side.
+"""Choose among layers and poolings, and combine the best of them.
 
 With `auto` the search goes in stages, not through the whole product: every layer is judged by logistic regression, the
 best is joined with others as long as that helps, then all are put side by side, and only on what has won are all kinds

@@ -1,4 +1,4 @@
-"""The rows that a choice is made on, in memory where they fit."""
+"""The rows behind a choice, in memory if they fit."""
 
 from __future__ import annotations
 

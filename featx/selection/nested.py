@@ -1,4 +1,4 @@
-"""Nested cross-validation: how good is a choice of layer, head and strength, estimated without a test part.
+"""Nested cross-validation: the quality of choosing layer, head and strength, estimated without a test part.
 
 With a few hundred images a test part of thirty is known to plus or minus ten points. Here every image is predicted by a
 model whose whole search, not just its fit, went without it (Varma and Simon 2006). It measures the procedure; the

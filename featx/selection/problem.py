@@ -1,4 +1,4 @@
-"""The problem that a head is chosen for: features, what is true of them, and what belongs together."""
+"""The problem to choose a head for: features, their targets, and groups."""
 
 from __future__ import annotations
 

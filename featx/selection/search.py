@@ -1,4 +1,4 @@
-"""Trying strengths of one kind of head: every row judged by a fit that left it out.
+"""Search the strength of one head: every row judged by a fit that left it out.
 
 `test_fold` numbers the fit that leaves a row out, as scikit-learn's PredefinedSplit does, so that folds of train (each
 row left out once) and a val part (left out by the only fit) are one case. Linear heads share work among strengths and

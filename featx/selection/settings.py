@@ -1,4 +1,4 @@
-"""How a head is chosen: the options, and what goes along with them through the search."""
+"""The settings of a choice: the options, and what the search needs beside them."""
 
 from __future__ import annotations
 

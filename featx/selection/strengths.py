@@ -1,4 +1,4 @@
-"""The best strength of one kind of head: a grid from strong to weak regularisation, and on beyond its ends."""
+"""The best strength of one head: a grid from strong to weak regularisation, extended beyond its ends if needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From which probability on an image has a label: searched where labels are several per image.
+"""The probability from which an image has a label: searched if there are several labels per image.
 
 Between two neighbouring probabilities a threshold decides nothing, so the halves between those that occur are all that
 need to be tried: the best of them is the best of all.

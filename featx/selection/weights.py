@@ -1,4 +1,4 @@
-"""Weights of classes by option."""
+"""Class weights by option."""
 
 from __future__ import annotations
 

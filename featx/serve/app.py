@@ -1,4 +1,4 @@
-"""The routes. FastAPI resolves the types in their signatures in this module, so it is imported with it."""
+"""The routes. FastAPI resolves their signature types in this module, so FastAPI is imported here."""
 
 from __future__ import annotations
 

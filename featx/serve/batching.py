@@ -1,4 +1,4 @@
-"""Micro-batching: what many ask for at about the same time passes the network together.
+"""Micro-batching: concurrent requests pass the network together.
 
 Two stages, so that images are decoded while a batch is computed: a pool of threads makes items of what comes in, one
 thread works on as many items as are there. An item that stands alone is not kept waiting; while others are being made

@@ -1,4 +1,4 @@
-"""Connections to the server: how many may be open, and how long each may take to ask.
+"""Connections to the server: their maximum number, and how long each may take to send a request.
 
 uvicorn waits for ever for the rest of a request that has begun, and answers nobody once all file descriptors are taken.
 """

@@ -1,4 +1,4 @@
-"""In front of all routes: who may ask, how many at once, and what browsers may do with the answers.
+"""In front of all routes: who may connect, how many at once, and what browsers may do with the answers.
 
 Three things protect a server that only this machine can reach from the web pages that its user visits: it answers to
 names of this machine alone (a foreign name that resolves to 127.0.0.1 is somebody's trick), it takes no images from

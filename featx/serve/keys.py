@@ -1,4 +1,4 @@
-"""The key that requests give: how it is given, and what wrong ones cost."""
+"""The API key of requests, and the cost of wrong ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes of the page that labels, all below a random token: who has not been shown the address finds nothing."""
+"""The routes of the labelling page, all below a random token that keeps strangers out."""
 
 from __future__ import annotations
 

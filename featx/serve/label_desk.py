@@ -1,4 +1,4 @@
-"""The images that a person labels: which comes next, what is suggested, what was answered, and the CSV of all of it."""
+"""The images to label: the next one, its suggestion, the answers, and the CSV of all of them."""
 
 from __future__ import annotations
 

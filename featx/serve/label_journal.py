@@ -1,4 +1,4 @@
-"""What a person answered, as a file that only grows: one JSON object in a line, on the disk before anything follows.
+"""A person's answers as an append-only file: one JSON object per line, on disk before anything else happens.
 
 Tabs and processes append to the same file, so that none loses what another has written; the last answer to an image
 counts. A line that a killed process left half is skipped.

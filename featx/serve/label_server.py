@@ -1,4 +1,4 @@
-"""The server of the page that labels; FastAPI is imported with it alone."""
+"""The server of the labelling page; only this module imports FastAPI for it."""
 
 from __future__ import annotations
 

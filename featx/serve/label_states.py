@@ -1,4 +1,4 @@
-"""What counts of every image, brought up to date answer by answer, so that an answer costs the same in a large set."""
+"""The state of every image, updated answer by answer, so that an answer costs the same in a large set."""
 
 from __future__ import annotations
 

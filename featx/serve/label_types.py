@@ -1,4 +1,4 @@
-"""What is known of the images to label, what a tab asks for, and what it is shown."""
+"""The data of the labelling page: images, requests of a tab, and what it shows."""
 
 from __future__ import annotations
 

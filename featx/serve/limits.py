@@ -1,4 +1,4 @@
-"""How much one request may ask for, and how many may ask at once."""
+"""Limits of one request, and of concurrent ones."""
 
 from __future__ import annotations
 

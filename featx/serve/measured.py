@@ -1,4 +1,4 @@
-"""What the page shows of how good a model is: one share, of which images, and how far it can be trusted."""
+"""The accuracy that the page shows: one share, its images, and its reliability."""
 
 from __future__ import annotations
 

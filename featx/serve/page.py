@@ -1,4 +1,4 @@
-"""The files that browsers get, each with the rules of what it may load: from this server, and nothing else."""
+"""The files for browsers, each with rules for what it may load: only from this server."""
 
 from __future__ import annotations
 

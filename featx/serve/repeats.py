@@ -1,4 +1,4 @@
-"""Lines of the log that repeat themselves are written once a minute, with their number."""
+"""Repeated log lines are written once a minute, with their count."""
 
 from __future__ import annotations
 

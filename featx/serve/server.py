@@ -1,4 +1,4 @@
-"""A port, and a server on it until somebody ends it."""
+"""A port with a server on it until somebody stops it."""
 
 from __future__ import annotations
 

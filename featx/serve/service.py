@@ -1,4 +1,4 @@
-"""What a server answers of one bundle: predictions, and maps of where the model looked."""
+"""The answers of a server for one bundle: predictions, and maps of where the model looked."""
 
 from __future__ import annotations
 

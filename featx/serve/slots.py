@@ -1,4 +1,4 @@
-"""How much is under way at once: requests at work, those with large images among them, and the bytes that all hold."""
+"""Work in progress: active requests, those with large images, and the bytes that all hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images out of a request: parsed while it arrives, held in memory, never written, refused as soon as it is too large.
+"""Uploaded images: parsed on arrival, held in memory, never written, refused as soon as they are too large.
 
 The form is parsed by python-multipart. FastAPI's own way puts files above 1 MB into temporary files and takes a form
 that was cut off for one with fewer files.

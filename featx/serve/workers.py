@@ -1,4 +1,4 @@
-"""A bundle served by one process or by several, which share a socket and nothing else, and whoever watches over these.
+"""One bundle served by one or several processes that share only a socket, and their supervisor.
 
 Each worker has its own copy of the bundle, its network and its limits. Whichever is free first takes a connection from
 the socket; where the system lets a process choose its cores, every worker has its share of them.

@@ -1,4 +1,4 @@
-"""The cache folder: one feature store per key, and the index of what is known of unchanged files and of networks.
+"""The cache folder: one feature store per key, and the index of known files and networks.
 
     cache/
       index.sqlite                            what is remembered (`featx/io/index.py`)

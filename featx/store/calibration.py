@@ -1,4 +1,4 @@
-"""The images that int8 is calibrated on: chosen once for each network in a cache, and kept there.
+"""The calibration images of int8: chosen once per network in a cache, and kept there.
 
     cache/calibration/<backbone>-<input size>-<key8>.json     digest and path of each, in order
 

@@ -1,4 +1,4 @@
-"""Merging parts of a table into fewer ones."""
+"""Merge the parts of a table into fewer ones."""
 
 from __future__ import annotations
 

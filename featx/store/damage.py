@@ -1,4 +1,4 @@
-"""Damage to parts: what it is, and how readers find it.
+"""Damaged parts: what counts as damage, and how readers find it.
 
 A part is read whole and compared with its checksums the first time that any process reads of it. That it was sound is
 remembered in the index by its size and time, so that it costs nothing afterwards.

@@ -1,4 +1,4 @@
-"""Where cut networks are kept beside their features: each as a `.keras` file, and as the graph of an engine."""
+"""Cut networks kept beside their features, as a `.keras` file and as an engine's graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One part: a plain HDF5 file of feature rows, immutable once it is visible.
+"""One part: a plain HDF5 file of feature rows, immutable once visible.
 
     features  (n, ...)  float16 or float32, contiguous, so that readers can map it
     digest    (n, 32)   uint8, SHA-256 of the image file

@@ -1,4 +1,4 @@
-"""Stored features: rows of parts, mapped and widened block by block."""
+"""Stored features: rows of parts, memory-mapped and widened block by block."""
 
 from __future__ import annotations
 

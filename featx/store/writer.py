@@ -1,4 +1,4 @@
-"""Rows become parts: buffered, checked for what float16 loses, and written whole."""
+"""Turn rows into parts: buffered, checked for float16 losses, and written atomically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training by epochs: one loop for all that is trained so, the dense head, fine-tuning and baselines.
+"""Training by epochs: one loop for the dense head, fine-tuning and baselines.
 
 `loop.train` asks a trainee for the steps of an epoch and for its validation; `schedules` decides between two epochs.
 `log` is the training log, `callbacks` what is called after every epoch, `checkpoints` what a training resumes from.

@@ -1,4 +1,4 @@
-"""What is called while a network trains: TensorBoard, networks of single epochs, lines to read."""
+"""Callbacks during training: TensorBoard, networks of single epochs, progress lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes an interrupted training go on as if nothing had happened.
+"""Checkpoints that let an interrupted training continue as if nothing had happened.
 
 Its state is on disk after every epoch, and its random numbers are functions of (seed, epoch) alone. Keras'
 BackupAndRestore keeps neither the order of the rows nor what dropout has drawn.

@@ -1,4 +1,4 @@
-"""One optimizer per group of variables, used as one: each group has its own learning rate and its own count of steps.
+"""One optimizer per group of variables, used as one: each group has its own learning rate and step count.
 
 Scaling gradients would do nothing to Adam, which divides them by their own size; a rate of its own is right for every
 optimizer. And the bias corrections of Adam, Adamax and Nadam hold from a variable's own first step on, so variables

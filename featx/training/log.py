@@ -1,4 +1,4 @@
-"""The training log: one row per epoch, and every form in which it is written."""
+"""The training log: one row per epoch, in every form in which it is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets that are shares of classes: label smoothing, mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019).
+"""Soft targets: label smoothing, mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019).
 
 Every image is mixed with a partner from its own batch, by a weight of its own, and its target becomes the mean of the
 two targets by that weight. All of it is drawn from (seed, epoch, batch), so a resumed training mixes as it would have.

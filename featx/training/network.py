@@ -1,4 +1,4 @@
-"""The gradient step: from examples through loss and gradients to the optimizer, compiled."""
+"""The gradient step, compiled: from examples through loss and gradients to the optimizer."""
 
 from __future__ import annotations
 

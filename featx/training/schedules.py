@@ -1,4 +1,4 @@
-"""What is decided between two epochs: the learning rate, which epoch is the best, whether to stop.
+"""Decisions between two epochs: the learning rate, the best epoch, when to stop.
 
 All are functions of the epochs so far, so that a training that was interrupted decides as it would have. The rules are
 those of Keras (PiecewiseConstantDecay, CosineDecay, ExponentialDecay, ReduceLROnPlateau, EarlyStopping), with an epoch

@@ -1,4 +1,4 @@
-"""What a network is trained on: labelled examples, and what the network is given of them."""
+"""Training data: labelled examples, and the network input made of them."""
 
 from __future__ import annotations
 

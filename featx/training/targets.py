@@ -1,4 +1,4 @@
-"""What a network learns of its rows: one class each, or any number of labels; and what each row counts."""
+"""The targets of a network: one class per row, or any number of labels; and the weight of each row."""
 
 from __future__ import annotations
 

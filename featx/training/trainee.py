@@ -1,4 +1,4 @@
-"""A network that is trained on images, or on maps made of them: what the loop over epochs asks of it."""
+"""A network trained on images or on maps: its interface to the loop over epochs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""int8 is calibrated on images of the train part alone, so the split is made before the first feature is."""
+"""Calibrate int8 on images of the train part alone, so the split is made before the first feature."""
 
 from __future__ import annotations
 

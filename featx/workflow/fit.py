@@ -1,4 +1,4 @@
-"""The cheap stage: cached features + labels + split -> the best head, measured, as a value."""
+"""The cheap stage: from cached features, labels and a split to the best head, measured, as a value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command would do, how long that takes as far as is known, and how much disk: its dry run.
+"""The dry run of a command: its work, time and disk use, as far as known.
 
 Nothing is computed but digests of the images. Seconds and bytes are those of what was made before with the same network
 or the same kind of head: where there is none, they are not known.

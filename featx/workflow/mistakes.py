@@ -1,4 +1,4 @@
-"""The mistakes on a page with the reason: their maps, and the training images that are most like them."""
+"""The page of explained mistakes: their maps, and the most similar training images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every stage starts from: images read, features extracted, the split kept."""
+"""The start of every stage: images read, features extracted, the split kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what was fitted or trained to a bundle of its run, with its report and a line in the tracker.
+"""From a fitted head or trained network to a bundle in its run, with its report and a line in the tracker.
 
 Stages return values; here alone they are written down. Neither a report nor a tracker that fails loses the bundle.
 """

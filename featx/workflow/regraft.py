@@ -1,4 +1,4 @@
-"""A head that fine-tuning can start from, where the best one is no network."""
+"""A head that fine-tuning can start from, if the best one is not a network."""
 
 from __future__ import annotations
 

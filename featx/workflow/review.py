@@ -1,4 +1,4 @@
-"""What is suspicious in a data set: looked for by its features, and written as files to look through."""
+"""Search a data set for suspicious images by their features, and write them as files to go through."""
 
 from __future__ import annotations
 

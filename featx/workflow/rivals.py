@@ -1,4 +1,4 @@
-"""Two bundles on the same images: is one better than the other, or is the difference noise?"""
+"""Compare two bundles on the same images: is one better, or is the difference noise?"""
 
 from __future__ import annotations
 

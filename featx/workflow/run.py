@@ -1,4 +1,4 @@
-"""The stages in order, each done only when it is out of date: extract -> split -> fit -> fine-tune."""
+"""The stages in order, each only if out of date: extract -> split -> fit -> fine-tune."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fine-tune starts from: the bundle, and images with the features of its network."""
+"""The start of a fine-tune: the bundle, and images with the features of its network."""
 
 from __future__ import annotations
 

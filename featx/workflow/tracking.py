@@ -1,4 +1,4 @@
-"""What was made, written down in a tracker: an MLflow store, in a file on this machine or on a server.
+"""Record results in a tracker: an MLflow store, in a local file or on a server.
 
 A tracked run is a bundle: what it was made with, what was measured, its epochs, its report and its model card. The
 bundle itself stays where it is. As with the report, a fit does not fail where its tracking does.

@@ -1,4 +1,4 @@
-"""Blocks of a graph, found by its structure: names in files say nothing that could be relied on.
+"""The blocks of a graph, found by its structure, since names in files are not reliable.
 
 Between two clean cuts lies a segment. A segment in which paths branch and meet again, with kernels on them, is a block:
 a residual or an Inception block, or one half of a transformer's, whose attention is followed by its MLP. A network that

@@ -1,4 +1,4 @@
-"""A cut graph: what a graph file becomes for an engine."""
+"""A cut graph: the form in which an engine runs a graph file."""
 
 from __future__ import annotations
 

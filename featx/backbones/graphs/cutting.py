@@ -1,4 +1,4 @@
-"""A graph cut where features are taken, as an engine runs it: from uint8 pixels to named features.
+"""Cut a graph at the requested features: from uint8 pixels to named features.
 
 The image is brought to what the network takes (preprocessing, layout) and every tensor asked for to rows of numbers
 (pooling) inside the graph. Nothing behind the deepest tensor is in it, so nothing behind it runs.

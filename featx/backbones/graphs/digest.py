@@ -1,4 +1,4 @@
-"""Who a graph is: digests over operations, attributes, edges and constants, never over a saved file.
+"""The identity of a graph: digests over operations, attributes, edges and constants, never over a saved file.
 
 The XML of one network differs between two saves, and so do the names and the order of its operations. The digest of an
 operation is taken over its kind, its attributes and the digests of what it reads, and that of a graph over those of its

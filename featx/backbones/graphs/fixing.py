@@ -1,4 +1,4 @@
-"""A graph fixed to one size of images, so that what only computes shapes folds away."""
+"""Fix a graph to one image size, so that operations that only compute shapes fold away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files are graphs, by their names alone."""
+"""Which files are graphs, by name alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph file as a network that features are taken of. See `featx.backbones.protocol.BackboneNetwork`."""
+"""A graph file as a backbone. See `featx.backbones.protocol.BackboneNetwork`."""
 
 from __future__ import annotations
 

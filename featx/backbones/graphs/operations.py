@@ -1,4 +1,4 @@
-"""The operations of a graph that depend on the image: their order, their names, their channels, their cost."""
+"""The operations of a graph that depend on the image: order, names, channels, cost."""
 
 from __future__ import annotations
 

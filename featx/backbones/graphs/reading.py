@@ -1,4 +1,4 @@
-"""A graph file as one network from an image to tensors, or one sentence that says why it is none.
+"""Read a graph file as one network from image to tensors, or explain in one sentence why that is impossible.
 
 OpenVINO reads all four formats. What is asked of a network: one input, which is an RGB image, channels first or last,
 of a fixed size or of any; every operation known; no control flow. More than that is found out when it is cut.

@@ -1,4 +1,4 @@
-"""What a graph is made of: its tensors in order, where their channels are, what each costs, and its blocks.
+"""The structure of a graph: its tensors in order, their channel axes, their costs, and its blocks.
 
 A graph is looked at with a fixed input size, so that what only computes shapes is folded away: exporters write hundreds
 of such operations. What is left depends on the image.

@@ -1,4 +1,4 @@
-"""Hugging Face's client, imported where something is downloaded."""
+"""Hugging Face's client, imported only for downloads."""
 
 from __future__ import annotations
 

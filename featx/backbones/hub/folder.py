@@ -1,4 +1,4 @@
-"""A folder that KerasHub wrote, or one of Hugging Face that it converts: what its files say, without TensorFlow."""
+"""A folder written by KerasHub, or one of Hugging Face that it converts: its metadata, read without TensorFlow."""
 
 from __future__ import annotations
 

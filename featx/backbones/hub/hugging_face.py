@@ -1,4 +1,4 @@
-"""`hf:OWNER/NAME[/FILE.onnx][@REVISION]`: a network on Hugging Face, fetched once and read as a folder from then on.
+"""`hf:OWNER/NAME[/FILE.onnx][@REVISION]`: a network on Hugging Face, downloaded once and read as a folder afterwards.
 
     <cache>/hub/OWNER/NAME/
       refs.json                   revision -> commit, as they were when it was fetched

@@ -1,4 +1,4 @@
-"""KerasHub itself: imported where it is needed, and presets fetched."""
+"""KerasHub itself: imported on demand, presets downloaded."""
 
 from __future__ import annotations
 

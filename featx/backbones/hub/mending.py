@@ -1,4 +1,4 @@
-"""KerasHub's layers, mended where they cannot be saved, opened or filled one by one."""
+"""Fixes for KerasHub layers that cannot be saved, opened or loaded variable by variable."""
 
 from __future__ import annotations
 

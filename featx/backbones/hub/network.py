@@ -1,4 +1,4 @@
-"""A network of KerasHub as features are taken of it. See `featx.backbones.protocol.BackboneNetwork`."""
+"""A KerasHub network as a backbone. See `featx.backbones.protocol.BackboneNetwork`."""
 
 from __future__ import annotations
 

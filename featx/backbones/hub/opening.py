@@ -1,4 +1,4 @@
-"""KerasHub's networks as one flat Keras graph, in which every block of a transformer is a layer of its own."""
+"""KerasHub's networks as one flat Keras graph in which every transformer block is one layer."""
 
 from __future__ import annotations
 

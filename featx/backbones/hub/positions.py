@@ -1,4 +1,4 @@
-"""Position embeddings at another image size, as the authors of vision transformers interpolate them.
+"""Position embeddings at another image size, interpolated as the authors of vision transformers do.
 
 Bicubic with a = -0.75, half-pixel centres and no antialiasing: `torch.nn.functional.interpolate(mode="bicubic")`. With
 `antialias=True`, as for DINOv2 with registers, a = -0.5 and a filter as wide as the shrinking asks for: Pillow's.

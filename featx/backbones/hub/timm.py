@@ -1,4 +1,4 @@
-"""Which of timm's architectures KerasHub converts so that they give what timm's own code gives.
+"""Which timm architectures KerasHub converts faithfully.
 
 Of every kind one was compared with timm. KerasHub converts more by name: what it makes of EfficientNet-EL, -EM, -ES and
 -V2 has other features than timm's, by as much as the features themselves; they are not in the table.

@@ -1,4 +1,4 @@
-"""The image towers of CLIP and SigLIP in folders of Hugging Face: KerasHub has the networks and no converter."""
+"""The image towers of CLIP and SigLIP in Hugging Face folders: KerasHub has the networks but no converter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workers of a run on a cluster: their places, what each has been sent, and who takes the place of a dead one."""
+"""The workers of a cluster run: their machines, the work each has, and replacements for dead ones."""
 
 from __future__ import annotations
 

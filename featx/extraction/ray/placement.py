@@ -1,4 +1,4 @@
-"""How the work is shared out: how many workers on which machine, how many rows at a time. Pure decisions."""
+"""Distribute work: how many workers on which machine, how many rows at a time. Pure decisions."""
 
 from __future__ import annotations
 

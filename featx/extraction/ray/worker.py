@@ -1,4 +1,4 @@
-"""What runs on the machines of a cluster: a worker with one compiled backbone, which computes reservations.
+"""A worker on a cluster machine: one compiled backbone that computes reservations.
 
 Nothing here knows what carries reservations to it. A worker reads images where it runs and writes its own parts into
 the shared cache folder, so that only names travel.
