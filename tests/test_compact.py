@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from featx.io.compact import Coded, RowLookup
+from featx.io.compact import Coded, Paths, Picked, RowLookup, any_url
 
 
 def test_coded_items_are_those_of_a_list() -> None:
@@ -43,3 +46,49 @@ def test_rows_are_found_by_their_text(kind: type[str]) -> None:
     assert found.find(kind("another.png")) is None
     assert found.repeated.tolist() == [row for row, text in enumerate(texts) if first[text] != row]
     assert RowLookup([]).find("a") is None
+
+
+def test_paths_are_those_of_a_tuple() -> None:
+    texts = (
+        "/a/b.png",
+        "/a/c.png",
+        "/d",
+        "e",
+        "",
+        "s3://bucket/a/é.png",
+        "/a/\udcff\ud83d\ude00.png",
+        "/a/b/",
+        "/a/b.png",
+    )
+    found = Paths(texts)
+    assert tuple(found) == texts
+    assert found == texts
+    assert texts == found
+    assert found != texts[1:]
+    assert found != "/a/b.png"
+    assert hash(found) == hash(texts)
+    assert [found[row] for row in range(-9, 9)] == [*texts, *texts]
+    with pytest.raises(IndexError):
+        found[9]
+    assert found[2:7:2] == texts[2:7:2]
+    assert found.index("/a/c.png") == 1
+    assert "e" in found
+    some = found.take(np.array([8, 0, 4]))
+    some.extend(["/d/x", "/f/y"])
+    assert some == ("/a/b.png", "/a/b.png", "", "/d/x", "/f/y")
+    assert found == texts
+    assert pickle.loads(pickle.dumps(some)) == some
+    assert repr(Paths()) == "()"
+    assert any_url(found)
+    assert not any_url(Paths(texts[:5]))
+    assert any_url(texts)
+    assert list(Picked(found, np.array([3, 0]))[0:2]) == ["e", "/a/b.png"]
+
+
+def test_a_path_takes_few_bytes() -> None:
+    tracemalloc.start()
+    found = Paths(f"/data/photos/class{row // 1000}/{row:08d}.jpg" for row in range(20_000))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == 20_000
+    assert held / len(found) < 40

@@ -103,7 +103,7 @@ def ask_model(plan: LabelPlan, desk: LabelDesk, say: Callable[[str], None]) -> s
 def _data_of(plan: LabelPlan, desk: LabelDesk, sheet: LabelSheet) -> LabelData:
     """What is on a desk, so that it need not be read again."""
     source = str(plan.pipeline.data.path)
-    return LabelData(ImageSet(source, Path(source).name, tuple(sheet.paths)), sheet, (), desk.separator, (), ())
+    return LabelData(ImageSet(source, Path(source).name, sheet.paths), sheet, (), desk.separator, (), ())
 
 
 def _suggest(plan: LabelPlan, data: LabelData, desk: LabelDesk, cache: Cache, progress: Progress) -> None:

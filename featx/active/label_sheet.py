@@ -20,7 +20,7 @@ from featx.dataset import SPLITS, ImageSet, read_data, read_images
 from featx.dataset.folders import expand, is_folder
 from featx.dataset.list_columns import read_columns
 from featx.dataset.table import is_table
-from featx.io.compact import Coded
+from featx.io.compact import Coded, Paths, RowLookup
 from featx.io.progress import Progress
 from featx.serve.label_types import Labels, LabelSheet
 from featx.store.cache import Cache
@@ -55,21 +55,22 @@ def read_sheet(pipeline: Pipeline, labelled: str | None) -> LabelData:
     """
     data = read_data(pipeline)
     separator = pipeline.data.label_separator or (_SEPARATOR if data.multilabel else None)
-    sets, seen = [data], set(data.paths)
+    sets = [data]
     if labelled is not None:
         options = DataOptions(label_separator=separator if _is_csv(labelled) else None)
         more = read_images(labelled, options)
-        sets.append(more.take(np.array([path not in seen for path in more.paths], bool)))
+        seen = RowLookup(data.paths)
+        sets.append(more.take(np.array([seen.find(path) is None for path in more.paths], bool)))
     sheet = _listed(LabelSheet.plain(*_joined(sets)), _of_list(pipeline.data), separator)
     names = (name for labels in sheet.suggestion.values if labels for name in labels)
     classes = dict.fromkeys([*(pipeline.data.classes or ()), *(name for one in sets for name in one.classes), *names])
-    images = ImageSet(data.source, data.name, tuple(sheet.paths))
+    images = ImageSet(data.source, data.name, sheet.paths)
     return LabelData(images, sheet, tuple(classes), separator, tuple(sets), tuple(x for one in sets for x in one.notes))
 
 
 def _joined(sets: list[ImageSet]) -> tuple[Sequence[str], Coded[Labels], Coded[str]]:
     """Paths, labels and parts of all sets, one after the other."""
-    paths = sets[0].paths if len(sets) == 1 else [path for images in sets for path in images.paths]
+    paths = sets[0].paths if len(sets) == 1 else Paths(path for images in sets for path in images.paths)
     given, split = _given(sets[0]), _parts(sets[0])
     for images in sets[1:]:
         given, split = given.followed_by(_given(images)), split.followed_by(_parts(images))

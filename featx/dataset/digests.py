@@ -13,6 +13,7 @@ import numpy as np
 
 from featx.dataset.imageset import ImageSet
 from featx.images.batches import usable_cores
+from featx.io.compact import any_url
 from featx.io.digest_arrays import DIGEST, NO_DIGEST, digest_array, has_digest
 from featx.io.digests import digest_bytes, digest_file
 from featx.io.filetypes import describe_os_error, is_transient_reason
@@ -79,15 +80,17 @@ def digest_images(
     progress : called with how many files are done so far
     workers : threads that read; 0: two per core, since they wait for the disk, and more where there are URLs
     """
-    workers = workers or max(2 * usable_cores(), AT_ONCE if any(map(is_url, paths)) else 0)
+    workers = workers or max(2 * usable_cores(), AT_ONCE if any_url(paths) else 0)
     report = progress or ignore_progress
-    parts: list[Digests] = []
+    digest, bad = np.full(len(paths), NO_DIGEST), dict[int, str]()
     with ThreadPoolExecutor(workers, thread_name_prefix="featx-digest") as pool:
         for start in range(0, len(paths), _CHUNK):  # in chunks, so that memory does not grow with the number of files
-            some = paths[start : start + _CHUNK]
-            parts.append(Digests.of(_digest_files(some, index, pool)))
+            some = list(paths[start : start + _CHUNK])
+            part = Digests.of(_digest_files(some, index, pool))
+            digest[start : start + len(some)] = part.digest
+            bad |= {start + row: reason for row, reason in part.bad.items()}
             report(start + len(some))
-        found = Digests.join(parts)
+        found = Digests(digest, bad)
         missed = [row for row, reason in found.bad.items() if is_url(paths[row]) and is_transient_reason(reason)]
         if missed:  # a server that had just restarted, or was asked for too much: it has had some time
             shared_remote().try_again()

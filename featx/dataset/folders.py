@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 from featx.config import DataOptions
 from featx.dataset.imageset import NONE, SPLIT_NAMES, TRAIN, ImageSet, choose_classes
 from featx.errors import DataError
+from featx.io.compact import Paths
 from featx.io.counting import counted
 from featx.io.filetypes import describe_os_error
 from featx.io.shown import as_utf8
@@ -58,31 +59,50 @@ def read_folder(source: str, root: str, options: DataOptions) -> ImageSet:
     aside = _Aside()
     _list_ahead([root])
     folders, files = _list(root, aside)
-    parts = _find_parts(root, folders)
+    parts, found = _find_parts(root, folders), _Found()
     if parts:
-        rows, names = _read_parts(root, folders, parts, aside)
+        _read_parts(root, folders, parts, found, aside)
     else:
-        rows, names = [(name, path, NONE) for name in folders for path in _walk(_join(root, name), aside)], folders
-    for name in files if rows or folders else ():
+        for name in folders:
+            found.add(name, _walk(_join(root, name), aside), NONE)
+    for name in files if len(found.paths) or folders else ():
         aside.add("files outside the class folders", name)
     name = Path(plain(root)).name or "images"
     if not folders and files:
-        return ImageSet(source, name, tuple(_join(root, name) for name in files), notes=aside.notes())
-    if not rows:
+        return ImageSet(source, name, Paths(_join(root, name) for name in files), notes=aside.notes())
+    if not len(found.paths):
         raise DataError(
             f"No images in {source}: {_describe_emptiness(folders)}. Give a folder with a folder per class."
         )
-    classes = choose_classes(map(as_utf8, names), options.classes, source)
+    classes = choose_classes(map(as_utf8, found.names), options.classes, source)
     code = {name: position for position, name in enumerate(classes)}
+    codes = np.array([code[as_utf8(name)] for name in found.names], np.int64)
     return ImageSet(
         source,
         name,
-        paths=tuple(path for _, path, _ in rows),
-        labels=np.array([code[as_utf8(label)] for label, _, _ in rows], np.int64),
+        paths=found.paths,
+        labels=np.repeat(codes, found.counts),
         classes=classes,
-        declared=np.array([split for _, _, split in rows], np.uint8) if parts else None,
+        declared=np.repeat(np.array(found.splits, np.uint8), found.counts) if parts else None,
         notes=aside.notes() + _hint(root, folders, parts),
     )
+
+
+@dataclass
+class _Found:
+    """The files of class folders, one folder after the other: their names, how many files each has, and its split."""
+
+    paths: Paths = field(default_factory=Paths)
+    names: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    splits: list[int] = field(default_factory=list)
+
+    def add(self, name: str, paths: Iterable[str], split: int) -> None:
+        before = len(self.paths)
+        self.paths.extend(paths)
+        self.names.append(name)
+        self.counts.append(len(self.paths) - before)
+        self.splits.append(split)
 
 
 def _find_parts(root: str, folders: Sequence[str]) -> dict[str, int]:
@@ -95,38 +115,36 @@ def _find_parts(root: str, folders: Sequence[str]) -> dict[str, int]:
     return holding if TRAIN in holding.values() else {}
 
 
-def _read_parts(
-    root: str, folders: Sequence[str], parts: dict[str, int], aside: _Aside
-) -> tuple[list[tuple[str, str, int]], list[str]]:
-    rows, names = [], []
+def _read_parts(root: str, folders: Sequence[str], parts: dict[str, int], found: _Found, aside: _Aside) -> None:
     for part, split in sorted(parts.items(), key=lambda item: (item[1], item[0])):
         classes, strays = _list(_join(root, part), aside)
-        names += classes
-        rows += [(name, path, split) for name in classes for path in _walk(_join(root, part, name), aside)]
+        for name in classes:
+            found.add(name, _walk(_join(root, part, name), aside), split)
         for name in strays:
             aside.add("files outside the class folders", f"{part}/{name}")
     for other in folders:
         if other not in parts:
             aside.add("folders that are not a split with class folders", other)
-    return rows, names
 
 
 def read_files(items: Sequence[str | Path]) -> ImageSet:
     """Files, and the files in folders at any depth, without labels; each once."""
     aside = _Aside()
-    paths: dict[str, None] = {}
     wanted = [expand(item) for item in items]
     urls = [path for path in wanted if is_url(path)]
     folders = open_remote().find_folders(urls) if urls else []
     _list_ahead(folders)
-    for path in wanted:
-        holds_files = path in folders if is_url(path) else Path(path).is_dir()
-        paths.update(dict.fromkeys(_walk(path, aside) if holds_files else [path]))
+    found = (
+        one
+        for path in wanted
+        for one in (_walk(path, aside) if (path in folders if is_url(path) else Path(path).is_dir()) else [path])
+    )
+    paths = Paths(found if len(wanted) == 1 else dict.fromkeys(found))
     if not paths:
         raise DataError(f"No files in {', '.join(map(str, items))}. Name image files, or a folder that has some.")
     first = Path(plain(wanted[0]))
     name = first.stem if len(items) == 1 else first.parent.name or "images"
-    return ImageSet(" ".join(map(str, items)), name, tuple(paths), notes=aside.notes())
+    return ImageSet(" ".join(map(str, items)), name, paths, notes=aside.notes())
 
 
 def _is_own(folder: str, name: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.errors import DataError
+from featx.io.compact import Paths
 from featx.io.counting import agreeing
 
 TRAIN, VAL, TEST, NONE = 0, 1, 2, 3
@@ -34,7 +35,7 @@ class ImageSet:
     ----------
     source : as the user gave it
     name : of the data: the folder's name or the stem of the CSV
-    paths : absolute paths, or URLs
+    paths : absolute paths, or URLs; a tuple, or the same in less memory
     labels : int64 (n,), positions in `classes`, -1 where there is no label; bool (n, classes) for a multi-label set;
         None where nothing has a label
     classes : names
@@ -47,7 +48,7 @@ class ImageSet:
 
     source: str
     name: str
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     declared: np.ndarray | None = None
@@ -75,7 +76,7 @@ class ImageSet:
         rows = np.arange(len(self))[rows]
         return replace(
             self,
-            paths=tuple(self.paths[row] for row in rows),
+            paths=self.paths.take(rows) if isinstance(self.paths, Paths) else tuple(self.paths[row] for row in rows),
             labels=None if self.labels is None else self.labels[rows],
             declared=None if self.declared is None else self.declared[rows],
             groups=None if self.groups is None else tuple(self.groups[row] for row in rows),

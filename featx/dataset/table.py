@@ -18,6 +18,7 @@ from featx.dataset.imageset import NONE, SPLIT_NAMES, SPLITS, ImageSet
 from featx.dataset.table_labels import EVERY, Cells, describe_marks, looks_marked, read_marks
 from featx.dataset.table_labels import read_labels as read_label_cells
 from featx.errors import DataError
+from featx.io.compact import Paths
 from featx.io.counting import counted
 from featx.io.csvtext import csv_text, lines_of, read_rows
 from featx.io.files import write_atomic
@@ -71,7 +72,7 @@ def read_table(source: str, path: str, options: DataOptions) -> ImageSet:
     return ImageSet(
         source,
         Path(plain(path)).stem,
-        paths=paths,
+        paths=Paths(paths),
         labels=labels,
         classes=classes,
         declared=None if table.split is None else _read_splits(path, rows, table.split),

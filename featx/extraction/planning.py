@@ -14,6 +14,7 @@ from featx.errors import StoreError
 from featx.extraction.job import Job
 from featx.extraction.request import Request
 from featx.extraction.stale import stale_images
+from featx.io.compact import Picked
 from featx.io.counting import agreeing, counted, counted_of
 from featx.io.digest_arrays import first_of_equal
 from featx.io.index import StatIndex
@@ -88,8 +89,7 @@ def plan_rows(request: Request, job: Job) -> Plan:
     digests, views = request.digests[first], request.views[first]
     there = [job.store.table(output.layer, output.pooling) for output in job.outputs]
     if any(table.parts for table in there):
-        sources = [request.sources[row] for row in first.tolist()]
-        job.store.require(stale_images(sources, digests, views, there, job.cache.index))
+        job.store.require(stale_images(Picked(request.sources, first), digests, views, there, job.cache.index))
     tables = {output: job.store.table(output.layer, output.pooling) for output in job.outputs}
     absent = {output: table.missing(digests, views) for output, table in tables.items()}
     wanted = tuple(output for output in job.outputs if absent[output].any())

@@ -13,6 +13,7 @@ from featx.dataset import Digests, ImageSet, digest_images
 from featx.dataset.digests import digest_contents
 from featx.images.decoder import decoder_version
 from featx.images.sources import Pinned, Source
+from featx.io.compact import any_url
 from featx.io.digest_arrays import digest_array
 from featx.io.index import StatIndex
 from featx.io.progress import Progress
@@ -53,7 +54,7 @@ class Request:
     def sources(self) -> Sequence[Source]:
         """What to decode; a URL with its digest, which is cheaper than to ask a server whether the file has changed."""
         images = self.images
-        if images.contents is not None or not any(map(is_url, images.paths)):
+        if images.contents is not None or not any_url(images.paths):
             return images.sources
         pairs = zip(images.paths, self.digests.tolist(), strict=True)
         return [Pinned(path, digest) if is_url(path) else path for path, digest in pairs]

@@ -235,7 +235,7 @@ def _iter_views(
         yield batch.rows[::each] // each, features, bad
 
 
-def find_files(sources: Sequence[str | Path]) -> tuple[str, ...]:
+def find_files(sources: Sequence[str | Path]) -> Sequence[str]:
     """Every file that is named or lies in a named folder, at any depth, here or on URLs; labels do not matter."""
     faults = open_remote().faults(sources) if any(map(is_url, sources)) else {}
     missing = [source for source in sources if not is_url(source) and not Path(expand(source)).exists()]

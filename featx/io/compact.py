@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar, overload
 
 import numpy as np
+
+from featx.io.urls import is_url
 
 Value = TypeVar("Value")
 
@@ -62,6 +66,102 @@ class Coded(Sequence[Value], Generic[Value]):
     def marked(self, test: Mapping[Value, bool]) -> np.ndarray:
         """Which items a test of their values holds for: bool (n,)."""
         return np.asarray(np.array([test[value] for value in self.values], bool)[self.codes])
+
+
+class Paths(Sequence[str]):
+    """Paths or URLs by their folder, which many share, and their name: 16 bytes and the name for each.
+
+    They compare with any other sequence of texts by their items.
+    """
+
+    def __init__(self, paths: Iterable[str] = ()) -> None:
+        self._folders: list[str] = []  # each with the separator behind it
+        self._names = bytearray()
+        self._folder, self._start, self._length = array("i"), array("q"), array("i")
+        self._number: dict[str, int] = {}
+        self.extend(paths)
+
+    def extend(self, paths: Iterable[str]) -> None:
+        """Add more of them."""
+        number, names = self._number, self._names
+        add_folder, add_start, add_length = self._folder.append, self._start.append, self._length.append
+        for path in paths:
+            cut = max(path.rfind("/"), path.rfind(os.sep)) + 1
+            name = path[cut:].encode("utf-8", "surrogatepass")  # names of files need not be text
+            add_folder(number.setdefault(path[:cut], len(number)))
+            add_start(len(names))
+            add_length(len(name))
+            names += name
+        self._folders = list(number)
+
+    @property
+    def folders(self) -> Sequence[str]:
+        """What some of the paths begin with; none is missing."""
+        return self._folders
+
+    def take(self, rows: np.ndarray) -> Paths:
+        """Those at these positions."""
+        taken = Paths()
+        taken._folders, taken._number, taken._names = self._folders, self._number, self._names
+        for column, source in (
+            (taken._folder, self._folder),
+            (taken._start, self._start),
+            (taken._length, self._length),
+        ):
+            column.frombytes(np.frombuffer(source, source.typecode)[rows].tobytes() if len(source) else b"")
+        return taken
+
+    def __len__(self) -> int:
+        return len(self._folder)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> Paths: ...
+    def __getitem__(self, row: int | slice) -> str | Paths:
+        if isinstance(row, slice):
+            return self.take(np.arange(*row.indices(len(self))))
+        start = self._start[row]
+        name = self._names[start : start + self._length[row]]
+        return self._folders[self._folder[row]] + name.decode("utf-8", "surrogatepass")
+
+    def __iter__(self) -> Iterator[str]:
+        folders, names = self._folders, self._names
+        for number, start, length in zip(self._folder, self._start, self._length, strict=True):
+            yield folders[number] + names[start : start + length].decode("utf-8", "surrogatepass")
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str) or not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+def any_url(paths: Sequence[object]) -> bool:
+    """Whether one of them is a URL; of many in few folders the folders show it."""
+    return any(map(is_url, paths.folders if isinstance(paths, Paths) else paths))
+
+
+class Picked(Sequence[Value], Generic[Value]):
+    """Some items of a sequence, which are looked up when they are needed. rows : int (m,), their positions"""
+
+    def __init__(self, items: Sequence[Value], rows: np.ndarray) -> None:
+        self._items, self._rows = items, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, row: int) -> Value: ...
+    @overload
+    def __getitem__(self, row: slice) -> Picked[Value]: ...
+    def __getitem__(self, row: int | slice) -> Value | Picked[Value]:
+        return Picked(self._items, self._rows[row]) if isinstance(row, slice) else self._items[int(self._rows[row])]
 
 
 class RowLookup:

@@ -85,7 +85,7 @@ def search(
     mine = np.flatnonzero(asked.readable)
     wanted = asked.features(known.outputs[0], mine).asarray()
     features = known.features(known.outputs[0], rows)
-    paths = [asked.images.paths[row] for row in mine]
+    paths = [asked.images.paths[row] for row in mine.tolist()]
     unread = tuple(Unread(one["path"], one["reason"]) for one in asked.bad)
     return Search(_find(paths, wanted, images, rows, features, top), unread)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Self, TypeAlias
 
 import numpy as np
 
-from featx.io.compact import Coded
+from featx.io.compact import Coded, Paths
 from featx.serve.label_journal import LabelEntry, LabelJournal
 
 Labels: TypeAlias = tuple[str, ...]
@@ -54,7 +55,7 @@ class LabelSheet:
             return self
         more = LabelSheet.plain(paths)
         return LabelSheet(
-            [*self.paths, *paths],
+            Paths(chain(self.paths, paths)),
             self.given.followed_by(more.given),
             self.split.followed_by(more.split),
             self.suggestion.followed_by(more.suggestion),
