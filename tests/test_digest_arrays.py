@@ -7,7 +7,16 @@ import pickle
 import numpy as np
 import pytest
 
-from featx.io.digest_arrays import DIGEST, NO_DIGEST, as_bytes, digest_array, first_of_equal, from_bytes, has_digest
+from featx.io.digest_arrays import (
+    DIGEST,
+    NO_DIGEST,
+    as_bytes,
+    digest_array,
+    first_of_equal,
+    from_bytes,
+    has_digest,
+    is_among,
+)
 
 ALIKE = [b"x" * 31 + b"\0", b"x" * 30 + b"\0\0", b"x" * 32, b"x" * 30 + b"\0y", bytes(32), bytes(31) + b"x"]
 
@@ -44,3 +53,18 @@ def test_the_first_of_equal_digests_as_bytes_have_them(ending: bytes) -> None:
     for place, digest in enumerate(given):
         first.setdefault(digest, place)
     assert first_of_equal(digest_array(given)).tolist() == list(first.values())
+    others = [*given[::7], b"\2" * 32, b"\1" * 32]
+    assert is_among(digest_array(given), digest_array(others)).tolist() == [one in set(others) for one in given]
+    assert not is_among(digest_array(given), digest_array([])).any()
+
+
+def test_equal_digests_are_found_where_all_begin_alike() -> None:
+    """The first eight bytes, by which they are sorted, need not differ."""
+    random = np.random.default_rng(4)
+    given = [b"12345678" + bytes(random.integers(0, 3, 24, np.uint8) * (np.arange(24) > 21)) for _ in range(60)]
+    given += [random.bytes(32) for _ in range(60)]
+    order = random.permutation(120).tolist()
+    given = [given[row] for row in order]
+    assert first_of_equal(digest_array(given)).tolist() == sorted({one: given.index(one) for one in given}.values())
+    others = given[:9]
+    assert is_among(digest_array(given), digest_array(others)).tolist() == [one in set(others) for one in given]

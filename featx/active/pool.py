@@ -22,7 +22,7 @@ from featx.features import ArrayFeatures, Features
 from featx.heads.transform import join
 from featx.inference.predict import Unread, iter_features
 from featx.io.counting import agreeing, counted
-from featx.io.digest_arrays import digest_array, first_of_equal
+from featx.io.digest_arrays import digest_array, first_of_equal, is_among
 from featx.io.progress import Progress
 from featx.io.temporary import make_temporary_folder
 from featx.store.cache import Cache
@@ -173,7 +173,7 @@ def _unlabelled(
     """The first row of every different readable image that is not known, and how many different ones are known."""
     rows = np.flatnonzero(readable)
     rows = rows[first_of_equal(digests[rows])]
-    fresh = ~np.isin(digests[rows], known)
+    fresh = ~is_among(digests[rows], known)
     if not fresh.any():
         raise DataError(
             f"{agreeing(len(rows), 'The only image', f'All {len(rows):,} images')} of {images.source} "

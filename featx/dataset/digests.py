@@ -14,7 +14,7 @@ import numpy as np
 from featx.dataset.imageset import ImageSet
 from featx.images.batches import usable_cores
 from featx.io.compact import any_url
-from featx.io.digest_arrays import DIGEST, NO_DIGEST, digest_array, has_digest
+from featx.io.digest_arrays import DIGEST, NO_DIGEST, digest_array, has_digest, is_among
 from featx.io.digests import digest_bytes, digest_file
 from featx.io.filetypes import describe_os_error, is_transient_reason
 from featx.io.remote import shared_remote
@@ -137,7 +137,7 @@ def conflicts(images: ImageSet, digests: np.ndarray) -> list[list[int]]:
     order = rows[np.lexsort((codes[rows], digests[rows]))]
     same_image = digests[order[1:]] == digests[order[:-1]]
     torn = np.unique(digests[order[1:]][same_image & (codes[order[1:]] != codes[order[:-1]])])
-    return list_equal(digests, rows[np.isin(digests[rows], torn)])
+    return list_equal(digests, rows[is_among(digests[rows], torn)])
 
 
 def list_equal(values: np.ndarray, rows: np.ndarray) -> list[list[int]]:

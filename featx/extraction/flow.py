@@ -26,7 +26,7 @@ from featx.extraction.job import Job, make_key, settle
 from featx.extraction.network import frozen_files, open_engine
 from featx.extraction.planning import Plan, estimate, plan_rows, usual_rate
 from featx.extraction.request import Request, request_images
-from featx.io.digest_arrays import has_digest
+from featx.io.digest_arrays import has_digest, is_among
 from featx.io.filetypes import is_transient_reason
 from featx.io.progress import Progress, no_progress
 from featx.store.cache import Cache
@@ -91,7 +91,7 @@ def _conclude(request: Request, job: Job, computed: Computed, seconds: float) ->
     unreadable = _with_copies(request, {**request.unreadable, **computed.unreadable})
     readable = np.ones(len(request), bool)
     readable[list(unreadable)] = False
-    different = len(np.unique(request.identities[readable]))
+    different = len(request.different(np.flatnonzero(readable)))
     return Extraction(
         request=request,
         readable=readable,
@@ -119,7 +119,7 @@ def _with_copies(request: Request, unreadable: Mapping[int, str]) -> dict[int, s
         return dict(unreadable)
     names = request.identities
     reasons = {names[row].tobytes(): unreadable[row] for row in rows.tolist()}
-    copies = np.flatnonzero(np.isin(names, names[rows])).tolist()
+    copies = np.flatnonzero(is_among(names, names[rows])).tolist()
     return {row: reasons[names[row].tobytes()] for row in copies} | dict(unreadable)
 
 

@@ -16,7 +16,6 @@ from featx.extraction.request import Request
 from featx.extraction.stale import stale_images
 from featx.io.compact import Picked
 from featx.io.counting import agreeing, counted, counted_of
-from featx.io.digest_arrays import first_of_equal
 from featx.io.index import StatIndex
 from featx.io.jsontypes import Json
 from featx.io.progress import Progress
@@ -85,8 +84,9 @@ def plan_rows(request: Request, job: Job) -> Plan:
     readable = np.ones(len(request), bool)
     readable[list(request.unreadable)] = False
     rows = np.flatnonzero(readable)
-    first = rows[first_of_equal(request.identities[rows])]  # in the order of the files, which the disk likes
-    digests, views = request.digests[first], request.views[first]
+    first = request.different(rows)  # in the order of the files, which the disk likes
+    whole = len(first) == len(request)  # mostly: then it takes no copy
+    digests, views = (request.digests, request.views) if whole else (request.digests[first], request.views[first])
     there = [job.store.table(output.layer, output.pooling) for output in job.outputs]
     if any(table.parts for table in there):
         job.store.require(stale_images(Picked(request.sources, first), digests, views, there, job.cache.index))

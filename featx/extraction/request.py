@@ -14,7 +14,7 @@ from featx.dataset.digests import digest_contents
 from featx.images.decoder import decoder_version
 from featx.images.sources import Pinned, Source
 from featx.io.compact import any_url
-from featx.io.digest_arrays import digest_array
+from featx.io.digest_arrays import digest_array, first_of_equal, is_among
 from featx.io.index import StatIndex
 from featx.io.progress import Progress
 from featx.io.urls import is_url
@@ -50,6 +50,11 @@ class Request:
         """By what the rows are found in the store: V34 (n,)."""
         return identities(self.digests, self.views)
 
+    def different(self, rows: np.ndarray) -> np.ndarray:
+        """The first of some rows (positions, ascending) of every different image and view."""
+        names = self.identities if self.views.any() else self.digests
+        return np.asarray(rows[first_of_equal(names if len(rows) == len(names) else names[rows])])
+
     @cached_property
     def sources(self) -> Sequence[Source]:
         """What to decode; a URL with its digest, which is cheaper than to ask a server whether the file has changed."""
@@ -69,7 +74,7 @@ def request_images(images: ImageSet, index: StatIndex, progress: Progress) -> Re
     """The images themselves: digests of all files, and which are remembered as unreadable by this decoder."""
     found = _digest(images, index, lambda done: progress("hash", done, len(images)))
     unreadable, known = dict(found.bad), index.known_unreadable(decoder_version())
-    for row in np.flatnonzero(np.isin(found.digest, digest_array(known))).tolist():
+    for row in np.flatnonzero(is_among(found.digest, digest_array(known))).tolist():
         unreadable.setdefault(row, known[found.digest[row].tobytes()])
     return Request(images, found.digest, np.zeros(len(images), np.uint16), unreadable)
 

@@ -35,6 +35,30 @@ def from_bytes(rows: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(rows, np.uint8).view(DIGEST).ravel()
 
 
+def prefixes(values: np.ndarray) -> np.ndarray:
+    """The first eight bytes of digests, or of what begins with one, as numbers in the same order: uint64 (n,).
+
+    They sort and search in a fraction of the time and memory, and different digests hardly ever share them.
+    """
+    joined = np.ascontiguousarray(values).view(np.uint8).reshape(-1, values.dtype.itemsize)
+    return joined[:, :8].copy().view(">u8").ravel().astype(np.uint64)
+
+
 def first_of_equal(values: np.ndarray) -> np.ndarray:
-    """Positions of the first of every value, ascending: int64 (different values,)."""
-    return np.sort(np.unique(values, return_index=True)[1])
+    """Positions of the first of every value V (n,), ascending: int64 (different values,)."""
+    starts = prefixes(values)
+    order = np.argsort(starts, kind="stable")
+    alike = starts[order[1:]] == starts[order[:-1]]
+    different = np.ones(len(values), bool)
+    if alike.any():
+        different[order[1:][alike]] = different[order[:-1][alike]] = False
+        some = np.flatnonzero(~different)
+        different[some[np.unique(values[some], return_index=True)[1]]] = True
+    return np.flatnonzero(different)
+
+
+def is_among(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which values V (n,) are among others: bool (n,)."""
+    found = np.isin(prefixes(values), prefixes(others))
+    found[found] = np.isin(values[found], others)
+    return np.asarray(found)

@@ -13,12 +13,13 @@ import numpy as np
 
 from featx.errors import StoreError
 from featx.io.counting import agreeing, counted_of
-from featx.io.digest_arrays import DIGEST_BYTES, as_bytes, digest_array
+from featx.io.digest_arrays import DIGEST_BYTES, as_bytes, digest_array, prefixes
 from featx.store.damage import Checks, Damage
 from featx.store.part import SUFFIX, DamagedPart, Part, RemovedPart, open_part
 from featx.store.stored import LOADED_PARTS, StoredFeatures
 
 IDENTITY = np.dtype("V34")  # a digest, and which view of its image
+_TOGETHER = 1 << 16  # digests that are looked up together
 _OPEN_PARTS = 2  # mapped at once per table: a map is an open file, and what was read of it counts as memory
 _logger = logging.getLogger(__name__)
 
@@ -33,12 +34,6 @@ def identities(digest: np.ndarray, view: np.ndarray | int = 0) -> np.ndarray:
     return joined.view(IDENTITY).ravel()
 
 
-def _prefixes(names: np.ndarray) -> np.ndarray:
-    """The first eight bytes of identities, as numbers in the same order: uint64 (n,)."""
-    joined = np.ascontiguousarray(names).view(np.uint8).reshape(-1, IDENTITY.itemsize)
-    return joined[:, :8].copy().view(">u8").ravel().astype(np.uint64)
-
-
 @dataclass
 class _Lookup:
     """Sorted identities and the (part, row) of each; where an identity comes twice, the first.
@@ -51,30 +46,39 @@ class _Lookup:
     row: np.ndarray
 
     def __post_init__(self) -> None:
-        self.prefixes = _prefixes(self.names)
+        self.prefixes = prefixes(self.names)
 
     @classmethod
     def of(cls, parts: Sequence[tuple[int, Part, np.ndarray]]) -> _Lookup:
         """The number of each part, the part, and which of its rows (positions) count."""
         if not parts:
-            return cls(np.empty(0, IDENTITY), np.empty(0, np.int64), np.empty(0, np.int64))
+            return cls(np.empty(0, IDENTITY), np.empty(0, np.int32), np.empty(0, np.int32))
         names = np.concatenate([identities(part.digest[rows], part.view[rows]) for _, part, rows in parts])
-        unique, first = np.unique(names, return_index=True)
-        number = np.concatenate([np.full(len(rows), n, np.int64) for n, _, rows in parts])
-        row = np.concatenate([rows for _, _, rows in parts])
-        return cls(unique, number[first], row[first])
+        first = _sorted_first(names)
+        number = np.concatenate([np.full(len(rows), n, np.int32) for n, _, rows in parts])
+        row = np.concatenate([rows.astype(np.int32) for _, _, rows in parts])
+        return cls(names[first], number[first], row[first])
 
     def find(self, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(part, row) of each name, both int64 (n,), -1 where it is absent."""
+        """(part, row) of each name, both int32 (n,), -1 where it is absent."""
         if not len(self.names):
-            return np.full(len(names), -1), np.full(len(names), -1)
-        last, prefixes = len(self.names) - 1, _prefixes(names)
-        at = np.minimum(np.searchsorted(self.prefixes, prefixes), last)
+            return np.full(len(names), -1, np.int32), np.full(len(names), -1, np.int32)
+        last, starts = len(self.names) - 1, prefixes(names)
+        at = np.minimum(np.searchsorted(self.prefixes, starts), last)
         here = self.names[at] == names
-        alike = np.flatnonzero(~here & (self.prefixes[at] == prefixes))  # mostly other views of the same image
+        alike = np.flatnonzero(~here & (self.prefixes[at] == starts))  # mostly other views of the same image
         at[alike] = np.minimum(np.searchsorted(self.names, names[alike]), last)
         here[alike] = self.names[at[alike]] == names[alike]
-        return np.where(here, self.part[at], -1), np.where(here, self.row[at], -1)
+        return np.where(here, self.part[at], np.int32(-1)), np.where(here, self.row[at], np.int32(-1))
+
+
+def _sorted_first(names: np.ndarray) -> np.ndarray:
+    """Positions of the first of every name V34 (n,), in the order of the names: int64 (different names,)."""
+    starts = prefixes(names)
+    order = np.argsort(starts, kind="stable")
+    if (starts[order[1:]] == starts[order[:-1]]).any():
+        return np.asarray(np.unique(names, return_index=True)[1])
+    return order
 
 
 def _usable(part: Part, required: Mapping[bytes, int]) -> np.ndarray:
@@ -169,9 +173,14 @@ class FeatureTable(TableFolder):
         return found
 
     def find(self, digest: np.ndarray, view: np.ndarray | int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """(part, row) of each digest V32 (n,), both int64 (n,), -1 where it has no row."""
+        """(part, row) of each digest V32 (n,), both int32 (n,), -1 where it has no row."""
+        views = np.broadcast_to(np.asarray(view), len(digest))
+        part, row = np.empty(len(digest), np.int32), np.empty(len(digest), np.int32)
         with self._alone:
-            return self._find(identities(digest, view))
+            for start in range(0, len(digest), _TOGETHER):  # a part is checked before any row of it is found
+                some = slice(start, start + _TOGETHER)
+                part[some], row[some] = self._find(identities(digest[some], views[some]))
+        return part, row
 
     def _find(self, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         while True:
@@ -216,7 +225,7 @@ class FeatureTable(TableFolder):
         if self._fresh:
             self._lookups.append(_Lookup.of(self._fresh))
             self._fresh = []
-        part, row = np.full(len(names), -1), np.full(len(names), -1)
+        part, row = np.full(len(names), -1, np.int32), np.full(len(names), -1, np.int32)
         for lookup in self._lookups:
             absent = np.flatnonzero(part < 0)
             if not len(absent):
