@@ -34,7 +34,7 @@ class NearSearch:
         self._held_rows = np.empty(0, np.int64)
 
     def find(self, row: int, among: np.ndarray) -> list[tuple[int, float]]:
-        """The rows among some that are most like a row, as of `Neighbours`."""
+        """The rows among some that are most like a row, as in `Neighbours`."""
         wanted = among[self._place[among] >= 0][-self._most :]
         if self._place[row] < 0 or not len(wanted):
             return []

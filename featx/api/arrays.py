@@ -32,7 +32,7 @@ _BLOCK_BYTES = 64_000_000  # of float32
 
 @dataclass(frozen=True)
 class FeatureArrays:
-    """Features and what is known of their images: one row for each different image, in the order of the files.
+    """Features with their images' labels, paths and parts: one row for each distinct image, in the order of the files.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class FeatureArrays:
     labels : int64 (n,), positions in `classes`; bool (n, k) of images with several labels; None without labels
     classes : str (k,)
     paths : object (n,)
-    split : str (n,), train, val or test, the same that `fit_head` uses; None where there are no two classes
+    split : str (n,), train, val or test, the same that `fit_head` uses; None without at least two classes
     """
 
     features: dict[str, np.ndarray]
@@ -78,7 +78,7 @@ class FeatureArrays:
         Raises
         ------
         UsageError
-            When there are several: take them from `features`.
+            There are several: use `features`.
         """
         if len(self.features) != 1:
             names = ", ".join(self.features)
@@ -86,15 +86,15 @@ class FeatureArrays:
         return next(iter(self.features.values()))
 
     def to_pandas(self) -> Any:
-        """A `pandas.DataFrame`: path, label, split where they are known, then a column for every feature.
+        """A `pandas.DataFrame`: path, label, split if known, then a column for every feature.
 
-        Several labels of an image are a column of bool each, `label_<class>`. Features are named `layer@pooling_0` and
+        Several labels per image are bool columns, `label_<class>`. Features are named `layer@pooling_0` and
         so on, maps in the order of their flattened values.
 
         Raises
         ------
         FeatxError
-            When pandas is not installed.
+            pandas is not installed.
         """
         pd = import_pandas()
         known: dict[str, Any] = {"path": self.paths}
@@ -119,25 +119,25 @@ def read_features(
     progress: Progress | bool = False,
     **options: Unpack[ReadFeaturesKeywords],
 ) -> FeatureArrays:
-    """Features, labels, paths and split as arrays; what the store lacks is computed first.
+    """Read features, labels, paths and split as arrays; missing features are computed first.
 
-    Images that belong to no part of the split (the same bytes under two labels, those without a label) are left out,
-    as they are by `featx cache export`. The parts are kept in `<runs>/<name>`, as `fit_head` keeps them.
+    Images that belong to no part of the split (the same bytes under two labels, those without a label) are skipped,
+    as in `featx cache export`. The parts are kept in `<runs>/<name>`, as `fit_head` keeps them.
 
     Parameters
     ----------
-    data, pipeline, progress : as of `featx.extract`
+    data, pipeline, progress : as in `featx.extract`
     options : of the sections data, features and report, listed below
 
     Returns
     -------
     FeatureArrays
-        with `features`, `labels`, `classes`, `paths`, `split`, and `X` where there is one layer; `to_pandas()`
+        with `features`, `labels`, `classes`, `paths`, `split`, and `X` for a single layer; `to_pandas()`
 
     Raises
     ------
     FeatxError
-        What a user can mend, in one sentence.
+        Invalid input, in one sentence that says what to do.
 
     Examples
     --------
@@ -161,25 +161,25 @@ def iter_features(
     progress: Progress | bool = False,
     **options: Unpack[ReadFeaturesKeywords],
 ) -> Iterator[FeatureArrays]:
-    """What `read_features` gives, block by block, where all of it would not fit into memory.
+    """Read the same as `read_features`, block by block, for features that do not fit into memory.
 
-    What the store lacks is computed before the first block. Images come in the order of their files, each once.
+    Missing features are computed before the first block. Images come in the order of their files, each once.
 
     Parameters
     ----------
-    data, pipeline, progress : as of `featx.extract`
-    rows : images in a block, the last of which may have fewer; 0: as many as take about 64 MB
+    data, pipeline, progress : as in `featx.extract`
+    rows : images per block, fewer in the last one; 0: as many as fit into about 64 MB
     options : of the sections data, features and report, listed below
 
     Yields
     ------
     FeatureArrays
-        as of `read_features`
+        as in `read_features`
 
     Raises
     ------
     FeatxError
-        What a user can mend, in one sentence.
+        Invalid input, in one sentence that says what to do.
 
     Examples
     --------
@@ -206,7 +206,7 @@ class _Kept:
     split: np.ndarray | None
 
     def arrays(self, some: slice = slice(None)) -> FeatureArrays:
-        """Some of the rows, read."""
+        """Read some of the rows."""
         done, rows = self.extraction, self.rows[some]
         tables = {output.name: done.features(output, rows) for output in done.outputs}
         return FeatureArrays(
@@ -218,7 +218,7 @@ class _Kept:
         )
 
     def blocks(self, rows: int) -> Iterator[FeatureArrays]:
-        """All of the rows, so many at a time."""
+        """Read all rows in blocks."""
         widths = [width(self.extraction.features(output, self.rows[:1])) for output in self.extraction.outputs]
         step = rows or max(1, _BLOCK_BYTES // (4 * sum(widths)))
         for start in range(0, len(self.rows), step):

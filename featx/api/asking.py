@@ -41,7 +41,7 @@ from featx.store.cache import Cache
 
 
 class Consulted:
-    """What `featx.Model` does beside predicting and measuring."""
+    """The methods of `featx.Model` besides prediction and evaluation."""
 
     bundle: Bundle
 
@@ -85,13 +85,13 @@ class Consulted:
 
         Parameters
         ----------
-        images : as of `predict`
-        out : a folder for the pictures and arrays; without it nothing is written
-        force : whether it may have files in it, those of the same names being replaced [False]
+        images : as in `predict`
+        out : a folder for the pictures and arrays; by default nothing is written
+        force : whether to write into a folder that has files, replacing those of the same names [False]
         labels : the classes to explain, whatever is predicted, instead of `top`
-        top : how many of the likeliest classes to explain [1; with several labels per image, those predicted]
+        top : number of most likely classes to explain [1; with several labels per image, the predicted ones]
         method : "cam", "gradcam", "occlusion", or "auto": the first of these that this model has
-        progress : as of `featx.extract`
+        progress : as in `featx.extract`
 
         Returns
         -------
@@ -99,7 +99,7 @@ class Consulted:
             for each image an `Explanation` (`path`, `label`, `confidence`, `method`, `classes`, each with `label`,
             `score` and `map`, float32 (height, width) in units of the class's logit), or an `Unread`
         DrawnExplanations
-            with out: `images`, each with the files of its classes, `grid`, `unread`
+            with out: `images`, each with its classes' files, `grid`, `unread`
 
         Raises
         ------
@@ -135,13 +135,13 @@ class Consulted:
         pipeline: PathLike | None = None,
         **options: Unpack[ReadFeaturesKeywords],
     ) -> Search:
-        """Find the images of a set that look most like these to this model, as `featx similar --model` does.
+        """Find the images of a set most similar to these for this model, as `featx similar --model` does.
 
-        Images of the set without the features that it predicts from are left out, which a note says.
+        Images without the features that it predicts from are skipped; a note reports them.
 
         Parameters
         ----------
-        images, data, top, out, force, pipeline, options : as of `featx.similar`
+        images, data, top, out, force, pipeline, options : as in `featx.similar`
 
         Returns
         -------
@@ -151,7 +151,7 @@ class Consulted:
         Raises
         ------
         FeatxError
-            A model whose features are in no cache, or one of several layers.
+            The model's features are not in the cache, or come from several layers.
 
         Examples
         --------
@@ -174,15 +174,15 @@ class Consulted:
     ) -> Exported:
         """Write the whole model, from images to probabilities, for other runtimes, as `featx export` does.
 
-        Each format is run in its own runtime and compared with this model before it is put in place.
+        Each format is run in its own runtime and compared with this model before it is accepted.
 
         Parameters
         ----------
-        out : the folder, in which each format has its own
+        out : the folder, with a subfolder for each format
         format : one format or several
-        precision : of the weights; int8 (onnx, litert) is also that of the arithmetic, and needs data
-        data : a file or folder of images to compare on; without it a few that come with the packages
-        force : replace an export that is there
+        precision : of the weights; int8 (onnx, litert) applies to the arithmetic as well, and needs data
+        data : a file or folder of images to compare on; by default a few that come with the packages
+        force : replace an existing export
 
         Returns
         -------
@@ -193,7 +193,7 @@ class Consulted:
         Raises
         ------
         ExportError
-            A head that cannot be exported, a folder that is there already, or a format that was not put in place,
+            A head that cannot be exported, an existing folder, or a format that was not accepted,
             with the reason; the others are written.
 
         Examples
@@ -220,11 +220,11 @@ class Consulted:
         progress: Progress | bool = False,
         **options: Unpack[NextImagesKeywords],
     ) -> NextImages:
-        """Choose the images of a pool whose labels would teach this model most, as `featx next --model` does.
+        """Choose the images of a pool whose labels would help this model most, as `featx next --model` does.
 
         Parameters
         ----------
-        pool, out, pipeline, progress, options : as of `featx.next`; the features are those that the model predicts from
+        pool, out, pipeline, progress, options : as in `featx.next`; the features are those that the model predicts from
 
         Raises
         ------
@@ -253,13 +253,13 @@ class Consulted:
         progress: Progress | bool = False,
         **options: Unpack[FindDriftKeywords],
     ) -> Drift:
-        """Compare new images with those that this model was made with, as `featx drift` does.
+        """Compare new images with those of this model, as `featx drift` does.
 
         Parameters
         ----------
         new : a folder or CSV of images, whose labels do not matter
-        out : folder of the files; without it `drift` in that of the results
-        pipeline, progress : as of `featx.extract`
+        out : folder of the files; by default `drift` in the results folder
+        pipeline, progress : as in `featx.extract`
         options : of the sections data, features, drift and report, listed below
 
         Returns
@@ -270,7 +270,7 @@ class Consulted:
         Raises
         ------
         FeatxError
-            Fewer than 20 new images, or a model that keeps none to compare with.
+            Fewer than 20 new images, or a model without images to compare with.
 
         Examples
         --------

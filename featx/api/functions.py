@@ -54,15 +54,15 @@ def extract(
     progress: Progress | bool = False,
     **options: Unpack[ExtractKeywords],
 ) -> Extraction | ExtractionPlan:
-    """Compute the features that the store lacks, as `featx extract` does.
+    """Compute missing features, as `featx extract` does.
 
     Parameters
     ----------
-    data : a folder per class, train/val/test folders, a CSV, or a folder of images without labels; without it that of
-        the pipeline file
-    dry_run : whether to say only what would be computed, as `--dry-run` does
-    pipeline : a pipeline file, which the options override; without it and without data, the default one
-    progress : True shows bars; a function is called with (stage, done, total) while it goes on
+    data : a folder per class, train/val/test folders, a CSV, or a folder of images without labels; by default that
+        of the pipeline file
+    dry_run : whether to only return what would be computed, as `--dry-run` does
+    pipeline : a pipeline file, overridden by options; the default one if data is not given either
+    progress : True shows progress bars; a function is called with (stage, done, total)
     options : of the sections data, features and augment, listed below; with views, those of the training images are
         computed as well
 
@@ -77,7 +77,7 @@ def extract(
     Raises
     ------
     FeatxError
-        What a user can mend, in one sentence.
+        Invalid input, in one sentence that says what to do.
 
     Examples
     --------
@@ -126,12 +126,12 @@ def fit_head(
 ) -> Model | DryRun:
     """Fit a head on cached features, measure it and save it as a bundle, as `featx fit-head` does.
 
-    Features that are missing are computed first.
+    Missing features are computed first.
 
     Parameters
     ----------
-    data, pipeline, progress : as of `featx.extract`
-    dry_run : whether to say only what would be done, as `--dry-run` does
+    data, pipeline, progress : as in `featx.extract`
+    dry_run : whether to only return what would be done, as `--dry-run` does
     options : of the sections data, features, augment, head, report and tracking, listed below
 
     Returns
@@ -145,7 +145,7 @@ def fit_head(
     Raises
     ------
     FeatxError
-        What a user can mend, in one sentence.
+        Invalid input, in one sentence that says what to do.
 
     Examples
     --------
@@ -168,11 +168,11 @@ def fit_head(
 
 
 def models(runs: PathLike = "runs") -> Catalogue:
-    """List every model of a folder of results, as `featx models` does; nothing but what is small is read.
+    """List every model in a results folder, as `featx models` does; only small files are read.
 
     Parameters
     ----------
-    runs : the folder of results, or that of one run
+    runs : the results folder, or that of one run
 
     Returns
     -------
@@ -199,13 +199,13 @@ def next(  # noqa: A001 - the command's name
     progress: Progress | bool = False,
     **options: Unpack[NextImagesKeywords],
 ) -> NextImages:
-    """Choose the images of a pool that are worth a first label, as `featx next` does; `Model.next` asks a model.
+    """Choose the images of a pool to label first, as `featx next` does; `Model.next` uses a model.
 
     Parameters
     ----------
     pool : a folder or CSV of images, whose labels do not matter
-    out : folder of the lists; without it `next` in that of the results
-    pipeline, progress : as of `featx.extract`
+    out : folder of the lists; by default `next` in the results folder
+    pipeline, progress : as in `featx.extract`
     options : of the sections data, features, next and report, listed below
 
     Returns
@@ -216,7 +216,7 @@ def next(  # noqa: A001 - the command's name
     Raises
     ------
     FeatxError
-        What a user can mend, in one sentence.
+        Invalid input, in one sentence that says what to do.
 
     Examples
     --------
@@ -244,8 +244,8 @@ def enough(
 
     Parameters
     ----------
-    data, pipeline, progress : as of `featx.extract`
-    out : folder of the files; without it `enough` in that of the results
+    data, pipeline, progress : as in `featx.extract`
+    out : folder of the files; by default `enough` in the results folder
     options : of the sections data, features, enough and report, listed below
 
     Returns
@@ -257,7 +257,7 @@ def enough(
     Raises
     ------
     FeatxError
-        What a user can mend, in one sentence.
+        Invalid input, in one sentence that says what to do.
 
     Examples
     --------
@@ -286,9 +286,9 @@ def map(  # noqa: A001 - the command's name
 
     Parameters
     ----------
-    data, pipeline, progress : as of `featx.extract`
-    model : whose features are shown, and whose answers colour them
-    out : file of the page; without it `map.html` in the folder of the results
+    data, pipeline, progress : as in `featx.extract`
+    model : the model whose features are shown and whose predictions colour them
+    out : file of the page; by default `map.html` in the results folder
     options : of the sections data, features, map and report, listed below
 
     Returns
@@ -299,7 +299,7 @@ def map(  # noqa: A001 - the command's name
     Raises
     ------
     FeatxError
-        What a user can mend, in one sentence.
+        Invalid input, in one sentence that says what to do.
 
     Examples
     --------

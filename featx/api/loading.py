@@ -13,16 +13,16 @@ from featx.runs.choosing import find_bundle
 
 
 def load(bundle: PathLike, *, runs: PathLike = "runs", imports: str | Sequence[str] = ()) -> Model:
-    """A bundle to predict with: its folder, a `.featx` file, or the folder of a run, whose best bundle is taken.
+    """Load a bundle: its folder, a `.featx` file, or the folder of a run, whose best bundle is used.
 
-    runs : the folder of results, for the message when there is none
-    imports : modules that define layers of its network, or the classes of its head; their code is executed, from now on
-        for every bundle of this process
+    runs : the results folder, for the message if there is no bundle
+    imports : modules that define layers of its network, or the classes of its head; their code is executed and then
+        applies to every bundle of this process
 
     Raises
     ------
     BundleError
-        When there is none, or when it is damaged, changed or newer than this featx.
+        No bundle there, or one that is damaged, changed or newer than this featx.
 
     Examples
     --------

@@ -49,7 +49,7 @@ class MeasureKeywords(EvaluateKeywords, WritingKeywords, total=False):
 
 
 class Model(Consulted):
-    """A bundle, to be asked. `featx.fit_head` makes one and `featx.load` reads one.
+    """A bundle to predict, evaluate, explain and train with, from `featx.fit_head` or `featx.load`.
 
     Attributes
     ----------
@@ -82,12 +82,12 @@ class Model(Consulted):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes, in the order of the columns of `predict_proba`."""
+        """The classes, in the column order of `predict_proba`."""
         return self.bundle.classes
 
     @property
     def metrics(self) -> dict[str, dict[str, Any]]:
-        """What was measured when it was made: {"val": {"accuracy": ...}, "test": {...}}; None is not defined."""
+        """The metrics measured when it was created: {"val": {"accuracy": ...}, "test": {...}}; None: undefined."""
         return {part: one.as_json() for part, one in self.bundle.manifest.metrics.items() if one is not None}
 
     def predict(
@@ -101,17 +101,17 @@ class Model(Consulted):
         workers: int = 0,
         **sets: Unpack[SetKeywords],
     ) -> Predictions:
-        """The classes of images, as `featx predict` shows them.
+        """Predict the classes of images, as `featx predict` does.
 
         Parameters
         ----------
         images : a file or folder; a sequence of files; an array uint8 (n, height, width, 3) of RGB; a sequence of such
             arrays or of Pillow's images
         top : how many classes to return
-        min_confidence : in [0, 1]; where the likeliest class has less, the label is "unsure"
-        max_distance : the label is "unknown" farther than this from all training images, in units within which 99 % of
-            the images of known classes lie
-        tta : how many altered versions of each image its answer is averaged over, by the model's augmentation
+        min_confidence : in [0, 1]; below this confidence, the label is "unsure"
+        max_distance : beyond this distance from all training images, the label is "unknown"; 99 % of images of known
+            classes lie within 1
+        tta : number of altered versions of each image to average over, by the model's augmentation
         workers : decoding threads, 0 for one per core
         sets : coverage, in (0, 1): each image has a `set` of classes, which holds the truth in this share of images;
             per_class: whether that share holds for each class
@@ -119,7 +119,7 @@ class Model(Consulted):
         Raises
         ------
         FeatxError
-            A number out of its bounds, no images, what is not an image, or a bundle that has no distances.
+            A number out of bounds, no images, something that is not an image, or a bundle without distances.
 
         Examples
         --------
@@ -139,16 +139,16 @@ class Model(Consulted):
         return Average.of_bundle(self.bundle, tta) if tta else None
 
     def predict_proba(self, images: Images, *, workers: int = 0) -> np.ndarray:
-        """The confidence of every class: float64 (n, k), in the order of `classes`.
+        """Predict the probability of every class: float64 (n, k), in the order of `classes`.
 
         Parameters
         ----------
-        images, workers : as of `predict`
+        images, workers : as in `predict`
 
         Raises
         ------
         DataError
-            An image that cannot be read: it is named.
+            An unreadable image, by name.
 
         Examples
         --------
@@ -177,30 +177,30 @@ class Model(Consulted):
         progress: Progress | bool = False,
         **options: Unpack[MeasureKeywords],
     ) -> dict[str, Any]:
-        """Measure on labelled images, as `featx evaluate` does.
+        """Evaluate on labelled images, as `featx evaluate` does.
 
         Parameters
         ----------
-        data, pipeline, progress : as of `featx.extract`
-        part : "train", "val", "test" as they were when the bundle was made, by the images' content, or "all"
-        tta : as of `predict`
-        against : another model, or where it is: whether the difference between the two is more than noise, on the
+        data, pipeline, progress : as in `featx.extract`
+        part : "train", "val", "test" as they were when the bundle was created, by the images' content, or "all"
+        tta : as in `predict`
+        against : another model or its path: tests whether the difference between the two is more than noise, on the
             images that neither was trained on
         mistakes : a folder for a page of the mistakes, each with its maps and its nearest training images, and their
-            table; force : whether it may have files in it
+            table; force : whether that folder may have files
         options : of the section data, listed below
 
         Returns
         -------
         dict
             accuracy and the other metrics of `featx evaluate --json`; bad [{path, reason}]; notes [sentence]; mistakes
-            {page, csv, images, shown} where a folder was named; against {bundle, images, accuracy, interval, p_value,
-            verdict, ...} where another model was
+            {page, csv, images, shown} if a folder was named; against {bundle, images, accuracy, interval, p_value,
+            verdict, ...} if another model was
 
         Raises
         ------
         FeatxError
-            No labels, no image of that part or of a class that it knows, or another part than these.
+            No labels, no image of that part or of a known class, or an unknown part.
 
         Examples
         --------
@@ -272,19 +272,19 @@ class Model(Consulted):
         progress: Progress | bool = False,
         **options: Unpack[TuneKeywords],
     ) -> Model | DryRun:
-        """Train backbone and head end to end from here, as `featx finetune` does, and keep it as one more bundle.
+        """Train backbone and head end to end from this model, as `featx finetune` does, and save a new bundle.
 
         Parameters
         ----------
-        data, pipeline, progress : as of `featx.extract`
-        dry_run : as of `featx.fit_head`
-        options : of the sections data, features, augment, finetune, report and tracking, listed below; give those of
-            data and report that `fit_head` was given; the network is this model's
+        data, pipeline, progress : as in `featx.extract`
+        dry_run : as in `featx.fit_head`
+        options : of the sections data, features, augment, finetune, report and tracking, listed below; give the same
+            options of data and report as to `fit_head`; the network is this model's
 
         Raises
         ------
         FeatxError
-            A head that is not a network, no val part, or a loss that becomes infinite.
+            A head that is not a network, no val part, or an infinite loss.
         """
         wanted = read_options(FINETUNE, options, "finetune", data, pipeline)
         command = call_text("featx.Model.finetune", data, pipeline, options)
@@ -296,10 +296,10 @@ class Model(Consulted):
             return Model(publish_finetuned(self.bundle, prepared, context))
 
     def pack(self, out: PathLike, *, keep_paths: bool = False, force: bool = False) -> Path:
-        """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read anywhere.
+        """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read on any machine.
 
-        force : whether a file that is there may be replaced
-        keep_paths : whether the call or command that made it keeps the folders in its paths, which may name people
+        force : whether to replace an existing file
+        keep_paths : whether to keep the folders in recorded paths, which may identify people
         """
         require_new_in_python(out, force)
         pack_bundle(self.bundle, Path(out), keep_paths)

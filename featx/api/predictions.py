@@ -29,7 +29,7 @@ _NAMED = 5  # classes, in the one line of a repr
 
 
 class SetKeywords(TypedDict, total=False):
-    """The keywords of sets of classes.
+    """The keywords of prediction sets.
 
     coverage : the share of images whose set holds the truth, in (0, 1); per_class : whether it holds for each class
     """
@@ -40,7 +40,7 @@ class SetKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Predictions(Sequence[Prediction | Unread]):
-    """An answer for every image, in the order of the images.
+    """The predictions, one for every image, in the order of the images.
 
     answers : a `Prediction` (path, label, confidence, top) each, or an `Unread` (path, reason)
     """
@@ -64,9 +64,9 @@ class Predictions(Sequence[Prediction | Unread]):
 
     @property
     def labels(self) -> np.ndarray:
-        """The likeliest class of each image: object (n,), None where it cannot be read.
+        """The most likely class of each image: object (n,), None for unreadable ones.
 
-        Of a model that gives several labels, a tuple of them.
+        A tuple for models with several labels per image.
         """
         found = np.empty(len(self), dtype=object)
         for row, one in enumerate(self.answers):
@@ -76,7 +76,7 @@ class Predictions(Sequence[Prediction | Unread]):
 
     @property
     def confidence(self) -> np.ndarray:
-        """That of the likeliest class of each image: float64 (n,), in [0, 1]; NaN where it cannot be read."""
+        """The confidence of each label: float64 (n,), in [0, 1]; NaN for unreadable images."""
         return np.array([one.confidence if isinstance(one, Prediction) else np.nan for one in self.answers])
 
     def __repr__(self) -> str:
@@ -96,20 +96,20 @@ class Predictions(Sequence[Prediction | Unread]):
     def to_pandas(self) -> Any:
         """A `pandas.DataFrame` with a row for every image, in their order.
 
-        Columns: path, label, confidence in [0, 1]; `top_1`, `top_1_confidence` and so on of the classes that were asked
-        for; labels (tuples) of a model that gives several; unknown, distance and set where they were asked for; reason,
-        where images cannot be read, which have nothing else.
+        Columns: path, label, confidence in [0, 1]; `top_1`, `top_1_confidence` and so on of the requested
+        classes; labels (tuples) for models with several; unknown, distance and set if requested; reason for unreadable
+        images, which have nothing else.
 
         Raises
         ------
         FeatxError
-            When pandas is not installed.
+            pandas is not installed.
         """
         return import_pandas().DataFrame([_row(one) for one in self.answers])
 
     @property
     def bad(self) -> list[Unread]:
-        """The images that cannot be read, with the reason."""
+        """The unreadable images, with the reason."""
         return [one for one in self.answers if isinstance(one, Unread)]
 
 
@@ -136,7 +136,7 @@ def _cells(answer: Prediction | Unread) -> tuple[str, ...]:
 
 
 def sources_of(images: Images) -> Sequence[str | Path | bytes]:
-    """What to decode, one source for each answer."""
+    """The images to decode, one source for each prediction."""
     if isinstance(images, str | Path):
         return find_files([images])
     given = several(images)

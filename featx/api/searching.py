@@ -40,7 +40,7 @@ def similar(
     progress: Progress | bool = False,
     **options: Unpack[SimilarKeywords],
 ) -> Search:
-    """Find the images of a set that look most like these, as `featx similar` does; `Model.similar` asks a model.
+    """Find the images of a set most similar to these, as `featx similar` does; `Model.similar` uses a model.
 
     They are compared by the features of the best model of the data's run, if all images have them. If options or a
     pipeline file describe the features, or there is no such model, missing features are computed first.
@@ -48,10 +48,10 @@ def similar(
     Parameters
     ----------
     images : a file or folder, or several
-    data, pipeline, progress : as of `featx.extract`; the images that are searched
-    top : how many to find for each image
-    out : a PNG file to draw them in
-    force : whether it may be replaced where it is there [False]
+    data, pipeline, progress : as in `featx.extract`; the images to search
+    top : number of images to find for each
+    out : a PNG file to show them in
+    force : whether to replace an existing one [False]
     options : of the sections data, features and report, listed below
 
     Returns
@@ -81,12 +81,12 @@ def similar(
 
 
 def require_picture(out: PathLike | None, force: bool) -> Path | None:
-    """The path of a picture that may be written.
+    """Return the path of a picture that may be written.
 
     Raises
     ------
     UsageError
-        Another suffix than that of a PNG file, or a file that is there, and `force` is not set.
+        The suffix is not `.png`, or the file exists and `force` is not set.
     """
     if out is not None:
         suffix_of(Path(out), (".png",), "A picture")
@@ -95,7 +95,7 @@ def require_picture(out: PathLike | None, force: bool) -> Path | None:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of a search: how many, where they are drawn, whether the best of the run says by which features."""
+    """The request of a search: how many, where to show them, whether the best model of the run chooses the features."""
 
     top: int = 5
     out: Path | None = None

@@ -34,12 +34,12 @@ from featx.workflow.review import Review, review
 
 
 class ScopeKeywords(TypedDict, total=False):
-    """How much `featx.look` looks at.
+    """The scope of `featx.look`.
 
     show_classes, show_images : of the contact sheet: classes, and images of each
-    sample : images at most that networks are run on; None: 500, or as many as a minute is enough for
-    imagenet : whether the ImageNet classes of the images are found, and an error where there is no such network
-    advice : whether a few layers are tried and a head and layer recommended
+    sample : maximum number of images to run networks on; None: 500, or as many as fit into a minute
+    imagenet : whether to find the ImageNet classes of the images; an error if the network has none
+    advice : whether to try a few layers and recommend a head and layer
     """
 
     show_classes: int
@@ -114,10 +114,10 @@ def check(
 
     Parameters
     ----------
-    data, pipeline, progress : as of `featx.extract`
-    features : extract the features that are missing and look in them for label errors, near-duplicates and outliers
-        instead; these are written as CSV files and pictures
-    out : with features, the folder of the findings; without it `check` in that of the results
+    data, pipeline, progress : as in `featx.extract`
+    features : extract missing features and search them for label errors, near-duplicates and outliers instead;
+        these are written as CSV files and pictures
+    out : with features, the folder of the findings; by default `check` in the results folder
     near : with features, the cosine similarity in [-1, 1] from which two images are near-duplicates
     options : of the sections data, features and report, listed below
 
@@ -133,7 +133,7 @@ def check(
     Raises
     ------
     FeatxError
-        No images, or an option that does not fit; with features also what `featx.extract` raises.
+        No images, or an unsuitable option; with features also what `featx.extract` raises.
 
     Examples
     --------
@@ -179,18 +179,18 @@ def look(
 
     Parameters
     ----------
-    data, pipeline, progress : as of `featx.extract`
-    out : folder of the pictures and the page; without it `look` in that of the results
+    data, pipeline, progress : as in `featx.extract`
+    out : folder of the pictures and the page; by default `look` in the results folder
     show_classes, show_images : classes on the contact sheet [24], and images of each, 1 to 40 [6]
-    sample : images at most that networks are run on, from 10 [500, or as many as a minute is enough for]
+    sample : maximum number of images to run networks on, from 10 [500, or as many as fit into a minute]
     imagenet : whether to find the ImageNet classes of the images [False]
     advice : whether to try a few layers and recommend what to fit [True]
-    options : of the sections data, features and report, listed below; the layers are those that are tried
+    options : of the sections data, features and report, listed below; the layers are those to try
 
     Returns
     -------
     FirstLook
-        with `images`, `classes` {label: images}, `contact_sheet` (a file), `views` (what the network is given),
+        with `images`, `classes` {label: images}, `contact_sheet` (a file), `views` (the network's input),
         `imagenet`, `depths`, `recommendation` (`advice` and `commands`), `notes`, `report`
 
     Raises
@@ -261,14 +261,14 @@ def compare(
 ) -> Compared | DryRun:
     """Fit every combination of data sets, backbones, layers, heads and stages, as `featx compare` does.
 
-    What exists already is not run again. What fails is a row with its reason, and no error.
+    Existing results are not repeated. A failure is a row with its reason, not an error.
 
     Parameters
     ----------
     data : one data set or several; without it that of the pipeline file
-    dry_run : as of `featx.fit_head`
-    pipeline, progress : as of `featx.extract`
-    options : of the sections compare and report, and those of features on what networks are given, listed below
+    dry_run : as in `featx.fit_head`
+    pipeline, progress : as in `featx.extract`
+    options : of the sections compare and report, and those of features about the input of networks, listed below
 
     Returns
     -------
@@ -281,7 +281,7 @@ def compare(
     Raises
     ------
     FeatxError
-        What cannot be planned: a network, layer or head that there is not.
+        A comparison that cannot be planned: an unknown network, layer or head.
 
     Examples
     --------

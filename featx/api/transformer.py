@@ -38,10 +38,10 @@ from featx.store.stored import StoredFeatures
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Images -> the features that a frozen backbone has of them, each image computed once.
+    """Images -> features of a frozen backbone, each image computed once.
 
-    What is computed stays in the feature store (`cache`), by the content of the image and everything that alters the
-    values; a second transform of the same images, in this process or another, computes nothing. So it can stand in
+    Features are kept in the feature store (`cache`), by the content of the image and everything that affects the
+    values; a second transform of the same images, in this process or another, computes nothing. So it can be used in
     a `Pipeline` and in a `GridSearchCV` over `layer` without a `memory`. Give all layers of a grid at once to a first
     `fit` (`FeatureExtractor(layer=["mixed2", "mixed7"]).fit(X)`) and one pass of the network computes them all.
 
@@ -51,22 +51,21 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     - an array uint8 (n, height, width, 3), RGB, values from 0 to 255;
     - a list of such arrays of any sizes, or of Pillow's images.
 
-    An image in memory counts as the binary PPM file of its pixels: by that it is found in the store, and an array and
-    a file are one image only if the file is that PPM file.
+    An image in memory is identified by the binary PPM file of its pixels, so an array and a file are the same image
+    only if the file is that PPM file.
 
-    The network is frozen: `transform` needs no `fit`, which only computes the features of its images and learns how
-    many there are. y is ignored.
+    The network is frozen: `transform` does not need `fit`, which only computes features and their number. y is ignored.
 
     Parameters
     ----------
     backbone, weights, ..., cluster_workers : as the options of `featx extract` with the same names, which
-        `featx extract --help` explains. Several layers or poolings are put side by side; maps (pooling none) are
+        `featx extract --help` explains. Several layers or poolings are concatenated; maps (pooling none) are
         flattened. A cluster takes files, not images in memory.
 
     Attributes
     ----------
-    outputs_ : the names `layer@pooling` of what is put side by side
-    n_features_out_ : how many features an image has; features_out_ : how many of each output
+    outputs_ : the names `layer@pooling` of the concatenated features
+    n_features_out_ : number of features of an image; features_out_ : number of features of each output
 
     Examples
     --------
@@ -139,7 +138,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.cluster_workers = cluster_workers
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002
-        """Compute the features that the store lacks of X, and learn how many an image has.
+        """Compute the missing features of X, and the number of features.
 
         Raises
         ------
@@ -153,14 +152,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Features float32 (n, n_features_out_), a row for every image of X, in its order.
+        """Return features, float32 (n, n_features_out_), a row for every image of X, in its order.
 
         Raises
         ------
         DataError
-            X that holds no images, or an image that cannot be read: it is named.
+            X is not images, or an unreadable image, by name.
         UsageError, BackboneError
-            A parameter that does not fit, such as a layer that the backbone does not have.
+            An unsuitable parameter, such as a layer that the backbone does not have.
         """
         return np.concatenate([table.asarray() for table in _tables(self._extract(X))], axis=1)
 
@@ -170,7 +169,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         NotFittedError
-            Before `fit`, when it is not known how many there are.
+            Before `fit`, when their number is unknown.
         """
         check_is_fitted(self, "n_features_out_")
         columns = zip(self.outputs_, self.features_out_, strict=True)

@@ -51,7 +51,7 @@ def recall_layers(spec: BackboneSpec, index: StatIndex) -> list[str]:
 class LayerDepth:
     """A layer through which everything passes, and how deep it lies.
 
-    share : as of `LayerInfo`
+    share : as in `LayerInfo`
     ends : whether a block ends there, or the network branches: all that is between two of these is one step
     """
 

@@ -29,7 +29,7 @@ class Judgement:
 def relabel(images: ImageSet, file: str, home: str) -> ImageSet:
     """Give the images that a CSV names the label it has for them; a note says how many changed.
 
-    file, home : as of `read_judgements`
+    file, home : as in `read_judgements`
 
     Raises
     ------

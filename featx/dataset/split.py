@@ -116,12 +116,12 @@ def split_images(
 def split_in_order(images: ImageSet, digests: np.ndarray, usable: np.ndarray, options: DataOptions) -> np.ndarray:
     """Split without shuffling: the first images are train, the next val, the last test.
 
-    images, digests, usable, options : as of `split_images`; `split` is used. Copies and groups stay together, in the
+    images, digests, usable, options : as in `split_images`; `split` is used. Copies and groups stay together, in the
         part of their first image.
 
     Returns
     -------
-    uint8 (n,), as of `split_images`
+    uint8 (n,), as in `split_images`
 
     Raises
     ------

@@ -8,7 +8,7 @@ import numpy as np
 def class_shares(index: np.ndarray, columns: int, weights: np.ndarray) -> np.ndarray:
     """Float64 (fits, columns): what part of the weight of each fit, (fits, n), is of each column's class or label.
 
-    index, columns : as of `LinearTask`; a single column is of the second of two classes
+    index, columns : as in `LinearTask`; a single column is of the second of two classes
     """
     if index.ndim == 2:
         positive, size = weights @ np.maximum(index, 0), weights @ np.abs(index)

@@ -91,7 +91,7 @@ def _within(seen: Box, shares: Box) -> Box:
 class DrawnMap:
     """The files of one class of an image.
 
-    confidence, score, bias : as of `ClassMap`; range : the least and the largest value of its map
+    confidence, score, bias : as in `ClassMap`; range : the least and the largest value of its map
     files : overlay, heatmap -> path; arrays : layer -> path
     """
 

@@ -97,7 +97,7 @@ def fit_corrected(
 
     Parameters
     ----------
-    logits, y : as of `fit_temperature`, every row counting once
+    logits, y : as in `fit_temperature`, every row counting once
     correction : float64 (k,), minus the log of the weight of each class or label
     margins : whether logits are margins and no log probabilities, so that the correction is in no units of theirs: it
         is then fitted along with the temperature, and `correction` is where it is drawn to as by a normal prior of

@@ -42,7 +42,7 @@ def chance_range(
     It is not 0: with 100 images, a bin has seven or so, whose share of right ones is seldom what it should be. Draws of
     many images take each bin's number of right ones from the normal distribution of its mean and variance.
 
-    labels, probabilities, predicted : as of `reliability`, of whose labels only the shape counts; None without an image
+    labels, probabilities, predicted : as in `reliability`, of whose labels only the shape counts; None without an image
     """
     if labels.ndim == 2:
         confidence = probabilities.ravel()

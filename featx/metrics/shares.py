@@ -123,7 +123,7 @@ def _design_effect(shares: Shares, groups: np.ndarray | None) -> float:
 
 
 def class_intervals(outcome: MetricInput, classes: int, groups: np.ndarray | None = None) -> list[ClassIntervals]:
-    """The intervals of each class or label; groups : as of `share_interval`"""
+    """The intervals of each class or label; groups : as in `share_interval`"""
     if outcome.labels.ndim == 2:
         has, given = outcome.labels, outcome.predicted
         return [_of_class(has[:, code], given[:, code], groups) for code in range(classes)]

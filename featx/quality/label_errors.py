@@ -126,7 +126,7 @@ def are_labels_learned(y: np.ndarray, probabilities: np.ndarray) -> bool:
     all that there is to know without the images: they must be larger by what chance gives one
     set in twenty.
 
-    y, probabilities : as of `find_label_errors`
+    y, probabilities : as in `find_label_errors`
     """
     _, index = np.unique(y, return_inverse=True)
     rows = np.flatnonzero(~np.isnan(probabilities).any(axis=1))

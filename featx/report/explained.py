@@ -52,7 +52,7 @@ class MistakesPage:
     """What the page shows.
 
     title, command : of the page; verdict : on the images
-    keep_paths, linked : as of `Content`
+    keep_paths, linked : as in `Content`
     """
 
     title: str

@@ -150,7 +150,7 @@ class Run:
     def add(self, label: str, manifest: Manifest, sources: Mapping[str, Path]) -> Bundle:
         """Save a bundle as `<n>-<label>`, n being the next free number; another process may take that number first.
 
-        manifest, sources : as of `save_bundle`
+        manifest, sources : as in `save_bundle`
         """
         while True:
             directory = self.next_directory(label)

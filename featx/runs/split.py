@@ -54,7 +54,7 @@ class KeptSplit:
         return self._assign(images, digests, readable, options, keep)[0]
 
     def sample(self, images: ImageSet, digests: np.ndarray, readable: np.ndarray, options: DataOptions) -> Sample:
-        """The images that are in a part, with what is worth knowing of the parts; parameters as of `assign`."""
+        """The images that are in a part, with what is worth knowing of the parts; parameters as in `assign`."""
         from featx.extraction.sample import Sample  # a prediction does without extraction
 
         split, moved, strange = self._assign(images, digests, readable, options, keep=True)

@@ -45,9 +45,9 @@ class Terms:
     """On what terms a server answers.
 
     top : classes that are listed, unless a request asks for another number
-    min_confidence, max_distance : as of `featx.inference.predict.predict`
+    min_confidence, max_distance : as in `featx.inference.predict.predict`
     maps : whether it explains; report : whether it shows the bundle's report
-    coverage, per_class : of the sets of classes that answers hold, as of `featx.inference.predict.predict`
+    coverage, per_class : of the sets of classes that answers hold, as in `featx.inference.predict.predict`
     """
 
     top: int = 5

@@ -37,7 +37,7 @@ class Offer:
     """What is served, and how: all that a worker has to know.
 
     path, name : of the bundle, and what people call it
-    key, host, access_log : as of `make_server`
+    key, host, access_log : as in `make_server`
     modules : that may be imported for it; prepare : called first in every worker
     cores : that a worker may use; none: all
     """
