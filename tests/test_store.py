@@ -696,6 +696,21 @@ def test_prune_keeps_the_valid_one_of_doubles(store: FeatureStore) -> None:
     assert damages(store) == []
 
 
+def test_prune_reads_no_part_whose_rows_all_stay_elsewhere(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.store.compaction.PART_BYTES", 60)
+    rows = make_rows(8, (4,), 1)
+    paths = [add_part(store, rows) for _ in range(3)]
+    read: list[Path] = []
+    monkeypatch.setattr("featx.store.compaction.read_rows", lambda path: (read.append(path), read_rows(path))[1])
+    assert store.prune() == (3, 1)
+    assert read == paths[:1]
+    np.testing.assert_array_equal(
+        store.table("mixed7", "avg").read(rows.digest).asarray(), rows.features.astype(np.float32)
+    )
+
+
 def test_prune_publishes_before_it_unlinks(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     several = [make_rows(3, seed=seed) for seed in range(4)]
     for rows in several:

@@ -32,7 +32,7 @@ class _Seen:
     """What is known while parts are merged, one group after the other.
 
     names : all identities, sorted V34 (n,); kept : bool (n,), which of them stay in parts before
-    latest : revision -> the identities, sorted, that have a row of it, but none of a later decoder; 0 left out
+    latest : revision -> the identities, sorted, that have a row of it; without the earliest revision that there is
     """
 
     names: np.ndarray
@@ -53,22 +53,30 @@ class _Seen:
         self.kept[at] = True
         return np.asarray(new)
 
+    def has_all(self, part: Part) -> bool:
+        """Whether every row of a part stays in parts before, of this decoder or a later one."""
+        return bool(self.kept[np.searchsorted(self.names, identities(part.digest, part.view))].all())
+
     def superseded(self, names: np.ndarray, revisions: np.ndarray) -> np.ndarray:
         """Which rows have one of a later decoder beside them: bool (n,)."""
         found = np.zeros(len(names), bool)
         for revision, identity in self.latest.items():
             below = np.flatnonzero(revisions < revision)
-            found[below] |= np.isin(names[below], identity)
+            if len(below):
+                at = np.minimum(np.searchsorted(identity, names[below]), len(identity) - 1)
+                found[below] |= identity[at] == names[below]
         return found
 
 
 def _latest(parts: list[Part]) -> dict[int, np.ndarray]:
-    found: dict[int, list[np.ndarray]] = {}
-    for part in parts:
-        for revision in [] if part.revision is None else np.unique(part.revision).tolist():
-            rows = part.revision == revision
-            found.setdefault(revision, []).append(identities(part.digest[rows], part.view[rows]))
-    return {revision: np.unique(np.concatenate(names)) for revision, names in found.items() if revision}
+    revisions = [np.zeros(len(part), np.uint16) if part.revision is None else part.revision for part in parts]
+    _, *later = np.unique(np.concatenate([np.empty(0, np.uint16), *map(np.unique, revisions)])).tolist() or [0]
+    found: dict[int, np.ndarray] = {}
+    for number in later:
+        rows = [revision == number for revision in revisions]
+        names = [identities(part.digest[of], part.view[of]) for part, of in zip(parts, rows, strict=True)]
+        found[number] = np.unique(np.concatenate(names))
+    return found
 
 
 def _groups(parts: list[Part]) -> Iterator[list[Part]]:
@@ -94,12 +102,15 @@ def _merge(table: FeatureTable, group: list[Part], seen: _Seen, compression: str
     kept: list[PartRows] = []
     total = 0
     for part in group:
+        total += len(part)
+        if seen.has_all(part):  # nothing of it is read
+            continue
         rows, good = read_rows(part.path)
-        total += len(rows)
         every = identities(rows.digest, rows.view)
         valid = np.flatnonzero(good & ~seen.superseded(every, rows.revisions))
         names, first = np.unique(every[valid], return_index=True)
-        kept.append(rows.take(np.sort(valid[first[seen.take(names)]])))
+        staying = np.sort(valid[first[seen.take(names)]])
+        kept.append(rows if len(staying) == len(rows) else rows.take(staying))
     left = sum(len(rows) for rows in kept)
     if len(group) == 1 and left == total:
         return 1
