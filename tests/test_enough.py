@@ -17,7 +17,7 @@ import featx
 from featx.errors import DataError, UsageError
 from featx.features import ArrayFeatures
 from featx.io.progress import no_progress
-from featx.quality.curve import _deal, measure_curve
+from featx.quality.curve import _deal, _strength, measure_curve
 from featx.quality.powerlaw import PowerLaws
 
 SIZES = np.array([30, 60, 120, 240, 480, 960])
@@ -64,9 +64,14 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     return x[:600].astype(np.float32), y[:600]
 
 
-def test_the_curve_is_that_of_scikit_learn(digits: tuple[np.ndarray, np.ndarray]) -> None:
+def test_the_curve_is_that_of_scikit_learn(
+    digits: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
     x, y = digits
+    searched = []
+    monkeypatch.setattr("featx.quality.curve._strength", lambda *of: searched.append(of) or _strength(*of))
     found = measure_curve(ArrayFeatures(x), y, None, 3, 0, no_progress)
+    assert len(searched) == len(found.sizes)  # in the first repeat alone
     assert found.sizes[-1] == pytest.approx(450, abs=5)
     assert (np.diff(found.right.mean(axis=0)) > -0.02).all()
     right = []

@@ -199,9 +199,9 @@ class Consulted:
         Examples
         --------
         >>> import featx
-        >>> done = featx.load("runs/flowers").export("out", "savedmodel")
+        >>> done = featx.load("runs/flowers").export("out", "openvino")
         >>> done.results[0].path, done.results[0].comparison.agreement
-        ('out/savedmodel-float32', 1.0)
+        ('out/openvino-float32', 1.0)
         """
         formats: Sequence[str] = [format] if isinstance(format, str) else format
         asked = ExportOptions(formats, precision, None if data is None else str(data), force)

@@ -71,8 +71,9 @@ def measure_curve(
         rows = []
         for size in sizes.tolist():
             some = order[: min(size, len(order))]
-            strength = strengths.setdefault(size, _strength(x[some], y[some], seed))
-            rows.append(_measure(x, y, some, measured, strength))
+            if repeat == 0:
+                strengths[size] = _strength(x[some], y[some], seed)
+            rows.append(_measure(x, y, some, measured, strengths[size]))
             progress("enough", repeat * len(sizes) + len(rows), repeats * len(sizes))
         each = [_recalls(one, y[measured], classes) for one in rows]
         right.append([one.mean() if y.ndim == 1 else np.nanmean(of) for one, of in zip(rows, each, strict=True)])
