@@ -40,6 +40,7 @@ from featx.backbones import (
     resolve,
     resolve_outputs,
 )
+from featx.backbones.architecture import digest_architecture
 from featx.backbones.build import build
 from featx.backbones.keras_network import KerasNetwork, cut_model, preprocess
 from featx.backbones.preprocessing import Preprocessing, named_preprocessing
@@ -223,27 +224,6 @@ def test_what_a_network_does_not_have_is_found_without_its_weights():
         [Output("conv_pw_2_relu", "avg"), Output("nothing", "avg"), Output("conv1", "grid:99")]
     )
     assert [output.name for output in faults] == ["nothing@avg", "conv1@grid:99"]
-
-
-@pytest.mark.parametrize("name", ["EfficientNetLite0", "MobileNetV3Small", "MobileNet"])
-def test_rows_of_the_table_are_what_the_network_is(name: str):
-    assert_row_is_what_the_network_is(name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["ConvNeXtTiny", "InceptionV3", "EfficientNetB0", "NASNetMobile", "VGG16"])
-def test_rows_of_the_table_are_what_the_larger_networks_are(name: str):
-    assert_row_is_what_the_network_is(name)
-
-
-def assert_row_is_what_the_network_is(name: str) -> None:
-    spec = spec_of(name)
-    network, entry = build(spec), BACKBONES[name]
-    names = [layer.name for layer in network.layers]
-    assert names[-1] == entry.layer
-    assert network.output.shape[-1] == entry.features
-    whole = [layer.name for layer in build(spec, top=True).layers]
-    assert tuple(n for n in whole if n not in names) == entry.top
 
 
 def test_a_minimum_is_what_keras_accepts():
@@ -640,8 +620,12 @@ def test_imagenet_weights_and_the_same_from_a_file_give_the_features_of_keras(
     import keras
 
     expected = np.asarray(keras.Model(network.input, network.get_layer(layer).output)(pixels))
+    (architecture,) = (one[3] for one in IDENTITIES if one[0] == name)
     for weights_ in ("imagenet", str(path)):
-        assert_close(features(spec_of(name, weights_, side), pixels, f"{layer}@none")[f"{layer}@none"], expected)
+        spec = spec_of(name, weights_, side)
+        built = build(spec)
+        assert digest_architecture(built) == architecture
+        assert_close(features(spec, pixels, f"{layer}@none", network=built)[f"{layer}@none"], expected)
 
 
 def test_a_failed_download_says_what_to_do_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

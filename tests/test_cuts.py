@@ -1,4 +1,4 @@
-"""Where a network can be cut in two: found again by removing each layer, and both halves run."""
+"""Where a network can be cut in two, and both halves run; test_networks.py cuts those of Keras."""
 
 from __future__ import annotations
 
@@ -18,42 +18,8 @@ from featx.backbones import (
     resolve,
     split_network,
 )
-from featx.backbones.build import build
 from featx.config import FeaturesOptions
 from featx.errors import BackboneError
-
-FAMILIES = {"VGG16": 32, "MobileNetV2": 32, "EfficientNetLite0": 32}
-MORE = {
-    "ResNet50": 32,
-    "ResNet50V2": 32,
-    "MobileNet": 32,
-    "MobileNetV3Small": 32,
-    "InceptionV3": 75,
-    "InceptionResNetV2": 75,
-    "Xception": 71,
-    "DenseNet121": 32,
-    "NASNetMobile": 32,
-    "EfficientNetB0": 32,
-    "EfficientNetV2B0": 32,
-    "ConvNeXtTiny": 32,
-}
-EVERY = [*FAMILIES.items(), *(pytest.param(*item, marks=pytest.mark.slow) for item in MORE.items())]
-
-
-def leads_around(network: Any, layer: str) -> bool:
-    """Whether an output can be traced back to an input without the layer; Keras' own record of calls is the graph."""
-    inputs = {id(tensor) for tensor in network.inputs}
-    waiting, seen = list(network.outputs), set()
-    while waiting:
-        tensor = waiting.pop()
-        operation, number, _ = tensor._keras_history
-        if operation.name == layer or id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        if id(tensor) in inputs:
-            return True
-        waiting += operation._inbound_nodes[number].input_tensors
-    return False
 
 
 def check_halves(network: Any, halves: Halves, images: np.ndarray, known: Any = None) -> None:
@@ -85,34 +51,6 @@ def layer_names(network: Any) -> set[str]:
 
 def noise(side: int, count: int = 2) -> np.ndarray:
     return np.random.default_rng(0).uniform(0, 255, (count, side, side, 3)).astype(np.float32)
-
-
-@pytest.mark.parametrize(("backbone", "side"), EVERY)
-def test_a_layer_is_a_clean_cut_exactly_when_nothing_leads_around_it(backbone: str, side: int) -> None:
-    import keras
-
-    weights = "auto" if backbone == "EfficientNetLite0" else "random"
-    spec = resolve(FeaturesOptions(backbone=backbone, weights=weights, input_size=side))
-    network = build(spec)
-    layers = [one.name for one in network.layers if not isinstance(one, keras.layers.InputLayer)]
-    expected = [name for name in layers if not leads_around(network, name)]
-    found = clean_cuts(network)
-    assert found == expected
-    assert 0 < len(found) <= len(layers)
-    config, before = network.get_config(), network.get_weights()
-    images = noise(side)
-    given = network(images)
-    for name in {found[len(found) // 3], found[-2]}:
-        check_halves(network, split_network(network, name), images, given)
-    assert network.get_config() == config
-    for one, other in zip(before, network.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
-    for name in set(layers) - set(found):
-        near = nearest_clean_cuts(network, name, found)
-        places = [layers.index(one) for one in near]
-        assert set(near) <= set(found)
-        assert 1 <= len(near) <= 2
-        assert places[0] < layers.index(name) < places[1] if len(near) == 2 else name != near[0]
 
 
 def test_the_network_of_a_bundle_is_cut_behind_its_preprocessing() -> None:
