@@ -80,7 +80,7 @@ class Network:
         """From now on move only these of the variables that the network was made with."""
         if [id(one) for one in variables] != [id(one) for one in self.variables]:
             self.variables = list(variables)
-            self.compile()  # the step was traced with the others
+            self._compile_steps()  # they were traced with the others; inference is what it was
 
     def step(self, x: np.ndarray, values: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
         """Take one step on a batch; return the sums of its losses, penalty included, and of its hits.
@@ -124,8 +124,11 @@ class Network:
 
     def compile(self) -> None:
         """Trace anew what is traced of the model, as is needed when its layers compute in another way than before."""
-        self._step, self._steps = _Compiled(self._step_on_devices), _Compiled(self._step_by_step)
+        self._compile_steps()
         self._evaluate, self._infer = _Compiled(self._sums_in_inference), _Compiled(self._in_inference)
+
+    def _compile_steps(self) -> None:
+        self._step, self._steps = _Compiled(self._step_on_devices), _Compiled(self._step_by_step)
 
     def _step_on_share(self, share: BatchShare, x: tf.Tensor, values: tf.Tensor, weight: tf.Tensor) -> Sums:
         import tensorflow as tf
