@@ -7,7 +7,8 @@
 
 The JSON of every run is kept in benchmarks/results/, with the repository, so that a part can be measured anew. A run
 that needs something that is not on every machine (trained weights, thingsvision, torch) is left out unless it is named:
---weights and --fashion-mnist, --thingsvision, --torch.
+--weights, --fashion-mnist and --photographs, --thingsvision, --torch. The tables of what `next`, `enough` and `drift`
+are worth are written into their pages.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import LIBRARIES, is_busy
+from tables import write_tables
 
 HERE = Path(__file__).parent
 RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and arguments; sections come in this order
@@ -50,6 +52,9 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
     "from-cache": ("bench_from_cache.py",),
     "serve": ("bench_serve.py",),
     "hdf5": ("bench_hdf5.py",),
+    "next": ("bench_next.py",),
+    "enough": ("bench_enough.py",),
+    "drift": ("bench_drift.py", "--out", "bench-drift"),
 }
 ELSEWHERE = {"thingsvision": "thingsvision", "rivals": "torch"}  # name of the result -> option with its interpreter
 REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the script names it -> why it was missed
@@ -116,6 +121,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "performance.md")
     parser.add_argument("--weights", help="Trained weights of InceptionV3, for the precision.")
     parser.add_argument("--fashion-mnist", help="Folder of its four files, for the precision.")
+    parser.add_argument("--photographs", nargs="+", help="Folders of photographs, for next and enough.")
     parser.add_argument("--thingsvision", metavar="PYTHON", help="Interpreter of an environment with thingsvision.")
     parser.add_argument("--torch", metavar="PYTHON", help="Interpreter of an environment with torch, timm and h5py.")
     arguments = parser.parse_args()
@@ -125,6 +131,7 @@ def main() -> None:
     tables = arguments.out.with_name(f"{arguments.out.stem}-tables.md")
     arguments.out.write_text(page(found, tables.name), encoding="utf-8")
     tables.write_text(behind(found), encoding="utf-8")
+    write_tables(found, HERE.parent / "docs", arguments.out.parent)
     print(f"{len(found)} results -> {arguments.out}, {tables}")
     if failed:
         raise SystemExit(f"These failed: {', '.join(failed)}.")
@@ -148,6 +155,9 @@ def run_all(arguments: argparse.Namespace) -> list[str]:
             command += ["--fashion-mnist", arguments.fashion_mnist]
         if name == "precision" and arguments.weights and arguments.fashion_mnist:
             command += ["--weights", arguments.weights, "--fashion-mnist", arguments.fashion_mnist]
+        if name in ("next", "enough") and arguments.weights and arguments.fashion_mnist:
+            command += ["--weights", arguments.weights, "--fashion-mnist", arguments.fashion_mnist]
+            command += ["--photographs", *arguments.photographs] if arguments.photographs else []
         print(f"{name}: {' '.join(RUNS[name])}", file=sys.stderr, flush=True)
         start = time.monotonic()
         done = subprocess.run(
