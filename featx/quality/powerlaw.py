@@ -71,7 +71,7 @@ class PowerLaws:
         """What would be measured of each law: curves stray from it, and no measured one is exact."""
         found = self.errors(images)
         noise = np.hypot(_strayed(found), self.noise)
-        return np.clip(found + noise * generator.normal(size=len(found)), 0, 1)
+        return np.asarray(np.clip(found + noise * generator.normal(size=len(found)), 0, 1))
 
     def forecast(self, images: int, seed: int = 1) -> Forecast:
         """The error with so many images, and the band in which a measured one lies nine times in ten."""
