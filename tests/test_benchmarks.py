@@ -54,8 +54,9 @@ def test_the_page_of_performance_is_what_the_results_give_and_short_enough_to_be
 
     monkeypatch.setattr(sys, "argv", ["summarize.py", "--no-run", "--out", str(tmp_path / "performance.md")])
     summarize.main()
-    for name in ("performance.md", "performance-tables.md", "next.md", "enough.md", "drift.md"):
-        assert (tmp_path / name).read_text(encoding="utf-8") == (DOCS / name).read_text(encoding="utf-8")
+    written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    assert set(written) >= {"performance.md", "performance-tables.md", "enough.md"}
+    assert written == {name: (DOCS / name).read_text(encoding="utf-8") for name in written}
     page = (DOCS / "performance.md").read_text(encoding="utf-8")
     assert len(page.split()) <= 1500
     goals = [goal for path in (BENCHMARKS / "results").glob("*.json") for goal in json.loads(path.read_text())["goals"]]
