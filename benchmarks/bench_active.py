@@ -5,7 +5,9 @@
 The largest takes 3 GB of disk. The images are links to PPM files of 2 x 2 pixels, in ten class folders of many folders;
 each has a SHA-256 digest of its own in the index of the cache, as a first run leaves it there, and a row of 112 float16
 values in the store of EfficientNetLite0 (`block5c_add`), written by the writer of `featx extract`. The rows are made
-up: points about ten centres. The model is a logistic regression of 10,000 other such images.
+up: points about ten centres. The model is a logistic regression of 10,000 other such images. `predict` takes no
+features from the cache, and would take hours for the largest: it runs a network of one layer, so that what is measured
+is the rest: finding, decoding, sets, writing.
 
 Every step is a process of its own, run once. Of `label` two times are taken from its start on: to the first picture,
 and until its model has suggested a class for every image.
@@ -17,7 +19,6 @@ import hashlib
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,8 @@ GOAL_PEAK_GB = 1.5
 LONG_AGO = 1_700_000_000  # a file that changed two seconds ago is not remembered
 LAYER = ("--layer", "block5c_add")
 MODEL = ("--model", "runs/known")
+HEAD = ("--clf", "logreg", "--strength", "0.01", "--no-html")
+PREDICT = "predict --coverage 0.9, a network of one layer"
 STEPS: dict[str, tuple[str, ...]] = {
     "next, from nothing": ("next", "photos", *LAYER),
     "next, with a model": ("next", "photos", *MODEL),
@@ -41,7 +44,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "map": ("map", "photos", *LAYER),
     "map, with a model": ("map", "photos", *MODEL),
     "drift": ("drift", "photos", *MODEL),
-    "predict --coverage 0.9": ("predict", "photos", *MODEL, "--coverage", "0.9", "--out", "answers.csv"),
+    PREDICT: ("predict", "photos", "--model", "runs/small", "--coverage", "0.9", "--out", "answers.csv"),
     "label": ("label", "photos", *MODEL),
 }
 
@@ -100,16 +103,22 @@ def write_rows(root: str, first: int, rows: int) -> dict[str, Any]:
     return {"gb": sum(path.stat().st_size for path in table.directory.iterdir()) / 1e9}
 
 
+def write_network(root: str) -> dict[str, Any]:
+    """A network of one layer, and a head on it."""
+    import keras
+
+    pixels = keras.Input((16, 16, 3))
+    keras.Model(pixels, keras.layers.Conv2D(8, 3, 4, activation="relu", name="body")(pixels)).save(
+        Path(root, "small.keras")
+    )
+    network = ("--backbone", "small.keras", "--layer", "body", "--name", "small")
+    run_command(featx_command("fit-head", "known", *network, *HEAD), root)
+    return {}
+
+
 def step(command: list[str], root: str) -> dict[str, Any]:
     """A command to its end."""
-    seconds = run_command(command, root)["seconds"]
-    return {"seconds": seconds, "cpu": cpu_seconds()}
-
-
-def cpu_seconds() -> float:
-    """What the commands of this process have used of processors."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return {"seconds": run_command(command, root)["seconds"]}
 
 
 def label(command: list[str], root: str) -> dict[str, Any]:
@@ -137,7 +146,7 @@ def label(command: list[str], root: str) -> dict[str, Any]:
     answer = (time.perf_counter() - began) / 10
     process.terminate()
     process.communicate()
-    return {"seconds": first, "suggested": suggested, "answer": answer, "cpu": cpu_seconds()}
+    return {"seconds": first, "seconds_to_suggestions": suggested, "seconds_of_an_answer": answer}
 
 
 def post(url: str, body: dict[str, Any]) -> Any:
@@ -156,8 +165,8 @@ def measure(root: str, rows: int, only: list[str] | None) -> dict[str, dict[str,
     for name, first, count in (("known", 0, KNOWN), ("photos", 60 * LINKS, rows)):
         in_process(write_images, (root, name, first, count))
         found[f"{rows:,} rows: writing {name}"] = in_process(write_rows, (root, first, count))
-    fit = ("fit-head", "known", *LAYER, "--clf", "logreg", "--strength", "0.01", "--no-html")
-    run_command(featx_command(*fit), root)
+    run_command(featx_command("fit-head", "known", *LAYER, *HEAD), root)
+    in_process(write_network, (root,))
     for name, command in STEPS.items():
         if only and name not in only:
             continue
@@ -174,11 +183,11 @@ def main() -> None:
     for rows in arguments.rows:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as root:
             results |= measure(root, rows, arguments.only)
-    largest = f"{max(arguments.rows):,} rows: "
+    largest = f"{max(arguments.rows):,} rows"
+    peaks = {name: one["peak_mb"] / 1000 for name, one in results.items() if name.startswith(f"{largest}: ")}
+    highest = max((name for name in peaks if "writing" not in name), key=peaks.__getitem__)
     goals: dict[str, tuple[float, float, str]] = {
-        f"{name}: peak memory, GB": (GOAL_PEAK_GB, one["peak_mb"] / 1000, "max")
-        for name, one in results.items()
-        if name.startswith(largest) and "writing" not in name
+        f"highest peak of memory ({highest}), GB": (GOAL_PEAK_GB, peaks[highest], "max")
     }
     report("What comes after the first model, of many images", results, goals)
 

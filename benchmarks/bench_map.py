@@ -3,7 +3,8 @@
     python benchmarks/bench_map.py [--points 10000 100000] [--seconds 4]     # needs playwright and Chromium
 
 The pages hold made-up points in ten groups. In Chromium without a window, which draws by the processor, a script on the
-page presses an arrow key, or + and -, before every frame and counts frames by requestAnimationFrame; 60 is the most.
+page presses an arrow key, or + and -, before every frame and counts frames a second by requestAnimationFrame; 60 is the
+most.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ MOVE = """async ([seconds, keys]) => {
     longest = Math.max(longest, performance.now() - last);
     last = performance.now();
   }
-  return { frames: frames / ((performance.now() - start) / 1000), longest };
+  return { frames: frames / ((performance.now() - start) / 1000), longest_frame_ms: longest };
 }"""
 KEYS = {"moved": ["ArrowLeft", "ArrowRight"], "zoomed": ["+", "-"]}
 GOAL = 30.0  # frames per second, from which on a motion is seen as one
@@ -79,8 +80,9 @@ def main() -> None:
             page = write_page(Path(folder), points)
             for how, found in measure(page, arguments.seconds).items():
                 results[f"{points:,} points, {how}"] = found
+    slowest = min(results, key=lambda name: float(results[name]["frames"]))
     goals: dict[str, tuple[float, float, str]] = {
-        f"{name}: frames per second": (GOAL, found["frames"], "min") for name, found in results.items()
+        f"fewest frames per second ({slowest})": (GOAL, results[slowest]["frames"], "min")
     }
     report("The page of featx map is fluid", results, goals)
 

@@ -55,6 +55,8 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
     "next": ("bench_next.py",),
     "enough": ("bench_enough.py",),
     "drift": ("bench_drift.py", "--out", "bench-drift"),
+    "active": ("bench_active.py",),
+    "map": ("bench_map.py",),
 }
 ELSEWHERE = {"thingsvision": "thingsvision", "rivals": "torch"}  # name of the result -> option with its interpreter
 REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the script names it -> why it was missed
