@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pickle
 import tracemalloc
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
+from featx.images.batches import decoding_threads
 from featx.io.compact import Coded, Paths, Picked, RowLookup, any_url
+from featx.io.urls import AT_ONCE
 
 
 def test_coded_items_are_those_of_a_list() -> None:
@@ -83,6 +86,13 @@ def test_paths_are_those_of_a_tuple() -> None:
     assert not any_url(Paths(texts[:5]))
     assert any_url(texts)
     assert list(Picked(found, np.array([3, 0]))[0:2]) == ["e", "/a/b.png"]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, Paths])
+def test_servers_are_asked_by_more_threads(kind: Callable[[list[str]], Sequence[str]]) -> None:
+    """Whatever sequence holds the paths."""
+    assert decoding_threads(kind([f"/a/{row}.png" for row in range(40)]), 2) == 2
+    assert decoding_threads(kind([f"https://example.org/{row}.png" for row in range(40)]), 2) == AT_ONCE
 
 
 def test_a_path_takes_few_bytes() -> None:

@@ -17,6 +17,7 @@ from featx.images.decoder import load_image
 from featx.images.fault import BadImage
 from featx.images.resize import ResizeRule
 from featx.images.sources import Pinned, Source
+from featx.io.compact import Paths
 from featx.io.urls import AT_ONCE, is_url
 
 Alter = Callable[[int, np.ndarray], np.ndarray]
@@ -33,7 +34,7 @@ def decoding_threads(sources: Sequence[Source], cores: int = 0) -> int:
     cores : of this process' own; 0: all that it may use
     """
     cores = cores or usable_cores()
-    some = sources[:: 1 + len(sources) // 16] if isinstance(sources, list | tuple) else ()
+    some = sources[:: 1 + len(sources) // 16] if isinstance(sources, list | tuple | Paths) else ()
     if any(isinstance(source, Pinned) or is_url(source) for source in some):
         return max(AT_ONCE, cores)
     return cores
