@@ -33,6 +33,7 @@ def clusters(n: int = 300, kinds: int = 5) -> tuple[np.ndarray, np.ndarray]:
 def test_pca_is_that_of_directions() -> None:
     x, _ = clusters()
     found = place(ArrayFeatures(x), "pca", 1000, 0)
+    assert place(ArrayFeatures(x), "pca", 50, 0).sampled == found.sampled == 300  # none goes where others are
     wanted = PCA(2).fit_transform(x / np.linalg.norm(x, axis=1, keepdims=True))
     shifted = found.places - found.places.mean(axis=0)
     assert np.abs(np.diag(np.corrcoef(shifted.T, wanted.T)[:2, 2:])) == pytest.approx([1, 1], abs=1e-3)
@@ -226,3 +227,26 @@ def test_many_points_are_drawn_where_they_lie(tmp_path: Path) -> None:
         page.get_by_role("button", name="left (").click()
         page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         assert blue not in [*page.evaluate(count, 0), *page.evaluate(count, 1)]
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_no_class_covers_the_others(tmp_path: Path) -> None:
+    """Of classes that lie in one place, each shows by as many pixels as the others, whatever their order."""
+    places = np.random.default_rng(0).uniform(-1, 1, (40_000, 2)).astype(np.float32)
+    colouring = Colouring("class", np.arange(40_000) // 20_000, ("first", "last"))
+    names = [f"{row}.png" for row in range(40_000)]
+    text = MapText("40,000 points", (), "", 0)
+    page_file = write_map(tmp_path / "map.html", names, places, [colouring], np.empty(0, np.int64), text)
+    count = """() => {
+      const canvas = document.getElementById("points"), found = {};
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      for (let k = 0; k < data.length; k += 4) if (data[k + 3]) found[data[k]] = (found[data[k]] || 0) + 1;
+      return [found[0], found[230]];
+    }"""
+    with open_browser() as browser:
+        page = browser.new_page(viewport={"width": 600, "height": 600})
+        page.goto(page_file.as_uri())
+        page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        blue, orange = page.evaluate(count)
+    assert 0.5 < blue / orange < 2

@@ -56,7 +56,8 @@ def place(features: Features, method: Method, sample: int, seed: int) -> MapPlac
         placed = _PLACERS[method](reduced, seed)
         found = placed if len(drawn) == n else _read(features, axes, _Interpolation(reduced, placed).place)
         found[drawn] = placed
-    return MapPlaces(_scaled(found), _trust(features, axes, found, seed), len(drawn))
+    first = n if method == "pca" else len(drawn)
+    return MapPlaces(_scaled(found), _trust(features, axes, found, seed), first)
 
 
 def _read(features: Features, axes: _Axes, find: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -5,6 +5,13 @@
   const words = (text) => new Uint16Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
   const places = words(data.places);
   const n = places.length / 2;
+  const order = Uint32Array.from({ length: n }, (_, row) => row); // of drawing: at random, or the last class would cover the others
+  for (let row = n - 1, seed = 1; row > 0; row--) {
+    seed = (seed * 48271) % 2147483647;
+    const other = seed % (row + 1), kept = order[row];
+    order[row] = order[other];
+    order[other] = kept;
+  }
   const colourings = data.colourings.map((one) => ({ ...one, values: words(one.values) }));
   const NONE = 65535;
   const canvas = byId("points"), tip = byId("tip"), said = byId("said"), legend = byId("legend");
@@ -88,8 +95,8 @@
     pixels.fill(0);
     const step = size() * k / NONE, left = (wide / 2 - view.x * size()) * k + MARGIN, top = (high / 2 + view.y * size()) * k + MARGIN;
     const least = MARGIN / 2, mostX = across - MARGIN / 2, mostY = down - MARGIN / 2;
-    for (let row = 0; row < n; row++) {
-      const x = left + places[2 * row] * step;
+    for (let place = 0; place < n; place++) {
+      const row = order[place], x = left + places[2 * row] * step;
       if (x < least || x > mostX) continue;
       const y = top - places[2 * row + 1] * step, key = keys[row];
       if (y < least || y > mostY || unseen[key]) continue;
@@ -99,7 +106,7 @@
     pen.putImageData(sheet, -MARGIN, -MARGIN);
   }
   function drawFew(r, k) {
-    for (let row = 0; row < n; row++) {
+    for (const row of order) {
       const x = toX(row), y = toY(row);
       if (x < -9 || y < -9 || x > wide + 9 || y > high + 9 || !shown(row)) continue;
       const made = stampOf(keyOf(by.values[row]), r);
