@@ -153,7 +153,7 @@ def test_bad_images_and_copies_are_left_out_as_they_are_of_heads(
     shutil.copytree(colours, tmp_path / "mixed")
     (tmp_path / "mixed" / "red" / "bad.png").write_text("no image")
     shutil.copy(tmp_path / "mixed" / "red" / "00.png", tmp_path / "mixed" / "red" / "copy.png")
-    done = work("baseline", "mixed", "--net", "conv1", "--input-size", "8", "--epochs", "1", "--json")
+    done = work("baseline", "mixed", "--net", "conv1", "--input-size", "8", "--epochs", "1", "--no-html", "--json")
     assert done.status == 0, done.err
     assert [Path(one["path"]).name for one in done.json["bad"]] == ["bad.png"]
     assert sum(load_bundle(tmp_path / done.json["bundle"]).manifest.split.images.values()) == 48

@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +17,7 @@ import pytest
 from cached import images_of_part
 from conftest import environment, save_backbone
 from fitted import Outcome, call, write_backbone, write_pictures
+from forked import Forked
 from PIL import Image
 from test_report import open_page
 
@@ -491,7 +490,7 @@ def bundles_of(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.glob("runs/five_datasets/*/[0-9]*/bundle.json")}
 
 
-def wait_until(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_until(done: Callable[[], bool], process: Forked) -> None:
     give_up = time.monotonic() + 150
     while process.poll() is None and not done():
         assert time.monotonic() < give_up
@@ -501,9 +500,7 @@ def wait_until(done: Callable[[], bool], process: subprocess.Popen[str]) -> None
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_five_data_sets_in_small_killed_and_resumed(five: list[str], root: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "featx", *five], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
-    )
+    process = Forked(five, tmp_path, environment())
     wait_until(lambda: len(bundles_of(tmp_path)) >= 5, process)
     process.kill()
     process.communicate()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 from conftest import environment
@@ -581,6 +581,19 @@ _DENSE = ["--clf", "dense", "--hidden", "16,0.5,8", "--epochs", "6", "--batch-si
 _PLATEAU = ["--schedule", "plateau", "--plateau-patience", "1", "--monitor", "val_accuracy", "--min-delta", "0.05"]
 
 
+def fit_dense(root: Path) -> list[str]:
+    data = [str(root / "pictures"), "--backbone", str(root / "tiny.keras"), "--cache", str(root / "cache")]
+    return ["fit-head", *data, "--split", "0.5,0.25,0.25", *_DENSE, *_PLATEAU, "--json"]
+
+
+@cache
+def undisturbed(root: Path) -> Path:
+    """The bundle of a fit that nothing ends, made once for both moments."""
+    whole = call(*fit_dense(root), "--name", "whole", "--runs", str(root / "undisturbed"), cwd=root)
+    assert whole.status == 0, whole.err
+    return root / whole.json["bundle"]
+
+
 @pytest.mark.parametrize("moment", ["writing", pytest.param("middle", marks=pytest.mark.slow)])
 def test_killed_and_resumed_it_ends_with_the_same_weights(
     lab: Lab, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
@@ -590,20 +603,8 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
 
     monkeypatch.setattr("featx.heads.epochs._CHUNK_BYTES", 1)
     _ = lab.prepared
-    data = [str(lab.root / "pictures"), "--backbone", str(lab.root / "tiny.keras"), "--cache", str(lab.root / "cache")]
-    command = ["fit-head", *data, "--split", "0.5,0.25,0.25", *_DENSE, *_PLATEAU, "--json"]
-    whole = call(*command, "--name", "whole", cwd=tmp_path)
-    assert whole.status == 0, whole.err
-
-    killed = subprocess.run(
-        [sys.executable, "-c", _SUICIDE, moment, *command, "--name", "part"],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    command, whole = fit_dense(lab.root), undisturbed(lab.root)
+    killed = forked.run([moment, *command, "--name", "part"], tmp_path, environment(), code=_SUICIDE)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not list((tmp_path / "runs" / "part").glob("*-dense"))
     (log,) = (tmp_path / "runs" / "part").glob(".training-*/last@avg/*/history.json")
@@ -613,7 +614,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
     assert resumed.status == 0, resumed.err
     assert "Going on after epoch 2." in resumed.err
     assert not log.exists()
-    bundles = [load_bundle(tmp_path / done.json["bundle"]) for done in (whole, resumed)]
+    bundles = [load_bundle(path) for path in (whole, tmp_path / resumed.json["bundle"])]
     weights = [keras.saving.load_model(one.path / "head.keras", compile=False).get_weights() for one in bundles]
     for expected, found in zip(*weights, strict=True):
         np.testing.assert_array_equal(found, expected)

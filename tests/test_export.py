@@ -6,9 +6,6 @@ import csv
 import errno
 import json
 import re
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +16,7 @@ import pytest
 from cached import prepare
 from conftest import environment
 from fitted import Lab, call
+from forked import Forked
 
 from featx.bundle.bundle import Bundle
 from featx.config import FeaturesOptions, HeadOptions, Pipeline
@@ -411,12 +409,11 @@ def test_a_full_disk_is_one_sentence(
 @pytest.mark.slow
 def test_killed_it_leaves_no_half_export(lab: Lab, tmp_path: Path) -> None:
     path = made(lab, "logreg").path
-    command = [sys.executable, "-m", "featx", "export", str(path), "--format", "savedmodel", "--out", "out"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    process = Forked(["export", path, "--format", "savedmodel", "--out", "out"], tmp_path, environment())
     deadline = time.monotonic() + 60
     while not list((tmp_path / "out").glob(".tmp-*/*")) and time.monotonic() < deadline:
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate()
     assert [name for name in left_in(tmp_path / "out") if not name.startswith(".tmp-")] == []
     assert not export(made(lab, "logreg"), tmp_path / "out", ExportOptions(["savedmodel"])).refused

@@ -6,8 +6,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -16,6 +14,7 @@ from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
+import forked
 import h5py
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ import yaml
 from cached import prepare
 from conftest import environment
 from fitted import Lab, Outcome, call, with_finetune, write_squares
+from forked import Forked
 
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config.pipeline import as_yaml
@@ -345,23 +345,15 @@ def test_killed_at_a_random_moment_it_ends_with_the_same_bits(lab: Lab, tmp_path
     tuning = ("--epochs", "6", "--batch-size", "3", "--optimizer", "nadam", "--schedule", "cosine")
     tuning += ("--checkpoints", "all", "--json")
     command = ["finetune", "-p", "lab.yaml", "--from", str(start), *tuning, "--name"]
-    settings: dict[str, Any] = {
-        "cwd": tmp_path,
-        "env": environment(TF_DETERMINISTIC_OPS="1"),
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
-        "text": True,
-    }
-
+    settings: dict[str, Any] = {"cwd": tmp_path, "env": environment(TF_DETERMINISTIC_OPS="1")}
     random = np.random.default_rng()
-    killed = subprocess.Popen([sys.executable, "-m", "featx", *command, "part"], **settings)
+    killed = Forked([*command, "part"], **settings)
     wait_for_epochs(killed, tmp_path / "runs" / "part", int(random.integers(1, 5)))
     time.sleep(random.uniform(0, 0.2))
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
-    # what is left of it, and then the same undisturbed, in one process: TensorFlow starts slowly
-    both = [sys.executable, "-c", _BOTH, json.dumps([[*command, name] for name in ("part", "whole")])]
-    done = subprocess.run(both, timeout=250, check=False, **settings)
+    # what is left of it, and then the same undisturbed, in one process
+    done = forked.run([json.dumps([[*command, name] for name in ("part", "whole")])], code=_BOTH, **settings)
     assert done.returncode == 0, done.stderr
     part, whole = [load_bundle(tmp_path / json.loads(line)["bundle"]) for line in done.stdout.splitlines()]
     assert done.stderr.count("Going on after epoch") == 1
@@ -374,7 +366,7 @@ def test_killed_at_a_random_moment_it_ends_with_the_same_bits(lab: Lab, tmp_path
     assert len(list((part.path / "checkpoints").iterdir())) == 6
 
 
-def wait_for_epochs(process: subprocess.Popen[str], run: Path, epochs: int) -> None:
+def wait_for_epochs(process: Forked, run: Path, epochs: int) -> None:
     give_up = time.monotonic() + 200
     while process.poll() is None and done_epochs(run) < epochs:
         assert time.monotonic() < give_up

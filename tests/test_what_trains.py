@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 from conftest import environment
@@ -270,10 +270,8 @@ def test_two_devices_train_as_one_does(lab: Lab, prepared: Prepared, tmp_path: P
         "finetune.epochs=3", "finetune.gradual=1", "finetune.layer_decay=0.5", "finetune.weight_decay=0.1",
         "finetune.mixup=0.2", "finetune.batch_size=29",  # of 30 images: the last batch has one, and a device none
     ]  # fmt: skip
-    command = [sys.executable, "-c", TWO_DEVICES, tmp_path / "lab.yaml", lab.bundle("logreg").path]
-    done = subprocess.run(
-        [*command, json.dumps(settings), tmp_path], capture_output=True, text=True, env=environment(), check=False
-    )
+    arguments = [tmp_path / "lab.yaml", lab.bundle("logreg").path, json.dumps(settings), tmp_path]
+    done = forked.run(arguments, tmp_path, environment(), code=TWO_DEVICES)
     assert done.returncode == 0, done.stderr
     one, two = json.loads(done.stdout.splitlines()[-1])
     assert len(one) == 3
