@@ -256,7 +256,7 @@ RADIAL = ["fit-head", "pictures", "OPTIONS", "--clf", "svm", "--kernel", "rbf"]
         (None, [*RADIAL, "--strength", "1", "--class-weight", "red=0"], 1, ["class of weight 0", "--classes"]),
         (
             a_file,
-            ["extract", "pictures", "OPTIONS", "--cache", "file"],
+            ["extract", "pictures", "--cache", "file"],
             1,
             ["file is a file, but a folder is needed", "Choose"],
         ),

@@ -12,6 +12,7 @@ from featx.cli.bundles import IMPORT_OPTION, MODEL_TOO, take
 from featx.cli.complete import complete_model
 from featx.cli.outputs import FORCE_OPTION, require_new
 from featx.cli.render import JSON_OPTION, emit
+from featx.cli.repeated import CheckedGroup
 from featx.errors import UsageError
 from featx.io.counting import counted
 from featx.io.shown import as_line
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from featx.io.jsontypes import Json
 
 
-@click.group()
+@click.group(cls=CheckedGroup)
 def bundle() -> None:
     """Pack a bundle into one file, unpack it, verify it, write its model card."""
 

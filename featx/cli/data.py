@@ -12,6 +12,7 @@ from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
 from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, say, table
+from featx.cli.repeated import CheckedGroup
 from featx.cli.values import number
 from featx.config.bounds import Cosine
 from featx.errors import UsageError
@@ -159,7 +160,7 @@ def split(
     emit(as_json, content, "\n".join(line for line in lines if line))
 
 
-@click.group()
+@click.group(cls=CheckedGroup)
 def data() -> None:
     """Write embedded data sets as image folders."""
 

@@ -9,10 +9,11 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from featx.cli.repeated import CheckedGroup
 from featx.io.lazy import without_garbage_collection
 
 
-class LazyGroup(click.Group):
+class LazyGroup(CheckedGroup):
     """A group that imports a command only when it is used.
 
     homes : command -> (module of this package, one line for `--help`)
@@ -57,6 +58,8 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            if args[0] in self._homes:  # the command is there, and something is wrong with its options
+                raise
             from featx.io.suggest import did_you_mean
 
             meant = self._meant.get(args[0])

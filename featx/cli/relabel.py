@@ -11,6 +11,7 @@ import click
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
 from featx.cli.render import JSON_OPTION, emit, table
+from featx.cli.repeated import CheckedGroup
 from featx.errors import DataError
 from featx.io.counting import counted
 
@@ -29,7 +30,7 @@ _OPTIONS = section_options(
 _DATA = click.option("--data", help="The images, instead of the pipeline's.")
 
 
-@click.group()
+@click.group(cls=CheckedGroup)
 def relabel() -> None:
     """Correct labels permanently, or confirm that they are right: by the content of the images, for every command."""
 

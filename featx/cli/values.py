@@ -75,6 +75,11 @@ class Commas(click.ParamType[Any]):
     def __init__(self, kind: type, count: int = 0) -> None:
         self._kind, self._count = kind, count
 
+    @property
+    def of_any_number(self) -> bool:
+        """Whether there may be any number of values."""
+        return not self._count
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Read what was typed, or refuse it."""
         if not isinstance(value, str):
