@@ -292,7 +292,7 @@ def test_weights_of_a_file_with_a_top_are_asked_themselves(place: Path, tmp_path
 
     network = keras.applications.MobileNet(weights=None, include_top=True)
     network.save_weights(tmp_path / "top.weights.h5")
-    notop = keras.applications.MobileNet(weights=None, include_top=False, input_shape=(224, 224, 3))
+    notop = keras.Model(network.inputs, network.get_layer("conv_pw_13_relu").output)
     notop.save_weights(tmp_path / "notop.weights.h5")
     images = replace(read_images(place / "pictures", DataOptions()), labels=None, classes=()).take(np.arange(2))
     options = FeaturesOptions(backbone="MobileNet", cache=str(place / "cache"))
@@ -711,11 +711,14 @@ def write_textures(folder: Path, count: int = 12) -> list[str]:
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
-    """EfficientNetLite0 as a file that does not say what it takes, which is 0 to 255."""
+    """The lower half of EfficientNetLite0 as a file that does not say what it takes, which is 0 to 255."""
+    import keras
+
     from featx.backbones.build import build
 
     path = tmp_path / "lite0.keras"
-    build(resolve(FeaturesOptions(input_size=64))).save(path)
+    network = build(resolve(FeaturesOptions(input_size=64)))
+    keras.Model(network.inputs, network.get_layer("block4c_add").output).save(path)
     return path
 
 
