@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from featx.cli.render import Bars, bad_images, table
 from featx.config.pipeline import as_yaml
 from featx.dataset import SPLITS
 from featx.io.digests import digest_file
+from featx.io.lazy import keep_imports, without_garbage_collection
 
 
 @pytest.fixture
@@ -559,3 +563,19 @@ def test_bars_show_rate_counts_and_stages(capsys: pytest.CaptureFixture[str], mo
     assert "images" in shown
     assert "bad=1" in shown
     assert "reused=4" in shown
+
+
+def test_what_large_libraries_make_is_not_looked_over_for_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def frozen_by(modules: int) -> int:
+        before = gc.get_freeze_count()
+        with without_garbage_collection():
+            for number in range(modules):
+                monkeypatch.setitem(sys.modules, f"imported_{modules}_{number}", ModuleType("imported"))
+        return gc.get_freeze_count() - before
+
+    monkeypatch.setattr("featx.io.lazy._Kept.imports", False)
+    assert frozen_by(150) == 0  # in the process of somebody else, whose garbage it may be
+    keep_imports()
+    assert frozen_by(10) == 0
+    assert frozen_by(160) > 160
+    assert gc.isenabled()

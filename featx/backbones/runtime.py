@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from featx.errors import BackboneError, EngineError
+from featx.io.lazy import without_garbage_collection
 from featx.io.limits import require_room
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def import_keras() -> Keras:
         os.environ["KERAS_BACKEND"] = "tensorflow"
         if "tensorflow" not in sys.modules:
             require_room("TensorFlow", _ROOM, _THREADS)
-        with _without_start_up_messages(), _without_collections():
+        with _without_start_up_messages(), without_garbage_collection():
             try:
                 import tensorflow as tf
             except ImportError as error:
@@ -69,18 +70,6 @@ def import_keras() -> Keras:
             f"Keras is already running on {keras.backend.backend()}. Start again with KERAS_BACKEND=tensorflow."
         )
     return keras
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Look for no garbage in between: the objects that imports make stay, and there are 400,000 to go over."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 class GpuMemory:

@@ -20,6 +20,7 @@ import click
 from featx.cli.failures import Failure, print_failure
 from featx.cli.lazy import LazyGroup
 from featx.cli.streams import in_place_of, prepare_streams, say, start_logging
+from featx.io.lazy import keep_imports
 from featx.io.shown import as_line
 
 # command -> (module, one line for `featx --help`); in the order in which data flows
@@ -93,6 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     verbose, as_json = "-v" in arguments[:1] or "--verbose" in arguments[:1], "--json" in arguments
     prepare_streams()
+    keep_imports()
     try:
         with _terminable():
             status = cli.main(arguments, prog_name="featx", standalone_mode=False)
