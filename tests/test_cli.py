@@ -573,7 +573,7 @@ def test_what_large_libraries_make_is_not_looked_over_for_garbage(monkeypatch: p
                 monkeypatch.setitem(sys.modules, f"imported_{modules}_{number}", ModuleType("imported"))
         return gc.get_freeze_count() - before
 
-    monkeypatch.setattr("featx.io.lazy._Kept.imports", False)
+    monkeypatch.setattr("featx.io.lazy._KeptImports.wanted", False)
     assert frozen_by(150) == 0  # in the process of somebody else, whose garbage it may be
     keep_imports()
     assert frozen_by(10) == 0

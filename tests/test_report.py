@@ -546,7 +546,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Callable[.
     pipeline = replace(
         lab.pipeline,
         head=replace(lab.pipeline.head, strength=0.01, epochs=2),
-        report=replace(lab.pipeline.report, runs="runs", html=True, plots="svg"),
+        report=replace(lab.pipeline.report, runs="runs", html=True),
     )
     (tmp_path / "lab.yaml").write_text(as_yaml(pipeline))
     return lambda *arguments: call(*arguments, cwd=tmp_path)
@@ -556,7 +556,7 @@ def test_a_fit_reports_and_its_bundle_stays_whole(
     work: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["featx", "fit-head", "-p", str(tmp_path / "lab.yaml"), "--json"])
-    done = work("fit-head", "-p", "lab.yaml", "--json")
+    done = work("fit-head", "-p", "lab.yaml", "--plots", "svg", "--json")
     assert done.status == 0, done.err
     assert done.json["report"] == f"{done.json['bundle']}/report/index.html"
     verdict = done.json["summary"]

@@ -28,10 +28,10 @@ def import_on_use(package: str, names: Mapping[str, tuple[str, ...]]) -> Callabl
 _MANY = 100  # modules
 
 
-class _Kept:
-    """imports : whether what there is after an import is never looked over for garbage again"""
+class _KeptImports:
+    """wanted : whether what there is after an import is never looked over for garbage again"""
 
-    imports = False
+    wanted = False
 
 
 def keep_imports() -> None:
@@ -39,7 +39,7 @@ def keep_imports() -> None:
 
     They make 400,000 objects, and looking them over again and again costs 6 % of a fine-tune of a small network.
     """
-    _Kept.imports = True
+    _KeptImports.wanted = True
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def without_garbage_collection() -> Iterator[None]:
     try:
         yield
     finally:
-        if _Kept.imports and len(sys.modules) > modules + _MANY:
+        if _KeptImports.wanted and len(sys.modules) > modules + _MANY:
             gc.freeze()
         if enabled:
             gc.enable()
