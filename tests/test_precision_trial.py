@@ -152,7 +152,8 @@ def test_no_word_of_it_where_the_processor_lacks_it(
 
 
 @needs_bfloat16
-def test_a_look_at_many_images_measures_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_at_many_images_measures_it(place: Path, imagenet_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(imagenet_cache, place / "look-cache")
     ask = ("look", "pictures", "--backbone", "tiny.keras", "--cache", "look-cache", "--no-html", "--json")
     assert call(*ask, cwd=place).json["precision"] is None  # 60 images are done in no time
     monkeypatch.setattr(look_precision, "WORTH_A_LINE", 0.0)
