@@ -136,10 +136,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, place / "source" / name)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     here = ["--no-build-isolation", "--no-index"] if find_spec("setuptools") and find_spec("wheel") else []
-    build = [*pip, "wheel", "--no-deps", *here, "--wheel-dir", str(place), str(place / "source")]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = place.glob("featx-*.whl")
-    install = [*pip, "install", "--no-deps", "--no-index", "--no-compile", "--target", str(place / "site"), str(wheel)]
+    # which makes a wheel of it first
+    install = [
+        *pip,
+        "install",
+        "--no-deps",
+        *here,
+        "--no-compile",
+        "--target",
+        str(place / "site"),
+        str(place / "source"),
+    ]
     subprocess.run(install, check=True, capture_output=True)
     return place / "site"
 
