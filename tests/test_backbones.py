@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,10 @@ from featx.backbones import (
     pool,
     resolve,
     resolve_outputs,
+    weights,
 )
 from featx.backbones.architecture import digest_architecture
-from featx.backbones.build import build
+from featx.backbones.build import build, construct
 from featx.backbones.keras_network import KerasNetwork, cut_model, preprocess
 from featx.backbones.preprocessing import Preprocessing, named_preprocessing
 from featx.backbones.weights import digest_weights
@@ -91,6 +93,12 @@ def reference(name: str, side: int, **arguments: Any):
     if arguments["weights"] is None:
         shake(network)
     return network
+
+
+@cache
+def known(name: str, side: int) -> Any:
+    """The same, once for all tests that change nothing of it."""
+    return reference(name, side)
 
 
 def shake(network: Any) -> None:
@@ -493,7 +501,7 @@ def test_layers_of_the_top(images, tmp_path: Path):
 
 
 def test_a_top_that_the_weights_do_not_have_is_refused(tmp_path: Path):
-    path = write_legacy(tmp_path / "notop.h5", reference("MobileNet", 64))
+    path = write_legacy(tmp_path / "notop.h5", known("MobileNet", 64))
     with pytest.raises(BackboneError, match="does not fit"):
         open_network(spec_of("MobileNet", path, 64)).cut([Output("predictions", "avg")])
 
@@ -523,7 +531,20 @@ def inception(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     part7 = keras.Model(network.input, network.get_layer("mixed7").output)
     mixed7 = np.asarray(part7(pixels / np.float32(127.5) - 1, training=False))
     assert mixed7.shape == (2, 3, 3, 768)
-    return {"folder": folder, "pixels": pixels, "mixed7": mixed7, "digest": digest_weights(renamed(part))}
+    built = construct(spec_of("InceptionV3", side=75))
+    return {
+        "folder": folder,
+        "pixels": pixels,
+        "mixed7": mixed7,
+        "digest": digest_weights(renamed(part)),
+        "built": built,
+    }
+
+
+def filled(network: Any, spec: BackboneSpec) -> Any:
+    """What `build` makes of a file, without building: one network is emptied and given the weights of each."""
+    weights.assign(network, spec, False)
+    return network
 
 
 def renamed(network: Any) -> Any:
@@ -535,7 +556,7 @@ def renamed(network: Any) -> Any:
 @pytest.mark.parametrize("name", ["notop.weights.h5", "top.h5", *map(slow, ["top.weights.h5", "model.h5"])])
 def test_every_format_assigns_every_variable(name: str, inception: dict[str, Any]):
     spec = spec_of("InceptionV3", inception["folder"] / name, 75)
-    network = build(spec)
+    network = build(spec) if name == "notop.weights.h5" else filled(inception["built"], spec)
     found = features(spec, inception["pixels"], "mixed7@none", network=network)["mixed7@none"]
     assert_close(found, inception["mixed7"])
     assert digest_weights(network) == inception["digest"]
@@ -552,7 +573,7 @@ def test_one_changed_variable_changes_features_and_digest(name: str, inception: 
         changed = next(a for a in arrays if a.shape == (192,))
         changed[...] = changed[...] + 1
     spec = spec_of("InceptionV3", path, 75)
-    network = build(spec)
+    network = filled(inception["built"], spec)
     assert digest_weights(network) != inception["digest"]
     found = features(spec, inception["pixels"], "mixed7@none", network=network)["mixed7@none"]
     assert np.abs(found - inception["mixed7"]).max() > 1e-3 * np.abs(inception["mixed7"]).max()
@@ -561,7 +582,7 @@ def test_one_changed_variable_changes_features_and_digest(name: str, inception: 
 def test_a_variable_that_is_not_assigned_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import keras
 
-    reference("MobileNet", 32).save_weights(tmp_path / "notop.weights.h5")
+    known("MobileNet", 32).save_weights(tmp_path / "notop.weights.h5")
     spec = spec_of("MobileNet", tmp_path / "notop.weights.h5", 32)
     monkeypatch.setattr(keras.layers.BatchNormalization, "load_own_variables", lambda self, store: None)
     with pytest.raises(BackboneError, match=r"notop.weights.h5 has no value for conv1_bn/0"):
@@ -570,7 +591,7 @@ def test_a_variable_that_is_not_assigned_is_found(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("suffix", [".h5", ".weights.h5"])
 def test_weights_of_another_network_name_the_first_mismatch(suffix: str, tmp_path: Path):
-    network = reference("MobileNet", 64)
+    network = known("MobileNet", 64)
     path = tmp_path / f"other{suffix}"
     if suffix == ".h5":
         write_legacy(path, network)
@@ -621,11 +642,12 @@ def test_imagenet_weights_and_the_same_from_a_file_give_the_features_of_keras(
 
     expected = np.asarray(keras.Model(network.input, network.get_layer(layer).output)(pixels))
     (architecture,) = (one[3] for one in IDENTITIES if one[0] == name)
+    built = build(spec_of(name, "imagenet", side))
+    assert digest_architecture(built) == architecture
     for weights_ in ("imagenet", str(path)):
         spec = spec_of(name, weights_, side)
-        built = build(spec)
-        assert digest_architecture(built) == architecture
         assert_close(features(spec, pixels, f"{layer}@none", network=built)[f"{layer}@none"], expected)
+        filled(built, spec_of(name, str(path), side))
 
 
 def test_a_failed_download_says_what_to_do_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -705,7 +727,7 @@ def test_a_saved_model_given_as_weights_is_named(tmp_path: Path):
 
 def test_identity_is_remembered_and_follows_every_field(index: StatIndex, tmp_path: Path):
     path = tmp_path / "w.weights.h5"
-    reference("MobileNet", 32).save_weights(path)
+    known("MobileNet", 32).save_weights(path)
     spec = spec_of("MobileNet", path, 32)
     first = identify(spec, index)
     assert identify(spec, index) == first
@@ -743,7 +765,7 @@ def own_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a person saves after transfer learning: a network inside a network."""
     import keras
 
-    base = reference("MobileNet", 64)
+    base = known("MobileNet", 64)
     model = keras.Sequential(
         [
             keras.Input((64, 64, 3)),
@@ -786,8 +808,16 @@ def test_layers_of_a_keras_file(own_model: Path):
     assert {row.name: row.shape for row in rows}["conv_pw_5_relu"] == (12, 12, 256)
 
 
-def test_new_random_weights_for_a_keras_file(own_model: Path):
-    spec = resolve(FeaturesOptions(backbone=str(own_model), weights="random"))
+def test_new_random_weights_for_a_keras_file(tmp_path: Path):
+    import keras
+    from keras import layers
+
+    stem = keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(4, 3, name="stem"), layers.BatchNormalization()])
+    model = keras.Sequential(
+        [keras.Input((16, 16, 3)), layers.Rescaling(1 / 127.5), stem, layers.Conv2D(8, 3), layers.ReLU()]
+    )
+    model.save(tmp_path / "nested.keras")
+    spec = resolve(FeaturesOptions(backbone=str(tmp_path / "nested.keras"), weights="random"))
     own, first, second, other = (
         digest_weights(build(s)) for s in (replace(spec, weights="bundled"), spec, spec, replace(spec, weights_seed=1))
     )
