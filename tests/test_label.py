@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fitted import Lab, call, write_pictures
 
@@ -23,11 +25,13 @@ from featx.bundle.bundle import Bundle
 from featx.config import DataOptions, Pipeline
 from featx.dataset import read_images
 from featx.inference.predict import predict
+from featx.io.compact import Coded, Paths
 from featx.io.context import Context
 from featx.serve import label_desk
 from featx.serve.label_app import Rounds, guard_label
 from featx.serve.label_desk import LabelDesk
-from featx.serve.label_types import Wanted
+from featx.serve.label_journal import LabelJournal
+from featx.serve.label_types import LabelSheet, Wanted
 from featx.store.cache import Cache
 
 testclient = pytest.importorskip("starlette.testclient", reason="pip install 'featx[serve]'")
@@ -280,6 +284,23 @@ def test_a_large_set_is_there_before_its_suggestions(lab: Lab, pool: Path, tmp_p
         assert [one.number for one in following.near] == [0]
         desk.close()
     assert [row["label"] for row in rows_of(out)] == ["red"]
+
+
+def test_an_image_takes_few_bytes(tmp_path: Path) -> None:
+    """So that two million fit: what a desk holds of each, besides the name of its file."""
+    n = 8_000
+    paths = Paths(f"/data/class{row % 7}/{row:08d}.jpg" for row in range(n))
+    given = Coded(np.arange(n, dtype=np.int32) % 8, (*((f"class{code}",) for code in range(7)), ()))
+    journal = LabelJournal(tmp_path / "labels.journal.jsonl")
+    tracemalloc.start()
+    desk = LabelDesk(LabelSheet.plain(paths, given), journal, tmp_path / "labels.csv", [])
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (desk.standing().given, desk.standing().open) == (n - n // 8, n // 8)
+    assert held / n < 64
+    assert peak / n < 160
+    desk.close()
+    assert len(rows_of(tmp_path / "labels.csv")) == n - n // 8
 
 
 def test_a_very_large_set_does_not_wait_for_its_csv(
