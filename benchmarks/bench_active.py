@@ -49,6 +49,13 @@ STEPS: dict[str, tuple[str, ...]] = {
 }
 
 
+def write_one(root: str) -> dict[str, Any]:
+    """One image, and the store that its extraction makes."""
+    write_photos(Path(root, "one"), 1, (500, 400))
+    run_command(featx_command("extract", "one", *LAYER), root)
+    return {}
+
+
 def write_images(root: str, name: str, first: int, rows: int) -> dict[str, Any]:
     """The links and the index; numbers begin with `first`."""
     from featx.store.cache import Cache
@@ -158,9 +165,7 @@ def post(url: str, body: dict[str, Any]) -> Any:
 
 def measure(root: str, rows: int, only: list[str] | None) -> dict[str, dict[str, Any]]:
     """Every step at one size."""
-    home = Path(root)
-    write_photos(home / "one", 1, (500, 400))
-    run_command(featx_command("extract", "one", *LAYER), root)
+    in_process(write_one, (root,))
     found = {}
     for name, first, count in (("known", 0, KNOWN), ("photos", 60 * LINKS, rows)):
         in_process(write_images, (root, name, first, count))
