@@ -297,8 +297,8 @@ def test_an_image_takes_few_bytes(tmp_path: Path) -> None:
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (desk.standing().given, desk.standing().open) == (n - n // 8, n // 8)
-    assert held / n < 64
-    assert peak / n < 160
+    assert held / n < 80
+    assert peak / n < 300  # with the lines of the CSV that are on their way
     desk.close()
     assert len(rows_of(tmp_path / "labels.csv")) == n - n // 8
 
