@@ -218,7 +218,7 @@ def test_plateaus_are_those_of_keras(monitor: Any, min_delta: float) -> None:
     history = epochs(val_loss=values, val_accuracy=values)
     schedule = Schedule("plateau", 0.1, 60, Watch(monitor, min_delta), factor=0.3, plateau_patience=3, least_rate=1e-4)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
     mode = "min" if monitor == "val_loss" else "max"
     callback = keras.callbacks.ReduceLROnPlateau(monitor, 0.3, 3, mode=mode, min_delta=min_delta, min_lr=1e-4)
     callback.set_model(model)
@@ -345,7 +345,8 @@ def test_training_is_kerass_fit(several: bool) -> None:
 
     model, losses = start.model_, keras.losses
     loss = losses.BinaryCrossentropy(from_logits=True) if several else losses.SparseCategoricalCrossentropy(True)
-    model.compile(keras.optimizers.SGD(0.2, momentum=0.9), loss, metrics=[] if several else ["accuracy"])
+    metrics = [] if several else ["accuracy"]
+    model.compile(keras.optimizers.SGD(0.2, momentum=0.9), loss, metrics=metrics, jit_compile=False)
     expected: dict[str, list[float]] = {}
     for epoch in range(4):
         order = np.random.default_rng((0, epoch)).permutation(100)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import forked
 import h5py
 import numpy as np
 import pytest
@@ -365,7 +366,11 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize("command", [("extract",), ("cache", "export", "--out", "features.h5"), ("fit-head",)])
 def test_damaged_rows_are_computed_again_by_whoever_reads_them(
-    options: FeaturesOptions, image_folder: Callable[..., Path], featx: Callable[..., Any], command: tuple[str, ...]
+    options: FeaturesOptions,
+    image_folder: Callable[..., Path],
+    featx: Callable[..., Any],
+    command: tuple[str, ...],
+    tmp_path: Path,
 ) -> None:
     images = read(image_folder(10))
     done = extract(images, options)
@@ -375,7 +380,9 @@ def test_damaged_rows_are_computed_again_by_whoever_reads_them(
     content[content.index(before[4].astype(np.float16).tobytes()) + 5] ^= 0x40
     part.write_bytes(content)
     more = ("--clf", "logreg", "--no-html") if command == ("fit-head",) else ()
-    said = featx(*command, "images", "--backbone", options.backbone, "--layer", "high", *more, fresh=True)
+    arguments = [*command, "images", "--backbone", options.backbone, "--layer", "high", *more]
+    said = forked.run(arguments, tmp_path, environment())
+    assert said.returncode == 0, said.stderr
     assert f"{part.name} is damaged: 1 of its 20 rows are not used" in said.stderr
     assert not part.exists()
     assert featx("cache", "verify", "--json").json["damaged"] == []

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from cached import list_stores
 from conftest import environment, write_images
+from forked import Forked
 
 from featx.store.store import FeatureStore
 from featx.store.table import FeatureTable
@@ -48,14 +47,12 @@ def command(tmp_path: Path, tiny_backbone: Path, cache: Path) -> list[str]:
     for seed, label in enumerate(("cat", "dog")):
         write_images(tmp_path / "images" / label, PER_CLASS, seed=seed)
     options = ["--backbone", str(tiny_backbone), "--layer", "high", "--cache", str(cache)]
-    return [sys.executable, "-c", _WORKER, "computed", "extract", "images", *options, "--json"]
+    return ["computed", "extract", "images", *options, "--json"]
 
 
-def start(command: list[str], folder: Path) -> subprocess.Popen[str]:
+def start(command: list[str], folder: Path) -> Forked:
     (folder / "computed").unlink(missing_ok=True)
-    return subprocess.Popen(
-        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return Forked(command, folder, environment(), code=_WORKER)
 
 
 def run(command: list[str], folder: Path) -> dict[str, Any]:
@@ -65,7 +62,7 @@ def run(command: list[str], folder: Path) -> dict[str, Any]:
     return found
 
 
-def wait_for_rows(process: subprocess.Popen[str], folder: Path, rows: int) -> None:
+def wait_for_rows(process: Forked, folder: Path, rows: int) -> None:
     give_up = time.monotonic() + 60
     while process.poll() is None and computed(folder) < rows:
         assert time.monotonic() < give_up

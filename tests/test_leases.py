@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from cached import extract, list_stores
 from conftest import environment, write_images
+from forked import Forked
 
 from featx.config import FeaturesOptions
 from featx.dataset.folders import read_files
@@ -220,18 +221,14 @@ def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path, tiny_backbone: Path, cache: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(tmp_path: Path, tiny_backbone: Path, cache: Path) -> Iterator[Callable[..., Forked]]:
     """Starts an extraction of `images` that takes a second or two, as soon as the file `go` is there."""
-    running: list[subprocess.Popen[str]] = []
+    running: list[Forked] = []
 
-    def begin(name: str, expiry: float = 60.0) -> subprocess.Popen[str]:
+    def begin(name: str, expiry: float = 60.0) -> Forked:
         features = ["--backbone", str(tiny_backbone), "--layer", "high", "--cache", str(cache)]
-        command = [sys.executable, "-c", _WORKER, str(expiry), name, "extract", "images", *features, "--json"]
-        running.append(
-            subprocess.Popen(
-                command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-        )
+        command = [str(expiry), name, "extract", "images", *features, "--json"]
+        running.append(Forked(command, tmp_path, environment(), code=_WORKER))
         return running[-1]
 
     yield begin
@@ -241,7 +238,7 @@ def start(tmp_path: Path, tiny_backbone: Path, cache: Path) -> Iterator[Callable
             process.communicate()
 
 
-def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+def finish(process: Forked) -> dict[str, Any]:
     output, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors
     found: dict[str, Any] = json.loads(output)
@@ -257,7 +254,7 @@ def rows_of(cache: Path) -> tuple[int, int]:
     return len(digests), len(np.unique(digests))
 
 
-def test_two_processes_share_the_work(start: Callable[..., subprocess.Popen[str]], tmp_path: Path, cache: Path) -> None:
+def test_two_processes_share_the_work(start: Callable[..., Forked], tmp_path: Path, cache: Path) -> None:
     for seed, label in enumerate(("cat", "dog")):
         write_images(tmp_path / "images" / label, 240, seed=seed)
         for number in range(4):  # bad images in every reservation: neither may wait for the other's
@@ -296,9 +293,7 @@ def test_who_waits_holds_no_lease(tmp_path: Path, tiny_backbone: Path, cache: Pa
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
-def test_a_process_that_stands_still_holds_nobody_up(
-    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, cache: Path
-) -> None:
+def test_a_process_that_stands_still_holds_nobody_up(start: Callable[..., Forked], tmp_path: Path, cache: Path) -> None:
     write_images(tmp_path / "images" / "cat", 120)
     write_images(tmp_path / "images" / "dog", 120, seed=1)
     stuck = start("stuck")
