@@ -276,7 +276,7 @@ def test_tensorflow_is_refused(root: Path) -> None:
 
 @pytest.mark.slow
 def test_a_transformer_of_a_graph_file(root: Path, tmp_path: Path) -> None:
-    save_transformer(tmp_path / "vit.onnx")
+    save_transformer(tmp_path / "vit.onnx", blocks=1)
     more = {"backbone": str(tmp_path / "vit.onnx"), "layer": (), "preprocessing": "half"}
     done, exact = (
         extract(pictures(root), options(root, precision, cache=str(tmp_path / "cache"), **more))
