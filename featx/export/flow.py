@@ -162,12 +162,13 @@ def export(bundle: Bundle, out: Path, options: ExportOptions, notify: Notify = i
     own = bundle.probabilities(bundle.features(images.images))
     network = build_network(bundle) if bundle.trainable else join_graph(bundle)
     writer = _FormatWriter(bundle, network, precision, images, own)
-    results = []
-    for row, target in zip(rows, targets, strict=True):
+    results: dict[str, FormatResult] = {}
+    for row, target in sorted(zip(rows, targets, strict=True), key=lambda pair: bool(pair[0].source)):
         notify(f"Writing {row.name}")
-        results.append(writer.put_in_place(row, target, replace=options.force))
+        source = results.get(row.source)
+        results[row.name] = writer.put_in_place(row, target, source, replace=options.force)
     speed = measure_speed(lambda some: bundle.probabilities(bundle.features(some)), images.images)
-    return Exported(tuple(results), images, bundle.engine.name, speed)
+    return Exported(tuple(results[row.name] for row in rows), images, bundle.engine.name, speed)
 
 
 def _require_free(target: Path, force: bool) -> None:
@@ -194,11 +195,11 @@ class _FormatWriter:
         """Whether the bundle predicts in int8, which the Keras network in it does not: OpenVINO's format alone does."""
         return self.bundle.engine.precision == "int8"
 
-    def put_in_place(self, row: Format, target: Path, *, replace: bool) -> FormatResult:
-        """Write, check and publish one format."""
+    def put_in_place(self, row: Format, target: Path, source: FormatResult | None, *, replace: bool) -> FormatResult:
+        """Write, check and publish one format, which is made of `source` where that was exported before."""
         try:
             with atomic_directory(target, replace=replace) as folder:
-                comparison, speed = self._write_checked(row, folder)
+                comparison, speed = self._write_checked(row, folder, source)
                 size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
                 about = describe(self.bundle, row, self.precision, self.images, comparison)
                 write_json(folder / ABOUT, about)
@@ -208,11 +209,12 @@ class _FormatWriter:
             return FormatResult(row.name, self.precision, comparison=refused.comparison, reason=refused.reason)
         return FormatResult(row.name, self.precision, str(target), size, comparison, speed)
 
-    def _write_checked(self, row: Format, folder: Path) -> tuple[Agreement, dict[str, float]]:
+    def _write_checked(
+        self, row: Format, folder: Path, source: FormatResult | None
+    ) -> tuple[Agreement, dict[str, float]]:
         path = folder / row.file
         try:
-            network = join_graph(self.bundle) if self._quantised and row.name == "openvino" else self.network
-            row.convert(network, path, self.precision, self.images.measured)
+            row.convert(self._given(row, source), path, self.precision, self.images.measured)
             run = row.load(path)
             found = predict_in_batches(run, self.images.images)
         except Exception as error:  # the converters raise whatever they like
@@ -225,6 +227,12 @@ class _FormatWriter:
         if reason is not None:
             raise _Refused(reason, comparison)
         return comparison, measure_speed(run, self.images.images)
+
+    def _given(self, row: Format, source: FormatResult | None) -> Network | Path:
+        """What a format is made of."""
+        if source is not None and source.path is not None:
+            return Path(source.path) / FORMATS[source.format].file
+        return join_graph(self.bundle) if self._quantised and row.name == "openvino" else self.network
 
 
 def _copy_licenses(bundle: Bundle, folder: Path) -> None:

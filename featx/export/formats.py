@@ -34,7 +34,7 @@ Runner = Callable[[np.ndarray], np.ndarray]
 class _Converter(Protocol):
     """The module of a format; what its functions take is said in `Format`."""
 
-    def convert(self, network: keras.Model, path: Path, precision: str, images: np.ndarray) -> None: ...
+    def convert(self, network: Network | Path, path: Path, precision: str, images: np.ndarray) -> None: ...
 
     def load(self, path: Path) -> Runner: ...
 
@@ -50,6 +50,7 @@ class Format:
     module : what converts and loads it; file : the model's name in the folder of an export
     precisions : what it can be written in; packages : what that takes, by the names that pip knows
     dtype : of the images that it takes
+    source : a format that it is made of: where that is exported, too, it need not be written once more
     """
 
     name: str
@@ -58,12 +59,13 @@ class Format:
     precisions: tuple[str, ...]
     packages: tuple[str, ...]
     dtype: str = "uint8"
+    source: str = ""
 
-    def convert(self, network: Network, path: Path, precision: str, images: np.ndarray) -> None:
+    def convert(self, network: Network | Path, path: Path, precision: str, images: np.ndarray) -> None:
         """Write a network.
 
         network : float32 (n, height, width, 3) in [0, 255] -> {"probabilities": float32 (n, classes)}; or, to
-            OpenVINO alone, a graph of its own, which takes uint8
+            OpenVINO alone, a graph of its own, which takes uint8; or the same in the format `source`
         path : a file or folder that does not exist; what is written takes uint8 images in batches of any size
         images : uint8 (n, height, width, 3), by which the ranges of int8 are measured
         """
@@ -86,7 +88,14 @@ FORMATS: Mapping[str, Format] = {
         Format("savedmodel", "featx.export.savedmodel", "model", ("float32",), ("tensorflow",)),
         Format("onnx", "featx.export.onnx", "model.onnx", PRECISIONS, ("onnx", "onnxruntime", "tf2onnx")),
         Format("openvino", "featx.export.openvino", "model.xml", ("float32", "float16"), ("openvino",)),
-        Format("litert", "featx.export.litert", "model.tflite", PRECISIONS, ("tensorflow", "ai-edge-litert")),
+        Format(
+            "litert",
+            "featx.export.litert",
+            "model.tflite",
+            PRECISIONS,
+            ("tensorflow", "ai-edge-litert"),
+            source="savedmodel",
+        ),
         Format("keras", "featx.export.keras_file", "model.keras", ("float32",), ("tensorflow", "keras"), "float32"),
     )
 }

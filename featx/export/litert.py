@@ -20,24 +20,33 @@ if TYPE_CHECKING:
     from featx.export.formats import Runner
 
 
-def convert(network: keras.Model, path: Path, precision: str, images: np.ndarray) -> None:
+def convert(network: keras.Model | Path, path: Path, precision: str, images: np.ndarray) -> None:
     """Write the network, taking uint8.
 
+    network : Keras', or the folder of a SavedModel that was made of it
     precision : float16 halves the weights; int8 computes in whole numbers, whose ranges are measured on `images`
     """
-    import tensorflow as tf
-
+    if isinstance(network, Path):
+        path.write_bytes(_converted(network, precision, images))
+        return
     with temporary_folder() as folder:
         savedmodel.write(network, folder)
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
-        if precision != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if precision == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if precision == "int8":
-            converter.representative_dataset = lambda: _one_by_one(images)
-        content = converter.convert()
+        content = _converted(folder, precision, images)
     path.write_bytes(content)
+
+
+def _converted(saved: Path, precision: str, images: np.ndarray) -> bytes:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        converter.representative_dataset = lambda: _one_by_one(images)
+    content: bytes = converter.convert()
+    return content
 
 
 def _one_by_one(images: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
