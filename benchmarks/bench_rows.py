@@ -20,6 +20,7 @@ import json
 import os
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from harness import featx_command, in_process, report, rows_arguments, run_comma
 
 CLASSES, HIDDEN, FOLDER, SPREAD = 10, 64, 1000, 3.4
 GOAL_PEAK_GB, GOAL_LISTING, GOAL_GROWTH = 1.5, 5.0, 1.0
+CLAIM = "What is done with a cache of many rows"
 LONG_AGO = 1_700_000_000  # a file that changed two seconds ago is not remembered
 BLOCKS = """
 import featx
@@ -130,37 +132,44 @@ def grown(results: dict[str, dict[str, Any]], name: str, fewer: int, more: int) 
     return float(after / before / (more / fewer))
 
 
+def goals_of(results: dict[str, dict[str, Any]], sizes: list[int]) -> dict[str, tuple[float, float, str]]:
+    """The highest peak and the listing at the largest size, and the steepest growth over every step of size."""
+    most = max(sizes)
+    done = [name for name in STEPS if f"{most:,} rows: {name}" in results]
+    highest = max(done, key=lambda name: results[f"{most:,} rows: {name}"]["peak_mb"])
+    peak = results[f"{most:,} rows: {highest}"]["peak_mb"] / 1000
+    goals = {f"{most:,} rows: highest peak of memory ({highest}), GB": (GOAL_PEAK_GB, peak, "max")}
+    for fewer, more in pairwise(sizes):
+        growth = {name: grown(results, name, fewer, more) for name in done}
+        steepest = max(done, key=lambda name: growth[name])
+        text = f"steepest growth of CPU seconds ({steepest}) from {fewer:,} to {more:,} rows, of that of the rows"
+        goals[text] = (GOAL_GROWTH, growth[steepest], "max")
+    if "cache ls" in done:
+        seconds = results[f"{most:,} rows: cache ls"]["seconds"]
+        goals[f"{most:,} rows: cache ls, seconds"] = (GOAL_LISTING, seconds, "max")
+    return goals
+
+
+def figures_of(results: dict[str, dict[str, Any]], sizes: list[int]) -> dict[str, float]:
+    """The growth of every step of the benchmark over every step of size."""
+    done = [name for name in STEPS if f"{max(sizes):,} rows: {name}" in results]
+    return {
+        f"{name}: CPU seconds from {fewer:,} to {more:,} rows, of the growth of the rows": grown(
+            results, name, fewer, more
+        )
+        for name in done
+        for fewer, more in pairwise(sizes)
+    }
+
+
 def main() -> None:
     arguments = rows_arguments(__doc__, [20_000, 200_000, 2_000_000], list(STEPS))
     results: dict[str, dict[str, Any]] = {}
     for rows in arguments.rows:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as root:
             results |= measure(root, rows, arguments.only)
-    fewest, most = min(arguments.rows), max(arguments.rows)
-    done = [name for name in STEPS if f"{most:,} rows: {name}" in results]
-    figures = {
-        f"{name}: CPU seconds from {fewer:,} to {more:,} rows, of the growth of the rows": grown(
-            results, name, fewer, more
-        )
-        for name in done
-        for fewer, more in zip(arguments.rows, arguments.rows[1:], strict=False)
-    }
-    highest = max(done, key=lambda name: results[f"{most:,} rows: {name}"]["peak_mb"])
-    steepest = max(done, key=lambda name: grown(results, name, fewest, most))
-    goals: dict[str, tuple[float, float, str]] = {
-        f"{most:,} rows: highest peak of memory ({highest}), GB": (
-            *(GOAL_PEAK_GB, results[f"{most:,} rows: {highest}"]["peak_mb"] / 1000),
-            "max",
-        ),
-        f"steepest growth of CPU seconds ({steepest}) from {fewest:,} to {most:,} rows, of that of the rows": (
-            *(GOAL_GROWTH, grown(results, steepest, fewest, most)),
-            "max",
-        ),
-    }
-    if "cache ls" in done:
-        seconds = results[f"{most:,} rows: cache ls"]["seconds"]
-        goals[f"{most:,} rows: cache ls, seconds"] = (GOAL_LISTING, seconds, "max")
-    report("What is done with a cache of many rows", results, goals, figures)
+    sizes = sorted(arguments.rows)
+    report(CLAIM, results, goals_of(results, sizes), figures_of(results, sizes))
 
 
 if __name__ == "__main__":
