@@ -84,8 +84,8 @@ def _different(names: np.ndarray) -> np.ndarray:
     starts, names = starts[order], names[order]
     alike = starts[1:] == starts[:-1]
     if (names[1:][alike] != names[:-1][alike]).any():
-        return np.unique(names)
-    return names[np.concatenate([np.ones(len(names[:1]), bool), ~alike])]
+        return np.asarray(np.unique(names))
+    return np.asarray(names[np.concatenate([np.ones(len(names[:1]), bool), ~alike])])
 
 
 def _latest(parts: list[Part]) -> dict[int, np.ndarray]:
