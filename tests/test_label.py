@@ -12,6 +12,7 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,45 @@ def test_an_image_takes_few_bytes(tmp_path: Path) -> None:
     assert peak / n < 300  # with the lines of the CSV that are on their way
     desk.close()
     assert len(rows_of(tmp_path / "labels.csv")) == n - n // 8
+
+
+@pytest.mark.parametrize("order", ["list", "unsure", "wrong"])
+def test_filters_and_orders_are_those_of_a_loop(tmp_path: Path, order: str) -> None:
+    """Whatever is asked for, the first image is that which one finds by looking at each."""
+    n, random = 120, np.random.default_rng(0)
+    classes, paths = ("a", "b", "c"), Paths(f"/data/{row}.jpg" for row in range(120))
+    given = Coded.of([((), ("a",), ("b",))[code] for code in random.integers(0, 3, n).tolist()])
+    likely = Coded.of([(None, ("b",), ("c",))[code] for code in random.integers(0, 3, n).tolist()])
+    sure = np.where(random.random(n) < 0.2, np.nan, random.random(n).round(2))
+    wrong = np.where(random.random(n) < 0.2, np.nan, random.random(n).round(2))
+    sheet = replace(LabelSheet.plain(paths, given), suggestion=likely, confidence=sure, wrong=wrong, first=(7, 90))
+    desk = LabelDesk(sheet, LabelJournal(tmp_path / "a.journal.jsonl"), tmp_path / "a.csv", classes)
+    answered = dict(zip(range(0, n, 5), (None, ("a",), ("c",)) * 8, strict=True))
+    for row, labels in answered.items():
+        desk.answer(row, labels, "a")
+
+    def kind(row: int) -> str:
+        if row in answered:
+            return "skipped" if answered[row] is None else "answered"
+        return "given" if given[row] else "open"
+
+    def passes(row: int, wanted: Wanted) -> bool:
+        labels = {*(answered[row] or () if row in answered else given[row]), *(likely[row] or ())}
+        if kind(row) != wanted.show or (wanted.label and wanted.label not in labels):
+            return False
+        if wanted.doubt and not wrong[row] >= wanted.doubt:
+            return False
+        return bool(np.isnan(sure[row]) or wanted.least <= sure[row] <= wanted.most)
+
+    keys = {"list": np.where(np.isin(np.arange(n), sheet.first), -1, 0), "unsure": sure, "wrong": -wrong}
+    for show, label, least, most, doubt in product(
+        ("open", "given", "answered", "skipped"), ("", "a", "c"), (0.0, 0.4), (1.0, 0.7), (0.0, 0.5)
+    ):
+        wanted = Wanted(show, label, least, most, doubt, order)
+        rows = [row for row in np.argsort(keys[order], kind="stable").tolist() if passes(row, wanted)]
+        found = desk.next("a", wanted)
+        assert (None if found is None else found.number) == (rows[0] if rows else None), wanted
+    desk.close()
 
 
 def test_a_very_large_set_does_not_wait_for_its_csv(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -274,19 +274,25 @@ class LabelDesk:
 
     def _wanted_rows(self, wanted: Wanted) -> Iterator[int]:
         state = STATES.get(wanted.show, -1)
-        if wanted.order in _ORDERS:
-            rows = self._order(wanted.order)
-        else:
-            rows = chain(self.sheet.first, self._states.rows(state) if state >= 0 else ())
+        rows = self._candidates(wanted, state) if state >= 0 else ()
         return (row for row in rows if self._states.state(row) == state and self._passes(row, wanted))
 
-    def _order(self, name: str) -> Iterator[int]:
-        """All rows by one of `_ORDERS`; sorted once for a sheet."""
+    def _candidates(self, wanted: Wanted, state: int) -> Iterator[int]:
+        """The rows with a state in the order that is wanted, but for those that arrays show not to pass."""
+        order = self._order(wanted.order) if wanted.order in _ORDERS else None
+        if wanted.is_filtered:  # the labels of other states are those of answers
+            few = self.sheet.matching(wanted, state in {OPEN, GIVEN}) & self._states.marked(state)
+            order = np.flatnonzero(few) if order is None else order[few[order]]
+        if wanted.order not in _ORDERS:
+            yield from self.sheet.first
+        yield from self._states.rows(state) if order is None else _stepwise(order)
+
+    def _order(self, name: str) -> np.ndarray:
+        """All rows by one of `_ORDERS`, int32 (n,); sorted once for a sheet."""
         if name not in self._orders:
             keys = self.sheet.confidence if name == "unsure" else -self.sheet.wrong
             self._orders[name] = np.argsort(keys, kind="stable").astype(np.int32)  # NaN, of what is not known, last
-        rows = self._orders[name]
-        return (row for start in range(0, len(rows), _LINES) for row in rows[start : start + _LINES].tolist())
+        return self._orders[name]
 
     def _passes(self, row: int, wanted: Wanted) -> bool:
         if wanted.label and wanted.label not in {*self._states.labels(row), *(self.sheet.suggestion[row] or ())}:
@@ -324,6 +330,11 @@ def _how(labels: tuple[str, ...], given: tuple[str, ...], suggestion: tuple[str,
     if given and set(labels) == set(given):
         return CHECKED
     return TAKEN if suggestion is not None and set(labels) == set(suggestion) else CHOSEN
+
+
+def _stepwise(rows: np.ndarray) -> Iterator[int]:
+    for start in range(0, len(rows), _LINES):
+        yield from rows[start : start + _LINES].tolist()
 
 
 def _is_scored(sheet: LabelSheet) -> bool:

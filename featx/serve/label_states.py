@@ -88,6 +88,10 @@ class LabelStates:
             yield row
             row = self._state.find(state, row + 1)
 
+    def marked(self, state: int) -> np.ndarray:
+        """Which rows have a state: bool (n,)."""
+        return np.asarray(np.frombuffer(self._state, np.uint8) == state)
+
     def count(self, state: int) -> int:
         """How many rows have a state."""
         return self._counts[state]

@@ -49,6 +49,20 @@ class LabelSheet:
             paths, given or Coded.same(labels, n), split or blank, Coded.same(None, n), nothing, blank, nothing.copy()
         )
 
+    def matching(self, wanted: Wanted, by_label: bool) -> np.ndarray:
+        """Which rows have the confidence and score that are wanted, and by this sheet the label: bool (n,).
+
+        by_label : whether the label counts
+        """
+        found = ~((self.confidence < wanted.least) | (self.confidence > wanted.most))
+        if wanted.doubt > 0:
+            found &= self.wrong >= wanted.doubt
+        if by_label and wanted.label:
+            given = self.given.marked({labels: wanted.label in labels for labels in self.given.values})
+            taken = {labels: wanted.label in (labels or ()) for labels in self.suggestion.values}
+            found &= given | self.suggestion.marked(taken)
+        return np.asarray(found)
+
     def followed_by(self, paths: Sequence[str]) -> LabelSheet:
         """The same with more images, of which nothing is known."""
         if not paths:
@@ -81,6 +95,11 @@ class Wanted:
     most: float = 1.0
     doubt: float = 0.0
     order: str = "list"
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether not all images of the kind to show are wanted."""
+        return bool(self.label) or self.least > 0 or self.most < 1 or self.doubt > 0
 
 
 @dataclass(frozen=True)
