@@ -6,10 +6,12 @@ interrupted and given an environment as any process; where importing itself is t
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,9 +67,11 @@ def run(arguments: Sequence[object], cwd: Path, env: Mapping[str, str], code: st
 
 def _run(code: str, arguments: list[str], cwd: str, env: dict[str, str], outputs: list[str]) -> None:
     """In the fork."""
+    gc.freeze()  # looking over what it has from its parent would copy the memory of all of it
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    tempfile.tempdir = None  # which TMPDIR says
     for number, (path, stream) in enumerate(zip(outputs, (sys.stdout, sys.stderr), strict=True), start=1):
         stream.flush()
         opened = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)

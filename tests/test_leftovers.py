@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from fitted import Lab, write_backbone, write_pictures
 
@@ -162,10 +163,7 @@ def test_traced_functions_leave_no_python_files_in_the_temporary_folder(tmp_path
     write_pictures(tmp_path / "pictures", 6)
     write_backbone(tmp_path / "tiny.keras")
     (tmp_path / "temporary").mkdir()
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": str(Path(__file__).parent.parent)}
-    done = subprocess.run(
-        [sys.executable, "-c", _TRACED], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
+    done = forked.run([], tmp_path, {**os.environ, "TMPDIR": str(tmp_path / "temporary")}, code=_TRACED)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "temporary").iterdir()) == []
 
