@@ -6,13 +6,14 @@
 Sets: `digits` (scikit-learn's, the pixels), `pixels` (6,000 images of Fashion-MNIST, halved to 14 x 14 pixels; 2,000
 of its test images), and with --weights `network`, the same 6,000 and 2,000 by `mixed7` of InceptionV3, averaged, at
 96 x 96 pixels, and `photographs`: of every folder that is named so, with a subfolder for each class, at most 3,000
-photographs by the same layer at 100 x 100 pixels, both in bfloat16; a third of these is measured on. A model is
+photographs by the same layer at 100 x 100 pixels, both in bfloat16; a third of these is measured on. Every seed draws
+anew which images are the pool and which are measured on (and which 3,000), the same for all strategies. A model is
 featx's logistic regression with the temperature of five folds. Every strategy labels 10, 20, 50, 100, 200, 400, 700 and
 1,000 images, from nothing; `margin` begins with 10 at random.
 
 The figure is labels that random choice needs for the same accuracy / labels that the strategy needs: where the mean
-accuracy of the strategy lies on the mean accuracy of random choice, with the 95 % interval of resampled seeds of both.
-Random choice is run for three times as many seeds up to the whole pool, and kept in --work; more than that: "all".
+accuracy of the strategy lies on the mean accuracy of random choice, with the 95 % interval of resampled seeds. Random
+choice is run three times for every seed up to the whole pool, and kept in --work; more than that: "all".
 """
 
 from __future__ import annotations
@@ -152,12 +153,21 @@ def simulate(world: World, strategy: Strategy, seed: int) -> list[float]:
     return found
 
 
-def random_curve(world: World, seed: int, kept: Path) -> np.ndarray:
-    """The accuracy of random choice at every size, the last one the whole pool; kept in a folder."""
+def redrawn(world: World, seed: int) -> World:
+    """The same images, of photographs at most 3,000, dealt anew into a pool and those to measure on."""
+    x, y = np.concatenate([world.pool, world.test]), np.concatenate([world.y, world.test_y])
+    count = min(len(y), MOST_PHOTOGRAPHS) if world.paths else len(y)
+    order = np.random.default_rng([1, seed]).permutation(len(y))[:count]
+    measured, pool = np.split(order, [count * len(world.test_y) // len(y)])
+    return World(world.name, x[pool], y[pool], x[measured], y[measured])
+
+
+def random_curves(world: World, seed: int, kept: Path) -> np.ndarray:
+    """The accuracy of random choice at every size, the last one the whole pool, thrice; kept in a folder."""
     path = kept / f"{world.name}-{seed}.npy"
     if not path.exists():
-        order = np.random.default_rng(10_000 + seed).permutation(len(world))
-        reached = [Model(world, order[:size]).accuracy(world) for size in sizes_of(world)]
+        orders = [np.random.default_rng([2, seed, turn]).permutation(len(world)) for turn in range(3)]
+        reached = [[Model(world, order[:size]).accuracy(world) for size in sizes_of(world)] for order in orders]
         kept.mkdir(parents=True, exist_ok=True)
         np.save(path, reached)
     return np.asarray(np.load(path))
@@ -174,20 +184,16 @@ def equivalent(sizes: Sequence[int], curve: np.ndarray, accuracy: float) -> floa
     return float("inf") if accuracy > rising[-1] else float(np.exp(np.interp(accuracy, rising, np.log(sizes))))
 
 
-def gains(world: World, runs: np.ndarray, curves: np.ndarray) -> dict[str, list[float]]:
-    """Point -> [gain, least, greatest of 95 %]. runs (seeds, steps), curves (seeds, sizes)"""
+def gains(sizes: Sequence[int], runs: np.ndarray, curves: np.ndarray) -> dict[str, list[float]]:
+    """Point -> [gain, least, greatest of 95 %]. runs (seeds, steps), curves (seeds, turns, sizes), of the same seeds"""
     generator, found = np.random.default_rng(0), {}
     for point in POINTS:
-        column = runs[:, SCHEDULE.index(point)]
-        some = [
-            equivalent(
-                sizes_of(world),
-                curves[generator.integers(len(curves), size=len(curves))].mean(axis=0),
-                column[generator.integers(len(column), size=len(column))].mean(),
-            )
-            for _ in range(2000)
-        ]
-        best = equivalent(sizes_of(world), curves.mean(axis=0), column.mean())
+        column, of_seed = runs[:, SCHEDULE.index(point)], curves.mean(axis=1)
+        some = []
+        for _ in range(2000):
+            seeds = generator.integers(len(column), size=len(column))
+            some.append(equivalent(sizes, of_seed[seeds].mean(axis=0), column[seeds].mean()))
+        best = equivalent(sizes, of_seed.mean(axis=0), column.mean())
         low, high = np.quantile(some, [0.025, 0.975], method="nearest")
         found[str(point)] = [round(value / point, 2) for value in (best, low, high)]
     return found
@@ -237,10 +243,10 @@ def network(folder: Path, weights: Path, work: Path) -> World:
     return World("network", rows[train], labels[train], rows[~train], labels[~train])
 
 
-def photographs(folder: Path, weights: Path, work: Path) -> World:
+def photographs(folder: Path, weights: Path, work: Path, most: int = MOST_PHOTOGRAPHS) -> World:
     """Photographs by the same network; a third of them, drawn once, is measured on."""
     rows, found = seen_by_network(folder, weights, work, 100)
-    order = np.random.default_rng(0).permutation(len(rows))[:MOST_PHOTOGRAPHS]
+    order = np.random.default_rng(0).permutation(len(rows))[:most]
     rows, labels, measured = rows[order], found.labels[order], len(order) // 3
     paths = tuple(str(found.paths[row]) for row in [*order[measured:], *order[:measured]])
     return World(folder.name, rows[measured:], labels[measured:], rows[:measured], labels[:measured], paths)
@@ -271,13 +277,15 @@ def seen_by_network(folder: Path, weights: Path, work: Path, side: int) -> tuple
 def measure(world: World, seeds: int, names: Sequence[str], work: Path) -> dict[str, Any]:
     """Accuracies and gains of every strategy."""
     start = time.perf_counter()
-    curves = np.array([random_curve(world, seed, work / "random") for seed in range(3 * seeds)])
-    found: dict[str, Any] = {"pool": len(world), "all of the pool": round(float(curves[:, -1].mean()), 4)}
+    drawn = [redrawn(world, seed) for seed in range(seeds)]
+    curves = np.array([random_curves(one, seed, work / "random") for seed, one in enumerate(drawn)])
+    pool = drawn[0]
+    found: dict[str, Any] = {"pool": len(pool), "all of the pool": round(float(curves[:, :, -1].mean()), 4)}
     for name in names:
-        runs = np.array([simulate(world, STRATEGIES[name], seed) for seed in range(seeds)])
+        runs = np.array([simulate(one, STRATEGIES[name], seed) for seed, one in enumerate(drawn)])
         found[name] = {
             "accuracy": dict(zip(map(str, SCHEDULE), runs.mean(axis=0).round(4).tolist(), strict=True)),
-            "gain": gains(world, runs, curves),
+            "gain": gains(sizes_of(pool), runs, curves),
         }
         print(world.name, name, found[name], f"{time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     return found
@@ -307,7 +315,7 @@ def main() -> None:
             results[name] = measure(world, arguments.seeds, arguments.strategies, arguments.work)
         elif name == "photographs" and arguments.weights:
             for folder in arguments.photographs:
-                world = photographs(folder, arguments.weights, arguments.work)
+                world = photographs(folder, arguments.weights, arguments.work, most=100_000)
                 results[folder.name] = measure(world, arguments.seeds, arguments.strategies, arguments.work)
     shares, firsts = [], []
     for found in results.values():

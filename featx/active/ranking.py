@@ -15,7 +15,7 @@ from featx.features import Features, block_rows, width
 _POPULATION = 2000  # images that stand for the pool
 _SPACED = 1000  # of these, by which the reach is measured
 _CANDIDATES = 10_000  # images that are compared with them
-_REACH, _REACH_OF_MODEL = 2.0, 0.5  # times the distance that so many images keep; all of these by bench_next.py
+_REACH, _REACH_OF_MODEL = 4.0, 0.5  # times the distance that so many images keep; all of these by bench_next.py
 _FULL_TRUST = 20  # labels for each class
 _SURE = 0.3  # of a model that is less sure than this, on average, less is believed
 _SHARED = 0.5  # worth of an image that a model is sure of, in units of the mean of all
