@@ -144,15 +144,15 @@ def main() -> None:
     results["all"] = summarize([one for some in found.values() for one in some])
     least = min(results, key=lambda name: results[name]["inside"])
     goals: dict[str, tuple[float, float, str]] = {
-        "forecasts inside the band of 90 %, the worst set": (0.85, results[least]["inside"], "min"),
+        "inside the band, worst set": (0.85, results[least]["inside"], "min"),
         "median width of the band": (0.04, results["all"]["median_width"], "max"),
-        "forecasts closer than a flat one, the worst set": (
+        "closer than flat, worst set": (
             0.5,
             min(one["closer_than_flat"] for one in results.values()),
             "min",
         ),
     }
-    harness.report("featx enough forecasts the accuracy with more images", results, goals)
+    harness.report("Forecasts of featx enough", results, goals)
 
 
 if __name__ == "__main__":
