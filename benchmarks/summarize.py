@@ -73,9 +73,7 @@ REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the scr
         ),
     },
     "next": {
-        "next / better of random and margin, worst point": (
-            "half of CIFAR-10's 2,000 photographs, 43 % right; the 95 % interval is 0.80 to 1.02"
-        ),
+        "next / better of random and margin, worst point": ("CIFAR-10, 1,000 of 2,000 labels (0.80 to 1.02)"),
     },
 }
 NOTES: dict[str, str] = {  # name of the result -> what a reader has to know of its figures
