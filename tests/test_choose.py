@@ -208,9 +208,9 @@ def test_the_winner_is_fitted_on_all_of_train_and_only_train() -> None:
     x, y = blobs()
     split = parts(300)
     choice = choose(x, y, split, search="cv")
-    alone = LogisticRegression(**choice.params).fit(x[split == TRAIN], y[split == TRAIN])
-    largest = np.abs(alone.logits(x)).max()
-    np.testing.assert_allclose(choice.head.logits(x), alone.logits(x), atol=0.01 * largest)
+    exact = LogisticRegression(**{**choice.params, "tolerance": 1e-7})
+    alone = exact.fit(x[split == TRAIN], y[split == TRAIN]).logits(x)  # with val it would be off by a tenth
+    np.testing.assert_allclose(choice.head.logits(x), alone, atol=0.02 * np.abs(alone).max())
 
 
 def test_test_rows_and_unused_rows_are_not_read() -> None:
