@@ -44,6 +44,25 @@ def test_known_laws_are_found_again() -> None:
     assert np.median(widths) <= 0.04
 
 
+def test_the_bands_are_those_of_what_is_measured() -> None:
+    """Of laws whose repeats are each easier or harder as a whole, which moves a curve and bends none."""
+    sizes, inside, gained, widths = np.array([*SIZES, 1920, 3840]), [], [], []
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        law = generator.uniform(0, 0.05) + 0.5 * (sizes / 30) ** -generator.uniform(0.3, 0.6)
+        errors = law + 0.01 * generator.normal(size=(8, 8)) + 0.02 * generator.normal(size=(8, 1))
+        laws, mean = PowerLaws.fit(SIZES, errors[:, :6]), errors.mean(axis=0)
+        for place in (6, 7):
+            low, high = laws.forecast(int(sizes[place])).interval
+            _, least, most = laws.gain(960, int(sizes[place]))
+            inside.append(low <= mean[place] <= high)
+            gained.append(least <= mean[5] - mean[place] <= most)
+            widths.append(high - low)
+    assert np.mean(inside) >= 0.85
+    assert np.mean(gained) >= 0.85
+    assert np.median(widths) <= 0.027
+
+
 def test_a_flat_curve_promises_nothing() -> None:
     laws = PowerLaws.fit(SIZES, 0.2 + 0.005 * np.random.default_rng(0).normal(size=(8, len(SIZES))))
     gain, low, high = laws.gain(960, 1920)
