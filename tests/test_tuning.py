@@ -283,12 +283,13 @@ def test_heads_of_several_labels_are_fine_tuned(lab: Lab, tmp_path: Path, clf: s
 
     data = replace(lab.pipeline.data, path=str(write_squares(tmp_path)), label_separator="$")
     head = replace(lab.head(clf), class_weight="balanced", positive_weight=2.0, folds=3, epochs=3)
-    report = replace(lab.pipeline.report, runs=str(tmp_path / "runs"), html=True)
+    report = replace(lab.pipeline.report, runs=str(tmp_path / "runs"))
     tuning = replace(lab.pipeline.finetune, epochs=3, learning_rate=3e-3)
     features = replace(lab.pipeline.features, engine="tensorflow", pooling=("max",))
     several = prepare(replace(lab.pipeline, data=data, head=head, report=report, finetune=tuning, features=features))
     start = publish_head(several)
-    tuned = publish_finetuned(start, several)
+    shown = replace(several, pipeline=replace(several.pipeline, report=replace(report, html=True)))
+    tuned = publish_finetuned(start, shown)
     manifest = tuned.manifest
     assert manifest.multilabel
     assert len(manifest.thresholds) == 3
