@@ -87,6 +87,7 @@ NOTES: dict[str, str] = {  # name of the result -> what a reader has to know of 
         "over between threads 17, uvicorn 12, h11 11, wording the prediction 10, decoding 4, forms and JSON 2 each. "
         "httptools in place of h11 saved nothing that could be measured; with two workers an image took 6.5 ms"
     ),
+    "int8": "accuracy was measured in a run of its own, while the machine was busy",
     "decode": (
         "of small files the nearest eighth saves a quarter of decoding, a tenth of an extraction with MobileNetV2 in "
         "bfloat16, and moves pixels by 1.8 of 255; from six megapixels on nothing is left to save. No option decodes "
