@@ -194,7 +194,9 @@ def page(found: dict[str, Any], tables: str) -> str:
 
 def _line(name: str, goal: str, one: dict[str, Any]) -> str:
     sign = "≥" if one["kind"] == "min" else "≤"
-    text = f"- {goal.replace('images per second', 'images/s')}: {_figure(one['reached'])} ({sign}{_figure(one['goal'])})"
+    text = (
+        f"- {goal.replace('images per second', 'images/s')}: {_figure(one['reached'])} ({sign}{_figure(one['goal'])})"
+    )
     if one["met"]:
         return text
     return f"{text} **missed**: {REASONS.get(name, {}).get(goal, 'the reason is not known yet')}"
