@@ -17,7 +17,6 @@ _SPACED = 1000  # of these, by which the reach is measured
 _CANDIDATES = 10_000  # images that are compared with them
 _REACH, _REACH_OF_MODEL = 4.0, 0.5  # times the distance that so many images keep; all of these by bench_next.py
 _FULL_TRUST = 20  # labels for each class
-_SURE = 0.3  # of a model that is less sure than this, on average, less is believed
 _SHARED = 0.5  # worth of an image that a model is sure of, in units of the mean of all
 _SHARPNESS = 8  # the tenth of the images that it is least sure of have 61 % of the rest, the half 99.8 %
 
@@ -39,11 +38,11 @@ class Doubts:
     def of(cls, values: np.ndarray, labelled: int, classes: int) -> Doubts:
         """The doubts in [0, 1] of a model of so many classes that knows so many labels.
 
-        Full trust from twenty for a class on; next to none below five, and less where it is unsure of nearly all.
+        In full from twenty for a class on; next to none below five, and only as far as it is sure, on average.
         """
         known = min(1.0, labelled / (_FULL_TRUST * max(1, classes)))
         sure = 1 - float(values.mean()) if len(values) else 1.0
-        return cls(values, known**2 * min(1.0, sure / _SURE))
+        return cls(values, known**2 * max(0.0, sure))
 
     def worth(self) -> np.ndarray:
         """What a label near each image is worth: float64 (n,), above 0.
