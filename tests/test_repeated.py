@@ -36,10 +36,6 @@ from featx.cli.repeated import CheckedGroup
             "bundle unpack x --out a --out b",
             "--out is given 'a' and 'b', but takes one value. Leave out what you do not mean.",
         ),
-        (
-            "extract p --set data.seed=1 --set data.seed=2",
-            "--set gives data.seed twice: 1 and 2. Leave out what you do not mean.",
-        ),
     ],
 )
 def test_two_values_of_one_option_are_one_sentence(tmp_path: Path, arguments: str, sentence: str) -> None:

@@ -60,9 +60,7 @@ def keys_of_settings(settings: Iterable[str]) -> Keys:
         if not equals or not name.partition(".")[2]:
             raise UsageError(f"--set takes section.key=value, got {setting!r}. Example: --set features.layer=mixed7")
         section_of(name, "--set")
-        read = parse_value(value, f"--set {name}")
-        if found.setdefault(name, read) != read:
-            raise UsageError(f"--set gives {name} twice: {found[name]!r} and {read!r}. Leave out what you do not mean.")
+        found[name] = parse_value(value, f"--set {name}")
     return found
 
 
