@@ -60,10 +60,9 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the result -> script and argumen
 }
 ELSEWHERE = {"thingsvision": "thingsvision", "rivals": "torch"}  # name of the result -> option with its interpreter
 REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the script names it -> why it was missed
-    "extract-EfficientNetB0": {
+    "extract-MobileNetV2": {
         "bfloat16: featx / keras, images per second": (
-            "2.29, and 2.40 in a second run; decoding and inference alone, the least that two cores can do, allowed "
-            "2.27 and 2.93, since the machine changed its speed in between"
+            "2.79, and 2.63 in a run before it; decoding and inference alone, the least that two cores can do, allowed 3.0"
         ),
     },
     "serve": {
@@ -77,10 +76,6 @@ REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the scr
     },
 }
 NOTES: dict[str, str] = {  # name of the result -> what a reader has to know of its figures
-    "memory": (
-        "the heads were measured one by one: ridge before features were widened faster, dense in memory alongside "
-        "other work, and dense with 1GB in a separate run"
-    ),
     "serve": (
         "by a profile of 16 clients on 2026-11-29, an image took the server 6.1 ms of CPU, the engine alone 4.75. Of "
         "the Python part of the difference, routes of FastAPI and Starlette took 21 %, writing to sockets 17, handing "
@@ -106,9 +101,9 @@ and the versions. `make bench` measures everything again (hours, on a quiet mach
 
 Every script runs featx and the alternative in turn, each in its own process, and takes medians: seconds vary by half
 between hours and machines, ratios within one run are more stable. CPU seconds include child processes, and the load of
-the machine before the first case is recorded with the figures; if more than a quarter of the cores were busy with other
-work, compare CPU seconds. Sections dated 2026-11-22 and 23 have one to five rounds on a virtual machine whose speed
-changed by a factor of two within minutes, before CPU seconds were recorded.
+the machine before the first case is recorded with the figures (in a series, that of the benchmark before); if more than
+a quarter of the cores were busy with other work, compare CPU seconds. Sections dated 2026-11-22 and 23 have one to five
+rounds on a virtual machine whose speed changed by a factor of two within minutes, before CPU seconds were recorded.
 """
 TABLES = """# Performance: the tables
 
