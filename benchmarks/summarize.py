@@ -62,7 +62,8 @@ ELSEWHERE = {"thingsvision": "thingsvision", "rivals": "torch"}  # name of the r
 REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the script names it -> why it was missed
     "extract-MobileNetV2": {
         "bfloat16: featx / keras, images per second": (
-            "2.79, and 2.63 in a run before it; decoding and inference alone, the least that two cores can do, allowed 3.0"
+            "2.79, and 2.63 in a run before it; decoding and inference alone, the least that two cores can do, allowed "
+            "3.0"
         ),
     },
     "serve": {
