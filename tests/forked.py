@@ -29,6 +29,8 @@ class Forked:
             context.set_forkserver_preload(_PRELOADED)
         outputs = [str(cwd / f".forked-{time.monotonic_ns()}-{name}") for name in ("out", "err")]
         self._outputs = list(map(Path, outputs))
+        for path in self._outputs:  # it may be killed before it opens them
+            path.touch(0o600)
         self._process = context.Process(
             target=_run, args=(code, list(map(str, arguments)), str(cwd), dict(env), outputs)
         )
