@@ -28,7 +28,6 @@ WEIGHTS_SEED = 1
 
 
 def keras_way(backbone: str, folder: str, out: str) -> dict[str, Any]:
-    import h5py
     import keras
     import numpy as np
 
@@ -53,11 +52,18 @@ def keras_way(backbone: str, folder: str, out: str) -> dict[str, Any]:
     features(str(Path(folder).parent / "warm"))
     start, before = time.perf_counter(), cpu_seconds()
     found = features(folder)
+    write_flushed(found, out)
+    return rates(len(found), time.perf_counter() - start, cpu_seconds() - before)
+
+
+def write_flushed(features: Any, out: str) -> None:
+    """Features as an HDF5 file that is on the disk, as featx' parts are."""
+    import h5py
+
     with h5py.File(out, "w") as file:
-        file["features"] = found
+        file["features"] = features
         file.flush()
         os.fsync(file.id.get_vfd_handle())
-    return rates(len(found), time.perf_counter() - start, cpu_seconds() - before)
 
 
 def rates(images: int, seconds: float, cpu: float) -> dict[str, Any]:

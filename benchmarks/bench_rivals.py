@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -114,7 +113,6 @@ def write_onnx(backbone: str, path: str) -> dict[str, Any]:
 
 
 def onnx_way(graph: str, folder: str, out: str) -> dict[str, Any]:
-    import h5py
     import numpy as np
     import onnxruntime
     from PIL import Image
@@ -142,10 +140,7 @@ def onnx_way(graph: str, folder: str, out: str) -> dict[str, Any]:
     features(str(Path(folder).parent / "warm"))
     start, before = time.perf_counter(), cpu_seconds()
     found = features(folder)
-    with h5py.File(out, "w") as file:
-        file["features"] = found
-        file.flush()
-        os.fsync(file.id.get_vfd_handle())
+    bench_extract.write_flushed(found, out)
     return bench_extract.rates(len(found), time.perf_counter() - start, cpu_seconds() - before)
 
 
