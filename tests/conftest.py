@@ -95,6 +95,17 @@ def save_backbone(path: Path, scale: float = 1.0, seed: int = 0) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _same_environment() -> Iterator[None]:
+    """What one test takes from the environment is missing in the processes of those after it: BLAS adds otherwise."""
+    before = dict(os.environ)
+    yield
+    changed = {name: text for name, text in before.items() if os.environ.get(name) != text}
+    changed.pop("PYTEST_CURRENT_TEST", None)
+    os.environ.update(changed)
+    assert not changed, "a test changed these for all that follow it"
+
+
+@pytest.fixture(autouse=True)
 def _close_caches() -> Iterator[None]:
     yield
     if "cached" in sys.modules:

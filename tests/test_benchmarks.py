@@ -15,12 +15,19 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 DOCS = BENCHMARKS.parent / "docs"
 
 
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmarks can be imported; what they drop from the environment for all that they start comes back."""
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
 @pytest.mark.slow
 def test_the_benchmark_of_gpus_runs_without_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What needs TensorFlow runs in this process, which has it; one step in a process of its own, as all do there."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
     import gpu
     import harness
 
@@ -49,7 +56,6 @@ def test_the_benchmark_of_gpus_runs_without_one(
 def test_the_page_of_performance_is_what_the_results_give_and_short_enough_to_be_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
     import summarize
 
     monkeypatch.setattr(sys, "argv", ["summarize.py", "--no-run", "--out", str(tmp_path / "performance.md")])
