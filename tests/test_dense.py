@@ -22,8 +22,9 @@ from featx.config import FinetuneOptions, HeadOptions, Pipeline, TrainingOptions
 from featx.config.pipeline import read_pipeline
 from featx.dataset import TRAIN
 from featx.errors import HeadError, UsageError
-from featx.features import as_features
+from featx.features import Features, as_features
 from featx.heads.dense import DenseHead
+from featx.heads.scaling import Standardization, standardize
 from featx.metrics.probabilities import softmax
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
@@ -641,16 +642,31 @@ def train_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **other: Any) -
         DenseHead(**params).fit(x, y, recording=Recording(tmp_path))
     monkeypatch.setattr(checkpoints, "write_json", write)
     told: list[str] = []
-    y = other.pop("y", y)
+    x, y = other.pop("x", x), other.pop("y", y)
     DenseHead(**{**params, **other}).fit(x, y, recording=Recording(tmp_path, notify=told.append))
     return told
 
 
 def test_other_parameters_or_rows_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, y = blobs(60)
+    x, y = blobs(60)
     assert train_twice(tmp_path / "same", monkeypatch) == ["Going on after epoch 2."]
     assert train_twice(tmp_path / "rate", monkeypatch, learning_rate=0.5) == []
     assert train_twice(tmp_path / "rows", monkeypatch, y=y[::-1].copy()) == []
+    assert train_twice(tmp_path / "values", monkeypatch, x=x * np.float32(1.5)) == []
+
+
+def test_a_processor_that_adds_in_another_order_goes_on_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OpenBLAS does with OPENBLAS_CORETYPE=Haswell and SkylakeX: means that differ in their last bits."""
+    processors = iter([1.0, 1 + 1e-7])
+
+    def standardize_there(features: Features) -> Standardization:
+        found, factor = standardize(features), next(processors)
+        return Standardization(found.mean * factor, found.inverse * factor)
+
+    monkeypatch.setattr("featx.heads.dense.standardize", standardize_there)
+    assert train_twice(tmp_path, monkeypatch) == ["Going on after epoch 2."]
 
 
 def test_a_damaged_state_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

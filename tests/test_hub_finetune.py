@@ -71,6 +71,17 @@ def made(root: Path) -> dict[str, tuple[Prepared, Bundle]]:
     return {family: make(root, family) for family in FAMILIES}
 
 
+def test_without_kerashub_nothing_is_extracted(
+    made: dict[str, tuple[Prepared, Bundle]], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "keras_hub", None)  # importing it fails
+    bundle = made["vit"][1].path
+    found = call("finetune", root / "images", "--from", bundle, "--cache", "cache", cwd=tmp_path)
+    assert found.status == 1
+    assert "This network needs KerasHub: pip install 'featx[hub]'" in found.sentence
+    assert not list(tmp_path.rglob("*.h5"))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_before_its_first_step_it_gives_the_logits_of_the_head(
     made: dict[str, tuple[Prepared, Bundle]], family: str

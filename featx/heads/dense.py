@@ -6,6 +6,7 @@ depends on (seed, epoch) alone and read from the features as they are needed; no
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -120,7 +121,9 @@ class DenseHead(Parameters):
         model = self._network(scaling, len(targets.classes))
         network = Network(model, make_optimizer(self.optimizer, self.learning_rate, self.momentum), targets)
         trainee = FeaturesTrainee(network, Batches(features, targets, self.batch_size, self.seed), watched)
-        recording = (recording or Recording()).of(self._digest(targets, scaling, watched)[:12])
+        recording = recording or Recording()
+        if recording.is_kept:
+            recording = recording.of(self._digest(features, targets, watched)[:12])
         self.training_log_ = train(trainee, Schedule.of(options), Stopping.of(options), recording, self.seed)
         _drop_constant(model, scaling)
         self.classes_, self.n_features_in_, self.model_ = targets.classes, width(features), model
@@ -161,13 +164,17 @@ class DenseHead(Parameters):
                 stack.append(layers.Dropout(item, seed=next(seeds)))
         return api.Sequential([*stack, dense(classes, name="logits")], name="head")
 
-    def _digest(self, targets: Targets, scaling: Standardization, watched: tuple[Features, Targets] | None) -> str:
-        """SHA-256 of what the weights depend on; the features stand in it by their statistics."""
-        arrays = [scaling.mean, scaling.inverse, targets.values, targets.weight]
+    def _digest(self, features: Features, targets: Targets, watched: tuple[Features, Targets] | None) -> str:
+        """SHA-256 of what the weights depend on: of the rows themselves, whose sums differ between processors."""
+        rows = hashlib.sha256()
+        for block in features.blocks():
+            rows.update(np.ascontiguousarray(block).data)
+        arrays = [targets.values, targets.weight]
         arrays += [watched[1].values, watched[1].weight] if watched else []
         return digest_json(
             {
                 "params": self.get_params(),
+                "rows": rows.hexdigest(),
                 "arrays": [digest_bytes(np.ascontiguousarray(array).tobytes()).hex() for array in arrays],
                 "versions": installed_versions("keras", "tensorflow"),
             }

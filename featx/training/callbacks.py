@@ -50,6 +50,11 @@ class Recording:
     notify: Notify = ignore
     epochs: int = 0
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether anything is written that is of one fit alone."""
+        return self.state is not None or self.tensorboard is not None
+
     def of(self, fit: str) -> Recording:
         """Return the recording of one of several fits."""
         state, tensorboard = (None if folder is None else folder / fit for folder in (self.state, self.tensorboard))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from featx.backbones import BACKBONES
-from featx.bundle.bundle import Bundle, load_bundle
+from featx.bundle.bundle import NETWORK, Bundle, load_bundle
 from featx.config import FeaturesOptions, Pipeline
 from featx.dataset import read_data
 from featx.errors import BackboneError
@@ -41,9 +41,14 @@ def prepare_finetune(bundle: Bundle, pipeline: Pipeline, cache: Cache, context: 
     ------
     BundleError
         A head that cannot be grafted, and none is asked for that can.
+    BackboneError
+        The bundle's network needs KerasHub, which is not installed.
     """
+    from featx.backbones.hub.library import import_hub_for
     from featx.finetune.flow import require_graftable
 
+    if bundle.trainable:
+        import_hub_for(bundle.path / NETWORK)  # which would fail anyway, after all images were extracted
     if not (pipeline.finetune.regraft and bundle.trainable):
         require_graftable(bundle)
     return prepare(with_network_of(bundle, pipeline, cache), cache, context.progress, views=False)
