@@ -1,7 +1,7 @@
 """How many labels `featx next` saves: simulated labelling of digits and Fashion-MNIST with an oracle.
 
     python benchmarks/bench_next.py [--fashion-mnist DIR] [--photographs DIR ...] [--weights FILE] [--seeds 10]
-        [--sets digits ...]
+        [--first-seed 0] [--sets digits ...]
 
 Sets: `digits` (scikit-learn's, the pixels), `pixels` (6,000 images of Fashion-MNIST, halved to 14 x 14 pixels; 2,000
 of its test images), and with --weights `network`, the same 6,000 and 2,000 by `mixed7` of InceptionV3, averaged, at
@@ -274,15 +274,15 @@ def seen_by_network(folder: Path, weights: Path, work: Path, side: int) -> tuple
     return rows, found
 
 
-def measure(world: World, seeds: int, names: Sequence[str], work: Path) -> dict[str, Any]:
+def measure(world: World, seeds: Sequence[int], names: Sequence[str], work: Path) -> dict[str, Any]:
     """Accuracies and gains of every strategy."""
     start = time.perf_counter()
-    drawn = [redrawn(world, seed) for seed in range(seeds)]
-    curves = np.array([random_curves(one, seed, work / "random") for seed, one in enumerate(drawn)])
-    pool = drawn[0]
+    drawn = {seed: redrawn(world, seed) for seed in seeds}
+    curves = np.array([random_curves(one, seed, work / "random") for seed, one in drawn.items()])
+    pool = drawn[seeds[0]]
     found: dict[str, Any] = {"pool": len(pool), "all of the pool": round(float(curves[:, :, -1].mean()), 4)}
     for name in names:
-        runs = np.array([simulate(one, STRATEGIES[name], seed) for seed, one in enumerate(drawn)])
+        runs = np.array([simulate(one, STRATEGIES[name], seed) for seed, one in drawn.items()])
         found[name] = {
             "accuracy": dict(zip(map(str, SCHEDULE), runs.mean(axis=0).round(4).tolist(), strict=True)),
             "gain": gains(sizes_of(pool), runs, curves),
@@ -298,25 +298,25 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path, nargs="+", default=[], help="Folders of folders of photographs.")
     parser.add_argument("--weights", type=Path, help="Weights of InceptionV3.")
     parser.add_argument("--work", type=Path, default=Path("bench-next"), help="Folder for images and features.")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, help="Number of draws.")
+    parser.add_argument("--first-seed", type=int, default=0, help="The constants of `next` were chosen on 0 to 49.")
     parser.add_argument("--sets", nargs="+", default=["digits", "pixels", "network", "photographs"])
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
     arguments = parser.parse_args()
     results = {}
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     for name in arguments.sets:
         if name == "digits":
-            results[name] = measure(digits(), arguments.seeds, arguments.strategies, arguments.work)
+            results[name] = measure(digits(), seeds, arguments.strategies, arguments.work)
         elif name == "pixels" and arguments.fashion_mnist:
-            results[name] = measure(
-                pixels(arguments.fashion_mnist), arguments.seeds, arguments.strategies, arguments.work
-            )
+            results[name] = measure(pixels(arguments.fashion_mnist), seeds, arguments.strategies, arguments.work)
         elif name == "network" and arguments.fashion_mnist and arguments.weights:
             world = network(arguments.fashion_mnist, arguments.weights, arguments.work)
-            results[name] = measure(world, arguments.seeds, arguments.strategies, arguments.work)
+            results[name] = measure(world, seeds, arguments.strategies, arguments.work)
         elif name == "photographs" and arguments.weights:
             for folder in arguments.photographs:
                 world = photographs(folder, arguments.weights, arguments.work, most=100_000)
-                results[folder.name] = measure(world, arguments.seeds, arguments.strategies, arguments.work)
+                results[folder.name] = measure(world, seeds, arguments.strategies, arguments.work)
     shares, firsts = [], []
     for found in results.values():
         for point in map(str, POINTS):

@@ -72,9 +72,6 @@ REASONS: dict[str, dict[str, str]] = {  # name of the result -> goal, as the scr
             "server and network have the same two cores"
         ),
     },
-    "next": {
-        "next / better of random and margin, worst point": ("CIFAR-10, 1,000 of 2,000 labels (0.83 to 1.07)"),
-    },
 }
 NOTES: dict[str, str] = {  # name of the result -> what a reader has to know of its figures
     "serve": (
@@ -103,8 +100,7 @@ and the versions. `make bench` measures everything again (hours, on a quiet mach
 Every script runs featx and the alternative in turn, each in its own process, and takes medians: seconds vary by half
 between hours and machines, ratios within one run are more stable. CPU seconds include child processes, and the load of
 the machine before the first case is recorded with the figures (in a series, that of the benchmark before); if more than
-a quarter of the cores were busy with other work, compare CPU seconds. Sections dated 2026-11-22 and 23 have one to five
-rounds on a virtual machine whose speed changed by a factor of two within minutes, before CPU seconds were recorded.
+a quarter of the cores were busy with other work, compare CPU seconds.
 """
 TABLES = """# Performance: the tables
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from arrays import arrays_of
-from fitted import Lab
+from fitted import Lab, call
 from PIL import Image
 from unkind import make_unkind_folder
 
-from featx.errors import DataError
+import featx
+from featx.bundle.bundle import Bundle
+from featx.errors import DataError, UsageError
 from featx.inference.answer_files import write_answers
+from featx.inference.cached import open_cached
 from featx.inference.predict import (
     AnswerOptions,
     Predicted,
@@ -158,3 +163,109 @@ def test_the_json_object(lab: Lab, tmp_path: Path) -> None:
     assert set(one) == {"path", "label", "confidence", "top"}
     assert [set(choice) for choice in one["top"]] == [{"label", "confidence"}] * 2
     assert found["bad"] == [{"path": str(tmp_path / "text.png"), "reason": "text, not an image"}]
+
+
+# --- from a cache ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images went through a network."""
+    seen: list[int] = []
+    features = Bundle.features
+
+    def count(self: Bundle, images: np.ndarray) -> np.ndarray:
+        seen.append(len(images))
+        return features(self, images)
+
+    monkeypatch.setattr(Bundle, "features", count)
+    return seen
+
+
+def test_cached_features_are_read_and_no_network_runs(lab: Lab, no_network: list[int]) -> None:
+    """By the rows that HDF5 gives and the arrays of the head, without a line of featx."""
+    bundle = lab.bundle("logreg")
+    stored = {}
+    for file in (lab.root / "cache").rglob("last@avg/*.h5"):
+        with h5py.File(file) as part:
+            stored |= dict(zip(map(bytes, part["digest"][:]), part["features"][:].astype(np.float32), strict=True))
+    held = arrays_of(bundle.path / "head.npz")
+    found = call(
+        "predict", *lab.pictures, "--model", bundle.path, "--cache", "cache", "--top", "3", "--json", cwd=lab.root
+    )
+    assert found.status == 0, found.err
+    assert "The features of 60 of 60 images are from cache." in found.err
+    assert found.json["cached"] == 60
+    assert no_network == []
+    for answer in found.json["predictions"]:
+        features = stored[hashlib.sha256(Path(answer["path"]).read_bytes()).digest()]
+        logits = (features @ held["kernel"] + held["bias"]).astype(np.float64)
+        expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        assert answer["label"] == bundle.classes[int(expected.argmax())]
+        np.testing.assert_allclose([one["confidence"] for one in answer["top"]], np.sort(expected)[::-1], atol=2e-6)
+
+
+def test_what_a_cache_lacks_is_computed_and_answers_keep_their_order(
+    lab: Lab, tmp_path: Path, no_network: list[int]
+) -> None:
+    """A new image, one that changed under its name, one that cannot be read; and a part of what is cached."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for number in (0, 30, 59):
+        shutil.copy(lab.pictures[number], folder / f"{number:02d}.png")
+    new = Image.open(lab.pictures[5]).convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT).rotate(90)
+    new.save(folder / "10.png")
+    (folder / "40.png").write_text("text")
+    bundle = lab.bundle("logreg")
+    known = [str(folder / name) for name in ("00.png", "30.png", "59.png")]
+    with open_cached(lab.root / "cache", bundle) as cached:
+        answers = list(predict(bundle, find_files([folder]), AnswerOptions(top=3, max_distance=1.0), cached=cached))
+        assert cached.found == 3
+    assert sum(no_network) == 1
+    assert [Path(one.path).name for one in answers] == ["00.png", "10.png", "30.png", "40.png", "59.png"]
+    computed = {one.path: one for one in predict(bundle, find_files([folder]), AnswerOptions(3, max_distance=1.0))}
+    assert answers[1] == computed[str(folder / "10.png")]
+    assert answers[3] == Unread(str(folder / "40.png"), "text, not an image")
+    for one in answers:
+        if one.path in known:
+            assert isinstance(one, Prediction)
+            again = computed[one.path]
+            assert one.label == again.label
+            np.testing.assert_allclose(one.confidence, again.confidence, atol=5e-3)
+            np.testing.assert_allclose(one.distance, again.distance, atol=2e-2)
+
+    shutil.copy(folder / "10.png", folder / "00.png")  # other contents under the same name
+    with open_cached(lab.root / "cache", bundle) as cached:
+        first = next(predict(bundle, find_files([folder]), cached=cached))
+    assert isinstance(first, Prediction)
+    assert first.confidence == computed[str(folder / "10.png")].confidence
+
+
+def test_a_cache_without_features_of_the_network_is_named(lab: Lab, tmp_path: Path) -> None:
+    bundle = lab.bundle("logreg").path
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    plain = call("predict", *lab.pictures[:3], "--model", bundle, "--json", cwd=tmp_path)
+    found = call("predict", *lab.pictures[:3], "--model", bundle, "--cache", empty, "--json", cwd=tmp_path)
+    assert f"{empty} has no features of the network of" in found.err
+    assert found.json == {**plain.json, "cached": 0}
+    gone = call("predict", lab.pictures[0], "--model", bundle, "--cache", "gone", cwd=tmp_path)
+    assert gone.status == 2
+    assert "No cache in gone: it is not a folder. featx extract makes one." in gone.sentence
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_cache_has_no_views(lab: Lab) -> None:
+    views = ("--tta", "2", "--flip", "horizontal", "--model", lab.bundle("logreg").path)
+    found = call("predict", lab.pictures[0], *views, "--cache", "cache", cwd=lab.root)
+    assert found.status == 2
+    assert "Leave out --tta or --cache." in found.sentence
+
+
+def test_a_cache_in_python(lab: Lab, no_network: list[int]) -> None:
+    model = featx.load(lab.bundle("svm").path)
+    answers = model.predict(lab.pictures[:4], cache=lab.root / "cache")
+    assert no_network == []
+    assert [one.label for one in answers] == [one.label for one in model.predict(lab.pictures[:4])]
+    with pytest.raises(UsageError, match="for image files"):
+        model.predict(np.zeros((1, 32, 32, 3), np.uint8), cache=lab.root / "cache")

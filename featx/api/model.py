@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, Unpack, cast, overload
 
 import numpy as np
 
@@ -12,13 +12,14 @@ from featx.api.asking import Consulted
 from featx.api.keywords import EvaluateKeywords, TuneKeywords
 from featx.api.model_table import model_html
 from featx.api.options import EVALUATE, FINETUNE, PathLike, Writing, WritingKeywords, call_text, read_options, takes
-from featx.api.predictions import Images, Predictions, SetKeywords, sources_of
+from featx.api.predictions import Images, Predictions, PredictKeywords, SetKeywords, sources_of
 from featx.bundle.bundle import Bundle
 from featx.bundle.bundle import pack as pack_bundle
 from featx.config import check_bounds
 from featx.dataset import SPLITS
 from featx.errors import DataError, UsageError
 from featx.images.sources import source_name
+from featx.inference.cached import open_cached
 from featx.inference.judge import describe_unknown, judge
 from featx.inference.predict import AnswerOptions, Average, iter_probabilities
 from featx.inference.predict import predict as predict_images
@@ -99,7 +100,7 @@ class Model(Consulted):
         max_distance: float | None = None,
         tta: int = 0,
         workers: int = 0,
-        **sets: Unpack[SetKeywords],
+        **more: Unpack[PredictKeywords],
     ) -> Predictions:
         """Predict the classes of images, as `featx predict` does.
 
@@ -113,8 +114,9 @@ class Model(Consulted):
             classes lie within 1
         tta : number of altered versions of each image to average over, by the model's augmentation
         workers : decoding threads, 0 for one per core
-        sets : coverage, in (0, 1): each image has a `set` of classes, which holds the truth in this share of images;
-            per_class: whether that share holds for each class
+        more : coverage, in (0, 1): each image has a `set` of classes, which holds the truth in this share of images;
+            per_class: whether that share holds for each class; cache, a folder: the features of files that are in that
+            cache are read, and those of other files computed
 
         Raises
         ------
@@ -128,10 +130,16 @@ class Model(Consulted):
         >>> len(answers), answers[0].label, [one.label for one in answers[0].top][0]
         (12, 'tulip', 'tulip')
         """
-        asked = AnswerOptions(top, min_confidence, max_distance, **sets)
+        cache = more.pop("cache", None)
+        asked = AnswerOptions(top, min_confidence, max_distance, **cast(SetKeywords, more))
         check_bounds(asked)
-        sources = sources_of(images)
-        return Predictions(tuple(predict_images(self.bundle, sources, asked, workers, self._average(tta))))
+        sources, average = sources_of(images), self._average(tta)
+        if cache is None:
+            return Predictions(tuple(predict_images(self.bundle, sources, asked, workers, average)))
+        if any(isinstance(one, bytes) for one in sources):
+            raise UsageError("cache is for image files; leave it out for arrays.")
+        with open_cached(cache, self.bundle) as cached:
+            return Predictions(tuple(predict_images(self.bundle, sources, asked, workers, average, cached)))
 
     def _average(self, tta: int) -> Average | None:
         if tta < 0:

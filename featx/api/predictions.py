@@ -38,6 +38,15 @@ class SetKeywords(TypedDict, total=False):
     per_class: bool
 
 
+class PredictKeywords(SetKeywords, total=False):
+    """Further keywords of `Model.predict`.
+
+    cache : folder of a cache, from which the features of its images are read
+    """
+
+    cache: str | Path | None
+
+
 @dataclass(frozen=True)
 class Predictions(Sequence[Prediction | Unread]):
     """The predictions, one for every image, in the order of the images.

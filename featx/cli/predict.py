@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +26,14 @@ from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, say, table
 from featx.cli.values import number
 from featx.config.bounds import Confidence, Count, Distance
 from featx.errors import FeatxError
-from featx.io.counting import counted
+from featx.io.counting import counted, counted_of
 from featx.io.lazy import without_garbage_collection
 
 if TYPE_CHECKING:
+    from featx.bundle.bundle import Bundle
+    from featx.inference.cached import CachedFeatures
     from featx.inference.predict import Predicted, Prediction, Unread
+    from featx.io.jsontypes import Json
 
 
 @click.command(cls=SectionedCommand)
@@ -54,6 +58,13 @@ if TYPE_CHECKING:
 @COVERAGE_OPTION
 @PER_CLASS_OPTION
 @TTA_OPTION
+@click.option(
+    "--cache",
+    "cache_folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Read the features of images that are in this cache; only those of the others are computed, and not kept.",
+)
 @IMPORT_OPTION
 @section_options("augment", "report", without=["augment.views", "report.html", "report.keep_paths", "report.plots"])
 @JSON_OPTION
@@ -68,6 +79,7 @@ def predict(
     coverage: float | None,
     per_class: bool,
     tta: int,
+    cache_folder: Path | None,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -97,25 +109,43 @@ def predict(
     paths = find_files(images)
     average = average_of(bundle, tta, pipeline_file, settings, values)
     options = AnswerOptions(top, min_confidence, max_distance, coverage, per_class)
-    answers = answer(bundle, paths, options, average=average)
     promised = None if coverage is None else guarantee(bundle, coverage, per_class)
     if promised is not None:
         say(promised.sentence())
     if bundle.manifest.calibrated_on == 0:
         say(f"Confidence is unmeasured: no image was left out of the fit of {bundle.path}. Add images, and fit again.")
-    more = {} if promised is None else {"coverage": promised.as_json()}
+    more: dict[str, Json] = {} if promised is None else {"coverage": promised.as_json()}
+    with _features_in(cache_folder, bundle, len(paths)) as cached, Bars() as bars:
+        answers = _counted_by(bars, answer(bundle, paths, options, average=average, cached=cached), len(paths))
+        if out is not None:
+            columns = Columns(max_distance is not None, coverage is not None, bundle.multilabel)
+            read, unread = write_answers(out, answers, columns)
+        else:
+            found = Predicted.of(answers)
+    more |= {} if cached is None else {"cached": cached.found}
     if out is not None:
-        columns = Columns(max_distance is not None, coverage is not None, bundle.multilabel)
-        with Bars() as bars:
-            read, unread = write_answers(out, _counted_by(bars, answers, len(paths)), columns)
         bad = [asdict(one) for one in unread]
         text = "\n".join(filter(None, [bad_images(bad), f"{counted(read, 'prediction')}, {len(bad):,} bad -> {out}"]))
         emit(as_json, {"out": str(out), "images": read, "bad": bad, **more}, text, _nothing_read(read))
     else:
-        with Bars() as bars:
-            found = Predicted.of(_counted_by(bars, answers, len(paths)))
         text = _predictions_text(found, bundle.manifest.calibrated_on)
         emit(as_json, found.as_json() | more, text, _nothing_read(len(found.predictions)))
+
+
+@contextmanager
+def _features_in(folder: Path | None, bundle: Bundle, images: int) -> Iterator[CachedFeatures | None]:
+    """What a cache has of the bundle's network, None where no cache is named; reports how far it was used."""
+    if folder is None:
+        yield None
+        return
+    from featx.inference.cached import open_cached
+
+    with open_cached(folder, bundle) as cached:
+        if not cached:
+            say(f"{folder} has no features of the network of {bundle.shown}: those of every image are computed.")
+        yield cached
+        if cached:
+            say(f"The features of {counted_of(cached.found, images, 'image')} are from {folder}.")
 
 
 def _nothing_read(read: int) -> FeatxError | None:

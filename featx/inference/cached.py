@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 
 from featx.bundle.bundle import Bundle
-from featx.dataset import SPLITS
+from featx.dataset import SPLITS, digest_images
+from featx.errors import UsageError
 from featx.extraction.sample import Sample
 from featx.extraction.stale import require_current
 from featx.heads.scaling import float_blocks
 from featx.heads.transform import join
+from featx.io.urls import is_url
 from featx.metrics.predictions import LabelledPredictions, align, group_codes
 from featx.store.cache import Cache
 from featx.store.store import FeatureStore
@@ -19,6 +26,60 @@ def stores_of(bundle: Bundle, cache: Cache) -> list[FeatureStore]:
     """The stores of a cache that hold the features which a bundle was fitted on: one at most, or none."""
     wanted = bundle.manifest.key.as_json()
     return [store for store in cache.stores() if store.key.as_json() == wanted]
+
+
+class CachedFeatures:
+    """The features that a cache has of a bundle's network, by the contents of image files.
+
+    They are those that `featx fit-head` fits on: float16 unless `--storage` was float32, so that confidences differ in
+    the fourth digit or so from those of an image whose features are computed anew.
+
+    Attributes
+    ----------
+    found : how many images had features in the cache so far
+    """
+
+    def __init__(self, bundle: Bundle, cache: Cache) -> None:
+        own_network = bundle.manifest.backbone.finetuned or bundle.manifest.baseline
+        stores = [] if own_network else stores_of(bundle, cache)
+        self.found = 0
+        self._tables = [store.table(one.layer, one.pooling) for store in stores[:1] for one in bundle.outputs]
+        self._index = cache.index
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return any(table.parts for table in self._tables)
+
+    def read(self, paths: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions int64 (n,) in `paths`, rising, and features float32 (n, d) of the images that it has."""
+        if not self:
+            return np.empty(0, np.int64), np.empty((0, 0), np.float32)
+        paths = [path if is_url(path) else os.path.abspath(path) for path in paths]
+        known = digest_images(paths, self._index)
+        rows = np.flatnonzero(known.usable)
+        digests, sources = known.digest[rows], [paths[row] for row in rows.tolist()]
+        absent = np.zeros(len(rows), bool)
+        for table in self._tables:
+            absent |= require_current(sources, digests, table, self._index).missing(digests)
+        if absent.all():
+            return np.empty(0, np.int64), np.empty((0, 0), np.float32)
+        self.found += int((~absent).sum())
+        return rows[~absent], join([table.read(digests[~absent]) for table in self._tables]).asarray()
+
+
+@contextmanager
+def open_cached(folder: str | Path, bundle: Bundle) -> Iterator[CachedFeatures]:
+    """The features of a bundle's network in a cache folder.
+
+    Raises
+    ------
+    UsageError
+        There is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise UsageError(f"No cache in {folder}: it is not a folder. featx extract makes one.")
+    with Cache(folder) as cache:
+        yield CachedFeatures(bundle, cache)
 
 
 def judge_cached(bundle: Bundle, sample: Sample, code: int, cache: Cache) -> LabelledPredictions | None:

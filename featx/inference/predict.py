@@ -15,6 +15,7 @@ from featx.bundle.novelty import Reference
 from featx.config.bounds import Confidence, Count, Coverage, Distance
 from featx.dataset.folders import describe_absence, expand, read_files
 from featx.errors import DataError, UsageError
+from featx.features import block_rows
 from featx.images.batches import Alter, Decoding, iter_batches
 from featx.images.fault import BadImage
 from featx.images.sources import source_name
@@ -28,6 +29,7 @@ from featx.metrics.predictions import decide
 if TYPE_CHECKING:
     from featx.config import AugmentOptions
     from featx.images.augment import Augmenter
+    from featx.inference.cached import CachedFeatures
 
 UNKNOWN, UNSURE = "unknown", "unsure"
 
@@ -149,25 +151,30 @@ def predict(
     options: AnswerOptions = AnswerOptions(),
     workers: int = 0,
     average: Average | None = None,
+    cached: CachedFeatures | None = None,
 ) -> Iterator[Prediction | Unread]:
     """Yield one answer per image in the order of `paths`, batch by batch; memory stays flat however many there are.
 
     paths : files, URLs, or the bytes of files
     average : views over which the probabilities of an image are averaged; its distance is that of the image itself
+    cached : what an image is answered from where it has its features: `paths` are then no bytes
 
     Raises
     ------
     BundleError
         `max_distance` or `coverage` with a bundle that does not keep what it takes.
     UsageError
-        `coverage` with too few images that calibrate, or with an average, which the calibration does not know.
+        `coverage` with too few images that calibrate, or with an average, which the calibration does not know; a cache
+        with an average, whose views it does not have.
     """
+    if cached is not None and average is not None:
+        raise UsageError("--cache has features of images, not of their views. Leave out --tta or --cache.")
     if options.coverage is not None:
         guarantee(bundle, options.coverage, options.per_class)
         if average is not None:
             raise UsageError("--coverage is calibrated on single images. Leave out --tta.")
     reference = None if options.max_distance is None else bundle.reference()
-    batches = _iter_probabilities_and_features(bundle, paths, workers, average)
+    batches = _iter_probabilities_and_features(bundle, paths, workers, average, cached)
     return _answer(bundle, paths, options, reference, batches)
 
 
@@ -194,16 +201,24 @@ def iter_probabilities(
     bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int = 0, average: Average | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
     """Yield (positions in `paths`, probabilities float64 (n, classes), [(position, why it cannot be read)])."""
-    for rows, _, probabilities, bad in _iter_probabilities_and_features(bundle, paths, workers, average):
+    for rows, _, probabilities, bad in _iter_probabilities_and_features(bundle, paths, workers, average, None):
         yield rows, probabilities, bad
 
 
 def _iter_probabilities_and_features(
-    bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int, average: Average | None
+    bundle: Bundle,
+    paths: Sequence[str | Path | bytes],
+    workers: int,
+    average: Average | None,
+    cached: CachedFeatures | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, str]]]]:
     """As `iter_probabilities`, with the images' features float32 (n, d) before the probabilities."""
     each = 1 if average is None else 1 + average.views
-    for rows, features, bad in _iter_views(bundle, paths, workers, average):
+    if cached is None:
+        found = _iter_views(bundle, paths, workers, average)
+    else:
+        found = _iter_known(bundle, paths, workers, cached)
+    for rows, features, bad in found:
         if not len(rows):
             yield rows, features, np.empty((0, len(bundle.classes))), bad
             continue
@@ -233,6 +248,27 @@ def _iter_views(
             (row // each, reason) for row, reason in batch.unreadable if row % each == 0
         ]  # none of its views can be read
         yield batch.rows[::each] // each, features, bad
+
+
+def _iter_known(
+    bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int, cached: CachedFeatures
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
+    """As `iter_features`: the features that a cache has are read, and those of the other images computed."""
+    step = block_rows(bundle.manifest.head.features)
+    for start in range(0, len(paths), step):
+        some = [str(paths[row]) for row in range(start, min(start + step, len(paths)))]
+        rows, features = cached.read(some)
+        left = np.setdiff1d(np.arange(len(some)), rows)
+        found, unreadable = [(rows, features)] if len(rows) else [], []
+        for positions, computed, bad in _iter_views(bundle, [some[row] for row in left], workers, None):
+            found += [(left[positions], computed)] if len(positions) else []
+            unreadable += [(start + int(left[row]), reason) for row, reason in bad]
+        if not found:
+            yield np.empty(0, np.int64), features, unreadable
+            continue
+        rows, features = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.argsort(rows)
+        yield start + rows[order], features[order], unreadable
 
 
 def find_files(sources: Sequence[str | Path]) -> Sequence[str]:
