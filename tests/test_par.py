@@ -59,7 +59,7 @@ def test_a_function_takes_what_its_command_takes(name: str) -> None:
     function = featx
     for part in name.split("."):
         function = getattr(function, part)
-    taken = set(inspect.signature(function).parameters) | {"coverage", "per_class"}
+    taken = set(inspect.signature(function).parameters) | {"coverage", "per_class", "cache"}
     asked = {one.name.partition("__")[2] or one.name for one in command.params if one.name}
     missing = {called.get(one, one) for one in asked - MODEL - SHELL - without} - taken
     assert not missing

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
-from fitted import Lab, call
+from fitted import call
 
 from featx.cli.app import cli
 from featx.cli.repeated import CheckedGroup
@@ -79,25 +79,3 @@ def test_every_option_of_every_command_is_looked_at() -> None:
                 group.resolve_command(ctx, [str(command.name), *typed])
             refused += 1
     assert refused > 500
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ("p --clf svm --set head.clf=ridge", "--clf is 'svm', but --set head.clf is 'ridge'. Leave one of them out."),
-        ("p --set data.path=q", "DATA is 'p', but --set data.path is 'q'. Leave one of them out."),
-        ("p --input-size 64 --set features.input_size=96", "--input-size is 64, but --set features.input_size is 96."),
-        ("p --no-html --set report.html=true", "--html is False, but --set report.html is True."),
-    ],
-)
-def test_an_option_and_a_setting_that_differ_are_one_sentence(tmp_path: Path, arguments: str, sentence: str) -> None:
-    refused = call("fit-head", *arguments.split(), cwd=tmp_path)
-    assert refused.status == 2
-    assert sentence in refused.sentence
-    assert not any(tmp_path.iterdir())
-
-
-def test_a_setting_may_repeat_an_option(lab: Lab, tmp_path: Path) -> None:
-    data = ("extract", lab.root / "pictures", "--backbone", lab.root / "tiny.keras", "--cache", lab.root / "cache")
-    same = call(*data, "--input-size", "32", "--set", "features.input_size=32", "--dry-run", cwd=tmp_path)
-    assert same.status == 0, same.err

@@ -57,7 +57,7 @@ def section_option(section: str, entry: Field[Any]) -> Callable[[Command], Comma
     """The option of a section's key, as `<section>__<key>`."""
     options: type[Section] = SECTIONS[section]
     hint = types_of(options)[entry.name]
-    flag = _flag(entry)
+    flag = "--" + (entry.metadata["flag"] or entry.name).replace("_", "-")
     default = entry.default if entry.default is not MISSING else None
     is_flag = without_none(hint) is bool
     return click.option(
@@ -71,10 +71,6 @@ def section_option(section: str, entry: Field[Any]) -> Callable[[Command], Comma
         shell_complete=COMPLETIONS.get(f"{section}.{entry.name}"),
         type=_type_of(f"{section}.{entry.name}", hint, entry),
     )
-
-
-def _flag(entry: Field[Any]) -> str:
-    return "--" + (entry.metadata["flag"] or entry.name).replace("_", "-")
 
 
 def _type_of(key: str, hint: Hint, entry: Field[Any]) -> Any:
@@ -108,21 +104,9 @@ def pipeline_of(data: str | None, pipeline_file: Path | None, settings: tuple[st
         if name.partition("__")[0] in SECTIONS and was_typed(name)
     }
     more = keys_of_settings(settings)
-    before = set_keys(start_pipeline(data, pipeline_file), typed)
-    found = set_keys(before, more, "--set")
-    _require_agreement(before, found, more, [*typed, *(["data.path"] if data else [])])
+    found = set_keys(set_keys(start_pipeline(data, pipeline_file), typed), more, "--set")
     context = click.get_current_context(silent=True)
     return require_applicable(found, {**typed, **more}, "" if context is None else str(context.info_name))
-
-
-def _require_agreement(before: Pipeline, found: Pipeline, more: Keys, typed: Collection[str]) -> None:
-    """Refuse a key that an option gives one value and `--set` another."""
-    for key in typed:
-        section, _, name = key.partition(".")
-        one, other = (getattr(getattr(pipeline, section), name) for pipeline in (before, found))
-        if key in more and one != other:
-            flag = "DATA" if key == "data.path" else _flag(SECTIONS[section].__dataclass_fields__[name])
-            raise UsageError(f"{flag} is {one!r}, but --set {key} is {other!r}. Leave one of them out.")
 
 
 def was_typed(name: str) -> bool:

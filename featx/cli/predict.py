@@ -60,7 +60,6 @@ if TYPE_CHECKING:
 @TTA_OPTION
 @click.option(
     "--cache",
-    "cache_folder",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Read the features of images that are in this cache; only those of the others are computed, and not kept.",
@@ -79,7 +78,7 @@ def predict(
     coverage: float | None,
     per_class: bool,
     tta: int,
-    cache_folder: Path | None,
+    cache: Path | None,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -115,7 +114,7 @@ def predict(
     if bundle.manifest.calibrated_on == 0:
         say(f"Confidence is unmeasured: no image was left out of the fit of {bundle.path}. Add images, and fit again.")
     more: dict[str, Json] = {} if promised is None else {"coverage": promised.as_json()}
-    with _features_in(cache_folder, bundle, len(paths)) as cached, Bars() as bars:
+    with _features_in(cache, bundle, len(paths)) as cached, Bars() as bars:
         answers = _counted_by(bars, answer(bundle, paths, options, average=average, cached=cached), len(paths))
         if out is not None:
             columns = Columns(max_distance is not None, coverage is not None, bundle.multilabel)
