@@ -94,15 +94,18 @@ def save_backbone(path: Path, scale: float = 1.0, seed: int = 0) -> Path:
     return path
 
 
+_OF_SUMS = ("OPENBLAS_", "OMP_", "MKL_")  # settings by which libraries that are loaded later add in another order
+
+
 @pytest.fixture(autouse=True)
 def _same_environment() -> Iterator[None]:
-    """What one test takes from the environment is missing in the processes of those after it: BLAS adds otherwise."""
-    before = dict(os.environ)
+    """What one test changes in the environment holds in the processes of those after it: BLAS adds otherwise."""
+    before = {name: text for name, text in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     yield
     changed = {name: text for name, text in before.items() if os.environ.get(name) != text}
-    changed.pop("PYTEST_CURRENT_TEST", None)
+    added = {name: os.environ.pop(name) for name in set(os.environ) - set(before) if name.startswith(_OF_SUMS)}
     os.environ.update(changed)
-    assert not changed, "a test changed these for all that follow it"
+    assert not changed | added, "a test changed these for all that follow it"
 
 
 @pytest.fixture(autouse=True)

@@ -653,6 +653,11 @@ def test_other_parameters_or_rows_begin_anew(tmp_path: Path, monkeypatch: pytest
     assert train_twice(tmp_path / "rate", monkeypatch, learning_rate=0.5) == []
     assert train_twice(tmp_path / "rows", monkeypatch, y=y[::-1].copy()) == []
     assert train_twice(tmp_path / "values", monkeypatch, x=x * np.float32(1.5)) == []
+    watched = DenseHead(hidden="4", epochs=2).fit(x, y, validation=(x, y), recording=Recording(tmp_path / "val"))
+    again = DenseHead(hidden="4", epochs=2).fit(x, y, validation=(9 * x, y), recording=Recording(tmp_path / "val"))
+    assert [one.val_loss for one in again.training_log_.epochs] != [
+        one.val_loss for one in watched.training_log_.epochs
+    ]
 
 
 def test_a_processor_that_adds_in_another_order_goes_on_all_the_same(

@@ -11,6 +11,7 @@ import pytest
 from fitted import Lab, call
 
 import featx
+from featx.api.predictions import PredictKeywords
 from featx.cli.app import cli
 from featx.errors import UsageError
 
@@ -45,6 +46,7 @@ PAIRS = {
     "Model.export": ("export", {"formats": "format"}, set()),
     "Model.pack": ("bundle pack", {}, set()),
 }
+FURTHER = {"Model.predict": PredictKeywords.__annotations__}
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -59,7 +61,7 @@ def test_a_function_takes_what_its_command_takes(name: str) -> None:
     function = featx
     for part in name.split("."):
         function = getattr(function, part)
-    taken = set(inspect.signature(function).parameters) | {"coverage", "per_class", "cache"}
+    taken = set(inspect.signature(function).parameters) | set(FURTHER.get(name, {}))
     asked = {one.name.partition("__")[2] or one.name for one in command.params if one.name}
     missing = {called.get(one, one) for one in asked - MODEL - SHELL - without} - taken
     assert not missing

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from arrays import arrays_of
+from conftest import write_images
 from fitted import Lab, call
 from PIL import Image
 from unkind import make_unkind_folder
@@ -30,6 +31,9 @@ from featx.inference.predict import (
     iter_probabilities,
     predict,
 )
+from featx.store.cache import Cache
+from featx.store.part import RemovedPart
+from featx.store.stored import StoredFeatures
 
 
 def pixels(path: str) -> np.ndarray:
@@ -246,16 +250,63 @@ def test_what_a_cache_lacks_is_computed_and_answers_keep_their_order(
 
 def test_a_cache_without_features_of_the_network_is_named(lab: Lab, tmp_path: Path) -> None:
     bundle = lab.bundle("logreg").path
-    empty = tmp_path / "empty"
-    empty.mkdir()
+    with Cache(tmp_path / "other") as other:
+        other.index.remember("kind", "name", 1)
     plain = call("predict", *lab.pictures[:3], "--model", bundle, "--json", cwd=tmp_path)
-    found = call("predict", *lab.pictures[:3], "--model", bundle, "--cache", empty, "--json", cwd=tmp_path)
-    assert f"{empty} has no features of the network of" in found.err
+    found = call("predict", *lab.pictures[:3], "--model", bundle, "--cache", "other", "--json", cwd=tmp_path)
+    assert "other has no features of the network of" in found.err
     assert found.json == {**plain.json, "cached": 0}
-    gone = call("predict", lab.pictures[0], "--model", bundle, "--cache", "gone", cwd=tmp_path)
-    assert gone.status == 2
-    assert "No cache in gone: it is not a folder. featx extract makes one." in gone.sentence
-    assert not (tmp_path / "gone").exists()
+
+
+def test_a_folder_that_is_no_cache_stays_as_it_is(lab: Lab, tmp_path: Path) -> None:
+    """An index in a class folder would make it a cache, whose images are left out."""
+    shutil.copytree(lab.root / "pictures", tmp_path / "pictures")
+    before = sorted(map(str, tmp_path.rglob("*")))
+    for folder in ("pictures/red", "gone", "."):
+        found = call("predict", "pictures", "--model", lab.bundle("logreg").path, "--cache", folder, cwd=tmp_path)
+        assert found.status == 2
+        assert f"{folder!r} is not a cache. Name the folder that featx extract or fit-head has made." in found.sentence
+    assert sorted(map(str, tmp_path.rglob("*"))) == before
+
+
+def test_other_stores_of_a_cache_do_not_matter(lab: Lab, tmp_path: Path) -> None:
+    """One that cannot be read, and one with the same key in another folder."""
+    bundle = lab.bundle("logreg")
+    shutil.copytree(lab.root / "cache", tmp_path / "cache")
+    (tmp_path / "cache" / "other-32-deadbeef").mkdir()
+    (tmp_path / "cache" / "other-32-deadbeef" / "key.json").write_text("{")
+    (tmp_path / "cache" / "aaa").mkdir()
+    wanted = json.loads((bundle.path / "bundle.json").read_text())["key"]
+    (tmp_path / "cache" / "aaa" / "key.json").write_text(json.dumps({"key": wanted}))
+    with open_cached(tmp_path / "cache", bundle) as cached:
+        assert len(list(predict(bundle, lab.pictures, cached=cached))) == 60
+    assert cached.found == 60
+
+
+def test_a_part_that_goes_while_it_is_read_is_computed(
+    lab: Lab, no_network: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(self: StoredFeatures) -> np.ndarray:
+        raise RemovedPart(Path("part.h5"))
+
+    bundle = lab.bundle("logreg")
+    monkeypatch.setattr(StoredFeatures, "asarray", gone)
+    with open_cached(lab.root / "cache", bundle) as cached:
+        assert list(predict(bundle, lab.pictures[:5], cached=cached)) == list(predict(bundle, lab.pictures[:5]))
+    assert cached.found == 0
+    assert sum(no_network) == 10
+
+
+def test_answers_come_before_all_images_are_computed(
+    lab: Lab, tmp_path: Path, no_network: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.inference.predict._AT_ONCE", 4)
+    write_images(tmp_path / "new", 12)
+    with open_cached(lab.root / "cache", lab.bundle("logreg")) as cached:
+        answers = predict(lab.bundle("logreg"), find_files([tmp_path / "new"]), cached=cached)
+        next(answers)
+        assert sum(no_network) <= 4
+        assert len(list(answers)) == 11
 
 
 def test_a_cache_has_no_views(lab: Lab) -> None:

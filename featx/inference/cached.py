@@ -16,16 +16,19 @@ from featx.extraction.sample import Sample
 from featx.extraction.stale import require_current
 from featx.heads.scaling import float_blocks
 from featx.heads.transform import join
+from featx.io.digests import digest_json
+from featx.io.index import INDEX_FILE
 from featx.io.urls import is_url
 from featx.metrics.predictions import LabelledPredictions, align, group_codes
 from featx.store.cache import Cache
-from featx.store.store import FeatureStore
+from featx.store.part import RemovedPart
+from featx.store.store import KEY_FILE, FeatureStore
 
 
 def stores_of(bundle: Bundle, cache: Cache) -> list[FeatureStore]:
     """The stores of a cache that hold the features which a bundle was fitted on: one at most, or none."""
     wanted = bundle.manifest.key.as_json()
-    return [store for store in cache.stores() if store.key.as_json() == wanted]
+    return [store for store in cache.stores(digest_json(wanted)) if store.key.as_json() == wanted]
 
 
 class CachedFeatures:
@@ -43,8 +46,8 @@ class CachedFeatures:
         own_network = bundle.manifest.backbone.finetuned or bundle.manifest.baseline
         stores = [] if own_network else stores_of(bundle, cache)
         self.found = 0
-        self._tables = [store.table(one.layer, one.pooling) for store in stores[:1] for one in bundle.outputs]
-        self._index = cache.index
+        self._tables = [store.table(one.layer, one.pooling) for store in stores for one in bundle.outputs]
+        self._cache = cache
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -52,19 +55,22 @@ class CachedFeatures:
 
     def read(self, paths: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return positions int64 (n,) in `paths`, rising, and features float32 (n, d) of the images that it has."""
-        if not self:
-            return np.empty(0, np.int64), np.empty((0, 0), np.float32)
-        paths = [path if is_url(path) else os.path.abspath(path) for path in paths]
-        known = digest_images(paths, self._index)
+        nothing = np.empty(0, np.int64), np.empty((0, 0), np.float32)
+        paths, index = [path if is_url(path) else os.path.abspath(path) for path in paths], self._cache.index
+        known = digest_images(paths, index)
         rows = np.flatnonzero(known.usable)
         digests, sources = known.digest[rows], [paths[row] for row in rows.tolist()]
         absent = np.zeros(len(rows), bool)
         for table in self._tables:
-            absent |= require_current(sources, digests, table, self._index).missing(digests)
+            absent |= require_current(sources, digests, table, index).missing(digests)
         if absent.all():
-            return np.empty(0, np.int64), np.empty((0, 0), np.float32)
-        self.found += int((~absent).sum())
-        return rows[~absent], join([table.read(digests[~absent]) for table in self._tables]).asarray()
+            return nothing
+        try:
+            features = join([table.read(digests[~absent]) for table in self._tables]).asarray()
+        except RemovedPart:  # by another process, just now
+            return nothing
+        self.found += len(features)
+        return rows[~absent], features
 
 
 @contextmanager
@@ -74,10 +80,11 @@ def open_cached(folder: str | Path, bundle: Bundle) -> Iterator[CachedFeatures]:
     Raises
     ------
     UsageError
-        There is no such folder.
+        The folder is no cache: nothing is written into it.
     """
-    if not Path(folder).is_dir():
-        raise UsageError(f"No cache in {folder}: it is not a folder. featx extract makes one.")
+    place = Path(folder)
+    if not str(folder) or not ((place / INDEX_FILE).exists() or any(place.glob(f"*/{KEY_FILE}"))):
+        raise UsageError(f"{str(folder)!r} is not a cache. Name the folder that featx extract or fit-head has made.")
     with Cache(folder) as cache:
         yield CachedFeatures(bundle, cache)
 

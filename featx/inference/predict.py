@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from featx.inference.cached import CachedFeatures
 
 UNKNOWN, UNSURE = "unknown", "unsure"
+_AT_ONCE = 512  # images looked for in a cache: where it has none of them, answers wait for all to be computed
 
 
 @dataclass(frozen=True)
@@ -214,10 +215,10 @@ def _iter_probabilities_and_features(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, str]]]]:
     """As `iter_probabilities`, with the images' features float32 (n, d) before the probabilities."""
     each = 1 if average is None else 1 + average.views
-    if cached is None:
-        found = _iter_views(bundle, paths, workers, average)
-    else:
+    if cached:
         found = _iter_known(bundle, paths, workers, cached)
+    else:
+        found = _iter_views(bundle, paths, workers, average)
     for rows, features, bad in found:
         if not len(rows):
             yield rows, features, np.empty((0, len(bundle.classes))), bad
@@ -254,7 +255,7 @@ def _iter_known(
     bundle: Bundle, paths: Sequence[str | Path | bytes], workers: int, cached: CachedFeatures
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
     """As `iter_features`: the features that a cache has are read, and those of the other images computed."""
-    step = block_rows(bundle.manifest.head.features)
+    step = min(_AT_ONCE, block_rows(bundle.manifest.head.features))
     for start in range(0, len(paths), step):
         some = [str(paths[row]) for row in range(start, min(start + step, len(paths)))]
         rows, features = cached.read(some)

@@ -72,8 +72,8 @@ class Cache:
         network = replace(key, storage="float32", views=NO_VIEWS, calibration="")
         return self.path / _CALIBRATION / f"{network.directory}.json"
 
-    def stores(self) -> list[FeatureStore]:
-        """Every feature store in the folder, by name.
+    def stores(self, digest: str = "") -> list[FeatureStore]:
+        """Every feature store in the folder, by name; with the digest of a key only that which has its name of it.
 
         Raises
         ------
@@ -82,7 +82,7 @@ class Cache:
         """
         from featx.store.store import KEY_FILE, open_store
 
-        return [open_store(path.parent, self._checks()) for path in sorted(self.path.glob(f"*/{KEY_FILE}"))]
+        return [open_store(path.parent, self._checks()) for path in sorted(self.path.glob(f"*{digest[:8]}/{KEY_FILE}"))]
 
     def _checks(self) -> Checks:
         from featx.store.damage import Checks
