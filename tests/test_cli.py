@@ -214,6 +214,11 @@ def csv_without_labels(folder: Path) -> None:
     (folder / "index.csv").write_text("\n".join(["path,kind,part", *rows]))
 
 
+def csv_to_fill_in(folder: Path) -> None:
+    rows = [f"pictures/red/0-{number:02}.png," for number in range(4)]
+    (folder / "next.csv").write_text("\n".join(["path,label", *rows]))
+
+
 def one_class(folder: Path) -> None:
     shutil.copytree(folder / "pictures" / "red", folder / "single" / "red")
 
@@ -241,6 +246,7 @@ RADIAL = ["fit-head", "pictures", "OPTIONS", "--clf", "svm", "--kernel", "rbf"]
         (empty_folder, ["predict", "empty", "--model", "BUNDLE"], 1, ["empty"]),
         (one_class, ["fit-head", "single", "OPTIONS"], 1, ["red", "classes"]),
         (csv_without_labels, ["fit-head", "index.csv", "OPTIONS"], 1, ["no labels", "CSV"]),
+        (csv_to_fill_in, ["fit-head", "next.csv", "OPTIONS"], 1, ["No image in next.csv", "featx label next.csv"]),
         (csv_without_labels, ["fit-head", "index.csv", "--label-column", "kidn"], 1, ["'kidn'", "path, kind, part"]),
         (csv_without_labels, ["check", "index.csv", "--path-column", "file"], 1, ["'file'", "path, kind, part"]),
         (None, ["extract", "gone"], 1, ["gone"]),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -218,7 +220,10 @@ def test_several_labels(lab: Lab, tmp_path: Path) -> None:
 
 def test_refused_with_one_sentence(model: Path, lab: Lab, tmp_path: Path) -> None:
     write_pictures(tmp_path / "few", per_class=2)
-    assert "there are 6" in str(run(model, tmp_path / "few", tmp_path)[1]["error"])
+    assert "there are 6." in str(run(model, tmp_path / "few", tmp_path)[1]["error"])
+    shutil.copytree(model / "pictures" / "red", tmp_path / "few" / "known")
+    left_out = str(run(model, tmp_path / "few", tmp_path)[1]["error"])
+    assert re.search(r"there are 6\. \d+ images are left out: the model was made with them", left_out), left_out
     known = featx.load(model / "runs" / "pictures")
     with pytest.raises(DataError, match="have a label in the model already"):
         known.drift(model / "pictures", out=tmp_path / "o", cache=str(model / "cache"))

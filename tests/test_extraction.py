@@ -346,7 +346,11 @@ def test_verify_finds_and_repair_computes_just_those_rows(
     spoil(part, [11], "checksum")
     found = featx("cache", "verify", status=1)
     assert "checksum mismatch for 3 rows" in found.stderr
-    assert "featx cache verify --repair" in found.stderr
+    assert "Repair with: featx cache verify --repair\n" in found.stderr
+    elsewhere = done.store.directory.parent.rename(done.store.directory.parent.with_name("moved"))
+    found = featx("cache", "verify", "--cache", "moved", status=1)
+    assert "Repair with: featx cache verify --repair --cache moved\n" in found.stderr
+    elsewhere.rename(done.store.directory.parent)
     mended = featx("cache", "verify", "--repair", "--json")
     assert "3 rows computed again, 0 without their image" in mended.stderr
     assert [damage["rows"] for damage in mended.json["damaged"]] == [[2, 7, 11]]

@@ -132,6 +132,21 @@ def test_labels_are_listed_and_forgotten(work: Callable[..., Outcome], tmp_path:
     assert sizes(work, "pictures") == {"blue": 23, "green": 20, "red": 17}
 
 
+def test_a_list_that_is_older_than_a_correction_takes_nothing_back(
+    work: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    older = write(tmp_path / "older.csv", [("path", "label", "right"), ("blue/wrong-0.png", "blue", "")])
+    assert work("relabel", "confirm", "pictures/blue/wrong-0.png", "--label", "red", "--data", "pictures").status == 0
+    applied = work("relabel", "apply", older, "pictures", "--json").json
+    assert (applied["corrected"], applied["confirmed"], applied["as_before"]) == (0, 0, 1)
+    assert sizes(work, "pictures") == {"blue": 22, "green": 20, "red": 18}
+    marked = write(tmp_path / "marked.csv", [("path", "label", "right"), ("blue/wrong-0.png", "blue", "yes")])
+    assert work("relabel", "apply", marked, "pictures", "--json").json["confirmed"] == 1
+    assert sizes(work, "pictures") == {"blue": 23, "green": 20, "red": 17}
+    forgotten = work("relabel", "forget", "pictures/blue/wrong-0.png")
+    assert forgotten.sentence.startswith("featx: --data is missing: name the folder or CSV of the data set")
+
+
 def test_what_is_right_is_not_listed_again(lab: Lab, work: Callable[..., Outcome], tmp_path: Path) -> None:
     first = work("check", "pictures", "--features", *of(lab), "--no-html", "--json")
     assert first.status == 0, first.err

@@ -96,7 +96,7 @@ def find_drift(
     options, seed = pipeline.drift, pipeline.data.seed
     held = held_out(bundle, cache, seed)
     pool = open_pool(pipeline, bundle, cache, context.progress)
-    _require_enough(len(pool), held, bundle)
+    _require_enough(pool, held, bundle)
     for note in pool.images.notes:
         context.notify(note)
     new, usual = _sides(bundle, pool, held, seed)
@@ -131,11 +131,12 @@ def find_drift(
     )
 
 
-def _require_enough(new: int, held: HeldOut, bundle: Bundle) -> None:
-    if new < _LEAST:
+def _require_enough(new: Pool, held: HeldOut, bundle: Bundle) -> None:
+    if len(new) < _LEAST:
+        known = f" {new.note_known()}" if new.known else ""
         raise DataError(
-            f"The test needs at least {_LEAST} new images, and there {agreeing(new, 'is', 'are')} {new:,}. "
-            "Name a folder with more."
+            f"The test needs at least {_LEAST} new images, and there {agreeing(len(new), 'is', 'are')} {len(new):,}."
+            f"{known} Name a folder with more."
         )
     usual = held.features.shape[0]
     if usual < _LEAST:

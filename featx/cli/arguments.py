@@ -125,8 +125,11 @@ def need_data(pipeline: Pipeline) -> Pipeline:
     """
     if pipeline.data.path is None:
         raise UsageError("No images: name a folder or CSV, or a pipeline file with data.path (-p FILE).")
-    typed = click.get_current_context().params
+    context = click.get_current_context()
+    typed = context.params
     if typed.get("data", "") is None and typed.get("pipeline_file") is None and not has_demo(pipeline):
+        if any(one.name == "data" and isinstance(one, click.Option) for one in context.command.params):
+            raise UsageError("--data is missing: name the folder or CSV of the data set, or a pipeline file with -p.")
         demo = pipeline.data.path
         raise UsageError(
             f"No images are named, and those of the demo, {demo}, are not here. Name a folder or CSV of images, or a "

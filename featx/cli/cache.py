@@ -88,7 +88,8 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
         " and repaired" if repair and damaged else ""
     )
     content: dict[str, Json] = {"parts": parts, "networks": networks, "damaged": damaged, "repaired": repair}
-    sentence = f"Damaged: {counted(unrepaired, 'file')}. Repair with: featx cache verify --repair"
+    place = "" if cache == Path("cache") else f" --cache {cache}"
+    sentence = f"Damaged: {counted(unrepaired, 'file')}. Repair with: featx cache verify --repair{place}"
     emit(as_json, content, text, StoreError(sentence) if unrepaired else None)
 
 

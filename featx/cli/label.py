@@ -82,6 +82,5 @@ def label(
         run(server, listener)
         standing = desk.standing()
         desk.close()
-    say(
-        f"Ended. {counted(standing.answered, 'image')} labelled here: {plan.out}. Fit a head: featx fit-head {plan.out}"
-    )
+    then = f"Fit a head: featx fit-head {plan.out}" if standing.answered else "The same command resumes."
+    say(f"Ended. {counted(standing.answered, 'image')} labelled here: {plan.out}. {then}")

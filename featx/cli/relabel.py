@@ -83,12 +83,13 @@ def apply(
     with Cache(folder) as cache:
         images, kept = _read(pipeline, cache)
         read = read_judgements(images, file, data_folder(str(pipeline.data.path), pipeline.data))
-        before = kept.of(images, cache.index)
 
         def is_said(one: Judgement) -> bool:
-            """Whether a line says anything: by a mark, or by another label than that of the data or of a correction."""
-            corrected = before is not None and bool(before.corrected[one.row])
-            return confirm_rest or one.marked or corrected or one.label != images.label_names(one.row)[0]
+            """Whether a line says anything: by a mark, or by another label than that of the data.
+
+            A list that is older than a correction has the label of the data, which takes nothing back.
+            """
+            return confirm_rest or one.marked or one.label != images.label_names(one.row)[0]
 
         judged = list(filter(is_said, read))
         _keep(kept, images, cache, judged, len(read) - len(judged), as_json)

@@ -108,8 +108,10 @@ def require_fittable(images: ImageSet) -> None:
         raise DataError(
             f"{images.source} has no labels: a folder per class or a CSV with labels is needed to fit.{why}"
         )
+    if not images.classes:
+        raise DataError(f"No image in {images.source} has a label yet. Give some a label: featx label {images.source}")
     if len(images.classes) < 2:
-        only = images.classes[0] if images.classes else "none"
         raise DataError(
-            f"A head needs two classes or more, but {images.source} has one class ({only}). Add another folder."
+            f"A head needs two classes or more, but {images.source} has one class ({images.classes[0]}). Add another "
+            "folder."
         )
