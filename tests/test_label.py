@@ -489,6 +489,7 @@ def test_the_command_goes_on_after_a_kill(lab: Lab, pool: Path, tmp_path: Path) 
     import httpx
 
     command = [sys.executable, "-m", "featx", "label", str(pool), "--classes", "blue,red", "--runs", "runs"]
+    csv = Path("runs", "pool", "label", "labels.csv")
     for number in range(2):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
         assert process.stderr is not None
@@ -499,5 +500,11 @@ def test_the_command_goes_on_after_a_kill(lab: Lab, pool: Path, tmp_path: Path) 
             assert image["number"] == number
             client.post(f"{address}answer", json={"tab": "a", "number": number, "labels": ["red"]})
         process.send_signal(signal.SIGKILL if number == 0 else signal.SIGTERM)
-        process.communicate()
+        ended = process.communicate()[1]
+    assert f"2 images labelled here: {csv}. Fit a head: featx fit-head {csv}" in ended
+    process = subprocess.Popen([*command, "--name", "none"], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert process.stderr is not None
+    next(line for line in process.stderr if "Label at" in line)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate()[1].endswith("labels.csv. The same command resumes.\n")
     assert len(rows_of(tmp_path / "runs" / "pool" / "label" / "labels.csv")) == 2

@@ -82,5 +82,7 @@ def label(
         run(server, listener)
         standing = desk.standing()
         desk.close()
-    then = f"Fit a head: featx fit-head {plan.out}" if standing.answered else "The same command resumes."
+    then = (
+        f"Fit a head: featx fit-head {plan.out}" if standing.answered or standing.given else "The same command resumes."
+    )
     say(f"Ended. {counted(standing.answered, 'image')} labelled here: {plan.out}. {then}")
