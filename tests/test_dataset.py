@@ -210,6 +210,15 @@ def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
         read_images([], OPTIONS)
 
 
+@pytest.mark.parametrize("empty", [("later/",), ("a/deep/", "b/"), ("train/a/", "val/a/", "later/.hidden")])
+def test_files_beside_empty_folders_are_the_images(tmp_path: Path, empty: tuple[str, ...]) -> None:
+    images = read_images(tree(tmp_path, "1.jpg", "2.jpg", *empty), OPTIONS)
+    assert shown(images, tmp_path) == ["1.jpg", "2.jpg"]
+    assert (images.labels, images.classes, images.declared) == (None, (), None)
+    assert "have no labels: the " in images.notes[-1]
+    assert not any("outside the class folders" in note for note in images.notes)
+
+
 def test_a_single_class_that_holds_folders_is_hinted_at(tmp_path: Path) -> None:
     images = read_images(tree(tmp_path, "images/cats/1.jpg", "images/dogs/1.jpg"), OPTIONS)
     assert images.classes == ("images",)

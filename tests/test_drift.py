@@ -156,6 +156,15 @@ def test_pictures_of_the_same_source_do_not_differ(model: Path, tmp_path: Path) 
     assert "look like" in str(found["verdict"])
 
 
+def test_classes_without_images_change_nothing(model: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    shutil.copytree(model / "new", new)
+    (new / "purple").mkdir()
+    status, found = run(model, new, tmp_path)
+    assert status == 0, found
+    assert (found["images"], found["p"]) == (45, run(model, model / "new", tmp_path)[1]["p"])
+
+
 def test_a_colour_cast_is_seen_and_the_strangest_are_shown(model: Path, tmp_path: Path) -> None:
     for number, path in enumerate(sorted((model / "new").rglob("*.png"))):
         pixels = np.asarray(Image.open(path)) * np.array([1.7, 1.0, 0.3])

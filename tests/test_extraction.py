@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from cached import extract, fresh, list_stores, plan, repair_store
 from conftest import SIDE, environment, save_backbone, write_images
+from fitted import call
 from PIL import Image
 
 from featx.backbones import resolve, resolve_outputs
@@ -181,11 +182,26 @@ def test_bad_images_cost_neither_their_batch_nor_their_copies(
     assert counts(done) == (0, 8)
 
 
-def test_a_class_without_a_readable_image_is_named(options: FeaturesOptions, image_folder: Callable[..., Path]) -> None:
+def test_only_fitting_needs_a_readable_image_of_every_class(
+    options: FeaturesOptions, image_folder: Callable[..., Path], tmp_path: Path
+) -> None:
     folder = image_folder(2)
     for path in (folder / "dog").iterdir():
         path.write_bytes(b"no image, but not empty")
-    with pytest.raises(DataError, match="'dog' has no readable image"):
+    (folder / "later").mkdir()
+    good = len(list((folder / "cat").iterdir()))
+    done = extract(read(folder), options)
+    assert (done.computed, len(done.bad), len(features_of(done))) == (good, 2, good)
+    features = ("--backbone", str(options.backbone), "--cache", str(options.cache))
+    extracted = call("extract", folder, *features, "--json", cwd=tmp_path)
+    assert (extracted.status, extracted.json["reused"]) == (0, good)
+    assert "No readable image of dog, later. Fitting a head needs images of every class." in extracted.err
+    refused = call("fit-head", folder, *features, cwd=tmp_path)
+    assert refused.status == 1
+    assert "The class 'dog' (and 1 more: later) has no readable image in" in refused.err
+    for path in (folder / "cat").iterdir():
+        path.write_bytes(b"no image, but not empty")
+    with pytest.raises(DataError, match="None of the"):
         extract(read(folder), options)
 
 

@@ -211,6 +211,21 @@ def test_with_a_model(lab: Lab, pool: Path, tmp_path: Path) -> None:
     assert "listed apart" in " ".join(found["notes"])
 
 
+@pytest.mark.parametrize("command", ["next", "map"])
+def test_an_empty_folder_changes_nothing(lab: Lab, tmp_path: Path, command: str) -> None:
+    classes = write_pictures(tmp_path / "classes", per_class=2, seed=6)
+    (classes / "purple").mkdir()
+    flat = tmp_path / "flat"
+    (flat / "later").mkdir(parents=True)
+    for path in classes.rglob("*.png"):
+        (flat / f"{path.parent.name}-{path.name}").write_bytes(path.read_bytes())
+    for folder in (classes, flat):
+        _, _, *options = asked(lab, folder, tmp_path, model=lab.bundle("logreg").path)
+        done = call(command, folder, *options, cwd=tmp_path)
+        assert done.status == 0, done.err
+        assert done.json["pool" if command == "next" else "images"] == 6
+
+
 def test_labelled_images_are_left_out_by_their_content(lab: Lab, pool: Path, tmp_path: Path) -> None:
     mixed = tmp_path / "mixed"
     mixed.mkdir()

@@ -85,8 +85,11 @@ def test_when_nothing_can_be_read_it_fails(lab: Lab, tmp_path: Path, expected: d
             (tmp_path / "data" / "odd" / name).unlink()
     options = ["--backbone", str(lab.root / "tiny.keras"), "--cache", str(lab.root / "cache")]
     extract = call("extract", "data", *options, cwd=tmp_path)
-    assert extract.status == 1
-    assert "'odd'" in extract.sentence  # the class that is left without an image is named
+    assert extract.status == 0
+    assert "No readable image of odd." in extract.err
+    fit = call("fit-head", "data", *options, cwd=tmp_path)
+    assert fit.status == 1
+    assert "'odd'" in fit.sentence  # the class that is left without an image is named
     predict = call("predict", "data/odd", "--model", lab.bundle("logreg").path, "--json", cwd=tmp_path)
     assert predict.status == 1
     assert "None of the" in predict.sentence

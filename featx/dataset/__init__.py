@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from featx.io.lazy import import_on_use
 
 if TYPE_CHECKING:
-    from featx.dataset.check import Check, check_images, require_usable
+    from featx.dataset.check import Check, check_images, note_empty_classes, require_readable, require_usable
     from featx.dataset.digests import Digests, conflicts, digest_images
     from featx.dataset.imageset import NONE, SPLITS, TEST, TRAIN, VAL, ImageSet
     from featx.dataset.read import data_folder, read_data, read_images
@@ -32,8 +32,10 @@ __all__ = [
     "conflicts",
     "data_folder",
     "digest_images",
+    "note_empty_classes",
     "read_data",
     "read_images",
+    "require_readable",
     "require_usable",
     "split_images",
     "write_split",
@@ -43,7 +45,7 @@ __all__ = [
 __getattr__ = import_on_use(
     __name__,
     {
-        "check": ("Check", "check_images", "require_usable"),
+        "check": ("Check", "check_images", "note_empty_classes", "require_readable", "require_usable"),
         "digests": ("Digests", "conflicts", "digest_images"),
         "imageset": ("ImageSet", "NONE", "SPLITS", "TEST", "TRAIN", "VAL"),
         "read": ("data_folder", "read_data", "read_images"),

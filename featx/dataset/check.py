@@ -17,7 +17,7 @@ from featx.images.decoder import decode, decoder_version
 from featx.images.depth import bits_used, describe_dark, describe_levels
 from featx.images.fault import BadImage, DamagedScan
 from featx.images.levels import FULL
-from featx.io.counting import none_of
+from featx.io.counting import counted, none_of
 from featx.io.digest_arrays import NO_DIGEST, has_digest
 from featx.io.index import StatIndex
 from featx.io.urls import is_url
@@ -104,8 +104,17 @@ def check_images(
     )
 
 
+def require_readable(images: ImageSet, readable: np.ndarray) -> None:
+    """Refuse a set of which no image can be read. readable : bool (n,), which images could be"""
+    if not readable.any():
+        raise DataError(
+            f"{none_of(len(images), 'image')} of {images.source} can be read. featx check {images.source} says why of "
+            "each."
+        )
+
+
 def require_usable(images: ImageSet, readable: np.ndarray) -> None:
-    """Refuse a set of which nothing can be fitted or evaluated.
+    """Refuse a set that nothing can be fitted on: fitting needs images of every class.
 
     Parameters
     ----------
@@ -117,18 +126,27 @@ def require_usable(images: ImageSet, readable: np.ndarray) -> None:
     DataError
         When all images are bad, or when a class is left without a readable image; it is named.
     """
-    if not readable.any():
-        raise DataError(
-            f"{none_of(len(images), 'image')} of {images.source} can be read. featx check {images.source} says why of "
-            "each."
-        )
-    empty = [name for name, count in count_classes(images, readable).items() if count == 0]
+    require_readable(images, readable)
+    empty = _empty_classes(images, readable)
     if empty:
         others = f" (and {len(empty) - 1} more: {', '.join(empty[1:6])})" if len(empty) > 1 else ""
         raise DataError(
             f"The class {empty[0]!r}{others} has no readable image in {images.source}. Add images, remove the class, "
             f"or see what is wrong with its files: featx check {images.source}"
         )
+
+
+def note_empty_classes(images: ImageSet, readable: np.ndarray) -> tuple[str, ...]:
+    """A sentence on the classes without a readable image, where there are any: only fitting needs every class."""
+    empty = _empty_classes(images, readable)
+    if not empty:
+        return ()
+    others = f" and {counted(len(empty) - 5, 'other class', 'other classes')}" if len(empty) > 5 else ""
+    return (f"No readable image of {', '.join(empty[:5])}{others}. Fitting a head needs images of every class.",)
+
+
+def _empty_classes(images: ImageSet, readable: np.ndarray) -> list[str]:
+    return [name for name, count in count_classes(images, readable).items() if count == 0]
 
 
 def count_classes(images: ImageSet, readable: np.ndarray) -> dict[str, int]:

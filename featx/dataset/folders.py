@@ -52,7 +52,9 @@ class _Aside:
 
 
 def read_folder(source: str, root: str, options: DataOptions) -> ImageSet:
-    """Read a folder per class, train/val/test folders that hold those, or a folder of nothing but files (no labels).
+    """Read a folder per class, train/val/test folders that hold those, or a folder of files alone (no labels).
+
+    Empty folders beside the files change nothing: whoever sorts images into folders may not have begun.
 
     source : as the user gave it; root : the same, absolute; options : `classes` is used
     """
@@ -65,15 +67,16 @@ def read_folder(source: str, root: str, options: DataOptions) -> ImageSet:
     else:
         for name in folders:
             found.add(name, _walk(_join(root, name), aside), NONE)
-    for name in files if len(found.paths) or folders else ():
-        aside.add("files outside the class folders", name)
     name = Path(plain(root)).name or "images"
-    if not folders and files:
-        return ImageSet(source, name, Paths(_join(root, name) for name in files), notes=aside.notes())
     if not len(found.paths):
-        raise DataError(
-            f"No images in {source}: {_describe_emptiness(folders)}. Give a folder with a folder per class."
-        )
+        if not files:
+            raise DataError(
+                f"No images in {source}: {_describe_emptiness(folders)}. Give a folder with a folder per class."
+            )
+        paths = Paths(_join(root, file) for file in files)
+        return ImageSet(source, name, paths, notes=aside.notes() + _note_loose(source, folders))
+    for file in files:
+        aside.add("files outside the class folders", file)
     classes = choose_classes(map(as_utf8, found.names), options.classes, source)
     code = {name: position for position, name in enumerate(classes)}
     codes = np.array([code[as_utf8(name)] for name in found.names], np.int64)
@@ -236,6 +239,15 @@ def _describe_emptiness(folders: Sequence[str]) -> str:
     if not folders:
         return "it is empty"
     return f"its {'folder is' if len(folders) == 1 else counted(len(folders), '', 'folders are')} empty"
+
+
+def _note_loose(source: str, folders: Sequence[str]) -> tuple[str, ...]:
+    """Why images that lie beside folders have no labels."""
+    if not folders:
+        return ()
+    one = len(folders) == 1
+    empty = f"folder {folders[0]!r} beside them is" if one else f"{len(folders):,} folders beside them are"
+    return (f"The images directly in {source} have no labels: the {empty} empty",)
 
 
 def _hint(root: str, folders: Sequence[str], parts: dict[str, int]) -> tuple[str, ...]:

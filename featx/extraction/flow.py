@@ -16,7 +16,7 @@ from dataclasses import asdict
 import numpy as np
 
 from featx.config import FeaturesOptions
-from featx.dataset import ImageSet, require_usable
+from featx.dataset import ImageSet, require_readable
 from featx.extraction.calibrating import fix_calibration
 from featx.extraction.computation import Computation
 from featx.extraction.computed import Computed
@@ -60,14 +60,14 @@ def extract(images: ImageSet, options: FeaturesOptions, cache: Cache, progress: 
     Raises
     ------
     DataError
-        When no image can be read, or a class is left without one.
+        When no image can be read.
     """
     start = time.perf_counter()
     fix_calibration(images, options, cache, progress)
     job = settle(options, cache)
     done = serve_request(request_images(images, cache.index, progress), job, progress, start)
     _warn_of_missed(done)
-    require_usable(images, done.readable)
+    require_readable(images, done.readable)
     return done
 
 

@@ -12,7 +12,17 @@ from featx.backbones.runtime import gpu_memory
 from featx.backbones.tokens import choose_layers_of_tokens
 from featx.bundle.bundle import Bundle
 from featx.config import FeaturesOptions, Pipeline
-from featx.dataset import NONE, SPLITS, VAL, ImageSet, conflicts, digest_images, read_data
+from featx.dataset import (
+    NONE,
+    SPLITS,
+    VAL,
+    ImageSet,
+    conflicts,
+    digest_images,
+    note_empty_classes,
+    read_data,
+    require_usable,
+)
 from featx.dataset.columns import require_no_duplicate_groups
 from featx.errors import DataError, UsageError
 from featx.extraction.extraction import first_row_output
@@ -61,6 +71,7 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     wanted = choose_images(pipeline, images, cache)
     calibrate(pipeline, wanted, cache, progress)
     extraction = extract(wanted, pipeline.features, cache, progress)
+    require_usable(wanted, extraction.readable)
     extraction, notes = _with_groups(extraction, pipeline)
     run = Run.of(pipeline, extraction.images)
     sample = run.split.sample(extraction.images, extraction.digests, extraction.readable, pipeline.data)
@@ -120,7 +131,10 @@ def extract_all(pipeline: Pipeline, cache: Cache, context: Context) -> tuple[Ext
     images = _wanted_images(pipeline, cache, context)
     calibrate(pipeline, images, cache, context.progress)
     if not pipeline.augment.views:
-        return extract(images, pipeline.features, cache, context.progress), None
+        extraction = extract(images, pipeline.features, cache, context.progress)
+        for note in note_empty_classes(images, extraction.readable):
+            context.notify(note)
+        return extraction, None
     prepared = prepare(pipeline, cache, context.progress)
     return prepared.extraction, prepared.sample.views
 
