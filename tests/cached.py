@@ -61,7 +61,7 @@ def prepare(pipeline: Pipeline, progress: Progress = no_progress, views: bool = 
 
 def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str) -> tuple[ImageSet, list[str]]:
     with Cache(pipeline.features.cache) as cache:
-        return workflow.images_of_part(pipeline, bundle, part, cache)
+        return workflow.images_of_part(pipeline, bundle, part, cache)[:2]
 
 
 def list_stores(cache: Path) -> list[FeatureStore]:

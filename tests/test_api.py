@@ -266,6 +266,28 @@ def test_a_bundle_is_evaluated_as_by_the_command(work: Callable[..., Outcome], o
         model.evaluate("pictures", "tset")
 
 
+def test_unreadable_files_are_listed_once_and_in_one_place(work: Callable[..., Outcome], lab: Lab) -> None:
+    bundle, folder = lab.bundle("logreg").path, Path("pictures").resolve()
+    (folder / "red" / "empty.jpg").write_bytes(b"")
+    (folder / "red" / "dangling.jpg").symlink_to("nowhere.jpg")
+    (folder / "blue" / "text.jpg").write_text("no picture at all\n" * 20)
+    names = ["blue/text.jpg", "red/dangling.jpg", "red/empty.jpg"]
+    found = work("evaluate", bundle, "--data", "pictures", "--report", "page", "--json").json
+    bad = sorted(found["bad"], key=lambda one: one["path"])
+    assert [one["path"] for one in bad] == [str(folder / name) for name in names]
+    predicted = work("predict", folder, "--model", bundle, "--json").json["bad"]
+    assert bad == sorted(predicted, key=lambda one: one["path"])
+    assert found["notes"] == ["30 of these images were trained on: the figures flatter the model."]
+    assert featx.load(bundle).evaluate("pictures")["bad"] == found["bad"]
+    shown = work("evaluate", bundle, "--data", "pictures", "--report", "page")
+    assert "3 images could not be read and were left out:" in shown.out
+    assert [(shown.out + shown.err).count(name) for name in names] == [1, 1, 1]
+    rows = [*(f"{name},red" for name in ("gone.png", "away.png", "gone.png")), f"{lab.pictures[0]},blue"]
+    Path("some.csv").write_text("\n".join(["path,label", *rows]))
+    found = work("evaluate", bundle, "--data", "some.csv", "--json").json
+    assert [Path(one["path"]).name for one in found["bad"]] == ["gone.png", "away.png"]
+
+
 def test_finetune_starts_from_the_model(
     work: Callable[..., Outcome], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,6 +194,29 @@ def test_where_nothing_is_measured_that_is_said(tmp_path: Path) -> None:
     assert notes_of(tmp_path / "none", *make_set(np.arange(40) % 2, None), split=(0.5, 0.5, 0.0)) == ()
 
 
+def test_classes_that_no_part_measures_are_named(tmp_path: Path) -> None:
+    labels = np.repeat([0, 1], 30)
+    images, digests = make_set(np.append(labels, 2), None)
+    name = images.classes[2]
+    alone = f"The class {name} has no image in val or test: it is not measured."
+    assert notes_of(tmp_path, images, digests) == (alone,)
+    many, more = make_set(np.concatenate([labels, np.arange(2, 9)]), None)
+    (note,) = notes_of(tmp_path / "many", many, more)
+    names = ", ".join(many.classes[2:7])
+    assert note == f"The classes {names} and 2 more have no image in val or test: they are not measured."
+    declared = np.append(np.tile([TRAIN, VAL, TEST], 20), TRAIN).astype(np.uint8)
+    images, digests = make_set(np.append(labels, [2, 2]), None)
+    images = replace(images, declared=np.append(declared, VAL).astype(np.uint8))
+    assert notes_of(tmp_path / "declared", images, digests) == (
+        f"The class {name} has no image in test: it is not measured there.",
+    )
+    marked = replace(images, labels=np.eye(3, dtype=bool)[images.labels])
+    assert notes_of(tmp_path / "marked", marked, digests) == notes_of(tmp_path / "declared", images, digests)
+    images, digests = make_set(np.append(labels, 2), None)
+    (note,) = notes_of(tmp_path / "val", images, digests, split=(0.5, 0.5, 0.0))
+    assert note == f"The class {name} has no image in val: it is not measured."
+
+
 def test_equal_files_under_two_labels_are_reported(tmp_path: Path) -> None:
     images, digests = make_set(np.arange(60) % 2, None)
     digests[:6] = digests[[1, 0, 3, 2, 5, 4]]

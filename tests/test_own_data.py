@@ -27,6 +27,21 @@ def test_evaluate_and_similar_read_what_the_bundle_was_made_of(
     assert near["similar"][0]["path"].endswith("pictures/red/0-00.png")
 
 
+def test_a_folder_that_is_back_is_found(featx: Any, cache: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    first = write_pictures(tmp_path / "pictures", 12)
+    moved, options = tmp_path / "moved", ["--backbone", tiny_backbone, "--layer", "high", "--clf", "ridge", "--no-html"]
+    bundle = featx("fit-head", "pictures", *options, "--json").json["bundle"]
+    expected = featx("evaluate", bundle, "--data", "pictures", "--split", "test", "--json").json["accuracy"]
+    first.rename(moved)
+    featx("fit-head", "moved", "--name", "pictures", *options)
+    moved.rename(first)
+    assert featx("evaluate", bundle, "--json").json["accuracy"] == expected
+    write_pictures(moved, 2, seed=5)  # the newest place is there again, with other images
+    assert featx("evaluate", bundle, "--json").json["accuracy"] == expected
+    shutil.rmtree(first)
+    assert "it is not known where its images are now" in featx("evaluate", bundle, status=2).stderr
+
+
 def test_no_images_named_is_said_so(featx: Any) -> None:
     for command in ("check", "fit-head", "look", "enough"):
         said = featx(command, status=2).stderr

@@ -72,7 +72,7 @@ def test_a_column_that_an_index_has_not_is_named_beside_those_it_has(tmp_path: P
 def test_shares_of_a_split_that_is_declared_are_reported(tmp_path: Path) -> None:
     digests = np.array([digest_bytes(bytes([row])) for row in range(40)], "V32")
     declared = np.resize(np.array([0, 0, 1, 2], np.uint8), 40)
-    images = ImageSet("x", "x", tuple(map(str, range(40))), np.arange(40) % 2, ("a", "b"), declared=declared)
+    images = ImageSet("x", "x", tuple(map(str, range(40))), np.arange(40) // 4 % 2, ("a", "b"), declared=declared)
     images = replace(images, groups=tuple(f"g{row // 8}" for row in range(40)))
     kept, readable = KeptSplit(tmp_path / "split"), np.ones(40, bool)
     found = kept.sample(images, digests, readable, DataOptions(split=(0.5, 0.25, 0.25))).notes

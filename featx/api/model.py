@@ -228,12 +228,12 @@ class Model(Consulted):
             require_unused(folder, force)
         average, other = self._average(tta), self._rival(against, Path(wanted.report.runs))
         with Cache(wanted.features.cache) as cache:
-            images, notes = images_of_part(wanted, self.bundle, part, cache)
+            images, notes, unread = images_of_part(wanted, self.bundle, part, cache)
             rival = None if other is None else Rival.of(other, self.bundle, images, part, cache)
         with shown_by(progress) as show:
-            judged, bad = judge(self.bundle, images, part, show, average)
+            judged, undecoded = judge(self.bundle, images, part, show, average)
             notes += [*(rival.notes if rival else ()), *describe_unknown(judged, self.bundle)]
-            found = measure(judged).as_json() | {"bad": bad, "notes": notes}
+            found = measure(judged).as_json() | {"bad": [*unread, *undecoded], "notes": notes}
             if rival is not None:
                 averaged = Average.of_bundle(rival.bundle, tta) if tta else None
                 found["against"] = rival.compare(self.bundle, judged, averaged, show).as_json()

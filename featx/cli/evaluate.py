@@ -100,12 +100,12 @@ def evaluate(
     average = average_of(model, tta, pipeline_file, settings, values)
     others = None if other is None else average_of(other, tta, pipeline_file, settings, values)
     with Cache(pipeline.features.cache) as cache:
-        images, notes = images_of_part(pipeline, model, part, cache)
+        images, notes, unread = images_of_part(pipeline, model, part, cache)
         rival = None if other is None else Rival.of(other, model, images, part, cache)
     notes, name = [*notes, *(rival.notes if rival else ())], part if data is None or part != "all" else images.name
     start = time.perf_counter()
     with Bars() as bars:
-        judged, bad = judge(model, images, name, bars, average)
+        judged, undecoded = judge(model, images, name, bars, average)
         rivalry = None if rival is None else rival.compare(model, judged, others, bars)
         notes += [*describe_unknown(judged, model), *(describe_choices(model.manifest, "val") if part == "val" else ())]
         for note in notes:
@@ -113,9 +113,9 @@ def evaluate(
         seconds, context = time.perf_counter() - start, Context(command_line(), bars, say)
         explained = None if folder is None else explain_mistakes(folder, model, judged, pipeline, context)
     directory = directory or (None if data is not None or tta else _folder_of_report(model, pipeline))
-    evaluation = Evaluation(model, model.shown, judged, bad, seconds)
+    evaluation = Evaluation(model, model.shown, judged, [*unread, *undecoded], seconds)
     page = directory and report_evaluation(directory, evaluation, pipeline, context.command)
-    result = EvaluationResult(model, part, measure(judged), bad, page or None, rivalry, notes)
+    result = EvaluationResult(model, part, measure(judged), evaluation.bad, page or None, rivalry, notes)
     verdict = verdict_again(model, judged, pipeline, context.command, notes)
     content = result.as_json() | ({} if explained is None else {"mistakes": explained.as_json()})
     text = "\n\n".join(filter(None, [_text(result), _mistakes_text(explained), verdict.lines]))

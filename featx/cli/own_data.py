@@ -23,8 +23,8 @@ def own_data(bundle: Bundle, pipeline: Pipeline) -> DataOptions:
         Nothing says where they are now.
     """
     source = bundle.manifest.data.source or "images without a name"
-    remembered = _remembered(bundle, pipeline)
-    if remembered is not None and Path(str(remembered.path)).name == source:
+    remembered = _remembered(bundle, pipeline, source)
+    if remembered is not None:
         return remembered
     if Path(pipeline.data.path or "").name != source:
         raise UsageError(
@@ -35,14 +35,17 @@ def own_data(bundle: Bundle, pipeline: Pipeline) -> DataOptions:
     return pipeline.data
 
 
-def _remembered(bundle: Bundle, pipeline: Pipeline) -> DataOptions | None:
-    """How the run of a bundle has read its images; those below this folder by their path from here."""
+def _remembered(bundle: Bundle, pipeline: Pipeline, source: str) -> DataOptions | None:
+    """How the run of a bundle has read its images, in the newest place of their name that is there.
+
+    One below the current folder is given by its path from here.
+    """
     from featx.report.occasions import belongs_to_run
     from featx.runs.run import Run
 
     if not belongs_to_run(bundle.shown):
         return None
-    found = Run(bundle.shown.resolve().parent).data.options(pipeline.data)
+    found = Run(bundle.shown.resolve().parent).data.options(pipeline.data, source)
     if found is None or is_url(str(found.path)):
         return found
     path, here = Path(str(found.path)), Path.cwd()

@@ -69,9 +69,9 @@ def _data_now(typed: str, bundle: Bundle) -> str | None:
     """Where the data is that was typed when a bundle was made; None where it is not known any more."""
     if is_url(typed):
         return typed
-    places = Run(bundle.shown.resolve().parent).data.places
-    if places and str(Path(expand(typed)).resolve()) not in places:  # another folder is the current one now
-        typed = places[-1]
+    known = Run(bundle.shown.resolve().parent).data
+    if known.places and str(Path(expand(typed)).resolve()) not in known.places:  # another folder is the current one now
+        typed = next(iter(known.present), known.places[-1])
     return typed if is_url(typed) or Path(expand(typed)).exists() else None
 
 

@@ -50,17 +50,23 @@ class KnownData:
         if content != self._content():
             write_json(self._file, content)
 
-    def options(self, options: DataOptions) -> DataOptions | None:
-        """Options by which the images are read that a run was last made of; None where these are not there any more.
+    @property
+    def present(self) -> tuple[str, ...]:
+        """The places that are still there, the newest first; URLs are not asked for."""
+        return tuple(place for place in reversed(self.places) if is_url(place) or Path(place).exists())
 
-        options : of which what is not kept is taken
+    def options(self, options: DataOptions, source: str) -> DataOptions | None:
+        """Options by which the images of a source are read; None where no place of its name is there any more.
+
+        options : of which what is not kept is taken; source : the name of a folder or file
         """
-        places, kept = self.places, self._content().get("options", {})
-        if not places or not (is_url(places[-1]) or Path(places[-1]).exists()) or not isinstance(kept, dict):
+        place = next((place for place in self.present if Path(place).name == source), None)
+        kept = self._content().get("options", {})
+        if place is None or not isinstance(kept, dict):
             return None
         names = {entry.name for entry in fields(DataOptions)} & kept.keys()
         known: Any = {name: tuple(one) if isinstance(one := kept[name], list) else one for name in names}
-        return replace(options, path=places[-1], **known)
+        return replace(options, path=place, **known)
 
     def _content(self) -> Mapping[str, Json]:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,13 @@ import numpy as np
 from featx.config import DataOptions
 from featx.dataset import NONE, SPLITS, TEST, TRAIN, VAL, ImageSet, conflicts
 from featx.errors import DataError
-from featx.io.counting import agreeing, counted, counted_of
+from featx.io.counting import agreeing, counted, counted_of, enumerated
 from featx.io.digest_arrays import has_digest
 
 if TYPE_CHECKING:
     from featx.extraction.sample import Sample
 
+_NAMED = 5  # classes that a sentence names
 _WITHOUT = {
     "val": "choices are made by folds of train, and fine-tuning has nothing to choose an epoch by",
     "test": "nothing is measured but what the choices were made by",
@@ -133,6 +135,34 @@ def describe_missing(sample: Sample, options: DataOptions) -> list[str]:
         for part, meaning in _WITHOUT.items()
         if not counts[part] and wanted[part]
     ]
+
+
+def describe_unmeasured(sample: Sample) -> list[str]:
+    """A sentence where classes are trained on, and test has no image of them; without a test part, val."""
+    parts = [code for code in (VAL, TEST) if (sample.split == code).any()]
+    if not parts:
+        return []
+    there = {code: _classes_in(sample, code) for code in (TRAIN, *parts)}
+    lost = np.flatnonzero(there[TRAIN] & ~there[parts[-1]])
+    if not len(lost):
+        return []
+    nowhere = not any(there[code][lost].any() for code in parts)
+    where = " or ".join(SPLITS[code] for code in (parts if nowhere else parts[-1:]))
+    have = agreeing(len(lost), "class {} has", "classes {} have").format(_named(sample.images.classes, lost))
+    they = agreeing(len(lost), "it is", "they are")
+    return [f"The {have} no image in {where}: {they} not measured{'' if nowhere else ' there'}."]
+
+
+def _classes_in(sample: Sample, code: int) -> np.ndarray:
+    """Which classes have an image in a part: bool (classes,)."""
+    labels = sample.y[sample.split == code]
+    return labels.any(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(sample.images.classes)) > 0
+
+
+def _named(classes: Sequence[str], rows: np.ndarray) -> str:
+    """The first few of some classes, and how many more there are."""
+    names = [classes[row] for row in rows[:_NAMED].tolist()]
+    return enumerated([*names, f"{len(rows) - _NAMED:,} more"] if len(rows) > _NAMED else names)
 
 
 def _has_folds(sample: Sample) -> bool:

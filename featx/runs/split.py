@@ -22,6 +22,7 @@ from featx.runs.part_notes import (
     describe_moved,
     describe_strange,
     describe_torn,
+    describe_unmeasured,
     describe_unused_shares,
 )
 
@@ -64,7 +65,7 @@ class KeptSplit:
         known = np.where(readable, digests, NO_DIGEST)
         notes += describe_conflicts(images, known, sample) + describe_lost(images, known, sample)
         notes += describe_torn(images, sample) + describe_unused_shares(sample, options)
-        return replace(sample, notes=(*notes, *describe_missing(sample, options)))
+        return replace(sample, notes=(*notes, *describe_missing(sample, options), *describe_unmeasured(sample)))
 
     def _assign(
         self, images: ImageSet, digests: np.ndarray, readable: np.ndarray, options: DataOptions, keep: bool

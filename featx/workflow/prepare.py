@@ -164,10 +164,13 @@ def _wanted_images(pipeline: Pipeline, cache: Cache, context: Context) -> ImageS
     return images
 
 
-def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str, cache: Cache) -> tuple[ImageSet, list[str]]:
+def images_of_part(
+    pipeline: Pipeline, bundle: Bundle, part: str, cache: Cache
+) -> tuple[ImageSet, list[str], list[dict[str, str]]]:
     """The images of one part ("train", "val", "test", "all"), each different one once, and what is worth noting.
 
-    The parts are the bundle's own, by content; images it has not seen belong to none but "all".
+    The parts are the bundle's own, by content; images it has not seen belong to none but "all". Files without content
+    belong to none: they come last, each {path, reason} once.
 
     Raises
     ------
@@ -184,7 +187,7 @@ def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str, cache: Cache) 
     different[first_of_equal(digests.digest)] = True
     torn = [row for rows in conflicts(images, np.where(digests.usable, digests.digest, NO_DIGEST)) for row in rows]
     different[torn] = False
-    notes = [f"{images.paths[row]}: {reason}" for row, reason in sorted(digests.bad.items())]
+    bad, notes = {images.paths[row]: reason for row, reason in sorted(digests.bad.items())}, []
     if pipeline.data.group_duplicates is not None:
         notes.append(
             "Intervals take every image as independent: --group-duplicates groups the images that are fitted on alone."
@@ -208,7 +211,7 @@ def images_of_part(pipeline: Pipeline, bundle: Bundle, part: str, cache: Cache) 
             f"{none_of(len(images), 'image')} of {images.source} is in the part {part!r} of {bundle.shown}. "
             f"Choose another: --split {_other_part(codes, part)}."
         )
-    return images.take(np.flatnonzero(wanted)), notes
+    return images.take(np.flatnonzero(wanted)), notes, [{"path": path, "reason": bad[path]} for path in bad]
 
 
 def _other_part(codes: np.ndarray, part: str) -> str:
