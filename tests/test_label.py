@@ -504,7 +504,10 @@ def test_the_command_goes_on_after_a_kill(lab: Lab, pool: Path, tmp_path: Path) 
     assert f"2 images labelled here: {csv}. Fit a head: featx fit-head {csv}" in ended
     process = subprocess.Popen([*command, "--name", "none"], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     assert process.stderr is not None
-    next(line for line in process.stderr if "Label at" in line)
+    line = next(line for line in process.stderr if "Label at" in line)
+    assert (
+        httpx.get(f"{line.split()[2]}state", trust_env=False, timeout=30).json()["standing"]["answered"] == 0
+    )  # it serves now
     process.send_signal(signal.SIGTERM)
     assert process.communicate()[1].endswith("labels.csv. The same command resumes.\n")
     assert len(rows_of(tmp_path / "runs" / "pool" / "label" / "labels.csv")) == 2

@@ -246,8 +246,8 @@ def _note_loose(source: str, folders: Sequence[str]) -> tuple[str, ...]:
     if not folders:
         return ()
     one = len(folders) == 1
-    empty = f"folder {folders[0]!r} beside them is" if one else f"{len(folders):,} folders beside them are"
-    return (f"The images directly in {source} have no labels: the {empty} empty",)
+    beside = f"folder {folders[0]!r} beside them is" if one else f"{counted(len(folders), 'folder')} beside them are"
+    return (f"The images directly in {source} have no labels: the {beside} empty",)
 
 
 def _hint(root: str, folders: Sequence[str], parts: dict[str, int]) -> tuple[str, ...]:
