@@ -195,7 +195,7 @@ def test_only_fitting_needs_a_readable_image_of_every_class(
     features = ("--backbone", str(options.backbone), "--cache", str(options.cache))
     extracted = call("extract", folder, *features, "--json", cwd=tmp_path)
     assert (extracted.status, extracted.json["reused"]) == (0, good)
-    assert "No readable image of dog, later. Fitting a head needs images of every class." in extracted.err
+    assert "No readable image of dog and later. Fitting a head needs images of every class." in extracted.err
     refused = call("fit-head", folder, *features, cwd=tmp_path)
     assert refused.status == 1
     assert "The class 'dog' (and 1 more: later) has no readable image in" in refused.err

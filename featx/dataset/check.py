@@ -17,12 +17,13 @@ from featx.images.decoder import decode, decoder_version
 from featx.images.depth import bits_used, describe_dark, describe_levels
 from featx.images.fault import BadImage, DamagedScan
 from featx.images.levels import FULL
-from featx.io.counting import counted, none_of
+from featx.io.counting import enumerated, none_of
 from featx.io.digest_arrays import NO_DIGEST, has_digest
 from featx.io.index import StatIndex
 from featx.io.urls import is_url
 
 _SCANS = " scans"  # under which damaged scans are remembered, which other stages read as far as they go
+_NAMED = 5  # classes that a sentence names
 _CHUNK = 256  # images decoded before what is known of them is written down
 
 
@@ -129,7 +130,7 @@ def require_usable(images: ImageSet, readable: np.ndarray) -> None:
     require_readable(images, readable)
     empty = _empty_classes(images, readable)
     if empty:
-        others = f" (and {len(empty) - 1} more: {', '.join(empty[1:6])})" if len(empty) > 1 else ""
+        others = f" (and {len(empty) - 1} more: {', '.join(empty[1 : 1 + _NAMED])})" if len(empty) > 1 else ""
         raise DataError(
             f"The class {empty[0]!r}{others} has no readable image in {images.source}. Add images, remove the class, "
             f"or see what is wrong with its files: featx check {images.source}"
@@ -141,8 +142,7 @@ def note_empty_classes(images: ImageSet, readable: np.ndarray) -> tuple[str, ...
     empty = _empty_classes(images, readable)
     if not empty:
         return ()
-    others = f" and {counted(len(empty) - 5, 'other class', 'other classes')}" if len(empty) > 5 else ""
-    return (f"No readable image of {', '.join(empty[:5])}{others}. Fitting a head needs images of every class.",)
+    return (f"No readable image of {enumerated(empty, _NAMED)}. Fitting a head needs images of every class.",)
 
 
 def _empty_classes(images: ImageSet, readable: np.ndarray) -> list[str]:

@@ -166,15 +166,15 @@ class DenseHead(Parameters):
 
     def _digest(self, features: Features, targets: Targets, watched: tuple[Features, Targets] | None) -> str:
         """SHA-256 of what the weights depend on: of the rows themselves, whose sums differ between processors."""
-        seen, arrays = hashlib.sha256(), [targets.values, targets.weight]
-        for some in (features, *(watched[:1] if watched else ())):
-            for block in some.blocks():
-                seen.update(np.ascontiguousarray(block).data)
-        arrays += [watched[1].values, watched[1].weight] if watched else []
+        parts = [(features, targets), *([watched] if watched else [])]
+        rows = hashlib.sha256()
+        for block in (block for some, _ in parts for block in some.blocks()):
+            rows.update(np.ascontiguousarray(block).data)
+        arrays = [array for _, some in parts for array in (some.values, some.weight)]
         return digest_json(
             {
                 "params": self.get_params(),
-                "rows": seen.hexdigest(),
+                "rows": rows.hexdigest(),
                 "arrays": [digest_bytes(np.ascontiguousarray(array).tobytes()).hex() for array in arrays],
                 "versions": installed_versions("keras", "tensorflow"),
             }

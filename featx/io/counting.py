@@ -25,9 +25,12 @@ def none_of(number: int, one: str) -> str:
     return f"No {one}" if number == 1 else f"None of the {number:,} {one}s"
 
 
-def enumerated(names: Sequence[str]) -> str:
-    """Names in a sentence: one; one and another; one, another and a third."""
-    *before, last = names
+def enumerated(names: Sequence[str], most: int = 0) -> str:
+    """Names in a sentence: one; one and another; one, another and a third.
+
+    most : of more names only so many, and how many more there are; 0: all
+    """
+    *before, last = [*names[:most], f"{len(names) - most:,} more"] if 0 < most < len(names) else names
     return f"{', '.join(before)} and {last}" if before else last
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,7 +147,8 @@ def describe_unmeasured(sample: Sample) -> list[str]:
         return []
     nowhere = not any(there[code][lost].any() for code in parts)
     where = " or ".join(SPLITS[code] for code in (parts if nowhere else parts[-1:]))
-    have = agreeing(len(lost), "class {} has", "classes {} have").format(_named(sample.images.classes, lost))
+    names = [sample.images.classes[code] for code in lost.tolist()]
+    have = agreeing(len(lost), "class {} has", "classes {} have").format(enumerated(names, _NAMED))
     they = agreeing(len(lost), "it is", "they are")
     return [f"The {have} no image in {where}: {they} not measured{'' if nowhere else ' there'}."]
 
@@ -157,12 +157,6 @@ def _classes_in(sample: Sample, code: int) -> np.ndarray:
     """Which classes have an image in a part: bool (classes,)."""
     labels = sample.y[sample.split == code]
     return labels.any(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(sample.images.classes)) > 0
-
-
-def _named(classes: Sequence[str], rows: np.ndarray) -> str:
-    """The first few of some classes, and how many more there are."""
-    names = [classes[row] for row in rows[:_NAMED].tolist()]
-    return enumerated([*names, f"{len(rows) - _NAMED:,} more"] if len(rows) > _NAMED else names)
 
 
 def _has_folds(sample: Sample) -> bool:

@@ -211,7 +211,11 @@ def images_of_part(
             f"{none_of(len(images), 'image')} of {images.source} is in the part {part!r} of {bundle.shown}. "
             f"Choose another: --split {_other_part(codes, part)}."
         )
-    return images.take(np.flatnonzero(wanted)), notes, [{"path": path, "reason": bad[path]} for path in bad]
+    return (
+        images.take(np.flatnonzero(wanted)),
+        notes,
+        [{"path": path, "reason": reason} for path, reason in bad.items()],
+    )
 
 
 def _other_part(codes: np.ndarray, part: str) -> str:
