@@ -42,7 +42,7 @@ def test_its_bundles_predict_the_same(featx: Callable[..., Any], old: Path, name
     before = json.loads((old / f"{name}.predict.json").read_text())["predictions"]
     images = [one["path"] for one in before]
     now = featx("predict", *images, "--model", f"{name}.featx", "--top", "3", "--json").json["predictions"]
-    assert [one["path"] for one in now] == images
+    assert [one["path"] for one in now] == [str(old / image) for image in images]
     assert [one["label"] for one in now] == [one["label"] for one in before]
     for one, former in zip(now, before, strict=True):
         assert [choice["label"] for choice in one["top"]] == [choice["label"] for choice in former["top"]]
