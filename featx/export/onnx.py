@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featx.backbones.runtime import TensorFlow
 from featx.engines.freeze import freeze, without_xla
 from featx.export.network import INPUT, OUTPUT
 from featx.io.temporary import temporary_folder
@@ -48,9 +50,32 @@ def convert(network: keras.Model, path: Path, precision: str, images: np.ndarray
 
 
 def _to_onnx(network: keras.Model) -> onnx.ModelProto:
+    """Simplified in place; of what cannot be, each step on a copy, as tf2onnx does it and takes twice as long for."""
+    function = without_xla(freeze(network)).function
+    try:
+        with _settings(TF2ONNX_CATCH_ERRORS="FALSE"):
+            return _converted(function)
+    except Exception:  # a step raises whatever it likes, and is left out then
+        return _converted(function)
+
+
+@contextmanager
+def _settings(**settings: str) -> Iterator[None]:
+    """With these in the environment, and what was there afterwards."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            os.environ.pop(name, None)
+            if text is not None:
+                os.environ[name] = text
+
+
+def _converted(function: TensorFlow) -> onnx.ModelProto:
     import tf2onnx
 
-    function = without_xla(freeze(network)).function
     taken, given = function.inputs[0].name, function.outputs[0].name
     model, _ = tf2onnx.convert.from_graph_def(
         function.graph.as_graph_def(),
