@@ -24,7 +24,9 @@ def need(package: str) -> Any:
     BadImage
         It is not installed.
     """
-    logging.getLogger(package).setLevel(logging.CRITICAL)  # what it finds odd is no news to who reads images
+    logger = logging.getLogger(package)
+    if logger.level != logging.CRITICAL:  # to set it empties what all loggers remember, which slows each image down
+        logger.setLevel(logging.CRITICAL)  # what it finds odd is no news to who reads images
     try:
         return importlib.import_module(package)
     except ImportError:

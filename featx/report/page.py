@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ from featx.report.scores import ClassCell, Scores
 from featx.report.verdict import reach_verdict
 
 if TYPE_CHECKING:
+    import jinja2
     from markupsafe import Markup
 
 _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
@@ -96,10 +97,28 @@ def _sets(content: Content) -> list[MeasuredSets]:
 
 def render(template: str, *, plots: Mapping[str, Plot], script: str = "page.js", **values: object) -> str:
     """A template of this package as HTML with its styles, its one script and its pictures in it."""
-    import jinja2
     from markupsafe import Markup
 
     carried, styles = _carried(script), _carried("page.css")
+    page: str = (
+        _environment()
+        .get_template(template)
+        .render(
+            **values,
+            plots={name: _embed(plot) for name, plot in plots.items()},
+            styles=Markup(styles),  # noqa: S704 - the package's own files
+            script=Markup(carried),  # noqa: S704
+            script_digest=base64.b64encode(hashlib.sha256(carried.encode()).digest()).decode(),
+        )
+    )
+    return page
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """What templates are compiled by, once for all pages of a process."""
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_carried),
         autoescape=True,
@@ -115,14 +134,7 @@ def render(template: str, *, plots: Mapping[str, Plot], script: str = "page.js",
     }
     environment.filters |= {"ends": partial(ends_text, between=" – "), "outward": outward}
     environment.filters |= {"kept": _keep_options, "counted": counted, "counted_of": counted_of, "agreeing": agreeing}
-    page: str = environment.get_template(template).render(
-        **values,
-        plots={name: _embed(plot) for name, plot in plots.items()},
-        styles=Markup(styles),  # noqa: S704 - the package's own files
-        script=Markup(carried),  # noqa: S704
-        script_digest=base64.b64encode(hashlib.sha256(carried.encode()).digest()).decode(),
-    )
-    return page
+    return environment
 
 
 def _keep_options(text: str) -> Markup:
