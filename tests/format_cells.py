@@ -10,6 +10,7 @@ file is what its name says.
 from __future__ import annotations
 
 import io
+import re
 import struct
 import sys
 import zlib
@@ -30,6 +31,7 @@ MIXED = 1.51  # colour, alpha and what is laid over white are rounded one after 
 BAD = ("wrong", "unsure")
 
 Decode = Callable[[bytes], np.ndarray]
+_REPEATED = re.compile(rb"(.)\1{2,127}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -225,10 +227,10 @@ class _Written:
     def _pack(self, segment: np.ndarray) -> bytes:
         if self.predictor:
             segment = np.concatenate([segment[:, :1], np.diff(segment, axis=1) % (1 << self.bits)], axis=1)
-        rows = [_packed(row[None], self.bits, self.order) for row in segment]
+        raw = _packed(segment, self.bits, self.order)
         if self.compression == "PackBits":
-            return b"".join(map(pack_bits, rows))
-        raw = b"".join(rows)
+            size = len(raw) // len(segment)
+            return b"".join(pack_bits(raw[start : start + size]) for start in range(0, len(raw), size))
         if self.compression in ("Deflate", "old Deflate"):
             return zlib.compress(raw)
         if self.compression == "none":
@@ -240,21 +242,17 @@ class _Written:
 
 def pack_bits(row: bytes) -> bytes:
     """Literal runs, and repeated bytes where there are three (TIFF 6.0, section 9)."""
-    out, at = [], 0
-    while at < len(row):
-        same = at
-        while same < len(row) and same - at < 128 and row[same] == row[at]:
-            same += 1
-        if same - at >= 3:
-            out.append(bytes([257 - (same - at), row[at]]))
-            at = same
-            continue
-        end = at + 1
-        while end < len(row) and end - at < 128 and row[end : end + 3] != row[end : end + 1] * 3:
-            end += 1
-        out.append(bytes([end - at - 1]) + row[at:end])
-        at = end
-    return b"".join(out)
+    out, at = b"", 0
+    for run in _REPEATED.finditer(row):
+        size = run.end() - run.start()
+        out += _literal(row[at : run.start()]) + bytes([257 - size, row[run.start()]])
+        at = run.end()
+    return out + _literal(row[at:])
+
+
+def _literal(some: bytes) -> bytes:
+    parts = (some[start : start + 128] for start in range(0, len(some), 128))
+    return b"".join(bytes([len(part) - 1]) + part for part in parts)
 
 
 def _by_tifffile(source: bytes) -> np.ndarray:

@@ -272,7 +272,7 @@ def test_unreadable_files_are_listed_once_and_in_one_place(work: Callable[..., O
     (folder / "red" / "dangling.jpg").symlink_to("nowhere.jpg")
     (folder / "blue" / "text.jpg").write_text("no picture at all\n" * 20)
     names = ["blue/text.jpg", "red/dangling.jpg", "red/empty.jpg"]
-    found = work("evaluate", bundle, "--data", "pictures", "--report", "page", "--json").json
+    found = work("evaluate", bundle, "--data", "pictures", "--json").json
     bad = sorted(found["bad"], key=lambda one: one["path"])
     assert [one["path"] for one in bad] == [str(folder / name) for name in names]
     predicted = work("predict", folder, "--model", bundle, "--json").json["bad"]
@@ -451,7 +451,7 @@ def test_progress_is_shown_where_it_is_asked_for(
     calls: list[Callable[..., Any]] = [
         lambda **more: featx.check("pictures", **more),
         lambda **more: featx.check("pictures", features=True, html=False, **SPLIT, **options, **more),
-        lambda **more: featx.look("pictures", advice=False, html=False, **options, **more),
+        lambda **more: featx.look("pictures", show_images=1, advice=False, html=False, **options, **more),
         lambda **more: featx.similar("pictures/red/0-00.png", "pictures", top=1, **options, **more),
     ]
     for ask in calls:

@@ -383,6 +383,10 @@ def figures(classes: int) -> dict[str, Any]:
     assert found.precision_recall is not None
     history = {"loss": [3, 2, 1], "val_loss": [3, 2, 2.5], "accuracy": [0.1, 0.5, 0.9], "val_accuracy": [0.1, 0.4, 0.5]}
     lines = {f"svm on {name}": [(1e-5, 0.1), (1e-3, 0.5 + i / 100)] for i, name in enumerate(judged.classes)}
+    epochs = {
+        "learning": plots.draw_learning(history, 2),
+        "one epoch": plots.draw_learning({name: values[:1] for name, values in history.items()}, 1),
+    }
     return {
         "sizes": plots.draw_sizes({part: dict.fromkeys(judged.classes, 123) for part in ("train", "val", "test")}),
         "many images": plots.draw_sizes({"train": dict.fromkeys(judged.classes, 1_234_567)}),
@@ -391,10 +395,8 @@ def figures(classes: int) -> dict[str, Any]:
         "roc": plots.draw_roc(found.roc),
         "precision-recall": plots.draw_precision_recall(found.precision_recall),
         "reliability": plots.draw_reliability(found.reliability),
-        "learning": plots.draw_learning(history, 2),
-        "one epoch": plots.draw_learning({name: values[:1] for name, values in history.items()}, 1),
         "strengths": plots.draw_strengths(lines, "C", "accuracy"),
-    }
+    } | (epochs if classes == 2 else {})  # which show no class
 
 
 def drawn_labels(axis: Any) -> list[Any]:
@@ -427,7 +429,7 @@ def texts_of(figure: Any) -> list[Any]:
     return [text for text in found if text.get_text()]
 
 
-@pytest.mark.parametrize("classes", [2, 4, 80])
+@pytest.mark.parametrize("classes", [2, 4, 40])
 def test_no_text_is_cut_off_and_labels_do_not_overlap(classes: int) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

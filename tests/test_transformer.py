@@ -257,15 +257,15 @@ def test_a_grid_over_layers_computes_every_image_once(lab: Lab, extractor: Featu
     paths = lab.pictures[::2]
     images = paths if kind == "paths" else np.stack([np.asarray(Image.open(path)) for path in paths])
     model = make_pipeline(extractor, LogisticRegression(max_iter=500))
-    grid = {"featureextractor__layer": ["stem_relu", "body", "last"], "logisticregression__C": [0.01, 1.0]}
-    search = GridSearchCV(model, grid, cv=3, error_score="raise").fit(images, labels_of(paths))
-    assert len(search.cv_results_["params"]) == 6
-    assert rows_of(extractor) == {f"{name}@avg": 30 for name in ("stem_relu", "body", "last")}
+    grid = {"featureextractor__layer": ["body", "last"], "logisticregression__C": [0.01, 1.0]}
+    search = GridSearchCV(model, grid, cv=2, error_score="raise").fit(images, labels_of(paths))
+    assert len(search.cv_results_["params"]) == 4
+    assert rows_of(extractor) == {f"{name}@avg": 30 for name in ("body", "last")}
     # the same by hand: the features of everything, then the folds
     best = search.best_params_
     features = clone(extractor).set_params(layer=best["featureextractor__layer"]).transform(images)
     head = LogisticRegression(max_iter=500, C=best["logisticregression__C"])
-    assert cross_val_score(head, features, labels_of(paths), cv=3).mean() == pytest.approx(search.best_score_)
+    assert cross_val_score(head, features, labels_of(paths), cv=2).mean() == pytest.approx(search.best_score_)
 
 
 def test_all_layers_of_a_grid_take_one_pass(
