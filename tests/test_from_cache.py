@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import arrays_of
+from arrays import arrays_of, weights_of
 from cached import images_of_part, list_stores, prepare
-from fitted import call, evaluate, write_pictures
+from fitted import call, evaluate, with_finetune, write_pictures
 
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import (
@@ -37,6 +37,9 @@ from featx.training.source import ImageSource
 from featx.workflow.publish import publish_finetuned, publish_head
 
 CUT = "middle"
+HALF = {"optimizer": "sgd", "learning_rate": 1e-4}
+# Takes the least to trace: where it does not matter what trains, or how.
+LITTLE = {"unfreeze": "none", "optimizer": "sgd"}
 
 
 def write_network(path: Path) -> Path:
@@ -104,6 +107,11 @@ def made(root: Path) -> dict[str, tuple[Prepared, Bundle]]:
     return found
 
 
+def without_graph(prepared: Prepared) -> Prepared:
+    features = replace(prepared.pipeline.features, engine="tensorflow")
+    return replace(prepared, pipeline=replace(prepared.pipeline, features=features))
+
+
 def tune(made: tuple[Prepared, Bundle], run: Path, **changes: Any) -> Bundle:
     prepared, bundle = made
     pipeline = replace(prepared.pipeline, finetune=replace(prepared.pipeline.finetune, **changes))
@@ -122,18 +130,15 @@ def tuned(made: dict[str, tuple[Prepared, Bundle]], tmp_path_factory: pytest.Tem
 
 
 def weights(bundle: Bundle) -> dict[str, list[np.ndarray]]:
-    return _weights_of(bundle.path)
+    return _weights_in(bundle.path)
 
 
 @cache
-def _weights_of(bundle: Path) -> dict[str, list[np.ndarray]]:
-    """Read once: no test writes a bundle anew, and Keras takes half a second for each."""
-    import keras
-
-    network = keras.saving.load_model(bundle / "backbone.keras", compile=False)
-    found = {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
+def _weights_in(bundle: Path) -> dict[str, list[np.ndarray]]:
+    """Those of the backbone by layer, and those of the "head"; no test writes a bundle anew."""
+    found = weights_of(bundle / "backbone.keras")
     if (bundle / "head.keras").exists():
-        return found | {"head": keras.saving.load_model(bundle / "head.keras", compile=False).get_weights()}
+        return found | {"head": [one for held in weights_of(bundle / "head.keras").values() for one in held]}
     held = arrays_of(bundle / "head.npz")
     return found | {"head": [held["kernel"], held["bias"]]}
 
@@ -153,7 +158,7 @@ def curve(bundle: Bundle, name: str) -> list[float]:
 @pytest.mark.parametrize(
     ("head", "changes", "within"),
     [
-        ("half", {"optimizer": "sgd", "learning_rate": 1e-4}, 1e-3),  # of the loss: float16 rounds the maps
+        ("half", HALF, 1e-3),  # of the loss: float16 rounds the maps
         ("logreg", {"optimizer": "sgd", "learning_rate": 1e-3}, 1e-5),
         ("dense", {}, 1e-5),
         ("two", {"batch_norm": "train"}, 1e-5),
@@ -168,8 +173,8 @@ def test_it_gives_the_network_that_fine_tuning_the_whole_gives(
     within: float,
 ) -> None:
     """Dropout above the cut draws the same numbers."""
-    start = made[head][1]
-    whole = tune(made[head], tmp_path / "whole", from_cache=None, unfreeze="drop", **changes)
+    prepared, start = made[head]
+    whole = tune((without_graph(prepared), start), tmp_path / "whole", from_cache=None, unfreeze="drop", **changes)
     found = tuned(head, **changes)
     for series in ("loss", "val_log_loss"):
         np.testing.assert_allclose(curve(found, series), curve(whole, series), rtol=within, atol=within)
@@ -185,7 +190,7 @@ def test_a_part_without_images_is_left_out_of_the_figures(root: Path, tmp_path: 
     pipeline = replace(
         pipeline,
         data=replace(pipeline.data, split=(0.6, 0.4, 0.0)),
-        finetune=replace(pipeline.finetune, epochs=1),
+        finetune=replace(pipeline.finetune, epochs=1, **LITTLE),
         report=replace(pipeline.report, runs=str(tmp_path)),
     )
     prepared = prepare(pipeline)
@@ -195,24 +200,28 @@ def test_a_part_without_images_is_left_out_of_the_figures(root: Path, tmp_path: 
 
 
 def test_its_figures_are_those_of_the_full_network(
-    made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, root: Path
+    made: dict[str, tuple[Prepared, Bundle]], tuned: Callable[..., Bundle]
 ) -> None:
     """Measured on float16 maps as it was saved, on images as it is used: to 1e-3 in the log loss."""
-    start = made["half"][1]
-    tuned = load_bundle(tune(made["half"], tmp_path / "run").path)
+    start, found = made["half"][1], load_bundle(tuned("half", **HALF).path)
+    check_figures(found, start, made["half"][0].pipeline)
+    assert found.manifest.finetune.options["from_cache"] == CUT
+    network = graft(found)
+    assert (network.count_params(), found.manifest.output_names) == (graft(start).count_params(), ("last@avg",))
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
+    logits = np.asarray(network(pictures.astype(np.float32), training=False), np.float64)
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.probabilities(found.features(pictures)), softmax, atol=2e-3)
+
+
+def check_figures(tuned: Bundle, start: Bundle, pipeline: Pipeline) -> None:
     for part in ("val", "test"):
-        found, _ = evaluate(tuned, images_of_part(made["half"][0].pipeline, tuned, part)[0])
+        found, _ = evaluate(tuned, images_of_part(pipeline, tuned, part)[0])
         claimed = tuned.manifest.metrics_on(part)
         assert (found["images"], found["accuracy"]) == (claimed.images, claimed.get("accuracy"))
         assert found["log_loss"] == pytest.approx(claimed.get("log_loss"), abs=1e-3)
         before, stored = tuned.manifest.origin.metrics_on(part), start.manifest.metrics_on(part)
         assert before.get("log_loss") == pytest.approx(stored.get("log_loss"), abs=1e-3)
-    assert tuned.manifest.finetune.options["from_cache"] == CUT
-    assert (graft(tuned).count_params(), tuned.manifest.output_names) == (graft(start).count_params(), ("last@avg",))
-    pictures = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
-    logits = np.asarray(graft(tuned)(pictures.astype(np.float32), training=False), np.float64)
-    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(tuned.probabilities(tuned.features(pictures)), softmax, atol=2e-3)
 
 
 def test_nothing_is_decoded_and_no_layer_below_runs(
@@ -221,14 +230,14 @@ def test_nothing_is_decoded_and_no_layer_below_runs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = tuned("logreg")
+    first = tuned("logreg", **LITTLE)
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("an image was decoded")
 
     monkeypatch.setattr("featx.training.source.iter_batches", refuse)
     monkeypatch.setattr(work, "iter_batches", refuse)
-    again = tune(made["logreg"], tmp_path / "again")
+    again = tune(made["logreg"], tmp_path / "again", **LITTLE)
     assert curve(again, "loss") == pytest.approx(curve(first, "loss"), abs=1e-5)
     with pytest.raises(AssertionError, match="was decoded"):
         tune(made["logreg"], tmp_path / "whole", from_cache=None)
@@ -260,6 +269,7 @@ def test_maps_are_extracted_where_they_are_missing_and_found_where_they_are_not(
     pipeline = replace(pipeline, features=replace(pipeline.features, cache=cache, compression="zstd"))
     prepared = prepare(pipeline)
     bundle = publish_head(prepared)
+    prepared = with_finetune(prepared, **LITTLE)
     assert map_rows(Path(cache)) == {"last@avg": 60}
     tuned = publish_finetuned(bundle, prepared)
     assert map_rows(Path(cache)) == {"last@avg": 60, f"{CUT}@none": 60}
@@ -272,7 +282,9 @@ def test_maps_are_extracted_where_they_are_missing_and_found_where_they_are_not(
     assert map_rows(tmp_path / "both") == {"last@avg": 60, f"{CUT}@none": 60}
     stages: list[str] = []
     same = publish_finetuned(
-        publish_head(together), together, Context(progress=lambda stage, *_, **__: stages.append(stage))
+        publish_head(together),
+        with_finetune(together, **LITTLE),
+        Context(progress=lambda stage, *_, **__: stages.append(stage)),
     )
     assert "extract" not in stages
     assert curve(same, "loss") == pytest.approx(curve(tuned, "loss"), abs=1e-3)
@@ -297,7 +309,8 @@ def test_an_image_that_could_not_be_read_is_left_out(root: Path, tmp_path: Path)
 
 
 def both_ways(pipeline: Pipeline) -> list[FinetuneOptions]:
-    return [replace(pipeline.finetune, from_cache=None, unfreeze="drop"), pipeline.finetune]
+    cached = replace(pipeline.finetune, **LITTLE)
+    return [replace(cached, from_cache=None), cached]
 
 
 @pytest.mark.parametrize("each", [3, 2])
@@ -312,11 +325,11 @@ def test_views_are_seen_one_after_the_other(
     prepared, bundle = made["logreg"]
     policy = AugmentOptions(flip="horizontal", rotation=20.0, views=each)
     augmented = replace(prepared, pipeline=replace(prepared.pipeline, augment=policy))
-    found = tune((augmented, bundle), tmp_path / "cached")
+    found = tune((augmented, bundle), tmp_path / "cached", **LITTLE)
     alter = ImageSource._alter
     monkeypatch.setattr(ImageSource, "_alter", lambda self, epoch: alter(self, epoch and epoch % each))
-    whole = tune((augmented, bundle), tmp_path / "whole", from_cache=None, unfreeze="drop")
-    plain = tuned("logreg")
+    whole = tune((augmented, bundle), tmp_path / "whole", from_cache=None, **LITTLE)
+    plain = tuned("logreg", **LITTLE)
     np.testing.assert_allclose(curve(found, "loss"), curve(whole, "loss"), rtol=1e-4, atol=1e-3)
     assert np.abs(np.subtract(curve(found, "loss"), curve(plain, "loss"))).max() > 1e-2
 
@@ -386,14 +399,15 @@ def test_a_tuned_bundle_goes_on_while_nothing_below_the_layer_was_trained(
 ) -> None:
     prepared, start = made["logreg"]
     once = tuned("logreg", unfreeze="all", epochs=1)
-    twice = tune((prepared, once), tmp_path / "twice", epochs=1)
+    one = {"epochs": 1, "optimizer": "sgd"}
+    twice = tune((prepared, once), tmp_path / "twice", **one)
     assert moved(once, twice) == {"high_conv", "high_left", "head"}
-    whole = tune((prepared, start), tmp_path / "whole", epochs=1, from_cache=None, unfreeze="low_left")
+    whole = tune((prepared, start), tmp_path / "whole", **one, from_cache=None, unfreeze="low_left")
     with pytest.raises(
         BundleError, match=r"was fine-tuned from 'low_left' on.*Choose --from-cache low_relu or one below"
     ):
         tune((prepared, whole), tmp_path / "refused")
-    lower = tune((prepared, whole), tmp_path / "lower", epochs=1, from_cache="low_relu")
+    lower = tune((prepared, whole), tmp_path / "lower", **one, from_cache="low_relu")
     assert moved(whole, lower) == {"low_left", "high_conv", "high_left", "head"}
 
 
@@ -402,7 +416,8 @@ def test_a_tuned_bundle_goes_on_while_nothing_below_the_layer_was_trained(
 
 def test_through_the_command_line(root: Path, tmp_path: Path) -> None:
     data = [root / "pictures", "--backbone", root / "net.keras", "--cache", tmp_path / "cache", "--no-html"]
-    done = call("fit-head", *data, cwd=tmp_path)
+    data += ["--engine", "tensorflow"]
+    done = call("fit-head", *data, "--strength", "0.01", cwd=tmp_path)
     assert done.status == 0, done.err
     arguments = ["finetune", *data, "--epochs", "2", "--learning-rate", "0.003", "--from-cache"]
     done = call(*arguments, CUT, "--json", cwd=tmp_path)
@@ -424,8 +439,13 @@ def test_a_run_caches_the_maps_with_the_features_and_is_up_to_date_the_next_time
         json.dumps(
             {
                 "data": {"path": str(root / "pictures")},
-                "features": {"backbone": str(root / "net.keras"), "layer": ["last", f"{CUT}@none"]},
-                "finetune": {"from_cache": CUT, "epochs": 1},
+                "features": {
+                    "backbone": str(root / "net.keras"),
+                    "layer": ["last", f"{CUT}@none"],
+                    "engine": "tensorflow",
+                },
+                "head": {"strength": 0.01},
+                "finetune": {"from_cache": CUT, "epochs": 1, **LITTLE},
                 "report": {"html": False},
             }
         )
@@ -468,15 +488,15 @@ def test_interrupted_and_resumed_it_ends_with_the_same_network(
 @pytest.mark.slow
 def test_a_trained_network(root: Path, tmp_path: Path) -> None:
     """EfficientNetLite0 with its ImageNet weights."""
-    cut, first = "block2b_add", "block3a_expand_conv"
+    cut, first = "block1a_project_bn", "block2a_expand_conv"
     options = pipeline_of(root)
-    features = replace(options.features, backbone="EfficientNetLite0", layer=("block3a_project_bn",), input_size=64)
+    features = replace(options.features, backbone="EfficientNetLite0", layer=("block2a_project_bn",), input_size=64)
     features = replace(features, storage="float32", cache=str(tmp_path / "cache"))
     pipeline = replace(options, features=features, report=replace(options.report, runs=str(tmp_path)))
     prepared = prepare(pipeline)
     bundle = publish_head(prepared)
     names = [layer.name for layer in graft(bundle).layers]
-    settings = replace(pipeline.finetune, epochs=3, batch_size=10, learning_rate=1e-5)
+    settings = replace(pipeline.finetune, epochs=2, batch_size=10, learning_rate=1e-5)
     curves = []
     for changes in ({"from_cache": None, "unfreeze": first}, {"from_cache": cut}):
         tuned = publish_finetuned(

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,22 +12,23 @@ import pytest
 pytest.importorskip("keras_hub")
 
 from cached import prepare
-from conftest import environment
 from fitted import call
 from hubs import SIDE, save_folder
+from kills import Kill
 from test_from_cache import curve, moved, tune, weights
 from test_graph_pipeline import write_colours
 
 from featx.backbones import clean_cuts, list_layers, resolve, split_network
 from featx.backbones.build import build
-from featx.bundle.bundle import Bundle, load_bundle
+from featx.bundle.bundle import Bundle
 from featx.config import DataOptions, FeaturesOptions, FinetuneOptions, HeadOptions, Pipeline, ReportOptions
 from featx.finetune.flow import graft
 from featx.finetune.unfreezing import Unfreezing
 from featx.heads.persist import load_network
+from featx.io.context import Context
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
-from featx.workflow.publish import publish_head
+from featx.workflow.publish import publish_finetuned, publish_head
 
 FAMILIES = ("dinov2", "dinov3", "vit")
 BLOCKS = ["block1", "block2"]
@@ -48,12 +45,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make(root: Path, family: str) -> tuple[Prepared, Bundle]:
-    """A head on the class token and the average behind the last block. Who needs no graph of OpenVINO converts none."""
+    """A head on the class token and the average behind the last block, and the tokens below it, in the cache.
+
+    Who needs no graph of OpenVINO converts none.
+    """
     pipeline = Pipeline(
         data=DataOptions(path=str(root / "images"), split=(0.5, 0.25, 0.25)),
         features=FeaturesOptions(
             backbone=str(root / family),
-            layer=("output@cls+avg",),
+            layer=("output@cls+avg", f"{BLOCKS[0]}@none"),
             storage="float32",
             cache=str(root / "cache"),
             engine="tensorflow",
@@ -148,68 +148,26 @@ def test_from_cached_tokens_it_is_the_network_that_fine_tuning_the_whole_gives(
     np.testing.assert_allclose(found.features(PIXELS.astype(np.uint8)), expected, rtol=1e-3, atol=1e-3)  # of its graph
 
 
-# Runs every command of its input in a child that ends without notice in front of a step. The children share what it has
-# imported, which takes seconds, and nothing that was computed.
-_WORKERS = """
-import json, os, signal, sys
-import keras_hub
-import tensorflow as tf
-from featx.cli import main
-from featx.training.network import Network
-
-def run(arguments, die_at):
-    tf.config.experimental.enable_op_determinism()
-    step, taken = Network.step, 0
-    def dying(self, *batch):
-        nonlocal taken
-        taken += 1
-        if taken == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return step(self, *batch)
-    Network.step = dying
-    main(arguments)
-
-for line in sys.stdin:
-    process = os.fork()
-    if not process:
-        run(*json.loads(line))
-    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
-"""
-STEPS = 3  # of an epoch: 13 images, five at a time
 # Adam, the default, has most to keep, and takes twice as long to trace as momentum, which is kept as well.
-OPTIMIZERS = {"dinov2": (), "dinov3": ("--optimizer", "sgd"), "vit": ("--optimizer", "sgd")}
+OPTIMIZERS = {"dinov2": "adam", "dinov3": "sgd", "vit": "sgd"}
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a process that can be forked and killed")
 @pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize("family", FAMILIES)
 def test_killed_in_an_epoch_and_resumed_it_ends_with_the_same_weights(
-    made: dict[str, tuple[Prepared, Bundle]], root: Path, tmp_path: Path
+    made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, family: str
 ) -> None:
-    commands = {
-        family: ["finetune", str(root / "images"), "--from", str(made[family][1].path), "--unfreeze", "all",
-                 "--epochs", "2", "--batch-size", "5", "--learning-rate", "0.001", "--split", "0.5,0.25,0.25",
-                 "--no-html", "--backbone", str(root / family), "--layer", "output@cls+avg", "--storage", "float32",
-                 "--engine", "tensorflow", *OPTIMIZERS[family], "--cache", str(root / "cache"),
-                 "--runs", str(tmp_path / family)]
-        for family in FAMILIES
-    }  # fmt: skip
-    killed = [json.dumps([[*command, "--name", "part"], STEPS + 2]) for command in commands.values()]
-    done = subprocess.run([sys.executable, "-c", _WORKERS], input="\n".join(killed), cwd=tmp_path, env=environment(),
-                          capture_output=True, text=True, timeout=300)  # fmt: skip
-    assert done.stdout.split() == [str(-signal.SIGKILL)] * len(FAMILIES), done.stderr
-    for family, command in commands.items():
-        check_resumed(made[family][1], tmp_path / family, command)
-
-
-def check_resumed(start: Bundle, runs: Path, command: list[str]) -> None:
-    assert not list((runs / "part").glob("*-finetuned"))
-    assert list((runs / "part").glob(".finetune-*"))
-    assert call(*command, "--name", "whole", cwd=runs).status == 0
-    done = call(*command, "--name", "part", cwd=runs)
-    assert done.status == 0
-    assert "Going on after epoch 1" in done.err
-    whole, resumed = (load_bundle(*(runs / name).glob("*-finetuned")) for name in ("whole", "part"))
+    """After the first of two epochs and one step, with all blocks."""
+    prepared, start = made[family]
+    options = replace(prepared.pipeline.finetune, unfreeze="all", optimizer=OPTIMIZERS[family])
+    prepared = replace(prepared, pipeline=replace(prepared.pipeline, finetune=options))
+    kill = Kill(tmp_path / "whole", tmp_path / "part", "epoch 2/2")
+    whole = publish_finetuned(start, replace(prepared, run=Run(kill.run)), kill.context)
+    assert list(kill.left.glob(".finetune-*"))
+    told: list[str] = []
+    resumed = publish_finetuned(start, replace(prepared, run=Run(kill.left)), Context(notify=told.append))
+    assert told[0] == "Going on after epoch 1."
     expected, found = weights(whole), weights(resumed)
     assert expected.keys() == found.keys()
     for name, arrays in expected.items():

@@ -12,8 +12,10 @@ from typing import Any
 import forked
 import numpy as np
 import pytest
+from arrays import weights_of
 from conftest import environment
 from fitted import Lab, call, with_finetune
+from kills import Kill
 from PIL import Image
 
 from featx.backbones.runtime import GpuMemory, import_keras
@@ -54,7 +56,8 @@ def moved(before: dict[str, list[np.ndarray]], after: dict[str, list[np.ndarray]
 
 
 def test_gradually_one_block_after_the_other_begins_to_train(lab: Lab, prepared: Prepared) -> None:
-    tuning = tuning_of(lab, with_finetune(prepared, gradual=2, unfreeze="body", batch_norm="train", epochs=9))
+    changes = {"unfreeze": "body", "batch_norm": "train", "optimizer": "sgd"}
+    tuning = tuning_of(lab, with_finetune(prepared, gradual=2, epochs=9, **changes))
     expected = [set(), set(), {"last"}, {"last"}, {"last", "body"}, {"last", "body"}]
     for epoch, layers in enumerate(expected):
         before = weights_by_layer(tuning.model)
@@ -64,7 +67,7 @@ def test_gradually_one_block_after_the_other_begins_to_train(lab: Lab, prepared:
 
 
 def test_batch_normalisation_trains_from_when_its_block_does(lab: Lab, prepared: Prepared) -> None:
-    tuning = tuning_of(lab, with_finetune(prepared, gradual=1, batch_norm="train", epochs=9))
+    tuning = tuning_of(lab, with_finetune(prepared, gradual=1, batch_norm="train", optimizer="sgd", epochs=9))
     norm = tuning.model.get_layer("stem_bn")
     for epoch in range(4):
         before = [np.array(one) for one in norm.get_weights()]
@@ -135,8 +138,9 @@ def test_smoothed_labels_have_the_loss_of_keras() -> None:
 
 
 def test_training_sees_soft_targets_and_validation_does_not(lab: Lab, prepared: Prepared) -> None:
-    plain = tuning_of(lab, with_finetune(prepared, unfreeze="none", learning_rate=1e-12))
-    soft = tuning_of(lab, with_finetune(prepared, unfreeze="none", learning_rate=1e-12, label_smoothing=0.4, mixup=1.0))
+    still = {"unfreeze": "none", "optimizer": "sgd", "learning_rate": 1e-12}
+    plain = tuning_of(lab, with_finetune(prepared, **still))
+    soft = tuning_of(lab, with_finetune(prepared, **still, label_smoothing=0.4, mixup=1.0))
     assert plain.take_steps(0)[0] < soft.take_steps(0)[0]  # a sure network is less right about unsure targets
     assert plain.evaluate() == pytest.approx(soft.evaluate(), rel=1e-5)
 
@@ -159,35 +163,25 @@ def test_class_weights_are_the_heads_unless_they_are_given(lab: Lab, prepared: P
 @pytest.mark.slow
 @pytest.mark.usefixtures("deterministic")
 def test_killed_and_resumed_everything_goes_on_as_it_was(lab: Lab, prepared: Prepared, tmp_path: Path) -> None:
-    class Killed(BaseException):
-        pass
-
-    def die(line: str) -> None:
-        if line.startswith("epoch 2/4"):
-            raise Killed
-
+    """Before the last block has begun to train."""
     changes = {
         "epochs": 4, "gradual": 1, "layer_decay": 0.7, "optimizer": "nadam", "batch_norm": "train", "mixup": 0.4,
         "cutmix": 1.0, "weight_decay": 0.1, "label_smoothing": 0.1, "learning_rate": 3e-3, "downscale": 2,
     }  # fmt: skip
     start = lab.bundle("dense")
-    whole = publish_finetuned(start, with_finetune(replace(prepared, run=Run(tmp_path / "whole")), **changes))
-    part = with_finetune(replace(prepared, run=Run(tmp_path / "part")), **changes)
-    with pytest.raises(Killed):
-        publish_finetuned(start, part, Context(notify=die))
+    kill = Kill(tmp_path / "whole", tmp_path / "part", "epoch 4/4")
+    whole = publish_finetuned(start, with_finetune(replace(prepared, run=Run(kill.run)), **changes), kill.context)
     told: list[str] = []
+    part = with_finetune(replace(prepared, run=Run(kill.left)), **changes)
     resumed = publish_finetuned(start, part, Context(notify=told.append))
-    assert "Going on after epoch 2." in told
+    assert "Going on after epoch 3." in told
     for name in ("backbone.keras", "head.keras"):
-        for a, b in zip(*(arrays(one.path / name) for one in (whole, resumed)), strict=True):
-            np.testing.assert_array_equal(a, b)
+        expected, found = (weights_of(one.path / name) for one in (whole, resumed))
+        assert expected.keys() == found.keys()
+        for layer, held in expected.items():
+            for a, b in zip(held, found[layer], strict=True):
+                np.testing.assert_array_equal(a, b)
     assert whole.manifest.metrics == resumed.manifest.metrics
-
-
-def arrays(path: Path) -> list[np.ndarray]:
-    import keras
-
-    return list(keras.saving.load_model(path, compile=False).get_weights())
 
 
 # --- larger images -----------------------------------------------------------------------------------------------
@@ -267,14 +261,14 @@ print(json.dumps(curves))
 def test_two_devices_train_as_one_does(lab: Lab, prepared: Prepared, tmp_path: Path) -> None:
     (tmp_path / "lab.yaml").write_text(as_yaml(prepared.pipeline))
     settings = [
-        "finetune.epochs=3", "finetune.gradual=1", "finetune.layer_decay=0.5", "finetune.weight_decay=0.1",
+        "finetune.epochs=2", "finetune.gradual=1", "finetune.layer_decay=0.5", "finetune.weight_decay=0.1",
         "finetune.mixup=0.2", "finetune.batch_size=29",  # of 30 images: the last batch has one, and a device none
     ]  # fmt: skip
     arguments = [tmp_path / "lab.yaml", lab.bundle("logreg").path, json.dumps(settings), tmp_path]
     done = forked.run(arguments, tmp_path, environment(), code=TWO_DEVICES)
     assert done.returncode == 0, done.stderr
     one, two = json.loads(done.stdout.splitlines()[-1])
-    assert len(one) == 3
+    assert len(one) == 2
     np.testing.assert_allclose(one, two, rtol=1e-4)
 
 
@@ -288,7 +282,8 @@ def test_mixed_precision_trains_the_same_network(lab: Lab, prepared: Prepared, p
     import keras
 
     def loss_of(precision: str) -> tuple[FinetuneTrainee, float]:
-        tuning = tuning_of(lab, with_finetune(prepared, mixed_precision=precision, batch_size=30, learning_rate=1e-4))
+        changes = {"optimizer": "sgd", "batch_size": 30, "learning_rate": 1e-4}
+        tuning = tuning_of(lab, with_finetune(prepared, mixed_precision=precision, **changes))
         tuning.compute_in(tuning.precision)
         return tuning, tuning.take_steps(0)[0]
 
@@ -435,7 +430,8 @@ def test_the_command_line_takes_it_all(lab: Lab, tmp_path: Path) -> None:
     given = [
         "--preset", "sgd", "--learning-rate", "1e-3", "--unfreeze", "body", "--gradual", "1", "--layer-decay", "0.8",
         "--weight-decay", "0.01", "--label-smoothing", "0.1", "--mixup", "0.2", "--cutmix", "1", "--downscale", "2",
-        "--devices", "cpu", "--mixed-precision", "auto", "--gpu-memory", "grow", "--epochs", "3",
+        "--devices", "cpu", "--mixed-precision", "auto", "--gpu-memory", "grow", "--epochs", "2",
+        "--engine", "tensorflow",
     ]  # fmt: skip
     done = call("finetune", "-p", "lab.yaml", "--from", start, "--json", *given, cwd=tmp_path)
     assert done.status == 0, done.err
@@ -445,7 +441,7 @@ def test_the_command_line_takes_it_all(lab: Lab, tmp_path: Path) -> None:
         for name in ("preset", "optimizer", "momentum", "learning_rate", "gradual")
     }
     assert said == {"preset": "sgd", "optimizer": "sgd", "momentum": 0.9, "learning_rate": 1e-3, "gradual": 1}
-    assert len(manifest.history) == 3
+    assert len(manifest.history) == 2
     predicted = call("predict", lab.pictures[0], "--model", done.json["bundle"], "--json", cwd=tmp_path)
     assert predicted.status == 0, predicted.err
     wrong = call("finetune", "-p", "lab.yaml", "--from", start, "--unfreeze", "boddy", cwd=tmp_path)
