@@ -55,9 +55,12 @@ def save(figure: Figure, path: Path, plots: PlotFormat = "png") -> Path:
 
     Such a file of an earlier figure goes. The same figure gives the same bytes: nothing in them is a date.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     remove_plot(path)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, format="png", pil_kwargs={"compress_level": _COMPRESSION})
+    figure.set_dpi(DPI)
+    with atomic_path(path) as temporary:  # `savefig` would draw all twice, the first time for the layout alone
+        FigureCanvasAgg(figure).print_png(temporary, pil_kwargs={"compress_level": _COMPRESSION})
     if plots != "png":
         undated = {"Date": None} if plots == "svg" else {"CreationDate": None}
         with atomic_path(path.with_suffix(f".{plots}")) as temporary:
