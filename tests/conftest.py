@@ -263,3 +263,13 @@ def deterministic() -> Iterator[None]:
     tf.config.experimental.enable_op_determinism()
     yield
     config.disable_op_determinism()
+
+
+@pytest.fixture
+def op_by_op() -> Iterator[None]:
+    """Networks are trained op by op: to trace and optimise a graph takes longer than the few steps of a test."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

@@ -40,6 +40,11 @@ from featx.runs.run import Run
 PIPELINES = Path(__file__).parent.parent / "pipelines"
 
 
+@pytest.fixture(autouse=True)
+def _op_by_op(op_by_op: None) -> None:
+    """No network here is trained for more than some steps."""
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two folders of pictures and two small networks, which take 32 and 16 pixels."""
@@ -494,7 +499,7 @@ def wait_until(done: Callable[[], bool], process: Forked) -> None:
     give_up = time.monotonic() + 150
     while process.poll() is None and not done():
         assert time.monotonic() < give_up
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 @pytest.mark.slow

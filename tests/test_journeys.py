@@ -203,10 +203,10 @@ def test_a_company_works_through_many_images(photos: tuple[Desk, list[str]], sit
     write_photos(desk.folder / "stock", range(20, 50), by_class=True)
     (desk.folder / "stock" / "rose" / "rose-020.jpg").write_bytes(b"cut off")
     shutil.copy(desk.folder / "stock" / "daisy" / "daisy-021.jpg", desk.folder / "stock" / "daisy" / "copy.jpg")
-    extract = "featx extract stock --layer block3b_add"
+    extract = "featx extract stock --layer block1a_project_bn"
     plan = ("featx check stock --json", f"{extract} --dry-run --json", f"{extract} --json")
     fit = (
-        "featx fit-head stock --clf svm --layer block3b_add --json",
+        "featx fit-head stock --clf svm --layer block1a_project_bn --json",
         "featx bundle pack --out stock.featx",
     )
     checked, planned, extracted, fitted, _ = desk.type_known(*plan, *fit)

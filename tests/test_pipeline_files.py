@@ -25,7 +25,7 @@ NAMES = sorted(path.stem for path in PIPELINES.glob("*.yaml"))
 
 
 @pytest.fixture
-def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def small(tmp_path_factory: pytest.TempPathFactory, op_by_op: None) -> list[str]:
     """Settings that make a run small."""
     backbone = make_lab(tmp_path_factory.getbasetemp() / "lab").root / "tiny.keras"
     return [f"features.backbone={backbone}", "features.weights=random", "features.input_size=32", "report.html=false"]

@@ -424,17 +424,17 @@ _MANY = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 from featx.store.cache import Cache
 (store,) = Cache(sys.argv[1]).stores()
 table = store.table("mixed7", "avg")
-digests = np.random.default_rng(0).integers(0, 256, (1500, 32), np.uint8).view("V32").ravel()
-order = np.random.default_rng(1).permutation(1500)
+digests = np.random.default_rng(0).integers(0, 256, (300, 32), np.uint8).view("V32").ravel()
+order = np.random.default_rng(1).permutation(300)
 parts = [table.read(digests[order]) for _ in range(5)]
-expected = np.arange(1500, dtype=np.float32)[order]
+expected = np.arange(300, dtype=np.float32)[order]
 for features in [*parts, parts[0].take(order)]:
     got = features.asarray()
-    assert got.shape == (1500, 1)
+    assert got.shape == (300, 1)
     assert (got[:, 0] == (expected if features in parts else expected[order])).all()
 assert not table.damaged
 print(len(table.parts))
@@ -446,17 +446,17 @@ def test_more_parts_than_files_may_be_open(store: FeatureStore, monkeypatch: pyt
     pytest.importorskip("resource")  # which Windows lacks
     monkeypatch.setattr("featx.io.files.os.fsync", lambda _: None)  # for speed
     rows = PartRows(
-        make_digests(1500),
-        np.zeros(1500, np.uint16),
-        path_array(["x"] * 1500),
-        np.arange(1500).astype("<f2").reshape(-1, 1),
+        make_digests(300),
+        np.zeros(300, np.uint16),
+        path_array(["x"] * 300),
+        np.arange(300).astype("<f2").reshape(-1, 1),
     )
     table = store.table("mixed7", "avg")
-    for number in range(1500):
+    for number in range(300):
         write_part(table.directory, rows.take(np.array([number])), table.attributes)
     cache = str(store.directory.parent)
     done = subprocess.run([sys.executable, "-c", _MANY, cache], capture_output=True, text=True, env=environment())
-    assert (done.returncode, done.stdout.strip()) == (0, "1500"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "300"), done.stderr
 
 
 def test_too_many_open_files_is_not_taken_for_damage(store: FeatureStore) -> None:
