@@ -167,7 +167,7 @@ def moved(before: Bundle, after: Bundle) -> set[str]:
     ("changes", "expected"),
     [
         ({"unfreeze": "all"}, {"stem", "body", "last"}),  # the statistics of stem_bn stay
-        ({"unfreeze": "all", "batch_norm": "train"}, {"stem", "stem_bn", "body", "last"}),
+        ({"unfreeze": "all", "batch_norm": "train", "optimizer": "sgd"}, {"stem", "stem_bn", "body", "last"}),
         ({"unfreeze": "last", "batch_norm": "train", "optimizer": "sgd"}, {"last"}),
     ],
 )

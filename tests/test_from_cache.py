@@ -92,13 +92,14 @@ def pipeline_of(root: Path, engine: EngineName = "tensorflow", **features: Any) 
 def made(root: Path) -> dict[str, tuple[Prepared, Bundle]]:
     """Bundles on the last layer, with a linear and with a dense head, and on two layers side by side.
 
-    "half" and "logreg" are the same but for how the features and maps are stored: in float16 and float32.
+    "half" and "logreg" are the same but for how the features and maps are stored: in float16 and float32. The maps are
+    in the cache with the features.
     """
     found = {}
     for name, head, layers, storage, engine in (
-        ("half", {}, ("last",), "float16", "auto"),
-        ("logreg", {}, ("last",), "float32", "tensorflow"),
-        ("dense", {"clf": "dense"}, ("last",), "float32", "tensorflow"),
+        ("half", {}, ("last", f"{CUT}@none"), "float16", "auto"),
+        ("logreg", {}, ("last", f"{CUT}@none"), "float32", "tensorflow"),
+        ("dense", {"clf": "dense"}, ("last", f"{CUT}@none"), "float32", "tensorflow"),
         ("two", {"combine": "all"}, (CUT, "last"), "float32", "tensorflow"),
     ):
         pipeline = pipeline_of(root, engine, layer=layers, storage=storage)
@@ -161,7 +162,7 @@ def curve(bundle: Bundle, name: str) -> list[float]:
         ("half", HALF, 1e-3),  # of the loss: float16 rounds the maps
         ("logreg", {"optimizer": "sgd", "learning_rate": 1e-3}, 1e-5),
         ("dense", {}, 1e-5),
-        ("two", {"batch_norm": "train"}, 1e-5),
+        ("two", {"batch_norm": "train", "optimizer": "sgd", "learning_rate": 1e-3}, 1e-5),
     ],
 )
 def test_it_gives_the_network_that_fine_tuning_the_whole_gives(
@@ -490,13 +491,14 @@ def test_a_trained_network(root: Path, tmp_path: Path) -> None:
     """EfficientNetLite0 with its ImageNet weights."""
     cut, first = "block1a_project_bn", "block2a_expand_conv"
     options = pipeline_of(root)
-    features = replace(options.features, backbone="EfficientNetLite0", layer=("block2a_project_bn",), input_size=64)
-    features = replace(features, storage="float32", cache=str(tmp_path / "cache"))
+    features = replace(options.features, backbone="EfficientNetLite0", input_size=64)
+    layers = ("block2a_project_bn", f"{cut}@none")  # both of one network that is built once
+    features = replace(features, layer=layers, storage="float32", cache=str(tmp_path / "cache"))
     pipeline = replace(options, features=features, report=replace(options.report, runs=str(tmp_path)))
     prepared = prepare(pipeline)
     bundle = publish_head(prepared)
     names = [layer.name for layer in graft(bundle).layers]
-    settings = replace(pipeline.finetune, epochs=2, batch_size=10, learning_rate=1e-5)
+    settings = replace(pipeline.finetune, epochs=2, batch_size=10, learning_rate=1e-4, optimizer="sgd")
     curves = []
     for changes in ({"from_cache": None, "unfreeze": first}, {"from_cache": cut}):
         tuned = publish_finetuned(

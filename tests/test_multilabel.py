@@ -123,7 +123,7 @@ def test_heads_are_chosen_by_average_precision(clf: str) -> None:
     x, y = made_up()
     choice = choose_head(
         Problem(as_features(x), y, parts(400), LABELS),
-        SearchSettings(HeadOptions(clf=clf, folds=3, epochs=2, hidden="8")),
+        SearchSettings(HeadOptions(clf=clf, folds=2, epochs=2, hidden="8")),
     )
     assert {one.metric for one in choice.candidates} == {"average_precision"}
     assert choice.head.classes_.tolist() == [0, 1, 2, 3]
@@ -262,7 +262,7 @@ def test_several_labels_from_a_csv_to_predictions(
     assert lines[0] == "path,label,confidence,distance,reason"
     expected = ["unknown" if one["unknown"] else "|".join(one["labels"]) for one in near]
     assert [line.split(",")[1] for line in lines[1:]] == expected
-    tuning = ("--from", told["bundle"], "--split", "0.5,0.25,0.25", "--epochs", "1", "--no-html", "--json")
-    tuned = featx("finetune", index, *options, *tuning).json
+    tuning = ("--from", told["bundle"], "--split", "0.5,0.25,0.25", "--epochs", "1", "--optimizer", "sgd", "--no-html")
+    tuned = featx("finetune", index, *options, *tuning, "--json").json
     assert tuned["comparison"]["test"]["images"] == told["test"]["images"]
     assert {"exact_match", "average_precision_macro"} <= tuned["test"].keys()

@@ -121,7 +121,8 @@ def test_nothing_of_the_optimizer_is_saved(lab: Lab, prepared: Prepared) -> None
     import keras
 
     tuned = publish_finetuned(
-        lab.bundle("dense"), with_finetune(prepared, epochs=1, optimizer="adam", checkpoints="all")
+        lab.bundle("dense"),
+        with_finetune(prepared, epochs=1, optimizer="adam", checkpoints="all", unfreeze="last"),
     )
     networks = sorted(tuned.path.rglob("*.keras"))
     assert {path.name for path in networks} == {"backbone.keras", "head.keras", "epoch-001.keras"}
