@@ -145,8 +145,14 @@ def run(model: Path, new: Path, tmp_path: Path, *more: str) -> tuple[int, dict[s
     return done.status, done.json if done.out else {"error": done.sentence}
 
 
-def test_pictures_of_the_same_source_do_not_differ(model: Path, tmp_path: Path) -> None:
-    status, found = run(model, model / "new", tmp_path, "--fail")
+@pytest.fixture(scope="module")
+def alike(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, object]]:
+    """What is found of `new/`."""
+    return run(model, model / "new", tmp_path_factory.mktemp("alike"), "--fail")
+
+
+def test_pictures_of_the_same_source_do_not_differ(alike: tuple[int, dict[str, object]]) -> None:
+    status, found = alike
     assert status == 0
     assert found["drifted"] is False
     assert (found["images"], found["held"]) == (45, 54)
@@ -156,13 +162,15 @@ def test_pictures_of_the_same_source_do_not_differ(model: Path, tmp_path: Path) 
     assert "look like" in str(found["verdict"])
 
 
-def test_classes_without_images_change_nothing(model: Path, tmp_path: Path) -> None:
+def test_classes_without_images_change_nothing(
+    model: Path, alike: tuple[int, dict[str, object]], tmp_path: Path
+) -> None:
     new = tmp_path / "new"
     shutil.copytree(model / "new", new)
     (new / "purple").mkdir()
     status, found = run(model, new, tmp_path)
     assert status == 0, found
-    assert (found["images"], found["p"]) == (45, run(model, model / "new", tmp_path)[1]["p"])
+    assert (found["images"], found["p"]) == (45, alike[1]["p"])
 
 
 def test_a_colour_cast_is_seen_and_the_strangest_are_shown(model: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from cached import prepare
 from conftest import environment
-from fitted import Lab, call
+from fitted import Lab, call, make_lab
 from forked import Forked
 
 from featx.bundle.bundle import Bundle
@@ -131,19 +131,27 @@ def test_every_calibration_can_be_put_in_the_graph(kind: Any, shape: tuple[int, 
 # --- every format ------------------------------------------------------------------------------------------------
 
 
-def test_all_formats_at_once_from_the_command_line(lab: Lab, tmp_path: Path) -> None:
-    bundle = made(lab, "logreg")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Where a bundle was exported in every format, as float32, and what the command says of it."""
+    lab, folder = make_lab(tmp_path_factory.getbasetemp() / "lab"), tmp_path_factory.mktemp("whole")
     chosen = [part for name in FORMATS for part in ("--format", name)]
-    done = call("export", bundle.path, *chosen, "--data", lab.root / "pictures", "--json", cwd=tmp_path)
+    data = ("--data", lab.root / "pictures")
+    done = call("export", made(lab, "dense").path, *chosen, *data, "--json", cwd=folder)
     assert done.status == 0, done.err
-    found = done.json
+    return folder, done.json
+
+
+def test_all_formats_at_once_from_the_command_line(lab: Lab, whole: tuple[Path, dict[str, Any]]) -> None:
+    bundle = made(lab, "dense")
+    place, found = whole
     assert found["images"] == 60
     assert found["source"] == "pictures"
     assert [one["format"] for one in found["exports"]] == list(FORMATS)
-    out = tmp_path / f"logreg-{bundle.path.name}-export"
+    out = place / f"dense-{bundle.path.name}-export"
     assert left_in(out) == sorted(f"{name}-float32" for name in FORMATS)
     for one in found["exports"]:
-        folder = tmp_path / one["path"]
+        folder = place / one["path"]
         about = json.loads((folder / "model.json").read_text())
         assert (folder / "classes.txt").read_text().split() == about["classes"] == ["blue", "green", "red"]
         assert about["input"]["shape"] == [None, 32, 32, 3]
@@ -209,14 +217,16 @@ def test_grouped_convolutions_and_gelu(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino", "litert"])
-def test_float16_is_smaller_and_predicts_the_same(lab: Lab, tmp_path: Path, name: str) -> None:
+def test_float16_is_smaller_and_predicts_the_same(
+    lab: Lab, tmp_path: Path, whole: tuple[Path, dict[str, Any]], name: str
+) -> None:
     bundle, data = made(lab, "dense"), str(lab.root / "pictures")
-    whole = export(bundle, tmp_path / "out", ExportOptions([name], data=data)).results[0]
+    (size,) = [one["bytes"] for one in whole[1]["exports"] if one["format"] == name]
     short = export(bundle, tmp_path / "out", ExportOptions([name], "float16", data=data)).results[0]
     assert short.reason is None
     assert short.comparison is not None
     assert 0 < short.comparison.largest <= 0.02  # type: ignore[operator]
-    assert short.bytes < whole.bytes  # type: ignore[operator]
+    assert short.bytes < size  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("name", ["onnx", "litert"])

@@ -621,7 +621,7 @@ def test_several_labels_per_image(place: Path) -> None:
 @pytest.mark.slow
 def test_digits_are_few_and_unlike_photographs(place: Path, tmp_path: Path) -> None:
     call("data", "digits", "--out", "digits", cwd=tmp_path)
-    asked = ("look", "digits", "--input-size", "64", "--sample", "100", "--cache", place / "cache", "--json")
+    asked = ("look", "digits", "--input-size", "64", "--sample", "60", "--cache", place / "cache", "--json")
     asked += ("--show-images", "1", "--no-html")
     done = call(*asked, cwd=tmp_path)
     assert done.status == 0, done.err
@@ -678,20 +678,21 @@ def test_a_slow_network_is_run_on_fewer_images_and_a_note_says_so(
     lab: Lab, tmp_path: Path, imagenet_cache: Path
 ) -> None:
     shutil.copytree(imagenet_cache, tmp_path / "cache")
+    pictures = write_pictures(tmp_path / "pictures", per_class=15)
 
     def slow(stage: str, done: int, total: int, /, **counts: int) -> None:
         if stage == "extract" and done == total:
             time.sleep(done * 0.005)
 
     features = replace(lab.pipeline.features, cache=str(tmp_path / "cache"))
-    pipeline = replace(lab.pipeline, features=features)
+    pipeline = replace(lab.pipeline, data=DataOptions(path=str(pictures)), features=features)
     with Cache(features.cache) as cache:
         context = Context("", slow)
         short = look(pipeline, cache, tmp_path / "short", Scope(1, 1, seconds=0.0), context=context)
         long = look(pipeline, cache, tmp_path / "long", Scope(1, 1, seconds=600.0), context=context)
     assert short.depths is not None
     assert long.depths is not None
-    assert (short.depths.images, long.depths.images) == (39, 60)  # of three classes as many of each
+    assert (short.depths.images, long.depths.images) == (39, 45)  # of three classes as many of each
     assert [note for note in short.notes if note.startswith("Networks were run on 39 images")]
     assert not [note for note in long.notes if note.startswith("Networks were run")]
 

@@ -342,9 +342,9 @@ def test_without_measured_images_the_page_tells_the_rest(tmp_path: Path) -> None
 
 def test_a_second_report_replaces_the_first_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "mine.png").write_bytes(b"mine")
-    write_report(tmp_path, content_of(draw(3, 30), history={"loss": [1.0, 0.5]}))
+    write_report(tmp_path, content_of(draw(2, 8), history={"loss": [1.0, 0.5]}))
     assert (tmp_path / "learning.png").exists()
-    index = write_report(tmp_path, content_of(draw_multilabel(3)))
+    index = write_report(tmp_path, content_of(draw_multilabel(2, 8)))
     assert not (tmp_path / "learning.png").exists()
     assert not (tmp_path / "confusion.png").exists()
     assert (tmp_path / "mine.png").read_bytes() == b"mine"
