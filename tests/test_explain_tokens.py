@@ -48,7 +48,7 @@ def fit(root: Path) -> Fit:
                 layer=layers,
                 cache=str(root / "cache"),
                 preprocessing="half" if network.endswith(".onnx") else "auto",
-                engine="tensorflow" if network == "dinov2" else "auto",  # which converts nothing
+                engine="tensorflow" if layers[-1].startswith("output") else "auto",  # which converts nothing
             ),
             head=HeadOptions(**{"clf": "logreg", "strength": 0.1, "combine": "all"} | head),
             report=ReportOptions(runs=str(root / "runs"), name="images", html=False),

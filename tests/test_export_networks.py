@@ -106,7 +106,6 @@ def test_networks_of_keras_hub_in_every_format(featx: Callable[..., Any], tmp_pa
     save_folder(tmp_path / family, family, blocks=1)  # more of them are of the same operations
     pooling = "avg" if family == "siglip" else "cls+avg"
     options = ("--backbone", family, "--layer", f"output@{pooling}", "--clf", "logreg", "--strength", "0.1")
-    options += ("--engine", "tensorflow")  # it converts nothing: Keras itself is what exports are compared with
     bundle = load_bundle(tmp_path / featx("fit-head", "images", *options, "--no-html", "--json").json["bundle"])
     done = export(bundle, tmp_path / "out", ExportOptions(["openvino", "onnx", "litert", "savedmodel"]))
     assert {one.format: one.reason for one in done.results} == dict.fromkeys(
