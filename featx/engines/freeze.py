@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from featx.backbones.runtime import KerasModel, KerasTensor, TensorFlow
+import numpy as np
+
+from featx.backbones.runtime import KerasModel, KerasTensor, TensorFlow, import_keras
 
 _COMPILED = "_XlaMustCompile"  # how a call is marked that XLA compiles
 _INLINED = "_inlined"
@@ -28,18 +30,33 @@ def freeze(model: KerasModel, batch_size: int | None = None, takes: str = "uint8
     batch_size : None for any; takes : the type of what it is given
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    keras, variables = import_keras(), model.variables
     nodes = {name: f"output_{index}" for index, name in enumerate(model.output)}
+    values = [np.asarray(variable) for variable in variables]
 
     def run(images: KerasTensor) -> list[KerasTensor]:
-        results = model(tf.cast(images, tf.float32), training=False)
+        # traced with constants from the start: replacing variables later takes longer than tracing
+        constants = list(zip(variables, map(tf.constant, values), strict=True))
+        with keras.StatelessScope(state_mapping=constants):
+            results = model(tf.cast(images, tf.float32), training=False)
         return [tf.identity(tf.cast(results[name], tf.float32), name=node) for name, node in nodes.items()]
 
     images = tf.TensorSpec((batch_size, *model.input_shape[1:]), takes, name="images")
-    concrete = tf.function(run, input_signature=[images], autograph=False).get_concrete_function()
-    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
-    return Frozen(frozen, nodes)
+    traced = tf.function(run, input_signature=[images], autograph=False).get_concrete_function()
+    return Frozen(traced if _is_whole(traced) else _replace_variables(traced), nodes)
+
+
+def _is_whole(traced: TensorFlow) -> bool:
+    """Whether a function takes nothing from outside, as the statistics of a `Normalization`, and calls no other."""
+    return not traced.captured_inputs and all("PartitionedCall" not in op.type for op in traced.graph.get_operations())
+
+
+def _replace_variables(function: TensorFlow) -> TensorFlow:
+    """The same function with what it takes from outside as constants, and what it calls inlined."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    return convert_variables_to_constants_v2(function, lower_control_flow=False)
 
 
 def without_xla(frozen: Frozen) -> Frozen:
@@ -48,7 +65,6 @@ def without_xla(frozen: Frozen) -> Frozen:
     Other runtimes know no such calls; TensorFlow itself needs them on a CPU.
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     function = frozen.function
     graph = function.graph.as_graph_def()
@@ -65,5 +81,4 @@ def without_xla(frozen: Frozen) -> Frozen:
     wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
     names = [tensor.name for tensor in function.inputs], [tensor.name for tensor in function.outputs]
     taken, given = ([wrapped.graph.get_tensor_by_name(name) for name in some] for some in names)
-    inlined = convert_variables_to_constants_v2(wrapped.prune(taken, given), lower_control_flow=False)
-    return Frozen(inlined, frozen.outputs)
+    return Frozen(_replace_variables(wrapped.prune(taken, given)), frozen.outputs)
