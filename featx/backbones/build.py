@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featx.backbones import lite, modelfile, weights
+from featx.backbones.calls import forget_calls
 from featx.backbones.hub.folder import is_hub_folder
 from featx.backbones.hub.opening import open_hub_backbone
 from featx.backbones.names import give_stable_names
@@ -58,16 +59,18 @@ def _construct_application(spec: BackboneSpec, top: bool) -> keras.Model:
     except ValueError as error:
         raise BackboneError(f"{spec.name} cannot be built for {spec.input_size[0]} pixels a side: {error}") from error
     if spec.entry is not None and spec.entry.family == "efficientnet":
-        network = _rescale_after_normalization(network)
+        network = _rescale_after_normalization(network, anew=spec.weights == "random")
     return network
 
 
-def _rescale_after_normalization(network: keras.Model) -> keras.Model:
+def _rescale_after_normalization(network: keras.Model, *, anew: bool) -> keras.Model:
     """The graph that Keras builds for EfficientNetB0-B7 only when `weights == "imagenet"`.
 
     The published weights were trained with the input divided by the standard deviation, not by its root; Keras mends
     that with one more layer (https://github.com/tensorflow/tensorflow/issues/49930), which the same weights from a
     file need just as well.
+
+    anew : of new layers, whose random weights are a second draw in every version of featx
     """
     keras = import_keras()
     scale = [std**-0.5 for std in TORCH_STD]
@@ -77,7 +80,12 @@ def _rescale_after_normalization(network: keras.Model) -> keras.Model:
         return keras.layers.Rescaling(scale)(result) if isinstance(layer, keras.layers.Normalization) else result
 
     inputs = keras.Input(network.input_shape[1:], name="input_layer")
-    return keras.models.clone_model(network, input_tensors=inputs, call_function=call)
+    if anew:
+        return keras.models.clone_model(network, input_tensors=inputs, call_function=call)
+    forget_calls(network)
+    return keras.models.clone_model(
+        network, input_tensors=inputs, clone_function=lambda layer: layer, call_function=call
+    )
 
 
 @contextmanager

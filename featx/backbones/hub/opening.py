@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.backbones import modelfile
+from featx.backbones.calls import forget_calls
 from featx.backbones.hub.folder import OUTPUT, TOWERS, HubFolder, has_weights, read_content, read_folder
 from featx.backbones.hub.library import import_hub
 from featx.backbones.hub.positions import interpolate_positions
@@ -45,14 +46,15 @@ def open_hub_backbone(spec: BackboneSpec) -> KerasModel:
     """
     folder = read_folder(Path(spec.name))
     folder.check_size(spec.input_size)
-    network = _load(folder, random=spec.weights == "random")
+    network = _load(folder, spec.input_size, random=spec.weights == "random")
     tower = getattr(network, "vision_encoder", network)
     of_timm = "architecture" in read_content(folder.path)
     call = _call_padded if is_padded_as_timm(folder.family, of_timm, spec.source) else _open_encoder
     return _flatten(_resize(tower, spec.input_size, folder), spec.input_size, folder, call)
 
 
-def _load(folder: HubFolder, random: bool) -> KerasModel:
+def _load(folder: HubFolder, size: tuple[int, int], random: bool) -> KerasModel:
+    """The network as KerasHub makes it: of patches for the images that it was written for, else for those of a size."""
     if not random and not has_weights(folder.path):
         raise BackboneError(
             f"{folder.label} holds no weights: neither model.weights.h5 nor model.safetensors. Copy them there, or "
@@ -65,8 +67,9 @@ def _load(folder: HubFolder, random: bool) -> KerasModel:
             return _load_file(folder.path, random)
         if folder.family in TOWERS and "model_type" in content:
             return build_tower(str(folder.path), content, load_weights=not random)
+        given: dict[str, object] = {} if folder.patch else {"image_shape": (*size, 3)}
         with redirect_stdout(StringIO()):  # some of its converters print what they do
-            return hub.models.Backbone.from_preset(str(folder.path), load_weights=not random, dtype="float32")
+            return hub.models.Backbone.from_preset(str(folder.path), load_weights=not random, dtype="float32", **given)
     except Exception as error:  # its readers of JSON, HDF5 and safetensors each have errors of their own
         missing = "it lacks " if isinstance(error, KeyError) else ""
         reason = missing + error_line(error, 400)
@@ -118,6 +121,7 @@ def _flatten(
         part = modelfile.flatten(part, size, folder.label)
     for number, block in enumerate(getattr(network, "encoder_layers", ()), 1):
         block.name = f"block{number}"
+    forget_calls(part)
     try:
         image = keras.Input((*size, 3), name="image")
         flat = keras.models.clone_model(
@@ -129,7 +133,7 @@ def _flatten(
     for layer in flat.layers:
         layer.name = layer.name.removeprefix(f"{network.name}_")
     flat.layers[-1].name = OUTPUT
-    return _renew(give_stable_names(flat))
+    return give_stable_names(flat)
 
 
 def _deepest(network: KerasModel) -> KerasTensor:
@@ -137,14 +141,6 @@ def _deepest(network: KerasModel) -> KerasTensor:
     if not isinstance(network.output, dict):
         return network.outputs[0]
     return network.output[max(name for name in network.output if name.startswith("stage"))]
-
-
-def _renew(network: KerasModel) -> KerasModel:
-    """The same network of layers that were called in no other."""
-    renewed = import_keras().models.clone_model(network)
-    for old, new in zip(network.layers, renewed.layers, strict=True):
-        new.set_weights(old.get_weights())
-    return renewed
 
 
 def _take_positions(network: KerasModel) -> None:
