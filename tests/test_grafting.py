@@ -1,4 +1,4 @@
-"""A grafted network gives the bundle's logits before its first step: every head, front, pooling, and many backbones."""
+"""A grafted network gives the bundle's logits before its first step: every head, front and pooling."""
 
 from __future__ import annotations
 
@@ -82,30 +82,3 @@ def test_every_pooling_and_several_layers(
     bundle = fitted(lab, tmp_path, lab_features(lab, layers, poolings), head)
     assert len(bundle.manifest.output_names) == max(len(layers), len(poolings))
     check_first_step(bundle, pictures(lab), training=True)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("backbone", "side", "layers", "clf"),
-    [
-        ("ResNet50V2", 64, ("conv3_block1_out@avg",), "svm"),
-        ("DenseNet121", 64, ("pool2_conv@grid:2",), "ridge"),
-        ("EfficientNetV2B0", 64, ("block2b_add@avg", "block3a_expand_activation@max"), "logreg"),
-        ("InceptionV3", 75, ("mixed0@avg",), "dense"),
-        ("Xception", 71, ("block3_sepconv2_bn@max",), "svm"),
-        ("ConvNeXtTiny", 32, ("convnext_tiny_stage_1_block_0_identity@avg",), "logreg"),
-    ],
-)
-def test_families_of_backbones(
-    lab: Lab, tmp_path: Path, backbone: str, side: int, layers: tuple[str, ...], clf: Any
-) -> None:
-    features = FeaturesOptions(
-        backbone=backbone,
-        weights="random",
-        layer=layers,
-        input_size=side,
-        cache=lab.pipeline.features.cache,
-        engine="tensorflow",
-    )
-    head = HeadOptions(clf=clf, strength=None if clf == "dense" else 0.01, hidden="8", epochs=2, combine="all")
-    check_first_step(fitted(lab, tmp_path, features, head), pictures(lab, side), training=False)

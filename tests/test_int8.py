@@ -207,7 +207,7 @@ def fitted(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle")
     shared = ("--backbone", root / "net.keras", "--precision", "int8", "--cache", folder / "cache", "--name", "lab")
     layers = [word for layer in LAYERS for word in ("--layer", layer)]
-    done = call("fit-head", root / "pictures", *map(str, (*shared, *layers)), "--runs", "runs", cwd=folder)
+    done = call("fit-head", root / "pictures", *map(str, (*shared, *layers)), "--no-html", "--runs", "runs", cwd=folder)
     assert done.status == 0, done.err
     (bundle,) = (folder / "runs" / "lab").glob("1-*")
     packed = call("bundle", "pack", str(bundle), "--out", str(folder / "model.featx"), cwd=folder)

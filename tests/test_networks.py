@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fitted import Lab
+from test_backbones import assert_close, features, reference
 from test_cuts import check_halves, noise
+from test_grafting import check_first_step, fitted, pictures
 
 from featx.backbones import (
     BACKBONES,
     Block,
+    Output,
     clean_cuts,
     find_blocks,
     has_kernel,
     nearest_clean_cuts,
+    open_network,
     resolve,
     split_network,
+    weights,
 )
 from featx.backbones.build import build
+from featx.backbones.keras_network import cut_model
 from featx.backbones.spec import BackboneSpec
-from featx.config import FeaturesOptions
+from featx.config import FeaturesOptions, HeadOptions
+from featx.errors import BackboneError
 
 # backbone: side, the blocks from the bottom up, (a block: its first layer)
 QUICK: dict[str, tuple[int, list[str], dict[str, str]]] = {
@@ -96,6 +107,11 @@ def marked(names: Iterable[str]) -> list[Any]:
     return [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in names]
 
 
+def only(*names: str) -> pytest.MarkDecorator:
+    """Of these networks alone."""
+    return pytest.mark.parametrize("built", marked(names), indirect=True)
+
+
 @pytest.fixture(scope="module", params=marked([*QUICK, *SLOW]))
 def built(request: pytest.FixtureRequest) -> Built:
     """Each of the networks for all tests; pytest runs those of one network in a row."""
@@ -114,7 +130,7 @@ def test_blocks_are_found_by_the_names_of_layers(built: Built) -> None:
             assert names[block.start] == built.firsts[block.name]
 
 
-@pytest.mark.parametrize("built", marked(["InceptionV3"]), indirect=True)
+@only("InceptionV3")
 def test_a_block_of_inception_is_what_lies_between_two_concatenations(built: Built) -> None:
     names, blocks = built.names, built.find_blocks()
     below = {"mixed8", *names[: names.index("mixed8")]}
@@ -143,7 +159,7 @@ TOPS = (
 )
 
 
-@pytest.mark.parametrize("built", marked(TOPS), indirect=True)
+@only(*TOPS)
 def test_tops_of_the_table_are_what_the_whole_network_has_more(built: Built) -> None:
     names = set(built.names)
     whole = [layer.name for layer in build(built.spec, top=True).layers]
@@ -189,3 +205,125 @@ def test_a_layer_is_a_clean_cut_exactly_when_nothing_leads_around_it(built: Buil
         assert set(near) <= set(found)
         assert 1 <= len(near) <= 2
         assert places[0] < layers.index(name) < places[1] if len(near) == 2 else name != near[0]
+
+
+@only("MobileNetV2")
+def test_a_cut_inside_a_branch_is_not_clean_and_names_its_neighbours(built: Built) -> None:
+    assert nearest_clean_cuts(built.network, "block_4_add") == ["block_4_add"]
+    assert nearest_clean_cuts(built.network, "block_4_depthwise") == ["block_3_project_BN", "block_4_add"]
+    clean = set(clean_cuts(built.network))
+    assert {"Conv1", "block_1_depthwise", "out_relu"} <= clean
+    assert "block_2_expand" not in clean
+
+
+@only("MobileNetV2")
+def test_nothing_behind_the_deepest_layer_is_in_the_cut(built: Built) -> None:
+    outputs = [Output("block_2_add", "avg"), Output("block_5_add", "avg")]
+    names = [layer.name for layer in cut_model(built.network, built.spec, outputs).layers]
+    assert "block_5_add" in names
+    assert not [name for name in names if re.match(r"block_([6-9]|1\d)_|Conv_1|out_relu", name)]
+
+
+@only("VGG16")
+def test_a_pooling_that_a_layer_does_not_have_is_refused(built: Built) -> None:
+    with pytest.raises(BackboneError, match=r"2 x 2, too small for a grid of 4 x 4.*grid:2"):
+        cut_model(built.network, built.spec, [Output("block4_pool", "grid:4")])
+    with pytest.raises(BackboneError, match="a grid needs a map"):
+        open_network(built.spec).cut([Output("fc1", "grid:2")])  # a layer of the top
+
+
+@only("Xception")
+def test_two_networks_in_one_process_have_the_same_names_and_features(built: Built) -> None:
+    layers = "block4_sepconv2@avg", "conv2d_1@avg", "batch_normalization_3@avg", "add_11@avg"
+    pixels = noise(built.side)
+    first = features(built.spec, pixels, *layers, network=built.network)
+    second = features(built.spec, pixels, *layers)
+    assert list(first) == list(layers)
+    assert all(np.array_equal(first[key], second[key]) for key in layers)
+
+
+RELOADED = {
+    "VGG16": "block3_pool",
+    "EfficientNetLite0": "block3b_add",
+    "ConvNeXtTiny": "convnext_tiny_stage_1_block_2_identity",
+}
+
+
+@only(*RELOADED)
+def test_a_cut_is_reloaded_by_plain_keras(built: Built, tmp_path: Path) -> None:
+    import keras
+
+    outputs = [Output(RELOADED[built.name], p) for p in ("avg", "max", "grid:4", "flatten", "none")]
+    model = cut_model(built.network, built.spec, outputs)
+    pixels = noise(built.side)
+    expected = {key: np.asarray(value) for key, value in model(pixels).items()}
+    model.save(tmp_path / "cut.keras")
+    again = keras.models.load_model(tmp_path / "cut.keras")  # safe mode, no custom objects
+    assert not [one for one in again.layers if isinstance(one, keras.Model) and built.name != "ConvNeXtTiny"]
+    found = again(pixels)
+    assert sorted(found) == sorted(expected)
+    for key, value in expected.items():
+        np.testing.assert_allclose(np.asarray(found[key]), value, rtol=1e-6, atol=1e-6)
+
+
+# a layer or two of each, its poolings and the head on them
+GRAFTED: dict[str, tuple[tuple[str, ...], Any]] = {
+    "ResNet50V2": (("conv3_block1_out@avg",), "svm"),
+    "DenseNet121": (("pool2_conv@grid:2",), "ridge"),
+    "EfficientNetV2B0": (("block2b_add@avg", "block3a_expand_activation@max"), "logreg"),
+    "InceptionV3": (("mixed0@avg",), "dense"),
+    "Xception": (("block3_sepconv2_bn@max",), "svm"),
+    "ConvNeXtTiny": (("convnext_tiny_stage_1_block_0_identity@avg",), "logreg"),
+}
+
+
+@only(*GRAFTED)
+def test_a_grafted_network_gives_the_logits_of_the_bundle(built: Built, lab: Lab, tmp_path: Path) -> None:
+    """Of a file of what is below the layers: the same layers with the same preprocessing, and no second building."""
+    import keras
+
+    layers, clf = GRAFTED[built.name]
+    deepest = built.network.get_layer(layers[-1].partition("@")[0])
+    keras.Model(built.network.inputs[0], deepest.output).save(tmp_path / "part.keras")
+    options = FeaturesOptions(
+        backbone=str(tmp_path / "part.keras"),
+        layer=layers,
+        preprocessing=built.spec.preprocessing,
+        cache=str(tmp_path / "cache"),
+        engine="tensorflow",
+    )
+    head = HeadOptions(clf=clf, strength=None if clf == "dense" else 0.01, hidden="8", epochs=2, combine="all")
+    check_first_step(fitted(lab, tmp_path, options, head), pictures(lab, built.side), training=False)
+
+
+FAMILIES = {
+    "ResNet50": "conv3_block4_out",
+    "DenseNet121": "pool3_conv",
+    "MobileNetV2": "block_6_expand_relu",
+    "VGG16": "block3_pool",
+    "Xception": "block4_sepconv2",
+    "MobileNetV3Small": "expanded_conv_4_add",
+}
+
+
+@only(*FAMILIES)
+def test_features_equal_an_independent_predict(built: Built, tmp_path: Path) -> None:
+    """The last test of each of them: it gives the network other weights."""
+    import keras
+
+    name, layer = built.name, FAMILIES[built.name]
+    network = reference(name, built.side)
+    path = tmp_path / f"{name}.weights.h5"
+    network.save_weights(path)
+    module = importlib.import_module(f"keras.applications.{BACKBONES[name].family}")
+    pixels = noise(built.side)
+    part = keras.Model(network.input, network.get_layer(layer).output)
+    expected = np.asarray(part(module.preprocess_input(pixels.copy()), training=False))
+
+    spec = resolve(FeaturesOptions(backbone=name, weights=str(path), input_size=built.side))
+    weights.assign(built.network, spec, top=False)
+    asked = [f"{layer}@{pooling}" for pooling in ("none", "avg", "max")]
+    found = features(spec, pixels, *asked, network=built.network)
+    assert_close(found[f"{layer}@none"], expected)
+    assert_close(found[f"{layer}@avg"], expected.mean((1, 2)))
+    assert_close(found[f"{layer}@max"], expected.max((1, 2)))

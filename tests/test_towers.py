@@ -296,13 +296,13 @@ def test_a_deit_folder_gives_what_its_weights_give(tmp_path: Path) -> None:
     for layer in range(LAYERS):
         tokens = vit.run_block({k.removeprefix(f"encoder.layer.{layer}."): v for k, v in plain.items()}, tokens)
     expected = vit.normalize(plain, "layernorm", tokens)
+    asked = [Output("block2", "none"), Output("output", "none"), Output("output", "avg")]
     for name in ("net", "bare"):
-        before, found = features(tmp_path / name, "block2", "output")
-        np.testing.assert_allclose(before, tokens, rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-    spec = resolve(FeaturesOptions(backbone=str(tmp_path / "net")))
-    average = open_network(spec).cut([Output("output", "avg")])(PIXELS.astype(np.float32), training=False)
-    np.testing.assert_allclose(average["output@avg"], expected[:, 2:].mean(axis=1), rtol=1e-4, atol=1e-4)
+        spec = resolve(FeaturesOptions(backbone=str(tmp_path / name)))
+        found = open_network(spec).cut(asked)(PIXELS.astype(np.float32), training=False)
+        np.testing.assert_allclose(found["block2@none"], tokens, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found["output@none"], expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found["output@avg"], expected[:, 2:].mean(axis=1), rtol=1e-4, atol=1e-4)
 
 
 WIDTH, WINDOW = 8, 7

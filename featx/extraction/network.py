@@ -82,13 +82,14 @@ def frozen_files(extraction: Extraction, outputs: tuple[Output, ...]) -> dict[st
     the texts of the weights' licence.
     """
     graphs, names = extraction.store.graphs, _names(outputs)
-    files = {}
-    if open_network(extraction.spec).trainable:
-        files["backbone.keras"] = graphs.network(names)
-        if not graphs.has_network(names):
-            _save_network(extraction.spec, outputs, graphs)
+    graph: dict[str, Path] = {}
+    network: dict[str, Path] = {}
     if extraction.engine == "openvino":
         made_by = quantising_of(extraction.calibration, extraction.request, extraction.spec)
         open_engine(outputs, extraction.spec, extraction.options, graphs, 0, made_by)  # converts where it has not been
-        files["graph"] = graphs.converted(names)
-    return files | license_files(extraction.spec)
+        graph["graph"] = graphs.converted(names)
+    if open_network(extraction.spec).trainable:
+        network["backbone.keras"] = graphs.network(names)
+        if not graphs.has_network(names):  # what is converted is kept as well
+            _save_network(extraction.spec, outputs, graphs)
+    return network | graph | license_files(extraction.spec)
