@@ -195,10 +195,12 @@ class Halves:
     upper: KerasModel
 
 
-def split_network(network: KerasModel, layer: str) -> Halves:
+def split_network(network: KerasModel, layer: str, cuts: Sequence[str] | None = None) -> Halves:
     """Cut a functional network at a layer.
 
     Both halves are made of the network's own layers: who trains the upper one trains the network.
+
+    cuts : the clean cuts, where they are known
 
     Raises
     ------
@@ -206,7 +208,7 @@ def split_network(network: KerasModel, layer: str) -> Halves:
         No such layer, or one at which more than one tensor crosses: the nearest clean cuts are named.
     """
     keras = import_keras()
-    require_clean_cut(network, layer)
+    require_clean_cut(network, layer, cuts)
     again, tensor = _call_again(network, layer)
     lower = keras.Model(again.input, tensor)
     if any(map(_depends_on_shape_alone, network.layers)):

@@ -60,7 +60,7 @@ def part_above(model: keras.Model, bundle: Bundle, layer: str, unfreeze: str) ->
             f"--unfreeze {unfreeze!r} is not above --from-cache {layer!r}: layers at or below that, whose outputs are "
             "cached, cannot train. Give all, none, a number of layers, or the name of a layer above it."
         )
-    return split_network(model, layer).upper
+    return split_network(model, layer, cuts).upper
 
 
 def _is_added(name: str) -> bool:
