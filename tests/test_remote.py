@@ -85,8 +85,8 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """39 images in three classes, one of them broken, and a hidden file."""
-    root = write_pictures(tmp_path_factory.mktemp("remote") / "pictures", per_class=12)
+    """24 images in three classes, one of them broken, and a hidden file."""
+    root = write_pictures(tmp_path_factory.mktemp("remote") / "pictures", per_class=7)
     shutil.copy(root / "green" / "0-00.png", root / "green" / UNKIND)
     Image.open(root / "green" / "0-01.png").rotate(5).save(root / "green" / UNKIND)
     Image.open(root / "red" / "0-00.png").rotate(5).save(root / "red" / "photo.JPG")
@@ -241,7 +241,7 @@ def test_rows_digests_and_features_are_those_of_the_same_files_here(
     shutil.copytree(options.cache, tmp_path / "other")
     local = extract(here, replace(options, cache=str(tmp_path / "other")))
     far = extract(there, options)
-    assert far.computed == local.computed == 38
+    assert far.computed == local.computed == 23
     np.testing.assert_array_equal(far.digests, local.digests)
     np.testing.assert_array_equal(features_of(far), features_of(local))
     (bad,) = far.bad
@@ -251,7 +251,7 @@ def test_rows_digests_and_features_are_those_of_the_same_files_here(
 
 def test_a_second_run_lists_and_reads_nothing(url: str, options: FeaturesOptions, asked: Asked) -> None:
     first = extract(read(url), options)
-    assert len(asked.of("GetObject")) == 39 + 39  # for the digest, and to decode
+    assert len(asked.of("GetObject")) == 24 + 24  # for the digest, and to decode
     asked.calls.clear()
     second = extract(read(url), options)
     assert (second.computed, second.reused) == (0, first.computed)
@@ -325,7 +325,7 @@ def test_predictions_are_those_of_the_same_files_here(fitted: Path, url: str, pi
     for far, near in zip(there["predictions"], here["predictions"], strict=True):
         assert {**far, "path": ""} == {**near, "path": ""}
     assert there["bad"] == [{"path": f"{url}/blue/broken.png", "reason": here["bad"][0]["reason"]}]
-    assert len(run("predict", url, "--json", cwd=fitted).json["predictions"]) == 38
+    assert len(run("predict", url, "--json", cwd=fitted).json["predictions"]) == 23
     tta = ("--tta", "2", "--flip", "horizontal", "--json")
     assert (
         run("predict", f"{url}/red", *tta, cwd=fitted).json["predictions"][3]["confidence"]
@@ -348,7 +348,7 @@ def test_explain_similar_check_and_relabel_read_a_bucket(
     assert found["images"][0]["similar"][0] == {"path": query, "label": "green", "similarity": 1.0}
     assert (tmp_path / "similar.png").is_file()
     checked = run("check", url, "--json", cwd=fitted).json
-    assert (checked["readable"], [one["path"] for one in checked["bad"]]) == (38, [f"{url}/blue/broken.png"])
+    assert (checked["readable"], [one["path"] for one in checked["bad"]]) == (23, [f"{url}/blue/broken.png"])
     (tmp_path / "fixed.csv").write_text(f"path,label\nred/0-00.png,blue\n{url}/red/0-01.png,green\n")
     corrected = read(url, relabel=str(tmp_path / "fixed.csv"))
     rows = [below(corrected, url).index(name) for name in ("red/0-00.png", "red/0-01.png", "red/0-02.png")]
@@ -406,14 +406,14 @@ def test_a_csv_here_or_there_whose_images_are_there(url: str, pictures: Path, tm
     assert sorted(asked.of("HeadObject")) == [f"all/{name}" for name in ("gone.png", f"green/{UNKIND}")]
     whole = write_rows(tmp_path / "label.csv", [(f"{url}/red/0-00.png", "blue")])
     fsspec.filesystem("s3").pipe_file(f"{BUCKET}/label.csv", whole.read_bytes())
-    assert read(url, relabel=f"s3://{BUCKET}/label.csv").notes[-1].endswith("1 of 39 labels changed, 0 as they were")
+    assert read(url, relabel=f"s3://{BUCKET}/label.csv").notes[-1].endswith("1 of 24 labels changed, 0 as they were")
 
 
 def test_many_urls_in_one_folder_are_looked_up_by_one_listing(
     endpoint: str, asked: Asked, monkeypatch: pytest.MonkeyPatch, pictures: Path
 ) -> None:
     folder = upload(pictures / "red", "looked-up")
-    shared_remote().many = 10
+    shared_remote().many = 8
     names = [f"{folder}/{path.name}" for path in sorted((pictures / "red").iterdir())]
     asked.calls.clear()
     told = shared_remote().look([*names, f"{folder}/gone.png"])
@@ -455,7 +455,7 @@ def test_train_val_and_test_folders(memory: Callable[[Path, str], str], pictures
     np.testing.assert_array_equal(there.labels, here.labels)
     flat = read(memory(pictures / "red", "flat"))
     assert flat.labels is None
-    assert len(flat) == 13
+    assert len(flat) == 8
 
 
 def test_python_takes_urls(
@@ -465,7 +465,7 @@ def test_python_takes_urls(
     found = featx.read_features(
         root, backbone=str(tiny_backbone), layer="high", cache=str(cache), runs=str(cache / "r")
     )
-    assert len(found) == 38
+    assert len(found) == 23
     extractor = featx.FeatureExtractor(tiny_backbone, layer="high", cache=cache)
     rows = [f"{root}/red/0-00.png", str(pictures / "red" / "0-01.png")]
     np.testing.assert_array_equal(
