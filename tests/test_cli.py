@@ -495,9 +495,12 @@ def test_two_runs_do_not_stop_a_command_that_names_no_model(
     assert "Explaining runs/pictures/1-logreg by " in work("explain", image, "--out", "maps").err
     assert f"Measuring {said}" in work("evaluate", "--data", "pictures", "--no-html").err
     assert work("bundle", "pack", "first", "--out", "one.featx").status == 0
-    for command in (["predict", image, "--model", "one.featx"], ["evaluate", "one.featx", "--data", "pictures"]):
+    for command in (
+        ["predict", image, "--model", "one.featx"],
+        ["evaluate", "one.featx", "--data", "pictures", "--no-html"],
+    ):
         assert "with one.featx\n" in (told := work(*command)).err or "Measuring one.featx\n" in told.err
-    assert work("evaluate", "one.featx", "--data", "pictures", "--json").json["bundle"] == "one.featx"
+    assert work("evaluate", "one.featx", "--data", "pictures", "--no-html", "--json").json["bundle"] == "one.featx"
     # of the data's own run, since all of its images have the features
     by = work("similar", image, "--data", "pictures", "--cache", lab.root / "cache")
     assert "Comparing by runs/pictures/1-logreg, the best of runs/pictures whose features are cached." in by.err

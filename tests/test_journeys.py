@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,10 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COLOURS = {"daisy": (225, 215, 90), "rose": (190, 40, 60), "tulip": (120, 60, 180)}
 
-# Runs command lines as a shell would, and blocks of Python, in one process: what is imported is imported once.
-# "follow" runs what the commands before have suggested.
+# Runs command lines as a shell would, and blocks of Python, each list of them in a folder, in one process: what is
+# imported is imported once. "follow" runs what the commands before have suggested.
 DRIVER = r"""
-import contextlib, glob, io, json, re, shlex, sys
+import contextlib, glob, io, json, os, re, shlex, sys
 from featx.cli.app import main
 import featx
 
@@ -49,41 +50,71 @@ def run(line):
             status = int(end.code or 0)
     return [line, status, out.getvalue(), err.getvalue()]
 
-answers = []
-for line in json.load(sys.stdin):
-    if line == "follow":
-        suggested = [found for one in answers for found in re.findall(r"(?m)(?:^|\s)(featx [a-z-]+ \S.*)$", one[2])]
-        answers += [run(found) for found in suggested]
-    else:
-        answers.append(run(line))
-print(json.dumps([featx.__file__, answers]))
+def run_all(lines):
+    answers = []
+    for line in lines:
+        if line == "follow":
+            suggested = [found for one in answers for found in re.findall(r"(?m)(?:^|\s)(featx [a-z-]+ \S.*)$", one[2])]
+            answers += [run(found) for found in suggested]
+        else:
+            answers.append(run(line))
+    return answers
+
+told = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # whatever else is printed is no answer
+for asked in sys.stdin:
+    folder, lines = json.loads(asked)
+    os.chdir(folder)
+    print(json.dumps([featx.__file__, run_all(lines)]), file=told, flush=True)
 """
+
+
+class Installed:
+    """The wheel's featx in a process, which runs lines in one folder after the other."""
+
+    def __init__(self, site: Path, errors: Path) -> None:
+        self.site, self._errors = site, errors
+        with open(errors, "w") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", DRIVER],
+                cwd=errors.parent,
+                env=environment(PYTHONPATH=str(site), OMP_NUM_THREADS="1"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+            )
+
+    def ask(self, folder: Path, lines: Sequence[str]) -> list[tuple[str, int, str, str]]:
+        """Each line, its status, and what it printed on stdout and stderr."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps([str(folder), lines]), file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        assert answer, self._errors.read_text(encoding="utf-8")
+        where, answers = json.loads(answer)
+        assert Path(where).is_relative_to(self.site)
+        return [tuple(one) for one in answers]
+
+    def end(self) -> None:
+        """No more lines come."""
+        self._process.communicate(timeout=60)
+        assert self._process.returncode == 0, self._errors.read_text(encoding="utf-8")
 
 
 class Desk:
     """An empty folder, and the wheel's featx in it."""
 
-    def __init__(self, folder: Path, site: Path) -> None:
-        self.folder, self.site = folder, site
+    def __init__(self, folder: Path, installed: Installed) -> None:
+        self.folder, self.installed = folder, installed
         folder.mkdir()
 
     def type(self, *lines: str, refused: bool = False) -> list[str]:
-        """What command lines and blocks of Python print on stdout, in one process.
+        """What command lines and blocks of Python print on stdout.
 
         refused : whether the last one is meant to fail; its sentence is returned
         """
-        done = subprocess.run(
-            [sys.executable, "-c", DRIVER],
-            cwd=self.folder,
-            env=environment(PYTHONPATH=str(self.site), OMP_NUM_THREADS="1"),
-            input=json.dumps(lines),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        where, answers = json.loads(done.stdout.splitlines()[-1])
-        assert Path(where).is_relative_to(self.site)
+        answers = self.installed.ask(self.folder, lines)
         for place, (line, status, out, err) in enumerate(answers):
             fails = refused and place == len(answers) - 1
             assert (status != 0) == fails, f"{line}: {status}\n{out}\n{err}"
@@ -152,9 +183,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def photos(site: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Desk, list[str]]:
+def installed(site: Path) -> Iterator[Installed]:
+    """The one process of all journeys."""
+    running = Installed(site, site.parent / "errors.txt")
+    yield running
+    running.end()
+
+
+@pytest.fixture(scope="module")
+def photos(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> tuple[Desk, list[str]]:
     """The desk of somebody who has followed the README with photographs, and what the commands printed."""
-    desk = Desk(tmp_path_factory.mktemp("journeys") / "photos", site)
+    desk = Desk(tmp_path_factory.mktemp("journeys") / "photos", installed)
     write_photos(desk.folder / "flowers", range(12), by_class=True)
     write_photos(desk.folder / "new", range(12, 14), by_class=False)
     commands = block("Four commands on your own folder", "sh").splitlines()
@@ -176,7 +215,7 @@ def test_photographs_are_sorted_by_somebody_who_knows_no_machine_learning(photos
 
 
 def test_a_walk_through_is_reproduced(photos: tuple[Desk, list[str]], site: Path) -> None:
-    desk = Desk(photos[0].folder.parent / "thesis", site)
+    desk = Desk(photos[0].folder.parent / "thesis", photos[0].installed)
     shutil.copytree(photos[0].folder / "cache", desk.folder / "cache")
     promise = re.search(
         r"`\.venv/bin/(featx fit-head .*?)` fits in seconds and is right on more than ([\d.]+) % of the (\d+)",
@@ -195,8 +234,8 @@ def test_a_walk_through_is_reproduced(photos: tuple[Desk, list[str]], site: Path
     assert "default" in listed
 
 
-def test_a_company_works_through_many_images(photos: tuple[Desk, list[str]], site: Path) -> None:
-    desk = Desk(photos[0].folder.parent / "company", site)
+def test_a_company_works_through_many_images(photos: tuple[Desk, list[str]]) -> None:
+    desk = Desk(photos[0].folder.parent / "company", photos[0].installed)
     shutil.copytree(photos[0].folder / "cache", desk.folder / "cache")
     for part in desk.folder.glob("cache/*/*@*"):
         shutil.rmtree(part)
@@ -218,7 +257,7 @@ def test_a_company_works_through_many_images(photos: tuple[Desk, list[str]], sit
     # more images come: only they are computed; a machine that has the file and nothing else answers to all of them
     write_photos(desk.folder / "stock", range(50, 54), by_class=True)
     write_photos(desk.folder / "incoming", range(60, 90), by_class=False)
-    other = Desk(desk.folder.parent / "other machine", site)
+    other = Desk(desk.folder.parent / "other machine", photos[0].installed)
     shutil.copy(desk.folder / "stock.featx", other.folder)
     shutil.copytree(desk.folder / "incoming", other.folder / "incoming")
     (grown,) = desk.type(f"{extract} --json")
