@@ -80,7 +80,7 @@ def curve_of(
         x, y = np.concatenate([world.pool, world.test]), np.concatenate([world.y, world.test_y])
         rows = np.random.default_rng(50 + seed).permutation(len(y))[:count]
         some = None if groups is None else groups[rows]
-        curve = measure_curve(ArrayFeatures(x[rows]), y[rows], some, 8, seed, no_progress)
+        curve = measure_curve(ArrayFeatures(x[rows], x.shape[1:]), y[rows], some, 8, seed, no_progress)
         kept.mkdir(parents=True, exist_ok=True)
         np.savez(path, sizes=curve.sizes, errors=1 - curve.right)
     with np.load(path) as found:

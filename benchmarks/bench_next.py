@@ -70,7 +70,8 @@ class Model:
         from featx.features import ArrayFeatures
         from featx.heads.linear import LogisticRegression
 
-        return LogisticRegression(C=self.strength).fit(ArrayFeatures(self.x[rows]), self.y[rows])
+        x = ArrayFeatures(self.x[rows], outputs=self.x.shape[1:])
+        return LogisticRegression(C=self.strength).fit(x, self.y[rows])
 
     @cached_property
     def temperature(self) -> float:

@@ -30,6 +30,10 @@ class Features(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """Type of the stored values: float16, float32 or float64."""
 
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Widths of the network's outputs that lie side by side, each on one scale; () where that is not known."""
+
     def blocks(self, rows: int = 0) -> Iterator[np.ndarray]:
         """Yield all rows in order as arrays (at most `rows`, d) of a float type; 0 lets the features choose."""
 
@@ -42,9 +46,10 @@ class Features(Protocol):
 
 @dataclass(frozen=True)
 class ArrayFeatures:
-    """Features in memory: an array (n, ...) of a float type, seen as (n, d)."""
+    """Features in memory: an array (n, ...) of a float type, seen as (n, d); of `outputs` where it is known."""
 
     array: np.ndarray
+    outputs: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,8 +76,8 @@ class ArrayFeatures:
         """Return a copy of these rows; a view when they are consecutive."""
         rows = np.asarray(rows)
         if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
-            return ArrayFeatures(self.array[rows[0] : rows[0] + len(rows)])
-        return ArrayFeatures(self.array[rows])
+            return ArrayFeatures(self.array[rows[0] : rows[0] + len(rows)], self.outputs)
+        return ArrayFeatures(self.array[rows], self.outputs)
 
     def _flat(self) -> np.ndarray:
         return self.array.reshape(len(self.array), width(self))

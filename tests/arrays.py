@@ -1,4 +1,4 @@
-"""Arrays out of files, which are closed again."""
+"""Arrays out of files, which are closed again, and how scikit-learn would standardise features of a network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from sklearn.preprocessing import StandardScaler
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
@@ -35,3 +36,18 @@ def _weights_below(group: h5py.Group) -> list[np.ndarray]:
         elif not name.startswith("seed_generator"):
             found += _weights_below(group[name])
     return found
+
+
+def standard_scaler(x: np.ndarray, *outputs: int) -> StandardScaler:
+    """scikit-learn's scaler for features (n, d) of outputs of these widths, of one without any.
+
+    No spread is below 1 / sqrt(n) of the root mean square of those of its output, constant features apart.
+    """
+    scaler = StandardScaler().fit(x)
+    start = 0
+    for width in outputs or (x.shape[1],):
+        part = slice(start, start + width)
+        least = np.sqrt(scaler.var_[part][scaler.var_[part] > 0].mean() / len(x))
+        scaler.scale_[part] = np.maximum(scaler.scale_[part], least)
+        start += width
+    return scaler

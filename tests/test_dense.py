@@ -453,6 +453,7 @@ class Stream:
 
     def __init__(self, array: np.ndarray, read: list[int]) -> None:
         self._array, self._read, self.shape, self.dtype = array.astype(np.float16), read, array.shape, np.dtype("f2")
+        self.outputs: tuple[int, ...] = ()
 
     def blocks(self, rows: int = 0) -> Iterator[np.ndarray]:
         del rows

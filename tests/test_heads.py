@@ -37,6 +37,7 @@ class Stream:
 
     def __init__(self, array: np.ndarray, rows: int = 37) -> None:
         self._array, self._rows, self.shape, self.dtype = array.astype(np.float16), rows, array.shape, np.dtype("f2")
+        self.outputs: tuple[int, ...] = ()
 
     def blocks(self, rows: int = 0) -> Iterator[np.ndarray]:
         del rows

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from arrays import standard_scaler
 from cached import extract
 from fitted import Outcome, call
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.preprocessing import StandardScaler
 
 from featx.bundle.split import read_split
 from featx.config import DataOptions, FeaturesOptions
@@ -143,7 +143,7 @@ def test_from_idx_files_to_predictions(
     kept = dict(zip(digests.tolist(), codes.tolist(), strict=True))
     part = np.array([kept.get(digest, NONE) for digest in extraction.digests.tolist()])
     train, test = part == SPLITS.index("train"), part == SPLITS.index("test")
-    scaler = StandardScaler().fit(x[train])
+    scaler = standard_scaler(x[train])
     reference = OneVsRestClassifier(LogisticRegression(C=strength, tol=1e-8, max_iter=10_000))
     labels = np.asarray(images.labels)
     reference.fit(scaler.transform(x[train]), labels[train].astype(int))

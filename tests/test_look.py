@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import standard_scaler
 from fitted import COLOURS, Lab, Outcome, call, make_lab, write_pictures, write_squares
 from PIL import Image
 from unkind import make_unkind_folder
@@ -376,7 +377,6 @@ def test_depths_of_networks_of_other_shapes() -> None:
 
 def test_a_probe_is_the_best_ridge_of_scikit_learn(place: Path, told: dict[str, Any]) -> None:
     from sklearn.linear_model import RidgeClassifier
-    from sklearn.preprocessing import StandardScaler
 
     from featx.heads.table import head_kind
     from featx.selection.folds import make_folds
@@ -398,7 +398,7 @@ def test_a_probe_is_the_best_ridge_of_scikit_learn(place: Path, told: dict[str, 
         assert probe.right.mean() == pytest.approx(probe.score)
     for probe in (probing.probes[0], probing.probes[-1]):
         X = features.extraction.features(probe.output, np.arange(60)).asarray().astype(np.float64)
-        scaled = StandardScaler().fit_transform(X)  # of all rows: it knows no labels
+        scaled = standard_scaler(X).transform(X)  # of all rows: it knows no labels
         best = 0.0
         for strength in head_kind("ridge").strengths[::2]:
             right = 0

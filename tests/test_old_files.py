@@ -78,4 +78,6 @@ def test_its_split_is_kept(featx: Callable[..., Any], old: Path) -> None:
     assert fitted["split"]["digest"] == manifest["split"]["digest"]
     assert fitted["key"] == manifest["key"]
     for part in ("val", "test"):
-        assert again[part]["log_loss"] == pytest.approx(manifest["metrics"][part]["log_loss"], abs=1e-3)
+        before = manifest["metrics"][part]
+        assert (again[part]["images"], again[part]["accuracy"]) == (before["images"], before["accuracy"])
+        assert again[part]["log_loss"] == pytest.approx(before["log_loss"], abs=0.05)  # spreads are not those of 0.1.0

@@ -91,10 +91,10 @@ def test_fingerprints_hold_numbers_of_algorithms_and_no_version(lab: Lab, monkey
         "weight": None,
         "head": {name: value for name, value in asdict(prepared.pipeline.head).items() if name != "gamma"},  # not set
         "seed": 0,
-        "featx": "2",
+        "featx": "3",
     }
     assert fingerprint(prepared) == digest_json(head)
-    assert fingerprint(prepared) != digest_json(head | {"featx": "0.1.0"})
+    assert fingerprint(prepared) != digest_json(head | {"featx": "2"})
     given = asdict(replace(options, preset=None, gpu_memory="grow"))
     tuned = {"from": bundle.manifest.digest, "options": given, "seed": 3, "featx": "0.1.0"}
     assert tuned_fingerprint(bundle, options, 3) == digest_json(tuned)

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from arrays import standard_scaler
 from cached import extract, extract_views, list_stores, prepare, repair_store
 from fitted import call, write_pictures
 from PIL import Image
@@ -320,13 +321,12 @@ def rows_by_hand(prepared: Prepared, part: int) -> tuple[np.ndarray, np.ndarray]
 
 def test_a_head_is_the_one_that_scikit_learn_fits_on_images_and_views(pipeline: Pipeline) -> None:
     from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
 
     prepared = prepare(pipeline)
     bundle = publish_head(prepared)
     x, y = rows_by_hand(prepared, TRAIN)
     assert len(y) == 3 * 30
-    scaler = StandardScaler().fit(x)
+    scaler = standard_scaler(x)
     reference = LogisticRegression(C=0.1, tol=1e-8, max_iter=1000).fit(scaler.transform(x), y)
     test, _ = rows_by_hand(prepared, TEST)
     logits = bundle.head(test) * bundle.temperature

@@ -111,17 +111,24 @@ def cannot_be_fitted(name: str, rows: int, error: Exception) -> HeadError:
 
 
 def fit_scaler(features: Features) -> tuple[StandardScaler, np.ndarray]:
-    """A fitted scaler, and the features as they are. Behind it, what was constant in training is 0 for every image.
+    """A fitted scaler, and the features as they are. It divides by the spreads of `standardize`.
 
-    scikit-learn would leave such a feature unscaled: one that differs later outweighs all the others.
+    So what was constant in training is 0 for every image. scikit-learn would leave such a feature unscaled: one that
+    differs later outweighs all the others.
     """
     from sklearn.preprocessing import StandardScaler
 
     check_finite(features)
     x = features.asarray()
     scaler = StandardScaler().fit(x)
-    scaler.scale_[standardize(features).inverse == 0] = np.inf
+    with np.errstate(divide="ignore"):
+        scaler.scale_ = 1 / standardize(features).inverse
     return scaler, x
+
+
+def total_variance(scaler: StandardScaler) -> float:
+    """The variances of all features behind a scaler of `fit_scaler`, summed: the inverse of scikit-learn's "scale"."""
+    return float(np.sum(scaler.var_ / scaler.scale_**2)) or 1.0
 
 
 @dataclass
@@ -156,7 +163,7 @@ class Neighbours(FittedEstimator):
 class KernelSVM(FittedEstimator):
     """scikit-learn's SVC with the radial kernel, one-vs-rest decisions.
 
-    gamma : times scikit-learn's gamma="scale", which is 1 / features that are not constant
+    gamma : times scikit-learn's gamma="scale", which is 1 / the variances of all standardised features
     """
 
     C: float = 10.0
@@ -185,8 +192,7 @@ class KernelSVM(FittedEstimator):
                 "knn or dense."
             )
         weight = kernel_weights(index, sample_weight, self.class_weight)
-        varying = int((standardize(features).inverse != 0).sum()) if self.gamma != 1 else 0
-        gamma = "scale" if self.gamma == 1 else self.gamma / max(varying, 1)
+        gamma = "scale" if self.gamma == 1 else self.gamma / total_variance(fit_scaler(features)[0])
         svm = SVC(C=self.C, gamma=gamma, decision_function_shape="ovr")
         return self._fit(svm, features, y, sample_weight=weight)
 

@@ -12,7 +12,7 @@ import numpy as np
 from featx.errors import HeadError
 from featx.features import Features
 from featx.heads.base import two_columns
-from featx.heads.estimators import fit_scaler, kernel_weights
+from featx.heads.estimators import fit_scaler, kernel_weights, total_variance
 from featx.io.counting import counted
 
 
@@ -22,14 +22,14 @@ class KernelFold:
 
     squares, judged : float32 (m, m) and (n, m), squared distances of standardised rows from those that are fitted on
     y : int64 (m,), codes; weight : float64 (m,)
-    varying : features that are not constant in the fit, whose inverse is scikit-learn's gamma="scale"
+    variance : of all features that are fitted on, standardised; its inverse is scikit-learn's gamma="scale"
     """
 
     squares: np.ndarray
     judged: np.ndarray
     y: np.ndarray
     weight: np.ndarray
-    varying: int
+    variance: float
 
     @classmethod
     def of(
@@ -44,9 +44,8 @@ class KernelFold:
         """
         scaler, x = fit_scaler(fitted)
         x, other = (np.asarray(scaler.transform(rows), np.float32) for rows in (x, judged.asarray()))
-        varying = int(np.isfinite(scaler.scale_).sum())
         weight = kernel_weights(np.unique(y, return_inverse=True)[1], sample_weight, class_weight)
-        return cls(_squares(x, x), _squares(other, x), y, weight, max(varying, 1))
+        return cls(_squares(x, x), _squares(other, x), y, weight, total_variance(scaler))
 
     @property
     def classes(self) -> np.ndarray:
@@ -69,7 +68,7 @@ class KernelFold:
         return decision if decision.ndim == 2 else np.ascontiguousarray(two_columns(decision[None]).T)
 
     def _kernel(self, squares: np.ndarray, gamma: float) -> np.ndarray:
-        kernel: np.ndarray = squares * np.float64(-gamma / self.varying)
+        kernel: np.ndarray = squares * np.float64(-gamma / self.variance)
         np.exp(kernel, out=kernel)
         return kernel
 

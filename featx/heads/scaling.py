@@ -15,7 +15,7 @@ _CONSTANT = 10 * float(np.finfo(np.float32).eps)  # a spread below this share of
 
 @dataclass(frozen=True)
 class Standardization:
-    """`(x - mean) * inverse` has mean 0 and variance 1; a constant feature has inverse 0 and drops out.
+    """`(x - mean) * inverse` has mean 0 and variance 1, or less where `standardize` says so; 0 for a constant feature.
 
     Both are float64 (d,). Heads never standardise the features themselves: they fold these two into their weights.
     """
@@ -29,6 +29,11 @@ def standardize(features: Features) -> Standardization:
 
     Sums are taken about the first block's mean, in float32 within a block and in float64 across blocks, which agrees
     with scikit-learn's StandardScaler to about 1e-6.
+
+    Of features that say which of them are one output of a network, the least spread is 1 / sqrt(n) of the output's root
+    mean square spread: no feature's sum of squares is below what one image adds on average. With few images some
+    features hardly differ by chance, and divided by so little they would outweigh all others in the images to come.
+    What is gained: `benchmarks/bench_few.py`.
 
     Raises
     ------
@@ -57,7 +62,17 @@ def standardize(features: Features) -> Standardization:
     scale = np.sqrt(np.maximum(squares / n - mean**2, 0))
     mean += shift
     constant = scale <= _CONSTANT * np.abs(mean)
-    return Standardization(mean, np.where(constant, 0.0, 1 / np.where(constant, 1.0, scale)))
+    used = np.maximum(scale, _least_spread(np.where(constant, 0.0, scale), features.outputs) / np.sqrt(n))
+    return Standardization(mean, np.where(constant, 0.0, 1 / np.where(constant, 1.0, used)))
+
+
+def _least_spread(scale: np.ndarray, outputs: tuple[int, ...]) -> np.ndarray:
+    """The root mean square of the spreads above 0 of each feature's output; 0 where the outputs are not known."""
+    typical = np.zeros_like(scale)
+    for part in np.split(np.arange(len(scale)), np.cumsum(outputs)[:-1]) if outputs else ():
+        varying = scale[part] > 0
+        typical[part] = np.sqrt(np.square(scale[part]).sum() / max(1, varying.sum()))
+    return typical
 
 
 def float_blocks(features: Features, rows: int = 0) -> Iterator[np.ndarray]:

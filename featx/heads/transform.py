@@ -38,6 +38,12 @@ class JoinedFeatures:
         """The type that holds every part's values."""
         return np.result_type(*(part.dtype for part in self.parts))
 
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Those of every part; () where one of them does not know."""
+        of_parts = [part.outputs for part in self.parts]
+        return tuple(width for outputs in of_parts for width in outputs) if all(of_parts) else ()
+
     def blocks(self, rows: int = 0) -> Iterator[np.ndarray]:
         """Yield float32 (at most `rows`, d)."""
         rows = rows or block_rows(self.shape[1])
@@ -129,6 +135,11 @@ class TransformedFeatures:
     def dtype(self) -> np.dtype[Any]:
         """float32."""
         return np.dtype(np.float32)
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """As without the transform; () behind a projection, whose components have spreads of their own."""
+        return self.features.outputs if self.transform.components is None else ()
 
     def blocks(self, rows: int = 0) -> Iterator[np.ndarray]:
         """Yield float32 (at most `rows`, d)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +21,7 @@ _STRENGTHS = (0.001, 0.01, 0.1)  # of the head; the best of the first repeat is 
 _MOST_VALUES = 200_000_000  # of features that are held: 800 MB
 _MOST_ROWS = 30_000  # minutes of work
 _MOST_MEASURED = 20_000  # images
+_AT_ONCE = 4096  # images whose logits are held
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def measure_curve(
     if len(y) > most:
         kept = np.sort(generator.permutation(len(y))[:most])
         features, y, groups = features.take(kept), y[kept], None if groups is None else groups[kept]
-    x, classes = features.asarray(), np.unique(y) if y.ndim == 1 else np.flatnonzero(y.any(axis=0))
+    x = ArrayFeatures(features.asarray(), features.outputs)
+    classes = np.unique(y) if y.ndim == 1 else np.flatnonzero(y.any(axis=0))
     y = y if y.ndim == 1 else y[:, classes]
     right, recall, strengths = [], [], dict[int, float]()
     sizes = np.empty(0, np.int64)
@@ -72,7 +73,7 @@ def measure_curve(
         for size in sizes.tolist():
             some = order[: min(size, len(order))]
             if repeat == 0:
-                strengths[size] = _strength(x[some], y[some], seed)
+                strengths[size] = _strength(x.take(some), y[some], seed)
             rows.append(_measure(x, y, some, measured, strengths[size]))
             progress("enough", repeat * len(sizes) + len(rows), repeats * len(sizes))
         each = [_recalls(one, y[measured], classes) for one in rows]
@@ -120,14 +121,14 @@ def _begin_with_each(rows: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.array(list(dict.fromkeys([*firsts, *rows.tolist()])), np.int64)
 
 
-def _strength(x: np.ndarray, y: np.ndarray, seed: int) -> float:
+def _strength(x: Features, y: np.ndarray, seed: int) -> float:
     """The strength of the least loss on three folds; the strongest regularisation where none can be left out."""
     folds = make_folds(y, None, 3, seed)
     judged = folds >= 0
     if folds.max() < 1:
         return _STRENGTHS[0]
     best, found = np.inf, _STRENGTHS[0]
-    for trial in LogisticRegression().search(ArrayFeatures(x), y, folds, _STRENGTHS):
+    for trial in LogisticRegression().search(x, y, folds, _STRENGTHS):
         loss = _loss(trial.logits[judged], y, judged)
         if loss < best:
             best, found = loss, trial.strength
@@ -143,18 +144,14 @@ def _loss(logits: np.ndarray, y: np.ndarray, judged: np.ndarray) -> float:
     return float((np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0] - logits[np.arange(len(logits)), index]).mean())
 
 
-def _measure(x: np.ndarray, y: np.ndarray, some: np.ndarray, measured: np.ndarray, strength: float) -> np.ndarray:
+def _measure(x: Features, y: np.ndarray, some: np.ndarray, measured: np.ndarray, strength: float) -> np.ndarray:
     """Which of the measured rows a head gets right that is fitted on some: bool (m,); of several labels, its logits."""
-    head = LogisticRegression(C=strength).fit(ArrayFeatures(x[some]), y[some])
+    head = LogisticRegression(C=strength).fit(x.take(some), y[some])
+    logits = (head.logits(x.take(measured[start : start + _AT_ONCE])) for start in range(0, len(measured), _AT_ONCE))
     if y.ndim == 2:
-        return np.concatenate([head.logits(ArrayFeatures(block)) for block in _blocks(x[measured])])
-    guessed = [head.classes_[head.logits(ArrayFeatures(block)).argmax(axis=1)] for block in _blocks(x[measured])]
+        return np.concatenate(list(logits))
+    guessed = [head.classes_[block.argmax(axis=1)] for block in logits]
     return np.asarray(np.concatenate(guessed) == y[measured])
-
-
-def _blocks(x: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(x), 4096):
-        yield x[start : start + 4096]
 
 
 def _recalls(hit: np.ndarray, y: np.ndarray, classes: np.ndarray) -> list[float]:

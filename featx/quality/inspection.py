@@ -48,7 +48,7 @@ def inspect(
     near : least similarity of near-duplicates
     """
     if 4 * features.shape[0] * width(features) <= _MEMORY:
-        features = ArrayFeatures(features.asarray())
+        features = ArrayFeatures(features.asarray(), features.outputs)
     errors, learned = None, True
     if y.ndim == 1:
         probabilities = out_of_fold_probabilities(features, y, groups, seed=seed)

@@ -36,7 +36,7 @@ def load_rows(problem: Problem, memory: int) -> Problem:
     order = np.concatenate([train, val])
     used = problem.take(order)
     if 4 * len(order) * width(used.features) <= memory:
-        used = replace(used, features=ArrayFeatures(used.features.asarray()))
+        used = replace(used, features=ArrayFeatures(used.features.asarray(), used.features.outputs))
     try:
         check_finite(used.features)
     except FeaturesError as error:

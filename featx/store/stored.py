@@ -24,7 +24,7 @@ _SHIFT = np.float32(2.0**112)
 class StoredFeatures:
     """Features in the store, in the order they were asked for; numbers are read only when they are needed.
 
-    shape : (n, ...); dtype : float16, or float32 where any part holds that
+    shape : (n, ...); dtype : float16, or float32 where any part holds that; outputs : (d,), one output's numbers
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class StoredFeatures:
         self.shape = (len(row), *(shapes.pop() if shapes else (0,)))
         self.dtype: np.dtype[Any] = np.result_type(*[p.dtype for p in used]) if used else np.dtype(np.float32)
         self._width = int(np.prod(self.shape[1:]))
+        self.outputs: tuple[int, ...] = (self._width,)
 
     def __len__(self) -> int:
         return len(self._row)

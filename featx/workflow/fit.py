@@ -49,7 +49,7 @@ from featx.selection.settings import SearchSettings
 from featx.training.callbacks import Recording
 from featx.training.log import TrainingLog
 
-_ALGORITHM = 2  # of choosing, fitting, calibrating: raised when equal options begin to give another head
+_ALGORITHM = 3  # of choosing, fitting, calibrating: raised when equal options begin to give another head
 _STATE = 1  # of what a training resumes from: raised when a state that was written before can no longer be gone on from
 _logger = logging.getLogger(__name__)
 
