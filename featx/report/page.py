@@ -100,16 +100,13 @@ def render(template: str, *, plots: Mapping[str, Plot], script: str = "page.js",
     from markupsafe import Markup
 
     carried, styles = _carried(script), _carried("page.css")
-    page: str = (
-        _environment()
-        .get_template(template)
-        .render(
-            **values,
-            plots={name: _embed(plot) for name, plot in plots.items()},
-            styles=Markup(styles),  # noqa: S704 - the package's own files
-            script=Markup(carried),  # noqa: S704
-            script_digest=base64.b64encode(hashlib.sha256(carried.encode()).digest()).decode(),
-        )
+    compiled = _environment().get_template(template)
+    page: str = compiled.render(
+        **values,
+        plots={name: _embed(plot) for name, plot in plots.items()},
+        styles=Markup(styles),  # noqa: S704 - the package's own files
+        script=Markup(carried),  # noqa: S704
+        script_digest=base64.b64encode(hashlib.sha256(carried.encode()).digest()).decode(),
     )
     return page
 
