@@ -92,14 +92,13 @@ def pipeline_of(root: Path, engine: EngineName = "tensorflow", **features: Any) 
 def made(root: Path) -> dict[str, tuple[Prepared, Bundle]]:
     """Bundles on the last layer, with a linear and with a dense head, and on two layers side by side.
 
-    "half" and "logreg" are the same but for how the features and maps are stored: in float16 and float32. The maps are
-    in the cache with the features.
+    "half" and "logreg" are the same but for how the features and maps are stored: in float16 and float32.
     """
     found = {}
     for name, head, layers, storage, engine in (
-        ("half", {}, ("last", f"{CUT}@none"), "float16", "auto"),
-        ("logreg", {}, ("last", f"{CUT}@none"), "float32", "tensorflow"),
-        ("dense", {"clf": "dense"}, ("last", f"{CUT}@none"), "float32", "tensorflow"),
+        ("half", {}, ("last",), "float16", "auto"),
+        ("logreg", {}, ("last",), "float32", "tensorflow"),
+        ("dense", {"clf": "dense"}, ("last",), "float32", "tensorflow"),
         ("two", {"combine": "all"}, (CUT, "last"), "float32", "tensorflow"),
     ):
         pipeline = pipeline_of(root, engine, layer=layers, storage=storage)
