@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from cached import prepare
 from fitted import Lab
 
 from featx.bundle.bundle import Bundle
-from featx.config import FeaturesOptions, HeadOptions
+from featx.config import FeaturesOptions, HeadOptions, Pipeline
 from featx.finetune.flow import GRAFTABLE, graft
 from featx.finetune.unfreezing import Unfreezing
 from featx.images.decoder import load_image
+from featx.runs.prepared import Prepared
+from featx.runs.run import Run
 from featx.workflow.publish import publish_head
 
 
@@ -44,9 +47,17 @@ def check_first_step(bundle: Bundle, images: np.ndarray, *, training: bool) -> N
         assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+@cache
+def prepared(pipeline: Pipeline) -> Prepared:
+    """The pictures with features and a split, once for every head behind the same features."""
+    return prepare(pipeline)
+
+
 def fitted(lab: Lab, root: Path, features: FeaturesOptions, head: HeadOptions) -> Bundle:
-    report = replace(lab.pipeline.report, runs=str(root), name="graft")
-    return publish_head(prepare(replace(lab.pipeline, features=features, head=head, report=report)))
+    pipeline = replace(lab.pipeline, features=features)
+    return publish_head(
+        replace(prepared(pipeline), pipeline=replace(pipeline, head=head), run=Run(root / "graft" / "1"))
+    )
 
 
 def lab_features(lab: Lab, layers: tuple[str, ...], pooling: tuple[str, ...]) -> FeaturesOptions:

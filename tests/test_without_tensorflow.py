@@ -93,13 +93,13 @@ def test_the_head_of_a_fit_is_one_of_those(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_commands_that_need_no_tensorflow(featx: Callable[..., Any], tmp_path: Path) -> None:
-    write_pictures(tmp_path / "images", per_class=12)
+    write_pictures(tmp_path / "images", per_class=8)
     write_backbone(tmp_path / "net.keras")
     save_residual_net(tmp_path / "net.onnx")
     image = str(sorted((tmp_path / "images" / "red").glob("*.png"))[0])
     options = ("images", "--backbone", "net.keras", "--no-html")
     featx("fit-head", *options, "--clf", "logreg", "--name", "linear")
-    featx("fit-head", *options, "--clf", "dense", "--epochs", "5", "--name", "dense")
+    featx("fit-head", *options, "--clf", "dense", "--epochs", "2", "--name", "dense")
     wanted = {run: featx("predict", "images", "--model", f"runs/{run}", "--json").json for run in ("linear", "dense")}
     graph = ["images", "--backbone", "net.onnx", "--preprocessing", "half", "--layer", "block1", "--name", "graph"]
     commands = [
@@ -120,7 +120,7 @@ def test_commands_that_need_no_tensorflow(featx: Callable[..., Any], tmp_path: P
     for (_, out, _), expected in zip(answers, wanted.values(), strict=False):
         found = np.array([one["confidence"] for one in json.loads(out)["predictions"]])
         np.testing.assert_allclose(found, [one["confidence"] for one in expected["predictions"]], atol=1e-5)
-    assert "0 computed, 36 reused" in answers[5][1]
+    assert "0 computed, 24 reused" in answers[5][1]
     explained = json.loads(answers[2][1])["mistakes"]
     page = (tmp_path / explained["page"]).read_text()
     assert page.count("supports") == 4 * explained["shown"] > 0  # in a caption and in words, of two classes
