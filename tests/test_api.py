@@ -266,7 +266,10 @@ def test_a_bundle_is_evaluated_as_by_the_command(work: Callable[..., Outcome], o
         model.evaluate("pictures", "tset")
 
 
-def test_unreadable_files_are_listed_once_and_in_one_place(work: Callable[..., Outcome], lab: Lab) -> None:
+def test_unreadable_files_are_listed_once_and_in_one_place(
+    work: Callable[..., Outcome], lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.report.report.draw_figures", lambda *_: {})
     bundle, folder = lab.bundle("logreg").path, Path("pictures").resolve()
     (folder / "red" / "empty.jpg").write_bytes(b"")
     (folder / "red" / "dangling.jpg").symlink_to("nowhere.jpg")

@@ -191,7 +191,10 @@ def test_the_curve_of_several_labels_is_that_of_scikit_learn(digits: tuple[np.nd
     assert found.right[:, -1].mean() == pytest.approx(np.mean(reached), abs=0.03)
 
 
-def test_the_report_of_a_fit_says_what_more_images_bring(lab: Lab, tmp_path: Path) -> None:
+def test_the_report_of_a_fit_says_what_more_images_bring(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.report.report.draw_figures", lambda *_: {})
     data = write_pictures(tmp_path / "pictures", per_class=75, seed=4)
     options = {"clf": "ridge", "split": (0.7, 0.2, 0.1), **keys(lab, tmp_path)}
     model = featx.fit_head(data, **options)  # type: ignore[arg-type]

@@ -299,7 +299,10 @@ def test_the_tables_tell_what_was_measured(tmp_path: Path) -> None:
     assert "Every image could be read." in page.text
 
 
-def test_a_class_without_images_and_one_that_the_model_does_not_know(tmp_path: Path) -> None:
+def test_a_class_without_images_and_one_that_the_model_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.report.figures._draw_part", lambda *_: None)
     chances = np.array([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1]])
     judged = LabelledPredictions(
         np.array([0, 3, 1]), chances, ("ape", "bee", "cow", "zebra"), part="test", paths=("a", "b", "c")
@@ -577,6 +580,7 @@ def test_a_fit_reports_and_its_bundle_stays_whole(
     assert beside <= {"mistakes", "hits"}
     sizes = [one["alt"] for one in page.all("img") if str(one["alt"]).startswith("Images per class")]
     assert sizes == ["Images per class: 30 in train, 15 in val, 15 in test."]
+    monkeypatch.setattr("featx.report.report.draw_figures", lambda *_: {})  # the pages that follow are read
 
     assert work("bundle", "verify", "-p", "lab.yaml").status == 0
     assert work("bundle", "pack", "-p", "lab.yaml", "--out", "m.featx").status == 0
@@ -633,7 +637,10 @@ def test_a_fit_does_not_fail_with_its_report(
     assert "no ink left" in caplog.text
 
 
-def test_what_is_trained_by_epochs_has_learning_curves(work: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_what_is_trained_by_epochs_has_learning_curves(
+    work: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.report.figures._draw_part", lambda *_: None)
     dense = work("fit-head", "-p", "lab.yaml", "--clf", "dense", "--hidden", "4", "--json")
     assert dense.status == 0, dense.err
     assert (tmp_path / dense.json["report"]).with_name("learning.png").exists()
@@ -681,7 +688,8 @@ def test_classes_differ_by_more_than_colour() -> None:
     assert len({bar.get_hatch() for bar in bars}) == 3
 
 
-def test_what_is_the_same_in_all_rows_is_said_once(tmp_path: Path) -> None:
+def test_what_is_the_same_in_all_rows_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featx.report.figures._draw_part", lambda *_: None)
     even = LabelledPredictions(np.array([0, 1, 2]), np.eye(3), ("a", "b", "c"), part="test", paths=("x",) * 3)
     tried = [CandidateRecord("svm", {"C": float(c)}, c / 10, "accuracy", "cv").as_json() for c in (1, 2)]
     manifest = manifest_of(search={"conv5_block3_preact_bn@avg + conv4_out@max": tried})
