@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from manifests import manifest_of
-from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_score
+from sklearn.metrics import matthews_corrcoef
 
 from featx.card.facts import metric_names as card_names
 from featx.card.figures import describe_metrics
@@ -17,7 +17,6 @@ from featx.config import HeadOptions, Metric
 from featx.dataset import TRAIN
 from featx.errors import HeadError
 from featx.features import as_features
-from featx.metrics.formulas import average_precisions, roc_areas
 from featx.metrics.measures import measure
 from featx.metrics.predictions import TARGETS, LabelledPredictions, MetricInput
 from featx.metrics.scores import resolve_metric, score
@@ -137,19 +136,3 @@ def test_what_auto_stands_for_and_what_is_not_defined() -> None:
         resolve_metric("balanced_accuracy", "labels")
     with pytest.raises(HeadError, match="The metric balanced_accuracy is not defined"):
         score("balanced_accuracy", np.zeros((2, 2)), np.ones((2, 2), bool))
-
-
-@pytest.mark.parametrize("digits", [1, 16])
-def test_areas_are_those_of_scikit_learn_to_the_last_bit(digits: int) -> None:
-    """Of probabilities that are often equal, and of some that are all different."""
-    for seed in range(40):
-        random = np.random.default_rng(seed)
-        truth = random.random((int(random.integers(2, 200)), 3)) < random.random(3)
-        scores = random.random(truth.shape).round(digits)
-        found = zip(truth.T, scores.T, roc_areas(truth, scores), average_precisions(truth, scores), strict=True)
-        for labelled, column, area, precision in found:
-            if labelled.all() or not labelled.any():
-                assert np.isnan([area, precision]).all()
-            else:
-                assert area == roc_auc_score(labelled, column)
-                assert precision == average_precision_score(labelled, column)

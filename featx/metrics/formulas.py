@@ -6,7 +6,6 @@ image and without a prediction has no F1, and neither counts in a mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,41 +129,22 @@ def top5_accuracy(outcome: MetricInput) -> float | None:
 
 def roc_areas(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of each column, float64 (k,), NaN where no row or every row has it."""
-    return _of_columns(_roc_area, truth, probabilities)
+    from sklearn.metrics import roc_auc_score
+
+    areas = np.full(truth.shape[1], np.nan)
+    for code in np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0)):
+        areas[code] = roc_auc_score(truth[:, code], probabilities[:, code])
+    return areas
 
 
 def average_precisions(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Average precision of each column, float64 (k,), NaN where no row or every row has it."""
-    return _of_columns(_average_precision, truth, probabilities)
+    from sklearn.metrics import average_precision_score
 
-
-def _of_columns(
-    formula: Callable[[np.ndarray, np.ndarray], float], truth: np.ndarray, probabilities: np.ndarray
-) -> np.ndarray:
-    """By numbers from high to low: (rows that have it, rows that have it not) -> a value."""
-    if not np.isfinite(probabilities).all():
-        raise ValueError("Probabilities that are no numbers.")
     found = np.full(truth.shape[1], np.nan)
     for code in np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0)):
-        order = np.argsort(probabilities[:, code])[::-1]
-        last = np.append(np.flatnonzero(np.diff(probabilities[order, code])), len(order) - 1)  # of each probability
-        hits = np.cumsum(truth[order, code], dtype=np.float64)[last]
-        found[code] = formula(hits, 1 + last - hits)
+        found[code] = average_precision_score(truth[:, code], probabilities[:, code])
     return found
-
-
-def _roc_area(hits: np.ndarray, wrong: np.ndarray) -> float:
-    """As scikit-learn adds it up, to the last bit: by corners of the curve, in a twentieth of its time."""
-    corner = np.ones(len(hits), bool)
-    corner[1:-1] = (np.diff(hits, 2) != 0) | (np.diff(wrong, 2) != 0)
-    x, y = (np.append(0, some[corner]) / some[-1] for some in (wrong, hits))
-    return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum())
-
-
-def _average_precision(hits: np.ndarray, wrong: np.ndarray) -> float:
-    """As scikit-learn adds it up: from the lowest probability to the highest."""
-    precision, recall = (hits / (hits + wrong))[::-1], np.append((hits / hits[-1])[::-1], 0)
-    return max(0.0, -float((np.diff(recall) * precision).sum()))
 
 
 def macro_roc_auc(outcome: MetricInput) -> float | None:
