@@ -15,7 +15,7 @@ from kills import Kill
 
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import AugmentOptions, FeaturesOptions, HeadOptions
-from featx.dataset import TRAIN, VAL
+from featx.dataset import TEST, TRAIN, VAL
 from featx.errors import BundleError, DataError, HeadError, UsageError
 from featx.finetune.examples import image_source, make_examples
 from featx.finetune.flow import graft, tuned_fingerprint
@@ -193,12 +193,14 @@ def test_it_is_one_more_bundle_that_says_whether_it_beat_the_head(lab: Lab, prep
     assert (manifest.origin.bundle, manifest.origin.digest) == (start.path.name, start.manifest.digest)
     for part in ("val", "test"):  # measured again on the images at hand; what is stored is rounded to float16
         again, stored = manifest.origin.metrics_on(part), start.manifest.metrics_on(part)
-        assert (again.images, again.get("accuracy")) == (stored.images, stored.get("accuracy"))
+        assert again.images == stored.images
+        turned = round(abs(again.get("accuracy") - stored.get("accuracy")) * stored.images)
+        assert turned == 0 or turned <= close_calls(start, prepared, part)
         assert again.get("log_loss") == pytest.approx(stored.get("log_loss"), rel=1e-2)
     assert manifest.key == start.manifest.key
     assert manifest.score.value == manifest.metrics_on("val").get("accuracy")
     for part in ("val", "test"):
-        old, new = start.manifest.metrics_on(part).get("accuracy"), manifest.metrics_on(part).get("accuracy")
+        old, new = manifest.origin.metrics_on(part).get("accuracy"), manifest.metrics_on(part).get("accuracy")
         noise = manifest.comparison[part].p_value >= 0.05
         ahead = "is just ahead of" if noise else "beats"
         word = ahead if new > old else "equals" if new == old else "does not beat"
@@ -213,6 +215,15 @@ def test_it_is_one_more_bundle_that_says_whether_it_beat_the_head(lab: Lab, prep
     assert manifest.finetune.best_epoch == best + 1
     assert manifest.metrics_on("val").get("accuracy") == history[best]["val_accuracy"]
     check_saved(lab, load_bundle(tuned.path))
+
+
+def close_calls(bundle: Bundle, prepared: Prepared, part: str) -> int:
+    """How many images have two best classes so close that rounding their features may turn them."""
+    source, network = image_source(bundle, prepared), graft(bundle)
+    rows = source.examples.rows(VAL if part == "val" else TEST)
+    ((_, pixels),) = source.batches(rows, len(rows), None)
+    best = np.sort(np.asarray(network(pixels.astype(np.float32), training=False)), axis=1)
+    return int((best[:, -1] - best[:, -2] < 1e-3).sum())
 
 
 def check_saved(lab: Lab, tuned: Bundle) -> None:
