@@ -883,7 +883,9 @@ def test_interrupted_on_a_cluster_and_finished_here(
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, json.loads(output)["error"]["kind"]) == (130, "interrupted")
-    assert errors.strip() == "Interrupted. What was finished is kept: run the same command again to go on."
+    *counts, sentence = errors.strip().splitlines()
+    assert sentence == "Interrupted. What was finished is kept: run the same command again to go on."
+    assert all(re.fullmatch(r"extract: \d+ of 258 images|", line) for line in counts), errors  # after ten seconds
     kept = len(all_rows(cache)[0])
     assert 0 < kept < COUNT
     done = finish(begin())

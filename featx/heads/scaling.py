@@ -62,11 +62,11 @@ def standardize(features: Features) -> Standardization:
     scale = np.sqrt(np.maximum(squares / n - mean**2, 0))
     mean += shift
     constant = scale <= _CONSTANT * np.abs(mean)
-    used = np.maximum(scale, _least_spread(np.where(constant, 0.0, scale), features.outputs) / np.sqrt(n))
+    used = np.maximum(scale, _typical_spread(np.where(constant, 0.0, scale), features.outputs) / np.sqrt(n))
     return Standardization(mean, np.where(constant, 0.0, 1 / np.where(constant, 1.0, used)))
 
 
-def _least_spread(scale: np.ndarray, outputs: tuple[int, ...]) -> np.ndarray:
+def _typical_spread(scale: np.ndarray, outputs: tuple[int, ...]) -> np.ndarray:
     """The root mean square of the spreads above 0 of each feature's output; 0 where the outputs are not known."""
     typical = np.zeros_like(scale)
     for part in np.split(np.arange(len(scale)), np.cumsum(outputs)[:-1]) if outputs else ():
