@@ -22,7 +22,7 @@ if sys.platform != "linux" or shutil.which("cc") is None:
 def test_faults_kills_power_losses_and_flips_end_in_the_same_rows(tmp_path: Path) -> None:
     report = driver.Report()
     with driver.Worker(tmp_path, training=True) as worker:
-        campaign = driver.Campaign(worker, tmp_path, report, step=90)
+        campaign = driver.Campaign(worker, tmp_path, report, step=60)
         campaign.prepare(whole=False)
         for kind in ("write", "fsync", "link"):
             campaign.fail_every("extract", kind, faults.FROM_HERE)
@@ -37,8 +37,8 @@ def test_faults_kills_power_losses_and_flips_end_in_the_same_rows(tmp_path: Path
 
 def test_mutated_images_are_read_or_refused(tmp_path: Path) -> None:
     report = driver.Report()
-    mutated.decode_mutated(tmp_path, 120, report, apart=False)
-    assert report.trials == {"mutated images": 120}
+    mutated.decode_mutated(tmp_path, 300, report, apart=False)
+    assert report.trials == {"mutated images": 300}
     assert report.wrong == []
 
 
