@@ -26,6 +26,7 @@ import pytest
 from fitted import Lab, call, make_lab
 from PIL import Image
 
+from featx.io.lazy import keep_imports
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
 
@@ -37,8 +38,9 @@ except ImportError:  # Windows
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs: commands would not see Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# What is imported while tests are collected stays: looking for garbage among it takes seconds.
+# What is imported while tests are collected stays: looking for garbage among it takes seconds. So does TensorFlow.
 gc.disable()
+keep_imports()
 
 
 @pytest.hookimpl(tryfirst=True)  # before those are left out that `-m` does not ask for
