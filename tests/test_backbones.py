@@ -212,6 +212,24 @@ def test_a_network_that_was_digested_is_not_built_again_to_be_cut(monkeypatch: p
     assert len(built) == 2
 
 
+def test_a_network_that_was_listed_is_not_constructed_again_to_be_digested(monkeypatch: pytest.MonkeyPatch):
+    made = []
+
+    def count(*of: Any) -> Any:
+        made.append(of)
+        return construct(*of)
+
+    for module in ("featx.backbones.keras_network", "featx.backbones.build"):
+        monkeypatch.setattr(f"{module}.construct", count)
+    network = KerasNetwork(spec_of("MobileNet", "random", side=32))
+    listed = network.layers(top=False)
+    digest = network.digest()
+    assert network.layers(top=False) == listed
+    assert len(made) == 1
+    monkeypatch.undo()
+    assert KerasNetwork(network.spec).digest() == digest
+
+
 def test_a_file_that_is_written_anew_between_digest_and_cut_is_read_anew(tiny_backbone: Path, tmp_path: Path):
     path = Path(shutil.copy(tiny_backbone, tmp_path / "mine.keras"))
     network = open_network(spec_of(str(path), "auto"))

@@ -216,6 +216,7 @@ def test_values_are_asked_for_by_name(tmp_path: Path) -> None:
     assert (spec.preprocessing, spec.resize) == ("torch", "stretch:1:bicubic")
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_fitted_packed_predicted_without_keras_hub_and_fine_tuned(
     featx: Callable[..., Any], tmp_path: Path, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

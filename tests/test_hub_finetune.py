@@ -131,9 +131,7 @@ def test_what_is_unfrozen_is_blocks(made: dict[str, tuple[Prepared, Bundle]]) ->
 
 
 @pytest.mark.usefixtures("graph_of_one")
-@pytest.mark.parametrize(
-    "family", [GRAPH, *(pytest.param(name, marks=pytest.mark.slow) for name in ("dinov2", "vit"))]
-)
+@pytest.mark.parametrize("family", [GRAPH, *(pytest.param(name, marks=pytest.mark.slow) for name in ("dinov2", "vit"))])
 def test_from_cached_tokens_it_is_the_network_that_fine_tuning_the_whole_gives(
     made: dict[str, tuple[Prepared, Bundle]], tmp_path: Path, family: str
 ) -> None:

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     import keras
 
 
-def build(spec: BackboneSpec, top: bool = False) -> keras.Model:
+def build(spec: BackboneSpec, top: bool = False, constructed: keras.Model | None = None) -> keras.Model:
     """The whole network with its weights, every layer under its stable name.
 
     Takes float32 (n, height, width, 3), already preprocessed. With `top` the classification layers are part of it.
+
+    constructed : what `construct` gave for the same, which gets the weights; None to construct it
 
     Raises
     ------
@@ -33,7 +35,7 @@ def build(spec: BackboneSpec, top: bool = False) -> keras.Model:
         Weights that cannot be had, do not fit, or leave a variable unassigned.
     """
     weights.require_weights_file(spec)  # a large network takes seconds to build
-    network = construct(spec, top)
+    network = construct(spec, top) if constructed is None else constructed
     weights.assign(network, spec, top)
     return network
 

@@ -35,8 +35,10 @@ class KerasNetwork:
 
     def __init__(self, spec: BackboneSpec) -> None:
         self.spec = spec
-        # What was built to be digested, by whether it has its top and by its files, is what `cut` needs next.
+        # What was built to be digested, by whether it has its top and by its files, is what `cut` needs next; and what
+        # was constructed to be listed is what gets the weights then.
         self._built: dict[tuple[bool, _Files], KerasModel] = {}
+        self._constructed: dict[tuple[bool, _Files], KerasModel] = {}
 
     @property
     def sizes(self) -> Sizes:
@@ -69,13 +71,18 @@ class KerasNetwork:
 
     def layers(self, top: bool = True) -> list[LayerInfo]:
         """Every layer of the network in its order, those of the classification top last, marked."""
-        found = describe_layers(construct(self.spec))
+        key = (False, self._files())
+        model = self._built.get(key) or self._constructed.get(key)
+        if model is None:
+            model = construct(self.spec)
+            self._constructed = {key: model}
+        found = describe_layers(model)
         return [*found, *describe_top(self.spec)] if top else found
 
     def digest(self, outputs: Iterable[Output] = ()) -> NetworkDigest:
         """What each layer computes and where it takes its input from; and all variables."""
         top = self._needs_top(outputs)
-        model = build(self.spec, top)
+        model = self._build(top)
         self._built = {(top, self._files()): model}
         return NetworkDigest(digest_architecture(model), digest_weights(model))
 
@@ -85,7 +92,7 @@ class KerasNetwork:
         Called without `training=True`, dropout and batch normalisation are in inference mode.
         """
         top = self._needs_top(outputs)
-        model = self._built.pop((top, self._files()), None) or build(self.spec, top)
+        model = self._built.pop((top, self._files()), None) or self._build(top)
         return cut_model(model, self.spec, outputs)
 
     def find_faults(self, outputs: Iterable[Output]) -> dict[Output, BackboneError]:
@@ -98,6 +105,11 @@ class KerasNetwork:
             except BackboneError as error:
                 faults[output] = error
         return faults
+
+    def _build(self, top: bool) -> KerasModel:
+        constructed = self._constructed.pop((top, self._files()), None)
+        self._constructed = {}
+        return build(self.spec, top, constructed)
 
     def _files(self) -> _Files:
         """The state of the files that it is built of, which may be written anew between two calls."""
