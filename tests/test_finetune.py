@@ -390,6 +390,7 @@ def test_a_killed_write_of_the_state_costs_one_epoch_and_not_the_training(
     assert told[0] == "Going on after epoch 1."
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_other_options_or_images_begin_anew(lab: Lab, prepared: Prepared, tmp_path: Path) -> None:
     class Started(Exception):
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -251,6 +252,18 @@ def test_of_the_layers_above_those_train_that_are_unfrozen(
 ) -> None:
     found = tuned("logreg", unfreeze=unfreeze, epochs=1)
     assert moved(made["logreg"][1], found) == trained | {"head"}
+
+
+def test_but_for_its_weights_a_backbone_is_as_it_was_before_it_trained(
+    made: dict[str, tuple[Prepared, Bundle]], tuned: Callable[..., Bundle]
+) -> None:
+    """No layer of the file is told not to train: whoever loads it may train all of them."""
+    start, found = made["logreg"][1], tuned("logreg", unfreeze="high_left", epochs=1)
+    configs = []
+    for bundle in (start, found):
+        with zipfile.ZipFile(bundle.path / "backbone.keras") as archive:
+            configs.append(json.loads(archive.read("config.json")))
+    assert configs[0] == configs[1]
 
 
 # --- the maps ----------------------------------------------------------------------------------------------------

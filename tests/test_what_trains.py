@@ -76,6 +76,7 @@ def test_batch_normalisation_trains_from_when_its_block_does(lab: Lab, prepared:
         assert changed == [epoch == 3] * 4  # gamma, beta and both statistics
 
 
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_step_moves_every_layer_by_its_own_rate(lab: Lab, prepared: Prepared, optimizer: str) -> None:
     import tensorflow as tf
@@ -143,6 +144,7 @@ def test_smoothed_labels_have_the_loss_of_keras() -> None:
     np.testing.assert_allclose(targets.hits(shares, logits), ((logits > 0) == (values > 0)).mean(axis=1))
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_training_sees_soft_targets_and_validation_does_not(lab: Lab, prepared: Prepared) -> None:
     still = {"unfreeze": "none", "optimizer": "sgd", "learning_rate": 1e-12}
     plain = tuning_of(lab, with_finetune(prepared, **still))
@@ -167,7 +169,7 @@ def test_class_weights_are_the_heads_unless_they_are_given(lab: Lab, prepared: P
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("deterministic")
+@pytest.mark.usefixtures("deterministic", "op_by_op")
 def test_killed_and_resumed_everything_goes_on_as_it_was(lab: Lab, prepared: Prepared, tmp_path: Path) -> None:
     """Before the last block has begun to train."""
     changes = {
@@ -218,6 +220,7 @@ def test_larger_images_begin_with_about_the_same_predictions(lab: Lab) -> None:
         assert (scaled.argmax(axis=1) == plain.argmax(axis=1)).all()
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_the_down_scaling_is_learned_and_the_bundle_reads_larger_images(lab: Lab, prepared: Prepared) -> None:
     prepared = with_finetune(prepared, epochs=1, unfreeze="none", optimizer="sgd", learning_rate=0.01)
     tuned = publish_finetuned(lab.bundle("logreg"), with_finetune(prepared, downscale=2))

@@ -15,10 +15,11 @@ from featx.bundle.bundle import Bundle
 from featx.config import AugmentOptions, FinetuneOptions, MemoryShare
 from featx.finetune.examples import image_source
 from featx.finetune.from_cache import MapSource, part_above
-from featx.finetune.grafting import GRAFTABLE, graft, is_graftable, require_graftable
+from featx.finetune.grafting import GRAFTABLE, graft, graft_onto, is_graftable, load_backbone, require_graftable
 from featx.finetune.result import FinishedFinetune
 from featx.finetune.trainee import FinetuneTrainee
 from featx.finetune.unseen import leave_out_seen
+from featx.finetune.untrained import Untrained
 from featx.images.augment import Augmenter
 from featx.inference.decision import DecisionRule, predict_parts
 from featx.io.context import Context, Notify
@@ -79,7 +80,7 @@ def finetune(bundle: Bundle, prepared: Prepared, context: Context = Context()) -
     prepared, notes = leave_out_seen(bundle, prepared)
     for note in notes:
         context.notify(note)
-    trainee = _start(bundle, prepared, context)
+    trainee, backbone = _start(bundle, prepared, context)
     # measured again: the bundle's own figures may be of other images, where the split has grown
     before = predict_parts(trainee, DecisionRule.of(bundle))
     wanted = tuned_fingerprint(bundle, options, seed, prepared.pipeline.augment)
@@ -88,17 +89,18 @@ def finetune(bundle: Bundle, prepared: Prepared, context: Context = Context()) -
     log = train(trainee, Schedule.of(options), Stopping.of(options), recording, seed)
     trainee.compute_in("float32")
     provenance = Provenance(context.command, wanted, time.perf_counter() - start)
-    return FinishedFinetune(bundle, prepared, trainee, before, log, notes).trained(provenance, recording)
+    return FinishedFinetune(bundle, prepared, trainee, backbone, before, log, notes).trained(provenance, recording)
 
 
-def _start(bundle: Bundle, prepared: Prepared, context: Context) -> FinetuneTrainee:
-    """The network as it stands before its first step, and what it is trained on."""
+def _start(bundle: Bundle, prepared: Prepared, context: Context) -> tuple[FinetuneTrainee, Untrained]:
+    """The network before its first step and what it is trained on, and its backbone as it was loaded."""
     context.progress("prepare the network", 0, 0)
     options, seed = prepared.pipeline.finetune, prepared.pipeline.data.seed
     source: Source = image_source(bundle, prepared)
     devices = choose_devices(options.devices)
     with devices.scope():
-        model = graft(bundle, options.downscale)
+        backbone = load_backbone(bundle, options.downscale)
+        untrained, model = Untrained(backbone), graft_onto(backbone, bundle)
     if options.from_cache is not None:
         model = part_above(model, bundle, options.from_cache, options.unfreeze)
         source = MapSource(bundle, prepared, options.from_cache, context.progress)
@@ -108,7 +110,7 @@ def _start(bundle: Bundle, prepared: Prepared, context: Context) -> FinetuneTrai
             f"With --gradual {options.gradual}, all of --unfreeze {options.unfreeze} trains from epoch "
             f"{trainee.unfreezing.epochs_until_all + 1} on, and there are {options.epochs}."
         )
-    return trainee
+    return trainee, untrained
 
 
 def _recording(wanted: str, prepared: Prepared, notify: Notify) -> Recording:

@@ -33,8 +33,12 @@ def graft(bundle: Bundle, downscale: int = 1) -> keras.Model:
         When the head is not a network: an SVM with a radial kernel, or nearest neighbours.
     """
     require_graftable(bundle)
+    return graft_onto(load_backbone(bundle, downscale), bundle)
+
+
+def graft_onto(backbone: keras.Model, bundle: Bundle) -> keras.Model:
+    """What `graft` gives, made of the layers of the bundle's backbone, which `load_backbone` has loaded."""
     keras = import_keras()
-    backbone = load_backbone(bundle, downscale)
     names = bundle.manifest.output_names
     outputs = backbone.output if isinstance(backbone.output, dict) else {names[0]: backbone.output}
     flat = [keras.layers.Flatten(name=f"{_FLAT}_{i}")(outputs[name]) for i, name in enumerate(names)]

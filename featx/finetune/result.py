@@ -16,6 +16,7 @@ from featx.bundle.records import AugmentRecord, FinetuneRecord, HeadRecord, Metr
 from featx.finetune.examples import emphasis_in_training
 from featx.finetune.grafting import HEAD, feature_tensor, load_backbone
 from featx.finetune.trainee import FinetuneTrainee
+from featx.finetune.untrained import Untrained
 from featx.heads.calibration import CORRECTED_NOTE, Calibration
 from featx.images.augment import Augmenter
 from featx.inference.decision import DecisionRule, make_reference, predict_parts
@@ -41,6 +42,7 @@ class FinishedFinetune:
     """A fine-tune at the end of its training.
 
     bundle : that it started from; trainee : the network with the weights of the best epoch
+    backbone : the part of the trainee that is the bundle's
     before : val and test by the network that it was; log : the epochs
     notes : which images were left out
     """
@@ -48,6 +50,7 @@ class FinishedFinetune:
     bundle: Bundle
     prepared: Prepared
     trainee: FinetuneTrainee
+    backbone: Untrained
     before: Sequence[LabelledPredictions]
     log: TrainingLog
     notes: tuple[str, ...] = ()
@@ -129,6 +132,9 @@ class FinishedFinetune:
 
     def _backbone(self) -> keras.Model:
         """The backbone of the bundle with the weights that were trained."""
+        if self.trainee.precision == "float32" and self.trainee.network.devices.strategy is None:
+            return self.backbone.set_back()
+        # its layers have been told to compute otherwise, or their variables are those of several devices
         backbone = load_backbone(self.bundle, self.trainee.options.downscale)
         trained = {layer.name: layer for layer in self.trainee.model.layers}
         for layer in backbone.layers:

@@ -86,10 +86,14 @@ def reseed(model: keras.Model, seed: int, epoch: int) -> None:
     Positions count from the last layer down, so that the upper part of a network alone draws as it does in the whole.
     """
     keras = import_keras()
-    generators = [one for layer in model._flatten_layers() for one in getattr(layer, "_seed_generators", [])]
-    for position, generator in enumerate(reversed(generators)):
+    for position, generator in enumerate(reversed(seed_generators(model))):
         state = np.random.default_rng((seed, epoch, position)).integers(2**31, size=2)
         generator.state.assign(keras.ops.convert_to_tensor(state.astype(np.uint32)))
+
+
+def seed_generators(model: keras.Model) -> list[keras.random.SeedGenerator]:
+    """Return what its layers draw random numbers from, from the bottom up."""
+    return [one for layer in model._flatten_layers() for one in getattr(layer, "_seed_generators", [])]
 
 
 def _take(arrays: Mapping[str, np.ndarray], name: str) -> list[np.ndarray]:
