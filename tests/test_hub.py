@@ -306,6 +306,7 @@ TOKEN_OUTPUTS = ["block1@cls", "block1@avg", "block2@cls", "block2@avg", "output
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("op_by_op")
 def test_the_packaged_pipeline_tries_tokens_side_by_side(tmp_path: Path, featx: Callable[..., Any]) -> None:
     save_folder(tmp_path / "net", values=False, blocks=2)
     write_colours(tmp_path / "pictures")

@@ -155,7 +155,7 @@ def test_from_cached_tokens_it_is_the_network_that_fine_tuning_the_whole_gives(
     np.testing.assert_allclose(found.features(PIXELS.astype(np.uint8)), expected, rtol=1e-3, atol=1e-3)  # of its graph
 
 
-# Adam, the default, has most to keep, and takes twice as long to trace as momentum, which is kept as well.
+# Adam, the default, has most to keep; the momentum of SGD is kept as well, and takes half as long to trace.
 OPTIMIZERS = {"dinov2": "adam", "dinov3": "sgd", "vit": "sgd"}
 
 
