@@ -56,6 +56,7 @@ def accuracy(choice: Choice, x: np.ndarray, y: np.ndarray) -> float:
     return float((choice.head.classes_[choice.head.logits(x).argmax(axis=1)] == y).mean())
 
 
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.parametrize("val", [0.2, 0.0])
 def test_folds_are_stopped_by_rows_that_they_are_not_judged_on(val: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the epoch that suits a fold best by chance flatters it."""
@@ -350,6 +351,7 @@ def test_two_classes() -> None:
         assert accuracy(choice, x, y) > 0.85
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_the_dense_head_without_val_trains_for_the_epochs_that_were_best_in_the_folds() -> None:
     x, y = blobs(90)
     choice = choose(x, y, np.full(90, TRAIN), clf="dense", hidden="8", epochs=6, folds=2, learning_rate=0.01)
@@ -444,6 +446,7 @@ def test_lower_log_loss_wins() -> None:
     assert choice.params == best.params
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_a_thousand_classes() -> None:
     random = np.random.default_rng(0)
     y = np.repeat(np.arange(1000), 3)

@@ -79,6 +79,7 @@ def test_layers_are_joined_where_that_helps_and_only_there() -> None:
     assert alone.choice.score < 0.7 < found.choice.score
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_auto_joins_layers_and_compares_all_heads_on_the_winners() -> None:
     tables, y, split = halves()
     found = choose(tables, y, split, clf="auto", folds=3, epochs=3, hidden="8")

@@ -64,6 +64,7 @@ def lab_features(lab: Lab, layers: tuple[str, ...], pooling: tuple[str, ...]) ->
     return replace(lab.pipeline.features, layer=layers, pooling=pooling, engine="tensorflow")
 
 
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.parametrize("clf", GRAFTABLE)
 @pytest.mark.parametrize("front", [{}, {"normalize": "l2"}, {"pca": 5.0}, {"normalize": "l2", "pca": 0.9}])
 def test_every_head_behind_every_front(lab: Lab, tmp_path: Path, clf: Any, front: dict[str, Any]) -> None:
@@ -73,6 +74,7 @@ def test_every_head_behind_every_front(lab: Lab, tmp_path: Path, clf: Any, front
     check_first_step(bundle, pictures(lab), training=True)
 
 
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.parametrize("clf", ["logreg", "dense"])
 @pytest.mark.parametrize(
     ("layers", "poolings"),

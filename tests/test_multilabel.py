@@ -118,6 +118,7 @@ def parts(n: int) -> np.ndarray:
     return np.random.default_rng(1).choice(3, n, p=[0.6, 0.2, 0.2]).astype(np.uint8)
 
 
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.parametrize("clf", ["logreg", "knn", "auto"])
 def test_heads_are_chosen_by_average_precision(clf: str) -> None:
     x, y = made_up()
