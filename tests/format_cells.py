@@ -17,6 +17,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, product
 
 import numpy as np
@@ -98,14 +99,21 @@ def _filtered(rows: list[bytes], step: int, kind: int) -> bytes:
     return b"".join(out)
 
 
+@lru_cache(maxsize=8)  # files that differ in their other chunks follow each other
+def _png_data(content: bytes, shape: tuple[int, ...], bits: int, interlaced: bool, kind: int) -> bytes:
+    """The compressed rows of whole numbers, given as their bytes."""
+    values = np.frombuffer(content, int).reshape(shape)
+    passes = [values[y::dy, x::dx] for x, y, dx, dy in _ADAM7] if interlaced else [values]
+    step = max(1, bits * shape[2] // 8)
+    rows = ([_packed(line[None], bits) for line in one] for one in passes if one.size)
+    return zlib.compress(b"".join(_filtered(some, step, kind) for some in rows))
+
+
 def png_file(
     values: np.ndarray, colour: int, bits: int, interlaced: bool, kind: int, more: bytes = b"", pieces: int = 1
 ) -> bytes:
-    passes = [values[y::dy, x::dx] for x, y, dx, dy in _ADAM7] if interlaced else [values]
-    step = max(1, bits * values.shape[2] // 8)
-    raw = b"".join(_filtered([_packed(line[None], bits) for line in one], step, kind) for one in passes if one.size)
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, bits, colour, 0, 0, interlaced)
-    packed = zlib.compress(raw)
+    packed = _png_data(values.astype(int).tobytes(), values.shape, bits, interlaced, kind)
     cuts = [len(packed) * number // pieces for number in range(pieces + 1)]
     data = b"".join(chunk(b"IDAT", packed[a:b]) for a, b in pairwise(cuts))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + more + data + chunk(b"IEND", b"")
@@ -186,8 +194,7 @@ class _Written:
 
     def write(self, values: np.ndarray) -> bytes:
         samples = values.shape[2]
-        planes = [values[..., n : n + 1] for n in range(samples)] if self.separate else [values]
-        segments = [self._pack(one) for plane in planes for one in self._cut(plane)]
+        segments = self._data().segments(values.astype(int).tobytes(), values.shape)
         start = 16 if self.big else 8
         places = [start + sum(map(len, segments[:number])) for number in range(len(segments))]
         entries: dict[int, tuple[int, list[int]]] = {
@@ -212,6 +219,19 @@ class _Written:
             entries[320] = (3, list(self.colour_map))
         return _with_directory(entries, b"".join(segments), self.order, self.big)
 
+    def _data(self) -> _Written:
+        """Without what the pixels' bytes do not depend on."""
+        compression = self.compression.removeprefix("old ")
+        order = self.order if self.bits == 16 else "<"
+        return _Written(self.bits, 0, order, False, self.layout, self.separate, compression, self.predictor)
+
+    @lru_cache(maxsize=256)  # noqa: B019 - most files differ from another one in their directory alone
+    def segments(self, content: bytes, shape: tuple[int, ...]) -> list[bytes]:
+        """The strips or tiles of whole numbers, given as their bytes."""
+        values = np.frombuffer(content, int).reshape(shape)
+        planes = [values[..., n : n + 1] for n in range(shape[2])] if self.separate else [values]
+        return [self._pack(one) for plane in planes for one in self._cut(plane)]
+
     def _cut(self, plane: np.ndarray) -> list[np.ndarray]:
         if self.layout == "one strip":
             return [plane]
@@ -231,7 +251,7 @@ class _Written:
         if self.compression == "PackBits":
             size = len(raw) // len(segment)
             return b"".join(pack_bits(raw[start : start + size]) for start in range(0, len(raw), size))
-        if self.compression in ("Deflate", "old Deflate"):
+        if self.compression == "Deflate":
             return zlib.compress(raw)
         if self.compression == "none":
             return raw
