@@ -165,6 +165,7 @@ def test_where_nothing_is_exact_squares_are_covered(
             _ = Explainer(bundle, method).method  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("op_by_op")  # heads are trained for two epochs
 def test_the_tokens_of_keras_hub(root: Path, fit: Fit) -> None:
     pytest.importorskip("keras_hub")
     from hubs import SIDE, run_blocks, save_folder
