@@ -20,6 +20,7 @@ from forked import Forked
 
 from featx.bundle.bundle import Bundle
 from featx.config import FeaturesOptions, HeadOptions, Pipeline
+from featx.engines.freeze import freeze, freeze_for_others, without_xla
 from featx.errors import DataError, ExportError, StoreError, UsageError
 from featx.export import check, formats
 from featx.export import openvino as openvino_format
@@ -214,6 +215,27 @@ def test_grouped_convolutions_and_gelu(tmp_path: Path, name: str) -> None:
     assert expected.std(axis=0).min() > 1e-4
     np.testing.assert_allclose(run(images), expected, atol=1e-5)
     np.testing.assert_allclose(run(images[:1]), expected[:1], atol=1e-5)
+
+
+def test_no_calls_are_left_for_other_runtimes() -> None:
+    """Whether they are inlined as they are traced, or, where something traced them before, in the graph."""
+    import keras
+
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(6, 3, groups=3)(inputs)
+    network = keras.Model(inputs, {OUTPUT: keras.layers.GlobalAveragePooling2D()(x)})
+    traced = freeze(network)
+    assert any("PartitionedCall" in op.type for op in traced.function.graph.get_operations())
+    later, at_once = without_xla(traced), freeze_for_others(network)
+    assert later.outputs == at_once.outputs == traced.outputs
+    assert not later.function.captured_inputs
+    assert not at_once.function.captured_inputs
+    passing = {"Const", "Identity", "NoOp"}
+    kinds = [[op.type for op in one.function.graph.get_operations()] for one in (later, at_once)]
+    computing = [sorted(kind for kind in some if kind not in passing) for some in kinds]
+    assert computing[0] == computing[1]
+    assert computing[0].count("Conv2D") == 1
+    assert not any("PartitionedCall" in kind for kind in computing[0])
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino", "litert"])

@@ -26,13 +26,13 @@ def to_openvino(model: KerasModel, takes: str = "uint8") -> tuple[openvino.Model
     EngineError
         A network that OpenVINO cannot convert.
     """
-    from featx.engines.freeze import freeze, without_xla  # of no use to who predicts
+    from featx.engines.freeze import freeze_for_others  # of no use to who predicts
 
     openvino = import_openvino()
     with hidden("openvino_telemetry"):  # featx sends nothing anywhere
         from openvino.tools.ovc import convert_model
 
-    frozen = without_xla(freeze(model, takes=takes))
+    frozen = freeze_for_others(model, takes)
     front = openvino.frontend
     try:
         with _without_exec(), _without_telemetry():

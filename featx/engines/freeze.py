@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +24,29 @@ class Frozen:
 
     function: TensorFlow  # a concrete function
     outputs: dict[str, str]
+
+
+def freeze_for_others(model: KerasModel, takes: str = "uint8") -> Frozen:
+    """The model as a graph of constants for other runtimes than TensorFlow, which know no calls that XLA compiles."""
+    with _calls_inlined():
+        frozen = freeze(model, takes=takes)
+    return without_xla(frozen)
+
+
+@contextmanager
+def _calls_inlined() -> Iterator[None]:
+    """What is traced has the operations of the functions that it calls: to inline them later takes ten times as long.
+
+    Within the tracing of another function, a function that is "run eagerly" adds what it does to the graph of that one.
+    """
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def freeze(model: KerasModel, batch_size: int | None = None, takes: str = "uint8") -> Frozen:
@@ -67,6 +92,8 @@ def without_xla(frozen: Frozen) -> Frozen:
     import tensorflow as tf
 
     function = frozen.function
+    if _is_whole(function):
+        return frozen
     graph = function.graph.as_graph_def()
     nodes = [*graph.node, *(node for inner in graph.library.function for node in inner.node_def)]
     if not any(_COMPILED in node.attr for node in nodes):

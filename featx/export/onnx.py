@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featx.backbones.runtime import TensorFlow
-from featx.engines.freeze import freeze, without_xla
+from featx.engines.freeze import freeze_for_others
 from featx.export.network import INPUT, OUTPUT
 from featx.io.temporary import temporary_folder
 
@@ -51,7 +51,7 @@ def convert(network: keras.Model, path: Path, precision: str, images: np.ndarray
 
 def _to_onnx(network: keras.Model) -> onnx.ModelProto:
     """Simplified in place; of what cannot be, each step on a copy, as tf2onnx does it and takes twice as long for."""
-    function = without_xla(freeze(network)).function
+    function = freeze_for_others(network).function
     try:
         with _settings(TF2ONNX_CATCH_ERRORS="FALSE"):
             return _converted(function)
