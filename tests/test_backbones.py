@@ -43,6 +43,7 @@ from featx.backbones import (
 from featx.backbones.architecture import digest_architecture
 from featx.backbones.build import build, construct
 from featx.backbones.keras_network import KerasNetwork, cut_model, preprocess
+from featx.backbones.output import did_you_mean_layer
 from featx.backbones.preprocessing import Preprocessing, named_preprocessing
 from featx.backbones.weights import digest_weights
 from featx.config import FeaturesOptions
@@ -398,6 +399,20 @@ def test_an_unknown_layer_suggests_near_ones():
         BackboneError, match=r"No layer 'block3_pol' in VGG16. Did you mean 'block3_pool'.*featx layers"
     ):
         open_network(spec_of("VGG16", side=32)).cut([Output("block3_pol", "avg")])
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("first,last", " Name one at a time: --layer first --layer last."),
+        ("first@avg, last", " Name one at a time: --layer first@avg --layer last."),
+        ("first,lust", " Did you mean 'first'?"),
+        ("one,two", ""),
+        ("frist", " Did you mean 'first'?"),
+    ],
+)
+def test_several_layers_in_one_are_named_apart(typed, said):
+    assert did_you_mean_layer(typed, ["first", "last"]) == said
 
 
 # --- layers of the top -------------------------------------------------------------------------------------------

@@ -257,6 +257,20 @@ def test_bad_images_are_named_and_do_not_count(lab: Lab, tmp_path: Path) -> None
         evaluate(lab.bundle("logreg"), read_images(tmp_path, DataOptions()))
 
 
+def test_a_folder_without_an_image_to_measure_is_refused(lab: Lab, tmp_path: Path) -> None:
+    for name in ("blue", "red"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "empty.png").write_bytes(b"")
+    pipeline = replace(lab.pipeline, data=replace(lab.pipeline.data, path=str(tmp_path)))
+    for part in ("all", "test"):
+        with pytest.raises(DataError, match=r"None of the 2 images of .* can be read\. featx check .* says why"):
+            images_of_part(pipeline, lab.bundle("logreg"), part)
+    for name in ("blue", "red"):  # one image under two labels
+        shutil.copy(lab.pictures[0], tmp_path / name / "empty.png")
+    with pytest.raises(DataError, match=r"Every image of .* is there under different labels: see featx check "):
+        images_of_part(pipeline, lab.bundle("logreg"), "all")
+
+
 def test_unlabelled_images_cannot_be_measured(lab: Lab) -> None:
     images = read_images(lab.root / "pictures" / "red", DataOptions())
     with pytest.raises(DataError, match="must have one label per image"):

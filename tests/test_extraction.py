@@ -198,7 +198,7 @@ def test_only_fitting_needs_a_readable_image_of_every_class(
     assert "No readable image of dog and later. Fitting a head needs images of every class." in extracted.err
     refused = call("fit-head", folder, *features, cwd=tmp_path)
     assert refused.status == 1
-    assert "The class 'dog' (and 1 more: later) has no readable image in" in refused.err
+    assert ", the class 'dog' (and 1 more: later) has no readable image." in refused.err
     for path in (folder / "cat").iterdir():
         path.write_bytes(b"no image, but not empty")
     with pytest.raises(DataError, match="None of the"):

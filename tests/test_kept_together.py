@@ -184,6 +184,15 @@ def test_a_declared_part_that_shrinks_is_reported(tmp_path: Path) -> None:
     assert missing.startswith("There is no val image, so choices are made by folds of train")
 
 
+def test_where_the_data_declares_every_part_no_other_share_is_advised(tmp_path: Path) -> None:
+    images, digests = make_set(np.arange(40) % 2, None)
+    (note,) = notes_of(tmp_path / "none", replace(images, declared=np.full(40, TRAIN, np.uint8)), digests)
+    assert note.endswith("folds of train measure it. The data declares the part of every image: declare val and test.")
+    declared = np.array([TRAIN] * 30 + [VAL] * 10, np.uint8)
+    (note,) = notes_of(tmp_path / "test", replace(images, declared=declared), digests)
+    assert note.endswith("Declare some images as test.")
+
+
 def test_where_nothing_is_measured_that_is_said(tmp_path: Path) -> None:
     (note,) = notes_of(tmp_path, *make_set(np.arange(5), None))
     assert note.startswith("There is no val and no test image, so nothing is measured, and confidence means nothing.")

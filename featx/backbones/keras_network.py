@@ -14,7 +14,7 @@ from featx.backbones.architecture import digest_architecture
 from featx.backbones.build import build, construct
 from featx.backbones.hub.folder import is_hub_folder, read_folder
 from featx.backbones.layers import describe_layers, describe_top
-from featx.backbones.output import Output
+from featx.backbones.output import Output, did_you_mean_layer
 from featx.backbones.pooling import pool
 from featx.backbones.preprocessing import Formula, Preprocessing, named_preprocessing
 from featx.backbones.protocol import LayerInfo, NetworkDigest, Sizes
@@ -23,7 +23,6 @@ from featx.backbones.spec import BackboneSpec
 from featx.backbones.values import read_values
 from featx.backbones.weights import digest_weights
 from featx.errors import BackboneError
-from featx.io.suggest import did_you_mean
 
 _Files = tuple[tuple[int, int, int], ...]
 
@@ -158,7 +157,7 @@ def _find_layer(model: KerasModel, spec: BackboneSpec, name: str) -> KerasLayer:
     if name not in names:
         known = [*names, *(spec.entry.top if spec.entry else ())]
         raise BackboneError(
-            f"No layer {name!r} in {spec.label}.{did_you_mean(name, known, most=3)} "
+            f"No layer {name!r} in {spec.label}.{did_you_mean_layer(name, known)} "
             f"'featx layers {spec.label}' lists them."
         )
     return model.layers[names.index(name)]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from featx.errors import UsageError
+from featx.io.suggest import did_you_mean
 
 POOLINGS = ("avg", "max", "grid:N", "flatten", "none", "cls", "cls+avg")
 
@@ -52,3 +54,14 @@ def check_pooling(pooling: str) -> str:
     if text in POOLINGS and text != "grid:N":
         return text
     raise UsageError(f"No pooling {pooling!r}. Choose one of {', '.join(POOLINGS)} (N a whole number, as in grid:4).")
+
+
+def did_you_mean_layer(layer: str, known: Collection[str]) -> str:
+    """What follows a sentence about an unknown layer; several in one, with commas between them, are named apart.
+
+    known : the names of the network's layers
+    """
+    several = [one.strip() for one in layer.split(",")]
+    if len(several) > 1 and all(one.partition("@")[0] in known for one in several):
+        return f" Name one at a time: {' '.join(f'--layer {one}' for one in several)}."
+    return did_you_mean(layer, known, most=3)

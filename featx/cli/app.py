@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from contextlib import suppress
 
 import click
 
 from featx.cli.failures import Failure, print_failure
+from featx.cli.interruption import Terminated, interruptible
 from featx.cli.lazy import LazyGroup
 from featx.cli.streams import in_place_of, prepare_streams, say, start_logging
 from featx.io.lazy import keep_imports
@@ -96,7 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
     prepare_streams()
     keep_imports()
     try:
-        with _terminable():
+        with interruptible():
             status = cli.main(arguments, prog_name="featx", standalone_mode=False)
             sys.stdout.flush()
     except click.ClickException as error:
@@ -125,28 +122,6 @@ def _end(failure: Failure, as_json: bool) -> int:
     """Print a failure for scripts where they are the readers; its exit status."""
     print_failure(failure, as_json)
     return failure.status
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, which batch systems and containers send: everything ends as with Ctrl-C."""
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Raise `Terminated` on SIGTERM, where that would end the process without a word."""
-
-    def terminate(_number: int, _frame: FrameType | None) -> None:
-        raise Terminated
-
-    usual = signal.getsignal(signal.SIGTERM)
-    if usual is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, usual)
 
 
 def command_line() -> str:

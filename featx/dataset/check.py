@@ -132,7 +132,7 @@ def require_usable(images: ImageSet, readable: np.ndarray) -> None:
     if empty:
         others = f" (and {len(empty) - 1} more: {', '.join(empty[1 : 1 + _NAMED])})" if len(empty) > 1 else ""
         raise DataError(
-            f"The class {empty[0]!r}{others} has no readable image in {images.source}. Add images, remove the class, "
+            f"In {images.source}, the class {empty[0]!r}{others} has no readable image. Add images, remove the class, "
             f"or see what is wrong with its files: featx check {images.source}"
         )
 

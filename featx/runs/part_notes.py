@@ -110,12 +110,17 @@ def describe_torn(images: ImageSet, sample: Sample) -> list[str]:
 def describe_unused_shares(sample: Sample, options: DataOptions) -> list[str]:
     """A sentence where shares of the split were asked for, and the data declares the part of every image."""
     declared = sample.images.declared
-    if declared is None or options.split == DataOptions.split:
+    if declared is None or options.split == DataOptions.split or not _declares_all(sample):
         return []
-    of_rows = declared[sample.rows]
-    if (of_rows == NONE).any() or not all((of_rows == code).any() for code in (VAL, TEST)):
+    if not all((declared[sample.rows] == code).any() for code in (VAL, TEST)):
         return []
     return ["--split changes nothing: the data declares the part of every image."]
+
+
+def _declares_all(sample: Sample) -> bool:
+    """Whether the data declares the part of every image of a sample, so that none can be drawn."""
+    declared = sample.images.declared
+    return declared is not None and not (declared[sample.rows] == NONE).any()
 
 
 def describe_missing(sample: Sample, options: DataOptions) -> list[str]:
@@ -128,9 +133,12 @@ def describe_missing(sample: Sample, options: DataOptions) -> list[str]:
             else "nothing is measured, and confidence means nothing"
         )
         text = f"There is no val and no test image, so {meaning}"
+        if _declares_all(sample):
+            return [f"{text}. The data declares the part of every image: declare val and test."]
         return [f"{text}. Add images (a class has one in test from 2 on, in val from 3 on), or see --split."]
+    remedy = "Declare some images as {}" if _declares_all(sample) else "Add images, or see --split"
     return [
-        f"There is no {part} image, so {meaning}. Add images, or see --split."
+        f"There is no {part} image, so {meaning}. {remedy.format(part)}."
         for part, meaning in _WITHOUT.items()
         if not counts[part] and wanted[part]
     ]

@@ -21,6 +21,7 @@ from featx.dataset import (
     digest_images,
     note_empty_classes,
     read_data,
+    require_readable,
     require_usable,
 )
 from featx.dataset.columns import require_no_duplicate_groups
@@ -175,12 +176,13 @@ def images_of_part(
     Raises
     ------
     DataError
-        No labels, no image of the part, or val images that a bundle with the option `refit` was trained on.
+        No labels, no readable image of the part, or val images that a bundle with the option `refit` was trained on.
     """
     images = read_labelled(pipeline, cache.index)
     if images.labels is None:
         raise DataError(f"{images.source} has no labels to measure against. featx predict needs none.")
     digests = digest_images(images.paths, cache.index)
+    require_readable(images, digests.usable)
     known, seen = bundle.split(), bundle.seen()
     codes = np.array([known.get(digest, NONE) for digest in digests.digest.tolist()], np.uint8)
     different = np.zeros(len(images), bool)
@@ -206,7 +208,10 @@ def images_of_part(
             f"{int(trained.sum()):,} of these images {agreeing(int(trained.sum()), 'was', 'were')} trained on: the "
             "figures flatter the model."
         )
-    if part != "all" and not wanted.any():
+    if not wanted.any():
+        if part == "all":
+            source = images.source
+            raise DataError(f"Every image of {source} is there under different labels: see featx check {source}")
         raise DataError(
             f"{none_of(len(images), 'image')} of {images.source} is in the part {part!r} of {bundle.shown}. "
             f"Choose another: --split {_other_part(codes, part)}."

@@ -19,11 +19,10 @@ from featx.backbones.graphs.operations import image_operations, name_operations
 from featx.backbones.graphs.reading import ImageInput, read_graph
 from featx.backbones.graphs.structure import Graph, Node
 from featx.backbones.libraries import import_openvino
-from featx.backbones.output import Output
+from featx.backbones.output import Output, did_you_mean_layer
 from featx.backbones.preprocessing import Formula
 from featx.errors import BackboneError
 from featx.io.counting import counted
-from featx.io.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import openvino
@@ -68,7 +67,7 @@ def _usable_node(graph: Graph, name: str) -> Node:
     except KeyError:
         known = [*graph.blocks, *(one.name for one in graph.nodes if one.usable)]
         raise BackboneError(
-            f"No layer {name!r} in {graph.path.name}.{did_you_mean(name, known, most=3)} "
+            f"No layer {name!r} in {graph.path.name}.{did_you_mean_layer(name, known)} "
             f"'featx layers {graph.path}' lists them."
         ) from None
     if not node.usable:
