@@ -2,72 +2,76 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import threading
-import time
-import weakref
-from collections.abc import Callable
+import subprocess
+import sys
 
 import pytest
+from conftest import environment
 
-from featx.cli.interruption import Terminated, interruptible
+# In a process of its own, which has the signals' usual handlers, as a command has.
+SCRIPT = """
+import os, signal, sys, threading, time, weakref
+from featx.cli.interruption import interruptible
 
-POSIX = hasattr(signal, "pthread_kill")
+signal.signal(signal.SIGINT, signal.default_int_handler)
+number, by_reference = int(sys.argv[1]), sys.argv[2] == "reference"
+
+
+def arrive(*_):
+    os.kill(os.getpid(), number)
+    time.sleep(0.05)
 
 
 class Dropped:
-    """What is dropped while a signal arrives."""
-
-    def __init__(self, at_the_end: Callable[[], None] | None = None) -> None:
-        self._at_the_end = at_the_end
-
-    def __del__(self) -> None:
-        if self._at_the_end:
-            self._at_the_end()
+    def __del__(self):
+        if not by_reference:
+            arrive()
 
 
-def drop(by_reference: bool, number: signal.Signals) -> None:
-    """Send this process a signal, which is dealt with in a callback or in a finaliser."""
-
-    def send() -> None:
-        os.kill(os.getpid(), number)
-        time.sleep(0.05)
-
-    dropped = Dropped(None if by_reference else send)
-    reference = weakref.ref(dropped, lambda _: send())
-    if not by_reference:
-        del reference
-    del dropped
-
-
-@pytest.mark.skipif(not POSIX, reason="no process can be sent these signals here")
-@pytest.mark.parametrize("by_reference", [True, False])
-@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
-def test_a_signal_in_a_callback_is_not_lost(
-    number: signal.Signals, raised: type[KeyboardInterrupt], by_reference: bool, capfd: pytest.CaptureFixture[str]
-) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    start = time.monotonic()
-    with pytest.raises(raised) as ended, interruptible():
-        drop(by_reference, number)
+try:
+    with interruptible():
+        dropped = Dropped()
+        reference = weakref.ref(dropped, arrive) if by_reference else None
+        del dropped
         threading.Event().wait(30)  # as where a command waits for its workers
-    assert type(ended.value) is raised
-    assert time.monotonic() - start < 20
-    assert capfd.readouterr().err == ""
-    assert signal.getsignal(signal.SIGTERM) is before
+    print("nothing")
+except KeyboardInterrupt as ended:
+    print(type(ended).__name__, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+"""
+
+OTHER = """
+import sys
+from featx.cli.interruption import interruptible
 
 
-def test_what_else_is_ignored_there_is_shown_as_before(capfd: pytest.CaptureFixture[str]) -> None:
-    shown = []
-
-    def fail() -> None:
+class Dropped:
+    def __del__(self):
         raise ValueError("of a finaliser")
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.unraisablehook", lambda lost: shown.append(str(lost.exc_value)))
-        with interruptible():
-            dropped = Dropped(fail)
-            del dropped
-    assert shown == ["of a finaliser"]
-    assert capfd.readouterr().err == ""
+
+with interruptible():
+    dropped = Dropped()
+    del dropped
+print("went on")
+"""
+
+
+def run(script: str, *arguments: str) -> tuple[str, str]:
+    """What a script prints on stdout and stderr."""
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.strip(), done.stderr.strip()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no process can be sent these signals here")
+@pytest.mark.parametrize("place", ["reference", "finaliser"])
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, "Terminated")])
+def test_a_signal_in_a_callback_is_not_lost(number: signal.Signals, raised: str, place: str) -> None:
+    assert run(SCRIPT, str(int(number)), place) == (f"{raised} True", "")
+
+
+def test_what_else_is_ignored_there_is_shown_as_before() -> None:
+    out, shown = run(OTHER)
+    assert out == "went on"
+    assert shown.endswith("ValueError: of a finaliser")
