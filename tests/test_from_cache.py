@@ -31,6 +31,7 @@ from featx.dataset import TRAIN
 from featx.errors import BackboneError, BundleError, UsageError
 from featx.extraction import work
 from featx.finetune.flow import graft
+from featx.finetune.untrained import Untrained
 from featx.io.context import Context
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
@@ -264,6 +265,24 @@ def test_but_for_its_weights_a_backbone_is_as_it_was_before_it_trained(
         with zipfile.ZipFile(bundle.path / "backbone.keras") as archive:
             configs.append(json.loads(archive.read("config.json")))
     assert configs[0] == configs[1]
+
+
+def test_set_back_it_draws_the_random_numbers_of_a_network_just_loaded(tmp_path: Path) -> None:
+    import keras
+
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Dropout(0.5, seed=1, name="lower")(inputs)
+    x = keras.layers.Conv2D(4, 3, name="map")(x)
+    keras.Model(inputs, keras.layers.Dropout(0.5, seed=2, name="upper")(x)).save(tmp_path / "net.keras")
+    trained, loaded = (keras.models.load_model(tmp_path / "net.keras") for _ in range(2))
+    untrained = Untrained(trained)
+    trained.get_layer("map").trainable = False
+    images = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    first = trained(images, training=True)
+    assert not np.array_equal(first, trained(images, training=True))
+    back = untrained.set_back()
+    np.testing.assert_array_equal(back(images, training=True), loaded(images, training=True))
+    assert [one.trainable for one in back.layers] == [one.trainable for one in loaded.layers]
 
 
 # --- the maps ----------------------------------------------------------------------------------------------------

@@ -31,12 +31,14 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    usual, shown = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    usual, shown, here = signal.getsignal(signal.SIGTERM), sys.unraisablehook, threading.get_ident()
+    sending: list[threading.Timer] = []
 
     def send_again(lost: UnraisableHookArgs) -> None:
         if isinstance(lost.exc_value, KeyboardInterrupt):
             number = signal.SIGTERM if isinstance(lost.exc_value, Terminated) else signal.SIGINT
-            threading.Timer(_SOON, _send, [number]).start()
+            sending.append(threading.Timer(_SOON, _send, [here, number]))
+            sending[-1].start()
         else:
             shown(lost)
 
@@ -47,6 +49,8 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
+        for timer in sending:  # what has ended needs no interruption
+            timer.cancel()
         sys.unraisablehook = shown
         if terminable:
             signal.signal(signal.SIGTERM, usual)
@@ -56,9 +60,9 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _send(number: signal.Signals) -> None:
+def _send(thread: int, number: signal.Signals) -> None:
     """Send the main thread a signal, which ends its waiting, too, where the system has such signals."""
     if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, number)
+        signal.pthread_kill(thread, number)
     else:
         _thread.interrupt_main(number)

@@ -126,6 +126,7 @@ def _declares_all(sample: Sample) -> bool:
 def describe_missing(sample: Sample, options: DataOptions) -> list[str]:
     """A sentence where there is nothing to measure on val or on test, though there should be."""
     counts, wanted = sample.counts(), dict(zip(SPLITS, options.split, strict=True))
+    declared = _declares_all(sample)
     if not counts["val"] and not counts["test"]:
         meaning = (
             "only folds of train measure it"
@@ -133,12 +134,12 @@ def describe_missing(sample: Sample, options: DataOptions) -> list[str]:
             else "nothing is measured, and confidence means nothing"
         )
         text = f"There is no val and no test image, so {meaning}"
-        if _declares_all(sample):
+        if declared:
             return [f"{text}. The data declares the part of every image: declare val and test."]
         return [f"{text}. Add images (a class has one in test from 2 on, in val from 3 on), or see --split."]
-    remedy = "Declare some images as {}" if _declares_all(sample) else "Add images, or see --split"
     return [
-        f"There is no {part} image, so {meaning}. {remedy.format(part)}."
+        f"There is no {part} image, so {meaning}. "
+        + (f"Declare some images as {part}." if declared else "Add images, or see --split.")
         for part, meaning in _WITHOUT.items()
         if not counts[part] and wanted[part]
     ]
