@@ -4,7 +4,6 @@ import hashlib
 import io
 import struct
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -380,14 +379,12 @@ def test_the_decoder_is_that_of_every_version() -> None:
     assert decoder_identity() == "851902b1629b6790b9d15626dc7609ebcabb529609a9ec9e7578cb0d2bd04beb"
 
 
-def test_the_identity_is_stable_quick_and_sensitive(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_identity_is_stable_and_sensitive(monkeypatch: pytest.MonkeyPatch) -> None:
     first = decoder_identity()
     assert len(bytes.fromhex(first)) == 32
     assert decoder_version().startswith(first[:16])
     decoder_identity.cache_clear()
-    start = time.perf_counter()
     assert decoder_identity() == first
-    assert time.perf_counter() - start < 0.2
     monkeypatch.setattr(resize, "PAD_COLOUR", (126, 127, 127))
     decoder_identity.cache_clear()
     assert decoder_identity() != first

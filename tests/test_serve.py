@@ -42,6 +42,7 @@ from featx.inference.explain import Explainer
 from featx.inference.predict import AnswerOptions, Predicted, predict
 from featx.serve.batching import Batcher
 from featx.serve.connections import Connections, Watched
+from featx.serve.keys import WrongKeys
 from featx.serve.limits import Limits
 from featx.serve.repeats import Repeats
 from featx.serve.service import Service, Terms
@@ -553,19 +554,25 @@ def test_a_key(bundle: Bundle, lab: Lab) -> None:
         assert client.get("/model", headers={"Authorization": basic(key), "Host": "featx.example"}).status_code == 200
 
 
-def test_wrong_keys_are_slowed_down(bundle: Bundle) -> None:
+def test_wrong_keys_are_slowed_down(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    delay, waits = WrongKeys.delay, []
+
+    def noted(keys: WrongKeys, address: str | None) -> float:
+        waits.append(delay(keys, address))
+        return waits[-1]
+
+    monkeypatch.setattr(WrongKeys, "delay", noted)
+    started = time.perf_counter()
     with served(bundle, key="right") as client:
-        started = time.perf_counter()
         for number in range(5):
             assert client.get("/model", headers={"X-API-Key": f"wrong {number}"}).status_code == 401
-        spent = time.perf_counter() - started
-        assert 0.7 < spent < 20  # two for nothing, then a quarter and half of a second
-        started = time.perf_counter()
+        assert waits == [0, 0, 0, 0.25, 0.5]  # people mistype
         assert client.get("/model").status_code == 401  # a browser asks without a key first
         assert client.get("/health").status_code == 200
-        assert time.perf_counter() - started < 0.9
+        assert len(waits) == 5
         assert client.get("/model", headers={"X-API-Key": "right"}).status_code == 200  # late, and not locked out
-        assert time.perf_counter() - started > 0.9
+        assert waits[5:] == [1.0]
+    assert time.perf_counter() - started > 1.7  # of waiting
 
 
 def test_pages_of_other_origins_are_refused_where_the_browser_names_no_site(client: httpx.Client, lab: Lab) -> None:

@@ -57,8 +57,10 @@ class _Buffer:
 class TableWriter:
     """Collects rows of several tables and publishes them as parts from a thread, off the path of the computation.
 
-    A part becomes visible after about 64 MB or 30 s of work, whichever comes first: what a kill can cost. Use as a
-    context; leaving it, even by an error or Ctrl-C, publishes what was collected.
+    A part is handed to the thread after about 64 MB or 30 s of work, whichever comes first, and is visible when it is
+    written; one more may wait for that, then `add` waits too. What a kill can cost is that: one part as a rule, three
+    where the disk is slower than the network. Use as a context; leaving it, even by an error or Ctrl-C, publishes what
+    was collected.
 
     Attributes
     ----------
