@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -217,6 +218,25 @@ def test_files_beside_empty_folders_are_the_images(tmp_path: Path, empty: tuple[
     assert (images.labels, images.classes, images.declared) == (None, (), None)
     assert "have no labels: the " in images.notes[-1]
     assert not any("outside the class folders" in note for note in images.notes)
+
+
+@pytest.mark.parametrize(("names", "reason"), [
+    (("README.md", "a/", "b/"), "its 2 folders are empty, and 'README.md' beside them is not an image by its name."),
+    (("LICENSE", "a.txt", "a/"), "its folder is empty, and 'LICENSE' and 'a.txt' beside it are not images by their "),
+    (("notes.txt",), "'notes.txt' in it is not an image by its name. Put images into a folder per class, or"),
+    (("train/a/", "val/a/", "train/1.jpg", "info.json"), "the class folders in 'train' and 'val' are empty, and 'info"),
+    (("labels.csv", "a/"), "Put images into a folder per class, or give the CSV if it lists them: "),
+])  # fmt: skip
+def test_documents_beside_empty_folders_are_not_images(tmp_path: Path, names: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(DataError, match=rf"No images in .*{re.escape(reason)}"):
+        read_images(tree(tmp_path, *names, "Thumbs.db"), OPTIONS)
+
+
+def test_documents_beside_images_without_labels_are_left_aside(tmp_path: Path) -> None:
+    names = ("README", "b.JPG", "download", "index.html", "IMG.0001")
+    images = read_images(tree(tmp_path, *names, "later/"), OPTIONS)
+    assert shown(images, tmp_path) == ["IMG.0001", "b.JPG", "download"]
+    assert "Left aside, files that are not images by their names: 2 (such as 'README')" in images.notes
 
 
 def test_a_single_class_that_holds_folders_is_hinted_at(tmp_path: Path) -> None:

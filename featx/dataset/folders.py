@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,22 +16,15 @@ import numpy as np
 
 from featx.config import DataOptions
 from featx.dataset.imageset import NONE, SPLIT_NAMES, TRAIN, ImageSet, choose_classes
+from featx.dataset.names import TABLES, is_document, is_left_aside
 from featx.errors import DataError
 from featx.io.compact import Paths
-from featx.io.counting import counted
+from featx.io.counting import counted, enumerated
 from featx.io.filetypes import describe_os_error
 from featx.io.shown import as_utf8
 from featx.io.urls import is_url, join, open_remote, parent, plain
 
-# Of file managers, file systems and servers, in lower case
-_LITTER = {
-    *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "__macosx", "network trash folder"),
-    *("temporary items", "thefindbyfolder", "thevolumesettingsfolder", "lost+found", "system volume information"),
-    *("$recycle.bin", "recycler", "recycled", "wpsettings.dat", "indexervolumeguid", "found.000"),
-    *("#recycle", "#snapshot", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "~snapshot"),
-    "__pycache__",
-    *("aquota.user", "aquota.group", "quota.user", "quota.group"),
-}
+_NAMED = 3  # files that a sentence names
 
 
 @dataclass
@@ -54,7 +47,8 @@ class _Aside:
 def read_folder(source: str, root: str, options: DataOptions) -> ImageSet:
     """Read a folder per class, train/val/test folders that hold those, or a folder of files alone (no labels).
 
-    Empty folders beside the files change nothing: whoever sorts images into folders may not have begun.
+    Empty folders beside the files change nothing: whoever sorts images into folders may not have begun. Of files beside
+    class folders, or alone, those that their names call documents are left aside.
 
     source : as the user gave it; root : the same, absolute; options : `classes` is used
     """
@@ -69,11 +63,13 @@ def read_folder(source: str, root: str, options: DataOptions) -> ImageSet:
             found.add(name, _walk(_join(root, name), aside), NONE)
     name = Path(plain(root)).name or "images"
     if not len(found.paths):
-        if not files:
-            raise DataError(
-                f"No images in {source}: {_describe_emptiness(folders)}. Give a folder with a folder per class."
-            )
-        paths = Paths(_join(root, file) for file in files)
+        loose = [file for file in files if not is_document(file)]
+        documents = [file for file in files if is_document(file)]
+        if not loose:
+            raise DataError(f"No images in {source}: {_describe_emptiness(root, folders, parts, documents)}")
+        for document in documents:
+            aside.add("files that are not images by their names", document)
+        paths = Paths(_join(root, file) for file in loose)
         return ImageSet(source, name, paths, notes=aside.notes() + _note_loose(source, folders))
     for file in files:
         aside.add("files outside the class folders", file)
@@ -165,7 +161,7 @@ def _list(folder: str, aside: _Aside) -> tuple[list[str], list[str]]:
     """Names of the folders and of the files in a folder, sorted; hidden and unusable names are left aside."""
     folders, files = [], []
     for name, holds_others in _scan(folder):
-        if name.startswith(".") or name.lower() in _LITTER:
+        if is_left_aside(name):
             aside.add("hidden files and those of file managers", name)
         elif holds_others and _is_own(folder, name):
             aside.add("folders of featx itself", name)
@@ -235,10 +231,22 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _describe_emptiness(folders: Sequence[str]) -> str:
-    if not folders:
-        return "it is empty"
-    return f"its {'folder is' if len(folders) == 1 else counted(len(folders), '', 'folders are')} empty"
+def _describe_emptiness(root: str, folders: Sequence[str], parts: Collection[str], documents: Sequence[str]) -> str:
+    """Why there are no images, and what to do. documents : all files directly in the root"""
+    if not folders and not documents:
+        return "it is empty. Give a folder with a folder per class."
+    reasons = list[str]()
+    if parts:  # files beside the class folders, and folders that are not a split, are not looked at
+        reasons.append(f"the class folders in {enumerated([repr(name) for name in parts])} are empty")
+    elif folders:
+        reasons.append(f"its {'folder is' if len(folders) == 1 else counted(len(folders), '', 'folders are')} empty")
+    if documents:
+        place = ("beside it" if len(folders) == 1 else "beside them") if folders else "in it"
+        are = "is not an image by its name" if len(documents) == 1 else "are not images by their names"
+        reasons.append(f"{enumerated([repr(name) for name in documents], _NAMED)} {place} {are}")
+    table = next((name for name in documents if name.lower().endswith(TABLES)), None)
+    other = "another folder." if table is None else f"the CSV if it lists them: {plain(_join(root, table))}"
+    return f"{', and '.join(reasons)}. Put images into a folder per class, or give {other}"
 
 
 def _note_loose(source: str, folders: Sequence[str]) -> tuple[str, ...]:

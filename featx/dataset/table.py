@@ -15,6 +15,7 @@ import numpy as np
 from featx.config import DataOptions
 from featx.dataset.folders import expand, folder_of, locate
 from featx.dataset.imageset import NONE, SPLIT_NAMES, SPLITS, ImageSet
+from featx.dataset.names import TABLES
 from featx.dataset.table_labels import EVERY, Cells, describe_marks, looks_marked, read_marks
 from featx.dataset.table_labels import read_labels as read_label_cells
 from featx.errors import DataError
@@ -28,14 +29,13 @@ from featx.io.shown import from_utf8
 from featx.io.urls import is_url, plain
 
 _DELIMITERS = (",", ";", "\t")
-_SUFFIXES = (".csv", ".tsv")
 _LOOKED_AT = 20  # rows, to find out whether paths have an ending
 _SEPARATORS = ("$", "|", ";", "+")  # between the labels of one image, where a split is written
 
 
 def is_table(path: str, options: DataOptions) -> bool:
     """Whether a file is a CSV of images: by its name, or because its first line has the path column."""
-    if plain(path).lower().endswith(_SUFFIXES):
+    if plain(path).lower().endswith(TABLES):
         return True
     try:
         line = next(iter(lines_of(_read_bytes(path, 4096).decode("utf-8-sig"))), "")
