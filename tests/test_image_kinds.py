@@ -414,7 +414,12 @@ def test_heif_of_every_brand_is_no_video(major: str) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (_media(b"1234", b"mif1", b"miaf"), "HEI"),
+        (_media(b"1234", b"mif1", b"miaf"), "HEIF"),
+        (_media(b"mif1", b"mif1", b"avif"), "a damaged AVIF file"),
+        (_media(b"mif1", b"mif1", b"heic"), "HEIC"),
+        (_media(b"avif", b"mif1")[:12] + bytes(300), "a damaged AVIF file"),
+        (_media(bytes(4))[:8] + bytes(300), "a damaged AVIF, HEIC or MP4 file"),
+        (bytes(300), "nothing but zero bytes"),
         (_media(b"isom", b"iso2", b"mp41"), "an MP4 video"),
         (_media(b"mp42", b"isom"), "an MP4 video"),
         (_media(b"M4B "), "sound"),

@@ -16,9 +16,14 @@ PACKAGE = "pillow_heif"
 _CHANNELS = {"L": 1, "LA": 2, "La": 2, "RGB": 3, "RGBA": 4, "RGBa": 4}
 
 
-def is_heif(head: bytes) -> bool:
+def is_heic(head: bytes) -> bool:
     """Whether a file begins as one, and can be read; videos and AVIF, which Pillow reads, begin much the same."""
-    return describe_content(head) in (HEIC, HEIF) and find_spec(PACKAGE) is not None
+    return describe_content(head) == HEIC and find_spec(PACKAGE) is not None
+
+
+def is_heif(head: bytes) -> bool:
+    """The same of HEIF files that are not, or not known to be, HEIC."""
+    return describe_content(head) == HEIF and find_spec(PACKAGE) is not None
 
 
 class HeifFile:

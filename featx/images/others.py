@@ -11,7 +11,7 @@ from featx.images.bmp import BitmapFile, is_unusual
 from featx.images.deepjpeg import DeepJpegFile, is_deep_jpeg
 from featx.images.dicom import DicomFile, is_dicom
 from featx.images.fault import DAMAGE, BadImage
-from featx.images.heif import HeifFile, is_heif
+from featx.images.heif import HeifFile, is_heic, is_heif
 from featx.images.jpegxl import JpegXlFile, is_jpeg_xl
 from featx.images.levels import FULL
 from featx.images.pam import PamFile, is_pam
@@ -33,7 +33,8 @@ class OtherFile(Protocol):
 Opened = Callable[[IO[bytes]], OtherFile]
 _FORMATS: tuple[tuple[str, Callable[[bytes], bool], Opened], ...] = (
     ("JPEG XL", is_jpeg_xl, JpegXlFile),
-    ("HEIC", is_heif, HeifFile),
+    ("HEIC", is_heic, HeifFile),
+    ("HEIF", is_heif, HeifFile),
     ("DICOM", is_dicom, DicomFile),
     ("PAM", is_pam, PamFile),
 )

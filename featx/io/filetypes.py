@@ -140,6 +140,7 @@ _BRANDS: dict[bytes, str] = {
     **dict.fromkeys((b"M4A ", b"M4B ", b"M4P "), "an MPEG-4 sound, not an image"),
     b"crx ": _RAW,
 }
+_OF_ANY_CODING = {b"mif1", b"mif2", b"msf1", b"miaf"}  # of AVIF as of HEIC, which other brands tell apart
 
 _MARKUP: tuple[tuple[bytes, str], ...] = (
     (b"<svg", "an SVG drawing, not an image of pixels"),
@@ -171,8 +172,10 @@ def _describe_media(head: bytes) -> str:
     """What an ISO base media file is: by its major brand, or by those that it is compatible with."""
     size = min(int.from_bytes(head[:4], "big"), len(head), 512)
     brands = [head[8:12], *(head[at : at + 4] for at in range(16, size - 3, 4))]
+    if not brands[0].strip(b"\x00"):
+        return "a damaged AVIF, HEIC or MP4 file"
     video = brands[0][:3] in (b"mp4", b"iso", b"avc", b"M4V", b"3gp", b"3g2", b"f4v")
-    for brand in brands[:1] if video else brands:
+    for brand in brands[:1] if video else sorted(brands, key=_OF_ANY_CODING.__contains__):
         if brand in _BRANDS:
             return _BRANDS[brand]
     return "an MP4 video, not an image"
