@@ -152,6 +152,22 @@ def test_images_without_labels_have_features_and_no_split(
     np.testing.assert_array_equal(one_class.X, found.X)
 
 
+def test_images_whose_labels_are_to_come_have_features(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
+    Path("pictures/later").mkdir()
+    found = featx.read_features("pictures", **options)
+    assert found.classes.tolist() == ["blue", "green", "later", "red"]
+    assert len(found) == len(found.split) == 60
+    images = [f"pictures/red/0-{number:02}.png" for number in range(4)]
+    Path("begun.csv").write_text("\n".join(["path,label", f"{images[0]},cat", *(f"{path}," for path in images[1:])]))
+    begun = featx.read_features("begun.csv", **options)
+    assert (begun.labels.tolist(), begun.split) == ([0, -1, -1, -1], None)
+    assert begun._repr_html_().count("cat") == 1
+    Path("begun.csv").write_text("\n".join(["path,label", *(f"{path}," for path in images)]))
+    begun = featx.read_features("begun.csv", **options)
+    assert (len(begun), begun.labels) == (4, None)
+    assert images[0] in begun._repr_html_()
+
+
 def test_several_labels_are_a_matrix(work: Callable[..., Outcome], options: dict[str, Any]) -> None:
     lines = [
         f"pictures/{name}/0-{number:02}.png,{name}{'$even' if number % 2 == 0 else ''}"

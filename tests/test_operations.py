@@ -124,7 +124,7 @@ def test_every_kind_of_end_is_told_apart(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("featx.workflow.prepare.extract_all", fail)
+    monkeypatch.setattr("featx.workflow.gather.extract_all", fail)
     outcome = work("extract", "pictures", "--json")
     assert outcome.status == status
     assert failed(outcome)["kind"] == kind

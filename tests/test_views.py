@@ -467,6 +467,52 @@ def test_the_command_line_extracts_plans_exports_and_fits_with_views(pipeline: P
     assert load_bundle(tmp_path / fitted.json["bundle"]).manifest.augment.views == 2
 
 
+def test_views_and_exports_need_no_images_of_every_class(pipeline: Pipeline, tmp_path: Path) -> None:
+    common, policy = arguments(pipeline), ["--flip", "horizontal", "--rotation", "20", "--views", "1"]
+    pictures = Path(str(pipeline.data.path))
+    (pictures / "later").mkdir()
+    (pictures / "broken").mkdir()
+    (pictures / "broken" / "1.png").write_text("text")
+    note = "No readable image of broken and later."
+    done = call("extract", *common, *policy, cwd=tmp_path)
+    assert (done.status, done.json["views"]["images"]) == (0, 30), done.err
+    assert note in done.err
+    exported = call("cache", "export", *common, *policy, "--out", "all.npz", cwd=tmp_path)
+    assert (exported.status, exported.json["shape"]) == (0, [90, 8]), exported.err
+    assert note in exported.err
+    assert np.load(tmp_path / "all.npz")["classes"].tolist() == ["blue", "broken", "green", "later", "red"]
+    refused = call("fit-head", *common, *policy, cwd=tmp_path)
+    assert refused.status == 1
+    assert "has no readable image" in refused.err
+
+
+@pytest.mark.parametrize("labels", ["none", "one", "declared"])
+def test_views_and_exports_need_no_labels(pipeline: Pipeline, tmp_path: Path, labels: str) -> None:
+    common, policy = arguments(pipeline), ["--flip", "horizontal", "--rotation", "20", "--views", "1"]
+    paths = sorted(Path(str(pipeline.data.path)).glob("*/*.png"))[:10]
+    heads = {"none": "path", "one": "path,label", "declared": "path,split"}
+    ends = {"none": ["", ""], "one": [",cat", ","], "declared": [",train", ",test"]}[labels]
+    lines = [f"{path}{ends[place % 2]}" for place, path in enumerate(paths)]
+    (tmp_path / "some.csv").write_text("\n".join([heads[labels], *lines]))
+    common[0], views = "some.csv", 5 if labels == "declared" else 10
+    plan = call("extract", *common, *policy, "--dry-run", cwd=tmp_path)
+    assert (plan.status, plan.json["views"]["rows"]) == (0, views), plan.err
+    text = call("extract", *common[:-1], *policy, cwd=tmp_path)
+    assert f"1 view of each of {views} images: {views} computed" in text.out, text.err
+    exported = call("cache", "export", *common, *policy, "--out", "some.csv.npz", cwd=tmp_path)
+    assert (exported.status, exported.json["shape"]) == (0, [10 + views, 8]), exported.err
+    arrays = np.load(tmp_path / "some.csv.npz")
+    assert set(arrays) == {"features", "paths", "classes", "view", "about", *(["labels"] if labels == "one" else [])}
+    assert arrays["view"].tolist() == [0] * 10 + [1] * views
+    wanted = arrays["paths"][:10][::2] if labels == "declared" else arrays["paths"][:10]
+    assert arrays["paths"][10:].tolist() == wanted.tolist()
+    call("cache", "export", *common, "--out", "table.csv", cwd=tmp_path)
+    header, first, second = (tmp_path / "table.csv").read_text().splitlines()[:3]
+    assert header.startswith("path,label,high" if labels == "one" else "path,high")
+    if labels == "one":
+        assert (first.split(",")[1], second.split(",")[1]) == ("cat", "")
+
+
 def test_a_pipeline_file_runs_with_views_and_is_up_to_date_then(pipeline: Pipeline, tmp_path: Path) -> None:
     from featx.config.pipeline import as_yaml
 

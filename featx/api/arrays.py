@@ -16,16 +16,13 @@ from featx.config import Pipeline
 from featx.dataset import SPLITS
 from featx.errors import UsageError
 from featx.extraction.flow import Extraction
-from featx.extraction.flow import extract as extract_images
 from featx.features import width
 from featx.io.bars import shown_by
 from featx.io.counting import counted
-from featx.io.digest_arrays import first_of_equal
 from featx.io.notebook import table_html
 from featx.io.progress import Progress
-from featx.runs.labels import read_labelled
 from featx.store.cache import Cache
-from featx.workflow.prepare import prepare
+from featx.workflow.gather import gather
 
 _BLOCK_BYTES = 64_000_000  # of float32
 
@@ -37,7 +34,8 @@ class FeatureArrays:
     Attributes
     ----------
     features : by `layer@pooling`: float32 (n, d), or (n, height, width, channels) of the pooling none
-    labels : int64 (n,), positions in `classes`; bool (n, k) of images with several labels; None without labels
+    labels : int64 (n,), positions in `classes`, -1 without a label; bool (n, k) of images with several labels; None
+        where no image has a label
     classes : str (k,)
     paths : object (n,)
     split : str (n,), train, val or test, the same that `fit_head` uses; None without at least two classes
@@ -69,7 +67,7 @@ class FeatureArrays:
             return repeat(None)
         if self.labels.ndim == 2:
             return (", ".join(self.classes[row]) for row in self.labels)
-        return (str(self.classes[code]) for code in self.labels)
+        return (str(self.classes[code]) if code >= 0 else None for code in self.labels)
 
     @property
     def X(self) -> np.ndarray:  # noqa: N802 - scikit-learn's name for features
@@ -121,8 +119,9 @@ def read_features(
 ) -> FeatureArrays:
     """Read features, labels, paths and split as arrays; missing features are computed first.
 
-    Images that belong to no part of the split (the same bytes under two labels, those without a label) are skipped,
-    as in `featx cache export`. The parts are kept in `<runs>/<name>`, as `fit_head` keeps them.
+    Images that belong to no part of a split (the same bytes under two labels, those without a label) are skipped,
+    as in `featx cache export`; without two classes there is no split. The parts are kept in `<runs>/<name>`, as
+    `fit_head` keeps them.
 
     Parameters
     ----------
@@ -227,15 +226,6 @@ class _Kept:
 
 def _kept(wanted: Pipeline, progress: Progress | bool) -> _Kept:
     """Extract what is missing, and split the images as the last run of their name did."""
-    with Cache(wanted.features.cache) as cache:
-        images = read_labelled(wanted, cache.index)
-    if images.labels is None or len(images.classes) < 2:  # nothing to split by
-        with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
-            done = extract_images(images, wanted.features, cache, show)
-        used = np.flatnonzero(done.readable)
-        rows = used[first_of_equal(done.digests[used])]
-        return _Kept(done, rows, None if images.labels is None else images.labels[rows], None)
     with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
-        prepared = prepare(wanted, cache, show)
-    sample = prepared.sample
-    return _Kept(prepared.extraction, sample.rows, sample.y, sample.split)
+        found = gather(wanted, cache, show, views=False)
+    return _Kept(found.extraction, found.rows, found.labels, found.split)

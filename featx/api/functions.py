@@ -19,7 +19,8 @@ from featx.io.progress import Progress
 from featx.runs.catalogue import Catalogue, list_models
 from featx.store.cache import Cache
 from featx.workflow.forecast import DryRun, forecast_head
-from featx.workflow.prepare import extract_all, plan_all, prepare_head
+from featx.workflow.gather import extract_all, plan_all
+from featx.workflow.prepare import prepare_head
 from featx.workflow.publish import publish_head
 
 

@@ -9,7 +9,7 @@ import click
 from featx.cli.arguments import need_data, pipeline_of, section_options
 from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.render import JSON_OPTION, Bars, emit
+from featx.cli.render import JSON_OPTION, Bars, emit, say
 
 
 @click.command(cls=SectionedCommand)
@@ -36,15 +36,18 @@ def export(
 
     With --views the views of the training images follow the images; a column `view` tells which is which.
     """
+    from featx.dataset import note_empty_classes
     from featx.store.cache import Cache
     from featx.store.export import require_exportable
-    from featx.workflow.prepare import export_prepared, prepare
+    from featx.workflow.gather import export_gathered, gather
 
     require_exportable(out)
     require_new(out, force)
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     with Cache(pipeline.features.cache) as cache:
         with Bars() as bars:
-            prepared = prepare(pipeline, cache, bars)
-        shape = export_prepared(prepared, out)
+            gathered = gather(pipeline, cache, bars)
+        shape = export_gathered(gathered, out)
+    for note in note_empty_classes(gathered.extraction.images, gathered.extraction.readable):
+        say(note)
     emit(as_json, {"out": str(out), "shape": list(shape)}, f"{'x'.join(map(str, shape))} features -> {out}")

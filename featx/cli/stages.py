@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from featx.bundle.manifest import Manifest
     from featx.bundle.records import NestedRecord
     from featx.config import Pipeline
+    from featx.dataset import ImageSet
     from featx.extraction.flow import Extraction
     from featx.io.jsontypes import Json
     from featx.report.verdict import Verdict
@@ -72,7 +73,7 @@ def extract(
     """Compute the features of every image that lacks them, and with --views those of views, and cache them."""
     from featx.io.context import Context
     from featx.store.cache import Cache
-    from featx.workflow.prepare import extract_all, plan_all
+    from featx.workflow.gather import extract_all, plan_all
 
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     _warn_unused_policy(pipeline)
@@ -84,7 +85,7 @@ def extract(
         done, views = extract_all(pipeline, cache, context)
     content = done.as_json() | ({} if views is None else {"views": views.as_json()})
     text = _extraction_text(done)
-    emit(as_json, content, text if views is None else f"{text}\n{_views_text(content['views'])}")
+    emit(as_json, content, text if views is None else f"{text}\n{_views_text(content['views'], done.images)}")
 
 
 def _warn_unused_policy(pipeline: Pipeline) -> None:
@@ -97,9 +98,10 @@ def _warn_unused_policy(pipeline: Pipeline) -> None:
         )
 
 
-def _views_text(views: dict[str, Any]) -> str:
+def _views_text(views: dict[str, Any], images: ImageSet) -> str:
+    kind = "training image" if images.can_be_split else "image"
     return (
-        f"{counted(views['each'], 'view')} of each of {counted(views['images'], 'training image')}: "
+        f"{counted(views['each'], 'view')} of each of {counted(views['images'], kind)}: "
         f"{views['computed']:,} computed, {views['reused']:,} reused, in {views['seconds']:.1f} s, in {views['store']}"
         + (f"\n{bad_images(views['bad'])}" if views["bad"] else "")
     )

@@ -18,7 +18,7 @@ from featx.io.context import Context
 from featx.runs.run import Run
 from featx.store.cache import Cache
 from featx.workflow.forecast import DryRun, PlannedStep, extraction_steps, free_bytes, head_step, tuning_step
-from featx.workflow.prepare import plan_all
+from featx.workflow.gather import plan_all
 
 _logger = logging.getLogger(__name__)
 

@@ -67,6 +67,11 @@ class ImageSet:
         return self.labels is not None and self.labels.ndim == 2
 
     @property
+    def can_be_split(self) -> bool:
+        """Whether there are labels to split by: of two classes or more."""
+        return self.labels is not None and len(self.classes) > 1
+
+    @property
     def sources(self) -> Sequence[str | Path | bytes]:
         """What to decode of each image: its path, or its content where it is in memory."""
         return self.paths if self.contents is None else self.contents

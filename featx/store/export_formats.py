@@ -45,7 +45,7 @@ class Export:
         if self.labels is not None and self.labels.ndim == 2:
             found |= {f"label_{name}": self.labels[:, code].tolist() for code, name in enumerate(classes)}
         elif self.labels is not None:
-            found["label"] = [classes[code] for code in self.labels.tolist()]
+            found["label"] = [classes[code] if code >= 0 else "" for code in self.labels.tolist()]
         others = {name: values for name, values in self.columns.items() if name not in {"classes", "paths"}}
         return found | {name: np.asarray(values).tolist() for name, values in others.items()}
 

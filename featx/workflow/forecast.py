@@ -22,7 +22,8 @@ from featx.io.counting import counted, total_of
 from featx.io.jsontypes import Json
 from featx.runs.run import Run
 from featx.store.cache import Cache
-from featx.workflow.prepare import plan_all, widen_features
+from featx.workflow.gather import plan_all
+from featx.workflow.prepare import widen_features
 from featx.workflow.start import with_network_of
 
 

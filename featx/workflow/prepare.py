@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -19,23 +18,18 @@ from featx.dataset import (
     ImageSet,
     conflicts,
     digest_images,
-    note_empty_classes,
     read_data,
     require_readable,
     require_usable,
 )
-from featx.dataset.columns import require_no_duplicate_groups
-from featx.errors import DataError, UsageError
+from featx.errors import DataError
 from featx.extraction.extraction import first_row_output
-from featx.extraction.flow import Extraction, extract, plan
-from featx.extraction.planning import ExtractionPlan
-from featx.extraction.sample import Sample, require_fittable
-from featx.extraction.views import ViewPolicy, Views, extract_views, plan_views
+from featx.extraction.flow import Extraction, extract
+from featx.extraction.sample import require_fittable
+from featx.extraction.views import ViewPolicy, extract_views
 from featx.images.augment import Augmenter
-from featx.io.context import Context
 from featx.io.counting import agreeing, counted, counted_of, none_of
 from featx.io.digest_arrays import NO_DIGEST, first_of_equal
-from featx.io.jsontypes import Json
 from featx.io.progress import Progress, no_progress
 from featx.metrics.digits import figure_text
 from featx.quality.grouping import group_near_duplicates
@@ -43,7 +37,6 @@ from featx.runs.labels import read_labelled
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
 from featx.store.cache import Cache
-from featx.store.export import export_features
 from featx.workflow.calibrate import calibrate, note_calibrated
 from featx.workflow.tracking import require_tracker
 
@@ -59,10 +52,13 @@ def choose_images(pipeline: Pipeline, images: ImageSet, cache: Cache) -> ImageSe
     return images.take(np.flatnonzero((split != NONE) | ~digests.usable))
 
 
-def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, views: bool = True) -> Prepared:
+def prepare(
+    pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, views: bool = True, fits: bool = True
+) -> Prepared:
     """Extract, and split the images as the last run of this name did; new images join the parts.
 
     views : whether the views that the pipeline asks for are extracted, too, for a head to be fitted on
+    fits : whether anything is fitted on them, which needs readable images of every class
     """
     require_tracker(pipeline.tracking)
     gpu_memory().limit(pipeline.finetune.gpu_memory.share)
@@ -72,7 +68,8 @@ def prepare(pipeline: Pipeline, cache: Cache, progress: Progress = no_progress, 
     wanted = choose_images(pipeline, images, cache)
     calibrate(pipeline, wanted, cache, progress)
     extraction = extract(wanted, pipeline.features, cache, progress)
-    require_usable(wanted, extraction.readable)
+    if fits:
+        require_usable(wanted, extraction.readable)
     extraction, notes = _with_groups(extraction, pipeline)
     run = Run.of(pipeline, extraction.images)
     sample = run.split.sample(extraction.images, extraction.digests, extraction.readable, pipeline.data)
@@ -119,50 +116,6 @@ def augmenter_of(pipeline: Pipeline) -> Augmenter:
 def policy_of(pipeline: Pipeline) -> ViewPolicy:
     """Which views of the training images the pipeline asks for."""
     return ViewPolicy(augmenter_of(pipeline), pipeline.augment.views)
-
-
-def extract_all(pipeline: Pipeline, cache: Cache, context: Context) -> tuple[Extraction, Views | None]:
-    """The features of the images, and of views of the training images where the pipeline asks for such.
-
-    Raises
-    ------
-    DataError
-        Views of images that have no labels.
-    """
-    images = _wanted_images(pipeline, cache, context)
-    calibrate(pipeline, images, cache, context.progress)
-    if not pipeline.augment.views:
-        extraction = extract(images, pipeline.features, cache, context.progress)
-        for note in note_empty_classes(images, extraction.readable):
-            context.notify(note)
-        return extraction, None
-    prepared = prepare(pipeline, cache, context.progress)
-    return prepared.extraction, prepared.sample.views
-
-
-def plan_all(pipeline: Pipeline, cache: Cache, context: Context) -> ExtractionPlan:
-    """What `extract_all` would do; nothing is computed."""
-    images = _wanted_images(pipeline, cache, context)
-    calibrate(pipeline, images, cache, context.progress)
-    planned = plan(images, pipeline.features, cache, context.progress)
-    if not pipeline.augment.views:
-        return ExtractionPlan(planned)
-    require_no_duplicate_groups(pipeline.data, "a dry run of views")
-    require_fittable(images)
-    digests = digest_images(images.paths, cache.index)
-    kept = Run.of(pipeline, images).split
-    split = kept.assign(images, digests.digest, digests.usable, pipeline.data, keep=False)
-    rows = Sample.of(images, digests.digest, split).train_rows
-    some, known = images.take(rows), digests.digest[rows]
-    return ExtractionPlan(planned, plan_views(some, known, pipeline.features, policy_of(pipeline), cache))
-
-
-def _wanted_images(pipeline: Pipeline, cache: Cache, context: Context) -> ImageSet:
-    """The images whose features are wanted; what was left aside is shown."""
-    images = choose_images(pipeline, read_labelled(pipeline, cache.index), cache)
-    for note in images.notes:
-        context.notify(note)
-    return images
 
 
 def images_of_part(
@@ -269,25 +222,3 @@ def images_to_compare(
             "trained on: --data."
         )
     return images.take(np.flatnonzero(fair)), notes
-
-
-def export_prepared(prepared: Prepared, out: Path) -> tuple[int, ...]:
-    """Write the features of the first layer and pooling with labels, paths, classes and split; returns their shape."""
-    extraction, sample = prepared.extraction, prepared.sample
-    if len(extraction.outputs) > 1:
-        names = ", ".join(output.name for output in extraction.outputs)
-        raise UsageError(f"One file holds one layer and pooling, there are {names}. Choose with --layer and --pooling.")
-    features, fitted, views = extraction.features(extraction.outputs[0], sample.rows), sample.fitted, sample.views
-    columns: dict[str, list[str] | np.ndarray] = {
-        "paths": [extraction.images.paths[row] for row in sample.rows[fitted]],
-        "classes": list(extraction.images.classes),
-        "split": [SPLITS[code] for code in sample.split[fitted]],
-    }
-    about: dict[str, Json] = {"output": extraction.outputs[0].name, "key": extraction.store.key.as_json()}
-    if views is not None:
-        features = features.followed_by(views.features(extraction.outputs[0]))
-        numbers = views.extraction.views[views.rows]
-        columns["view"] = np.concatenate([np.zeros(len(sample.rows), numbers.dtype), numbers])
-        about["augment"] = views.augmenter.as_json()
-    export_features(out, features, sample.y[fitted], columns, about)
-    return features.shape
