@@ -580,6 +580,29 @@ def test_a_folder_of_a_web_server(web: Web, few: Path, options: FeaturesOptions)
     assert len([path for path in web.got if path.endswith("g")]) == 14  # digested anew
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_a_prediction_reads_a_new_file_once(
+    web: Web, fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    names = ["all pictures/red/0-00.png", "new.png"]
+    with Image.open(tmp_path / "www" / names[0]) as image:
+        image.transpose(Image.Transpose.TRANSPOSE).crop((1, 0, *image.size)).save(tmp_path / "www" / "new.png")
+    urls = [f"{web.url}/{name}" for name in names]
+    shutil.copytree(fitted / "cache", tmp_path / "cache")
+    if not held:
+        monkeypatch.setattr("featx.inference.cached._HELD", 0)
+    plain = run("predict", *urls, "--model", fitted / "runs" / "all", "--json", cwd=tmp_path).json
+    for options in (["--cache", "cache"], ["--tta", "2", "--rotation", "10"]):
+        web.got.clear()
+        done = run("predict", *urls, "--model", fitted / "runs" / "all", *options, "--json", cwd=tmp_path).json
+        assert done.get("cached") in (1, None)
+        assert web.got.count("/new.png") == (1 if held or "--tta" in options else 2)
+        assert web.got.count("/all%20pictures/red/0-00.png") == 1
+        assert [one["path"] for one in done["predictions"]] == urls
+        if "--cache" in options:
+            assert done["predictions"][1] == plain["predictions"][1]
+
+
 def test_the_web_has_its_own_errors(web: Web, tmp_path: Path, options: FeaturesOptions) -> None:
     assert shared_remote().read(f"{web.url}/all%20pictures/red/0-00.png?v=1", 2) == b"\x89P"
     with pytest.raises(FileNotFoundError, match="no such file"):

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +68,11 @@ class Digests:
 
 
 def digest_images(
-    paths: Sequence[str], index: StatIndex, progress: Callable[[int], None] | None = None, workers: int = 0
+    paths: Sequence[str],
+    index: StatIndex,
+    progress: Callable[[int], None] | None = None,
+    workers: int = 0,
+    keep: Callable[[str, bytes], None] | None = None,
 ) -> Digests:
     """Digest every file; those that are unchanged since the last time are not read.
 
@@ -79,6 +84,7 @@ def digest_images(
     index : what is remembered of files
     progress : called with how many files are done so far
     workers : threads that read; 0: two per core, since they wait for the disk, and more where there are URLs
+    keep : called, in threads, with every URL that was read and its content
     """
     workers = workers or max(2 * usable_cores(), AT_ONCE if any_url(paths) else 0)
     report = progress or ignore_progress
@@ -86,7 +92,7 @@ def digest_images(
     with ThreadPoolExecutor(workers, thread_name_prefix="featx-digest") as pool:
         for start in range(0, len(paths), _CHUNK):  # in chunks, so that memory does not grow with the number of files
             some = list(paths[start : start + _CHUNK])
-            part = Digests.of(_digest_files(some, index, pool))
+            part = Digests.of(_digest_files(some, index, pool, keep))
             digest[start : start + len(some)] = part.digest
             bad |= {start + row: reason for row, reason in part.bad.items()}
             report(start + len(some))
@@ -94,18 +100,20 @@ def digest_images(
         missed = [row for row, reason in found.bad.items() if is_url(paths[row]) and is_transient_reason(reason)]
         if missed:  # a server that had just restarted, or was asked for too much: it has had some time
             shared_remote().try_again()
-            again = _digest_files([paths[row] for row in missed], index, pool)
+            again = _digest_files([paths[row] for row in missed], index, pool, keep)
             found = found.replaced(missed, Digests.of(again))
     return found
 
 
-def _digest_files(paths: Sequence[str], index: StatIndex, pool: ThreadPoolExecutor) -> list[bytes | str]:
+def _digest_files(
+    paths: Sequence[str], index: StatIndex, pool: ThreadPoolExecutor, keep: Callable[[str, bytes], None] | None
+) -> list[bytes | str]:
     """The digest of each file, or why it cannot be read; those that were read are remembered."""
     status = _look(paths)
     regular = {path: one for path, one in zip(paths, status, strict=True) if not isinstance(one, str)}
     known = dict(zip(regular, index.known_digests(list(regular), list(regular.values())), strict=True))
     unknown = [path for path, digest in known.items() if digest is None]
-    fresh = dict(zip(unknown, pool.map(_digest, unknown), strict=True))
+    fresh = dict(zip(unknown, pool.map(partial(_digest, keep=keep), unknown), strict=True))
     index.remember_digests((path, regular[path], one) for path, one in fresh.items() if isinstance(one, bytes))
     found = zip(paths, status, strict=True)
     return [one if isinstance(one, str) else known[path] or fresh[path] for path, one in found]
@@ -175,8 +183,12 @@ def _check(path: str, status: Status | OSError) -> Status | str:
     return "a folder, not a file" if stat.S_ISDIR(status.st_mode) else "a device or pipe, not a file"
 
 
-def _digest(path: str) -> bytes | str:
+def _digest(path: str, keep: Callable[[str, bytes], None] | None) -> bytes | str:
     try:
-        return digest_file(path)
+        if keep is None or not is_url(path):
+            return digest_file(path)
+        content = shared_remote().read(path)
+        keep(path, content)
+        return digest_bytes(content)
     except OSError as error:
         return describe_os_error(path, error)

@@ -10,7 +10,7 @@ import numpy as np
 
 from featx.errors import DataError
 from featx.images.classes import REVISION, class_revision
-from featx.images.sources import Pinned, Source
+from featx.images.sources import Hashed, Pinned, Source
 from featx.io.index import StatIndex
 from featx.io.remote import shared_remote
 from featx.io.urls import AT_ONCE, is_url
@@ -65,7 +65,7 @@ def _look(source: Source) -> int | None:
     try:
         if isinstance(source, bytes):
             return class_revision(io.BytesIO(source))
-        if isinstance(source, Pinned) or is_url(source):
+        if isinstance(source, Pinned | Hashed) or is_url(source):
             return class_revision(io.BytesIO(shared_remote().read(str(source), _HEADER)))
         with open(source, "rb") as file:
             return class_revision(file)

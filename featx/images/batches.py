@@ -16,7 +16,7 @@ from featx.errors import UsageError
 from featx.images.decoder import load_image
 from featx.images.fault import BadImage
 from featx.images.resize import ResizeRule
-from featx.images.sources import Pinned, Source
+from featx.images.sources import Hashed, Pinned, Source
 from featx.io.compact import Paths
 from featx.io.urls import AT_ONCE, is_url
 
@@ -35,7 +35,7 @@ def decoding_threads(sources: Sequence[Source], cores: int = 0) -> int:
     """
     cores = cores or usable_cores()
     some = sources[:: 1 + len(sources) // 16] if isinstance(sources, list | tuple | Paths) else ()
-    if any(isinstance(source, Pinned) or is_url(source) for source in some):
+    if any(isinstance(source, Pinned | Hashed) or is_url(source) for source in some):
         return max(AT_ONCE, cores)
     return cores
 

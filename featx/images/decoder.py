@@ -44,7 +44,7 @@ from featx.images.probes import PROBES
 from featx.images.quiet import silence_libtiff
 from featx.images.resize import RESIZES, ResizeRule, fit, needed_size
 from featx.images.samples import FORMATS_READ, SECOND_DECODERS
-from featx.images.sources import Pinned, Source, path_of
+from featx.images.sources import Hashed, Pinned, Source, path_of
 from featx.images.upright import orientation_of, turn, upright_rgb
 from featx.io.filetypes import HEAD, describe_content, describe_damage, describe_os_error
 from featx.io.urls import is_url, open_remote
@@ -209,7 +209,7 @@ def _open_file(source: Source) -> Iterator[IO[bytes]]:
     if isinstance(source, bytes):
         yield io.BytesIO(source)
         return
-    if isinstance(source, Pinned) or is_url(source):
+    if isinstance(source, Pinned | Hashed) or is_url(source):
         yield io.BytesIO(_read_url(source))
         return
     try:
@@ -225,7 +225,7 @@ def _open_file(source: Source) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _read_url(source: str | Pinned) -> bytes:
+def _read_url(source: str | Pinned | Hashed) -> bytes:
     url = str(source)
     try:
         content = open_remote().read(url)
@@ -233,6 +233,8 @@ def _read_url(source: str | Pinned) -> bytes:
         raise BadImage(describe_os_error(url, error), url, transient=True) from error
     if isinstance(source, Pinned) and hashlib.sha256(content).digest() != source.digest:
         raise BadImage(REPLACED, url, transient=True)
+    if isinstance(source, Hashed):
+        source.digest = hashlib.sha256(content).digest()
     return content
 
 

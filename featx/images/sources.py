@@ -17,7 +17,18 @@ class Pinned:
         return self.url
 
 
-Source = str | Path | bytes | Pinned
+@dataclass(eq=False)
+class Hashed:
+    """A URL whose SHA-256 is noted when it is read, so that it is not read once more for that."""
+
+    url: str
+    digest: bytes | None = None
+
+    def __str__(self) -> str:
+        return self.url
+
+
+Source = str | Path | bytes | Pinned | Hashed
 
 
 def path_of(source: Source) -> str | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from featx.metrics.predictions import LabelledPredictions, align, group_codes
 from featx.store.cache import Cache
 from featx.store.part import RemovedPart
 from featx.store.store import KEY_FILE, FeatureStore
+
+_HELD = 256_000_000  # bytes of files on servers
 
 
 def stores_of(bundle: Bundle, cache: Cache) -> list[FeatureStore]:
@@ -53,11 +56,16 @@ class CachedFeatures:
         """Whether there are any."""
         return any(table.parts for table in self._tables)
 
-    def read(self, paths: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return positions int64 (n,) in `paths`, rising, and features float32 (n, d) of the images that it has."""
-        nothing = np.empty(0, np.int64), np.empty((0, 0), np.float32)
+    def read(self, paths: Sequence[str]) -> tuple[np.ndarray, np.ndarray, Mapping[str, bytes]]:
+        """Return positions int64 (n,) in `paths`, rising, and features float32 (n, d) of the images that it has.
+
+        And the contents of URLs that were read for their digests, as far as memory was set aside: of the others, that
+        are to be decoded, a server need not be asked again.
+        """
+        held = _Held()
+        nothing = np.empty(0, np.int64), np.empty((0, 0), np.float32), held.contents
         paths, index = [path if is_url(path) else os.path.abspath(path) for path in paths], self._cache.index
-        known = digest_images(paths, index)
+        known = digest_images(paths, index, keep=held.keep)
         rows = np.flatnonzero(known.usable)
         digests, sources = known.digest[rows], [paths[row] for row in rows.tolist()]
         absent = np.zeros(len(rows), bool)
@@ -70,7 +78,21 @@ class CachedFeatures:
         except RemovedPart:  # by another process, just now
             return nothing
         self.found += len(features)
-        return rows[~absent], features
+        return rows[~absent], features, held.contents
+
+
+class _Held:
+    """The contents of the first URLs that were read, up to `_HELD` bytes in all."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, bytes] = {}
+        self._left, self._lock = _HELD, Lock()
+
+    def keep(self, url: str, content: bytes) -> None:
+        with self._lock:
+            if len(content) <= self._left:
+                self._left -= len(content)
+                self.contents[url] = content
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from featx.errors import DataError, UsageError
 from featx.features import block_rows
 from featx.images.batches import Alter, Decoding, iter_batches
 from featx.images.fault import BadImage
-from featx.images.sources import source_name
+from featx.images.sources import Hashed, Source, source_name
 from featx.inference.sets import class_set, guarantee
 from featx.io.digests import digest_bytes, digest_file
 from featx.io.filetypes import describe_os_error
@@ -101,14 +101,16 @@ class Average:
             )
         return cls(Augmenter.from_json(augment.as_json()), views)
 
-    def of(self, paths: Sequence[str | Path | bytes]) -> Alter:
+    def of(self, paths: Sequence[Source]) -> Alter:
         """What makes row i of the images and views, image by image and each first as it is, of its image."""
 
         @lru_cache(1024)
         def digest(image: int) -> bytes:
             source = paths[image]
+            if isinstance(source, Hashed) and source.digest is not None:
+                return source.digest
             try:
-                return digest_bytes(source) if isinstance(source, bytes) else digest_file(source)
+                return digest_bytes(source) if isinstance(source, bytes) else digest_file(str(source))
             except OSError as error:
                 raise BadImage(describe_os_error(str(source), error), str(source), transient=True) from error
 
@@ -239,11 +241,13 @@ def _iter_views(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]]:
     """As `iter_features`; with `average` an image has a row of features for itself and then one for each view."""
     resize, each, alter = bundle.manifest.backbone.resize, 1, None
+    sources: Sequence[Source] = paths
     if average is not None:
-        each, alter = 1 + average.views, average.of(paths)
-        paths = [path for path in paths for _ in range(each)]
+        images = [Hashed(path) if is_url(path) else path for path in paths]
+        each, alter = 1 + average.views, average.of(images)
+        sources = [image for image in images for _ in range(each)]
     size = each * max(1, bundle.engine.handover // each)  # whole images
-    for batch in iter_batches(paths, range(len(paths)), Decoding(bundle.input_size, resize, size, workers, alter)):
+    for batch in iter_batches(sources, range(len(sources)), Decoding(bundle.input_size, resize, size, workers, alter)):
         features = bundle.features(batch.images) if len(batch.rows) else np.empty((0, 0), np.float32)
         bad = [
             (row // each, reason) for row, reason in batch.unreadable if row % each == 0
@@ -258,10 +262,11 @@ def _iter_known(
     step = min(_AT_ONCE, block_rows(bundle.manifest.head.features))
     for start in range(0, len(paths), step):
         some = [str(paths[row]) for row in range(start, min(start + step, len(paths)))]
-        rows, features = cached.read(some)
+        rows, features, contents = cached.read(some)
         left = np.setdiff1d(np.arange(len(some)), rows)
         found, unreadable = [(rows, features)] if len(rows) else [], []
-        for positions, computed, bad in _iter_views(bundle, [some[row] for row in left], workers, None):
+        sources = [contents.get(some[row], some[row]) for row in left]
+        for positions, computed, bad in _iter_views(bundle, sources, workers, None):
             found += [(left[positions], computed)] if len(positions) else []
             unreadable += [(start + int(left[row]), reason) for row, reason in bad]
         if not found:
