@@ -179,6 +179,22 @@ def test_several_labels_per_image_have_no_label_errors_and_all_else(
     assert "relabel apply" not in shown.out
 
 
+def test_a_class_without_images_is_named_and_the_others_are_compared(
+    work: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    before = ok(work("check", "-p", "lab.yaml", "--features", "--no-html", "--json"))
+    (tmp_path / "pictures" / "later").mkdir()
+    found = ok(work("check", "-p", "lab.yaml", "--features", "--no-html", "--json"))
+    assert found["notes"] == ["No readable image of later. Fitting a head needs images of every class."]
+    for kind in ("label_errors", "near_duplicates", "outliers"):
+        assert found[kind]["found"] == before[kind]["found"]
+    (tmp_path / "one" / "later").mkdir(parents=True)
+    shutil.copytree(tmp_path / "pictures" / "red", tmp_path / "one" / "red")
+    lone = work("check", "one", "-p", "lab.yaml", "--features")
+    assert lone.status == 1
+    assert "the class 'later' has no readable image" in lone.err
+
+
 def test_an_outlier_of_several_labels_is_one_of_each_of_them() -> None:
     random = np.random.default_rng(0)
     centre = np.eye(3)[[0] * 20 + [1] * 20 + [2] * 20] * 5

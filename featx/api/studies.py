@@ -150,7 +150,7 @@ def check(
     if features:
         text = call_text("featx.check", data, pipeline, {"features": True, **options})
         with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
-            prepared = prepare(wanted, cache, show, views=False)
+            prepared = prepare(wanted, cache, show, views=False, fits=False)
             return review(prepared, Path(out) if out is not None else prepared.run.check, near, text)
     if out is not None or near != NEAR:
         raise UsageError("out and near go with the findings of features: featx.check(data, features=True, ...).")

@@ -39,7 +39,7 @@ def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_jso
     from featx.workflow.review import review
 
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
-        prepared = prepare(pipeline, cache, bars, views=False)
+        prepared = prepare(pipeline, cache, bars, views=False, fits=False)
         for note in (*prepared.extraction.images.notes, *prepared.sample.notes):
             say(note)
         out = out or prepared.run.check

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from featx.backbones import Output
 from featx.config import Pipeline
 from featx.config.pipeline import command_shown
+from featx.dataset import note_empty_classes, require_usable
 from featx.errors import HeadError
 from featx.extraction.extraction import first_row_output
 from featx.features import FeaturesError
@@ -83,12 +86,17 @@ def review(prepared: Prepared, out: Path, near: float = NEAR, command: str = "")
 
     Raises
     ------
+    DataError
+        All images have one label, so none can be wrong, and another class has no readable image.
     HeadError
         Features that are not finite; the images are named.
     """
+    images, readable = prepared.extraction.images, prepared.extraction.readable
+    if not images.multilabel and len(np.unique(prepared.sample.y)) < 2:
+        require_usable(images, readable)
     output = first_row_output(prepared.extraction.outputs)
     quality, known = _without_judged(_inspect(prepared, output, near), prepared)
-    notes = (*_notes(quality, output), *known)
+    notes = (*note_empty_classes(images, readable), *_notes(quality, output), *known)
     written = tuple(write_finding(out, one) for one in _list(quality, ReviewedImages(prepared), out, near))
     index = out / INDEX
     if prepared.pipeline.report.html:
