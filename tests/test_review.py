@@ -7,6 +7,7 @@ import csv
 import html
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -140,6 +141,20 @@ def test_people_read_a_table_and_what_to_do_next(work: Callable[..., Outcome], t
     assert "featx relabel apply found/label_errors.csv" in shown.out
     assert table(tmp_path / "found" / "near_duplicates.csv") == []
     assert not (tmp_path / "found" / "near_duplicates.png").exists()
+
+
+def test_the_advice_to_relabel_reads_the_images_as_check_did(work: Callable[..., Outcome], tmp_path: Path) -> None:
+    images = sorted((tmp_path / "pictures").rglob("*.png"))
+    lines = [f"{image.relative_to(tmp_path)},{image.parent.name}\n" for image in images]
+    (tmp_path / "sheet.csv").write_text("".join(["file,the kind\n", *lines]))
+    columns = ["--path-column", "file", "--label-column", "the kind"]
+    typed = ["check", "sheet.csv", "-p", "lab.yaml", *columns, "--features"]
+    shown = work(*typed, "--out", "my list")
+    assert shown.status == 0, shown.err
+    (advice,) = re.findall(r"Then: featx (relabel apply .*)", shown.out)
+    kept = work(*shlex.split(advice), "--confirm-rest", "--json")
+    assert kept.status == 0, kept.err
+    assert "relabel apply" not in work(*typed, "--out", "other").out  # they are known to be right
 
 
 def test_without_the_flag_check_is_what_it_was(work: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from featx.cli.own_data import own_data
 from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, say, table
 from featx.errors import FeatxError, UsageError
 from featx.io.counting import counted
-from featx.io.shown import as_line
 
 if TYPE_CHECKING:
     from featx.bundle.bundle import Bundle
@@ -50,7 +48,7 @@ def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_jso
 
 def _review_text(found: Review) -> str:
     rows = [(_KINDS[one.finding.name], one.finding.found, one.csv, one.grid) for one in found.written]
-    errors, pairs = found.quality.errors, found.quality.duplicates
+    pairs = found.quality.duplicates
     parts = [
         bad_images(found.prepared.extraction.bad),
         f"{counted(found.images, 'different image')}, compared by {found.output}",
@@ -58,15 +56,9 @@ def _review_text(found: Review) -> str:
         f"Pairs of near-duplicates in different parts of the split: {found.across:,}" if found.across else "",
         "" if pairs.complete else "There are more near-duplicates than are listed. Raise --near.",
         *found.notes,
+        *[one.finding.advice for one in found.written if one.finding.name == "label_errors"],
+        f"all on one page: {found.report}" if found.report else "",
     ]
-    if errors is not None and len(errors):
-        csv = found.out / "label_errors.csv"
-        parts.append(
-            f"Correct the column 'label' of {csv} by hand, and write yes into 'right' where a label is right. Then: "
-            + as_line(shlex.join(["featx", "relabel", "apply", str(csv), found.prepared.extraction.images.source]))
-        )
-    if found.report:
-        parts.append(f"all on one page: {found.report}")
     return "\n".join(part for part in parts if part)
 
 

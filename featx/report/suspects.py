@@ -16,20 +16,25 @@ from featx.quality.label_errors import LabelErrors
 from featx.quality.near_duplicates import NearDuplicates
 from featx.quality.outliers import Outliers
 from featx.report.findings import SHOWN, Finding
+from featx.report.typed import typed_to_relabel
 from featx.report.words import first_of
 from featx.runs.prepared import Prepared
 
 
 @dataclass(frozen=True)
 class ReviewedImages:
-    """The images of a sample under the names that people know them by; a row is one of the sample."""
+    """The images of a sample under the names that people know them by; a row is one of the sample.
+
+    command : that was typed, for the advice
+    """
 
     prepared: Prepared
+    command: str = ""
 
-    @property
-    def source(self) -> str:
-        """The data, as it was named."""
-        return self.prepared.sample.images.source
+    def relabelling(self, table: Path) -> str:
+        """The command that keeps the labels in a table, with the options by which the images are read."""
+        words = typed_to_relabel(self.prepared.pipeline, self.prepared.sample.images.source, self.command)
+        return as_line(f"featx relabel apply {shlex.quote(str(table))} {words}")
 
     @property
     def multilabel(self) -> bool:
@@ -89,7 +94,7 @@ def list_label_errors(errors: LabelErrors, images: ReviewedImages, folder: Path)
     table = folder / "label_errors.csv"
     advice = (
         f"Correct the column 'label' of {table} by hand, and write yes into 'right' where a label is right. Then: "
-        + as_line(shlex.join(["featx", "relabel", "apply", str(table), images.source]))
+        + images.relabelling(table)
     )
     return Finding(
         name="label_errors",

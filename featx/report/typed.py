@@ -17,6 +17,7 @@ from featx.runs.run import Run
 
 _SECTIONS = ("data", "features", "report")  # of options that say of what a model is, and where its run is
 _NEEDLESS = frozenset({"report.plots", "report.html"})
+_NOT_OF_LABELS = frozenset({*_NEEDLESS, "data.relabel", "report.keep_paths"})  # which relabel does not take
 _LAYERS = frozenset({"features.layer", "features.pooling"})
 
 
@@ -36,6 +37,13 @@ def typed_for(bundle: Bundle, pipeline: Pipeline, command: str) -> Typed:
         bundle.trainable,
         typed_arguments(pipeline, data, file, _SECTIONS, without=needless | _LAYERS),
     )
+
+
+def typed_to_relabel(pipeline: Pipeline, source: str, command: str) -> str:
+    """The arguments by which `featx relabel` reads the images that a command has read. command : that was typed"""
+    file = file_of(command)
+    data = None if file is not None and start_pipeline(None, file).data.path == source else plain(source)
+    return typed_arguments(pipeline, data, file, ("data", "report"), without=_NOT_OF_LABELS)
 
 
 def _usual_name(source: str) -> str:

@@ -97,7 +97,7 @@ def review(prepared: Prepared, out: Path, near: float = NEAR, command: str = "")
     output = first_row_output(prepared.extraction.outputs)
     quality, known = _without_judged(_inspect(prepared, output, near), prepared)
     notes = (*note_empty_classes(images, readable), *_notes(quality, output), *known)
-    written = tuple(write_finding(out, one) for one in _list(quality, ReviewedImages(prepared), out, near))
+    written = tuple(write_finding(out, one) for one in _list(quality, ReviewedImages(prepared, command), out, near))
     index = out / INDEX
     if prepared.pipeline.report.html:
         summary = f"{counted(len(prepared.sample.rows), 'different image')}, compared by {output.name}."
