@@ -12,6 +12,7 @@ import pytest
 from cached import images_of_part, prepare
 from fitted import Lab, call, evaluate, with_finetune, write_pictures
 
+import featx
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.config import HeadOptions
 from featx.dataset import SPLITS, TEST, TRAIN, VAL
@@ -144,3 +145,23 @@ def test_classes_that_the_bundle_does_not_know_are_named(lab: Lab, tmp_path: Pat
     assert refused.status == 1
     assert "None of the 12 images is of a class that" in refused.sentence
     assert "they are of Red, blue flower, green flower, and it knows blue, green, red." in refused.sentence
+
+
+def test_classes_that_a_rival_does_not_know_are_named(lab: Lab, tmp_path: Path) -> None:
+    """A model of other classes is never right: that another one is better by more than noise is no finding."""
+    write_pictures(tmp_path / "p", 4, seed=3)
+    (tmp_path / "p" / "red").rename(tmp_path / "p" / "rose")
+    network = ("--backbone", lab.root / "tiny.keras", "--layer", "last", "--cache", lab.root / "cache")
+    fitted = call("fit-head", "p", "--strength", "0.1", "--no-html", *network, cwd=tmp_path)
+    assert fitted.status == 0, fitted.err
+    rival = tmp_path / "runs" / "p" / "1-logreg"
+    write_pictures(tmp_path / "new", 4, seed=4)
+    typed = ("evaluate", lab.bundle("logreg").path, "--against", rival, "--data")
+    found = call(*typed, "new", "--json", cwd=tmp_path)
+    note = "4 of 12 images are of classes that {} does not know, and count as wrong: red."
+    assert found.json["notes"] == [note.format(rival)]
+    assert found.json["against"]["images"] == 12
+    shutil.rmtree(tmp_path / "new" / "blue")
+    shutil.rmtree(tmp_path / "new" / "green")
+    with pytest.raises(DataError, match=r"^None of the 4 images is of a class that .* knows: they are of red, and it"):
+        featx.load(lab.bundle("logreg").path).evaluate(tmp_path / "new", against=rival)

@@ -51,10 +51,29 @@ def describe_unknown(judged: LabelledPredictions, bundle: Bundle) -> list[str]:
     DataError
         All of them are.
     """
-    known = len(bundle.classes)
-    if judged.target == "labels" or not len(judged.labels) or not (unknown := judged.labels >= known).any():
+    if judged.target == "labels":
         return []
-    names = list(judged.classes[known:])
+    return _describe_unknown(judged.labels, list(judged.classes[len(bundle.classes) :]), bundle)
+
+
+def describe_unknown_to_rival(images: ImageSet, bundle: Bundle) -> list[str]:
+    """The same before any image is predicted: of labelled images by which a bundle is to be compared with another.
+
+    Raises
+    ------
+    DataError
+        All are of classes that it does not know, and whatever it is compared with would be better by far.
+    """
+    if images.labels is None or images.multilabel or bundle.multilabel:
+        return []
+    labels, classes = _align(images, images.labels[images.labels >= 0], bundle)
+    return _describe_unknown(labels, list(classes[len(bundle.classes) :]), bundle)
+
+
+def _describe_unknown(labels: np.ndarray, names: list[str], bundle: Bundle) -> list[str]:
+    """The sentence. labels : positions in the classes of the bundle, past them for the others; names : of the others"""
+    if not len(labels) or not (unknown := labels >= len(bundle.classes)).any():
+        return []
     folded = {name.strip().casefold(): name for name in bundle.classes}
     pairs = [f"{name!r} is {folded[key]!r} there" for name in names if (key := name.strip().casefold()) in folded]
     alike = f" Rename classes that are the same: {', '.join(pairs[:_NAMED])}." if pairs else ""

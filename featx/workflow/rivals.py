@@ -8,7 +8,7 @@ from pathlib import Path
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.dataset import ImageSet
 from featx.inference.evaluation import RivalResult
-from featx.inference.judge import judge
+from featx.inference.judge import describe_unknown_to_rival, judge
 from featx.inference.predict import Average
 from featx.io.progress import Progress
 from featx.metrics.comparison import compare_predictions, require_comparable
@@ -22,7 +22,8 @@ from featx.workflow.prepare import images_to_compare
 class Rival:
     """Another bundle, and the images by which it is compared with the first.
 
-    images : none that either was trained on; notes : of what is left out therefore
+    images : none that either was trained on; notes : of what is left out therefore, and of
+        classes that the other bundle does not know
     """
 
     bundle: Bundle
@@ -36,9 +37,10 @@ class Rival:
         Raises
         ------
         DataError
-            No image is left.
+            No image is left, or all are of classes that the rival does not know.
         """
-        return cls(rival, *images_to_compare(images, part, (model, rival), cache))
+        fair, notes = images_to_compare(images, part, (model, rival), cache)
+        return cls(rival, fair, [*notes, *describe_unknown_to_rival(fair, rival)])
 
     def compare(
         self, model: Bundle, judged: LabelledPredictions, average: Average | None, progress: Progress
