@@ -12,6 +12,7 @@ from fitted import call, write_pictures
 
 from featx.config import DataOptions
 from featx.dataset import NONE, TEST, TRAIN, VAL, ImageSet, read_images
+from featx.dataset.class_names import describe_alike
 from featx.dataset.split import split_in_order
 from featx.errors import DataError, UsageError
 from featx.extraction.sample import Sample
@@ -224,6 +225,28 @@ def test_classes_that_no_part_measures_are_named(tmp_path: Path) -> None:
     images, digests = make_set(np.append(labels, 2), None)
     (note,) = notes_of(tmp_path / "val", images, digests, split=(0.5, 0.5, 0.0))
     assert note == f"The class {name} has no image in val: it is not measured."
+
+
+def test_images_without_a_label_are_counted(tmp_path: Path) -> None:
+    images, digests = make_set(np.append(np.arange(60) % 2, [-1, -1, -1]), None)
+    assert notes_of(tmp_path, images, digests) == ("3 of 63 images have no label and are left out.",)
+    one = images.take(np.arange(61))
+    assert notes_of(tmp_path / "one", one, digests[:61]) == ("1 of 61 images has no label and is left out.",)
+    several = replace(images, labels=np.eye(3, dtype=bool)[:, :2][images.labels])  # an image may have none of several
+    assert notes_of(tmp_path / "several", several, digests) == ()
+
+
+def test_classes_of_nearly_the_same_name_are_reported(tmp_path: Path) -> None:
+    images, digests = make_set(np.arange(60) % 3, None)
+    images = replace(images, classes=("Rose", "rose", "tulip"))
+    (note,) = notes_of(tmp_path, images, digests)
+    assert note == "The classes 'Rose' and 'rose' have nearly the same name. If they are one class, give it one name."
+    assert describe_alike(["1", "-1", "2", "10", "1a", "a", "b", "x.y", "xy"]) == []
+    (several,) = describe_alike(["01", "1", "1.0", "red oak", "red_oak", "Red  Oak", "A", "a", "B", "b"])
+    assert several.startswith(
+        "Several classes have nearly the same name ('01', '1' and '1.0'; 'red oak', 'red_oak' and 'Red  Oak'; 'A' and "
+        "'a'; and 1 set more)."
+    )
 
 
 def test_equal_files_under_two_labels_are_reported(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.dataset.class_names import describe_alike
 from featx.dataset.digests import conflicts, digest_images, ignore_progress, list_equal
 from featx.dataset.imageset import NONE, SPLITS, ImageSet
 from featx.errors import DataError
@@ -101,7 +102,11 @@ def check_images(
         ],
         straddling=_straddling(images, digests, good),
         classes=count_classes(images, readable),
-        notes=(*images.notes, *filter(None, [describe_dark(used) if levels == FULL else describe_levels(levels)])),
+        notes=(
+            *images.notes,
+            *describe_alike(images.classes),
+            *filter(None, [describe_dark(used) if levels == FULL else describe_levels(levels)]),
+        ),
     )
 
 

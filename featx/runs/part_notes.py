@@ -62,6 +62,14 @@ def describe_conflicts(images: ImageSet, digests: np.ndarray, sample: Sample) ->
     return [f"{what}, and {agreeing(count, 'is', 'are')} left out. See featx check."]
 
 
+def describe_unlabelled(images: ImageSet) -> list[str]:
+    """A sentence where images have no label, and are left out; of a set with several labels an image may have none."""
+    if images.labels is None or images.multilabel or not (count := int((images.labels < 0).sum())):
+        return []
+    have = agreeing(count, "has no label and is", "have no label and are")
+    return [f"{counted_of(count, len(images), 'image')} {have} left out."]
+
+
 def describe_lost(images: ImageSet, digests: np.ndarray, sample: Sample) -> list[str]:
     """A sentence for val and for test where fewer images are measured than the data declares.
 

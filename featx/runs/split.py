@@ -11,6 +11,7 @@ import numpy as np
 from featx.bundle.split import read_split, write_split
 from featx.config import DataOptions
 from featx.dataset import NONE, ImageSet, split_images
+from featx.dataset.class_names import describe_alike
 from featx.dataset.split import Placed
 from featx.io.digest_arrays import NO_DIGEST, digest_array
 from featx.io.digests import digest_json
@@ -22,6 +23,7 @@ from featx.runs.part_notes import (
     describe_moved,
     describe_strange,
     describe_torn,
+    describe_unlabelled,
     describe_unmeasured,
     describe_unused_shares,
 )
@@ -63,7 +65,8 @@ class KeptSplit:
         notes = describe_moved(moved, images, self.folder.parent.name)
         notes += describe_strange(strange, self.folder.parent)
         known = np.where(readable, digests, NO_DIGEST)
-        notes += describe_conflicts(images, known, sample) + describe_lost(images, known, sample)
+        notes += describe_conflicts(images, known, sample) + describe_unlabelled(images)
+        notes += describe_alike(images.classes) + describe_lost(images, known, sample)
         notes += describe_torn(images, sample) + describe_unused_shares(sample, options)
         return replace(sample, notes=(*notes, *describe_missing(sample, options), *describe_unmeasured(sample)))
 

@@ -34,6 +34,7 @@ from featx.io.progress import Progress, no_progress
 from featx.metrics.digits import figure_text
 from featx.quality.grouping import group_near_duplicates
 from featx.runs.labels import read_labelled
+from featx.runs.part_notes import describe_unlabelled
 from featx.runs.prepared import Prepared
 from featx.runs.run import Run
 from featx.store.cache import Cache
@@ -161,6 +162,7 @@ def images_of_part(
             f"{int(trained.sum()):,} of these images {agreeing(int(trained.sum()), 'was', 'were')} trained on: the "
             "figures flatter the model."
         )
+    notes += describe_unlabelled(images.take(np.flatnonzero(wanted)))
     if not wanted.any():
         if part == "all":
             source = images.source
