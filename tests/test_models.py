@@ -143,6 +143,22 @@ def test_what_is_not_there_is_named_with_what_is(results: Path, monkeypatch: pyt
         choose_bundle(None, Path("runs"), "gone", only=True)
 
 
+def test_the_run_of_a_pipeline_file_is_the_only_one_that_will_do(results: Path) -> None:
+    """The file of one data set, fitted or not, never means a model of another."""
+    place = results.parent
+    (place / "gone.yaml").write_text("data: {path: photos/gone}\n")
+    (place / "ours.yaml").write_text("data: {path: photos}\nreport: {name: flowers}\n")
+    (place / "views.yaml").write_text("augment: {flip: horizontal}\n")  # names no run
+    missing = call("bundle", "card", "-p", "gone.yaml", cwd=place)
+    assert missing.status == 1
+    assert missing.sentence.startswith("featx: No bundle in runs/gone yet. runs has models of: cats")
+    for file, run in (("ours.yaml", "flowers/2-svm"), ("views.yaml", "cats/1-logreg")):
+        taken = call("bundle", "card", "-p", file, cwd=place)
+        assert taken.err.startswith(f"Describing runs/{run}, the best of"), taken.err
+        assert call("models", "-p", file, "--json", cwd=place).json["default"] == f"runs/{run}"
+    assert call("models", "-p", "gone.yaml", "--json", cwd=place).json["default"] is None
+
+
 def test_of_bundles_of_one_second_the_later_written_is_newer(tmp_path: Path) -> None:
     same = "2026-01-01T10:00:00Z"
     for number, name in enumerate(("later", "sooner")):

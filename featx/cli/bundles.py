@@ -118,7 +118,15 @@ def choose(where: str | None, pipeline: Pipeline) -> ChosenBundle:
     _allow(pipeline)
     where = _one_of(where, click.get_current_context().meta.get(_TYPED))
     name = pipeline.report.name or Path(pipeline.data.path or "default").stem
-    return choose_bundle(where, Path(pipeline.report.runs), name, only=was_typed("report__name"))
+    return choose_bundle(where, Path(pipeline.report.runs), name, only=_names_a_run(pipeline))
+
+
+def _names_a_run(pipeline: Pipeline) -> bool:
+    """Whether the user has named the run whose models are meant, by --name or a pipeline file: no other will do."""
+    if was_typed("report__name"):
+        return True
+    file = click.get_current_context().params.get("pipeline_file")  # a run is called as it is, unless it says more
+    return file is not None and (pipeline.data.path is not None or pipeline.report.name != Path(file).stem)
 
 
 def _allow(pipeline: Pipeline) -> None:

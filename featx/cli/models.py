@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli.arguments import pipeline_of, section_options, was_typed
+from featx.cli.bundles import choose
 from featx.cli.help import SectionedCommand
 from featx.cli.render import JSON_OPTION, emit, table
 from featx.io.counting import counted
@@ -30,14 +31,13 @@ def models(pipeline_file: Path | None, settings: tuple[str, ...], as_json: bool,
     """
     from featx.errors import BundleError
     from featx.runs.catalogue import list_models
-    from featx.runs.choosing import choose_bundle
 
     pipeline = pipeline_of(None, pipeline_file, settings, values)
-    runs, name = Path(pipeline.report.runs), pipeline.report.name or "default"
-    folder = runs / name if was_typed("report__name") else runs
+    runs = Path(pipeline.report.runs)
+    folder = runs / str(pipeline.report.name) if was_typed("report__name") else runs
     found = list_models(folder)
     try:
-        chosen = choose_bundle(None, runs, name, only=was_typed("report__name"))
+        chosen = choose(None, pipeline)
     except BundleError:
         chosen = None
     default = None if chosen is None else str(chosen.path)
