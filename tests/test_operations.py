@@ -232,6 +232,20 @@ def test_a_fine_tune_reads_the_features_of_its_bundle(lab: Lab, tmp_path: Path) 
         assert with_network_of(bundle, plain, cache) is plain
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_fine_tune_refuses_another_network_than_that_of_its_bundle(lab: Lab, tmp_path: Path, dry_run: bool) -> None:
+    """It trains the network of the bundle, whatever others are named."""
+    network = [*of(lab)[:2], "--cache", str(tmp_path / "cache"), "--runs", str(tmp_path / "runs")]
+    typed = ["finetune", str(lab.root / "pictures"), "--from", str(lab.bundle("logreg").path), *network]
+    for more, differing in ((["--input-size", "48"], "input_size"), (["--resize", "pad"], "resize")):
+        refused = call(*typed, *more, *["--dry-run"] * dry_run, cwd=tmp_path)
+        assert refused.status == 1
+        assert f"has features of another network than these options describe ({differing} differ)" in refused.sentence
+        assert not (tmp_path / "runs").exists()
+    if dry_run:
+        assert call(*typed, "--dry-run", cwd=tmp_path).status == 0
+
+
 def test_what_is_no_work_is_not_counted(lab: Lab, work: Callable[..., Outcome], tmp_path: Path) -> None:
     shutil.copytree(lab.root / "pictures", tmp_path / "more")
     shutil.copy(next((tmp_path / "more" / "red").iterdir()), tmp_path / "more" / "red" / "copy.png")

@@ -501,7 +501,8 @@ def test_views_and_exports_need_no_labels(pipeline: Pipeline, tmp_path: Path, la
     assert f"1 view of each of {views} images: {views} computed" in text.out, text.err
     exported = call("cache", "export", *common, *policy, "--out", "some.csv.npz", cwd=tmp_path)
     assert (exported.status, exported.json["shape"]) == (0, [10 + views, 8]), exported.err
-    arrays = np.load(tmp_path / "some.csv.npz")
+    with np.load(tmp_path / "some.csv.npz") as file:
+        arrays = dict(file)
     assert set(arrays) == {"features", "paths", "classes", "view", "about", *(["labels"] if labels == "one" else [])}
     assert arrays["view"].tolist() == [0] * 10 + [1] * views
     wanted = arrays["paths"][:10][::2] if labels == "declared" else arrays["paths"][:10]

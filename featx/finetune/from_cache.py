@@ -88,7 +88,7 @@ class MapSource:
         _require_views(policy)
         # written plainly, whatever is done with other features: rows of compressed parts cannot be read one by one
         options = replace(pipeline.features, layer=(output.name,), pooling=(), compression="none")
-        _require_same_network(bundle, options, prepared.cache)
+        require_same_network(bundle, options, prepared.cache)
         extraction = extract(prepared.extraction.images, options, prepared.cache, progress)
         _require_unchanged(bundle, extraction, output)
         self._maps = extraction.store.table(output.layer, output.pooling)
@@ -121,8 +121,14 @@ def _require_views(policy: AugmentOptions) -> None:
         )
 
 
-def _require_same_network(bundle: Bundle, options: FeaturesOptions, cache: Cache) -> None:
-    """Refuse options that make maps of another network than the bundle's."""
+def require_same_network(bundle: Bundle, options: FeaturesOptions, cache: Cache) -> None:
+    """Refuse options that describe another network than the bundle's, which is the one that is trained.
+
+    Raises
+    ------
+    BundleError
+        They do; what differs is named.
+    """
     spec = resolve(options)
     key, fitted = make_key(options, spec, bundle.outputs, cache.index).as_json(), bundle.manifest.key.as_json()
     differing = [name for name in _SAME if key[name] != fitted.get(name)]
@@ -130,8 +136,8 @@ def _require_same_network(bundle: Bundle, options: FeaturesOptions, cache: Cache
         raise BundleError(
             f"{bundle.shown} has features of another network than these options describe ({', '.join(differing)} "
             f"differ): {bundle.manifest.backbone.name} at {bundle.input_size[0]} pixels against {spec.label} at "
-            f"{spec.input_size[0]}. Give the options that its features were extracted with, such as --backbone, "
-            "--weights and --input-size."
+            f"{spec.input_size[0]}. Leave these options out, or give those that its features were extracted with, such "
+            "as --backbone, --weights and --input-size."
         )
 
 

@@ -24,7 +24,7 @@ from featx.runs.run import Run
 from featx.store.cache import Cache
 from featx.workflow.gather import plan_all
 from featx.workflow.prepare import widen_features
-from featx.workflow.start import with_network_of
+from featx.workflow.start import require_network_of, with_network_of
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def forecast_head(pipeline: Pipeline, cache: Cache, context: Context) -> DryRun:
 def forecast_finetune(pipeline: Pipeline, start: Bundle, cache: Cache, context: Context) -> DryRun:
     """What `featx finetune` would do from a bundle."""
     pipeline = with_network_of(start, pipeline, cache)
+    require_network_of(start, pipeline, cache)
     run = _open_run(pipeline, cache)
     plan = plan_all(replace(pipeline, augment=replace(pipeline.augment, views=0)), cache, context)
     steps, layer = extraction_steps(plan), pipeline.finetune.from_cache

@@ -19,6 +19,7 @@ from featx.runs.run import Run
 from featx.store.cache import Cache
 from featx.workflow.prepare import prepare
 
+_NETWORK = ("backbone", "weights", "weights_seed", "input_size", "resize", "crop_share", "interpolation")
 _STAYS = frozenset({"workers", "infer_batch", "cache", "cluster", "cluster_workers", "compression", "imports"})
 
 
@@ -40,7 +41,7 @@ def prepare_finetune(bundle: Bundle, pipeline: Pipeline, cache: Cache, context: 
     Raises
     ------
     BundleError
-        A head that cannot be grafted, and none is asked for that can.
+        A head that cannot be grafted, and none is asked for that can; or options of another network.
     BackboneError
         The bundle's network needs KerasHub, which is not installed.
     """
@@ -51,7 +52,9 @@ def prepare_finetune(bundle: Bundle, pipeline: Pipeline, cache: Cache, context: 
         import_hub_for(bundle.path / NETWORK)  # which would fail anyway, after all images were extracted
     if not (pipeline.finetune.regraft and bundle.trainable):
         require_graftable(bundle)
-    return prepare(with_network_of(bundle, pipeline, cache), cache, context.progress, views=False)
+    pipeline = with_network_of(bundle, pipeline, cache)
+    require_network_of(bundle, pipeline, cache)
+    return prepare(pipeline, cache, context.progress, views=False)
 
 
 def with_network_of(bundle: Bundle, pipeline: Pipeline, cache: Cache) -> Pipeline:
@@ -71,6 +74,24 @@ def with_network_of(bundle: Bundle, pipeline: Pipeline, cache: Cache) -> Pipelin
     if "pooling" in said and "layer" not in said:
         found = replace(found, layer=tuple(output.layer for output in bundle.outputs))
     return replace(pipeline, features=replace(found, **said))
+
+
+def require_network_of(bundle: Bundle, pipeline: Pipeline, cache: Cache) -> None:
+    """Refuse a network, or a size of its images, that a pipeline names and that is not the bundle's.
+
+    Nothing of it would be trained: features would be extracted that nothing reads, and the result be another than was
+    asked for. What `pipeline` is after `with_network_of`.
+
+    Raises
+    ------
+    BundleError
+        It names another; what differs is named.
+    """
+    from featx.finetune.from_cache import require_same_network
+
+    options, usual = pipeline.features, FeaturesOptions()
+    if any(getattr(options, name) != getattr(usual, name) for name in _NETWORK):
+        require_same_network(bundle, options, cache)
 
 
 def _options_of(bundle: Bundle, options: FeaturesOptions, cache: Cache) -> FeaturesOptions | None:
