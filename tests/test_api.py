@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
+import pickle
 import shutil
 import sys
 from collections import Counter
@@ -280,6 +282,39 @@ def test_a_bundle_is_evaluated_as_by_the_command(work: Callable[..., Outcome], o
     assert model.evaluate("pictures")["images"] == 60
     with pytest.raises(UsageError, match="part must be one of train, val, test or all, got 'tset'"):
         model.evaluate("pictures", "tset")
+
+
+def test_a_bundle_is_evaluated_on_its_own_images(
+    work: Callable[..., Outcome], options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Not on those of the default pipeline file, which are the demo's, and not on what it was fitted on."""
+    model = featx.fit_head("pictures", **FIT, **options)
+    told = work("evaluate", "runs/pictures", "--no-html", "--json").json
+    found = model.evaluate()
+    assert (found["images"], found["accuracy"]) == (told["images"], told["accuracy"]) == (15, told["accuracy"])
+    assert model.evaluate(part="all")["images"] == 60
+    packed = featx.load(model.pack(tmp_path / "elsewhere.featx"))
+    with pytest.raises(UsageError, match=r"not known where its images are now\. Give their folder or CSV as data, and"):
+        packed.evaluate()
+
+
+def test_a_model_is_pickled_and_copied(work: Callable[..., Outcome], lab: Lab, tmp_path: Path) -> None:
+    model = featx.load(lab.bundle("logreg").path)
+    images = sorted(str(path) for path in Path("pictures").rglob("*.png"))
+    expected = model.predict_proba(images)  # the network is ready to run from now on
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict_proba(images), expected)
+    np.testing.assert_array_equal(copy.deepcopy(model).predict_proba(images), expected)
+    packed = featx.load(model.pack(tmp_path / "one.featx"))
+    stored = pickle.dumps(packed)
+    del packed  # and the folder that it was unpacked to
+    np.testing.assert_array_equal(pickle.loads(stored).predict_proba(images), expected)
+
+
+def test_files_beside_arrays_are_refused_by_name(work: Callable[..., Outcome], lab: Lab) -> None:
+    model, file = featx.load(lab.bundle("logreg").path), next(Path("pictures").rglob("*.png"))
+    with pytest.raises(featx.FeatxError, match=r"image 1 is a file, and image 2 is a NoneType\. Predict them apart"):
+        model.predict([file, None, file])
 
 
 def test_unreadable_files_are_listed_once_and_in_one_place(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack, cast, overload
 
@@ -13,7 +14,7 @@ from featx.api.keywords import EvaluateKeywords, TuneKeywords
 from featx.api.model_table import model_html
 from featx.api.options import EVALUATE, FINETUNE, PathLike, Writing, WritingKeywords, call_text, read_options, takes
 from featx.api.predictions import Images, Predictions, PredictKeywords, SetKeywords, sources_of
-from featx.bundle.bundle import Bundle
+from featx.bundle.bundle import Bundle, load_bundle
 from featx.bundle.bundle import pack as pack_bundle
 from featx.config import check_bounds
 from featx.dataset import SPLITS
@@ -25,6 +26,7 @@ from featx.inference.predict import AnswerOptions, Average, iter_probabilities
 from featx.inference.predict import predict as predict_images
 from featx.io.bars import shown_by
 from featx.io.context import Context
+from featx.io.modules import named_modules
 from featx.io.outputs import require_new_in_python
 from featx.io.progress import Progress
 from featx.metrics.comparison import require_comparable
@@ -32,10 +34,13 @@ from featx.metrics.measures import measure
 from featx.store.cache import Cache
 from featx.workflow.forecast import DryRun, forecast_finetune
 from featx.workflow.mistakes import explain_mistakes, require_unused
+from featx.workflow.own_data import own_data
 from featx.workflow.prepare import images_of_part
 from featx.workflow.publish import publish_finetuned
 from featx.workflow.rivals import Rival, find_rival
 from featx.workflow.start import prepare_finetune
+
+_OWN = 'Give their folder or CSV as data, and "test" as part for those it was not fitted on.'
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,15 @@ class MeasureKeywords(EvaluateKeywords, WritingKeywords, total=False):
     against: PathLike | Model | None
 
 
+def _reopen(path: str, imports: list[str]) -> Model:
+    named_modules().allow(imports)
+    return Model(load_bundle(Path(path)))
+
+
 class Model(Consulted):
     """A bundle to predict, evaluate, explain and train with, from `featx.fit_head` or `featx.load`.
+
+    It can be pickled, for other processes of this machine, which open its folder or file again.
 
     Attributes
     ----------
@@ -72,6 +84,10 @@ class Model(Consulted):
     def __repr__(self) -> str:
         manifest = self.bundle.manifest
         return f"<featx.Model {self.bundle.shown}: {manifest.head.clf} on {', '.join(manifest.output_names)}>"
+
+    def __reduce__(self) -> tuple[Callable[[str, list[str]], Model], tuple[str, list[str]]]:
+        """A pickle or a copy opens the bundle again: a network that is ready to run cannot be copied."""
+        return _reopen, (str(self.bundle.shown.resolve()), list(named_modules().names))
 
     def _repr_html_(self) -> str:
         return model_html(self.bundle)
@@ -177,7 +193,7 @@ class Model(Consulted):
     def evaluate(
         self,
         data: PathLike | None = None,
-        part: str = "all",
+        part: str | None = None,
         *,
         tta: int = 0,
         mistakes: PathLike | None = None,
@@ -189,8 +205,10 @@ class Model(Consulted):
 
         Parameters
         ----------
-        data, pipeline, progress : as in `featx.extract`
-        part : "train", "val", "test" as they were when the bundle was created, by the images' content, or "all"
+        data, pipeline, progress : as in `featx.extract`; without data and pipeline, the images that the model was made
+            from, where its run is
+        part : "train", "val", "test" as they were when the bundle was created, by the images' content, or "all"; None:
+            test of its own images, all of other ones
         tta : as in `predict`
         against : another model or its path: tests whether the difference between the two is more than noise, on the
             images that neither was trained on
@@ -219,11 +237,14 @@ class Model(Consulted):
         >>> model.evaluate("flowers", "test", against=model)["against"]["verdict"]
         'The difference is within noise (p = 1).'
         """
+        own = data is None and pipeline is None
+        part = part or ("test" if own else "all")
         if part not in {*SPLITS, "all"}:
             raise UsageError(f"part must be one of {', '.join(SPLITS)} or all, got {part!r}.")
         folder, force = None if mistakes is None else Path(mistakes), options.pop("force", False)
         against = options.pop("against", None)
         wanted = read_options(EVALUATE, options, "evaluate", data, pipeline)
+        wanted = replace(wanted, data=own_data(self.bundle, wanted, _OWN)) if own else wanted
         if folder is not None:
             require_unused(folder, force)
         average, other = self._average(tta), self._rival(against, Path(wanted.report.runs))

@@ -13,6 +13,7 @@ from PIL import Image
 
 from featx.api.frames import import_pandas
 from featx.dataset.memory import images_in_memory, several
+from featx.errors import DataError
 from featx.inference.predict import Prediction, Unread, find_files
 from featx.io.counting import counted
 from featx.io.notebook import table_html
@@ -151,4 +152,15 @@ def sources_of(images: Images) -> Sequence[str | Path | bytes]:
     given = several(images)
     if isinstance(given, list) and given and all(isinstance(one, str | Path | bytes) for one in given):
         return given
+    _refuse_mixed(given)
     return images_in_memory(given).sources
+
+
+def _refuse_mixed(given: Sequence[object] | np.ndarray) -> None:
+    files = [isinstance(one, str | Path | bytes) for one in given] if isinstance(given, list) else []
+    if any(files):
+        odd = files.index(False)
+        raise DataError(
+            f"Images are all files, or all arrays and Pillow images; image {files.index(True) + 1} is a file, and "
+            f"image {odd + 1} is a {type(given[odd]).__name__}. Predict them apart."
+        )

@@ -13,10 +13,10 @@ from featx.cli.arguments import pipeline_of, section_options
 from featx.cli.bundles import IMPORT_OPTION, MODEL_TOO, TTA_OPTION, average_of, take
 from featx.cli.complete import complete_model
 from featx.cli.help import SectionedCommand
-from featx.cli.own_data import own_data
 from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, figure_cells, say, table
 from featx.errors import UsageError
 from featx.io.counting import counted
+from featx.workflow.own_data import own_data
 
 if TYPE_CHECKING:
     from featx.bundle.bundle import Bundle
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from featx.inference.evaluation import EvaluationResult, RivalResult
     from featx.metrics.measures import Measures
     from featx.report.explained import WrittenMistakes
+
+
+_OWN = (
+    "Give their folder or CSV with --data, and --split test for those it was not fitted on; or the pipeline file with "
+    "-p FILE."
+)
 
 
 @click.command(cls=SectionedCommand)
@@ -94,7 +100,7 @@ def evaluate(
     if data is not None:
         pipeline = replace(pipeline, data=_described(data, pipeline.data, settings))
     elif pipeline_file is None and not any(one.strip().startswith("data.") for one in settings):
-        pipeline = replace(pipeline, data=own_data(model, pipeline))
+        pipeline = replace(pipeline, data=own_data(model, pipeline, _OWN))
     part = part or ("test" if data is None else "all")
     other = None if against is None else find_rival(against, model, Path(pipeline.report.runs))
     average = average_of(model, tta, pipeline_file, settings, values)

@@ -14,10 +14,10 @@ from featx.cli.arguments import has_demo, need_data, pipeline_of, section_option
 from featx.cli.bundles import choose, describe_choice, take
 from featx.cli.help import SectionedCommand
 from featx.cli.outputs import FORCE_OPTION, require_new
-from featx.cli.own_data import own_data
 from featx.cli.render import JSON_OPTION, Bars, bad_images, emit, say, table
 from featx.errors import FeatxError, UsageError
 from featx.io.counting import counted
+from featx.workflow.own_data import own_data
 
 if TYPE_CHECKING:
     from featx.bundle.bundle import Bundle
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from featx.store.cache import Cache
     from featx.workflow.review import Review
 
+_OWN = "Give their folder or CSV with --data, or the pipeline file with -p FILE."
 _KINDS = {"label_errors": "likely label errors", "near_duplicates": "near-duplicates", "outliers": "outliers"}
 
 
@@ -145,7 +146,7 @@ def _of_a_bundle(model: str | None, pipeline: Pipeline) -> Pipeline:
     bundle = load_bundle(choose(model, pipeline).path)
     report = replace(pipeline.report, name=bundle.shown.resolve().parent.name)
     features = FeaturesOptions(cache=pipeline.features.cache)
-    return replace(pipeline, data=own_data(bundle, pipeline), features=features, report=report)
+    return replace(pipeline, data=own_data(bundle, pipeline, _OWN), features=features, report=report)
 
 
 def _describes_features(pipeline_file: Path | None, settings: tuple[str, ...], values: Mapping[str, object]) -> bool:

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from featx.config import DataOptions, Pipeline
 
 
-def own_data(bundle: Bundle, pipeline: Pipeline) -> DataOptions:
+def own_data(bundle: Bundle, pipeline: Pipeline, advice: str) -> DataOptions:
     """How the images of a bundle are read, by what its run remembers or by the pipeline.
+
+    advice : how to name them, where nothing says where they are
 
     Raises
     ------
@@ -28,9 +30,7 @@ def own_data(bundle: Bundle, pipeline: Pipeline) -> DataOptions:
         return remembered
     if Path(pipeline.data.path or "").name != source:
         raise UsageError(
-            f"{bundle.shown} was made from {source}, but it is not known where its images are now. "
-            f"Give their folder or CSV "
-            "with --data, and --split test for those it was not fitted on; or the pipeline file with -p FILE."
+            f"{bundle.shown} was made from {source}, but it is not known where its images are now. {advice}"
         )
     return pipeline.data
 
