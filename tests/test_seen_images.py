@@ -165,3 +165,21 @@ def test_classes_that_a_rival_does_not_know_are_named(lab: Lab, tmp_path: Path) 
     shutil.rmtree(tmp_path / "new" / "green")
     with pytest.raises(DataError, match=r"^None of the 4 images is of a class that .* knows: they are of red, and it"):
         featx.load(lab.bundle("logreg").path).evaluate(tmp_path / "new", against=rival)
+
+
+def test_images_that_are_gone_are_counted(lab: Lab, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "p")
+    bundle = lab.bundle("logreg")
+    parts, shown = bundle.split(), bundle.shown
+    of_test = [path for path in sorted((tmp_path / "p").rglob("*.png")) if parts[digest_file(path)] == TEST]
+    of_test[0].unlink()
+    typed = ("evaluate", shown, "--data", tmp_path / "p", "--json", "--split")
+    found = call(*typed, "test", cwd=tmp_path).json
+    assert found["images"] == 14
+    assert found["notes"] == [
+        f"1 of 15 test images of {shown} is not in {tmp_path / 'p'}, or was changed: measured without."
+    ]
+    shutil.copy(of_test[2], of_test[1])  # other content under the same name, which is in the data twice now
+    found = call(*typed, "test", cwd=tmp_path).json
+    assert (found["images"], found["notes"][0].split(" of ")[:2]) == (13, ["2", "15 test images"])
+    assert call(*typed, "val", cwd=tmp_path).json["notes"] == []

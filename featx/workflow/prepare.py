@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -163,6 +164,10 @@ def images_of_part(
             "figures flatter the model."
         )
     notes += describe_unlabelled(images.take(np.flatnonzero(wanted)))
+    if part != "all" and wanted.any():
+        notes += _describe_gone(
+            known, part, len(np.unique(digests.digest[codes == SPLITS.index(part)])), bundle, images
+        )
     if not wanted.any():
         if part == "all":
             source = images.source
@@ -176,6 +181,19 @@ def images_of_part(
         notes,
         [{"path": path, "reason": reason} for path, reason in bad.items()],
     )
+
+
+def _describe_gone(known: Mapping[bytes, int], part: str, present: int, bundle: Bundle, images: ImageSet) -> list[str]:
+    """A sentence where images of the part that the bundle was made with are not in the data, or not as they were.
+
+    known : digest -> part, of all images that it was made with; present : how many of the part are there
+    """
+    whole = sum(code == SPLITS.index(part) for code in known.values())
+    gone = whole - present
+    if not gone:
+        return []
+    what = f"{counted_of(gone, whole, f'{part} image')} of {bundle.shown} {agreeing(gone, 'is', 'are')} not in"
+    return [f"{what} {images.source}, or {agreeing(gone, 'was', 'were')} changed: measured without."]
 
 
 def _other_part(codes: np.ndarray, part: str) -> str:
