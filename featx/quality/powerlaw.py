@@ -14,10 +14,10 @@ import numpy as np
 
 _SLOPES = np.linspace(0.05, 1.5, 59)
 _RESTS = np.linspace(0, 1, 41)  # of the least error there is
-_PATIENCE = 4.0  # a law whose rest is all of the least error is less likely by exp(-4); by benchmarks/bench_enough.py
-_BEND = 0.01  # how far a true curve strays from a law, in units of sqrt(error * (1 - error)); by the same
+_PATIENCE = 6.0  # a law whose rest is all of the least error is less likely by exp(-6); by benchmarks/bench_enough.py
+_BEND = 0.012  # how far a true curve strays from a law, in units of sqrt(error * (1 - error)); by the same
 _DRAWS = 4000
-_REACH = 16  # points of fewer images than the largest by this follow no law yet
+_REACH = 4  # points of fewer images than the largest by this follow another law than the last ones; by the same
 
 
 @dataclass(frozen=True)
