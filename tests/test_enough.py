@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression as Reference
 from sklearn.metrics import average_precision_score
 
 import featx
+from featx.cli.active import enough_text
 from featx.errors import DataError, UsageError
 from featx.features import ArrayFeatures
 from featx.io.progress import no_progress
@@ -185,7 +186,14 @@ def test_what_has_no_curve_is_refused(lab: Lab, tmp_path: Path) -> None:
 
 def test_several_labels_are_measured_by_average_precision(lab: Lab, tmp_path: Path) -> None:
     table = write_squares(tmp_path / "squares", 120)
-    found = featx.enough(table, label_separator="$", repeats=2, html=False, **keys(lab, tmp_path))  # type: ignore[arg-type]
+    found = featx.enough(table, label_separator="$", repeats=2, **keys(lab, tmp_path))  # type: ignore[arg-type]
+    assert found.report is not None
+    page, text = found.report.read_text(), enough_text(found)
+    assert "accuracy" not in text.partition("Measured with")[0]
+    assert text.startswith("images  mean average precision  95 % over repeats")
+    assert '<th scope="col" class="number">mean average precision</th>' in page
+    assert "The average precision of each label, by the number" in page
+    assert 'alt="Mean average precision against the number of training images.' in page
     assert set(found.curve[-1].per_class) == {"blue", "green", "red"}
     assert found.curve[-1].accuracy == pytest.approx(np.mean(list(found.curve[-1].per_class.values())), abs=1e-5)
     assert "a mean average precision of" in found.forecast[0].sentence()

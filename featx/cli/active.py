@@ -98,16 +98,18 @@ def enough(
     pipeline = need_data(pipeline_of(data, pipeline_file, settings, values))
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
         found = find_enough(pipeline, cache, out, Context(command_line(), bars, say))
-    emit(as_json, found.as_json(), _enough_text(found))
+    emit(as_json, found.as_json(), enough_text(found))
 
 
-def _enough_text(found: Enough) -> str:
+def enough_text(found: Enough) -> str:
+    """What is printed."""
     from featx.metrics.digits import exact_text, outward
+    from featx.report.growth import measured_name
 
     rows = [(one.images, exact_text(one.accuracy, 3), " to ".join(outward(one.interval, 3))) for one in found.curve]
     return "\n".join(
         [
-            table(["images", "accuracy", "95 % over repeats"], rows),
+            table(["images", measured_name(found.forecast), "95 % over repeats"], rows),
             f"Now there are {counted(found.now, 'training image')}.",
             *(one.sentence() for one in found.forecast),
             *found.notes,

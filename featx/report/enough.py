@@ -10,7 +10,7 @@ from featx.io.counting import counted
 from featx.io.csvtext import csv_text
 from featx.io.files import write_atomic
 from featx.report.figure_folder import Plot
-from featx.report.growth import CurvePoint, ForecastPoint
+from featx.report.growth import CurvePoint, ForecastPoint, measured_name
 from featx.report.page import render
 from featx.report.plot_style import BLUE, ORANGE, panel, save, style
 from featx.report.report import INDEX
@@ -25,6 +25,10 @@ class EnoughFiles:
     csv: Path
     plot: Path
     page: Path | None
+
+
+_OF_CLASS = "The share of each class' images that are right"
+_OF_LABEL = "The average precision of each label"
 
 
 def write_enough(
@@ -43,7 +47,7 @@ def write_enough(
     StoreError
         A full disk, or a folder that cannot be written to.
     """
-    names = list(curve[-1].per_class)
+    names, measure = list(curve[-1].per_class), measured_name(forecast)
     rows: list[Sequence[object]] = [("images", "kind", "accuracy", "low", "high", *names)]
     rows += [
         (one.images, "measured", one.accuracy, *one.interval, *(one.per_class.get(name) for name in names))
@@ -58,6 +62,7 @@ def write_enough(
         return EnoughFiles(out / "enough.csv", plot, None)
     figures = [*((one.images, one.accuracy) for one in curve), *((one.images, one.accuracy) for one in forecast)]
     alt = "; ".join(f"{counted(images, 'image')}: {accuracy:.3f}" for images, accuracy in figures)
+    against = f"{measure.capitalize()} against the number of training images"
     text = render(
         "enough.html",
         title="Are there enough images?",
@@ -66,7 +71,9 @@ def write_enough(
         classes=sorted(names, key=lambda name: curve[-1].per_class[name])[:_CLASSES],
         notes=notes,
         command=command,
-        plots={"enough": Plot(plot, f"Accuracy against the number of training images. {alt}.", drawn=True)},
+        measure=measure,
+        of_class=_OF_CLASS if measure == measured_name(()) else _OF_LABEL,
+        plots={"enough": Plot(plot, f"{against}. {alt}.", drawn=True)},
     )
     write_atomic(page, text)
     return EnoughFiles(out / "enough.csv", plot, page)
@@ -94,6 +101,6 @@ def _draw(curve: Sequence[CurvePoint], forecast: Sequence[ForecastPoint], path: 
         axes.set_xticks([], minor=True)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set_xlabel("training images")
-        axes.set_ylabel("accuracy")
+        axes.set_ylabel(measured_name(forecast))
         axes.legend(loc="lower right")
         return save(figure, path)

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from featx.extraction.sample import Sample
 
 ACCURACY, PRECISION = "an accuracy", "a mean average precision"
+
+
+def measured_name(forecast: Sequence[ForecastPoint]) -> str:
+    """What a curve and its forecast measure, as the heading of a column."""
+    return (forecast[0].measure if forecast else ACCURACY).partition(" ")[2]
+
+
 USUAL = (0.5, 1.0, 3.0)  # times as many images more
 _QUICK_VALUES = 1_000_000  # of features of which a curve takes a second or two
 _LEAST = 200  # images; of fewer a forecast says next to nothing
