@@ -342,7 +342,13 @@ def test_a_csv_without_labels_is_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
-        ("file,label\n1,a\n", {}, "No column 'path'.*Its columns are: file, label"),
+        ("file,label\n1,a\n", {}, r"No column 'path'.*Its columns are: file, label\. Name .* with --path-column\."),
+        ("a/1.JPG,a\na/2.jpg,b\n", {}, r"Its first line is a/1\.JPG,a, but has to name the columns, like path,label"),
+        (
+            "path|label\na/1.jpg|a\n",
+            {},
+            r"Its first line is path\|label\. Separate cells by commas, semi",
+        ),
         ("path,label\n1,a\n", {"label_column": "kind"}, "No column 'kind'.*path, label"),
         ("path,label\n1,a\n", {"split_column": "s"}, "No column 's'"),
         ("path,label\n1,a\n", {"group_column": "g"}, "No column 'g'"),
@@ -391,7 +397,7 @@ def test_digests_are_remembered_and_changes_noticed(
     from featx.dataset import digests
 
     digest = digests._digest
-    monkeypatch.setattr(digests, "_digest", lambda path: hashed.append(path) or digest(path))
+    monkeypatch.setattr(digests, "_digest", lambda path, **more: hashed.append(path) or digest(path, **more))
     second = digest_images(paths, index)
     assert hashed == [paths[7]]
     assert np.flatnonzero(first.digest != second.digest).tolist() == [7]

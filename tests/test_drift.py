@@ -252,3 +252,7 @@ def test_refused_with_one_sentence(model: Path, lab: Lab, tmp_path: Path) -> Non
     found = again.drift(model / "new", out=tmp_path / "o", cache=features["cache"], html=False)
     assert set(found.tests) == {"features", "distance"}
     assert any("--refit" in note for note in found.notes)
+    write_pictures(tmp_path / "small", per_class=5)
+    small = featx.fit_head(tmp_path / "small", strength=0.1, html=False, **features)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"at least 20\. Make it again with more images, 100 at least, and more for"):
+        small.drift(model / "new", out=tmp_path / "o", cache=features["cache"], html=False)

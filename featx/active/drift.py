@@ -140,9 +140,15 @@ def _require_enough(new: Pool, held: HeldOut, bundle: Bundle) -> None:
         )
     usual = held.features.shape[0]
     if usual < _LEAST:
+        needed = 5 * _LEAST  # of which the suggested split puts a fifth into val
+        more = (
+            "val images"
+            if (bundle.manifest.data.images or needed) >= needed
+            else f"images, {needed} at least, and more for val"
+        )
         raise DataError(
             f"{bundle.shown} has {counted(usual, 'image')} that it was not fitted on, but the test needs at least "
-            f"{_LEAST}. Make it again with more val images: featx fit-head DATA --split 0.6,0.2,0.2"
+            f"{_LEAST}. Make it again with more {more}: featx fit-head DATA --split 0.6,0.2,0.2"
         )
 
 

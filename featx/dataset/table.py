@@ -15,6 +15,7 @@ import numpy as np
 from featx.config import DataOptions
 from featx.dataset.folders import expand, folder_of, locate
 from featx.dataset.imageset import NONE, SPLIT_NAMES, SPLITS, ImageSet
+from featx.dataset.missing_column import describe_missing
 from featx.dataset.names import TABLES
 from featx.dataset.table_labels import EVERY, Cells, describe_marks, looks_marked, read_marks
 from featx.dataset.table_labels import read_labels as read_label_cells
@@ -128,14 +129,14 @@ class LabelTable:
         rows = _read_rows(path, text, _find_delimiter(text, options), skipped)
         header = [name.strip() for name in next(rows).cells]
 
-        def column(name: str | None, required: bool = True) -> int | None:
+        def column(name: str | None, required: bool = True, option: str = "") -> int | None:
             if name is None or (name not in header and not required):
                 return None
             if name not in header:
-                raise DataError(f"No column {name!r} in {path}. Its columns are: {', '.join(header)}.")
+                raise DataError(describe_missing(name, path, header, option))
             return header.index(name)
 
-        position = column(options.path_column)
+        position = column(options.path_column, option="path_column")
         if position is None:
             raise DataError(f"{path} needs a column of image paths: name it with --path-column.")
         return cls(
@@ -259,7 +260,7 @@ def _mark_columns(path: str, table: LabelTable, options: DataOptions) -> list[st
         return table.others
     for name in options.label_columns:
         if name not in table.header:
-            raise DataError(f"No column {name!r} in {path}. Its columns are: {', '.join(table.header)}.")
+            raise DataError(describe_missing(name, path, table.header))
     return list(options.label_columns)
 
 

@@ -105,6 +105,8 @@ def require_fittable(images: ImageSet) -> None:
     """
     if images.labels is None:
         why = "".join(f" {note}." for note in images.notes if "have no labels" in note)
+        if why and "--label-columns" not in why:
+            why += " Name the right one with --label-column."
         raise DataError(
             f"{images.source} has no labels: a folder per class or a CSV with labels is needed to fit.{why}"
         )
