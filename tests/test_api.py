@@ -6,6 +6,7 @@ import copy
 import inspect
 import json
 import pickle
+import re
 import shutil
 import sys
 from collections import Counter
@@ -309,6 +310,26 @@ def test_a_model_is_pickled_and_copied(work: Callable[..., Outcome], lab: Lab, t
     stored = pickle.dumps(packed)
     del packed  # and the folder that it was unpacked to
     np.testing.assert_array_equal(pickle.loads(stored).predict_proba(images), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"top": "2"}, "top must be a whole number, got 2"),
+        ({"top": 2.5}, "top must be a whole number, got 2.5"),
+        ({"top": np.int64(0)}, "top must be at least 1, got 0"),
+        ({"min_confidence": "0.8"}, "min_confidence must be a number, got 0.8"),
+        ({"min_confidence": np.float32(2)}, "min_confidence must be at most 1, got 2.0"),
+        ({"max_distance": np.float32(-1)}, "max_distance must be at least 0, got -1.0"),
+    ],
+)
+def test_numbers_are_checked_also_where_they_are_texts_or_numpys(
+    work: Callable[..., Outcome], lab: Lab, options: dict[str, Any], sentence: str
+) -> None:
+    model, file = featx.load(lab.bundle("logreg").path), next(Path("pictures").rglob("*.png"))
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        model.predict(file, **options)
+    assert len(model.predict(file, top=np.int64(2), max_distance=None)[0].top) == 2
 
 
 def test_files_beside_arrays_are_refused_by_name(work: Callable[..., Outcome], lab: Lab) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 from featx.errors import UsageError
 from featx.io.lazy import hidden
@@ -108,9 +109,12 @@ def _sentence(hint: Hint, value: object) -> str | None:
     if isinstance(value, tuple):
         items = get_args(without_bounds(kind))[:1] or (kind,)
         return next(filter(None, (_sentence(items[0], one) for one in value)), None)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    base, is_absent = without_bounds(kind), value is None and kind is not hint
+    if base in (int, float) and not is_absent and not isinstance(value, Integral if base is int else Real):
+        return f"must be a {'whole number' if base is int else 'number'}"  # from Python: nothing else has checked it
+    if isinstance(value, bool) or not isinstance(value, Real):  # those of NumPy are, too
         return None
-    wrong = next((_phrase(bound) for bound in _bounds(kind) if not _holds(bound, value)), None)
+    wrong = next((_phrase(bound) for bound in _bounds(kind) if not _holds(bound, cast("float", value))), None)
     if wrong is None and not math.isfinite(value):
         wrong = "a finite number"
     own = next((one.text for one in get_args(kind) if isinstance(one, Sentence)), None)
