@@ -81,6 +81,7 @@ def test_every_command_with_json_ends_in_one_object(tmp_path: Path) -> None:
         ),
         (["extract", "pictures", "--backbone", "ResNet5"], 1, "backbone", "No backbone 'ResNet5'.", "Did you mean"),
         (["predit", "x"], 2, "usage", "No command 'predit'.", "Did you mean 'predict'"),
+        (["zzz"], 2, "usage", "No command 'zzz'.", "featx --help lists them."),
         (["predict"], 2, "usage", "Missing argument 'IMAGES...'.", "featx predict --help"),
         (["split", "pictures", "--out", "x.txt"], 2, "usage", "A split cannot be written to x.txt", ""),
         (["bundle", "verify", "pictures"], 1, "bundle", "No bundle in pictures yet.", "Make one: featx fit-head DATA"),
@@ -95,6 +96,7 @@ def test_with_json_an_error_is_one_object(
     assert error["kind"] == kind
     assert str(error["message"]).startswith(message)
     assert hint in str(error["hint"])
+    assert str(error["hint"]).count("--help lists") <= 1
     plain = work(*arguments)
     assert (plain.status, plain.out) == (status, "")
 

@@ -45,7 +45,8 @@ class Failure:
             where = error.ctx.command_path if error.ctx is not None else "featx"
             message = error.format_message()
             stop = "" if message.endswith((".", "?", "!")) else "."  # of "Got unexpected extra argument (x)"
-            return cls(f"{message}{stop} {where} --help lists what there is.", "usage", error.exit_code)
+            more = "" if "--help lists" in message else f" {where} --help lists what there is."
+            return cls(f"{message}{stop}{more}", "usage", error.exit_code)
         if isinstance(error, click.ClickException):
             return cls(error.format_message(), "usage", error.exit_code)
         text, kind = explain(error)
