@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -134,3 +136,86 @@ def test_groups_are_exchanged_as_wholes() -> None:
         one, other = (generator.random((2, 30)) < 0.7)[:, groups]
         wrong += compare(one, other, groups).p_value < 0.05
     assert wrong / 200 < 0.08
+
+
+def predict(labels: np.ndarray, given: np.ndarray, groups: np.ndarray | None = None) -> LabelledPredictions:
+    """A model that gives these classes."""
+    paths = tuple(map(str, range(len(labels))))
+    return LabelledPredictions(labels, np.eye(3)[given] * 0.7 + 0.1, CLASSES, paths=paths, groups=groups)
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1"])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_difference_in_means_over_classes_has_the_p_of_all_exchanges(metric: str, grouped: bool) -> None:
+    """Few images of one class, all exchanges tried one by one with scikit-learn's figures."""
+    generator = np.random.default_rng(4)
+    labels = np.repeat([0, 1, 2], [20, 12, 4])
+    first, second = labels.copy(), labels.copy()
+    differ = np.array([0, 1, 2, 20, 21, 22, 32, 33, 34])
+    second[differ] = (labels[differ] + generator.integers(1, 3, len(differ))) % 3
+    first[[0, 20]] = (labels[[0, 20]] + 1) % 3
+    groups = np.arange(len(labels)) // 2 if grouped else None
+    units = np.arange(len(labels)) if groups is None else groups
+
+    def difference(one: np.ndarray, other: np.ndarray) -> float:
+        if metric == "macro_f1":
+            return float(f1_score(labels, one, average="macro") - f1_score(labels, other, average="macro"))
+        return float(balanced_accuracy_score(labels, one) - balanced_accuracy_score(labels, other))
+
+    seen, moved = difference(first, second), np.unique(units[first != second])
+    reached = []
+    for some in product([False, True], repeat=len(moved)):
+        swapped = np.isin(units, moved[np.array(some)])
+        one, other = np.where(swapped, second, first), np.where(swapped, first, second)
+        reached.append(abs(difference(one, other)) >= abs(seen) - 1e-9)
+    found = compare_predictions(predict(labels, first, groups), predict(labels, second, groups), metric).chosen
+    assert found is not None
+    assert found.values[0] - found.values[1] == pytest.approx(seen)
+    assert found.p_value == pytest.approx(np.mean(reached), abs=0.015)
+    assert (found.interval[0] <= 0 <= found.interval[1]) == (found.p_value >= 0.05)
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1"])
+def test_one_group_of_a_rare_class_is_no_proof(metric: str) -> None:
+    """The only group of a class is right by one model and wrong by the other: one difference, which chance has made."""
+    labels = np.repeat([0, 1, 2], [50, 50, 5])
+    first, second = labels.copy(), np.where(labels == 2, 0, labels)
+    groups = np.arange(len(labels)) // 5
+    found = compare_predictions(predict(labels, first, groups), predict(labels, second, groups), metric).chosen
+    assert found is not None
+    assert found.p_value == 1.0
+    assert found.interval[0] <= 0 < found.interval[1]
+
+
+def test_a_rare_class_is_no_proof_among_many_differences() -> None:
+    """Of 800 images that differ the four of a rare class decide: all four on one side are one exchange in eight.
+
+    Half of these have a larger difference than the one seen, since the other images differ either way.
+    """
+    labels = np.repeat([0, 1, 2], [4000, 4000, 4])
+    first, second = labels.copy(), labels.copy()
+    first[:800:2] = 1
+    second[1:800:2] = 1
+    second[-4:] = 0
+    found = compare_predictions(predict(labels, first), predict(labels, second), "balanced_accuracy").chosen
+    assert found is not None
+    assert found.p_value == pytest.approx(1 / 16, abs=0.008)
+    assert found.interval[0] <= 0 <= found.interval[1]
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1"])
+@pytest.mark.parametrize("size", [1, 5])
+def test_equally_good_models_seldom_differ_where_a_class_is_rare(metric: str, size: int) -> None:
+    """Two models of one kind on 60 images, ten of a class for one of another: at most one in twenty is an alarm."""
+    generator, alarms = np.random.default_rng(0), 0
+    for _ in range(100):
+        labels = np.repeat((generator.random(60 // size) < 1 / 11).astype(np.int64), size)
+        groups = np.repeat(np.arange(60 // size), size)
+        given = []
+        for _ in range(2):
+            hard = np.repeat(generator.random(60 // size) < 0.15 + 0.25 * labels[::size], size)
+            given.append(np.where(hard, 1 - labels, labels))
+        one, other = (predict(labels, some, groups) for some in given)
+        found = compare_predictions(one, other, metric).chosen
+        alarms += found is not None and found.p_value < 0.05
+    assert alarms <= 10

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from featx.metrics.exchange import EDGE, EXCHANGES, SharesApart, draw_signs
 from featx.metrics.formulas import log_losses
 from featx.metrics.intervals import LabelDraws, draw_labels
 from featx.metrics.predictions import LabelledPredictions, indicators
@@ -19,10 +20,9 @@ from featx.metrics.specs import MetricForm
 from featx.metrics.verdict import SURE
 
 _DEVIATIONS = 1.959964
-_EXCHANGES = 9_999
 _RESAMPLES = 2_000  # of ranked images, which take longer
-_MOST_EXCHANGED = 500  # images or groups that differ; with more, the distribution is normal to two digits
-_EDGE = 1 - 1e-9
+_MOST_EXCHANGED = 500  # images or groups that differ; what more of them add together is normal to two digits
+_LIGHT = 0.01  # of all squares: where one has more, as in a class of a few images, it is exchanged however many differ
 _AREAS = {
     "roc_auc_macro": LabelDraws.macro_roc_auc,
     "average_precision_macro": LabelDraws.macro_average_precision,
@@ -58,12 +58,13 @@ def judge_images(first: np.ndarray, second: np.ndarray, groups: np.ndarray | Non
 def paired_difference(form: MetricForm, first: LabelledPredictions, second: LabelledPredictions) -> Paired | None:
     """The difference between two models by a metric; None where it is not defined.
 
-    A mean over images is split up into what each adds; other shares into how much each image moves them; areas are
+    A mean over images is split up into what each adds; shares are computed anew in every exchange; areas are
     resampled, the same images for both models, and p is taken from the same resamples as the interval.
     """
     if form.shares is not None:
-        one, other = form.shares(first), form.shares(second)
-        return _judge(one.influence - other.influence + (one.value - other.value) / len(first), first.groups)
+        found = SharesApart.of(form.shares(first), form.shares(second), first.groups)
+        few = len(np.unique(found.units)) <= _MOST_EXCHANGED
+        return _judge(found.parts, None, found.p_value() if few else None)
     if form.key == "log_loss":
         losses = log_losses(first), log_losses(second)
         if losses[0] is None or losses[1] is None:
@@ -81,7 +82,7 @@ def _judge(parts: np.ndarray, groups: np.ndarray | None, p_value: float | None =
     p_value = _exchange(parts) if p_value is None else p_value
     spread = max(squares + more - total**2 / units, 0.0)
     half = _DEVIATIONS * np.sqrt(spread / max(1 - _DEVIATIONS**2 / units, 0.1))
-    half = max(half, abs(total)) if p_value >= SURE else min(half, _EDGE * abs(total))
+    half = max(half, abs(total)) if p_value >= SURE else min(half, EDGE * abs(total))
     return Paired(p_value, (float(total - half), float(total + half)))
 
 
@@ -90,14 +91,16 @@ def _exchange(parts: np.ndarray) -> float:
     from scipy.special import ndtr
 
     parts = parts[np.abs(parts) > 1e-15]
-    total = abs(float(parts.sum()))
+    total, squares = abs(float(parts.sum())), float((parts**2).sum())
     if not len(parts):
         return 1.0
-    if len(parts) > _MOST_EXCHANGED:
-        return float(2 * ndtr(-total / np.sqrt((parts**2).sum())))
-    signs = np.random.default_rng(0).integers(2, size=(_EXCHANGES, len(parts)), dtype=np.int8) * 2 - 1
-    reached = int((np.abs(signs @ parts) >= total * _EDGE).sum())
-    return (1 + reached) / (1 + _EXCHANGES)
+    heaviest, others = np.split(parts[np.argsort(-np.abs(parts))], [_MOST_EXCHANGED])
+    if len(others) and heaviest[0] ** 2 <= _LIGHT * squares:
+        return float(2 * ndtr(-total / np.sqrt(squares)))
+    found = draw_signs(len(heaviest)) @ heaviest
+    if len(others):
+        found += np.sqrt((others**2).sum()) * np.random.default_rng(1).normal(size=EXCHANGES)
+    return (1 + int((np.abs(found) >= total * EDGE).sum())) / (1 + EXCHANGES)
 
 
 def _resample(form: MetricForm, first: LabelledPredictions, second: LabelledPredictions) -> Paired | None:

@@ -49,9 +49,10 @@ class Shares:
     def value(self) -> float:
         """The metric; NaN where no share is defined."""
         part, whole = self.sums
-        return float(self._link(part / whole).mean()) if len(whole) else np.nan
+        return float(self.link(part / whole).mean()) if len(whole) else np.nan
 
-    def _link(self, share: np.ndarray) -> np.ndarray:
+    def link(self, share: np.ndarray) -> np.ndarray:
+        """What the metric is of each share, before the mean is taken."""
         return 2 * share / (1 + share) if self.harmonic else share
 
     def slope(self, share: np.ndarray) -> np.ndarray:
@@ -74,7 +75,7 @@ class Shares:
         mean = (part.sum() + 2) / (whole.sum() + 4)
         share = (part + _SHRUNK * mean) / (whole + _SHRUNK)
         weight = self.slope(share) / len(whole)
-        return float(self._link(share).mean()), float((weight**2 * share * (1 - share) / whole).sum())
+        return float(self.link(share).mean()), float((weight**2 * share * (1 - share) / whole).sum())
 
 
 def wilson(share: float, images: float, deviations: float) -> Interval:
