@@ -98,6 +98,33 @@ def test_an_empty_separator_is_refused(tmp_path: Path) -> None:
         read_bytes(tmp_path, ROWS.encode(), label_separator="")
 
 
+@pytest.mark.parametrize(
+    ("labels", "options", "mark"),
+    [
+        (["cat|pet", "dog|pet", "cat", "dog"], {}, "|"),
+        (["cat;dog", "cat", "dog"], {}, ";"),
+        (["a, b", "b, c", "a,b,c", ""], {}, ","),
+        (["cat|pet", "dog|pet", "cat", "dog"], {"label_separator": ";"}, "|"),
+        (["cat|pet", "dog|pet", "cat", "dog"], {"label_separator": "|"}, None),
+        (["animal/cat", "animal/dog", "plant/rose"], {}, None),
+        (["New York, NY", "Austin, TX", "Dallas, TX"], {}, None),
+        (["red oak", "white oak", "red pine", "white pine"], {}, None),
+        (["sun sea", "sun", "sea", "sun sand", "sea sand", "sun sea sand"], {}, None),
+        (["a b", "a c", "b c", "a d", "b d", "c d", "a b c", "a b d"], {}, " "),
+    ],
+)
+def test_classes_that_look_like_several_labels_are_named_with_the_option(
+    tmp_path: Path, labels: list[str], options: dict[str, str], mark: str | None
+) -> None:
+    text = "path,label\n" + "".join(f'{row}.png,"{label}"\n' for row, label in enumerate(labels))
+    notes = read_bytes(tmp_path, text.encode(), **options).notes
+    if mark is None:
+        assert notes == ()
+    else:
+        (note,) = notes
+        assert "like several labels. If they are: --label-separator " + repr(mark) in note
+
+
 def test_lists_are_several_labels(tmp_path: Path) -> None:
     text = 'path,label\n1.png,"[""b"", ""a""]"\n2.png,"[\'a\']"\n3.png,[]\n4.png,\n'
     images = read_bytes(tmp_path, text.encode(), label_separator="json")

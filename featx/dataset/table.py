@@ -17,6 +17,7 @@ from featx.dataset.folders import expand, folder_of, locate
 from featx.dataset.imageset import NONE, SPLIT_NAMES, SPLITS, ImageSet
 from featx.dataset.missing_column import describe_missing
 from featx.dataset.names import TABLES
+from featx.dataset.several_labels import describe_several
 from featx.dataset.table_labels import EVERY, Cells, describe_marks, looks_marked, read_marks
 from featx.dataset.table_labels import read_labels as read_label_cells
 from featx.errors import DataError
@@ -252,7 +253,8 @@ def _read_labels(
     labels, classes = read_label_cells(cells(table.label), options, source)
     alike = [name for name in classes if name != name.strip() and name.strip() in classes]
     note = f"The labels {alike[0].strip()!r} and {alike[0]!r} of {source} differ in white space" if alike else ""
-    return labels, classes, (note,) if alike else ()
+    joined = describe_several(classes, source, options.label_separator)
+    return labels, classes, ((note,) if alike else ()) + joined
 
 
 def _mark_columns(path: str, table: LabelTable, options: DataOptions) -> list[str]:
