@@ -486,6 +486,29 @@ def test_views_and_exports_need_no_images_of_every_class(pipeline: Pipeline, tmp
     assert "has no readable image" in refused.err
 
 
+@pytest.mark.parametrize("labels", [True, False])
+def test_a_dry_run_counts_no_views_of_images_that_are_known_to_be_unreadable(
+    pipeline: Pipeline, tmp_path: Path, labels: bool
+) -> None:
+    common, policy = arguments(pipeline), ["--flip", "horizontal", "--rotation", "20", "--views", "2"]
+    pictures = Path(str(pipeline.data.path))
+    for number in range(8):
+        (pictures / "blue" / f"broken-{number}.png").write_text(f"text {number}")
+    if not labels:
+        paths = sorted(map(str, pictures.glob("*/*.png")))
+        (tmp_path / "bare.csv").write_text("\n".join(["path", *paths]))
+        common[0] = "bare.csv"
+    told = call("extract", *common[:-1], *policy, "--dry-run", cwd=tmp_path).out
+    assert "; at most " in told
+    assert "rows to compute  at most " in told
+    call("extract", *common, cwd=tmp_path)
+    planned = call("extract", *common, *policy, "--dry-run", cwd=tmp_path).json
+    told = call("extract", *common[:-1], *policy, "--dry-run", cwd=tmp_path).out
+    assert "at most" not in told
+    done = call("extract", *common, *policy, cwd=tmp_path).json
+    assert planned["views"]["rows"] == done["views"]["computed"] == (60 if labels else 120)
+
+
 @pytest.mark.parametrize("labels", ["none", "one", "declared"])
 def test_views_and_exports_need_no_labels(pipeline: Pipeline, tmp_path: Path, labels: str) -> None:
     common, policy = arguments(pipeline), ["--flip", "horizontal", "--rotation", "20", "--views", "1"]

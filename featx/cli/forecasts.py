@@ -37,7 +37,7 @@ def show_extraction(found: ExtractionPlan, as_json: bool) -> None:
     seconds, size = total_of(one.seconds for one in found.parts), total_of(one.known_bytes for one in found.parts)
     lines = [
         f"{'; '.join(one.reason for one in found.parts)}.",
-        f"rows to compute  {sum(len(one.rows) for one in found.parts):,}",
+        f"rows to compute  {'at most ' if found.is_most else ''}{sum(len(one.rows) for one in found.parts):,}",
         f"time             {_UNKNOWN if seconds is None else f'about {seconds:.0f} s'}",
         f"new features     {_UNKNOWN if size is None else f'{size / 1e6:,.1f} MB'}",
         f"free disk        {found.images.free_bytes / 1e9:,.1f} GB",

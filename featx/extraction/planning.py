@@ -74,6 +74,11 @@ class ExtractionPlan:
         """The plan of the images, and that of the views where there is one."""
         return (self.images,) if self.views is None else (self.images, self.views)
 
+    @property
+    def is_most(self) -> bool:
+        """Whether fewer rows may be computed: no image that turns out to be unreadable has views."""
+        return self.views is not None and len(self.images.rows) > 0
+
     def as_json(self) -> dict[str, Json]:
         """What `featx extract --dry-run --json` prints."""
         return self.images.as_json() | ({} if self.views is None else {"views": self.views.as_json()})

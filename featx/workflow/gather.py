@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from featx.config import Pipeline
-from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, digest_images, note_empty_classes
+from featx.dataset import NONE, SPLITS, TRAIN, ImageSet, note_empty_classes
 from featx.dataset.columns import require_no_duplicate_groups
 from featx.errors import UsageError
 from featx.extraction.flow import Extraction, extract, plan
 from featx.extraction.planning import ExtractionPlan
+from featx.extraction.request import request_images
 from featx.extraction.sample import Sample
 from featx.extraction.views import Views, extract_views, plan_views
 from featx.io.context import Context
 from featx.io.digest_arrays import first_of_equal
 from featx.io.jsontypes import Json
-from featx.io.progress import Progress
+from featx.io.progress import Progress, no_progress
 from featx.runs.labels import read_labelled
 from featx.runs.run import Run
 from featx.store.cache import Cache
@@ -103,17 +104,22 @@ def plan_all(pipeline: Pipeline, cache: Cache, context: Context) -> ExtractionPl
     planned = plan(images, pipeline.features, cache, context.progress)
     if not pipeline.augment.views:
         return ExtractionPlan(planned)
-    digests = digest_images(images.paths, cache.index)
+    request = request_images(images, cache.index, no_progress)
+    readable, digests = np.ones(len(images), bool), request.digests
+    readable[list(request.unreadable)] = False
     if images.can_be_split:
         require_no_duplicate_groups(pipeline.data, "a dry run of views")
-        kept = Run.of(pipeline, images).split
-        split = kept.assign(images, digests.digest, digests.usable, pipeline.data, keep=False)
-        rows = Sample.of(images, digests.digest, split).train_rows
+        split = Run.of(pipeline, images).split.assign(images, digests, readable, pipeline.data, keep=False)
+        rows = Sample.of(images, digests, split).train_rows
     else:
-        used = np.flatnonzero(digests.usable & _may_train(images))
-        rows = used[first_of_equal(digests.digest[used])]
-    some, known = images.take(rows), digests.digest[rows]
-    return ExtractionPlan(planned, plan_views(some, known, pipeline.features, policy_of(pipeline), cache))
+        used = np.flatnonzero(readable & _may_train(images))
+        rows = used[first_of_equal(digests[used])]
+    views = plan_views(images.take(rows), digests[rows], pipeline.features, policy_of(pipeline), cache)
+    if ExtractionPlan(planned, views).is_most and len(
+        views.rows
+    ):  # whether all of these can be read shows when they are
+        views = replace(views, reason=f"at most {views.reason}")
+    return ExtractionPlan(planned, views)
 
 
 def _wanted_images(pipeline: Pipeline, cache: Cache, context: Context) -> ImageSet:
