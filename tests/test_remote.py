@@ -603,6 +603,24 @@ def test_a_prediction_reads_a_new_file_once(
             assert done["predictions"][1] == plain["predictions"][1]
 
 
+def test_an_explanation_reads_a_file_once(web: Web, fitted: Path, tmp_path: Path) -> None:
+    names = ["all pictures/red/0-00.png", "all pictures/green/0-01.png"]
+    urls, model = [f"{web.url}/{name}" for name in names], ("--model", fitted / "runs" / "all")
+    done = run("explain", *urls, *model, "--top", "3", "--out", "there", "--json", cwd=tmp_path).json
+    assert [web.got.count(plain(url).removeprefix(web.url).replace(" ", "%20")) for url in urls] == [1, 1]
+    here = run(
+        "explain", *(tmp_path / "www" / name for name in names), *model, "--top", "3", "--out", "here", cwd=tmp_path
+    )
+    assert here.status == 0, here.err
+    for image in done["images"]:
+        assert len(image["classes"]) == 3
+        for one in image["classes"]:
+            drawn = tmp_path / one["files"]["overlay"]
+            assert drawn.read_bytes() == (tmp_path / "here" / drawn.name).read_bytes()
+    gone = run("explain", *urls, f"{web.url}/gone.png", *model, "--out", "gone", "--json", cwd=tmp_path)
+    assert [one["path"] for one in gone.json["bad"]] == [f"{web.url}/gone.png"]
+
+
 def test_the_web_has_its_own_errors(web: Web, tmp_path: Path, options: FeaturesOptions) -> None:
     assert shared_remote().read(f"{web.url}/all%20pictures/red/0-00.png?v=1", 2) == b"\x89P"
     with pytest.raises(FileNotFoundError, match="no such file"):

@@ -234,7 +234,7 @@ def _read_url(source: str | Pinned | Hashed) -> bytes:
     if isinstance(source, Pinned) and hashlib.sha256(content).digest() != source.digest:
         raise BadImage(REPLACED, url, transient=True)
     if isinstance(source, Hashed):
-        source.digest = hashlib.sha256(content).digest()
+        source.note(content)
     return content
 
 

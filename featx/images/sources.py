@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+
+from featx.io.urls import is_url
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,40 @@ class Hashed:
     def __str__(self) -> str:
         return self.url
 
+    def note(self, content: bytes) -> None:
+        """Remember what has to be known of its content."""
+        self.digest = hashlib.sha256(content).digest()
+
+
+@dataclass(eq=False)
+class Held(Hashed):
+    """A URL whose content is held from when it is read until it is taken, so that it is not read once more."""
+
+    content: bytes | None = None
+
+    def note(self, content: bytes) -> None:
+        """Hold it."""
+        self.content = content
+
+    def take(self) -> str | bytes:
+        """The content, which is held no longer; the URL where it could not be read."""
+        content, self.content = self.content, None
+        return self.url if content is None else content
+
 
 Source = str | Path | bytes | Pinned | Hashed
+
+
+def held(source: str | Path | bytes) -> Source:
+    """A source that is read once, though it is decoded several times."""
+    return Held(str(source)) if is_url(source) else source
+
+
+def taken(source: Source) -> str | Path | bytes:
+    """What to decode a source from again, when it has been decoded."""
+    if isinstance(source, Held):
+        return source.take()
+    return str(source) if isinstance(source, Pinned | Hashed) else source
 
 
 def path_of(source: Source) -> str | None:

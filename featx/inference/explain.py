@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -28,7 +27,7 @@ from featx.bundle.bundle import Bundle
 from featx.errors import BundleError, UsageError
 from featx.images.batches import Decoding, iter_batches
 from featx.images.resize import Box
-from featx.images.sources import source_name
+from featx.images.sources import Source, source_name
 from featx.inference.map_network import MapNetwork
 from featx.inference.maps import BATCH, MappedImage, Maps, cam, class_scores, gradcam, occlusion
 from featx.inference.placing import WHOLE, spread
@@ -136,9 +135,9 @@ class Explainer:
         return _choose_method(self.bundle, self._asked, self._network.sites)
 
     def explain(
-        self, paths: Sequence[str | Path | bytes], workers: int = 0, progress: Progress = no_progress
+        self, paths: Sequence[Source], workers: int = 0, progress: Progress = no_progress
     ) -> Iterator[Explanation | Unread]:
-        """Yield one answer per image in the order of `paths`: files, or the bytes of files.
+        """Yield one answer per image in the order of `paths`: files, URLs, or the bytes of files.
 
         Raises
         ------

@@ -18,6 +18,7 @@ from featx.bundle.bundle import Bundle
 from featx.images.decoder import decode
 from featx.images.grid import GridImage, draw_grid
 from featx.images.resize import Box, ResizeRule, place
+from featx.images.sources import held, taken
 from featx.inference.explain import ClassMap, Explainer, Explanation
 from featx.inference.placing import spread
 from featx.inference.predict import Unread
@@ -172,7 +173,9 @@ def draw_explanations(
     """
     writer = _Writer(out, explainer.bundle)
     images, unread = list[DrawnExplanation](), list[Unread]()
-    for answer, source in zip(explainer.explain(sources, progress=progress), sources, strict=True):
+    once = list(map(held, sources))
+    for answer, one in zip(explainer.explain(once, progress=progress), once, strict=True):
+        source = taken(one)
         if isinstance(answer, Unread):
             unread.append(answer)
         else:

@@ -16,6 +16,7 @@ from featx.bundle.bundle import Bundle
 from featx.images.decoder import decode
 from featx.images.fault import BadImage
 from featx.images.resize import ResizeRule
+from featx.images.sources import held, taken
 from featx.inference.explain import ClassMap, Explainer
 from featx.inference.overlays import draw_map
 from featx.inference.predict import Unread
@@ -151,13 +152,15 @@ def _make_cards(
     explainer = Explainer(bundle, labels=[bundle.classes[code] for code in named])
     paths = [judged.paths[one.row] for one in shown]
     cards = []
-    for mistake, path, answer in zip(shown, paths, explainer.explain(paths, progress=progress), strict=True):
+    once = list(map(held, paths))
+    answers = explainer.explain(once, progress=progress)
+    for mistake, path, source, answer in zip(shown, paths, once, answers, strict=True):
         maps = {} if isinstance(answer, Unread) else {one.label: one for one in answer.classes}
         wanted = [judged.classes[code] for code in concerned[mistake.row]][:_MAPS]
         confidence = _wrongness(judged, mistake)
         near = nearness.found.get(path, ())
         try:
-            views = _views(path, bundle, [maps[label] for label in wanted if label in maps])
+            views = _views(taken(source), bundle, [maps[label] for label in wanted if label in maps])
             fault = ""
         except BadImage as error:  # the file has gone since it was judged
             views, fault = [], f"The image cannot be read any more: {error.reason}."
@@ -181,13 +184,13 @@ def _wrongness(judged: LabelledPredictions, mistake: Mistake) -> str:
     return confidence_text(mistake.confidence, len(judged))
 
 
-def _views(path: str, bundle: Bundle, maps: Sequence[ClassMap]) -> list[_Thumbnail]:
+def _views(source: str | Path | bytes, bundle: Bundle, maps: Sequence[ClassMap]) -> list[_Thumbnail]:
     """The photo, and over it what supports each class."""
     calibrated = bundle.manifest.calibrated_on
-    views = [_embed(_photo(path, bundle, _PHOTO), _PHOTO, ("the photo",))]
+    views = [_embed(_photo(source, bundle, _PHOTO), _PHOTO, ("the photo",))]
     for one in maps:
         lines = (f"supports {one.label}", confidence_text(one.confidence, calibrated))
-        views.append(_embed(draw_map(one, path, bundle)[0], _PHOTO, lines))
+        views.append(_embed(draw_map(one, source, bundle)[0], _PHOTO, lines))
     return views
 
 
@@ -204,9 +207,9 @@ def _neighbour(one: Neighbour, bundle: Bundle, keep_paths: bool) -> _Thumbnail |
         return None
 
 
-def _photo(path: str, bundle: Bundle, side: int) -> Image.Image:
+def _photo(source: str | Path | bytes, bundle: Bundle, side: int) -> Image.Image:
     levels = ResizeRule.parse(bundle.manifest.backbone.resize).levels
-    return decode(path, (side, side), levels=levels)
+    return decode(source, (side, side), levels=levels)
 
 
 def _embed(image: Image.Image, side: int, lines: tuple[str, ...]) -> _Thumbnail:
