@@ -22,6 +22,7 @@ from fitted import Lab, Outcome, call, write_pictures
 from PIL import Image
 from sklearn.metrics.pairwise import cosine_similarity
 
+import featx
 from featx.bundle.records import OriginRecord
 from featx.bundle.split import read_split
 from featx.config import DataOptions
@@ -205,9 +206,36 @@ def test_a_class_without_images_is_named_and_the_others_are_compared(
         assert found[kind]["found"] == before[kind]["found"]
     (tmp_path / "one" / "later").mkdir(parents=True)
     shutil.copytree(tmp_path / "pictures" / "red", tmp_path / "one" / "red")
-    lone = work("check", "one", "-p", "lab.yaml", "--features")
-    assert lone.status == 1
-    assert "the class 'later' has no readable image" in lone.err
+    lone = ok(work("check", "one", "-p", "lab.yaml", "--features", "--no-html", "--json"))
+    assert lone["label_errors"] is None
+    assert lone["notes"][0] == "No readable image of later. Fitting a head needs images of every class."
+    assert lone["notes"][1] == "Label errors were not looked for: these images have labels of one class."
+
+
+@pytest.mark.parametrize("kind", ["none", "one", "declared"])
+def test_images_without_labels_of_two_classes_are_compared(
+    work: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    files = sorted((tmp_path / "pictures" / "red").glob("*.png"))
+    brighter = tmp_path / "pictures" / "red" / "copy.png"
+    Image.fromarray(np.asarray(Image.open(files[0])) // 16 * 16).save(brighter)
+    heads = {"none": "path", "one": "path,label", "declared": "path,split"}
+    ends = {"none": [""], "one": [",cat", ","], "declared": [",train", ",test"]}[kind]
+    rows = [f"{path}{ends[row % len(ends)]}" for row, path in enumerate([*files, brighter])]
+    (tmp_path / "some.csv").write_text("\n".join([heads[kind], *rows]))
+    found = ok(work("check", "some.csv", "-p", "lab.yaml", "--features", "--near", "0.9", "--json"))
+    assert found["images"] == len(rows)
+    assert found["label_errors"] is None
+    why = "labels of one class" if kind == "one" else "no labels"
+    assert found["notes"] == [f"Label errors were not looked for: these images have {why}."]
+    pairs = table(tmp_path / found["near_duplicates"]["csv"])
+    assert any({Path(one["path"]).name, Path(one["path_2"]).name} == {files[0].name, "copy.png"} for one in pairs)
+    assert {one["split"] for one in pairs} <= ({"train", "test"} if kind == "declared" else {""})
+    assert {one["across_parts"] for one in pairs} >= ({"no", "yes"} if kind == "declared" else {"no"})
+    shown = work("check", "some.csv", "-p", "lab.yaml", "--features", "--html")
+    assert "Label errors were not looked for" in shown.out, shown.err
+    monkeypatch.chdir(tmp_path)
+    assert featx.check("some.csv", features=True, pipeline="lab.yaml", html=False).quality.errors is None
 
 
 def test_an_outlier_of_several_labels_is_one_of_each_of_them() -> None:

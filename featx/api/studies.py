@@ -29,8 +29,7 @@ from featx.quality.near_duplicates import NEAR
 from featx.runs.labels import count_judged, read_labelled
 from featx.store.cache import Cache
 from featx.workflow.forecast import DryRun
-from featx.workflow.prepare import prepare
-from featx.workflow.review import Review, review
+from featx.workflow.review import Review, prepare_review, review
 
 
 class ScopeKeywords(TypedDict, total=False):
@@ -150,7 +149,7 @@ def check(
     if features:
         text = call_text("featx.check", data, pipeline, {"features": True, **options})
         with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
-            prepared = prepare(wanted, cache, show, views=False, fits=False)
+            prepared = prepare_review(wanted, cache, show)
             return review(prepared, Path(out) if out is not None else prepared.run.check, near, text)
     if out is not None or near != NEAR:
         raise UsageError("out and near go with the findings of features: featx.check(data, features=True, ...).")

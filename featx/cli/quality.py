@@ -34,11 +34,10 @@ def review_data(pipeline: Pipeline, out: Path | None, near: float | None, as_jso
     """The features of a data set, looked through: `featx check --features`."""
     from featx.quality.near_duplicates import NEAR
     from featx.store.cache import Cache
-    from featx.workflow.prepare import prepare
-    from featx.workflow.review import review
+    from featx.workflow.review import prepare_review, review
 
     with Cache(pipeline.features.cache) as cache, Bars() as bars:
-        prepared = prepare(pipeline, cache, bars, views=False, fits=False)
+        prepared = prepare_review(pipeline, cache, bars)
         for note in (*prepared.extraction.images.notes, *prepared.sample.notes):
             say(note)
         out = out or prepared.run.check

@@ -19,7 +19,7 @@ _MEMORY = 4 << 30  # bytes of features that may be held; larger ones are read fr
 class Quality:
     """All that was found.
 
-    errors : None where images have several labels, which are not judged
+    errors : None where images have several labels, or all the same, which are not judged
     learned : whether features carry any information about the labels, without which `errors` means nothing
     """
 
@@ -37,12 +37,12 @@ def inspect(
     near: float = NEAR,
     seed: int = 0,
 ) -> Quality:
-    """Look for all three; for label errors only where an image has one label.
+    """Look for all three; for label errors only where an image has one label, of two classes or more.
 
     Parameters
     ----------
     features : of n rows, no two of the same image
-    y : int64 (n,), codes of at least two classes; or bool (n, k), which of k labels a row has
+    y : int64 (n,), codes of classes; or bool (n, k), which of k labels a row has
     split : (n,), the part of each row
     groups : int64 (n,), rows that are not to judge each other's labels
     near : least similarity of near-duplicates
@@ -50,7 +50,7 @@ def inspect(
     if 4 * features.shape[0] * width(features) <= _MEMORY:
         features = ArrayFeatures(features.asarray(), features.outputs)
     errors, learned = None, True
-    if y.ndim == 1:
+    if y.ndim == 1 and len(np.unique(y)) > 1:
         probabilities = out_of_fold_probabilities(features, y, groups, seed=seed)
         errors, learned = find_label_errors(y, probabilities), are_labels_learned(y, probabilities)
     else:

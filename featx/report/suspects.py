@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.dataset import SPLITS, data_folder
+from featx.dataset import NONE, SPLITS, data_folder
 from featx.dataset.table import relative_path
 from featx.images.grid import GridImage
 from featx.io.shown import as_line
@@ -45,13 +45,19 @@ class ReviewedImages:
         """The name of a class."""
         return self.prepared.sample.images.classes[code]
 
+    @property
+    def labelled(self) -> bool:
+        """Whether any image has a label."""
+        return bool(self.prepared.sample.images.classes)
+
     def describe(self, row: int) -> tuple[str, str, str]:
-        """Path, label and part of a row."""
+        """Path, label and part of a row; empty where it has none."""
         sample = self.prepared.sample
         image = int(sample.rows[row])
         separator = self.prepared.pipeline.data.label_separator or ""  # one label has none
         label = separator.join(sample.images.label_names(image))
-        return self.relative(sample.images.paths[image]), label, SPLITS[sample.split[row]]
+        part = "" if sample.split[row] == NONE else SPLITS[sample.split[row]]
+        return self.relative(sample.images.paths[image]), label, part
 
     def relative(self, path: str) -> str:
         """A path as the data's own table has it."""
@@ -121,7 +127,7 @@ def list_near_duplicates(pairs: NearDuplicates, images: ReviewedImages, near: fl
         lines.append((*first, *second, f"{similarity:.4f}", "yes" if across else "no"))
         good = False if across or first[1] != second[1] else None
         for row, (_, label, part) in ((one, first), (other, second)):
-            pictures.append(images.picture(row, f"{label} ({part})", f"{similarity:.4f}", good=good))
+            pictures.append(images.picture(row, f"{label} ({part})" if part else label, f"{similarity:.4f}", good=good))
     more = len(pairs) and not pairs.complete
     return Finding(
         name="near_duplicates",
@@ -146,11 +152,12 @@ def list_outliers(outliers: Outliers, images: ReviewedImages) -> Finding:
         path, label, part = images.describe(row)
         lines.append((path, label, part, f"{score:.2f}", f"{distance:.4f}"))
         pictures.append(images.picture(row, label, f"{score:.1f} deviations"))
+    kind = "each of their labels" if images.multilabel else "their class" if images.labelled else ""
     return Finding(
         name="outliers",
-        heading="Outliers of their class",
-        text=f"Images far from the nearest others of {'each of their labels' if images.multilabel else 'their class'}, "
-        "in robust standard deviations above what is usual there.",
+        heading="Outliers of their class" if images.labelled else "Outliers",
+        text=f"Images far from the nearest others{' of ' if images.labelled else ''}{kind}, in robust standard "
+        "deviations above what is usual there.",
         found=len(outliers),
         header=("path", "label", "split", "deviations", "distance"),
         rows=lines,

@@ -11,22 +11,28 @@ import numpy as np
 from featx.backbones import Output
 from featx.config import Pipeline
 from featx.config.pipeline import command_shown
-from featx.dataset import note_empty_classes, require_usable
+from featx.dataset import NONE, ImageSet, note_empty_classes
 from featx.errors import HeadError
 from featx.extraction.extraction import first_row_output
+from featx.extraction.sample import Sample
 from featx.features import FeaturesError
 from featx.io.commands import sentence_without_folders
 from featx.io.counting import agreeing, counted
 from featx.io.jsontypes import Json
+from featx.io.progress import Progress
 from featx.quality.inspection import Quality, inspect
 from featx.quality.near_duplicates import NEAR
 from featx.report.findings import Finding, WrittenFinding, write_finding, write_findings_page
 from featx.report.report import INDEX
 from featx.report.suspects import ReviewedImages, list_label_errors, list_near_duplicates, list_outliers
-from featx.runs.labels import judged_right
+from featx.runs.labels import judged_right, read_labelled
 from featx.runs.prepared import Prepared
+from featx.runs.run import Run
+from featx.store.cache import Cache
+from featx.workflow.gather import gather
+from featx.workflow.prepare import prepare
 
-_NO_LABEL_ERRORS = "Label errors were not looked for: these images have several labels, and the method judges one."
+_NO_LABEL_ERRORS = "Label errors were not looked for:"
 
 
 @dataclass(frozen=True)
@@ -76,27 +82,38 @@ class Review:
         }
 
 
+def prepare_review(pipeline: Pipeline, cache: Cache, progress: Progress) -> Prepared:
+    """Images with features to look through; those without labels of two classes are one class, in no part."""
+    images = read_labelled(pipeline, cache.index)
+    if images.can_be_split:
+        return prepare(pipeline, cache, progress, views=False, fits=False)
+    run = Run.of(pipeline, images)
+    met = run.data.meet(images, cache.index, pipeline)
+    found = gather(pipeline, cache, progress, views=False)
+    extraction, rows = found.extraction, found.rows
+    declared, same = extraction.images.declared, np.zeros(len(rows), np.int64)
+    split = np.full(len(rows), NONE, np.uint8) if declared is None else declared[rows]
+    sample = Sample(extraction.images, extraction.digests[rows], rows, same, split, None, None, notes=tuple(met))
+    return Prepared(pipeline, cache, extraction, sample, run)
+
+
 def review(prepared: Prepared, out: Path, near: float = NEAR, command: str = "") -> Review:
     """Look for label errors, near-duplicates and outliers; write `<kind>.csv` and `<kind>.png` of each into `out`.
 
-    All of it is also one page, `index.html`, unless the pipeline says not to. Of images with several labels, label
-    errors are not looked for.
+    All of it is also one page, `index.html`, unless the pipeline says not to. Of images with several labels, with the
+    same one, or with none, label errors are not looked for.
 
     near : least cosine similarity of near-duplicates; command : for the page
 
     Raises
     ------
-    DataError
-        All images have one label, so none can be wrong, and another class has no readable image.
     HeadError
         Features that are not finite; the images are named.
     """
     images, readable = prepared.extraction.images, prepared.extraction.readable
-    if not images.multilabel and len(np.unique(prepared.sample.y)) < 2:
-        require_usable(images, readable)
     output = first_row_output(prepared.extraction.outputs)
     quality, known = _without_judged(_inspect(prepared, output, near), prepared)
-    notes = (*note_empty_classes(images, readable), *_notes(quality, output), *known)
+    notes = (*note_empty_classes(images, readable), *_notes(quality, output, images), *known)
     written = tuple(write_finding(out, one) for one in _list(quality, ReviewedImages(prepared, command), out, near))
     index = out / INDEX
     if prepared.pipeline.report.html:
@@ -137,9 +154,11 @@ def _shown(written: Sequence[WrittenFinding], pipeline: Pipeline) -> Sequence[Wr
     return [replace(one, finding=finding) for one, finding in zip(written, bare, strict=True)]
 
 
-def _notes(quality: Quality, output: Output) -> tuple[str, ...]:
+def _notes(quality: Quality, output: Output, images: ImageSet) -> tuple[str, ...]:
     if quality.errors is None:
-        return (_NO_LABEL_ERRORS,)
+        if images.multilabel:
+            return (f"{_NO_LABEL_ERRORS} these images have several labels, and the method judges one.",)
+        return (f"{_NO_LABEL_ERRORS} these images have {'labels of one class' if images.classes else 'no labels'}.",)
     if quality.learned:
         return ()
     guesses = (
