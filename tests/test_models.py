@@ -57,6 +57,26 @@ def results(tmp_path: Path) -> Path:
     return runs
 
 
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside", ".."])
+def test_a_name_that_leaves_the_folder_of_results_is_refused(tmp_path: Path, name: str) -> None:
+    done = call("fit-head", "pictures", "--name", name, cwd=tmp_path)
+    assert done.status == 2
+    assert f"got {name}, which is outside of it. Choose that folder with --runs DIR." in done.err
+    with pytest.raises(UsageError, match="outside of it"):
+        featx.fit_head("pictures", name=name)
+    (tmp_path / "mine.yaml").write_text(f"data: {{path: pictures}}\nreport: {{name: '{name}'}}\n")
+    assert "outside of it" in call("fit-head", "-p", "mine.yaml", cwd=tmp_path).err
+
+
+def test_names_with_folders_are_as_deep_as_models_are_listed(results: Path) -> None:
+    make(results / "a" / "b" / "c" / "1-logreg", "2026-04-01T10:00:00Z", 0.9)
+    assert next(str(one.run.relative_to(results)) for one in featx.models(results)) == "a/b/c"
+    assert call("models", "--name", "a/b/c", "--json", cwd=results.parent).json["default"] == "runs/a/b/c/1-logreg"
+    deeper = call("models", "--name", "a/b/c/d", cwd=results.parent)
+    assert deeper.status == 2
+    assert "report.name must be 3 folders deep at most" in deeper.err
+
+
 def test_every_model_of_every_run_is_listed(results: Path) -> None:
     listed = featx.models(results)
     assert [str(one.path.relative_to(results)) for one in listed] == [

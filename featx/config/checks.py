@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
+from pathlib import PurePath
 from typing import get_args
 
 from featx.config.augment import AugmentOptions
@@ -11,12 +13,16 @@ from featx.config.features import FeaturesOptions
 from featx.config.finetune import FinetuneOptions
 from featx.config.head import OWN_HEADS, HeadOptions, check_head_name, head_names
 from featx.config.option import check_bounds
+from featx.config.results import ReportOptions
 from featx.config.sections import Pipeline
 from featx.config.table import SECTIONS
 from featx.config.training import TrainingOptions
 from featx.errors import UsageError
 from featx.io.counting import counted
 from featx.io.urls import is_url
+
+DEEPEST = 3
+"""Folders of a run's name at most: featx models looks no deeper"""
 
 
 def check_options(pipeline: Pipeline) -> Pipeline:
@@ -38,6 +44,7 @@ def check_options(pipeline: Pipeline) -> Pipeline:
         _check_span(section, options)
     _check_finetune(pipeline.finetune)
     _check_compare(pipeline.compare)
+    _check_run(pipeline.report)
     for name, where in (("features.cache", pipeline.features.cache), ("report.runs", pipeline.report.runs)):
         if is_url(where):
             raise UsageError(f"{name} must be a folder on this machine, got {where}: only images may be URLs.")
@@ -48,6 +55,21 @@ def check_dense(head: HeadOptions) -> None:
     """Raise UsageError where options of the dense head are out of bounds or contradict each other."""
     check_bounds(head, "head.")
     _check_training("head", head)
+
+
+def _check_run(options: ReportOptions) -> None:
+    if options.name is None:
+        return
+    path = PurePath(os.path.normpath(options.name))
+    if path.is_absolute() or path.parts[:1] == ("..",):
+        raise UsageError(
+            f"report.name must be a name in {options.runs}, the folder of results, like flowers or trials/flowers, got "
+            f"{options.name}, which is outside of it. Choose that folder with --runs DIR."
+        )
+    if len(path.parts) > DEEPEST:
+        raise UsageError(
+            f"report.name must be {DEEPEST} folders deep at most, got {options.name}. See also --runs DIR."
+        )
 
 
 def _check_augment(options: AugmentOptions) -> None:

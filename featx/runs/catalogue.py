@@ -9,12 +9,12 @@ from pathlib import Path
 from featx.bundle.manifest import Manifest
 from featx.bundle.records import Interval, MetricsRecord
 from featx.bundle.sealing import MANIFEST, read_manifest
+from featx.config.checks import DEEPEST
 from featx.errors import BundleError
 from featx.io.jsontypes import Json
 from featx.metrics.table import metric_form
 from featx.runs.run import Run, bundle_number
 
-_DEEPEST = 3  # folders below that of the results: runs/compare/<data set>/<bundle>
 _PARTS_OF_A_BUNDLE = (MANIFEST, "split.npz", "head.npz", "head.skops", "head.keras", "backbone.keras")
 
 
@@ -99,7 +99,7 @@ class Catalogue:
 
 def find_runs(folder: Path) -> list[Run]:
     """The runs in a folder of results, those of comparisons too, and the folder itself where it is one."""
-    return [Run(found) for found in _folders_of_bundles(folder, _DEEPEST)]
+    return [Run(found) for found in _folders_of_bundles(folder, 1 + DEEPEST)]
 
 
 def list_models(folder: Path) -> Catalogue:
