@@ -24,6 +24,7 @@ from featx.metrics.table import forms_of
 
 SIZES = (30, 100, 300, 1000)
 RATES = (0.6, 0.8, 0.9, 0.95, 0.98)  # how often the model is right
+EVEN, UNEVEN = (0.2,) * 5, (10 / 11, 1 / 11)  # mixes of classes
 Draw = Callable[[int, np.random.Generator], LabelledPredictions]
 
 
@@ -64,14 +65,17 @@ def _predictions(labels: np.ndarray, chances: np.ndarray, groups: np.ndarray | N
     return LabelledPredictions(labels, chances, tuple(map(str, range(chances.shape[1]))), groups=groups)
 
 
-def draw_groups(images: int, size: int, rate: float, generator: np.random.Generator) -> LabelledPredictions:
+def draw_groups(
+    images: int, size: int, rate: float, generator: np.random.Generator, mix: tuple[float, ...] = EVEN
+) -> LabelledPredictions:
     """Groups of one class and of one difficulty (beta distributed): a correlation of 1/3 between their images."""
-    count = images // size
+    count, k = images // size, len(mix)
     groups, difficulty = np.repeat(np.arange(count), size), generator.beta(2 * rate, 2 * (1 - rate), count)
-    labels = np.repeat(generator.integers(5, size=count), size)
+    drawn = generator.integers(k, size=count) if mix == EVEN else generator.choice(k, count, p=mix)
+    labels = np.repeat(drawn, size)
     right = generator.random(count * size) < difficulty[groups]
-    predicted = np.where(right, labels, (labels + generator.integers(1, 5, count * size)) % 5)
-    chances = generator.dirichlet(np.full(5, 0.5), count * size) * 0.4 + 1e-3
+    predicted = np.where(right, labels, (labels + generator.integers(1, k, count * size)) % k)
+    chances = generator.dirichlet(np.full(k, 0.5), count * size) * 0.4 + 1e-3
     chances[np.arange(count * size), predicted] += 1
     return _predictions(labels, chances / chances.sum(axis=1, keepdims=True), groups)
 
@@ -96,6 +100,14 @@ def cases(generator: np.random.Generator) -> Iterator[tuple[str, int, dict[str, 
             for rate in RATES[:4]:
                 one = {"accuracy": rate, "balanced_accuracy": rate, "macro_f1": rate}
                 yield f"groups of {size}", n, one, lambda n, g, s=size, r=rate: draw_groups(n, s, r, g)  # type: ignore[misc]
+    for size in (4, 10):
+        for n in SIZES[1:]:
+            for rate in RATES[:4]:
+                given = rate * np.array(UNEVEN) + (1 - rate) * np.array(UNEVEN[::-1])
+                of_class = 2 * rate * np.array(UNEVEN) / (np.array(UNEVEN) + given)
+                one = {"accuracy": rate, "balanced_accuracy": rate, "macro_f1": float(of_class.mean())}
+                kind = f"2 classes of 10 to 1, groups of {size}"
+                yield kind, n, one, lambda n, g, s=size, r=rate: draw_groups(n, s, r, g, UNEVEN)  # type: ignore[misc]
     for n in SIZES:
         for rate in (0.7, 0.8, 0.9):
             known = measure_values(draw_labels(200_000, rate, generator), ())

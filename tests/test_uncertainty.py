@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import binomtest, bootstrap
 from sklearn import metrics
 
@@ -161,6 +162,39 @@ def test_images_of_a_group_count_as_what_they_tell_together() -> None:
     assert high - low > alone[1] - alone[0]  # the spread of groups is estimated
 
 
+@pytest.mark.parametrize("recall", [0.95, 0.7])
+def test_a_class_of_few_groups_makes_the_interval_of_a_mean_wide(recall: float) -> None:
+    """Thirty groups of ten like images, three of them of a rare class, which may be right in all of them or in none."""
+    generator = np.random.default_rng(0)
+
+    def sets() -> Iterator[LabelledPredictions]:
+        for _ in range(300):
+            groups = np.repeat(np.arange(30), 10)
+            labels = (groups >= 27).astype(np.int64)
+            hard = generator.random(30) > np.where(np.arange(30) >= 27, recall, 0.8)
+            given = np.where(hard[groups], 1 - labels, labels)
+            yield LabelledPredictions(labels, np.eye(2)[given], ("a", "b"), groups=groups)
+
+    truth = (0.8 + recall) / 2
+    assert covered({"balanced_accuracy": truth}, sets())["balanced_accuracy"] > 0.92
+
+
+def test_the_mean_over_classes_of_groups_has_the_interval_of_welch() -> None:
+    """Two classes, one of four groups: the width is that of the t distribution with Welch's degrees of freedom."""
+    sizes = np.array([6] * 20 + [6] * 4)
+    rights = np.array([6, 5, 4, 6, 3, 5, 6, 6, 2, 5, 4, 6, 6, 5, 1, 6, 5, 4, 6, 5, 2, 5, 4, 1])
+    groups = np.repeat(np.arange(24), sizes)
+    labels = (groups >= 20).astype(np.int64)
+    right = np.concatenate([np.arange(size) < one for size, one in zip(sizes, rights, strict=True)])
+    found = LabelledPredictions(labels, np.eye(2)[np.where(right, labels, 1 - labels)], ("a", "b"), groups=groups)
+    shares = rights / sizes
+    errors = [stats.sem(some) ** 2 for some in (shares[:20], shares[20:])]
+    freedom = sum(errors) ** 2 / (errors[0] ** 2 / 19 + errors[1] ** 2 / 3)
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(sum(errors)) / 2
+    low, high = measure(found).intervals["balanced_accuracy"] or (0, 1)
+    assert (high - low) / 2 == pytest.approx(half, rel=0.2)
+
+
 def test_a_caution_says_which_intervals_are_too_narrow() -> None:
     labels = np.arange(30) % 5
     few = measured(labels, np.eye(5)[labels], 5)
@@ -174,7 +208,7 @@ def test_a_caution_says_which_intervals_are_too_narrow() -> None:
     given = np.where(groups == 3, (labels + 1) % 10, labels)
     grouped = measure(LabelledPredictions(labels, np.eye(10)[given], tuple("abcdefghij"), groups=groups)).cautions
     assert grouped[0].startswith("In only 1 of 12 groups is an image wrong: with fewer than 5 such groups, ")
-    assert grouped[1].startswith("Each class has 1.2 groups on average: ")
+    assert grouped[1].startswith("The class of the fewest groups has 5 groups: with fewer than 25, the intervals of ")
 
 
 TABLE = re.compile(r"^\| (\d+) classes(?:, groups of (\d+))? \| ([\d,]+) \|(.*)\|$", re.MULTILINE)

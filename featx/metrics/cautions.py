@@ -24,8 +24,13 @@ def cautions(predictions: LabelledPredictions) -> tuple[str, ...]:
     if failed < FEW_ERRORS:
         found.append(f"{_few(failed, units, groups is not None)}, the intervals of shares can be too narrow.")
     of_class = _of_a_class(predictions, units)
-    if of_class < _OF_A_CLASS:
-        figures = "interval of macro F1 is" if groups is None else "intervals of balanced accuracy and macro F1 are"
+    if of_class < _OF_A_CLASS and groups is not None and predictions.target == "class":
+        found.append(
+            f"The class of the fewest groups has {counted(int(of_class), 'group')}: with fewer than {_OF_A_CLASS}, the "
+            "intervals of balanced accuracy and macro F1 can be too narrow."
+        )
+    elif of_class < _OF_A_CLASS:
+        figures = "interval of macro F1 is"
         if predictions.target == "labels":
             figures = "intervals of macro F1, ROC AUC and average precision are"
         kind = "label" if predictions.target == "labels" else "class"
@@ -56,8 +61,10 @@ def _few(failed: int, units: int, grouped: bool) -> str:
 
 
 def _of_a_class(predictions: LabelledPredictions, units: int) -> float:
-    """How many images or groups there are of a class, or images of a label, on average over those that occur."""
-    labels = predictions.labels
+    """How many images there are of a class or label, on average over those that occur; groups: of the rarest class."""
+    labels, groups = predictions.labels, predictions.groups
+    if labels.ndim == 1 and groups is not None:  # a mean over classes is no surer than the class of the fewest groups
+        return float(np.unique(np.unique(np.column_stack([labels, groups]), axis=0)[:, 0], return_counts=True)[1].min())
     if labels.ndim == 1:
         return units / len(np.unique(labels))
     return float(labels.sum() / max(labels.any(axis=0).sum(), 1) * units / len(labels))

@@ -69,13 +69,17 @@ class Shares:
         moved = weight[self.codes] * (self.part - share[self.codes] * self.whole)
         return np.bincount(self.rows, moved, self.images)
 
-    def smoothed(self) -> tuple[float, float]:
-        """The metric and the variance that it has with independent shares, each share drawn towards their mean."""
+    def smoothed(self, per_image: np.ndarray | float = 1.0) -> tuple[float, np.ndarray]:
+        """The metric, and what each share adds to its variance, each drawn towards their mean: float64 (defined,).
+
+        per_image : how many images of each share count as one
+        """
         part, whole = self.sums
         mean = (part.sum() + 2) / (whole.sum() + 4)
+        part, whole = part / per_image, whole / per_image
         share = (part + _SHRUNK * mean) / (whole + _SHRUNK)
         weight = self.slope(share) / len(whole)
-        return float(self.link(share).mean()), float((weight**2 * share * (1 - share) / whole).sum())
+        return float(self.link(share).mean()), np.asarray(weight**2 * share * (1 - share) / whole)
 
 
 def wilson(share: float, images: float, deviations: float) -> Interval:
@@ -96,13 +100,35 @@ def share_interval(shares: Shares, groups: np.ndarray | None = None, level: floa
     _, whole = shares.sums
     if not len(whole):
         return None
-    units = shares.images if groups is None else len(np.unique(groups))
-    deviations = ndtri((1 + level) / 2) if groups is None else stdtrit(max(units - 1, 1), (1 + level) / 2)
     value, effect = shares.value, _design_effect(shares, groups)
+    normal = float(ndtri((1 + level) / 2))
     if len(whole) == 1 and not shares.harmonic:
-        return wilson(value, float(whole[0]) / effect, float(deviations))
-    smoothed, variance = shares.smoothed()
-    return wilson(value, smoothed * (1 - smoothed) / (effect * variance), float(deviations))
+        freedom = np.inf if groups is None else max(len(np.unique(groups)) - 1, 1)
+        deviations = normal if groups is None else float(stdtrit(freedom, (1 + level) / 2))
+        return wilson(value, float(whole[0]) / effect, deviations)
+    if groups is None:
+        smoothed, variances = shares.smoothed()
+        return wilson(value, smoothed * (1 - smoothed) / float(effect * variances.sum()), normal)
+    smoothed, variance, freedom = _of_groups(shares, groups, effect)
+    return wilson(value, smoothed * (1 - smoothed) / variance, float(stdtrit(freedom, (1 + level) / 2)))
+
+
+def _of_groups(shares: Shares, groups: np.ndarray, effect: float) -> tuple[float, float, float]:
+    """The metric, drawn towards a mean, its variance and its degrees of freedom, where images come in groups.
+
+    A mean is no surer than the shares of few groups that it depends on, so that the degrees of freedom are those of
+    Satterthwaite (1946). In a share without an error, or with errors alone, a group counts as one image.
+    """
+    part, whole = shares.sums
+    places = np.unique(groups, return_inverse=True)[1]
+    cells = np.unique(shares.codes * len(places) + places[shares.rows])
+    within = np.bincount(cells // len(places), minlength=shares.shares)  # groups of each share
+    within = within[within > 0]
+    unseen = (part == 0) | (part == whole)
+    smoothed, variances = shares.smoothed(np.where(unseen, np.maximum(effect, whole / within), 1.0))
+    variances = variances * np.where(unseen, 1.0, effect)
+    freedom = variances.sum() ** 2 / (variances**2 / np.maximum(within - 1, 1)).sum()
+    return smoothed, float(variances.sum()), float(np.clip(freedom, 1, max(int(places.max()), 1)))
 
 
 def _design_effect(shares: Shares, groups: np.ndarray | None) -> float:
