@@ -83,6 +83,18 @@ def test_what_a_model_is_unsure_of_comes_first_once_it_knows_enough() -> None:
     assert early.rows.tolist() == rank(ArrayFeatures(x), None, None, 8, 0.999).rows.tolist()
 
 
+def test_a_model_is_trusted_with_its_labels_and_as_far_as_it_is_sure() -> None:
+    def trust(doubt: float, labelled: int) -> float:
+        return Doubts.of(np.full(5, doubt), labelled, 10).trust
+
+    assert trust(0.36, 100) == trust(0.36, 1000) == pytest.approx(0.8)
+    assert trust(0.36, 50) == pytest.approx(0.8 / 4)
+    assert trust(0.36, 20) < 0.05
+    assert trust(1.0, 1000) == trust(0.0, 0) == 0
+    reaches = [Doubts.of(np.zeros(5), labelled, 10).reach for labelled in (100, 200, 400, 2000)]
+    assert reaches == pytest.approx([0.5, 0.5, 0.25, 0.1])
+
+
 def test_near_duplicates_are_chosen_once_and_counted() -> None:
     x, _ = blobs(100)
     copies = x[:30] + 0.01 * np.random.default_rng(0).normal(size=(30, 20)).astype(np.float32)

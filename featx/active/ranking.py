@@ -16,7 +16,9 @@ _POPULATION = 2000  # images that stand for the pool
 _SPACED = 1000  # of these, by which the reach is measured
 _CANDIDATES = 10_000  # images that are compared with them
 _REACH, _REACH_OF_MODEL = 4.0, 0.5  # times the distance that so many images keep; all of these by bench_next.py
-_FULL_TRUST = 20  # labels for each class
+_LEAST_REACH_OF_MODEL = 0.1
+_FULL_TRUST = 10  # labels for each class
+_NARROWER = 20  # labels for each class from which the reach shrinks further
 _SHARED = 0.5  # worth of an image that a model is sure of, in units of the mean of all
 _SHARPNESS = 8  # the tenth of the images that it is least sure of have 61 % of the rest, the half 99.8 %
 
@@ -29,20 +31,25 @@ class Doubts:
     pool teach it most (Hacohen, Dekel and Weinshall, "Active learning on a budget", ICML 2022).
 
     values : float (n,), at least 0; trust : in [0, 1]
+    reach : how far a label reaches where they are trusted, in units of the distance that so many images keep
     """
 
     values: np.ndarray
     trust: float
+    reach: float = _REACH_OF_MODEL
 
     @classmethod
     def of(cls, values: np.ndarray, labelled: int, classes: int) -> Doubts:
         """The doubts in [0, 1] of a model of so many classes that knows so many labels.
 
-        In full from twenty for a class on; next to none below five, and only as far as it is sure, on average.
+        In full from ten for a class on; next to none below three, and less where it is unsure on average. From twenty
+        on single images that it is unsure of matter more and more, and whole regions less.
         """
-        known = min(1.0, labelled / (_FULL_TRUST * max(1, classes)))
+        of_class = labelled / max(1, classes)
+        known = min(1.0, of_class / _FULL_TRUST)
         sure = 1 - float(values.mean()) if len(values) else 1.0
-        return cls(values, known**2 * max(0.0, sure))
+        reach = _REACH_OF_MODEL * min(1.0, _NARROWER / max(1.0, of_class))
+        return cls(values, known**2 * max(0.0, sure) ** 0.5, max(_LEAST_REACH_OF_MODEL, reach))
 
     def worth(self) -> np.ndarray:
         """What a label near each image is worth: float64 (n,), above 0.
@@ -104,8 +111,7 @@ def rank(
     population = _population(features, space, worth, generator)
     known = 0 if labelled is None else labelled.shape[0]
     apart = spacing(population.directions[:_SPACED], known + count, generator)
-    trust = 0.0 if doubts is None else doubts.trust
-    reach = apart * _REACH ** (1 - trust) * _REACH_OF_MODEL**trust
+    reach = apart * (_REACH if doubts is None else _REACH ** (1 - doubts.trust) * doubts.reach**doubts.trust)
     population = Population(population.directions, population.worth, population.covered, reach)
     if labelled is not None:
         population = population.cover(_directions(labelled, space))
