@@ -430,6 +430,36 @@ def test_the_range_of_the_calibration_error_holds_what_true_confidences_give(ima
     assert chance_range(np.empty(0, int), np.empty((0, 4))) is None
 
 
+@pytest.mark.parametrize("together", ["groups", "labels", "neither"])
+def test_the_range_of_the_calibration_error_holds_where_answers_go_together(together: str) -> None:
+    """True confidences, of ten near-copies that are right or wrong as one, or of labels that follow from another."""
+    random, above, high = np.random.default_rng(1), 0, 0.0
+    for _ in range(150):
+        chances = random.uniform(0.05, 0.95, (40 if together == "groups" else 300, 3))
+        there = random.random(chances.shape) < chances
+        if together == "groups":
+            chances, there = (np.repeat(one, 10, axis=0) for one in (chances, there))
+            groups = np.repeat(np.arange(40), 10)
+            both = np.column_stack([1 - chances[:, 0], chances[:, 0]])
+            found = LabelledPredictions(there[:, 0].astype(np.int64), both, ("a", "b"), groups=groups)
+        else:
+            copies = 3 if together == "labels" else 1
+            chances, there = (np.repeat(one, copies, axis=1) for one in (chances, there))
+            found = LabelledPredictions(there, chances, tuple(map(str, range(chances.shape[1]))))
+        given = found.predicted if together == "groups" else None
+        error = reliability(found.labels, found.probabilities, predicted=given).expected_calibration_error
+        _, high = chance_range(found.labels, found.probabilities, predicted=given, groups=found.groups) or (1, 0)
+        above += (error or 0) > high
+    assert above <= 15  # 2.5 % of 150 are 4
+    assert measure(found).error_by_chance == chance_range(
+        found.labels, found.probabilities, predicted=found.predicted, groups=found.groups
+    )
+    wrong = 1 - found.labels if together == "groups" else ~found.labels
+    overconfident = np.where(found.labels, 0.02, 0.98) if together != "groups" else np.eye(2)[wrong] * 0.96 + 0.02
+    error = reliability(found.labels, overconfident).expected_calibration_error or 0
+    assert error > (chance_range(found.labels, overconfident, groups=found.groups) or (0, 1))[1]
+
+
 # --- classes -----------------------------------------------------------------------------------------------------
 
 

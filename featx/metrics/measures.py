@@ -118,7 +118,9 @@ def measure(predictions: LabelledPredictions) -> Measures:
         _label_tables(counts, len(predictions)) if target == "labels" else _confusion(predictions),
         None if predictions.groups is None else len(np.unique(predictions.groups)),
         cautions(predictions),
-        chance_range(predictions.labels, predictions.probabilities, predicted=predictions.predicted),
+        chance_range(
+            predictions.labels, predictions.probabilities, predicted=predictions.predicted, groups=predictions.groups
+        ),
     )
 
 

@@ -35,35 +35,55 @@ class Reliability:
 
 
 def chance_range(
-    labels: np.ndarray, probabilities: np.ndarray, seed: int = 0, predicted: np.ndarray | None = None
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    seed: int = 0,
+    predicted: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> tuple[float, float] | None:
     """The expected calibration error that these confidences give if they are all true: 95 % of draws lie within.
 
     It is not 0: with 100 images, a bin has seven or so, whose share of right ones is seldom what it should be. Draws of
     many images take each bin's number of right ones from the normal distribution of its mean and variance.
 
-    labels, probabilities, predicted : as in `reliability`, of whose labels only the shape counts; None without an image
+    Images of a group are right or wrong together, and so are labels of an image: how much they are is taken from what
+    was seen, each group (or image) as a whole, by draws of the normal distribution.
+
+    labels, probabilities, predicted : as in `reliability`; None without an image
+    groups : int64 (n,), of images that are no independent examples
     """
     if labels.ndim == 2:
-        confidence = probabilities.ravel()
-    elif predicted is None:
-        confidence = probabilities.max(axis=1, initial=0.0)
+        confidence, right = probabilities.ravel(), labels.ravel()
+        units: np.ndarray | None = np.repeat(np.arange(len(labels)) if groups is None else groups, labels.shape[1])
     else:
-        confidence = probabilities[np.arange(len(labels)), predicted]
+        given = predicted
+        if given is None:
+            given = probabilities.argmax(axis=1) if len(labels) else labels
+        confidence, right = probabilities[np.arange(len(labels)), given], given == labels
+        units = groups
     total = len(confidence)
     if not total:
         return None
     place, random = _bins(confidence, BINS)[1], np.random.default_rng(seed)
-    sums = np.bincount(place, confidence, BINS)
-    if total <= _MOST_DRAWN:
-        right = random.random((_DRAWS, total)) < confidence
-        counts = np.stack([right[:, place == one].sum(axis=1) for one in range(BINS)], axis=1)
+    if units is not None:
+        gaps = _gaps_by_chance(right - confidence, place, units, random)
+    elif total <= _MOST_DRAWN:
+        hits = random.random((_DRAWS, total)) < confidence
+        gaps = np.stack([hits[:, place == one].sum(axis=1) for one in range(BINS)], axis=1)
+        gaps = gaps - np.bincount(place, confidence, BINS)
     else:
         spread = np.sqrt(np.bincount(place, confidence * (1 - confidence), BINS).clip(0))
-        counts = sums + spread * random.standard_normal((_DRAWS, BINS))
-    errors = np.abs(counts - sums).sum(axis=1) / total
-    low, high = np.quantile(errors, [0.025, 0.975])
+        gaps = spread * random.standard_normal((_DRAWS, BINS))
+    low, high = np.quantile(np.abs(gaps).sum(axis=1) / total, [0.025, 0.975])
     return float(low), float(high)
+
+
+def _gaps_by_chance(gap: np.ndarray, place: np.ndarray, units: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Draws of each bin's sum of gaps between right and confidence, if their mean is 0: float64 (draws, bins)."""
+    names, unit = np.unique(units, return_inverse=True)
+    sums = np.bincount(unit * BINS + place, gap, len(names) * BINS).reshape(-1, BINS)
+    factor = np.linalg.qr(sums, mode="r")  # of their covariance, which the groups' own sums have
+    return np.asarray(random.standard_normal((_DRAWS, len(factor))) @ factor)
 
 
 def reliability(
