@@ -17,8 +17,9 @@ import featx
 from featx.bundle.bundle import Bundle, load_bundle, pack
 from featx.bundle.coverage import COVERAGE_FILE, why_approximate
 from featx.errors import BundleError, UsageError
-from featx.inference.sets import guarantee
+from featx.inference.sets import guarantee, measure_sets
 from featx.metrics.conformal import CalibrationScores, fewest, limit_of
+from featx.metrics.predictions import LabelledPredictions
 from featx.runs.run import Run
 from featx.workflow.publish import publish_head
 
@@ -211,6 +212,27 @@ def test_several_labels_are_all_in_the_set(lab: Lab, tmp_path: Path) -> None:
     assert "all labels of an image are in its set" in sentence
     answer = model.predict(str(tmp_path / "images" / "0.png"), coverage=0.9)[0]
     assert set(answer.set or ()) <= set(model.classes)
+
+
+def test_the_measured_coverage_has_the_interval_of_groups() -> None:
+    """Groups of ten copies are worth one image each: the interval is no narrower than that of one copy of each."""
+    generator = np.random.default_rng(0)
+
+    def draw(n: int) -> LabelledPredictions:
+        chances = generator.dirichlet(np.ones(3), n)
+        labels = (generator.random((n, 1)) > chances.cumsum(axis=1)).sum(axis=1)
+        return LabelledPredictions(labels, chances, ("a", "b", "c"), paths=tuple(map(str, range(n))))
+
+    val, once = draw(100), draw(40)
+    copies = replace(once.take(np.repeat(np.arange(40), 10)), groups=np.repeat(np.arange(40), 10))
+    alone, together = measure_sets(val, once, 0.8), measure_sets(val, copies, 0.8)
+    assert alone is not None
+    assert together is not None
+    assert together.covered == alone.covered
+    assert alone.interval is not None
+    assert together.interval is not None
+    width = alone.interval[1] - alone.interval[0]
+    assert width <= together.interval[1] - together.interval[0] < 1.2 * width
 
 
 def test_the_report_has_the_measured_coverage(lab: Lab, tmp_path: Path) -> None:

@@ -122,4 +122,6 @@ def measure_sets(val: LabelledPredictions, test: LabelledPredictions, coverage: 
     rule = calibrating.rule(coverage, per_class=False)
     covered = others.covered(rule)
     size = float(rule.sets(others.probabilities).sum(axis=1).mean())
-    return MeasuredSets(coverage, len(others), float(covered.mean()), share_interval(of_images(covered)), size)
+    return MeasuredSets(
+        coverage, len(others), float(covered.mean()), share_interval(of_images(covered), test.groups), size
+    )
