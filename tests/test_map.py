@@ -18,6 +18,8 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
 import featx
+from featx.active.comparison import Side
+from featx.bundle.bundle import load_bundle
 from featx.errors import HeadError, UsageError
 from featx.features import ArrayFeatures
 from featx.metrics.placement import place
@@ -118,6 +120,28 @@ def test_the_page_holds_places_colours_and_pictures(drawn: dict[str, Any]) -> No
     assert found["sheets"][0].startswith("data:image/jpeg;base64,")
     places = np.frombuffer(base64.b64decode(found["places"]), "<u2").reshape(-1, 2)
     assert places.min() == 0 or places.max() == 65535
+
+
+def test_a_model_of_weighed_classes_is_shown_by_what_it_answers(lab: Lab, tmp_path: Path) -> None:
+    """Its answer is not always the likeliest class; drift counts the answers as well."""
+    options = {"cache": str(tmp_path / "cache"), "runs": str(tmp_path / "runs"), "html": False}
+    backbone = str(lab.root / "tiny.keras")
+    weights = {"class_weight": "red=30", "calibrate": "temperature", "strength": 0.01}
+    model = featx.fit_head(lab.root / "pictures", backbone=backbone, clf="logreg", **weights, **options)  # type: ignore[arg-type]
+    typed = ("--model", str(model.path), "--cache", options["cache"], "--runs", options["runs"], "--method", "pca")
+    found = held(Path(call("map", lab.root / "pictures", *typed, "--json", cwd=tmp_path).json["page"]))
+    answers = model.predict(found["paths"])
+    assert any(one.label != one.top[0].label for one in answers)
+    by = {one["title"]: one for one in found["colourings"]}
+    assert [by["prediction"]["names"][code] for code in codes(by["prediction"])] == [one.label for one in answers]
+    wrong = [int(one.label != Path(path).parent.name) for one, path in zip(answers, found["paths"], strict=True)]
+    assert codes(by["error"]).tolist() == wrong
+    bundle = load_bundle(model.path)
+    rows = featx.read_features(lab.root / "pictures", backbone=backbone, cache=options["cache"])
+    side = Side.of(bundle, rows.X, None)
+    assert [bundle.classes[code] for code in side.votes.argmax(axis=1)] == [
+        one.label for one in model.predict(rows.paths)
+    ]
 
 
 def test_of_more_images_than_asked_for_some_are_shown(drawn: dict[str, Any], tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from featx.config.pipeline import as_yaml
 from featx.metrics.predictions import LabelledPredictions
 from featx.report.next_steps import Typed
 from featx.report.report import Content, write_report
+from featx.report.standing import stand
 from featx.report.typed import typed_again
 from featx.report.verdict import Verdict, reach_verdict
 from featx.report.words import named, percent
@@ -320,6 +321,15 @@ def test_of_the_command_that_made_a_model_what_is_about_its_data_is_typed_again(
 )
 def test_what_cannot_be_typed_again_is_not(command: str) -> None:
     assert arguments_again(command, ("data", "features")) is None
+
+
+def test_a_mistake_of_weighed_classes_is_as_sure_as_the_class_that_was_given() -> None:
+    """All are taken for b, of which the weights make much, with a confidence of 5 %."""
+    found = judged([[20, 3], [2, 20]], "ab")
+    wrong = replace(found, probabilities=np.tile([0.95, 0.05], (45, 1)), emphasis=np.array([1.0, 30.0]))
+    assert (wrong.predicted == 1).all()
+    assert stand(wrong).sure == 0
+    assert stand(replace(wrong, emphasis=None)).sure == 22  # those of b, which are taken for a
 
 
 def test_the_next_steps_of_a_measurement_are_about_what_the_model_was_made_of(

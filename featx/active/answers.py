@@ -11,6 +11,7 @@ from featx.bundle.novelty import FILE
 from featx.errors import HeadError
 from featx.features import Features, block_rows, width
 from featx.io.progress import Progress
+from featx.metrics.predictions import decide
 
 _BATCH = 4096
 
@@ -20,7 +21,8 @@ class PoolAnswers:
     """One model's answers to n images.
 
     first, second : int32 (n,), positions of the two likeliest classes; of a model of one class both are 0
-    confidence, rival : float32 (n,), their probabilities
+    given : int32 (n,), the class that the model decides for, with weights of classes not always the likeliest
+    confidence, rival : float32 (n,), the probabilities of the two likeliest
     labels : float32 (n, classes), of a model of several labels: the probability of those that it gives, -1 of others
     margin, entropy : float32 (n,), how unsure it is by either measure, in [0, 1]
     distance : float32 (n,), from the nearest training image, where the model keeps what that takes; else None
@@ -28,6 +30,7 @@ class PoolAnswers:
 
     first: np.ndarray
     second: np.ndarray
+    given: np.ndarray
     confidence: np.ndarray
     rival: np.ndarray
     labels: np.ndarray | None
@@ -47,7 +50,7 @@ def ask(bundle: Bundle, features: Features, progress: Progress, distances: bool 
         Features that are not finite.
     """
     n, classes = features.shape[0], len(bundle.classes)
-    columns = np.empty((7, n), np.float32)
+    columns, given = np.empty((7, n), np.float32), np.empty(n, np.int32)
     labels = np.empty((n, classes), np.float32) if bundle.multilabel else None
     reference = bundle.reference() if distances and FILE in bundle.manifest.files else None
     at = 0
@@ -59,6 +62,7 @@ def ask(bundle: Bundle, features: Features, progress: Progress, distances: bool 
         rows = slice(at, at + len(block))
         probabilities = bundle.probabilities(block)
         columns[:4, rows] = _likeliest(probabilities)
+        given[rows] = decide(probabilities, bundle.calibration.emphasis)
         columns[4:6, rows] = (
             _doubt_of_labels(probabilities, bundle.thresholds) if bundle.multilabel else doubt(probabilities)
         )
@@ -69,7 +73,7 @@ def ask(bundle: Bundle, features: Features, progress: Progress, distances: bool 
         progress("predict", at, n)
     first, second = columns[:2].astype(np.int32)
     distance = None if reference is None else columns[6]
-    return PoolAnswers(first, second, columns[2], columns[3], labels, columns[4], columns[5], distance)
+    return PoolAnswers(first, second, given, columns[2], columns[3], labels, columns[4], columns[5], distance)
 
 
 def probability_of(bundle: Bundle, features: Features, codes: np.ndarray) -> np.ndarray:

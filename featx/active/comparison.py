@@ -18,6 +18,7 @@ import numpy as np
 from featx.active.answers import doubt
 from featx.bundle.bundle import Bundle
 from featx.bundle.novelty import Reference
+from featx.metrics.predictions import decide
 from featx.metrics.similarity import unit_rows
 from featx.metrics.twosample import Divisions, TwoSamples, compare_rows, compare_values, compare_votes, holm
 
@@ -49,7 +50,7 @@ class Side:
             sureness = np.abs(probabilities - 0.5).mean(axis=1)
         else:
             votes = np.zeros(probabilities.shape, bool)
-            votes[np.arange(len(rows)), probabilities.argmax(axis=1)] = True
+            votes[np.arange(len(rows)), decide(probabilities, bundle.calibration.emphasis)] = True
             sureness = 1 - doubt(probabilities)[0]
         return cls(rows, probabilities, votes, sureness, None if reference is None else reference.distances(rows))
 

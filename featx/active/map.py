@@ -168,7 +168,7 @@ def _answered(
     split = np.where(split < len(SPLITS), split, -1)
     found = [Colouring("part of the model", split, SPLITS)]
     if not bundle.multilabel:
-        found.append(_grouped("prediction", answers.first.astype(np.int64), bundle.classes))
+        found.append(_grouped("prediction", answers.given.astype(np.int64), bundle.classes))
     found.append(Colouring("confidence", answers.confidence.astype(np.float64), None))
     labels, classes = done.images.labels, done.images.classes
     if bundle.multilabel or labels is None or labels.ndim != 1:
@@ -176,7 +176,7 @@ def _answered(
     code_of = {name: code for code, name in enumerate(bundle.classes)}
     given = np.array([code_of.get(name, -1) for name in classes] or [-1])[labels[rows]]
     given = np.where(labels[rows] < 0, -1, given)
-    wrong = np.where(given < 0, -1, (answers.first != given).astype(np.int64))
+    wrong = np.where(given < 0, -1, (answers.given != given).astype(np.int64))
     doubted = np.where(given < 0, np.nan, 1 - probability_of(bundle, features, np.maximum(given, 0)))
     return [*found, Colouring("error", wrong, ("right", "wrong")), Colouring("label-error score", doubted, None)]
 

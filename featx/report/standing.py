@@ -96,7 +96,8 @@ def stand(predictions: LabelledPredictions) -> Standing:
     assert interval is not None  # of a share of one image at least
     several, names = predictions.target == "labels", predictions.classes
     known = predictions.probabilities.shape[1]
-    confidence = predictions.probabilities.max(axis=1, initial=0.0)
+    given = () if several else (np.arange(len(predictions)), predictions.predicted)
+    confidence = predictions.probabilities[given]  # of the class that is given, with weights not always the likeliest
     return Standing(
         predictions.part,
         predictions.target,
