@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +234,22 @@ def test_several_labels(lab: Lab, tmp_path: Path) -> None:
     assert found.mix is None
     assert found.report is None
     assert any("several labels" in note for note in found.notes)
+
+
+def test_groups_are_named_since_other_groups_always_differ(model: Path, lab: Lab, tmp_path: Path) -> None:
+    """Groups of five that are alike, drawn from one source: the tests, for independent images, differ in nearly all."""
+    features = {"backbone": str(lab.root / "tiny.keras"), "cache": str(model / "cache"), "runs": str(tmp_path / "r")}
+    split = (0.4, 0.6, 0)
+    grouped = featx.fit_head(model / "pictures", group_duplicates=0.9999, split=split, html=False, **features)  # type: ignore[arg-type]
+    found = grouped.drift(model / "new", out=tmp_path / "o", cache=features["cache"], html=False)
+    assert any("Compare one image of each group." in note for note in found.notes)
+    alone = featx.load(model / "runs" / "pictures").drift(model / "new", out=tmp_path / "p", cache=features["cache"])
+    assert not any("group" in note for note in alone.notes)
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(2, 12, 12))
+    few = [np.repeat(some, 5, axis=0) + 0.3 * random.normal(size=(60, 12)) for some in centres]
+    both = [replace(sides(random, 60, 0), rows=rows.astype(np.float32)) for rows in few]
+    assert compare_sides(both[0], both[1], answers=True, seed=0)["features"].p < 0.01
 
 
 def test_refused_with_one_sentence(model: Path, lab: Lab, tmp_path: Path) -> None:

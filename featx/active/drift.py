@@ -238,6 +238,11 @@ def _notes(pool: Pool, held: HeldOut, bundle: Bundle) -> tuple[str, ...]:
         notes.append("Images have several labels: how often each label is given is compared, and no mix is estimated.")
     if FILE not in bundle.manifest.files:
         notes.append("The model keeps no features of training images, so distances are not compared.")
+    if bundle.manifest.split.grouped:
+        notes.append(
+            "The images of the model come in groups, but the tests take every image for itself: other groups of the "
+            "same kind differ as well. Compare one image of each group."
+        )
     few = min(len(pool), held.features.shape[0])
     if few < 100:
         notes.append(f"One side has {counted(few, 'image')}: only large differences can be detected.")
