@@ -315,10 +315,17 @@ def test_a_model_is_pickled_and_copied(work: Callable[..., Outcome], lab: Lab, t
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"top": "2"}, "top must be a whole number, got 2"),
+        ({"top": "2"}, "top must be a whole number, got '2'"),
+        ({"top": True}, "top must be a whole number, got True"),
+        ({"tta": "1"}, "tta must be a whole number, got '1'"),
+        ({"workers": "all"}, "workers must be a whole number, got 'all'"),
+        ({"workers": -1}, "workers must be at least 0, got -1"),
+        ({"coverage": True}, "coverage must be a number or None, got True"),
+        ({"per_class": "no"}, "per_class must be True or False, got 'no'"),
+        ({"cache": 1}, "cache must be a path or None, got 1"),
         ({"top": 2.5}, "top must be a whole number, got 2.5"),
         ({"top": np.int64(0)}, "top must be at least 1, got 0"),
-        ({"min_confidence": "0.8"}, "min_confidence must be a number, got 0.8"),
+        ({"min_confidence": "0.8"}, "min_confidence must be a number, got '0.8'"),
         ({"min_confidence": np.float32(2)}, "min_confidence must be at most 1, got 2.0"),
         ({"max_distance": np.float32(-1)}, "max_distance must be at least 0, got -1.0"),
     ],
@@ -330,6 +337,57 @@ def test_numbers_are_checked_also_where_they_are_texts_or_numpys(
     with pytest.raises(UsageError, match=re.escape(sentence)):
         model.predict(file, **options)
     assert len(model.predict(file, top=np.int64(2), max_distance=None)[0].top) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("evaluate", {"tta": "1"}, "tta must be a whole number, got '1'"),
+        ("evaluate", {"part": ["test"]}, "part must be a text or None, got ['test']"),
+        ("evaluate", {"force": "no"}, "force must be True or False, got 'no'"),
+        ("evaluate", {"against": 5}, "against must be a path or a featx.Model or None, got 5"),
+        ("evaluate", {"progress": "bar"}, "progress must be a function or True or False, got 'bar'"),
+        ("explain", {"images": "x", "labels": 1}, "labels must be a text or a list of texts, got 1"),
+        ("explain", {"images": "x", "labels": [1]}, "labels must be a text or a list of texts, got [1]"),
+        ("explain", {"images": "x", "top": "1"}, "top must be a whole number or None, got '1'"),
+        ("explain", {"images": "x", "out": ["a"]}, "out must be a path or None, got ['a']"),
+        ("similar", {"images": 5}, "images must be a path or a list of paths, got 5"),
+        ("similar", {"images": "x", "top": True}, "top must be a whole number, got True"),
+        ("export", {"out": "x", "format": None}, "format must be one of savedmodel, onnx, openvino, litert, keras or"),
+        ("export", {"out": "x", "precision": "int4"}, "No precision 'int4'. Choose one of float32, float16, int8"),
+        ("next", {"out": 5}, "out must be a path or None, got 5"),
+        ("drift", {"pipeline": ["a"]}, "pipeline must be a path or None, got ['a']"),
+        ("finetune", {"dry_run": "no"}, "dry_run must be True or False, got 'no'"),
+        ("pack", {"out": "x", "keep_paths": "no"}, "keep_paths must be True or False, got 'no'"),
+    ],
+)
+def test_arguments_of_other_kinds_are_a_sentence(
+    work: Callable[..., Outcome], lab: Lab, name: str, options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        getattr(featx.load(lab.bundle("logreg").path), name)(**options)
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "sentence"),
+    [
+        (featx.check, {"features": "no"}, "features must be True or False, got 'no'"),
+        (featx.check, {"features": True, "near": "0.9"}, "near must be a number, got '0.9'"),
+        (featx.compare, {"data": 5}, "data must be a path or a list of paths, got 5"),
+        (featx.load, {"bundle": 5}, "bundle must be a path, got 5"),
+        (featx.load, {"bundle": "x", "imports": None}, "imports must be a text or a list of texts, got None"),
+        (featx.look, {"show_images": True}, "show_images must be a whole number, got True"),
+        (featx.look, {"imagenet": "no"}, "imagenet must be True or False, got 'no'"),
+        (featx.map, {"data": "x", "model": "runs/x"}, "model must be a featx.Model or None, got 'runs/x'"),
+        (featx.models, {"runs": None}, "runs must be a path, got None"),
+        (featx.extract, {"data": "x", "progress": "bar"}, "progress must be a function or True or False, got 'bar'"),
+    ],
+)
+def test_arguments_of_functions_are_checked_as_well(
+    function: Callable[..., Any], options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        function(**options)
 
 
 def test_files_beside_arrays_are_refused_by_name(work: Callable[..., Outcome], lab: Lab) -> None:

@@ -11,6 +11,7 @@ from typing import Unpack, overload
 
 from featx.active.drift import Drift, find_drift
 from featx.active.next import NextImages, choose_next
+from featx.api.checked import checked
 from featx.api.keywords import FindDriftKeywords, NextImagesKeywords, ReadFeaturesKeywords
 from featx.api.options import (
     DRIFT,
@@ -163,6 +164,7 @@ class Consulted:
         wanted = read_options(SIMILAR, options, "similar", data, pipeline)
         return find_similar(images, wanted, self.bundle, Asked(top, require_picture(out, force)), no_progress)
 
+    @checked
     def export(
         self,
         out: PathLike,

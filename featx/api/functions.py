@@ -8,6 +8,7 @@ from typing import Literal, Unpack, overload
 from featx.active.enough import Enough, find_enough
 from featx.active.map import FeatureMap, draw_map
 from featx.active.next import NextImages, choose_next
+from featx.api.checked import checked
 from featx.api.keywords import DrawMapKeywords, ExtractKeywords, FindEnoughKeywords, FitHeadKeywords, NextImagesKeywords
 from featx.api.model import Model
 from featx.api.options import ENOUGH, EXTRACT, FIT_HEAD, MAP, NEXT, PathLike, call_text, read_options, takes
@@ -168,6 +169,7 @@ def fit_head(
         return Model(publish_head(prepare_head(wanted, cache, show), context))
 
 
+@checked
 def models(runs: PathLike = "runs") -> Catalogue:
     """List every model in a results folder, as `featx models` does; only small files are read.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from featx.api.checked import checked
 from featx.api.model import Model
 from featx.api.options import PathLike
 from featx.bundle.bundle import load_bundle
@@ -12,6 +13,7 @@ from featx.io.modules import named_modules
 from featx.runs.choosing import find_bundle
 
 
+@checked
 def load(bundle: PathLike, *, runs: PathLike = "runs", imports: str | Sequence[str] = ()) -> Model:
     """Load a bundle: its folder, a `.featx` file, or the folder of a run, whose best bundle is used.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Unpack, cast, overload
 import numpy as np
 
 from featx.api.asking import Consulted
+from featx.api.checked import checked, require_not_negative
 from featx.api.keywords import EvaluateKeywords, TuneKeywords
 from featx.api.model_table import model_html
 from featx.api.options import EVALUATE, FINETUNE, PathLike, Writing, WritingKeywords, call_text, read_options, takes
@@ -107,6 +108,7 @@ class Model(Consulted):
         """The metrics measured when it was created: {"val": {"accuracy": ...}, "test": {...}}; None: undefined."""
         return {part: one.as_json() for part, one in self.bundle.manifest.metrics.items() if one is not None}
 
+    @checked
     def predict(
         self,
         images: Images,
@@ -149,6 +151,7 @@ class Model(Consulted):
         cache = more.pop("cache", None)
         asked = AnswerOptions(top, min_confidence, max_distance, **cast(SetKeywords, more))
         check_bounds(asked)
+        require_not_negative("workers", workers)
         sources, average = sources_of(images), self._average(tta)
         if cache is None:
             return Predictions(tuple(predict_images(self.bundle, sources, asked, workers, average)))
@@ -158,10 +161,10 @@ class Model(Consulted):
             return Predictions(tuple(predict_images(self.bundle, sources, asked, workers, average, cached)))
 
     def _average(self, tta: int) -> Average | None:
-        if tta < 0:
-            raise UsageError(f"tta must be at least 0, got {tta}.")
+        require_not_negative("tta", tta)
         return Average.of_bundle(self.bundle, tta) if tta else None
 
+    @checked
     def predict_proba(self, images: Images, *, workers: int = 0) -> np.ndarray:
         """Predict the probability of every class: float64 (n, k), in the order of `classes`.
 
@@ -180,6 +183,7 @@ class Model(Consulted):
         >>> featx.load("runs/flowers").predict_proba("flowers/rose").shape
         (12, 3)
         """
+        require_not_negative("workers", workers)
         sources = sources_of(images)
         found = np.empty((len(sources), len(self.classes)))
         for rows, probabilities, bad in iter_probabilities(self.bundle, sources, workers):
@@ -246,7 +250,7 @@ class Model(Consulted):
         wanted = read_options(EVALUATE, options, "evaluate", data, pipeline)
         wanted = replace(wanted, data=own_data(self.bundle, wanted, _OWN)) if own else wanted
         if folder is not None:
-            require_unused(folder, force)
+            require_unused(folder, force, "force=True", "mistakes=")
         average, other = self._average(tta), self._rival(against, Path(wanted.report.runs))
         with Cache(wanted.features.cache) as cache:
             images, notes, unread = images_of_part(wanted, self.bundle, part, cache)
@@ -324,6 +328,7 @@ class Model(Consulted):
             prepared = prepare_finetune(self.bundle, wanted, cache, context)
             return Model(publish_finetuned(self.bundle, prepared, context))
 
+    @checked
     def pack(self, out: PathLike, *, keep_paths: bool = False, force: bool = False) -> Path:
         """Write the bundle as one `.featx` file, which `featx.load` and `featx predict --model` read on any machine.
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, TypedDict
 
+from featx.api.checked import Function, checked
 from featx.config import SECTIONS, Keys, Pipeline, help_of, listed_options
 from featx.config.applicable import require_applicable
 from featx.config.pipeline import start_pipeline
@@ -57,13 +58,12 @@ class WritingKeywords(TypedDict, total=False):
     force: bool
 
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
 def takes(
     *sections: str, prepared: bool = False, also: type[DataclassInstance] | None = None
 ) -> Callable[[Function], Function]:
     """Show the options of these sections in signature and documentation of a function that takes `**options`.
+
+    What else it is given is checked.
 
     prepared : whether it takes those of `PREPARED` as well
     also : a dataclass of further keywords with their defaults, which its documentation describes itself
@@ -86,6 +86,7 @@ def takes(
             Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=one.type)
             for one in (*further, *(entry for _, entry in taken))
         ]
+        function = checked(function, {*names, *(entry.name for _, entry in taken)} - {one.name for one in own})
         function.__signature__ = shape.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
         if not taken:
             return function

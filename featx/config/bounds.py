@@ -106,11 +106,12 @@ def _bounds(hint: Hint) -> Iterator[Ge | Gt | Le | Lt | Interval]:
 def _sentence(hint: Hint, value: object) -> str | None:
     """What an error says of a value, after the name of the option; None where the value is within its bounds."""
     kind = without_none(hint)
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and origin_of(without_bounds(kind)) is tuple:
         items = get_args(without_bounds(kind))[:1] or (kind,)
         return next(filter(None, (_sentence(items[0], one) for one in value)), None)
     base, is_absent = without_bounds(kind), value is None and kind is not hint
-    if base in (int, float) and not is_absent and not isinstance(value, Integral if base is int else Real):
+    number = isinstance(value, Integral if base is int else Real) and not isinstance(value, bool)
+    if base in (int, float) and not is_absent and not number:
         return f"must be a {'whole number' if base is int else 'number'}"  # from Python: nothing else has checked it
     if isinstance(value, bool) or not isinstance(value, Real):  # those of NumPy are, too
         return None
@@ -141,4 +142,6 @@ def _phrase(bound: Ge | Gt | Le | Lt | Interval) -> str:
 
 
 def _listed(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return (
+        ",".join(map(str, value)) if isinstance(value, tuple) else repr(value) if isinstance(value, str) else str(value)
+    )

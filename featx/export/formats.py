@@ -119,6 +119,9 @@ def choose_formats(names: Sequence[str], precision: str) -> list[Format]:
     for row in chosen:
         if precision not in row.precisions:
             others = [other.name for other in FORMATS.values() if precision in other.precisions]
+            if not others:
+                known = dict.fromkeys(name for other in FORMATS.values() for name in other.precisions)
+                raise UsageError(f"No precision {precision!r}. Choose one of {', '.join(known)}: --precision float16")
             raise UsageError(
                 f"--format {row.name} is written in {' or '.join(row.precisions)}, not {precision}. "
                 f"{precision} is available with --format {' or '.join(others)}."

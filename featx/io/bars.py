@@ -121,8 +121,10 @@ def _unit(stage: str, count: int) -> str:
 @contextmanager
 def shown_by(progress: Progress | bool) -> Iterator[Progress]:
     """What shows progress to a caller of a public function: bars for True, nothing for False, else what was given."""
-    if progress is True:
+    if callable(progress):
+        yield progress
+    elif progress:
         with Bars() as bars:
             yield bars
     else:
-        yield no_progress if progress is False else progress
+        yield no_progress

@@ -25,8 +25,10 @@ _NEAREST = 5  # training images beside each mistake
 _ABSENT = "The nearest training images are not shown"
 
 
-def require_unused(folder: Path, force: bool) -> None:
+def require_unused(folder: Path, force: bool, forced: str = "--force", named: str = "--mistakes") -> None:
     """Refuse a folder that has something in it, before anything is measured.
+
+    forced, named : how force is set and the folder named, for the message
 
     Raises
     ------
@@ -36,10 +38,10 @@ def require_unused(folder: Path, force: bool) -> None:
     if force or not folder.exists():
         return
     if not folder.is_dir():
-        raise UsageError(f"{folder} is a file, but a folder is needed. Name another one with --mistakes.")
+        raise UsageError(f"{folder} is a file, but a folder is needed. Name another one with {named}.")
     if any(folder.iterdir()):
         raise UsageError(
-            f"{folder} is a folder with files in it. Add to it with --force, or name another with --mistakes."
+            f"{folder} is a folder with files in it. Add to it with {forced}, or name another with {named}."
         )
 
 
