@@ -439,6 +439,24 @@ def test_finetune_starts_from_the_model(
     assert scores[best.path] == max(scores.values())
 
 
+def test_a_model_is_fine_tuned_on_its_own_images_and_in_its_own_run(
+    work: Callable[..., Outcome], options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Not on those of the default pipeline file, which are the demo's, nor by its options."""
+    fitted = {name: one for name, one in FIT.items() if name != "name"}
+    model = featx.fit_head("pictures", **fitted, name="mine", runs="results", **options)
+    plan = model.finetune(dry_run=True, **options)
+    assert plan.folder == "results/mine"
+    assert "5 epochs on 60 images, --unfreeze" in plan.steps[-1].what
+    tuned = model.finetune(epochs=1, batch_size=8, html=False, **options)
+    assert tuned.path.parent == model.path.parent
+    assert tuned.bundle.manifest.data.source == "pictures"
+    assert model.finetune(dry_run=True, name="other", **options).folder == "runs/other"
+    packed = featx.load(model.pack(tmp_path / "elsewhere.featx"))
+    with pytest.raises(UsageError, match=r"not known where its images are now\. Give their folder or CSV as data\."):
+        packed.finetune()
+
+
 def test_a_packed_bundle_predicts_the_same(lab: Lab, tmp_path: Path) -> None:
     model = featx.load(lab.bundle("logreg").path)
     packed = featx.load(model.pack(tmp_path / "one.featx"))

@@ -14,6 +14,7 @@ from featx.api.checked import checked, require_not_negative
 from featx.api.keywords import EvaluateKeywords, TuneKeywords
 from featx.api.model_table import model_html
 from featx.api.options import EVALUATE, FINETUNE, PathLike, Writing, WritingKeywords, call_text, read_options, takes
+from featx.api.own_run import tuning_of_own_run
 from featx.api.predictions import Images, Predictions, PredictKeywords, SetKeywords, sources_of
 from featx.bundle.bundle import Bundle, load_bundle
 from featx.bundle.bundle import pack as pack_bundle
@@ -309,7 +310,8 @@ class Model(Consulted):
 
         Parameters
         ----------
-        data, pipeline, progress : as in `featx.extract`
+        data, pipeline, progress : as in `featx.extract`; without data and pipeline, the images that the model was made
+            from, where its run is; the result then joins that run
         dry_run : as in `featx.fit_head`
         options : of the sections data, features, augment, finetune, report and tracking, listed below; give the same
             options of data and report as to `fit_head`; the network is this model's
@@ -319,7 +321,10 @@ class Model(Consulted):
         FeatxError
             A head that is not a network, no val part, or an infinite loss.
         """
-        wanted = read_options(FINETUNE, options, "finetune", data, pipeline)
+        if data is None and pipeline is None:
+            wanted = tuning_of_own_run(self.bundle, options)
+        else:
+            wanted = read_options(FINETUNE, options, "finetune", data, pipeline)
         command = call_text("featx.Model.finetune", data, pipeline, options)
         with Cache(wanted.features.cache) as cache, shown_by(progress) as show:
             context = Context(command, show)
