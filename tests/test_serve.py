@@ -289,6 +289,8 @@ def test_other_requests_are_refused_with_a_sentence(client: httpx.Client) -> Non
         ("GET", "/%2e%2e/%2e%2e/etc/passwd", 404),
         ("POST", "/predict?top=0", 422),
         ("POST", "/predict?top=many", 422),
+        ("POST", "/predict?tops=2", 422),
+        ("POST", "/predict?top=2&min_confidence=0.9", 422),
     ):
         found = client.request(method, path)
         assert found.status_code == status, path

@@ -112,6 +112,7 @@ def _add_answers(app: FastAPI, service: Service, slots: Slots) -> None:
 
         A broken image costs its neighbours nothing: it is listed in `bad`. When no image can be read, that is an error.
         """
+        _refuse_unknown(request, "top")
         uploads = await _in_time(limits.seconds, 408, _arriving(request, service, limits.images))
         with slots.work(await service.is_large(uploads)):
             answers = await _in_time(limits.seconds, 503, service.predict(uploads, top))
@@ -128,6 +129,7 @@ def _add_answers(app: FastAPI, service: Service, slots: Slots) -> None:
 
             Takes longer than a prediction: the first map loads the network that maps need.
             """
+            _refuse_unknown(request)
             (upload,) = await _in_time(limits.seconds, 408, _arriving(request, service, 1))
             with slots.work(await service.is_large([upload])):
                 answer = await _in_time(limits.seconds, 503, service.explain(upload))
@@ -144,6 +146,15 @@ def _add_answers(app: FastAPI, service: Service, slots: Slots) -> None:
     async def health() -> JSONResponse:
         """Return that the server is up. Needs no key."""
         return JSONResponse({"status": "ok"})
+
+
+def _refuse_unknown(request: Request, *known: str) -> None:
+    """Refuse a parameter that would be without effect, such as a misspelt one."""
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        takes = f"{' and '.join(known)} alone" if known else "none"
+        started = "--min-confidence and the like are given to featx serve when it is started"
+        raise HTTPException(422, f"{request.url.path} has no parameter {unknown[0]!r}, it takes {takes}: {started}.")
 
 
 async def _in_time(seconds: float, status: int, work: Awaitable[Result]) -> Result:
