@@ -392,8 +392,45 @@ def test_arguments_of_functions_are_checked_as_well(
 
 def test_files_beside_arrays_are_refused_by_name(work: Callable[..., Outcome], lab: Lab) -> None:
     model, file = featx.load(lab.bundle("logreg").path), next(Path("pictures").rglob("*.png"))
-    with pytest.raises(featx.FeatxError, match=r"image 1 is a file, and image 2 is a NoneType\. Predict them apart"):
-        model.predict([file, None, file])
+    with pytest.raises(featx.FeatxError, match=r"image 1 is a file, and image 2 is a ndarray\. Predict them apart"):
+        model.predict([file, np.zeros((8, 8, 3), np.uint8), file])
+    for missing in (None, float("nan")):  # as columns of pandas have them
+        with pytest.raises(featx.FeatxError, match=rf"Image 2 is missing: {missing}\. Leave it out\."):
+            model.predict([file, missing, file])
+
+
+class Column(list[str]):
+    """As pandas has it: there is no answer to whether it is true."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("The truth value of a Series is ambiguous.")
+
+
+class Table(dict[str, Column]):
+    """As pandas has it: to go through it gives the names of its columns."""
+
+    shape = (2, 2)
+
+    @property
+    def columns(self) -> list[str]:
+        """Their names."""
+        return list(self)
+
+    def to_csv(self) -> None:
+        """Nothing is written."""
+
+
+def test_columns_and_tables_of_pandas(work: Callable[..., Outcome], lab: Lab, options: dict[str, Any]) -> None:
+    model = featx.fit_head("pictures", **FIT, **options)
+    table = Table(path=Column(lab.pictures[:2]), label=Column(["red", "red"]))
+    assert len(model.predict(table["path"])) == 2
+    assert len(model.similar(table["path"], "pictures").found) == 2
+    (found,) = model.explain(lab.pictures[0], labels=Column(["red", "blue"]))
+    assert {one.label for one in found.classes} == {"red", "blue"}
+    with pytest.raises(featx.FeatxError, match=r"one column of a table.* this one has 'path', 'label'\."):
+        model.predict(table)
+    with pytest.raises(UsageError, match=r"got a Table\. Write it as a CSV with the columns path and label"):
+        featx.fit_head(table)
 
 
 def test_unreadable_files_are_listed_once_and_in_one_place(

@@ -235,7 +235,9 @@ def test_images_without_labels_of_two_classes_are_compared(
     shown = work("check", "some.csv", "-p", "lab.yaml", "--features", "--html")
     assert "Label errors were not looked for" in shown.out, shown.err
     monkeypatch.chdir(tmp_path)
-    assert featx.check("some.csv", features=True, pipeline="lab.yaml", html=False).quality.errors is None
+    again = featx.check("some.csv", features=True, pipeline="lab.yaml", html=False)
+    assert again.quality.errors is None
+    assert repr(again).startswith(f"<featx Review: {len(rows)} images compared by ")
 
 
 def test_an_outlier_of_several_labels_is_one_of_each_of_them() -> None:

@@ -117,7 +117,7 @@ class Consulted:
         if top is not None:
             check_bounds(AnswerOptions(top))
         folder = require_new_in_python(out, writing.get("force", False))
-        explainer = Explainer(self.bundle, method, (labels,) if isinstance(labels, str) else labels, top)
+        explainer = Explainer(self.bundle, method, (labels,) if isinstance(labels, str) else list(labels), top)
         sources = sources_of(images)
         with shown_by(progress) as show:
             if folder is not None:

@@ -121,11 +121,14 @@ def read_options(
 def _path(data: object) -> str | None:
     if data is None or isinstance(data, str | Path):
         return data if data is None else str(data)
-    raise UsageError(
-        f"data must be one folder, CSV or image file; got a {type(data).__name__}. "
-        f"featx.FeatureExtractor takes lists of "
-        "files, and arrays."
-    )
+    what = f"data must be one folder, CSV or image file; got a {type(data).__name__}."
+    if hasattr(data, "to_csv"):
+        advice = (
+            "Write it as a CSV with the columns path and label, table.to_csv('images.csv', index=False), and give that."
+        )
+    else:
+        advice = "featx.FeatureExtractor takes lists of files, and arrays."
+    raise UsageError(f"{what} {advice}")
 
 
 def call_text(name: str, data: PathLike | None, pipeline: PathLike | None, options: Keys) -> str:

@@ -160,6 +160,8 @@ def _refuse_mixed(given: Sequence[object] | np.ndarray) -> None:
     files = [isinstance(one, str | Path | bytes) for one in given] if isinstance(given, list) else []
     if any(files):
         odd = files.index(False)
+        if given[odd] is None or isinstance(given[odd], float):  # NaN, as pandas has it
+            raise DataError(f"Image {odd + 1} is missing: {given[odd]}. Leave it out.")
         raise DataError(
             f"Images are all files, or all arrays and Pillow images; image {files.index(True) + 1} is a file, and "
             f"image {odd + 1} is a {type(given[odd]).__name__}. Predict them apart."

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from featx.api.keywords import ReadFeaturesKeywords
 from featx.api.options import SIMILAR, PathLike, Writing, WritingKeywords, read_options, takes
 from featx.bundle.bundle import Bundle
 from featx.config import SECTIONS, Pipeline, check_bounds, types_of
+from featx.dataset.memory import several
 from featx.images.resize import ResizeRule
 from featx.inference.predict import AnswerOptions, find_files
 from featx.io.bars import shown_by
@@ -107,7 +108,8 @@ def find_similar(
 ) -> Search:
     """Search the images of a pipeline by the features of a bundle, or else by those that the pipeline describes."""
     check_bounds(AnswerOptions(asked.top))
-    queries, levels = find_files([images] if isinstance(images, str | Path) else images), str(wanted.features.levels)
+    given: Any = [images] if isinstance(images, str | Path) else several(images)
+    queries, levels = find_files(given), str(wanted.features.levels)
     with Cache(wanted.features.cache) as cache:
         searched = choose_images(wanted, read_labelled(wanted, cache.index), cache)
         if bundle is None and asked.by_run:

@@ -20,6 +20,8 @@ from featx.errors import DataError
 from featx.images.fault import BadImage
 from featx.images.upright import upright_rgb
 
+_NAMED = 5  # columns of a table that an error names
+
 
 def several(images: Any) -> Sequence[Any] | np.ndarray:
     """What was given as images, files or others, as something with a length whose items are one image each.
@@ -35,6 +37,9 @@ def several(images: Any) -> Sequence[Any] | np.ndarray:
     shape: tuple[int, ...] = getattr(images, "shape", ())
     if len(shape) == 2 and shape[1] == 1:
         return list(np.asarray(images)[:, 0])
+    if len(shape) == 2 and hasattr(images, "columns"):  # going through it would give the names of its columns
+        columns = ", ".join(map(repr, list(images.columns)[:_NAMED]))
+        raise DataError(f"Images are one column of a table, like table['path']; this one has {columns}.")
     if isinstance(images, np.ndarray) and images.ndim == 4:
         return images
     one = isinstance(images, str | bytes | Path | Image.Image | np.ndarray) and len(shape) != 1

@@ -53,6 +53,10 @@ class Review:
     notes: tuple[str, ...]
     report: Path | None
 
+    def __repr__(self) -> str:
+        found = ", ".join(f"{one.finding.found:,} {one.finding.name.replace('_', ' ')}" for one in self.written)
+        return f"<featx Review: {counted(self.images, 'image')} compared by {self.output}; {found}; in {self.out}>"
+
     @property
     def images(self) -> int:
         """How many different images were compared."""
