@@ -43,7 +43,7 @@ class SharesApart:
 
     @classmethod
     def of(cls, one: Shares, other: Shares, groups: np.ndarray | None) -> SharesApart:
-        """Of the same images; groups : int64 (n,), exchanged as wholes; None: images are."""
+        """Two models on the same images; groups : int64 (n,), exchanged as wholes; None: images are."""
         places = np.arange(one.images) if groups is None else np.unique(groups, return_inverse=True)[1]
         count, k = int(places.max()) + 1, max(one.shares, other.shares)
         signs = np.repeat([1.0, -1.0], [len(one.rows), len(other.rows)])
