@@ -122,8 +122,8 @@ def test_layers_of_ones_own_are_imported_when_asked_for(
     assert "--import my_layers" in asked.stderr
     (made / "my_layers.py").write_text(LAYERS)
     new("explain", "images/red/00.png", "--model", "model.featx", "--out", "maps", "--import", "my_layers")
-    tuned = new("finetune", "images", "--from", "model.featx", "--backbone", tiny_backbone, "--epochs", "1",
-                "--unfreeze", "conv", "--import", "my_layers", "--no-html", "--json").json  # fmt: skip
+    tuned = new("finetune", "images", "--from", "model.featx", "--epochs", "1", "--unfreeze", "conv",
+                "--import", "my_layers", "--no-html", "--json").json  # fmt: skip
     assert tuned["val"]["accuracy"] >= 0
 
 

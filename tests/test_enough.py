@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from fitted import Lab, call, write_pictures, write_squares
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression as Reference
 from sklearn.metrics import average_precision_score
+from sklearn.model_selection import KFold, StratifiedGroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import featx
 from featx.cli.active import enough_text
@@ -238,3 +242,23 @@ def test_of_many_images_some_are_drawn(
     found = featx.enough(data, repeats=2, html=False, **keys(lab, tmp_path))  # type: ignore[arg-type]
     assert "The curve is of 60 of 81 train and val images, drawn at random." in found.notes
     assert found.now == 72
+
+
+def test_the_strength_of_a_curve_is_chosen_with_groups_kept_together() -> None:
+    """Images of a group are alike, so that folds that part them find less regularisation best."""
+    generator = np.random.default_rng(2)
+    groups = np.repeat(np.arange(60), 6)
+    y, strengths = groups % 2, (0.001, 0.01, 0.1)
+    x = generator.normal(size=(60, 80))[groups] + 0.05 * generator.normal(size=(360, 80))
+    x[:, 0] += 0.5 * (2 * y - 1)
+
+    def best(folds: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
+        splits, losses = list(folds), []
+        for strength in strengths:
+            head = make_pipeline(StandardScaler(), Reference(C=strength))
+            losses.append(-cross_val_score(head, x, y, cv=splits, scoring="neg_log_loss").mean())
+        return strengths[int(np.argmin(losses))]
+
+    features = ArrayFeatures(x.astype(np.float32), (80,))
+    assert _strength(features, y, groups, 0) == best(StratifiedGroupKFold(3).split(x, y, groups)) == 0.001
+    assert _strength(features, y, None, 0) == best(KFold(3, shuffle=True, random_state=0).split(x)) == 0.1

@@ -73,7 +73,7 @@ def measure_curve(
         for size in sizes.tolist():
             some = order[: min(size, len(order))]
             if repeat == 0:
-                strengths[size] = _strength(x.take(some), y[some], seed)
+                strengths[size] = _strength(x.take(some), y[some], None if groups is None else groups[some], seed)
             rows.append(_measure(x, y, some, measured, strengths[size]))
             progress("enough", repeat * len(sizes) + len(rows), repeats * len(sizes))
         each = [_recalls(one, y[measured], classes) for one in rows]
@@ -121,9 +121,9 @@ def _begin_with_each(rows: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.array(list(dict.fromkeys([*firsts, *rows.tolist()])), np.int64)
 
 
-def _strength(x: Features, y: np.ndarray, seed: int) -> float:
+def _strength(x: Features, y: np.ndarray, groups: np.ndarray | None, seed: int) -> float:
     """The strength of the least loss on three folds; the strongest regularisation where none can be left out."""
-    folds = make_folds(y, None, 3, seed)
+    folds = make_folds(y, groups, 3, seed)
     judged = folds >= 0
     if folds.max() < 1:
         return _STRENGTHS[0]
