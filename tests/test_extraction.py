@@ -378,6 +378,28 @@ def test_verify_finds_and_repair_computes_just_those_rows(
     np.testing.assert_array_equal(features_of(again), before)
 
 
+def test_a_store_whose_key_is_damaged_does_not_stop_the_others(
+    options: FeaturesOptions,
+    image_folder: Callable[..., Path],
+    featx: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    images = read(image_folder(10))
+    sound, other = extract(images, options), extract(images, replace(options, storage="float32"))
+    key = other.store.directory / "key.json"
+    key.write_text(key.read_text()[:20])
+    listed = featx("cache", "ls")
+    assert listed.stdout.count("high@avg") == 1
+    assert "key.json is damaged or from a newer featx" in caplog.text
+    found = featx("cache", "verify", status=1)
+    assert "key.json is damaged can only be moved away" in found.stderr
+    assert "--repair" not in found.stderr
+    assert "1 damaged\n" in found.stdout
+    assert featx("cache", "prune", "--json").json["parts_before"] == 1
+    assert counts(extract(images, options)) == (0, len(images))
+    assert sound.store.directory.exists()
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0x40

@@ -61,11 +61,13 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
 
     from featx.extraction.repair import repair_store
     from featx.store.cache import Cache
+    from featx.store.damage import Damage
     from featx.store.part import SUFFIX
 
     parts, networks, damaged, unrepaired = 0, 0, [], 0
     with Cache(cache) as opened, Bars() as bars:
-        stores = opened.stores()
+        stores, unread = opened.stores(), opened.unread_stores()
+        damaged += [asdict(Damage(str(path), [], [], reason)) for path, reason in unread.items()]
         total = sum(len(list(store.directory.glob(f"*@*/*{SUFFIX}"))) for store in stores)
         for store in stores:
             found = []
@@ -84,13 +86,18 @@ def verify(cache: Path, repair: bool, as_json: bool) -> None:
                 say(f"{store.directory}: {counted(computed, 'row')} computed again, {lost} without their image")
             elif found:
                 unrepaired += len(found)
+    repaired = repair and len(damaged) > len(unread)
     text = f"{counted(parts, 'part')} and {counted(networks, 'network')}, {len(damaged)} damaged" + (
-        " and repaired" if repair and damaged else ""
+        f" and{f' {len(damaged) - len(unread)}' if unread else ''} repaired" if repaired else ""
     )
     content: dict[str, Json] = {"parts": parts, "networks": networks, "damaged": damaged, "repaired": repair}
     place = "" if cache == Path("cache") else f" --cache {cache}"
-    sentence = f"Damaged: {counted(unrepaired, 'file')}. Repair with: featx cache verify --repair{place}"
-    emit(as_json, content, text, StoreError(sentence) if unrepaired else None)
+    advice = [f"Repair with: featx cache verify --repair{place}"] if unrepaired else []
+    advice += (
+        ["A folder whose key.json is damaged can only be moved away: its features are computed anew."] if unread else []
+    )
+    sentence = f"Damaged: {counted(unrepaired + len(unread), 'file')}. {' '.join(advice)}"
+    emit(as_json, content, text, StoreError(sentence) if advice else None)
 
 
 @click.command()

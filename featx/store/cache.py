@@ -11,12 +11,14 @@ A command, a public function or a worker opens it once and passes it on; no othe
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from featx.errors import StoreError
 from featx.io.files import remove_stale
 from featx.io.index import INDEX_FILE, StatIndex
 from featx.io.temporary import remove_temporary_folders_of_the_dead
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from featx.store.store import FeatureStore
 
 _CALIBRATION = "calibration"
+_logger = logging.getLogger(__name__)
 
 
 class Cache:
@@ -35,6 +38,7 @@ class Cache:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._index: StatIndex | None = None
+        self._warned = set[str]()
 
     def __enter__(self) -> Self:
         return self
@@ -75,14 +79,29 @@ class Cache:
     def stores(self, digest: str = "") -> list[FeatureStore]:
         """Every feature store in the folder, by name; with the digest of a key only that which has its name of it.
 
-        Raises
-        ------
-        StoreError
-            A store whose key is damaged or from a newer featx.
+        One whose key cannot be read is left aside, with a warning: the others know nothing of it.
         """
+        found, unread = self._open_stores(digest)
+        for reason in unread.values():
+            if reason not in self._warned:
+                self._warned.add(reason)
+                _logger.warning("Left aside: %s", reason)
+        return found
+
+    def unread_stores(self) -> dict[Path, str]:
+        """The files of keys that are damaged or from a newer featx, and why."""
+        return self._open_stores("")[1]
+
+    def _open_stores(self, digest: str) -> tuple[list[FeatureStore], dict[Path, str]]:
         from featx.store.store import KEY_FILE, open_store
 
-        return [open_store(path.parent, self._checks()) for path in sorted(self.path.glob(f"*{digest[:8]}/{KEY_FILE}"))]
+        found, unread = [], {}
+        for path in sorted(self.path.glob(f"*{digest[:8]}/{KEY_FILE}")):
+            try:
+                found.append(open_store(path.parent, self._checks()))
+            except StoreError as error:
+                unread[path] = str(error)
+        return found, unread
 
     def _checks(self) -> Checks:
         from featx.store.damage import Checks
