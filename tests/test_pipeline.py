@@ -193,6 +193,18 @@ def test_a_mistaken_setting(setting: str, message: str) -> None:
         set_keys(Pipeline(), keys_of_settings([setting]), "--set")
 
 
+def test_numbers_with_commas_are_those_of_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "some.yaml").write_text("data: {split: '0.5, 0.25, 0.25'}\nfeatures: {mean: '1,2,3'}\n")
+    found = read_pipeline(tmp_path / "some.yaml", ["compare.input_size=64,128", "head.threshold_range=0.2,0.8"])
+    assert found.data.split == (0.5, 0.25, 0.25)
+    assert found.features.mean == (1.0, 2.0, 3.0)
+    assert found.compare.input_size == (64, 128)
+    assert found.head.threshold_range == (0.2, 0.8)
+    assert read_pipeline(tmp_path / "some.yaml", ["data.split=0.6,0.2,0.2"]).data.split == (0.6, 0.2, 0.2)
+    with pytest.raises(UsageError, match=r"data\.split\.1: .*got 'x'"):
+        read_pipeline(tmp_path / "some.yaml", ["data.split=0.6,x,0.2"])
+
+
 def test_keys_are_checked_for_bounds() -> None:
     assert set_keys(Pipeline(), {"head.clf": "svm"}).head.clf == "svm"
     with pytest.raises(UsageError, match=r"head\.folds must be at least 2, got 1"):

@@ -50,7 +50,7 @@ def plain(value: object) -> object:
 
 
 def _as_meant(hint: Hint, value: object) -> object:
-    """What people leave out: brackets around one item, quotes around a text that YAML takes for a number."""
+    """What people leave out: brackets around items, quotes around a text that YAML takes for a number."""
     kind = without_bounds(without_none(hint))
     if origin_of(kind) is tuple:
         return _as_items(without_bounds(get_args(kind)[0]), value)
@@ -65,6 +65,8 @@ def _as_meant(hint: Hint, value: object) -> object:
 def _as_items(item: Hint, value: object) -> object:
     if item is str and value is not None:
         return [_as_text(one) for one in (value if isinstance(value, list) else [value])]
+    if item in (int, float) and isinstance(value, str) and value.strip():  # as on the command line: 0.8,0.1,0.1
+        return value.split(",")
     return [value] if _is_number(value) else value
 
 
