@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -678,14 +677,23 @@ def test_the_output_with_fewer_features_is_recommended_where_the_scores_are_with
 
 
 def test_a_slow_network_is_run_on_fewer_images_and_a_note_says_so(
-    lab: Lab, tmp_path: Path, imagenet_cache: Path
+    lab: Lab, tmp_path: Path, imagenet_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(imagenet_cache, tmp_path / "cache")
     pictures = write_pictures(tmp_path / "pictures", per_class=15)
 
+    class Clock:
+        now = 0.0
+
+        @classmethod
+        def perf_counter(cls) -> float:
+            return cls.now
+
     def slow(stage: str, done: int, total: int, /, **counts: int) -> None:
         if stage == "extract" and done == total:
-            time.sleep(done * 0.005)
+            Clock.now += done * 0.005
+
+    monkeypatch.setattr("featx.first_look.budget.time", Clock)
 
     features = replace(lab.pipeline.features, cache=str(tmp_path / "cache"))
     pipeline = replace(lab.pipeline, data=DataOptions(path=str(pictures)), features=features)
