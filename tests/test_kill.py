@@ -22,8 +22,8 @@ from featx.store.table import FeatureTable
 PER_CLASS = 200
 PART_ROWS = 64
 BATCH = 32
-# What a kill can cost: a part that is being written, one that waits for it, and one that is filled. With a slow disk it
-# costs that much.
+# What a kill can cost: a part that is being written, one that waits for it, and one that is filled. With a disk slower
+# than the network, as here, it costs that much.
 LOST = 2 * PART_ROWS + BATCH
 # Writes parts of 64 rows, and the numbers of rows computed and published so far into a file that survives a kill. A
 # lease of the dead that somebody waited for would outlast every test.
@@ -49,6 +49,7 @@ def slowly(batch, *arguments):
     return seconds
 def write(directory, rows, *arguments):
     global published
+    time.sleep(0.1)
     path = write_part(directory, rows, *arguments)
     published += len(rows)
     os.pwrite(log, b"%08d" % published, 8)
