@@ -152,12 +152,11 @@ def list_outliers(outliers: Outliers, images: ReviewedImages) -> Finding:
         path, label, part = images.describe(row)
         lines.append((path, label, part, f"{score:.2f}", f"{distance:.4f}"))
         pictures.append(images.picture(row, label, f"{score:.1f} deviations"))
-    kind = "each of their labels" if images.multilabel else "their class" if images.labelled else ""
+    of = " of each of their labels" if images.multilabel else " of their class" if images.labelled else ""
     return Finding(
         name="outliers",
         heading="Outliers of their class" if images.labelled else "Outliers",
-        text=f"Images far from the nearest others{' of ' if images.labelled else ''}{kind}, in robust standard "
-        "deviations above what is usual there.",
+        text=f"Images far from the nearest others{of}, in robust standard deviations above what is usual there.",
         found=len(outliers),
         header=("path", "label", "split", "deviations", "distance"),
         rows=lines,
